@@ -1,0 +1,31 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check golden clean
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $@
+
+demo: $(VENV)/installed          ## analyse and prune the shipped digits network
+	BIN=$(BIN) bash models/demo.sh
+
+check: $(VENV)/installed-test    ## lint and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: check                      ## lint, types, tests
+	$(BIN)/pytest
+
+golden: $(VENV)/installed-test   ## record the golden files anew
+	$(BIN)/pytest tests/test_golden.py --regenerate
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info demo

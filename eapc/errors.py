@@ -1,0 +1,65 @@
+"""Everything that eapc raises on purpose.
+
+EapcError                 one line for the user, an exit code for the shell
+├── UsageError            2  options that contradict each other or make no sense
+├── ModelError            3  the model cannot be read, or holds what eapc cannot work on
+├── HardwareError         3  the hardware description is unknown or invalid
+├── DataError             3  calibration or evaluation data does not fit
+├── GoalError             4  the goal could not be met; the best result was still written
+├── VerificationError     5  the rewritten model failed a check; nothing was written
+└── PassError             a pass failed: carries its cause's exit code
+
+Anything else that escapes is a bug (exit code 1).
+"""
+
+from __future__ import annotations
+
+
+class EapcError(Exception):
+    """Base of all errors that name a file or option, a field, a value and a remedy."""
+
+    exit_code = 1
+
+
+class UsageError(EapcError):
+    """Options that contradict each other or make no sense."""
+
+    exit_code = 2
+
+
+class ModelError(EapcError):
+    """The model cannot be read, or there is nothing in it that eapc can work on."""
+
+    exit_code = 3
+
+
+class HardwareError(EapcError):
+    """The hardware description is unknown or invalid."""
+
+    exit_code = 3
+
+
+class DataError(EapcError):
+    """Calibration or evaluation data is missing, malformed or does not fit the model."""
+
+    exit_code = 3
+
+
+class GoalError(EapcError):
+    """The goal could not be met; the best result was written and reported."""
+
+    exit_code = 4
+
+
+class VerificationError(EapcError):
+    """The rewritten model failed a check; nothing was written under the output's name."""
+
+    exit_code = 5
+
+
+class PassError(EapcError):
+    """A pass of a pipeline failed; `exit_code` is its cause's."""
+
+    def __init__(self, pass_name: str, cause: EapcError) -> None:
+        super().__init__(f"{pass_name}: {cause}")
+        self.exit_code = cause.exit_code

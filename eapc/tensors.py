@@ -1,0 +1,139 @@
+"""Tensors at the edge of a file: their types, and TensorProto to numpy and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from eapc.errors import ModelError
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A tensor's name, numpy type and shape; an unknown or dynamic axis is its name or None."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int | str | None, ...]
+
+    @property
+    def is_float(self) -> bool:
+        """True for float16, bfloat16, float32 and float64."""
+        return is_float(self.dtype)
+
+
+def is_float(dtype: np.dtype[Any]) -> bool:
+    """True for real floating-point types, bfloat16 (kind V in ml_dtypes) included."""
+    return dtype.kind == "f" or dtype.name == "bfloat16"
+
+
+def numpy_type(elem_type: int) -> np.dtype[Any]:
+    """The numpy type of an ONNX element type; `object` where onnx knows none."""
+    try:
+        return np.dtype(helper.tensor_dtype_to_np_dtype(elem_type))
+    except KeyError:
+        return np.dtype(object)
+
+
+def spec_of(value: onnx.ValueInfoProto) -> TensorSpec | None:
+    """The spec of a value; None for sequences, maps and tensors without a known rank."""
+    tensor = value.type.tensor_type
+    if not value.type.HasField("tensor_type") or not tensor.HasField("shape"):
+        return None
+    shape = tuple(_axis(dim) for dim in tensor.shape.dim)
+    return TensorSpec(value.name, numpy_type(tensor.elem_type), shape)
+
+
+def _axis(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
+    if dim.HasField("dim_value"):
+        return dim.dim_value
+    return dim.dim_param or None
+
+
+def is_external(tensor: TensorProto) -> bool:
+    """True when the tensor's bytes live in another file."""
+    return tensor.data_location == TensorProto.EXTERNAL
+
+
+def decode(tensor: TensorProto, folder: Path) -> Array:
+    """The tensor as a numpy array; external data is read from below `folder`."""
+    try:
+        return numpy_helper.to_array(tensor, str(folder))
+    except (ValueError, OSError, onnx.checker.ValidationError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(f"tensor '{tensor.name}' cannot be read: {reason}") from error
+
+
+def encode(array: Array, original: TensorProto) -> TensorProto:
+    """A copy of `original` holding `array`, cast to the element type the file has."""
+    replacement = TensorProto()
+    replacement.CopyFrom(original)
+    for name in _PAYLOAD_FIELDS:
+        replacement.ClearField(name)
+    typed = np.ascontiguousarray(array, dtype=numpy_type(original.data_type))
+    replacement.raw_data = typed.astype(typed.dtype.newbyteorder("<"), copy=False).tobytes()
+    return replacement
+
+
+_PAYLOAD_FIELDS = (
+    "float_data",
+    "int32_data",
+    "string_data",
+    "int64_data",
+    "double_data",
+    "uint64_data",
+    "raw_data",
+    "external_data",
+    "data_location",
+)
+
+
+def tensors_of_graph(graph: onnx.GraphProto) -> Iterator[TensorProto]:
+    """Every tensor in a graph: initializers, sparse ones, node attributes, subgraphs."""
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    for node in graph.node:
+        yield from tensors_of_node(node)
+
+
+def tensors_of_node(node: onnx.NodeProto) -> Iterator[TensorProto]:
+    """Every tensor in a node's attributes, those of its subgraphs included."""
+    for attribute in node.attribute:
+        if attribute.HasField("t"):
+            yield attribute.t
+        yield from attribute.tensors
+        for graph in subgraphs_of_attribute(attribute):
+            yield from tensors_of_graph(graph)
+
+
+def subgraphs_of_attribute(attribute: onnx.AttributeProto) -> Iterator[onnx.GraphProto]:
+    """The graphs held by one attribute."""
+    if attribute.HasField("g"):
+        yield attribute.g
+    yield from attribute.graphs
+
+
+def subgraphs_of_node(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    """The graphs held by a node's attributes, in order."""
+    return [graph for attribute in node.attribute for graph in subgraphs_of_attribute(attribute)]
+
+
+def tensors_of_model(model: onnx.ModelProto) -> Iterator[TensorProto]:
+    """Every tensor in a model: main graph, training information, local functions."""
+    yield from tensors_of_graph(model.graph)
+    for training in model.training_info:
+        yield from tensors_of_graph(training.initialization)
+        yield from tensors_of_graph(training.algorithm)
+    for function in model.functions:
+        for node in function.node:
+            yield from tensors_of_node(node)
