@@ -1,0 +1,240 @@
+"""Concrete shapes of every tensor, for one choice of the model's dynamic axes.
+
+The choice serves analysis alone: the model keeps its dynamic axes. Weights take no part,
+only their shapes do, so a model of any size is inferred in the time of its node count.
+"""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import onnx
+
+from eapc.errors import ModelError, UsageError
+from eapc.folding import LARGEST_ELEMENTS, fold_constants, known_constants
+from eapc.graph import Node
+from eapc.model import Model
+from eapc.tensors import Array, TensorSpec, is_external, spec_of, subgraphs_of_node
+
+InputShapes = Mapping[str, tuple[int, ...]]
+Scopes = dict[str, ChainMap[str, TensorSpec]]
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Specs of tensors by the scope they are seen from."""
+
+    by_scope: Mapping[str, Mapping[str, TensorSpec]]
+
+    def spec(self, node: Node, tensor: str) -> TensorSpec | None:
+        """The spec of a tensor as `node` sees it; None where nothing is known of it."""
+        return self.by_scope.get(node.scope, {}).get(tensor)
+
+    def shape(self, node: Node, tensor: str) -> tuple[int, ...] | None:
+        """The tensor's shape if every axis is known, else None."""
+        spec = self.spec(node, tensor)
+        return static_shape(spec) if spec else None
+
+    def main(self, tensor: str) -> tuple[int, ...] | None:
+        """Like `shape`, for a tensor of the main graph."""
+        spec = self.by_scope[""].get(tensor)
+        return static_shape(spec) if spec else None
+
+
+def static_shape(spec: TensorSpec) -> tuple[int, ...] | None:
+    """The shape as integers, or None if an axis is unknown."""
+    sizes = tuple(axis for axis in spec.shape if isinstance(axis, int))
+    return sizes if len(sizes) == len(spec.shape) else None
+
+
+def input_shapes(model: Model, given: InputShapes, batch: int | None) -> dict[str, tuple[int, ...]]:
+    """A concrete shape for every input.
+
+    `given` wins; `batch` replaces the first axis of every other input of rank two or more
+    (dynamic or fixed); remaining dynamic axes take the size that the same name has
+    elsewhere, else 1. Raises UsageError for shapes that do not fit the model.
+    """
+    specs = {spec.name: spec for spec in model.inputs}
+    for name, shape in given.items():
+        _check_given(specs, name, shape)
+    symbols = _symbol_sizes(specs, given, batch)
+    shapes = dict(given)
+    for name, spec in specs.items():
+        if name not in shapes:
+            shapes[name] = tuple(
+                _size(spec, axis, symbols, batch) for axis in range(len(spec.shape))
+            )
+    return shapes
+
+
+def _check_given(specs: Mapping[str, TensorSpec], name: str, shape: tuple[int, ...]) -> None:
+    if name not in specs:
+        raise UsageError(f"--input-shape: no input '{name}'; the model has {', '.join(specs)}")
+    declared = specs[name].shape
+    if len(declared) != len(shape):
+        raise UsageError(f"--input-shape: '{name}' has {len(declared)} axes, got {len(shape)}")
+    for axis, (size, wanted) in enumerate(zip(declared, shape, strict=True)):
+        if isinstance(size, int) and size != wanted and axis > 0:
+            raise UsageError(
+                f"--input-shape: axis {axis} of '{name}' is fixed at {size}, got {wanted}"
+            )
+
+
+def _symbol_sizes(
+    specs: Mapping[str, TensorSpec], given: InputShapes, batch: int | None
+) -> dict[str, int]:
+    sizes: dict[str, int] = {}
+    for name, spec in specs.items():
+        for axis, symbol in enumerate(spec.shape):
+            if not isinstance(symbol, str):
+                continue
+            if name in given:
+                sizes[symbol] = given[name][axis]
+            elif axis == 0 and batch and len(spec.shape) > 1:
+                sizes.setdefault(symbol, batch)
+    return sizes
+
+
+def _size(spec: TensorSpec, axis: int, symbols: Mapping[str, int], batch: int | None) -> int:
+    declared = spec.shape[axis]
+    if axis == 0 and batch and len(spec.shape) > 1:
+        return batch
+    if isinstance(declared, int):
+        return declared
+    return symbols.get(declared, 1) if declared else 1
+
+
+def infer_shapes(model: Model, inputs: InputShapes) -> Shapes:
+    """Shapes of every tensor once the inputs have the given shapes.
+
+    Inference and the folding of shape arithmetic take turns until nothing new is learnt.
+    Raises ModelError when the shapes contradict each other inside the graph.
+    """
+    skeleton = _skeleton(model.view.proto, inputs)
+    while True:
+        inferred = _infer_once(skeleton, model, inputs)
+        scopes = dict(_scopes(inferred.graph, model, "", {}))
+        if not _has_gaps(scopes, model) or not _fold_all(skeleton.graph, model, scopes, "", {}):
+            break
+    _use_declared(scopes, model)
+    return Shapes(scopes)
+
+
+def _infer_once(skeleton: onnx.ModelProto, model: Model, inputs: InputShapes) -> onnx.ModelProto:
+    try:
+        return onnx.shape_inference.infer_shapes(skeleton, data_prop=True)
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(f"{model.name}: shapes {dict(inputs)} do not fit: {reason}") from error
+
+
+def _has_gaps(scopes: Scopes, model: Model) -> bool:
+    shapes = Shapes(scopes)
+    return any(
+        shapes.shape(node, name) is None for node in model.nodes for name in node.outputs if name
+    )
+
+
+def _fold_all(
+    graph: onnx.GraphProto, model: Model, scopes: Scopes, scope: str, outer: Mapping[str, Array]
+) -> int:
+    """Fold the constants of a graph and of its subgraphs; how many nodes were folded."""
+    seen = scopes[scope]
+
+    def shape_of(name: str) -> tuple[int, ...] | None:
+        spec = seen.get(name)
+        return static_shape(spec) if spec else None
+
+    folded = fold_constants(graph, shape_of, model.view.proto.opset_import, outer)
+    nodes = (node for node in model.nodes if node.scope == scope)
+    for node, proto in zip(nodes, graph.node, strict=True):
+        if node.subgraphs:
+            known = known_constants(graph, outer)
+            for inner_scope, inner in zip(node.subgraphs, subgraphs_of_node(proto), strict=True):
+                folded += _fold_all(inner, model, scopes, inner_scope, known)
+    return folded
+
+
+def _use_declared(scopes: Scopes, model: Model) -> None:
+    """Fall back on the file's own value_info where inference knows less."""
+    main = scopes[""]
+    for spec in _specs(model.view.proto.graph.value_info):
+        known = main.get(spec.name)
+        if static_shape(spec) and (known is None or static_shape(known) is None):
+            main[spec.name] = spec
+
+
+def _skeleton(proto: onnx.ModelProto, inputs: InputShapes) -> onnx.ModelProto:
+    """The model without large constants and stale shapes, its inputs made concrete."""
+    skeleton = onnx.ModelProto(ir_version=max(proto.ir_version, 4))
+    skeleton.opset_import.extend(proto.opset_import)
+    skeleton.functions.extend(proto.functions)
+    graph = skeleton.graph
+    graph.name = proto.graph.name or "graph"
+    graph.node.extend(proto.graph.node)
+    graph.sparse_initializer.extend(proto.graph.sparse_initializer)
+    _add_constants(proto.graph, graph)
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    for value in proto.graph.input:
+        if value.name not in constants:
+            graph.input.append(_concrete(value, inputs.get(value.name)))
+    for value in proto.graph.output:
+        graph.output.append(_without_shape(value))
+    return skeleton
+
+
+def _add_constants(source: onnx.GraphProto, graph: onnx.GraphProto) -> None:
+    for tensor in source.initializer:
+        count = 1
+        for dim in tensor.dims:
+            count *= dim
+        if count <= LARGEST_ELEMENTS and not is_external(tensor):
+            graph.initializer.append(tensor)
+        else:
+            value = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            graph.input.append(value)
+
+
+def _concrete(value: onnx.ValueInfoProto, shape: tuple[int, ...] | None) -> onnx.ValueInfoProto:
+    if shape is None:
+        return value
+    elem_type = value.type.tensor_type.elem_type
+    return onnx.helper.make_tensor_value_info(value.name, elem_type, shape)
+
+
+def _without_shape(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
+    if not value.type.HasField("tensor_type"):
+        return value
+    elem_type = value.type.tensor_type.elem_type
+    return onnx.helper.make_tensor_value_info(value.name, elem_type, None)
+
+
+def _scopes(
+    graph: onnx.GraphProto, model: Model, scope: str, outer: Mapping[str, TensorSpec]
+) -> Iterator[tuple[str, ChainMap[str, TensorSpec]]]:
+    own = {spec.name: spec for spec in _specs(graph.input)}
+    own |= {tensor.name: _spec_of_tensor(tensor) for tensor in graph.initializer}
+    own |= {spec.name: spec for spec in _specs(graph.output)}
+    own |= {spec.name: spec for spec in _specs(graph.value_info)}
+    seen: ChainMap[str, TensorSpec] = ChainMap(own, dict(outer))
+    yield scope, seen
+    nodes = (node for node in model.nodes if node.scope == scope)
+    for node, proto in zip(nodes, graph.node, strict=True):
+        for inner_scope, inner in zip(node.subgraphs, subgraphs_of_node(proto), strict=True):
+            yield from _scopes(inner, model, inner_scope, seen)
+
+
+def _specs(values: Iterable[onnx.ValueInfoProto]) -> Iterator[TensorSpec]:
+    for value in values:
+        spec = spec_of(value)
+        if spec is not None:
+            yield spec
+
+
+def _spec_of_tensor(tensor: onnx.TensorProto) -> TensorSpec:
+    value = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+    spec = spec_of(value)
+    assert spec is not None  # a value made with a shape has one
+    return spec

@@ -1,0 +1,129 @@
+"""Where a node's weights come from: the constant behind Identity, Transpose and the like."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from eapc.graph import GraphView, Node
+from eapc.model import Model
+from eapc.tensors import Array, is_float
+
+_REVERSIBLE = frozenset(("Identity", "Transpose", "Reshape"))
+_VALUE_PRESERVING = _REVERSIBLE | {"Squeeze", "Unsqueeze", "Flatten", "Cast", "DequantizeLinear"}
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class WeightSource:
+    """A constant and the nodes between it and the tensor that a layer reads, root first."""
+
+    tensor: str
+    root: str
+    chain: tuple[Node, ...] = ()
+
+
+def find_weights(view: GraphView, tensor: str) -> WeightSource | None:
+    """The constant whose values `tensor` holds, through nodes that keep values; else None.
+
+    DequantizeLinear and Cast count too: what they read is a constant, whatever its type.
+    """
+    chain: list[Node] = []
+    name = tensor
+    while name not in view.constants:
+        node = view.producer(name)
+        if node is None or node.op_type not in _VALUE_PRESERVING:
+            return None
+        chain.append(node)
+        name = node.input(0)
+    return WeightSource(tensor, name, tuple(reversed(chain)))
+
+
+def obstacle(model: Model, source: WeightSource) -> str:
+    """Why new values cannot be written back through the chain; empty where they can."""
+    for node in source.chain:
+        if node.op_type == "DequantizeLinear":
+            return f"weights are quantized (DequantizeLinear '{node.key}')"
+        if node.op_type not in _REVERSIBLE:
+            return f"weights are behind {node.op_type} '{node.key}'"
+        if node.op_type == "Reshape" and model.constant(node.input(1)) is None:
+            return f"weights are behind Reshape '{node.key}' to a computed shape"
+    return ""
+
+
+def seen_shapes(model: Model, source: WeightSource) -> list[Shape]:
+    """Shapes of the root and after each node of its chain; the last is what the layer sees."""
+    root = model.constant_shape(source.root)
+    assert root is not None  # a source's root is a constant
+    shapes = [root]
+    for node in source.chain:
+        stand_in = np.empty(shapes[-1], np.bool_)
+        shapes.append(_forward(model, node, stand_in).shape)
+    return shapes
+
+
+def _forward(model: Model, node: Node, array: Array) -> Array:
+    if node.op_type == "Transpose":
+        return np.transpose(array, node.attribute("perm", None))
+    if node.op_type != "Reshape":
+        return array
+    target = model.constant(node.input(1))
+    assert target is not None  # `obstacle` has seen to it
+    sizes = [int(size) for size in target]
+    if not node.attribute("allowzero", 0):
+        sizes = [array.shape[i] if size == 0 else size for i, size in enumerate(sizes)]
+    return array.reshape(sizes)
+
+
+def as_seen(model: Model, source: WeightSource) -> Array:
+    """The root's values with the axes that the layer sees."""
+    array = model.constant(source.root)
+    assert array is not None  # a source's root is a constant
+    for node in source.chain:
+        array = _forward(model, node, array)
+    return array
+
+
+def as_stored(model: Model, source: WeightSource, seen: Array) -> Array:
+    """The inverse of `as_seen`: new values in the root's own shape."""
+    array = seen
+    before = seen_shapes(model, source)[:-1]
+    for node, shape in zip(reversed(source.chain), reversed(before), strict=True):
+        if node.op_type == "Transpose":
+            perm = node.attribute("perm", None)
+            array = np.transpose(array, None if perm is None else np.argsort(perm))
+        array = array.reshape(shape)
+    return np.ascontiguousarray(array)
+
+
+def count_nonzero(model: Model, source: WeightSource) -> tuple[int, int]:
+    """(non-zero, all) elements of the weights; a quantized zero is its zero point."""
+    root = model.constant(source.root)
+    assert root is not None  # a source's root is a constant
+    dequantize = next((n for n in source.chain if n.op_type == "DequantizeLinear"), None)
+    if dequantize is None or not dequantize.input(2):
+        return int(np.count_nonzero(root)), root.size
+    zero_point = model.constant(dequantize.input(2))
+    if zero_point is None:
+        return root.size, root.size
+    axis = dequantize.attribute("axis", 1) if zero_point.ndim == 1 and root.ndim > 1 else None
+    zeros = _along(zero_point, root.ndim, axis)
+    return int(np.count_nonzero(root != zeros)), root.size
+
+
+def _along(zero_point: Array, rank: int, axis: int | None) -> Array:
+    if axis is None or zero_point.size == 1:
+        return zero_point.reshape(()) if zero_point.size == 1 else zero_point
+    shape = [1] * rank
+    shape[axis] = zero_point.size
+    return zero_point.reshape(shape)
+
+
+def all_finite(array: Array) -> bool:
+    """True unless a floating-point array holds NaN or infinity."""
+    if not is_float(array.dtype):
+        return True
+    wide = array if array.dtype.kind == "f" else array.astype(np.float32)
+    return bool(np.isfinite(wide).all())

@@ -1,0 +1,140 @@
+"""The work of a whole model: what each node does, and what is fused into its producer.
+
+Comes before any machine or density: the list says which tensors play which part, so that
+their densities can be measured, and the energy model prices it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from eapc.graph import Node
+from eapc.model import Model
+from eapc.operators import Operands, UnmodelledError, Work, work_of
+from eapc.shapes import Shapes
+from eapc.workload import ConvWorkload, StreamWorkload
+
+_FUSIBLE = frozenset(
+    """Add BatchNormalization Clip Div Elu Gelu HardSigmoid HardSwish LeakyRelu Mish Mul PRelu
+    Relu Selu Sigmoid Softplus Sub Swish Tanh ThresholdedRelu""".split()
+)
+"""Per-element operators that a machine applies to a word before writing it."""
+
+
+@dataclass(frozen=True)
+class NodeWork:
+    """A node with its work, or the reason why there is none to be told.
+
+    `ofmap` is the tensor that is written: the last of the nodes fused into this one. A
+    fused node names its host in `fused_into` and moves no words.
+    """
+
+    node: Node
+    work: Work
+    ofmap: str = ""
+    reason: str = ""
+    fused_into: str = ""
+    note: str = ""
+
+
+def work_list(model: Model, shapes: Shapes) -> tuple[NodeWork, ...]:
+    """The work of every node, subgraphs included, in file order.
+
+    Nodes of a subgraph count once, whatever branch is taken and however often it runs.
+    """
+    constants = _constant_names(model)
+    works = [_node_work(model, shapes, node, constants[node.scope]) for node in model.nodes]
+    return tuple(_fuse(model, shapes, works, constants[""]))
+
+
+def activation_tensors(works: tuple[NodeWork, ...]) -> tuple[str, ...]:
+    """Main-graph tensors whose densities matter, each once: operands that are computed or fed."""
+    names: dict[str, None] = {}
+    for item in works:
+        if item.node.scope or item.fused_into:
+            continue
+        names.update(dict.fromkeys((item.work.ifmap, item.work.weights, item.ofmap)))
+    return tuple(name for name in names if name)
+
+
+def _constant_names(model: Model) -> dict[str, set[str]]:
+    """Per scope, the tensors that never change between inferences."""
+    known = {scope: set(found) for scope, found in model.view.scope_constants.items()}
+    for node in model.nodes:
+        inputs = [name for name in node.inputs if name]
+        is_source = node.op_type == "Constant" and not node.domain
+        derived = bool(inputs) and not node.domain and not node.subgraphs
+        if is_source or (derived and all(name in known[node.scope] for name in inputs)):
+            known[node.scope].update(node.outputs)
+        for scope in node.subgraphs:
+            known[scope] |= known[node.scope]
+    return known
+
+
+def _node_work(model: Model, shapes: Shapes, node: Node, constants: set[str]) -> NodeWork:
+    if node.subgraphs and not node.domain:
+        return NodeWork(node, Work(()), note="the nodes of its subgraphs count once each")
+    operands = Operands(
+        node,
+        tuple(shapes.shape(node, name) if name else None for name in node.inputs),
+        tuple(shapes.shape(node, name) if name else None for name in node.outputs),
+        tuple(name in constants for name in node.inputs),
+    )
+    try:
+        work = work_of(operands)
+    except UnmodelledError as error:
+        return NodeWork(node, Work(()), reason=str(error))
+    except (IndexError, ValueError, ZeroDivisionError, TypeError) as error:
+        return NodeWork(node, Work(()), reason=f"operands are malformed ({error})")
+    del model
+    return NodeWork(node, work, ofmap=work.ofmap)
+
+
+def _fuse(
+    model: Model, shapes: Shapes, works: list[NodeWork], constants: set[str]
+) -> Iterator[NodeWork]:
+    """Let per-element nodes cost no traffic behind a node that writes its result anyway."""
+    hosts: dict[str, Node] = {}  # tensor -> the node whose result it still is
+    written: dict[Node, str] = {}
+    fused: dict[Node, Node] = {}
+    for item in works:
+        node = item.node
+        if not item.work.workloads:
+            continue
+        host = _host(model, shapes, node, hosts, constants)
+        if host is None:
+            hosts[node.outputs[0]] = node
+        else:
+            fused[node] = host
+            hosts[node.outputs[0]] = host
+            written[host] = node.outputs[0]
+    for item in works:
+        if item.node in fused:
+            loads = tuple(_without_traffic(load) for load in item.work.workloads)
+            work = replace(item.work, workloads=loads)
+            yield replace(item, work=work, fused_into=fused[item.node].key)
+        else:
+            yield replace(item, ofmap=written.get(item.node, item.ofmap))
+
+
+def _host(
+    model: Model, shapes: Shapes, node: Node, hosts: dict[str, Node], constants: set[str]
+) -> Node | None:
+    """The node that `node` is fused into: the source of its only computed input."""
+    if node.scope or node.domain or node.op_type not in _FUSIBLE:
+        return None
+    computed = [name for name in node.inputs if name and name not in constants]
+    if len(computed) != 1 or computed[0] not in hosts or computed[0] in model.outputs:
+        return None
+    if len(model.view.consumers(computed[0])) != 1:
+        return None
+    before, after = shapes.main(computed[0]), shapes.main(node.outputs[0])
+    same_size = before and after and math.prod(before) == math.prod(after)
+    return hosts[computed[0]] if same_size else None
+
+
+def _without_traffic(load: ConvWorkload | StreamWorkload) -> StreamWorkload:
+    assert isinstance(load, StreamWorkload)  # only per-element operators are fused
+    return StreamWorkload(operations=load.operations)

@@ -1,0 +1,140 @@
+"""The work of a node as loop nests that a dataflow can map onto a machine.
+
+A `ConvWorkload` is any multiply-accumulate nest that can be written as a convolution (a
+fully connected layer is one with 1x1 filters and a 1x1 ofmap); a `StreamWorkload` touches
+every operand word once. Both are pure values: equal workloads cost the same.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Densities:
+    """Fractions of non-zero words, 0 to 1, of a node's three operands."""
+
+    weights: float = 1.0
+    ifmap: float = 1.0
+    ofmap: float = 1.0
+
+
+@dataclass(frozen=True)
+class ConvWorkload:
+    """A convolution's loop nest; sizes in elements, per batch of `batch` inferences.
+
+    Follows the naming of Chen et al. (Eyeriss): N `batch`, M filters and C channels split
+    into `groups`, R x S filters, E x F ofmap, strides U, an ifmap of H x W words including
+    its padding.
+    """
+
+    batch: int
+    groups: int
+    filters_per_group: int
+    channels_per_group: int
+    ofmap_rows: int
+    ofmap_columns: int
+    filter_rows: int = 1
+    filter_columns: int = 1
+    stride_rows: int = 1
+    stride_columns: int = 1
+    dilation_rows: int = 1
+    dilation_columns: int = 1
+    densities: Densities = field(default=Densities())
+    unpadded_fraction: float = 1.0
+    """Fraction of the MACs whose ifmap operand is a real word rather than padding."""
+
+    @property
+    def macs(self) -> int:
+        """N * M * (C / groups) * R * S * E * F; padding positions count."""
+        return self.ofmap_words * self.channels_per_group * self.filter_rows * self.filter_columns
+
+    @property
+    def nonskipped_macs(self) -> float:
+        """MACs with both operands non-zero, if zeros fall independently of each other."""
+        densities = self.densities
+        return self.macs * self.unpadded_fraction * densities.weights * densities.ifmap
+
+    @property
+    def weight_words(self) -> int:
+        """M * (C / groups) * R * S."""
+        filters = self.groups * self.filters_per_group
+        return filters * self.channels_per_group * self.filter_rows * self.filter_columns
+
+    @property
+    def ofmap_words(self) -> int:
+        """N * M * E * F."""
+        filters = self.groups * self.filters_per_group
+        return self.batch * filters * self.ofmap_rows * self.ofmap_columns
+
+    @property
+    def filter_row_extent(self) -> int:
+        """Ifmap rows that one filter spans: (R - 1) * dilation + 1."""
+        return (self.filter_rows - 1) * self.dilation_rows + 1
+
+    @property
+    def ifmap_rows(self) -> int:
+        """Padded ifmap rows that the ofmap reaches: (E - 1) U + (R - 1) D + 1."""
+        return (self.ofmap_rows - 1) * self.stride_rows + self.filter_row_extent
+
+    @property
+    def ifmap_columns(self) -> int:
+        """Padded ifmap columns that the ofmap reaches."""
+        extent = (self.filter_columns - 1) * self.dilation_columns + 1
+        return (self.ofmap_columns - 1) * self.stride_columns + extent
+
+    @property
+    def ifmap_words(self) -> int:
+        """N * C * H * W, padding included."""
+        channels = self.groups * self.channels_per_group
+        return self.batch * channels * self.ifmap_rows * self.ifmap_columns
+
+
+@dataclass(frozen=True)
+class StreamWorkload:
+    """Operations that read and write every operand word once (element-wise, pooling, copies).
+
+    `operations` are additions, comparisons or the like; a view (Reshape) has none and moves
+    no words.
+    """
+
+    operations: int = 0
+    ifmap_words: int = 0
+    weight_words: int = 0
+    ofmap_words: int = 0
+    densities: Densities = field(default=Densities())
+
+    @property
+    def macs(self) -> int:
+        """None: only multiply-accumulate nests count as MACs."""
+        return 0
+
+
+Workload = ConvWorkload | StreamWorkload
+
+
+def output_extent(size: int, kernel: int, stride: int, dilation: int, pads: tuple[int, int]) -> int:
+    """Output positions of a sliding window along one axis (ONNX Conv, floor rounding)."""
+    return (size + sum(pads) - (kernel - 1) * dilation - 1) // stride + 1
+
+
+def unpadded_taps(
+    size: int, output: int, kernel: int, stride: int, dilation: int, pad_begin: int
+) -> float:
+    """Fraction of (output position, tap) pairs of one axis that read a real ifmap word."""
+    real = 0
+    for tap in range(kernel):
+        offset = tap * dilation - pad_begin
+        first = max(0, math.ceil(-offset / stride))
+        last = min(output - 1, (size - 1 - offset) // stride)
+        real += max(0, last - first + 1)
+    return real / (output * kernel) if output * kernel else 1.0
+
+
+def same_padding(
+    size: int, output: int, kernel: int, stride: int, dilation: int
+) -> tuple[int, int]:
+    """Padding of one axis under auto_pad SAME_UPPER: (begin, end), the odd word at the end."""
+    total = max((output - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
+    return total // 2, total - total // 2
