@@ -1,0 +1,23 @@
+"""The layer problem: statistics, masks, least squares, ADMM.
+
+Moments of calibration data (`MomentAccumulator`) become a `LayerProblem`, which `solve`
+prunes to a number of non-zeros, `refit` fits to a given mask, and `quick_prune` prunes
+roughly to several numbers of non-zeros.
+"""
+
+from eapc.solvers.methods import METHODS, quick_prune, refit, solve
+from eapc.solvers.moments import MomentAccumulator, Moments, combine
+from eapc.solvers.problem import LayerProblem
+from eapc.solvers.projection import PROJECTIONS
+
+__all__ = [
+    "METHODS",
+    "PROJECTIONS",
+    "LayerProblem",
+    "MomentAccumulator",
+    "Moments",
+    "combine",
+    "quick_prune",
+    "refit",
+    "solve",
+]

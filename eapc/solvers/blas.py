@@ -1,0 +1,117 @@
+"""Factorisations whose bytes do not depend on the number of threads.
+
+numpy and scipy each bundle an OpenBLAS whose Cholesky rounds differently for every thread
+count, so everything here runs on one thread; matrix products are free to use more.
+`scipy.linalg.lapack` is used because it factorises in place, several times faster than
+`numpy.linalg` does.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_BLOCK = 256
+"""Rows mirrored at once: a block of float32 columns that stays in a 2 MB cache."""
+
+
+class _SingleThread:
+    """Counts its users, so that overlapping ones neither raise nor lose the limit."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._limit = ExitStack()
+
+    def enter(self) -> None:
+        with self._lock:
+            if self._users == 0:
+                self._limit.enter_context(_controller().limit(limits=1, user_api="blas"))
+            self._users += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                self._limit.close()
+
+
+@functools.cache
+def _controller() -> Any:
+    """The BLAS libraries of this process; finding them takes milliseconds, so once."""
+    import scipy.linalg.lapack  # noqa: F401  scipy's own library must be loaded to be found
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+_SINGLE_THREAD = _SingleThread()
+
+
+@contextmanager
+def single_thread() -> Iterator[None]:
+    """Hold every BLAS library of the process to one thread; safe from several threads."""
+    _SINGLE_THREAD.enter()
+    try:
+        yield
+    finally:
+        _SINGLE_THREAD.leave()
+
+
+def positive_definite(matrices: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which of the symmetric (groups, k, k) matrices a float32 Cholesky can factorise."""
+    from scipy.linalg.lapack import spotrf
+
+    with single_thread():
+        failed = [spotrf(matrix.T, lower=1, clean=0)[1] for matrix in matrices]
+    return np.array([code == 0 for code in failed], dtype=bool)
+
+
+def inverses(matrices: NDArray[np.float32], shift: float) -> NDArray[np.float32]:
+    """(A + shift I)^-1 of each symmetric positive A of (groups, k, k).
+
+    Raises numpy.linalg.LinAlgError if a matrix is not positive definite.
+    """
+    from scipy.linalg.lapack import spotrf, spotri
+
+    work = np.array(matrices, dtype=np.float32, order="C")
+    np.einsum("gkk->gk", work)[...] += np.float32(shift)
+    with single_thread():
+        for matrix in work:
+            # LAPACK counts columns first: its lower triangle is the upper one of our rows.
+            _, failed = spotrf(matrix.T, lower=1, clean=0, overwrite_a=1)
+            if failed:
+                raise np.linalg.LinAlgError("matrix is not positive definite")
+            spotri(matrix.T, lower=1, overwrite_c=1)
+    _mirror_upper(work)
+    return work
+
+
+def solve(matrix: NDArray[np.float32], targets: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The rows v of (n, k) with v A = targets for a positive (k, k) A; float64 inside.
+
+    Raises numpy.linalg.LinAlgError if the matrix is not positive definite.
+    """
+    from scipy.linalg.lapack import dposv
+
+    with single_thread():
+        _, solution, failed = dposv(matrix, targets.T, lower=1)
+    if failed:
+        raise np.linalg.LinAlgError("matrix is not positive definite")
+    return np.asarray(solution.T, dtype=np.float32)
+
+
+def _mirror_upper(matrices: NDArray[np.float32]) -> None:
+    """Copy the upper triangles of (groups, k, k) onto the lower ones, in place."""
+    k = matrices.shape[1]
+    for begin in range(0, k, _BLOCK):
+        end = min(begin + _BLOCK, k)
+        corner = matrices[:, begin:end, begin:end]
+        corner[...] = np.triu(corner) + np.triu(corner, 1).transpose(0, 2, 1)
+        matrices[:, end:, begin:end] = matrices[:, begin:end, end:].transpose(0, 2, 1)

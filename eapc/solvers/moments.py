@@ -1,0 +1,171 @@
+"""Second moments of one layer's inputs and targets, streamed over calibration batches.
+
+All that a layer solver needs to know about the calibration data. Every array carries a
+leading axis of groups, so that a grouped or depthwise convolution is one layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Float = TypeVar("_Float", np.float32, np.float64)
+
+_ROWS = 4096
+"""Rows per float32 product; the products are summed in float64."""
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Moments of inputs x (k) and targets y (m) per group, about `x_mean` and `y_mean`."""
+
+    count: int
+    """Rows seen, per group."""
+    x_mean: NDArray[np.float64]
+    """(groups, k)"""
+    y_mean: NDArray[np.float64]
+    """(groups, m)"""
+    xx: NDArray[np.float32]
+    """(groups, k, k), E[(x - x_mean)(x - x_mean)^T]; exactly symmetric."""
+    yx: NDArray[np.float32]
+    """(groups, m, k), E[(y - y_mean)(x - x_mean)^T]."""
+    yy: NDArray[np.float64]
+    """(groups, m), E[(y - y_mean)^2] of each output."""
+
+    def uncentred(self) -> Moments:
+        """The same moments about zero, for a layer without a bias to absorb the means."""
+        return self.about(np.zeros_like(self.x_mean), np.zeros_like(self.y_mean))
+
+    def about(self, x_mean: NDArray[np.float64], y_mean: NDArray[np.float64]) -> Moments:
+        """The same moments about other points, (groups, k) and (groups, m)."""
+        dx, dy = self.x_mean - x_mean, self.y_mean - y_mean
+        return replace(
+            self,
+            x_mean=x_mean,
+            y_mean=y_mean,
+            xx=(self.xx + dx[:, :, None] * dx[:, None, :]).astype(np.float32),
+            yx=(self.yx + dy[:, :, None] * dx[:, None, :]).astype(np.float32),
+            yy=self.yy + dy**2,
+        )
+
+    def bias(self, weight: NDArray[np.float32]) -> NDArray[np.float32]:
+        """y_mean - W x_mean: the (groups, m) bias that is best for a (groups, m, k) weight."""
+        absorbed = np.matmul(weight.astype(np.float64), self.x_mean[:, :, None])[:, :, 0]
+        return np.asarray(self.y_mean - absorbed, dtype=np.float32)
+
+    def relative_error(self, weight: NDArray[np.float32]) -> float:
+        """E||y - W x||^2 / E||y||^2 over all groups, of deviations from the means.
+
+        tr(W xx W^T - 2 W yx^T) + sum(yy), over sum(yy); cancellation limits it to about
+        1e-6. Targets that do not vary give 0, or infinity if W x does.
+        """
+        product = np.matmul(weight, self.xx)
+        product -= 2 * self.yx
+        power = float(self.yy.sum())
+        error = power + float(np.einsum("gmk,gmk->", weight, product, dtype=np.float64))
+        if power > 0:
+            return max(error / power, 0.0)
+        return 0.0 if error <= 0 else float("inf")
+
+
+class MomentAccumulator:
+    """Adds up batches of inputs (groups, rows, k) and targets (groups, rows, m).
+
+    Rows are shifted by the mean of the first batch, so that centring does not cancel when
+    means are large, multiplied in float32 and summed in float64. Batches of at least some
+    hundred rows are efficient.
+    """
+
+    def __init__(self, groups: int, k: int, m: int) -> None:
+        self._count = 0
+        self._x_shift = np.zeros((groups, 1, k), np.float32)
+        self._y_shift = np.zeros((groups, 1, m), np.float32)
+        self._x_sum = np.zeros((groups, k))
+        self._y_sum = np.zeros((groups, m))
+        self._xx = np.zeros((groups, k, k))
+        self._yx = np.zeros((groups, m, k))
+        self._yy = np.zeros((groups, m))
+
+    def add(self, x: NDArray[np.float32], y: NDArray[np.float32]) -> None:
+        """Add x (groups, rows, k) and y (groups, rows, m).
+
+        Raises ValueError if the shapes do not fit each other or the accumulator.
+        """
+        groups, _, k = self._x_shift.shape
+        m = self._y_shift.shape[2]
+        rows = x.shape[1] if x.ndim == 3 else -1
+        if x.shape != (groups, rows, k) or y.shape != (groups, rows, m):
+            expected = f"({groups}, rows, {k}) and ({groups}, rows, {m})"
+            raise ValueError(f"expected x and y of {expected}, got {x.shape} and {y.shape}")
+        if self._count == 0 and rows > 0:
+            self._x_shift = x.mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
+            self._y_shift = y.mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
+        for begin in range(0, rows, _ROWS):
+            self._add_rows(x[:, begin : begin + _ROWS], y[:, begin : begin + _ROWS])
+
+    def _add_rows(self, x: NDArray[np.float32], y: NDArray[np.float32]) -> None:
+        x = np.subtract(x, self._x_shift, dtype=np.float32)
+        y = np.subtract(y, self._y_shift, dtype=np.float32)
+        x_rows = x.transpose(0, 2, 1)
+        self._count += x.shape[1]
+        ones = np.ones((1, x.shape[1]), np.float32)  # a product sums short rows fastest
+        self._x_sum += np.matmul(ones, x)[:, 0]
+        self._y_sum += np.matmul(ones, y)[:, 0]
+        self._xx += np.matmul(x_rows, x)  # numpy sees the transpose: half the work (syrk)
+        self._yx += np.matmul(y.transpose(0, 2, 1), x)
+        self._yy += np.square(y).sum(axis=1, dtype=np.float64)
+
+    def finish(self) -> Moments:
+        """The moments of all rows added so far; more may follow.
+
+        Raises ValueError if no row was added.
+        """
+        if self._count == 0:
+            raise ValueError("no rows were added")
+        dx, dy = self._x_sum / self._count, self._y_sum / self._count
+        xx = self._xx / self._count
+        xx -= dx[:, :, None] * dx[:, None, :]
+        yx = self._yx / self._count
+        yx -= dy[:, :, None] * dx[:, None, :]
+        return Moments(
+            count=self._count,
+            x_mean=self._x_shift[:, 0] + dx,
+            y_mean=self._y_shift[:, 0] + dy,
+            xx=xx.astype(np.float32),
+            yx=yx.astype(np.float32),
+            yy=np.maximum(self._yy / self._count - dy**2, 0),
+        )
+
+
+def combine(users: Sequence[Moments]) -> Moments:
+    """Moments of several users of one weight, each about its own means.
+
+    For users that have a bias each: take `bias` from each user's moments, not from the
+    result, whose means are averages. Users that share the bias as well, or have none, are
+    first brought `about` one point (`uncentred`).
+
+    Raises ValueError if there are no users.
+    """
+    if not users:
+        raise ValueError("a weight without users has no moments")
+    count = sum(user.count for user in users)
+    shares = [user.count / count for user in users]
+
+    def mean(arrays: list[NDArray[_Float]]) -> NDArray[_Float]:
+        total = arrays[0] * arrays[0].dtype.type(shares[0])
+        for array, share in zip(arrays[1:], shares[1:], strict=True):
+            total += array * array.dtype.type(share)
+        return total
+
+    return Moments(
+        count=count,
+        x_mean=mean([user.x_mean for user in users]),
+        y_mean=mean([user.y_mean for user in users]),
+        xx=mean([user.xx for user in users]),
+        yx=mean([user.yx for user in users]),
+        yy=mean([user.yy for user in users]),
+    )

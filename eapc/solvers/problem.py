@@ -1,0 +1,153 @@
+"""The layer problem: the weight with few non-zeros whose outputs come closest.
+
+minimise tr(V H V^T - 2 V G^T) over V (m, k) in every group, with at most so many non-zeros
+in all groups together.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eapc.errors import DataError
+from eapc.solvers.blas import positive_definite
+from eapc.solvers.moments import Moments
+
+DAMPING = 0.01
+"""Damping towards the original weights, in mean variances of an input."""
+
+_FIRST_RETRY = 0.01
+"""Extra damping, in variances of an input, of a Gram matrix that has no factor."""
+
+_LAST_RETRY = 10
+"""The same per input: enough for any matrix with |H_ij| <= sqrt(H_ii H_jj)."""
+
+_ROUNDING = 4 * float(np.finfo(np.float32).eps)
+"""Relative to its value, the deviation of a constant input."""
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LayerProblem:
+    """A weight (groups, m, k) and the damped moments H (groups, k, k), G (groups, m, k).
+
+    All float32. Inputs that do not vary have weight 0, a zero column in G and no row or
+    column in H but the diagonal, so that every solution leaves them at 0.
+    """
+
+    weight: NDArray[np.float32]
+    H: NDArray[np.float32]
+    G: NDArray[np.float32]
+
+    @classmethod
+    def from_moments(
+        cls, weight: NDArray[np.float32], moments: Moments, damping: float = DAMPING
+    ) -> LayerProblem:
+        """Damp the moments towards `weight` (groups, m, k): H += l I, G += l W.
+
+        l = damping * mean(diag H) of each group: where the calibration data says little,
+        the weights stay what training made them.
+
+        Raises ValueError if the weight does not have the shape of `moments.yx`, DataError
+        if a weight or a moment is not finite.
+        """
+        if weight.shape != moments.yx.shape:
+            raise ValueError(f"expected a weight of {moments.yx.shape}, got {weight.shape}")
+        variance = moments.xx.diagonal(axis1=1, axis2=2)
+        _require_finite(weight=weight, xx=variance, yx=moments.yx)
+        # A constant input's variance is the rounding of its values.
+        alive = variance > (_ROUNDING * moments.x_mean) ** 2
+        alive &= variance > 0
+        undamped = cls(weight * alive[:, None], moments.xx.copy(), moments.yx * alive[:, None])
+        _cut_dead(undamped.H, alive)
+        return undamped.damped(damping * undamped.H.diagonal(axis1=1, axis2=2).mean(axis=1))
+
+    def damped(self, amount: NDArray[np.float32]) -> LayerProblem:
+        """The problem with `amount` (groups,) added to diag(H), and amount * W to G."""
+        H = self.H.copy()
+        diagonal = np.einsum("gkk->gk", H)
+        diagonal += amount[:, None]
+        diagonal[diagonal <= 0] = 1
+        return replace(self, H=H, G=self.G + amount[:, None, None] * self.weight)
+
+    def objective(self, weight: NDArray[np.float32]) -> float:
+        """tr(V H V^T - 2 V G^T) of a (groups, m, k) weight V, summed in float64."""
+        product = np.matmul(weight, self.H)
+        product -= 2 * self.G
+        return float(np.einsum("gmk,gmk->", weight, product, dtype=np.float64))
+
+
+@dataclass(frozen=True)
+class ScaledProblem:
+    """A layer problem in units that make diag(H) one and the largest weight about one.
+
+    `weight` is the original times `unit` (groups, 1, k), float64. Scaling by sqrt(diag H)
+    makes |weight| the error of removing it alone (the score of Wanda, Sun et al. 2023) and
+    conjugate gradients Jacobi-preconditioned; the common factor keeps float32 from
+    overflowing whatever the weights are.
+    """
+
+    problem: LayerProblem
+    unit: NDArray[np.float64]
+
+    def unscaled(self, weight: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A (groups, m, k) weight of the scaled problem in the original units."""
+        return (weight / self.unit).astype(np.float32)
+
+
+def scaled(problem: LayerProblem) -> ScaledProblem:
+    """Scale by sqrt(diag H) and by a power of two; H comes out positive definite.
+
+    Rounding can leave H of nearly dependent inputs without a Cholesky factor: its group is
+    then damped further, and a warning logged. Raises DataError if that does not help.
+    """
+    root = np.sqrt(problem.H.diagonal(axis1=1, axis2=2).astype(np.float64))[:, None, :]
+    _, exponent = np.frexp(np.abs(problem.weight * root).max(initial=0))
+    unit = np.ldexp(root, -exponent)
+    inverse = (1 / root).astype(np.float32)
+    H = problem.H * inverse
+    H *= inverse.transpose(0, 2, 1)
+    np.einsum("gkk->gk", H)[...] = 1
+    weight = (problem.weight * unit).astype(np.float32)
+    G = np.ldexp(problem.G / root, -exponent).astype(np.float32)
+    return ScaledProblem(_positive(LayerProblem(weight, H, G)), unit)
+
+
+def _positive(problem: LayerProblem) -> LayerProblem:
+    """The problem, its groups damped tenfold more until every H can be factorised.
+
+    Raises DataError if damping does not help: H is not a matrix of moments.
+    """
+    amount = _FIRST_RETRY
+    while not (positive := positive_definite(problem.H)).all():
+        if amount > _LAST_RETRY * problem.H.shape[1]:
+            raise DataError("moments of a layer: the Gram matrix is not one; check the data")
+        _logger.warning(
+            "%d of %d Gram matrices are not positive definite; damping them by %g more",
+            np.count_nonzero(~positive),
+            positive.size,
+            amount,
+        )
+        problem = problem.damped(np.where(positive, 0, amount).astype(np.float32))
+        amount *= 10
+    return problem
+
+
+def _cut_dead(H: NDArray[np.float32], alive: NDArray[np.bool_]) -> None:
+    """Zero the rows and columns of dead inputs, in place."""
+    for matrix, inputs in zip(H, alive, strict=True):
+        matrix[~inputs] = 0
+        matrix[:, ~inputs] = 0
+
+
+def _require_finite(**arrays: NDArray[np.float32]) -> None:
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise DataError(
+                f"{name} of a layer: expected finite numbers, got NaN or infinity; "
+                "check the calibration data and the model's weights"
+            )
