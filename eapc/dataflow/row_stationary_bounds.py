@@ -1,0 +1,139 @@
+"""Lower bounds on what the mappings of a row-stationary search can cost."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eapc.dataflow.row_stationary_nest import (
+    Ints,
+    Nest,
+    Prices,
+    Room,
+    ceil_div,
+    ceil_divs,
+    filters_that_fit,
+    pe_sets,
+)
+from eapc.hardware import HardwareModel
+
+
+class Axes(NamedTuple):
+    """Candidates: strip heights e, batch sizes n, and pairs of p and q (arrays of one length)."""
+
+    e: Ints
+    n: Ints
+    p: Ints
+    q: Ints
+
+
+class Bounds(NamedTuple):
+    """Lower bounds, arrays (strip heights, batch sizes, pairs); infinite where nothing fits."""
+
+    cost: NDArray[np.float64]
+    cycles: NDArray[np.float64]
+
+
+class _Least(NamedTuple):
+    """The least of what a mapping must do; arrays that broadcast to those of Bounds.
+
+    By strip height: `strips`, ifmap words fetched, ifmap rows touched by a strip, sets of PEs.
+    Then reloads of the weights, filters that fit the buffer beside one channel, passes over
+    filters and over channels if all sets of PEs serve them, and whether p and q fit.
+    """
+
+    strips: Ints
+    ifmap: Ints
+    touched: Ints
+    sets: Ints
+    reloads: Ints
+    filters: Ints
+    filter_passes: Ints
+    channel_passes: Ints
+    possible: NDArray[np.bool_]
+
+
+def lower_bounds(nest: Nest, hardware: HardwareModel, prices: Prices, axes: Axes) -> Bounds:
+    """Bounds for every strip height, batch size and (p, q), whatever m, r and t are."""
+    least = _least(nest, hardware, axes)
+    cost = np.where(least.possible, _cost(nest, prices, axes, least), np.inf)
+    return Bounds(cost, np.broadcast_to(_cycles(nest, hardware, axes, least), cost.shape))
+
+
+def _least(nest: Nest, hardware: HardwareModel, axes: Axes) -> _Least:
+    heights, sizes = axes.e.tolist(), axes.n.tolist()
+    by_strip = [
+        [ceil_div(nest.ofmap_rows, e) for e in heights],
+        [nest.ifmap_words(e) for e in heights],
+        [nest.rows_touched(e) for e in heights],
+        [pe_sets(hardware.machine, nest.filter_rows, e) for e in heights],
+    ]
+    strips, ifmap, touched, sets = np.array(by_strip, dtype=np.int64)[:, :, None, None]
+    n, one = axes.n[None, :, None], np.ones(1, dtype=np.int64)
+    beside_one = [[filters_that_fit(nest, hardware, n, e, one) for n in sizes] for e in heights]
+    filters = np.minimum(np.array(beside_one, dtype=np.int64), nest.filters)
+    room = Room.of(hardware)
+    channels = (room.banks - 1) * room.words_per_bank // (n * touched * nest.ifmap_columns)
+    possible = (filters >= axes.p) & (channels >= axes.q)
+    filters, channels = np.maximum(filters, 1), np.maximum(channels, 1)
+    return _Least(
+        strips,
+        ifmap,
+        touched,
+        sets,
+        ceil_divs(nest.batch, n) * strips,
+        filters,
+        ceil_divs(nest.filters, np.minimum(axes.p * sets, filters)),
+        ceil_divs(nest.channels, np.minimum(axes.q * sets, channels)),
+        possible,
+    )
+
+
+def _cost(nest: Nest, prices: Prices, axes: Axes, least: _Least) -> NDArray[np.float64]:
+    """Each term of the cost at its least.
+
+    Buffer traffic a / t + b / r under r t <= sets is at least 2 sqrt(a b / sets) too.
+    """
+    rows, columns = ceil_divs(nest.channels, axes.q), ceil_divs(nest.filters, axes.p)
+    ofmap = nest.ofmap_words
+    joint = nest.filters / axes.p * (nest.channels / axes.q) / least.sets
+    glb = np.maximum(
+        least.ifmap * least.filter_passes + 2 * ofmap * least.channel_passes,
+        2 * np.sqrt(2.0 * least.ifmap * ofmap * joint),
+    )
+    spread = nest.batch * nest.groups * nest.channels * nest.filter_rows * nest.ofmap_rows
+    hops = nest.filter_rows * rows + least.channel_passes
+    network = spread * nest.ifmap_columns * columns + ofmap * hops
+    strip_heights = axes.e[:, None, None]
+    cost = (
+        (prices.dram_weights + prices.network * strip_heights) * nest.weight_words * least.reloads
+        + prices.dram_ifmap * least.ifmap * ceil_divs(nest.filters, least.filters)
+        + prices.dram_ofmap * ofmap
+        + prices.glb * glb
+        + prices.network * network
+    )
+    return np.asarray(cost, dtype=np.float64)
+
+
+def _cycles(nest: Nest, hardware: HardwareModel, axes: Axes, least: _Least) -> NDArray[np.float64]:
+    """The longer of computing and of moving ifmaps, and the loading of filters in between."""
+    machine, width = hardware.machine, hardware.word_bits
+    rows, columns = ceil_divs(nest.channels, axes.q), ceil_divs(nest.filters, axes.p)
+    taps = rows * axes.q * columns * axes.p * nest.filter_columns
+    rounds = nest.groups * nest.batch * least.strips
+    ifmap = nest.channels * least.touched * nest.ifmap_columns * least.filter_passes
+    slowest = rounds * np.maximum(
+        taps * nest.ofmap_columns / least.sets, ifmap * (width / machine.ifmap_network_bits)
+    )
+    if machine.filter_load == "overlapped":
+        return np.asarray(slowest, dtype=np.float64)
+    loads = (
+        nest.groups
+        * least.reloads
+        * taps
+        * nest.filter_rows
+        * (width / machine.filter_network_bits)
+    )
+    return np.asarray(slowest + loads, dtype=np.float64)

@@ -1,0 +1,156 @@
+"""Hardware descriptions: the schema of `hwmodels/*.yaml` and its loader.
+
+Every number of a machine stands in its file, under a key that names the unit, and `sources`
+says where it comes from; where published readings differ, the reading is a named option.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from importlib import resources
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from eapc.errors import HardwareError
+from eapc.hardware_sections import (
+    Amount,
+    Compression,
+    Count,
+    Memory,
+    Price,
+    RowStationaryMachine,
+    Section,
+    Text,
+    ZeroSkipping,
+)
+from eapc.hardware_yaml import parse_document, report_errors
+
+
+class HardwareModel(Section):
+    """A machine: what its arithmetic and memories cost, how it maps layers, what zeros save.
+
+    `machine` holds the parameters of one dataflow, told apart by `machine.dataflow`; `memories`
+    its levels. Two models are equal if all fields are; they are hashable.
+    """
+
+    schema_version: Literal["eapc.hardware/1"] = Field(alias="schema")
+    name: Text
+    description: Text
+    objective: Literal["energy", "throughput"]
+    word_bits: Count
+    clock_mhz: Amount | None = None
+    mac_energy_mac_units: Price
+    mac_energy_pj: Amount | None = None
+    mac_energy_mac_units_by_bits: Mapping[Count, Amount] = Field(default_factory=dict)
+    operation_energy_mac_units: Price
+    ofmap_dram_accesses_per_word: Count
+    memories: Mapping[str, Memory]
+    machine: RowStationaryMachine
+    zeros: ZeroSkipping
+    compression: Compression
+    sources: Mapping[str, Text] = Field(default_factory=dict)
+
+    def __hash__(self) -> int:
+        """Consistent with equality: of the parts that machines differ in most."""
+        return hash((self.name, self.objective, self.machine, tuple(self.memories.items())))
+
+    @property
+    def dataflow(self) -> str:
+        """Name of the machine's dataflow."""
+        return self.machine.dataflow
+
+    @property
+    def stream_levels(self) -> tuple[str, ...]:
+        """Memory levels that data pass through once when nothing is kept, outermost first."""
+        return ("dram", "glb")
+
+    def mac_energy(self, bits: float) -> float:
+        """Energy of a MAC on operands of `bits` bits, in units of one MAC at `word_bits`.
+
+        Taken from `mac_energy_mac_units_by_bits`, between whose entries the logarithm of energy
+        is linear in that of the width. HardwareError if the table doesn't reach `bits`.
+        """
+        table = {self.word_bits: self.mac_energy_mac_units, **self.mac_energy_mac_units_by_bits}
+        below = max((width for width in table if width <= bits), default=None)
+        above = min((width for width in table if width >= bits), default=None)
+        if below is None or above is None:
+            raise HardwareError(
+                f"{self.name}: mac_energy_mac_units_by_bits: has no entry for {bits:g} bits or "
+                "an enclosing pair of widths; add the energy of one MAC at that width"
+            )
+        if below == above:
+            return table[below]
+        share = math.log(bits / below) / math.log(above / below)
+        return float(table[below] ** (1 - share) * table[above] ** share)
+
+    def source_of(self, path: str) -> str | None:
+        """Where a field's number comes from; `path` is dotted, keys of `sources` may hold `*`.
+
+        A key covers the fields below it too. None if no key covers the field.
+        """
+        for key, text in self.sources.items():
+            if fnmatchcase(path, key) or fnmatchcase(path, f"{key}.*"):
+                return text
+        return None
+
+    @model_validator(mode="after")
+    def _levels_of_the_dataflow(self) -> Self:
+        if set(self.memories) != {"dram", "glb", "network", "rf"}:
+            raise ValueError("a row_stationary machine has memories dram, glb, network, rf")
+        glb = self.memories["glb"]
+        if (glb.bank_bytes or glb.size_bytes or 0) * 8 < self.word_bits:
+            raise ValueError("memories.glb has no size_bytes, or banks smaller than a word")
+        return self
+
+
+def shipped_hardware() -> tuple[str, ...]:
+    """Names of the machines that come with eapc, in alphabetical order."""
+    files = resources.files("eapc.hwmodels").iterdir()
+    return tuple(sorted(f.name[: -len(".yaml")] for f in files if f.name.endswith(".yaml")))
+
+
+def load_hardware(name_or_path: str | Path) -> HardwareModel:
+    """The machine described by a YAML file, or one that is shipped, by its name.
+
+    A file that exists wins over a shipped name; `eyeriss.yaml` is a name too. Raises
+    HardwareError with file, line, field and remedy.
+    """
+    path = Path(name_or_path)
+    if path.is_file():
+        return parse_hardware(_read(path), str(name_or_path))
+    name = str(name_or_path).removesuffix(".yaml")
+    if name in shipped_hardware():
+        file = resources.files("eapc.hwmodels") / f"{name}.yaml"
+        return parse_hardware(file.read_bytes(), f"{name}.yaml")
+    known = shipped_hardware()
+    near = get_close_matches(Path(name).name, known, n=2, cutoff=0.5) or known
+    problem = "is a folder" if path.is_dir() else "no such file, and no shipped machine"
+    raise HardwareError(
+        f"{name_or_path}: {problem}; give the path of a YAML file or one of {', '.join(near)}"
+    )
+
+
+def parse_hardware(text: bytes, file: str) -> HardwareModel:
+    """The machine described by a YAML document; `file` is the name that errors give."""
+    document = parse_document(text, file)
+    try:
+        return HardwareModel.model_validate(document.value)
+    except ValidationError as error:
+        known = {
+            info.alias or name
+            for section in Section.__subclasses__()
+            for name, info in section.model_fields.items()
+        }
+        raise HardwareError(report_errors(error, document, known)) from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise HardwareError(f"{path}: cannot be read ({error.strerror}); check the file") from None

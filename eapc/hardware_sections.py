@@ -1,0 +1,180 @@
+"""The sections of a hardware description, as pydantic models.
+
+Keys name their units. Where published readings of a machine differ, the reading is an option.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+
+def _expected(kind: str) -> WrapValidator:
+    """Say what was expected in our words, whichever of pydantic's checks has failed."""
+
+    def check(value: object, inner: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return inner(value)
+        except ValidationError:
+            raise PydanticCustomError("expected", "expected {kind}", {"kind": kind}) from None
+
+    return WrapValidator(check)
+
+
+Count = Annotated[int, Field(gt=0), _expected("a positive integer")]
+Amount = Annotated[float, Field(gt=0, allow_inf_nan=False), _expected("a positive number")]
+Price = Annotated[float, Field(ge=0, allow_inf_nan=False), _expected("a number of 0 or more")]
+Text = Annotated[str, Field(min_length=1), _expected("a text")]
+
+
+class Section(BaseModel):
+    """Immutable, no unknown keys, no silent conversions between types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True)
+
+
+class Memory(Section):
+    """One level of the memory hierarchy; the outermost needs no size."""
+
+    energy_mac_units_per_word: Price
+    size_bytes: Count | None = None
+    bank_bytes: Count | None = None
+
+    @property
+    def banks(self) -> int:
+        """Banks that data are allotted by; 0 without a size, 1 without `bank_bytes`."""
+        size = self.size_bytes or 0
+        return size // (self.bank_bytes or size) if size else 0
+
+    @model_validator(mode="after")
+    def _whole_banks(self) -> Self:
+        if self.bank_bytes is not None and (self.size_bytes or 0) % self.bank_bytes:
+            raise ValueError(f"size_bytes {self.size_bytes} is no multiple of bank_bytes")
+        return self
+
+
+class ZeroSkipping(Section):
+    """What a zero saves: `skip_mac` names the operand whose zeros skip a MAC.
+
+    The operands of `skip_register_file` spare their register-file accesses (ofmap: the psum's
+    read and write) in a skipped MAC; the others access it in every MAC.
+    """
+
+    skip_mac: Literal["either", "ifmap", "none"]
+    skip_register_file: tuple[Literal["weights", "ifmap", "ofmap"], ...]
+
+
+class NoCode(Section):
+    """Words travel as they are."""
+
+    code: Literal["none"]
+
+    def ratio(self, density: float) -> float:
+        """Words moved per word of data, here 1 at any density (0 to 1) of non-zero words."""
+        del density
+        return 1.0
+
+
+class RunLengthCode(Section):
+    """Pairs of a run of zeros and a level, packed into blocks [1].
+
+    [1] Chen, Krishna, Emer, Sze, "Eyeriss: An Energy-Efficient Reconfigurable Accelerator for
+    Deep Convolutional Neural Networks", JSSC 2017, section V-A.
+    """
+
+    code: Literal["run-length"]
+    run_bits: Count
+    level_bits: Count
+    pairs_per_block: Count
+    block_bits: Count
+    raw_fallback: bool
+
+    def ratio(self, density: float) -> float:
+        """Words moved per word of data of `density` (0 to 1) non-zero words.
+
+        A pair covers up to 2^run_bits words. If zeros fall independently with probability z,
+        (1 - z) / (1 - z^(2^run_bits)) pairs are spent per word, each of block_bits /
+        pairs_per_block bits. With `raw_fallback`, data that would grow stay raw.
+        """
+        longest = 1 << self.run_bits
+        zeros = 1.0 - min(1.0, max(0.0, density))
+        pairs = 1 / longest if zeros == 1.0 else (1 - zeros) / (1 - zeros**longest)
+        coded: float = self.block_bits / self.pairs_per_block / self.level_bits * pairs
+        return min(1.0, coded) if self.raw_fallback else coded
+
+    @model_validator(mode="after")
+    def _pairs_fit_block(self) -> Self:
+        if self.pairs_per_block * (self.run_bits + self.level_bits) > self.block_bits:
+            raise ValueError("pairs_per_block pairs of run_bits + level_bits exceed block_bits")
+        return self
+
+
+Code = Annotated[NoCode | RunLengthCode, Field(discriminator="code")]
+
+
+class Compression(Section):
+    """How each operand is coded in the outermost memory."""
+
+    weights: Code
+    ifmap: Code
+    ofmap: Code
+
+
+class LayerShape(Section):
+    """The layers that a pinned mapping is for; extents not given match any."""
+
+    filters_per_group: Count
+    channels_per_group: Count
+    ofmap_rows: Count
+    ofmap_columns: Count
+    filter_rows: Count
+    filter_columns: Count
+    groups: Count | None = None
+    batch: Count | None = None
+    stride_rows: Count | None = None
+    stride_columns: Count | None = None
+
+
+class PinnedMapping(Section):
+    """A mapping to use for a layer instead of searching; letters as in RowStationaryMapping."""
+
+    layer: LayerShape
+    m: Count
+    n: Count
+    e: Count
+    p: Count
+    q: Count
+    r: Count
+    t: Count
+
+
+class RowStationaryMachine(Section):
+    """An array of processing elements (PEs), each with scratch pads for one row of a filter.
+
+    `filter_load` says whether PEs take in the next pass's filters while they compute
+    (`overlapped`) or in between (`serial`); `ofmap_columns` whether a PE's row of the ofmap is
+    divided only where the buffer demands it (`whole`) or wherever that is better (`searched`).
+    """
+
+    dataflow: Literal["row_stationary"]
+    array_rows: Count
+    array_columns: Count
+    filter_spad_words: Count
+    ifmap_spad_words: Count
+    psum_spad_words: Count
+    filter_network_bits: Count
+    ifmap_network_bits: Count
+    psum_network_bits: Count
+    filter_load: Literal["serial", "overlapped"]
+    ofmap_columns: Literal["whole", "searched"]
+    mappings: tuple[PinnedMapping, ...] = ()

@@ -1,0 +1,130 @@
+"""The row-stationary search against brute force."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from eapc.dataflow.row_stationary_nest import (
+    Nest,
+    Prices,
+    Room,
+    Tiles,
+    access_words,
+    cycles,
+    nests,
+    pe_sets,
+    total_cost,
+)
+from eapc.dataflow.row_stationary_search import best_mapping, smallest_divisors
+from eapc.hardware import HardwareModel, load_hardware
+from eapc.workload import ConvWorkload
+
+EYERISS = load_hardware("eyeriss")
+
+
+def variant(hardware: HardwareModel, **changes: Any) -> HardwareModel:
+    """The machine with some fields changed; `__` stands for the dot of a path."""
+    fields = hardware.model_dump(by_alias=True)
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        section = fields
+        for parent in parents:
+            section = section[parent]
+        section[last] = value
+    return HardwareModel.model_validate(fields)
+
+
+@pytest.mark.parametrize(("total", "limit"), list(itertools.product((1, 7, 48, 1000), (1, 5, 300))))
+def test_smallest_divisors_have_every_ceiling_once(total: int, limit: int) -> None:
+    found = smallest_divisors(total, limit).tolist()
+    ceilings = {math.ceil(total / x): x for x in range(min(limit, total), 0, -1)}
+    assert found == sorted(ceilings.values())
+
+
+small_machines = st.fixed_dictionaries(
+    {
+        "machine__array_rows": st.integers(3, 6),
+        "machine__array_columns": st.integers(2, 5),
+        "machine__filter_spad_words": st.integers(6, 14),
+        "machine__ifmap_spad_words": st.integers(3, 6),
+        "machine__psum_spad_words": st.integers(2, 4),
+        "machine__filter_load": st.sampled_from(["serial", "overlapped"]),
+        "memories__glb": st.integers(3, 12).map(
+            lambda n: {"energy_mac_units_per_word": 6, "size_bytes": 64 * n, "bank_bytes": 64}
+        ),
+    }
+)
+small_layers = st.builds(
+    ConvWorkload,
+    batch=st.integers(1, 3),
+    groups=st.integers(1, 2),
+    filters_per_group=st.integers(1, 8),
+    channels_per_group=st.integers(1, 6),
+    ofmap_rows=st.integers(1, 6),
+    ofmap_columns=st.integers(1, 6),
+    filter_rows=st.integers(1, 3),
+    filter_columns=st.integers(1, 3),
+    stride_rows=st.integers(1, 3),
+    stride_columns=st.integers(1, 3),
+    dilation_rows=st.integers(1, 2),
+)
+PRICES = {"energy": Prices(100.0, 200.0, 400.0, 6.0, 2.0), "throughput": Prices(1, 1, 1, 0, 0)}
+
+
+def every_rank(
+    nest: Nest, hardware: HardwareModel, prices: Prices
+) -> list[tuple[float, float, float]]:
+    """The best rank of each (e, n), over every mapping that fits, without any shortcut."""
+    machine, room, width = hardware.machine, Room.of(hardware), nest.filter_columns
+    ranks = []
+    for e, n in itertools.product(range(1, nest.ofmap_rows + 1), range(1, nest.batch + 1)):
+        sets = pe_sets(machine, nest.filter_rows, e)
+        candidates = [
+            range(1, nest.filters + 1),
+            range(1, machine.psum_spad_words + 1),
+            range(1, machine.ifmap_spad_words // width + 1),
+            range(1, sets + 1),
+            range(1, sets + 1),
+        ]
+        grid = np.meshgrid(*(np.array(c, dtype=np.int64) for c in candidates), indexing="ij")
+        m, p, q, r, t = (axis.ravel() for axis in grid)
+        ifmap = n * q * r * nest.rows_touched(e) * nest.ifmap_columns
+        banks = -(-ifmap // room.words_per_bank) - (
+            -n * m * e * nest.ofmap_columns // room.words_per_bank
+        )
+        whole = ((m % (p * t) == 0) & (m >= p * t)) | (m == nest.filters)
+        fits = (p * q * width <= machine.filter_spad_words) & (r * t <= sets)
+        kept = fits & whole & (banks <= room.banks)
+        if kept.any():
+            tiles = Tiles(n, e, *(axis[kept] for axis in (m, p, q, r, t)))
+            glb = access_words(nest, tiles)["glb"]
+            cost, time_ = (
+                total_cost(access_words(nest, tiles), prices),
+                cycles(nest, tiles, hardware),
+            )
+            buffer = glb.ifmap + glb.ofmap
+            best = np.lexsort((buffer, time_, cost))[0]
+            ranks.append((float(cost[best]), float(time_[best]), float(buffer[best])))
+    return ranks
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(small_layers, small_machines, st.sampled_from(["energy", "throughput"]))
+def test_search_finds_what_brute_force_finds(
+    work: ConvWorkload, changes: dict[str, Any], objective: str
+) -> None:
+    machine = variant(EYERISS, **changes)
+    nest = next(nests(work, machine))
+    found = best_mapping(nest, machine, PRICES[objective])
+    ranks = every_rank(nest, machine, PRICES[objective])
+    if found is None:
+        assert not ranks
+    else:
+        assert found.rank == pytest.approx(min(ranks), rel=1e-9)

@@ -1,0 +1,253 @@
+"""Schema, loader and error messages of hardware descriptions."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eapc.errors import HardwareError
+from eapc.hardware import HardwareModel, load_hardware, parse_hardware, shipped_hardware
+from eapc.hardware_sections import NoCode, RunLengthCode
+
+HWMODELS = Path(__file__).parent.parent / "hwmodels"
+EYERISS = (HWMODELS / "eyeriss.yaml").read_text()
+RUN_LENGTH = {
+    "code": "run-length",
+    "run_bits": 5,
+    "level_bits": 16,
+    "pairs_per_block": 3,
+    "block_bits": 64,
+}
+
+
+def failure(text: str | bytes) -> str:
+    data = text if isinstance(text, bytes) else text.encode()
+    with pytest.raises(HardwareError) as caught:
+        parse_hardware(data, "npu.yaml")
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def edited(old: str, new: str) -> tuple[str, int]:
+    """EYERISS with its first `old` replaced, and the line where that stands."""
+    assert old in EYERISS
+    return EYERISS.replace(old, new, 1), EYERISS[: EYERISS.index(old)].count("\n") + 1
+
+
+def test_eyeriss_has_the_published_costs_and_sizes() -> None:
+    hardware = load_hardware("eyeriss")
+    prices = {k: m.energy_mac_units_per_word for k, m in hardware.memories.items()}
+    assert prices == {"dram": 200, "glb": 6, "network": 2, "rf": 1}
+    assert (hardware.machine.array_rows, hardware.machine.array_columns) == (12, 14)
+    assert hardware.memories["glb"].banks == 25
+    assert hardware.dataflow == "row_stationary"
+
+
+def test_shipped_names_load_with_and_without_suffix() -> None:
+    assert shipped_hardware() == tuple(sorted(p.stem for p in HWMODELS.glob("*.yaml")))
+    for name in shipped_hardware():
+        assert load_hardware(name).name == name
+        assert load_hardware(f"{name}.yaml") == load_hardware(name)
+
+
+def test_a_file_wins_over_a_shipped_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "eyeriss.yaml").write_text(EYERISS.replace("name: eyeriss", "name: mine", 1))
+    monkeypatch.chdir(tmp_path)
+    assert load_hardware("eyeriss.yaml").name == "mine"
+    assert load_hardware("eyeriss").name == "eyeriss"
+
+
+def test_unknown_name_suggests_the_nearest() -> None:
+    with pytest.raises(HardwareError, match=r"^eyeris: no such file.*one of eyeriss"):
+        load_hardware("eyeris")
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(HardwareError, match="is a folder"):
+        load_hardware(tmp_path)
+
+
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from leaves(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, tuple):
+        for index, inner in enumerate(value):
+            yield from leaves(inner, f"{path}.{index}")
+    else:
+        yield path, value
+
+
+@pytest.mark.parametrize("name", shipped_hardware())
+def test_every_number_and_reading_of_a_shipped_file_has_a_source(name: str) -> None:
+    hardware = load_hardware(name)
+    document = hardware.model_dump(by_alias=True, exclude_none=True, exclude={"sources"})
+    text = {"schema", "name", "description", "machine.dataflow"}
+    fields = {path for path, _ in leaves(document)} - text
+    assert {path for path in fields if hardware.source_of(path) is None} == set()
+
+
+@pytest.mark.parametrize("name", shipped_hardware())
+def test_every_source_is_about_some_field(name: str) -> None:
+    hardware = load_hardware(name)
+    document = hardware.model_dump(by_alias=True, exclude={"sources"})
+    used = {hardware.source_of(path) for path, _ in leaves(document)}
+    assert set(hardware.sources.values()) <= used
+
+
+def test_equal_models_are_equal_and_hash_alike() -> None:
+    first, second = load_hardware("eyeriss"), load_hardware("eyeriss")
+    assert first == second
+    assert hash(first) == hash(second)
+    assert first != load_hardware("eyeriss-jssc2017")
+
+
+def test_a_model_is_immutable() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        setattr(load_hardware("eyeriss"), "word_bits", 8)  # noqa: B010
+
+
+def test_a_dumped_model_validates_again() -> None:
+    hardware = load_hardware("eyeriss")
+    assert HardwareModel.model_validate(hardware.model_dump(by_alias=True)) == hardware
+
+
+def test_mac_energy_is_interpolated_between_widths() -> None:
+    hardware = load_hardware("eyeriss")
+    assert hardware.mac_energy(16) == 1
+    assert hardware.mac_energy(8) == 0.278
+    assert hardware.mac_energy(128**0.5) == pytest.approx(0.278**0.5)
+    with pytest.raises(HardwareError, match="mac_energy_mac_units_by_bits"):
+        hardware.mac_energy(2)
+
+
+def test_run_length_code_by_hand() -> None:
+    code = RunLengthCode.model_validate({**RUN_LENGTH, "raw_fallback": False})
+    assert code.ratio(1.0) == pytest.approx(4 / 3)
+    assert code.ratio(0.5) == pytest.approx(2 / 3)
+    assert code.ratio(0.0) == pytest.approx(4 / 3 / 32)
+    assert code.ratio(1e-12) == pytest.approx(4 / 3 / 32, rel=1e-3)
+    fallback = RunLengthCode.model_validate({**RUN_LENGTH, "raw_fallback": True})
+    assert fallback.ratio(1.0) == 1.0
+    assert fallback.ratio(0.5) == code.ratio(0.5)
+    assert NoCode(code="none").ratio(0.1) == 1.0
+
+
+def test_wrong_value_names_file_line_field_value_and_remedy() -> None:
+    text, line = edited("size_bytes: 102400", "size_bytes: -4")
+    assert failure(text) == (
+        f"npu.yaml:{line}: memories.glb.size_bytes: expected a positive integer, got -4; "
+        "give the capacity in bytes"
+    )
+
+
+@pytest.mark.parametrize("value", ["1.5", "true", '"16"', "~", "[1]", "{a: 1}", "1_000", "0x10"])
+def test_no_other_type_passes_for_a_count(value: str) -> None:
+    text, line = edited("word_bits: 16", f"word_bits: {value}")
+    assert failure(text).startswith(f"npu.yaml:{line}: word_bits: expected a positive integer, got")
+
+
+@pytest.mark.parametrize("value", [".nan", ".inf", "-1", "1e999", "fast"])
+def test_no_other_number_passes_for_an_energy(value: str) -> None:
+    text, line = edited("energy_mac_units_per_word: 200", f"energy_mac_units_per_word: {value}")
+    start = f"npu.yaml:{line}: memories.dram.energy_mac_units_per_word: expected a number of 0"
+    assert failure(text).startswith(start)
+
+
+def test_exponents_are_numbers_and_leading_zeros_decimal() -> None:
+    text, _ = edited("clock_mhz: 200", "clock_mhz: 2e2")
+    assert parse_hardware(text.encode(), "npu.yaml").clock_mhz == 200
+    text, _ = edited("array_rows: 12", "array_rows: 012")
+    assert parse_hardware(text.encode(), "npu.yaml").machine.array_rows == 12
+
+
+def test_unknown_key_is_refused_with_the_nearest() -> None:
+    text, line = edited("bank_bytes: 4096", "bank_byte: 4096")
+    expected = f"npu.yaml:{line}: memories.glb.bank_byte: unknown key; did you mean bank_bytes?"
+    assert failure(text) == expected
+
+
+def test_missing_key_gives_the_line_of_its_mapping() -> None:
+    text, _ = edited("  array_rows: 12\n", "")
+    line = EYERISS[: EYERISS.index("machine:\n")].count("\n") + 1
+    assert failure(text).startswith(f"npu.yaml:{line}: machine.array_rows: missing; add it")
+
+
+def test_key_given_twice() -> None:
+    text, line = edited("word_bits: 16", "word_bits: 16\nword_bits: 8")
+    expected = f"npu.yaml:{line + 1}: word_bits: given twice, first in line {line}; remove one"
+    assert failure(text) == expected
+
+
+def test_wrong_choice_lists_the_choices() -> None:
+    text, line = edited("objective: energy", "objective: speed")
+    expected = f"npu.yaml:{line}: objective: expected 'energy' or 'throughput', got 'speed'"
+    assert failure(text).startswith(expected)
+
+
+def test_unknown_code_lists_the_codes() -> None:
+    text, _ = edited("ifmap: {code: none}", "ifmap: {code: zip}")
+    assert "compression.ifmap: expected a code of 'none', 'run-length', got 'zip'" in failure(text)
+
+
+def test_wrong_value_inside_a_code_keeps_its_field() -> None:
+    text, line = edited("run_bits: 5", "run_bits: 0")
+    expected = f"npu.yaml:{line}: compression.weights.run_bits: expected a positive integer, got 0"
+    assert failure(text).startswith(expected)
+
+
+def test_contradictions_are_refused() -> None:
+    assert "no multiple of bank_bytes" in failure(edited("bank_bytes: 4096", "bank_bytes: 4095")[0])
+    assert "exceed block_bits" in failure(edited("block_bits: 64", "block_bits: 62")[0])
+    assert "smaller than a word" in failure(edited("bank_bytes: 4096", "bank_bytes: 1")[0])
+    assert "has no size_bytes" in failure(
+        edited("    size_bytes: 102400\n", "")[0].replace("    bank_bytes: 4096\n", "")
+    )
+    assert "has memories dram, glb" in failure(edited("  network:\n", "  bus:\n")[0])
+
+
+def test_several_errors_are_one_line() -> None:
+    text, line = edited("word_bits: 16", "word_bits: 0")
+    message = failure(text.replace("array_rows: 12", "array_rows: 0"))
+    assert message.startswith(f"npu.yaml:{line}: word_bits:")
+    assert message.endswith("(also wrong: machine.array_rows)")
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"", "npu.yaml:1: empty; start from"),
+        (b"# nothing\n", "npu.yaml:1: empty; start from"),
+        (b"- a\n- b\n", "npu.yaml:1: the top level is no mapping"),
+        (b"just text", "npu.yaml:1: the top level is no mapping"),
+        (b"\xff\xfe\x00\x81", "npu.yaml:1: not a text file"),
+        (b"\x00\x01\x02", "npu.yaml:1: not valid YAML"),
+        (b"a: 1\n\tb: 2\n", "npu.yaml:2: not valid YAML"),
+        (b"a: [1\nb: 2\n", "npu.yaml:2: not valid YAML"),
+        (b"a: 1\n---\nb: 2\n", "npu.yaml:2: not valid YAML"),
+        (b"a: &x [1]\nb: *x\n", "npu.yaml:2: b: aliases are not supported"),
+        (b"a: &x [*x]\n", "npu.yaml:1: a.0: aliases are not supported"),
+        (b"a: !!python/object:os.system x\n", "npu.yaml:1: a: the tag"),
+        (b'"a\\nb": [1]\n', "npu.yaml:1: schema: missing"),
+        (b"? [1, 2]\n: 3\n", "npu.yaml:1: a key is no text"),
+        (b"a: " + b"[" * 5000, "npu.yaml:1: nested too deeply"),
+    ],
+)
+def test_what_is_no_description_is_told_in_one_line(data: bytes, expected: str) -> None:
+    assert failure(data).startswith(expected)
+
+
+def test_hwmodels_refuses_another_name() -> None:
+    spec = importlib.util.spec_from_file_location("hwmodels", HWMODELS / "__init__.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with pytest.raises(ImportError, match=r"eapc\.hwmodels"):
+        spec.loader.exec_module(module)
+    assert "hwmodels" not in sys.modules
