@@ -1,0 +1,96 @@
+"""eapc: an energy-aware pruning compiler for ONNX models.
+
+    import eapc
+
+    done = eapc.prune("model.onnx", eapc.Settings(calibration="data.npz"), output="out.onnx")
+    print(done.energy_ratio)
+
+Names are loaded when they are first used, so that importing eapc costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from eapc.compiler import Analysis, Pruned, Ran, Settings, analyze, prune, run
+    from eapc.data import CalibrationDataReader, Dataset, load_data
+    from eapc.energy import DensityTable, EnergyReport, NodeEnergy
+    from eapc.errors import (
+        DataError,
+        EapcError,
+        GoalError,
+        HardwareError,
+        ModelError,
+        PassError,
+        UsageError,
+        VerificationError,
+    )
+    from eapc.goals import Goal, MinAgreement, Sparsity, TargetEnergy
+    from eapc.hardware import HardwareModel, load_hardware
+    from eapc.model import Model
+    from eapc.pipeline import Compilation, Pass, Pipeline
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Analysis",
+    "CalibrationDataReader",
+    "Compilation",
+    "DataError",
+    "Dataset",
+    "DensityTable",
+    "EapcError",
+    "EnergyReport",
+    "Goal",
+    "GoalError",
+    "HardwareError",
+    "HardwareModel",
+    "MinAgreement",
+    "Model",
+    "ModelError",
+    "NodeEnergy",
+    "Pass",
+    "PassError",
+    "Pipeline",
+    "Pruned",
+    "Ran",
+    "Settings",
+    "Sparsity",
+    "TargetEnergy",
+    "UsageError",
+    "VerificationError",
+    "__version__",
+    "analyze",
+    "load_data",
+    "load_hardware",
+    "prune",
+    "run",
+]
+
+_HOMES = {
+    "compiler": "Analysis Pruned Ran Settings analyze prune run",
+    "data": "CalibrationDataReader Dataset load_data",
+    "energy": "DensityTable EnergyReport NodeEnergy",
+    "errors": """DataError EapcError GoalError HardwareError ModelError PassError UsageError
+        VerificationError""",
+    "goals": "Goal MinAgreement Sparsity TargetEnergy",
+    "hardware": "HardwareModel load_hardware",
+    "model": "Model",
+    "pipeline": "Compilation Pass Pipeline",
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> object:
+    """Load an exported name from its module (PEP 562)."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

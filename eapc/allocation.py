@@ -1,0 +1,110 @@
+"""One energy budget shared out over the layers.
+
+Every layer has an error curve and an energy curve over its weight density. The densities
+that lose least for an energy budget minimise the sum of errors + price * energies for one
+price common to all layers (a Lagrange multiplier), found by bisection. Raising the price
+takes weights away where a joule saved costs least error: weights go in energy order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+LOWEST_DENSITY = 0.02
+"""No layer gives up more than 98 % of its weights: past that a network computes nothing."""
+
+_GRID = np.linspace(1.0, LOWEST_DENSITY, 99)
+_BISECTIONS = 60
+_TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class LayerCurve:
+    """What a layer's density costs: points of its error and its energy (MAC units).
+
+    `densities` fall from 1; `errors` is the effect on the network's outputs of pruning this
+    layer alone, `energies` that of the nodes that use the weights, both at those densities.
+    """
+
+    name: str
+    densities: tuple[float, ...]
+    errors: tuple[float, ...]
+    energies: tuple[float, ...]
+
+    def error_at(self, densities: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Errors between the points: their logarithm is linear in density; 0 at density 1."""
+        points = np.asarray(self.densities)[::-1]
+        logs = np.log(np.maximum(np.asarray(self.errors)[::-1], _TINY))
+        errors = np.exp(np.interp(densities, points, logs))
+        return np.asarray(np.where(densities >= 1, 0.0, errors))
+
+    def energy_at(self, densities: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Energies between the points, linear in density."""
+        points = np.asarray(self.densities)[::-1]
+        return np.asarray(np.interp(densities, points, np.asarray(self.energies)[::-1]))
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The curves of every layer, and the energy that no weight can change."""
+
+    layers: tuple[LayerCurve, ...]
+    fixed_energy: float
+
+    @property
+    def dense_energy(self) -> float:
+        """Energy of the network with all its weights, in MAC units."""
+        return self.fixed_energy + sum(curve.energies[0] for curve in self.layers)
+
+    @property
+    def lowest_ratio(self) -> float:
+        """Energy at the lowest densities over the dense energy."""
+        lowest = np.asarray([LOWEST_DENSITY])
+        layers = sum(float(curve.energy_at(lowest)[0]) for curve in self.layers)
+        return (self.fixed_energy + layers) / self.dense_energy
+
+
+def share_out(curves: Curves, energy_ratio: float) -> dict[str, float]:
+    """Densities by layer that meet an energy budget, a fraction of the dense energy.
+
+    A budget below `Curves.lowest_ratio` gives the lowest densities.
+    """
+    budget = energy_ratio * curves.dense_energy - curves.fixed_energy
+    errors = np.stack([curve.error_at(_GRID) for curve in curves.layers])
+    energies = np.stack([curve.energy_at(_GRID) for curve in curves.layers])
+    low, high = 0.0, _highest_price(errors, energies)
+    if energies[:, 0].sum() <= budget:
+        high = 0.0
+    for _ in range(_BISECTIONS):
+        price = (low + high) / 2
+        if _spent(errors, energies, price) > budget:
+            low = price
+        else:
+            high = price
+    chosen = _choice(errors, energies, high)
+    return {
+        curve.name: float(_GRID[index]) for curve, index in zip(curves.layers, chosen, strict=True)
+    }
+
+
+def _choice(
+    errors: NDArray[np.float64], energies: NDArray[np.float64], price: float
+) -> NDArray[np.intp]:
+    """Grid index per layer of least error + price * energy; the densest of equals."""
+    return np.asarray(np.argmin(errors + price * energies, axis=1))
+
+
+def _spent(errors: NDArray[np.float64], energies: NDArray[np.float64], price: float) -> float:
+    chosen = _choice(errors, energies, price)
+    return float(energies[np.arange(len(energies)), chosen].sum())
+
+
+def _highest_price(errors: NDArray[np.float64], energies: NDArray[np.float64]) -> float:
+    """A price at which every layer gives up all it can."""
+    span = float(np.ptp(errors))
+    steps = np.abs(np.diff(energies, axis=1))
+    smallest = float(steps[steps > 0].min()) if (steps > 0).any() else 1.0
+    return max(2 * span / smallest, _TINY)

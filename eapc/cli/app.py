@@ -1,0 +1,115 @@
+"""The app: which commands there are, and how errors become exit codes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from eapc import __version__
+from eapc.cli.analyze import analyze
+from eapc.cli.listing import hw_list, hw_show, passes
+from eapc.cli.prune import prune
+from eapc.cli.run import run
+from eapc.cli.session import one_line
+from eapc.errors import EapcError
+
+logger = logging.getLogger(__name__)
+
+INTERNAL_ERROR = 1
+USAGE_ERROR = 2
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+hw = typer.Typer(help="List the machines that come with eapc, or show one.")
+
+app.command()(analyze)
+app.command()(prune)
+app.command()(run)
+app.command()(passes)
+hw.command("list")(hw_list)
+hw.command("show")(hw_show)
+app.add_typer(hw, name="hw")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"eapc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _eapc(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            metavar="",
+            callback=_print_version,
+            is_eager=True,
+            help="Show the version.",
+        ),
+    ] = False,
+) -> None:
+    """Energy-aware pruning compiler for ONNX models."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; whatever goes wrong is one line on stderr."""
+    given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    try:
+        code = app(args=given, prog_name="eapc", standalone_mode=False)
+        sys.stdout.flush()
+    except (BrokenPipeError, SystemExit):  # typer and rich make the latter of the former
+        _abandon_stdout()
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:
+        return _report(error)
+    return code if isinstance(code, int) else 0
+
+
+def _report(error: Exception) -> int:
+    """Print an error as one line and give its exit code; the traceback is for --debug."""
+    known = _known_error(error)
+    text, code = known or (
+        f"internal error: {_described(error)}; --debug says more",
+        INTERNAL_ERROR,
+    )
+    sys.stderr.write(f"eapc: {one_line(text)}\n")
+    logger.debug("traceback of the error:", exc_info=error)
+    return code
+
+
+def _known_error(error: Exception) -> tuple[str, int] | None:
+    """Text and exit code of what is the user's to mend; None for a bug."""
+    if isinstance(error, EapcError):
+        return str(error), error.exit_code
+    usage: Any = typer.BadParameter.__base__  # typer has no public name for usage errors at large
+    if not isinstance(error, usage):
+        return None
+    context = error.ctx
+    command = context.command_path if context else "eapc"
+    message = error.format_message().rstrip(".")
+    return f"{message[:1].lower()}{message[1:]} (see {command} --help)", USAGE_ERROR
+
+
+def _described(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _abandon_stdout() -> None:
+    """Send what is still buffered nowhere: the reader has gone."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())

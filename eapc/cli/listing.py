@@ -1,0 +1,65 @@
+"""eapc passes, eapc hw list, eapc hw show: what there is to choose from."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument
+
+from eapc.cli import options as opt
+from eapc.cli.session import begin, show, write
+
+
+def passes(verbose: opt.Verbose = 0, quiet: opt.Quiet = False, debug: opt.Debug = False) -> None:
+    """List every pass with its options."""
+    begin(verbose, quiet, debug)
+    from eapc.registry import load_passes
+    from eapc.report.listings import passes_table
+
+    found = load_passes()
+    show(lambda _: passes_table(found))
+
+
+def hw_list(verbose: opt.Verbose = 0, quiet: opt.Quiet = False, debug: opt.Debug = False) -> None:
+    """List the machines that come with eapc."""
+    begin(verbose, quiet, debug)
+    from eapc.hardware import load_hardware, shipped_hardware
+    from eapc.report.listings import hardware_list
+
+    machines = [load_hardware(name) for name in shipped_hardware()]
+    show(lambda _: hardware_list(machines))
+
+
+def hw_show(
+    name: Annotated[str, Argument(metavar="NAME|PATH", help="A shipped machine or a YAML file.")],
+    json: opt.Json = False,
+    verbose: opt.Verbose = 0,
+    quiet: opt.Quiet = False,
+    debug: opt.Debug = False,
+) -> None:
+    """Print a machine's YAML file, a summary in comments before it.
+
+    The output is a valid file itself: a start for a machine of your own.
+    """
+    begin(verbose, quiet, debug)
+    from eapc.hardware import load_hardware
+    from eapc.report.documents import hardware_document, to_json
+    from eapc.report.listings import hardware_summary
+
+    machine = load_hardware(name)
+    if json:
+        write(to_json(hardware_document(machine)))
+        return
+    summary = "".join(f"# {line}".rstrip() + "\n" for line in hardware_summary(machine))
+    write(f"{summary}\n{_yaml_text(name)}")
+
+
+def _yaml_text(name: str) -> str:
+    """The file that `load_hardware` reads for this name, which it has found valid."""
+    path = Path(name)
+    if not path.is_file():
+        shipped = resources.files("eapc.hwmodels") / f"{name.removesuffix('.yaml')}.yaml"
+        return shipped.read_text(encoding="utf-8")
+    return path.read_text(encoding="utf-8-sig")

@@ -1,0 +1,193 @@
+"""The options of all commands, each declared once; the same word means the same everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from eapc.errors import UsageError
+
+_DATA = "Data"
+_RESULT = "Result"
+_COMMON = "Common"
+_GOAL = "Goal (one of these; --min-agreement 0.98 if none is given)"
+
+ModelPath = Annotated[
+    Path, Argument(metavar="MODEL", help="ONNX file; it is never written to.", show_default=False)
+]
+Hardware = Annotated[
+    str,
+    Option("--hw", metavar="NAME|PATH", help="A shipped machine or a YAML file."),
+]
+Batch = Annotated[
+    int | None,
+    Option("--batch", min=1, metavar="N", help="Batch, for analysis; figures stay per inference."),
+]
+InputShapes = Annotated[
+    list[str] | None,
+    Option(
+        "--input-shape",
+        metavar="NAME:1,3,224,224",
+        help="Shape of an input, for analysis; repeatable.",
+    ),
+]
+
+Calibration = Annotated[
+    Path | None,
+    Option(
+        "--calib",
+        metavar="PATH",
+        help="Calibration inputs: .npz or a folder of .npy.",
+        rich_help_panel=_DATA,
+    ),
+]
+Samples = Annotated[
+    int | None,
+    Option(
+        "--samples",
+        min=1,
+        metavar="N",
+        help="Take the first N calibration inputs.",
+        rich_help_panel=_DATA,
+    ),
+]
+Density = Annotated[
+    str | None,
+    Option(
+        "--density",
+        metavar="D|PATH",
+        help="Fraction of activations not 0, or YAML by tensor.",
+        rich_help_panel=_DATA,
+    ),
+]
+Evaluation = Annotated[
+    Path | None,
+    Option(
+        "--eval",
+        metavar="PATH",
+        help="Inputs with labels y, to report accuracy on.",
+        rich_help_panel=_DATA,
+    ),
+]
+
+SparsityGoal = Annotated[
+    float | None,
+    Option(
+        "--sparsity",
+        metavar="S",
+        help="This fraction of zeros in every layer, in [0, 1).",
+        rich_help_panel=_GOAL,
+    ),
+]
+EnergyGoal = Annotated[
+    float | None,
+    Option(
+        "--target-energy",
+        metavar="E",
+        help="At most this fraction of the energy, in (0, 1].",
+        rich_help_panel=_GOAL,
+    ),
+]
+AgreementGoal = Annotated[
+    float | None,
+    Option(
+        "--min-agreement",
+        metavar="A",
+        help="Least energy at which outputs agree, in [0, 1].",
+        rich_help_panel=_GOAL,
+    ),
+]
+
+Output = Annotated[
+    Path | None,
+    Option("-o", "--output", metavar="PATH", help="Where the model goes.", rich_help_panel=_RESULT),
+]
+Force = Annotated[
+    bool, Option("--force", metavar="", help="Overwrite existing files.", rich_help_panel=_RESULT)
+]
+Json = Annotated[
+    bool,
+    Option("--json", metavar="", help="Print one JSON document instead.", rich_help_panel=_RESULT),
+]
+Csv = Annotated[
+    Path | None,
+    Option(
+        "--csv",
+        metavar="PATH",
+        help="Write a row per node; - for stdout.",
+        rich_help_panel=_RESULT,
+    ),
+]
+Annotate = Annotated[
+    Path | None,
+    Option(
+        "--annotate",
+        metavar="PATH",
+        help="Write the model with energies on its nodes.",
+        rich_help_panel=_RESULT,
+    ),
+]
+DryRun = Annotated[
+    bool,
+    Option("--dry-run", metavar="", help="Print the pipeline and stop.", rich_help_panel=_RESULT),
+]
+
+Threads = Annotated[
+    int,
+    Option(
+        "--threads",
+        min=0,
+        metavar="N",
+        help="Threads; all cores unless given.",
+        show_default=False,
+        rich_help_panel=_COMMON,
+    ),
+]
+Seed = Annotated[
+    int,
+    Option(
+        "--seed",
+        min=0,
+        metavar="N",
+        help="Same seed, same bytes; 0 unless given.",
+        show_default=False,
+        rich_help_panel=_COMMON,
+    ),
+]
+Verbose = Annotated[
+    int,
+    Option(
+        "-v",
+        "--verbose",
+        count=True,
+        metavar="",
+        help="Say what is done; -vv says more.",
+        show_default=False,
+        rich_help_panel=_COMMON,
+    ),
+]
+Quiet = Annotated[
+    bool,
+    Option("-q", "--quiet", metavar="", help="No warnings, errors only.", rich_help_panel=_COMMON),
+]
+Debug = Annotated[
+    bool,
+    Option("--debug", metavar="", help="Log everything; show tracebacks.", rich_help_panel=_COMMON),
+]
+
+
+def read_input_shapes(texts: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
+    """Shapes by input name of `NAME:1,3,224,224`; the name may hold colons itself."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for text in texts or ():
+        name, _, axes = text.rpartition(":")
+        sizes = [axis.strip() for axis in axes.split(",")]
+        if not name or not all(size.isdecimal() and int(size) > 0 for size in sizes):
+            raise UsageError(f"--input-shape: expected NAME:1,3,224,224, got '{text}'")
+        if name in shapes:
+            raise UsageError(f"--input-shape: '{name}' is given twice")
+        shapes[name] = tuple(int(size) for size in sizes)
+    return shapes

@@ -1,0 +1,118 @@
+"""eapc prune: less energy for the least loss of accuracy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eapc.cli import options as opt
+from eapc.cli.session import begin, show, write
+from eapc.errors import GoalError, UsageError
+
+if TYPE_CHECKING:
+    from eapc.compiler import Pruned, Settings
+    from eapc.goals import Goal
+
+
+def prune(
+    model: opt.ModelPath,
+    hw: opt.Hardware = "eyeriss",
+    batch: opt.Batch = None,
+    input_shape: opt.InputShapes = None,
+    calib: opt.Calibration = None,
+    samples: opt.Samples = None,
+    evaluation: opt.Evaluation = None,
+    sparsity: opt.SparsityGoal = None,
+    target_energy: opt.EnergyGoal = None,
+    min_agreement: opt.AgreementGoal = None,
+    output: opt.Output = None,
+    force: opt.Force = False,
+    json: opt.Json = False,
+    dry_run: opt.DryRun = False,
+    threads: opt.Threads = 0,
+    seed: opt.Seed = 0,
+    verbose: opt.Verbose = 0,
+    quiet: opt.Quiet = False,
+    debug: opt.Debug = False,
+) -> None:
+    """Zero weights of MODEL to save energy, and refit what is left.
+
+    Without -o the result is MODEL.pruned.onnx beside MODEL. Without --calib inputs are made
+    up. Without a goal the lowest energy is sought at which 98 % of the answers stay.
+    """
+    warnings = begin(verbose, quiet, debug, threads)
+    from eapc import compiler
+
+    settings = compiler.Settings(
+        hardware=hw,
+        batch=batch,
+        input_shapes=opt.read_input_shapes(input_shape),
+        calibration=calib,
+        samples=samples,
+        threads=threads,
+        seed=seed,
+    )
+    goal = _goal(sparsity, target_energy, min_agreement)
+    target = output or compiler.default_output(model)
+    if dry_run:
+        _plan(model, settings, goal, evaluation, target, force, json, warnings)
+        return
+    done = compiler.prune(
+        model, settings, goal=goal, evaluation=evaluation, output=target, force=force
+    )
+    _report(done, json, warnings)
+
+
+def _goal(sparsity: float | None, target_energy: float | None, min_agreement: float | None) -> Goal:
+    from eapc.goals import DEFAULT_GOAL, MinAgreement, Sparsity, TargetEnergy
+
+    goals: list[Goal] = []
+    given = []
+    for option, kind, value in (
+        ("--sparsity", Sparsity, sparsity),
+        ("--target-energy", TargetEnergy, target_energy),
+        ("--min-agreement", MinAgreement, min_agreement),
+    ):
+        if value is not None:
+            given.append(option)
+            goals.append(kind(value))
+    if len(goals) > 1:
+        raise UsageError(f"{' and '.join(given)}: give one goal at a time")
+    return goals[0] if goals else DEFAULT_GOAL
+
+
+def _plan(
+    model: Path,
+    settings: Settings,
+    goal: Goal,
+    evaluation: Path | None,
+    output: Path,
+    force: bool,
+    json: bool,
+    warnings: list[str],
+) -> None:
+    """Load everything, so that what is wrong shows, and print the pipeline."""
+    from eapc import compiler
+    from eapc.report.documents import plan_document, to_json
+
+    compilation = compiler.prepare(model, settings)
+    if evaluation is not None:
+        compiler.load_dataset(evaluation, compilation.model.inputs)
+    compilation.model.require_writable(output, force)
+    pipeline = compiler.pipeline_of(goal)
+    if json:
+        write(to_json(plan_document(compilation.model, pipeline, warnings)))
+    else:
+        write(f"{pipeline}\n")
+
+
+def _report(done: Pruned, json: bool, warnings: list[str]) -> None:
+    from eapc.report.documents import prune_document, to_json
+    from eapc.report.pruning import prune_table
+
+    if json:
+        write(to_json(prune_document(done, warnings)))
+    else:
+        show(lambda width: prune_table(done, width))
+    if not done.goal_met:
+        raise GoalError(f"goal not met: {done.reason}")

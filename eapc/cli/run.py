@@ -1,0 +1,60 @@
+"""eapc run: a pipeline as it is typed."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from typer import Option
+
+from eapc.cli import options as opt
+from eapc.cli.session import begin, show, write
+
+
+def run(
+    model: opt.ModelPath,
+    pipeline: Annotated[
+        str,
+        Option(
+            "--pipeline",
+            metavar="TEXT",
+            help='Passes in order: "annotate-energy, prune-weights{sparsity=0.8}".',
+            show_default=False,
+        ),
+    ],
+    hw: opt.Hardware = "eyeriss",
+    batch: opt.Batch = None,
+    input_shape: opt.InputShapes = None,
+    calib: opt.Calibration = None,
+    samples: opt.Samples = None,
+    output: opt.Output = None,
+    force: opt.Force = False,
+    json: opt.Json = False,
+    threads: opt.Threads = 0,
+    seed: opt.Seed = 0,
+    verbose: opt.Verbose = 0,
+    quiet: opt.Quiet = False,
+    debug: opt.Debug = False,
+) -> None:
+    """Run a pipeline of passes over MODEL; eapc passes lists them.
+
+    Without -o nothing is written.
+    """
+    warnings = begin(verbose, quiet, debug, threads)
+    from eapc import compiler
+    from eapc.report.documents import run_document, to_json
+    from eapc.report.pruning import run_table
+
+    settings = compiler.Settings(
+        hardware=hw,
+        batch=batch,
+        input_shapes=opt.read_input_shapes(input_shape),
+        calibration=calib,
+        samples=samples,
+        threads=threads,
+        seed=seed,
+    )
+    done = compiler.run(model, pipeline, settings, output=output, force=force)
+    if json:
+        write(to_json(run_document(done, warnings)))
+    else:
+        show(lambda width: run_table(done, width))

@@ -1,0 +1,281 @@
+"""The whole way of a model: load, estimate, prune towards a goal, verify, save.
+
+`analyze` and `prune` are what the command line calls and what `import eapc` offers.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from eapc.data import CalibrationDataReader, Dataset, from_reader, load_data
+from eapc.densities import read_densities
+from eapc.energy import EnergyReport
+from eapc.errors import DataError, UsageError
+from eapc.evaluation import Accuracy, Agreement
+from eapc.goals import DEFAULT_GOAL, Goal, Outcome, pursue
+from eapc.hardware import HardwareModel, load_hardware
+from eapc.layers import Skipped
+from eapc.model import Model
+from eapc.pipeline import Compilation, Conditions, LayerRecord, Pipeline
+from eapc.registry import load_passes
+from eapc.runtime import collect_outputs
+from eapc.shapes import InputShapes
+from eapc.synthesis import DEFAULT_COUNT, synthesise
+from eapc.tensors import TensorSpec
+from eapc.verify import verifier
+
+logger = logging.getLogger(__name__)
+
+DataSource = str | Path | Dataset | CalibrationDataReader
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every command has in common.
+
+    `batch` and `input_shapes` hold for analysis only; `density` is one number for every
+    activation or the path of a YAML file; `samples` limits the calibration inputs.
+    """
+
+    hardware: str | Path | HardwareModel = "eyeriss"
+    batch: int | None = None
+    input_shapes: InputShapes = field(default_factory=dict)
+    calibration: DataSource | None = None
+    samples: int | None = None
+    density: float | str | Path | None = None
+    threads: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A model, annotated, with the energy of every node."""
+
+    model: Model
+    energy: EnergyReport
+    samples: int
+    notes: tuple[str, ...] = ()
+
+    def save(self, path: str | Path, force: bool = False) -> None:
+        """Write the annotated model once it has been verified."""
+        self.model.save(path, verifier(self.model, frozenset(), None), force)
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A pruned model and everything known about it.
+
+    `goal_met` is False when the best that could be done falls short; `reason` says why.
+    """
+
+    model: Model
+    pipeline: str
+    before: EnergyReport
+    after: EnergyReport
+    accuracy: Accuracy | None
+    agreement: Agreement | None
+    layers: tuple[LayerRecord, ...]
+    skipped: tuple[Skipped, ...]
+    goal_met: bool
+    reason: str
+    seconds: Mapping[str, float]
+    synthesised: bool = False
+    output: Path | None = None
+
+    @property
+    def energy_ratio(self) -> float:
+        """Energy after over energy before."""
+        before = self.before.energy_mac_units
+        return self.after.energy_mac_units / before if before else 1.0
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a typed pipeline made of a model."""
+
+    compilation: Compilation
+    pipeline: str
+    output: Path | None
+
+
+def analyze(model: str | Path | Model, settings: Settings | None = None) -> Analysis:
+    """Estimate the energy of every node of a model on a machine."""
+    compilation = prepare(model, settings or Settings())
+    done = Pipeline.parse("annotate-energy", load_passes()).run(compilation)
+    assert done.energy is not None  # annotate-energy leaves a report
+    samples = len(done.calibration) if done.calibration else 0
+    return Analysis(done.model, done.energy, samples)
+
+
+def prepare(model: str | Path | Model, settings: Settings) -> Compilation:
+    """Load everything a pipeline starts from."""
+    loaded = model if isinstance(model, Model) else Model.load(model)
+    hardware = settings.hardware
+    machine = hardware if isinstance(hardware, HardwareModel) else load_hardware(hardware)
+    calibration = None
+    if settings.calibration is not None:
+        calibration = load_dataset(settings.calibration, loaded.inputs).first(settings.samples)
+    conditions = Conditions(
+        batch=settings.batch,
+        input_shapes=settings.input_shapes,
+        densities=read_densities(settings.density),
+        threads=settings.threads,
+        seed=settings.seed,
+    )
+    return Compilation(loaded, machine, calibration, conditions)
+
+
+def load_dataset(source: DataSource, specs: Sequence[TensorSpec]) -> Dataset:
+    """A dataset from a path, a CalibrationDataReader, or as it is."""
+    if isinstance(source, Dataset):
+        return source
+    if isinstance(source, str | Path):
+        return load_data(source, specs)
+    return from_reader(source, specs)
+
+
+def prune(
+    model: str | Path | Model,
+    settings: Settings | None = None,
+    *,
+    goal: Goal = DEFAULT_GOAL,
+    evaluation: DataSource | None = None,
+    output: str | Path | None = None,
+    force: bool = False,
+) -> Pruned:
+    """Zero weights until the goal is met, refit what is left, verify and write the result.
+
+    Without calibration data inputs are synthesised. Without `output` nothing is written.
+    A goal out of reach is no error here: see `Pruned.goal_met`.
+    """
+    settings = settings or Settings()
+    start = time.perf_counter()
+    compilation = prepare(model, settings)
+    labelled = _labelled(evaluation, compilation.model)
+    if output is not None:
+        compilation.model.require_writable(output, force)
+    synthesised = compilation.calibration is None
+    if synthesised:
+        made = _synthesise(compilation, settings.samples)
+        compilation = replace(compilation, calibration=made)
+    outcome = pursue(compilation, goal, load_passes())
+    seconds = dict(outcome.result.record.seconds)
+    with _timed(seconds, "evaluate"):
+        accuracy = _accuracy(outcome, labelled, settings.threads) if labelled else None
+    if output is not None:
+        with _timed(seconds, "verify-and-save"):
+            _save(outcome.result, output, force)
+    seconds["total"] = time.perf_counter() - start
+    return _pruned(outcome, accuracy, seconds, synthesised, output)
+
+
+def _synthesise(compilation: Compilation, samples: int | None) -> Dataset:
+    count = samples or DEFAULT_COUNT
+    logger.warning("no calibration data: %d inputs are made up; real data prunes better", count)
+    conditions = compilation.conditions
+    rng = np.random.default_rng(conditions.seed)
+    return synthesise(compilation.model, conditions.input_shapes, count, rng, conditions.threads)
+
+
+def _pruned(
+    outcome: Outcome,
+    accuracy: Accuracy | None,
+    seconds: Mapping[str, float],
+    synthesised: bool,
+    output: str | Path | None,
+) -> Pruned:
+    after = outcome.result.energy
+    assert after is not None  # every pruning pipeline ends in annotate-energy
+    record = outcome.result.record
+    return Pruned(
+        model=outcome.result.model,
+        pipeline=str(outcome.pipeline),
+        before=outcome.before,
+        after=after,
+        accuracy=accuracy,
+        agreement=outcome.agreement,
+        layers=tuple(record.layers.values()),
+        skipped=record.skipped,
+        goal_met=outcome.is_met,
+        reason=outcome.reason,
+        seconds=seconds,
+        synthesised=synthesised,
+        output=None if output is None else Path(output),
+    )
+
+
+def run(
+    model: str | Path | Model,
+    pipeline: str,
+    settings: Settings | None = None,
+    *,
+    output: str | Path | None = None,
+    force: bool = False,
+) -> Ran:
+    """Run a typed pipeline over a model; verify and write what comes out."""
+    parsed = Pipeline.parse(pipeline, load_passes())
+    compilation = prepare(model, settings or Settings())
+    if output is not None:
+        compilation.model.require_writable(output, force)
+    done = parsed.run(compilation)
+    if output is not None:
+        _save(done, output, force)
+    return Ran(done, str(parsed), None if output is None else Path(output))
+
+
+def _save(compilation: Compilation, output: str | Path, force: bool) -> None:
+    model = compilation.model
+    check = verifier(model, frozenset(model.weights), compilation.calibration)
+    model.save(output, check, force)
+
+
+def _labelled(evaluation: DataSource | None, model: Model) -> Dataset | None:
+    if evaluation is None:
+        return None
+    data = load_dataset(evaluation, model.inputs)
+    if data.labels is None:
+        raise DataError("evaluation data has no labels: add an integer array y, one per sample")
+    return data
+
+
+def _accuracy(outcome: Outcome, data: Dataset, threads: int) -> Accuracy:
+    from eapc.evaluation import top1
+
+    assert data.labels is not None  # `_labelled` has seen to it
+    labels = data.labels[: data.usable]
+    model = outcome.result.model
+    before, after = (
+        top1(collect_outputs(each, data, threads=threads), labels)
+        for each in (model.original, model)
+    )
+    return Accuracy(before, after, len(labels))
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+Progress = Callable[[str], None]
+
+
+def pipeline_of(goal: Goal) -> str:
+    """The pipeline that pursues a goal, as it would be typed."""
+    return str(goal.pipeline(load_passes()))
+
+
+def default_output(model: str | Path) -> Path:
+    """`MODEL.pruned.onnx` beside the model."""
+    path = Path(model)
+    if not path.name:
+        raise UsageError(f"{model}: is not a file name")
+    return path.with_name(f"{path.stem}.pruned.onnx")

@@ -1,0 +1,133 @@
+"""How well one network's outputs serve: accuracy against labels, agreement with the original."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from eapc.errors import DataError
+from eapc.tensors import Array
+
+Outputs = Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Fraction of samples whose top-1 class is their label, before and after pruning."""
+
+    before: float
+    after: float
+    samples: int
+    metric: str = "top-1"
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far the outputs are the original's, on samples that took no part in the fit.
+
+    `metric` is `top-1 agreement` (a fraction, higher is better) or `relative output error`
+    (lower is better); `value` is met when it is within `limit`.
+    """
+
+    metric: str
+    value: float
+    limit: float
+    samples: int
+
+    @property
+    def is_met(self) -> bool:
+        """True when the value is on the good side of the limit."""
+        if self.metric == TOP1_AGREEMENT:
+            return self.value >= self.limit
+        return self.value <= self.limit
+
+
+TOP1_AGREEMENT = "top-1 agreement"
+RELATIVE_ERROR = "relative output error"
+
+
+def top1(outputs: Outputs, labels: Array) -> float:
+    """Fraction of (n,) labels that the only (n, classes) output ranks first.
+
+    Raises DataError when the outputs are no class scores or a label is out of their range.
+    """
+    scores = class_scores(outputs)
+    if scores is None:
+        raise DataError("labels y need a model with one output of shape (samples, classes)")
+    if len(scores) != len(labels):
+        raise DataError(f"{len(labels)} labels for {len(scores)} outputs")
+    if labels.size and int(labels.max()) >= scores.shape[1]:
+        raise DataError(f"label {int(labels.max())} is out of range: {scores.shape[1]} classes")
+    return float((scores.argmax(axis=1) == labels).mean())
+
+
+def class_scores(outputs: Outputs) -> Array | None:
+    """(n, classes) scores if the outputs are those of a classifier, else None.
+
+    A classifier has one floating-point output with one row per sample, more than one
+    column, and rows that do not all favour the same column.
+    """
+    if len(outputs) != 1:
+        return None
+    scores = next(iter(outputs.values()))
+    if scores.ndim < 2 or scores.dtype.kind != "f":
+        return None
+    scores = scores.reshape(len(scores), scores.shape[1], -1)
+    if scores.shape[2] != 1 or scores.shape[1] < 2:
+        return None
+    return scores[:, :, 0]
+
+
+def relative_output_error(reference: Outputs, outputs: Outputs) -> float:
+    """E||y - y'||^2 / E||y - mean||^2 of the worst floating-point output, in float64.
+
+    The mean is over samples, so what is constant in y does not hide an error. An output
+    that never varies counts relative to its own power.
+    """
+    return max((_error(reference[name], outputs[name]) for name in reference), default=0.0)
+
+
+def _error(y: Array, other: Array) -> float:
+    if y.dtype.kind != "f":
+        return float((y != other).any(axis=tuple(range(1, y.ndim))).mean()) if y.size else 0.0
+    wide = y.astype(np.float64)
+    error = float(np.square(wide - other).sum())
+    power = float(np.square(wide - wide.mean(axis=0)).sum()) or float(np.square(wide).sum())
+    if power == 0:
+        return 0.0 if error == 0 else float("inf")
+    return error / power
+
+
+def agreement(
+    reference: Outputs, outputs: Outputs, min_agreement: float, max_error: float, by_error: bool
+) -> Agreement:
+    """Top-1 agreement for classifiers, relative output error for the rest or if `by_error`."""
+    scores, other = class_scores(reference), class_scores(outputs)
+    samples = len(next(iter(reference.values())))
+    favourites = None if scores is None else scores.argmax(axis=1)
+    varied = favourites is not None and len(np.unique(favourites)) > 1
+    if by_error or not varied or favourites is None or other is None:
+        error = relative_output_error(reference, outputs)
+        return Agreement(RELATIVE_ERROR, error, max_error, samples)
+    same = float((favourites == other.argmax(axis=1)).mean())
+    return Agreement(TOP1_AGREEMENT, same, min_agreement, samples)
+
+
+def output_divergence(reference: Outputs, outputs: Outputs, by_error: bool = False) -> float:
+    """Mean KL divergence of classifiers' softmax outputs, relative output error of others."""
+    scores, other = class_scores(reference), class_scores(outputs)
+    if by_error or scores is None or other is None:
+        return relative_output_error(reference, outputs)
+    log_p, log_q = _log_softmax(scores), _log_softmax(other)
+    return float((np.exp(log_p) * (log_p - log_q)).sum(axis=1).mean())
+
+
+def _log_softmax(scores: Array) -> Array:
+    wide = scores.astype(np.float64)
+    if (wide >= 0).all() and np.allclose(wide.sum(axis=1), 1, atol=1e-3):
+        result: Array = np.log(np.maximum(wide, 1e-12))  # the model ends in a softmax already
+        return result
+    shifted = wide - wide.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))

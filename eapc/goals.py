@@ -1,0 +1,231 @@
+"""Goals of pruning, and the search for the lowest energy that meets one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from eapc.energy import EnergyReport
+from eapc.errors import UsageError
+from eapc.evaluation import Agreement, agreement
+from eapc.pipeline import Compilation, Pass, Pipeline
+from eapc.runtime import collect_outputs
+
+logger = logging.getLogger(__name__)
+
+Passes = Mapping[str, type[Pass]]
+
+HELD_OUT = 0.2
+"""Fraction of the calibration inputs that decides and is never fitted."""
+
+MAX_OUTPUT_ERROR = 0.05
+"""Where agreement has no meaning: the largest relative output error."""
+
+_ENERGY_TOLERANCE = 0.002
+_BUDGET_CORRECTIONS = 4
+_SEARCH_STEPS = 6
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The best result, and whether it meets the goal."""
+
+    before: EnergyReport
+    result: Compilation
+    pipeline: Pipeline
+    agreement: Agreement | None
+    is_met: bool
+    reason: str = ""
+
+
+class Goal(Protocol):
+    """What pruning is to reach."""
+
+    def pipeline(self, passes: Passes) -> Pipeline:
+        """The pipeline that pursues the goal, as it would be typed."""
+
+    def pursue(self, compilation: Compilation, passes: Passes) -> Outcome:
+        """The best result for the goal; `compilation` holds calibration data."""
+
+
+def _pipeline(passes: Passes, prune: str) -> Pipeline:
+    text = f"annotate-energy, prune-weights{{{prune}}}, reconstruct-outputs, annotate-energy"
+    return Pipeline.parse(text, passes)
+
+
+def _energy(compilation: Compilation) -> EnergyReport:
+    assert compilation.energy is not None  # the pipelines here end in annotate-energy
+    return compilation.energy
+
+
+def _require_fraction(option: str, value: float, closed_below: bool, closed_above: bool) -> None:
+    above = value > 0 or (closed_below and value == 0)
+    below = value < 1 or (closed_above and value == 1)
+    if not (above and below):
+        span = f"{'[' if closed_below else '('}0, 1{']' if closed_above else ')'}"
+        raise UsageError(f"{option}: expected a fraction in {span}, got {value}")
+
+
+@dataclass(frozen=True)
+class Sparsity:
+    """The same fraction of zeros in every layer."""
+
+    value: float
+
+    def __post_init__(self) -> None:
+        _require_fraction("--sparsity", self.value, closed_below=True, closed_above=False)
+
+    def pipeline(self, passes: Passes) -> Pipeline:
+        """Uniform pruning."""
+        return _pipeline(passes, f"sparsity={self.value}")
+
+    def pursue(self, compilation: Compilation, passes: Passes) -> Outcome:
+        """Prune once; all calibration inputs are fitted."""
+        before, *steps = self.pipeline(passes).passes
+        dense = before.run(compilation)
+        result = Pipeline(tuple(steps)).run(dense)
+        return Outcome(_energy(dense), result, self.pipeline(passes), None, True)
+
+
+@dataclass(frozen=True)
+class TargetEnergy:
+    """Energy at most this fraction of the dense network's, measured on the pruned one."""
+
+    value: float
+
+    def __post_init__(self) -> None:
+        _require_fraction("--target-energy", self.value, closed_below=False, closed_above=True)
+
+    def pipeline(self, passes: Passes) -> Pipeline:
+        """Pruning to the budget itself; the search may have to aim lower."""
+        return _pipeline(passes, f"energy={self.value}")
+
+    def pursue(self, compilation: Compilation, passes: Passes) -> Outcome:
+        """Prune to the budget; if the measured energy exceeds it, aim lower by the excess."""
+        trials = _Trials(compilation, passes)
+        budget, best = self.value, None
+        for _ in range(_BUDGET_CORRECTIONS):
+            result = trials.at(budget)
+            ratio = trials.ratio(result)
+            logger.info("budget %.4f of the energy gave %.4f", budget, ratio)
+            if best is None or self._is_better(ratio, trials.ratio(best[1])):
+                best = (budget, result)
+            if self.value - _ENERGY_TOLERANCE <= ratio <= self.value:
+                break
+            if budget <= trials.lowest and ratio > self.value:
+                break
+            budget = min(1.0, max(budget + (self.value - _ENERGY_TOLERANCE / 2 - ratio), 1e-3))
+        assert best is not None  # the loop ran
+        return self._outcome(trials, *best)
+
+    def _is_better(self, ratio: float, other: float) -> bool:
+        """Below the goal the one that gives up less, above it the one that comes closer."""
+        if ratio <= self.value < other:
+            return True
+        if ratio <= self.value:
+            return ratio > other
+        return self.value < ratio < other
+
+    def _outcome(self, trials: _Trials, budget: float, result: Compilation) -> Outcome:
+        ratio = trials.ratio(result)
+        is_met = ratio <= self.value
+        reason = "" if is_met else trials.shortfall(self.value, ratio)
+        text = _pipeline(trials.passes, f"energy={budget:.6g}")
+        return Outcome(trials.before, result, text, None, is_met, reason)
+
+
+@dataclass(frozen=True)
+class MinAgreement:
+    """The lowest energy whose outputs still agree with the original's on held-out inputs.
+
+    Top-1 agreement of at least `value` for classifiers, relative output error of at most
+    `MAX_OUTPUT_ERROR` for other networks and on synthesised inputs.
+    """
+
+    value: float = 0.98
+
+    def __post_init__(self) -> None:
+        _require_fraction("--min-agreement", self.value, closed_below=True, closed_above=True)
+
+    def pipeline(self, passes: Passes) -> Pipeline:
+        """The pipeline of one trial; the search chooses the energy."""
+        return _pipeline(passes, "energy=1.0")
+
+    def pursue(self, compilation: Compilation, passes: Passes) -> Outcome:
+        """Bisect the energy budget on a fifth of the inputs, kept out of the fit."""
+        assert compilation.calibration is not None  # see Goal
+        fitted, held_out = compilation.calibration.split(HELD_OUT)
+        trials = _Trials(replace(compilation, calibration=fitted), passes)
+        original = compilation.model.original
+        reference = collect_outputs(original, held_out, compilation.conditions.threads)
+
+        def judge(result: Compilation) -> Agreement:
+            outputs = collect_outputs(result.model, held_out, compilation.conditions.threads)
+            by_error = held_out.synthesised
+            return agreement(reference, outputs, self.value, MAX_OUTPUT_ERROR, by_error)
+
+        best: tuple[float, Compilation, Agreement] | None = None
+        low, high = trials.lowest, 1.0
+        for _ in range(_SEARCH_STEPS):
+            budget = (low + high) / 2
+            result = trials.at(budget)
+            verdict = judge(result)
+            logger.info("energy %.3f: %s %.4f", budget, verdict.metric, verdict.value)
+            if verdict.is_met:
+                best, high = (budget, result, verdict), budget
+            else:
+                low = budget
+        if best is None:
+            result = trials.at(1.0)
+            best = (1.0, result, judge(result))
+        budget, result, verdict = best
+        text = _pipeline(passes, f"energy={budget:.6g}")
+        reason = "" if verdict.is_met else "no energy below the original's keeps the outputs"
+        return Outcome(trials.before, result, text, verdict, verdict.is_met, reason)
+
+
+DEFAULT_GOAL = MinAgreement()
+
+
+class _Trials:
+    """Prunes one model to different budgets; what does not depend on the budget is kept."""
+
+    def __init__(self, compilation: Compilation, passes: Passes) -> None:
+        self.passes = passes
+        annotate = Pipeline.parse("annotate-energy", passes)
+        self._dense = annotate.run(compilation)
+        self.before = _energy(self._dense)
+
+    def at(self, budget: float) -> Compilation:
+        """The model pruned to a budget, a fraction of the dense energy."""
+        _, *steps = _pipeline(self.passes, f"energy={budget!r}").passes
+        result = Pipeline(tuple(steps)).run(self._dense)
+        self._dense = self._dense.with_record(curves=result.record.curves)
+        return result
+
+    def ratio(self, result: Compilation) -> float:
+        """Measured energy of a result over that of the dense network."""
+        return _energy(result).energy_mac_units / self.before.energy_mac_units
+
+    @property
+    def lowest(self) -> float:
+        """The lowest budget that zeroing weights can reach."""
+        if self._dense.record.curves is None:
+            self.at(1.0)
+        curves = self._dense.record.curves
+        assert curves is not None  # prune-weights computes them for a budget
+        return curves.lowest_ratio
+
+    def shortfall(self, goal: float, ratio: float) -> str:
+        """Why a budget could not be met."""
+        return (
+            f"zeroing weights reaches {ratio:.3f} of the energy at the least, not {goal:g}: "
+            "moving feature maps and computing what is left takes the rest"
+        )
+
+
+def pursue(compilation: Compilation, goal: Goal, passes: Passes) -> Outcome:
+    """The best result for a goal."""
+    return goal.pursue(compilation, passes)

@@ -1,0 +1,125 @@
+"""The statistics of a layer, taken from two networks' activations.
+
+The solver sees z = scale * (y - offset): outputs as the layers behind will see them, without
+the bias that is solved afterwards. Targets come from the original network, inputs from the
+one pruned so far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from eapc.activations import Batches
+from eapc.layers import Layer, TiedLayers
+from eapc.model import Model
+from eapc.solvers import MomentAccumulator, Moments
+from eapc.tensors import Array
+
+MIN_ROWS = 65_536
+ROWS_PER_INPUT = 16
+"""A layer with k inputs is fitted on max(MIN_ROWS, ROWS_PER_INPUT * k) sampled rows."""
+
+
+@dataclass(frozen=True)
+class LayerActivations:
+    """One layer's inputs and original outputs, batch by batch.
+
+    `branch` holds the other summand of the Add that follows, (original, pruned), where both
+    are known: what the pruned one lacks is added to the layer's targets.
+    """
+
+    x: Batches
+    y: Batches
+    branch: tuple[Batches, Batches] | None = None
+
+
+def row_limit(inputs: int) -> int:
+    """Rows to fit a layer with this many inputs per output on."""
+    return max(MIN_ROWS, ROWS_PER_INPUT * inputs)
+
+
+def gather_moments(
+    layer: Layer, activations: LayerActivations, limit: int, rng: np.random.Generator
+) -> Moments:
+    """Second moments of the layer's inputs and targets z over at most about `limit` rows.
+
+    A layer without a bias to move is described about zero, not about the means.
+    """
+    form = layer.form
+    counts = [form.row_count(y.shape) for y in activations.y]
+    share = min(1.0, limit / sum(counts))
+    accumulator: MomentAccumulator | None = None
+    for i, (x, y) in enumerate(zip(activations.x, activations.y, strict=True)):
+        rows = _sample(counts[i], share, rng)
+        if not rows.size:
+            continue
+        inputs = form.inputs(x, y.shape, rows)
+        targets = _targets(layer, activations, i, rows)
+        if accumulator is None:
+            groups, _, k = inputs.shape
+            accumulator = MomentAccumulator(groups, k, targets.shape[2])
+        accumulator.add(inputs, targets)
+    assert accumulator is not None  # a dataset is never empty
+    moments = accumulator.finish()
+    return moments if layer.bias else moments.uncentred()
+
+
+def _sample(count: int, share: float, rng: np.random.Generator) -> Array:
+    if share >= 1:
+        return np.arange(count)
+    chosen = rng.choice(count, size=max(1, round(share * count)), replace=False)
+    return np.sort(chosen)
+
+
+def _targets(layer: Layer, activations: LayerActivations, i: int, rows: Array) -> Array:
+    """z (groups, rows, m) of one batch, plus what the pruned other branch lacks."""
+    z = layer.form.outputs(activations.y[i], rows)
+    groups, _, m = z.shape
+    scale, offset = (v.reshape(groups, 1, m) for v in (layer.scale, layer.offset))
+    z = (z - offset) * scale
+    if activations.branch is not None:
+        original, pruned = (batches[i] for batches in activations.branch)
+        if original.shape == activations.y[i].shape:
+            z += layer.form.outputs(original, rows) - layer.form.outputs(pruned, rows)
+    return z
+
+
+def scaled_matrix(tied: TiedLayers, model: Model) -> Array:
+    """W (groups, m, k) with each output multiplied by its scale: z = W x."""
+    matrix = tied.matrix(model)
+    return matrix * _row_scale(tied, matrix.shape)
+
+
+def unscaled_matrix(tied: TiedLayers, matrix: Array) -> Array:
+    """The inverse; an output that is multiplied by 0 gets no weights."""
+    scale = _row_scale(tied, matrix.shape)
+    safe = np.where(scale == 0, 1, scale)
+    return np.where(scale == 0, 0, matrix / safe).astype(np.float32)
+
+
+def _row_scale(tied: TiedLayers, shape: tuple[int, ...]) -> Array:
+    """(groups, m, 1); ones where several layers share the weights, each with its own scale."""
+    groups, m, _ = shape
+    if len(tied.users) > 1:
+        return np.ones((groups, m, 1), np.float32)
+    return tied.first.scale.reshape(groups, m, 1)
+
+
+def moved_biases(
+    tied: TiedLayers, model: Model, matrix: Array, moments: Sequence[Moments]
+) -> dict[str, Array]:
+    """New values of the constants that take up the change of each user's mean output.
+
+    `matrix` is the new W of z, `moments` one per user.
+    """
+    changed: dict[str, Array] = {}
+    for layer, moment in zip(tied.users, moments, strict=True):
+        if layer.bias is None:
+            continue
+        constant = model.constant(layer.bias.tensor)
+        assert constant is not None  # a sink is a constant
+        changed[layer.bias.tensor] = layer.bias.moved(constant, moment.bias(matrix).ravel())
+    return changed

@@ -1,0 +1,28 @@
+"""The one place that finds passes: the shipped ones and those of installed packages."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from types import MappingProxyType
+
+from eapc.errors import UsageError
+from eapc.pipeline import Pass
+
+ENTRY_POINT_GROUP = "eapc.passes"
+
+
+def load_passes() -> Mapping[str, type[Pass]]:
+    """Every pass by name; an installed package adds its own under `eapc.passes`.
+
+    Raises UsageError when two passes have the same name.
+    """
+    shipped: Mapping[str, type[Pass]] = importlib.import_module("eapc.passes").PASSES
+    passes = dict(shipped)
+    for entry in entry_points(group=ENTRY_POINT_GROUP):
+        found: type[Pass] = entry.load()
+        if found.name in passes:
+            raise UsageError(f"pass '{found.name}' of {entry.value} exists already")
+        passes[found.name] = found
+    return MappingProxyType(passes)

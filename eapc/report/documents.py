@@ -1,0 +1,211 @@
+"""JSON documents: what `--json` prints. Units are in the names; energies are per inference.
+
+A document never holds NaN or infinity: what is no number is null. Under one schema number
+fields may be added, but none changes its meaning.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+from eapc.compiler import Analysis, Pruned, Ran
+from eapc.energy import EnergyReport, NodeEnergy
+from eapc.evaluation import Accuracy, Agreement
+from eapc.hardware import HardwareModel
+from eapc.layers import Skipped
+from eapc.model import Model
+from eapc.pipeline import LayerRecord
+
+Document = dict[str, Any]
+
+
+def analysis_document(analysis: Analysis, warnings: Sequence[str] = ()) -> Document:
+    """`eapc.analyze/1`: totals, every node, and what is not modelled."""
+    report = analysis.energy
+    return {
+        "schema": "eapc.analyze/1",
+        "model": _name(analysis.model),
+        "hardware": report.hardware.name,
+        "batch": report.batch,
+        "calibration_samples": analysis.samples,
+        "totals": totals(report),
+        **_nodes(report),
+        "warnings": [*analysis.notes, *warnings],
+    }
+
+
+def prune_document(pruned: Pruned, warnings: Sequence[str] = ()) -> Document:
+    """`eapc.prune/1`: before and after, every layer, what was skipped, whether the goal is met."""
+    return {
+        "schema": "eapc.prune/1",
+        "model": _name(pruned.model),
+        "hardware": pruned.after.hardware.name,
+        "batch": pruned.after.batch,
+        "pipeline": pruned.pipeline,
+        "goal_met": pruned.goal_met,
+        "reason": pruned.reason or None,
+        "before": totals(pruned.before),
+        "after": totals(pruned.after),
+        "energy_ratio": pruned.energy_ratio,
+        "accuracy": _accuracy(pruned.accuracy),
+        "agreement": _agreement(pruned.agreement),
+        "layers": layers(pruned.layers, pruned.before, pruned.after),
+        "skipped": _skipped(pruned.skipped),
+        "synthesised": pruned.synthesised,
+        "output": _path(pruned.output),
+        "seconds": dict(pruned.seconds),
+        "warnings": list(warnings),
+    }
+
+
+def run_document(ran: Ran, warnings: Sequence[str] = ()) -> Document:
+    """`eapc.run/1`: what a typed pipeline made; `totals` is null if it does not end priced."""
+    done = ran.compilation
+    report = done.energy
+    return {
+        "schema": "eapc.run/1",
+        "model": _name(done.model),
+        "hardware": done.hardware.name,
+        "pipeline": ran.pipeline,
+        "totals": totals(report) if report else None,
+        **(_nodes(report) if report else {"nodes": [], "unmodelled": []}),
+        "layers": layers(tuple(done.record.layers.values()), None, report),
+        "skipped": _skipped(done.record.skipped),
+        "output": _path(ran.output),
+        "seconds": dict(done.record.seconds),
+        "warnings": list(warnings),
+    }
+
+
+def plan_document(model: Model, pipeline: str, warnings: Sequence[str] = ()) -> Document:
+    """`eapc.plan/1`: what a dry run would have run."""
+    return {
+        "schema": "eapc.plan/1",
+        "model": _name(model),
+        "pipeline": pipeline,
+        "warnings": list(warnings),
+    }
+
+
+def hardware_document(hardware: HardwareModel) -> Document:
+    """`eapc.hardware/1`: the machine's file, its defaults filled in."""
+    found: Document = hardware.model_dump(mode="json", by_alias=True)
+    return found
+
+
+def totals(report: EnergyReport) -> Document:
+    """The sums of a report."""
+    return {
+        "energy_mac_units": report.energy_mac_units,
+        "energy_pj": report.energy_pj,
+        "macs": report.macs,
+        "nonskipped_macs": report.nonskipped_macs,
+        "operations": sum(node.operations for node in report.nodes),
+        "weights": report.weights,
+        "nonzero_weights": report.nonzero_weights,
+        "modelled_nodes": len(report.nodes),
+        "unmodelled_nodes": len(report.unmodelled),
+    }
+
+
+def layers(
+    records: Sequence[LayerRecord], before: EnergyReport | None, after: EnergyReport | None
+) -> list[Document]:
+    """What became of each pruned weight tensor; energies are those of its first node."""
+    return [
+        {
+            "name": record.name,
+            "sparsity": record.sparsity,
+            "relative_output_error": record.relative_output_error,
+            "energy_before": node_energy(before, record.name),
+            "energy_after": node_energy(after, record.name),
+            "weights": record.weights,
+            "nonzero_weights": record.nonzero_weights,
+        }
+        for record in records
+    ]
+
+
+def node_energy(report: EnergyReport | None, key: str) -> float | None:
+    """Energy of a node in MAC units; None where it is not known."""
+    node = report.by_node.get(key) if report else None
+    return None if node is None else node.energy_mac_units
+
+
+def to_json(document: Document) -> str:
+    """The document as text: indented, ASCII, the order of its fields kept."""
+    return json.dumps(_finite(document), indent=2, allow_nan=False) + "\n"
+
+
+def _nodes(report: EnergyReport) -> Document:
+    return {
+        "nodes": [_node(node) for node in report.nodes],
+        "unmodelled": [asdict(node) for node in report.unmodelled],
+    }
+
+
+def _node(node: NodeEnergy) -> Document:
+    return {
+        "key": node.key,
+        "name": node.name,
+        "op_type": node.op_type,
+        "energy_mac_units": node.energy_mac_units,
+        "macs": node.macs,
+        "nonskipped_macs": node.nonskipped_macs,
+        "operations": node.operations,
+        "weight_density": node.densities.weights,
+        "ifmap_density": node.densities.ifmap,
+        "ofmap_density": node.densities.ofmap,
+        "by_operand": dict(node.by_operand),
+        "by_level": dict(node.by_level),
+        "accesses": {
+            level: {field.name: getattr(words, field.name) for field in fields(words)}
+            for level, words in node.accesses.items()
+        },
+        "fused_into": node.fused_into or None,
+        "note": node.note or None,
+    }
+
+
+def _accuracy(accuracy: Accuracy | None) -> Document | None:
+    if accuracy is None:
+        return None
+    return {
+        "metric": accuracy.metric,
+        "before": accuracy.before,
+        "after": accuracy.after,
+        "samples": accuracy.samples,
+    }
+
+
+def _agreement(agreement: Agreement | None) -> Document | None:
+    if agreement is None:
+        return None
+    return {**asdict(agreement), "met": agreement.is_met}
+
+
+def _skipped(skipped: Sequence[Skipped]) -> list[Document]:
+    return [asdict(entry) for entry in skipped]
+
+
+def _name(model: Model) -> str:
+    return str(model.path) if model.path else model.name
+
+
+def _path(path: object) -> str | None:
+    return None if path is None else str(path)
+
+
+def _finite(value: Any) -> Any:
+    """The value with null where JSON has no number for it."""
+    if isinstance(value, Mapping):
+        return {str(key): _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value

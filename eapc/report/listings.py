@@ -1,0 +1,80 @@
+"""What there is to choose from: passes and machines, as people read them."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from eapc.hardware import HardwareModel
+from eapc.pipeline import Pass
+from eapc.report.layout import facts, plain, spaced, title
+from eapc.report.numbers import engineering
+
+
+def passes_table(passes: Mapping[str, type[Pass]]) -> Group:
+    """Every pass with its options, their types, defaults and meaning."""
+    parts = [_pass(name, kind) for name, kind in sorted(passes.items())]
+    example = 'eapc run MODEL --pipeline "annotate-energy, prune-weights{sparsity=0.8}"'
+    return Group(*spaced([*parts, Text(f"To use them: {example}", style="dim")]))
+
+
+def hardware_list(machines: Iterable[HardwareModel]) -> Table:
+    """The machines by name, with what each is."""
+    return facts((machine.name, plain(machine.description)) for machine in machines)
+
+
+def hardware_summary(machine: HardwareModel) -> list[str]:
+    """A machine in a few lines: arithmetic, array, memory levels outermost first."""
+    lines = [f"{machine.name}: {machine.description}"]
+    pj = machine.mac_energy_pj
+    lines.append(f"{machine.word_bits}-bit words" + (f", 1 MAC unit is {pj:g} pJ" if pj else ""))
+    lines.append("")
+    lines.append(f"{'level':<10}{'MAC units per word':>18}{'size':>10}")
+    for name, memory in machine.memories.items():
+        size = engineering(memory.size_bytes, "B") if memory.size_bytes else "-"
+        lines.append(f"{name:<10}{memory.energy_mac_units_per_word:>18g}{size:>10}")
+    return lines
+
+
+def _pass(name: str, kind: type[Pass]) -> Group:
+    parts: list[RenderableType] = [title(name), Text(plain(kind.summary()))]
+    options = dataclasses.fields(kind)
+    if options:
+        parts.append(_options(kind, options))
+    return Group(*parts)
+
+
+def _options(kind: type[Pass], options: Sequence[dataclasses.Field[object]]) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    hints = typing.get_type_hints(kind)
+    for option in options:
+        about = str(option.metadata.get("help", ""))
+        grid.add_row(f"  {option.name}", type_name(hints[option.name]), _default(option), about)
+    return grid
+
+
+def _default(option: dataclasses.Field[object]) -> str:
+    if option.default_factory is not dataclasses.MISSING:
+        return f"= {option.default_factory()}"
+    if option.default is dataclasses.MISSING:
+        return "required"
+    return "" if option.default is None else f"= {option.default}".lower()
+
+
+def type_name(hint: object) -> str:
+    """A type as an option's reader wants it: `float or none`, `admm|eap`, `true|false`."""
+    arguments = typing.get_args(hint)
+    if typing.get_origin(hint) is typing.Literal:
+        return "|".join(str(argument) for argument in arguments)
+    if hint is bool:
+        return "true|false"
+    if hint is type(None):
+        return "none"
+    if arguments and typing.get_origin(hint) not in (tuple, list, dict):
+        return " or ".join(type_name(argument) for argument in arguments)
+    return hint.__name__ if isinstance(hint, type) and not arguments else str(hint)

@@ -1,0 +1,186 @@
+"""An analysis as people read it: nodes by energy, then totals and what is not modelled."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from eapc.compiler import Analysis, Settings
+from eapc.energy import OPERANDS, EnergyReport, NodeEnergy, Unmodelled
+from eapc.report.layout import UNLIMITED, Column, facts, plain, shorten, spaced, table, title
+from eapc.report.numbers import count, energy, engineering, joules, percent
+
+_TAIL_SHARE = 0.0005
+_ALWAYS_SHOWN = 40
+_LISTED = 8
+_NAMED = 3
+
+_COLUMNS = (
+    Column("node", "left", least=12),
+    Column("operator", "left", least=12, cut="end"),
+    Column("energy"),
+    Column("share"),
+    Column("running\nshare"),
+    Column("MACs"),
+    Column("weights\nnot 0"),
+    Column("ifmap\nnot 0"),
+)
+
+
+def analysis_table(analysis: Analysis, settings: Settings, width: int) -> Group:
+    """Everything an analysis found, for an output of `width` characters."""
+    report = analysis.energy
+    parts: list[RenderableType] = [title(heading(analysis.model.name, report))]
+    if report.nodes:
+        parts.append(Group(*_nodes_and_notes(report.nodes, width)))
+    entries = [
+        *totals(report),
+        ("densities", _density_source(analysis, settings)),
+        *coverage(report, width),
+        *(("note", plain(note)) for note in analysis.notes),
+    ]
+    parts.append(facts(entries))
+    return Group(*spaced(parts))
+
+
+def heading(model: str, report: EnergyReport) -> str:
+    """What was looked at: `resnet20.onnx on eyeriss, per inference at batch 4`."""
+    return f"{model} on {report.hardware.name}, per inference at batch {report.batch}"
+
+
+def totals(report: EnergyReport) -> Iterator[tuple[str, str]]:
+    """The sums of a report as facts."""
+    amount = f"{energy(report.energy_mac_units)} MAC units"
+    picojoules = report.energy_pj
+    if picojoules is not None:
+        amount += f", {joules(picojoules)}"
+    yield "energy", f"{amount}; modelled, not measured"
+    if report.energy_mac_units > 0:
+        operands = ("compute", *OPERANDS)
+        yield "by operand", _shares(operands, (node.by_operand for node in report.nodes))
+        levels = ("mac", *report.hardware.memories)
+        yield "by level", _shares(levels, (node.by_level for node in report.nodes))
+    macs, kept = report.macs, report.nonskipped_macs
+    share = f" ({percent(kept / macs)})" if macs else ""
+    yield "MACs", f"{engineering(macs)}, both operands non-zero in {engineering(kept)}{share}"
+    weights, nonzero = report.weights, report.nonzero_weights
+    share = f" ({percent(nonzero / weights)})" if weights else ""
+    yield "weights", f"{engineering(weights)}, non-zero {engineering(nonzero)}{share}"
+
+
+def coverage(report: EnergyReport, width: int) -> Iterator[tuple[str, RenderableType]]:
+    """How many nodes are modelled, and which are not and why; alike ones together."""
+    modelled, missing = len(report.nodes), len(report.unmodelled)
+    said = f"{modelled:,} of {count(modelled + missing, 'node')}"
+    if not missing:
+        yield "modelled", said
+        return
+    yield "modelled", f"{said}; the total leaves out the others:"
+    yield "", _unmodelled(report.unmodelled, width)
+
+
+def _shares(names: Iterable[str], parts: Iterable[Mapping[str, float]]) -> str:
+    """`compute 7.1%, weights 27.0%, ...` of the sum of all parts."""
+    sums: dict[str, float] = dict.fromkeys(names, 0.0)
+    for part in parts:
+        for name, value in part.items():
+            sums[name] = sums.get(name, 0.0) + value
+    total = sum(sums.values()) or 1.0
+    return ", ".join(f"{name} {percent(value / total)}" for name, value in sums.items())
+
+
+def _density_source(analysis: Analysis, settings: Settings) -> str:
+    if settings.density is not None:
+        return f"as given by --density {settings.density}"
+    if analysis.samples:
+        return "weights' own; activations as measured on calibration inputs"
+    return "weights' own; activations count as dense without --calib or --density"
+
+
+# --- nodes -----------------------------------------------------------------------------------
+
+
+def _nodes_and_notes(nodes: Sequence[NodeEnergy], width: int) -> Iterator[RenderableType]:
+    ranked = sorted(nodes, key=lambda node: (-node.energy_mac_units, node.key))
+    total = sum(node.energy_mac_units for node in nodes)
+    shown = _worth_a_row(ranked, total) if width < UNLIMITED else ranked
+    yield _node_table(shown, total, width)
+    if any(node.fused_into for node in shown):
+        yield Text("+ fused into its producer: moves no words of its own", style="dim")
+    rest = ranked[len(shown) :]
+    if rest:
+        amount = sum(node.energy_mac_units for node in rest)
+        what = f"{percent(amount / total)} of the energy" if amount else "without energy"
+        kinds = tally(node.op_type for node in rest)
+        yield Text(f"{count(len(rest), 'node')} not shown, {what}: {kinds}", style="dim")
+
+
+def _worth_a_row(ranked: Sequence[NodeEnergy], total: float) -> Sequence[NodeEnergy]:
+    """Without the nodes that cost nothing; without a long tail of those that hardly do."""
+    costly = [node for node in ranked if node.energy_mac_units > 0]
+    notable = [node for node in costly if node.energy_mac_units >= _TAIL_SHARE * total]
+    return costly[: max(len(notable), _ALWAYS_SHOWN)]
+
+
+def _node_table(nodes: Sequence[NodeEnergy], total: float, width: int) -> Table:
+    rows = []
+    running = 0.0
+    for node in nodes:
+        running += node.energy_mac_units
+        rows.append(
+            (
+                node.key,
+                f"+ {node.op_type}" if node.fused_into else node.op_type,
+                energy(node.energy_mac_units),
+                percent(node.energy_mac_units / (total or 1.0)),
+                percent(running / (total or 1.0)),
+                *_work(node),
+            )
+        )
+    fused = {i for i, node in enumerate(nodes) if node.fused_into}
+    return table(_COLUMNS, rows, width, dimmed=fused)
+
+
+def _work(node: NodeEnergy) -> tuple[str, str, str]:
+    """MACs and the densities that matter for them; nodes without MACs have none to show."""
+    if not node.macs:
+        return "", "", ""
+    densities = node.densities
+    return engineering(node.macs), percent(densities.weights), percent(densities.ifmap)
+
+
+# --- what is not modelled --------------------------------------------------------------------
+
+
+def _unmodelled(nodes: Sequence[Unmodelled], width: int) -> Table:
+    """One line per node, or per reason where they are many."""
+    grid = Table.grid(padding=(0, 2))
+    if len(nodes) <= _LISTED:
+        for node in nodes:
+            key = shorten(node.key, max(12, width // 4))
+            grid.add_row(key, plain(node.op_type), plain(node.reason))
+        return grid
+    alike: dict[str, list[str]] = defaultdict(list)
+    for node in nodes:
+        alike[node.reason].append(node.op_type)
+    for reason, ops in sorted(alike.items(), key=lambda item: (-len(item[1]), item[0])):
+        grid.add_row(count(len(ops), "node"), f"{plain(reason)}: {tally(ops)}")
+    return grid
+
+
+def tally(names: Iterable[str]) -> str:
+    """How often each name occurs, the most frequent first: `Cast 9, Round 5, Div`."""
+    counts = Counter(map(plain, names))
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{name} {number}" if number > 1 else name for name, number in ranked)
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = len(names) - _NAMED
+    listed = ", ".join(shorten(name, 40) for name in names[:_NAMED])
+    return f"{listed} and {more:,} more" if more > 0 else listed

@@ -1,0 +1,122 @@
+"""What must hold of a written model before it takes its name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from eapc.data import Dataset
+from eapc.errors import EapcError, VerificationError
+from eapc.graph import walk
+from eapc.model import ANNOTATION_PREFIX, Model
+from eapc.modelfile import Check
+from eapc.runtime import Session
+from eapc.tensors import Array, decode, is_external, tensors_of_model
+
+
+def verifier(original: Model, changed: frozenset[str], data: Dataset | None) -> Check:
+    """A check of a written file against the model it was made from.
+
+    The file must pass onnx's checker if the original does, have the same inputs and
+    outputs, differ from the original in the tensors `changed` alone (and in `eapc.*`
+    metadata), and, where `data` is given, run in onnxruntime with finite outputs. The
+    check raises VerificationError.
+    """
+
+    def check(path: Path) -> None:
+        written = Model.load(path)
+        _check_format(original, path)
+        _check_differences(original.original, written, changed)
+        if data is not None:
+            _check_outputs(original.original, path, data)
+
+    return check
+
+
+def _check_format(original: Model, path: Path) -> None:
+    try:
+        onnx.checker.check_model(str(path))
+    except (onnx.checker.ValidationError, ValueError) as error:
+        if original.path is None or _passes_checker(original.path):
+            reason = " ".join(str(error).split())
+            raise VerificationError(f"onnx.checker refuses the result: {reason}") from error
+
+
+def _passes_checker(path: Path) -> bool:
+    try:
+        onnx.checker.check_model(str(path))
+    except (onnx.checker.ValidationError, ValueError):
+        return False
+    return True
+
+
+def _check_differences(original: Model, written: Model, changed: frozenset[str]) -> None:
+    before, after = original.view.proto, written.view.proto
+    for one, other, what in (
+        (before.graph.input, after.graph.input, "inputs"),
+        (before.graph.output, after.graph.output, "outputs"),
+    ):
+        if list(one) != list(other):
+            raise VerificationError(f"the {what} of the result differ from the original's")
+    if _without_tensors(before) != _without_tensors(after):
+        raise VerificationError("the result differs from the original in more than its weights")
+    pairs = zip(_named_tensors(before), _named_tensors(after), strict=True)
+    for (name, tensor), (_, other_tensor) in pairs:
+        if name not in changed and not _same(original, tensor, written, other_tensor):
+            raise VerificationError(f"tensor '{name}' changed although nothing meant it to")
+
+
+def _named_tensors(proto: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorProto]]:
+    """Every tensor; a Constant node's goes by its output's name."""
+    constants = {
+        id(attribute.t): node.output[0]
+        for node in proto.graph.node
+        if node.op_type == "Constant"
+        for attribute in node.attribute
+        if attribute.name == "value"
+    }
+    for tensor in tensors_of_model(proto):
+        yield constants.get(id(tensor), tensor.name), tensor
+
+
+def _same(
+    model: Model, tensor: onnx.TensorProto, other: Model, other_tensor: onnx.TensorProto
+) -> bool:
+    if not is_external(tensor) and not is_external(other_tensor):
+        return bool(tensor == other_tensor)
+    one, two = decode(tensor, model.folder), decode(other_tensor, other.folder)
+    return one.dtype == two.dtype and one.shape == two.shape and one.tobytes() == two.tobytes()
+
+
+def _without_tensors(proto: onnx.ModelProto) -> onnx.ModelProto:
+    bare = onnx.ModelProto()
+    bare.CopyFrom(proto)
+    for tensor in tensors_of_model(bare):
+        name, dims, kind = tensor.name, list(tensor.dims), tensor.data_type
+        tensor.Clear()
+        tensor.name, tensor.data_type = name, kind
+        tensor.dims.extend(dims)
+    for _, node in walk(bare.graph):
+        kept = [e for e in node.metadata_props if not e.key.startswith(ANNOTATION_PREFIX)]
+        del node.metadata_props[:]
+        node.metadata_props.extend(kept)
+    return bare
+
+
+def _check_outputs(original: Model, path: Path, data: Dataset) -> None:
+    feed = next(data.batches(8))
+    try:
+        after = Session(path).run(feed)
+    except EapcError as error:
+        raise VerificationError(f"the result does not run: {error}") from error
+    before: dict[str, Array] | None = None
+    for name, value in after.items():
+        if value.dtype.kind != "f" or np.isfinite(value).all():
+            continue
+        if before is None:
+            before = Session(original.to_proto(embed=True)).run(feed)
+        if np.isfinite(before[name]).all():
+            raise VerificationError(f"output '{name}' of the result holds NaN or infinity")

@@ -1,0 +1,25 @@
+"""The compiler's passes, one file each; imported as `eapc.passes`.
+
+To add one: write the file, then its class into `PASSES`.
+"""
+
+from __future__ import annotations
+
+if __name__ != "eapc.passes":
+    raise ImportError(f"these passes belong to eapc: import eapc.passes, not {__name__}")
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from .annotate_energy import AnnotateEnergy
+from .prune_weights import PruneWeights
+from .reconstruct_outputs import ReconstructOutputs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from eapc.pipeline import Pass
+
+PASSES: Mapping[str, type[Pass]] = MappingProxyType(
+    {kind.name: kind for kind in (AnnotateEnergy, PruneWeights, ReconstructOutputs)}
+)

@@ -1,0 +1,76 @@
+"""annotate-energy: estimate every node's energy and write it on the node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from eapc.data import Dataset
+from eapc.energy import DensityTable, EnergyReport, estimate, node_annotations
+from eapc.pipeline import Compilation, Pass
+from eapc.runtime import measure_densities
+from eapc.shapes import Shapes, infer_shapes, input_shapes
+from eapc.worklist import NodeWork, activation_tensors, work_list
+
+_INPUTS_FOR_DENSITIES = 256
+"""Densities average over all elements of a tensor: a few hundred inputs fix them."""
+
+
+@dataclass(frozen=True)
+class AnnotateEnergy(Pass):
+    """Estimate the energy of every node on the machine and annotate the nodes with it."""
+
+    name: ClassVar[str] = "annotate-energy"
+
+    def run(self, compilation: Compilation) -> Compilation:
+        """The compilation with an energy report and annotated nodes."""
+        report = estimate_energy(compilation)
+        model = compilation.model.with_annotations(node_annotations(report))
+        return replace(compilation, model=model, energy=report)
+
+
+def estimate_energy(compilation: Compilation) -> EnergyReport:
+    """The energy of the compilation's model under its conditions."""
+    works, batch = works_of(compilation)
+    densities = density_table(compilation, works)
+    return estimate(compilation.model, works, compilation.hardware, densities, batch)
+
+
+def works_of(compilation: Compilation) -> tuple[tuple[NodeWork, ...], int]:
+    """The model's work list and the inferences it stands for."""
+    shapes, batch = _analysis_shapes(compilation)
+    return work_list(compilation.model, shapes), batch
+
+
+def _analysis_shapes(compilation: Compilation) -> tuple[Shapes, int]:
+    """Shapes under the conditions; axes they leave open follow the calibration data."""
+    model, conditions = compilation.model, compilation.conditions
+    given = dict(conditions.input_shapes)
+    if compilation.calibration is not None:
+        measured = compilation.calibration.shapes(conditions.batch or 1)
+        given = {**measured, **given}
+        if conditions.batch is not None:
+            given = {n: s for n, s in given.items() if n in conditions.input_shapes or len(s) > 1}
+    sizes = input_shapes(model, given, conditions.batch)
+    batch = next((shape[0] for shape in sizes.values() if len(shape) > 1), 1)
+    return infer_shapes(model, sizes), max(batch, 1)
+
+
+def density_table(compilation: Compilation, works: tuple[NodeWork, ...]) -> DensityTable:
+    """The conditions' densities, else those measured on real calibration data, else dense."""
+    if compilation.conditions.densities is not None:
+        return compilation.conditions.densities
+    data = compilation.calibration
+    if data is None or data.synthesised:
+        return DensityTable()
+    tensors = activation_tensors(works)
+    sample = _sample(data)
+    threads = compilation.conditions.threads
+    return DensityTable(measure_densities(compilation.model, sample, tensors, threads))
+
+
+def _sample(data: Dataset) -> Dataset:
+    """Evenly spaced inputs, a whole number of the model's batches."""
+    step = max(1, len(data) // _INPUTS_FOR_DENSITIES)
+    thinned = data.take(slice(0, None, step))
+    return thinned if thinned.usable else data
