@@ -45,16 +45,7 @@ def analyze(
     from eapc.model import Model
     from eapc.report.files import require_writable
 
-    settings = compiler.Settings(
-        hardware=hw,
-        batch=batch,
-        input_shapes=opt.read_input_shapes(input_shape),
-        calibration=calib,
-        samples=samples,
-        density=density,
-        threads=threads,
-        seed=seed,
-    )
+    settings = opt.settings(hw, batch, input_shape, calib, samples, threads, seed, density)
     if csv not in (None, _STDOUT):
         require_writable(csv, force, [model, calib, Path(hw), annotate])
     loaded = Model.load(model)
@@ -63,11 +54,16 @@ def analyze(
     found = compiler.analyze(loaded, settings)
     if annotate is not None:
         found.save(annotate, force)
-    _report(found, settings, csv, json, warnings)
+    _report(found, settings, csv, annotate, json, warnings)
 
 
 def _report(
-    found: Analysis, settings: Settings, csv: Path | None, json: bool, warnings: list[str]
+    found: Analysis,
+    settings: Settings,
+    csv: Path | None,
+    annotated: Path | None,
+    json: bool,
+    warnings: list[str],
 ) -> None:
     from eapc.report.csv import analysis_csv
     from eapc.report.documents import analysis_document, to_json
@@ -80,6 +76,7 @@ def _report(
     if csv is not None:
         write_report(csv, analysis_csv(found.energy))
     if json:
-        write(to_json(analysis_document(found, warnings)))
+        write(to_json(analysis_document(found, warnings, annotated)))
     else:
-        show(lambda width: analysis_table(found, settings, width))
+        written = [path for path in (csv, annotated) if path is not None]
+        show(lambda width: analysis_table(found, settings, width, written))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
 from eapc.errors import UsageError
+
+if TYPE_CHECKING:
+    from eapc.compiler import Settings
 
 _DATA = "Data"
 _RESULT = "Result"
@@ -21,6 +24,15 @@ ModelPath = Annotated[
 Hardware = Annotated[
     str,
     Option("--hw", metavar="NAME|PATH", help="A shipped machine or a YAML file."),
+]
+PipelineText = Annotated[
+    str,
+    Option(
+        "--pipeline",
+        metavar="TEXT",
+        help='Passes in order: "annotate-energy, prune-weights{sparsity=0.8}".',
+        show_default=False,
+    ),
 ]
 Batch = Annotated[
     int | None,
@@ -177,6 +189,31 @@ Debug = Annotated[
     bool,
     Option("--debug", metavar="", help="Log everything; show tracebacks.", rich_help_panel=_COMMON),
 ]
+
+
+def settings(
+    hw: str,
+    batch: int | None,
+    input_shape: Sequence[str] | None,
+    calib: Path | None,
+    samples: int | None,
+    threads: int,
+    seed: int,
+    density: str | None = None,
+) -> Settings:
+    """What the options that commands share come to."""
+    from eapc.compiler import Settings
+
+    return Settings(
+        hardware=hw,
+        batch=batch,
+        input_shapes=read_input_shapes(input_shape),
+        calibration=calib,
+        samples=samples,
+        density=density,
+        threads=threads,
+        seed=seed,
+    )
 
 
 def read_input_shapes(texts: Sequence[str] | None) -> dict[str, tuple[int, ...]]:

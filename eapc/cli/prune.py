@@ -43,15 +43,7 @@ def prune(
     warnings = begin(verbose, quiet, debug, threads)
     from eapc import compiler
 
-    settings = compiler.Settings(
-        hardware=hw,
-        batch=batch,
-        input_shapes=opt.read_input_shapes(input_shape),
-        calibration=calib,
-        samples=samples,
-        threads=threads,
-        seed=seed,
-    )
+    settings = opt.settings(hw, batch, input_shape, calib, samples, threads, seed)
     goal = _goal(sparsity, target_energy, min_agreement)
     target = output or compiler.default_output(model)
     if dry_run:

@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from typer import Option
-
 from eapc.cli import options as opt
 from eapc.cli.session import begin, show, write
 
 
 def run(
     model: opt.ModelPath,
-    pipeline: Annotated[
-        str,
-        Option(
-            "--pipeline",
-            metavar="TEXT",
-            help='Passes in order: "annotate-energy, prune-weights{sparsity=0.8}".',
-            show_default=False,
-        ),
-    ],
+    pipeline: opt.PipelineText,
     hw: opt.Hardware = "eyeriss",
     batch: opt.Batch = None,
     input_shape: opt.InputShapes = None,
@@ -44,15 +32,7 @@ def run(
     from eapc.report.documents import run_document, to_json
     from eapc.report.pruning import run_table
 
-    settings = compiler.Settings(
-        hardware=hw,
-        batch=batch,
-        input_shapes=opt.read_input_shapes(input_shape),
-        calibration=calib,
-        samples=samples,
-        threads=threads,
-        seed=seed,
-    )
+    settings = opt.settings(hw, batch, input_shape, calib, samples, threads, seed)
     done = compiler.run(model, pipeline, settings, output=output, force=force)
     if json:
         write(to_json(run_document(done, warnings)))

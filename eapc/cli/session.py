@@ -67,8 +67,9 @@ def one_line(text: str) -> str:
 
 
 def write(text: str) -> None:
-    """Put text on stdout."""
-    sys.stdout.write(text)
+    """Put text on stdout; what its encoding cannot say becomes a question mark."""
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
     sys.stdout.flush()
 
 

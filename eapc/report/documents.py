@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any
 
 from eapc.compiler import Analysis, Pruned, Ran
@@ -23,7 +24,9 @@ from eapc.pipeline import LayerRecord
 Document = dict[str, Any]
 
 
-def analysis_document(analysis: Analysis, warnings: Sequence[str] = ()) -> Document:
+def analysis_document(
+    analysis: Analysis, warnings: Sequence[str] = (), output: Path | None = None
+) -> Document:
     """`eapc.analyze/1`: totals, every node, and what is not modelled."""
     report = analysis.energy
     return {
@@ -34,6 +37,7 @@ def analysis_document(analysis: Analysis, warnings: Sequence[str] = ()) -> Docum
         "calibration_samples": analysis.samples,
         "totals": totals(report),
         **_nodes(report),
+        "output": _path(output),
         "warnings": [*analysis.notes, *warnings],
     }
 
@@ -196,7 +200,7 @@ def _name(model: Model) -> str:
     return str(model.path) if model.path else model.name
 
 
-def _path(path: object) -> str | None:
+def _path(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 

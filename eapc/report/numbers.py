@@ -33,11 +33,6 @@ def _exponent(value: float) -> int:
     return min(max(exponent, min(_PREFIXES)), max(_PREFIXES))
 
 
-def energy(mac_units: float) -> str:
-    """An energy in MAC units: `3.97 G`."""
-    return engineering(mac_units)
-
-
 def joules(picojoules: float) -> str:
     """An energy with the prefix that suits it: `3.3 µJ` of 3.3e6 pJ."""
     return engineering(picojoules * 1e-12, "J")

@@ -15,7 +15,7 @@ from eapc.layers import Skipped
 from eapc.pipeline import LayerRecord
 from eapc.report.documents import node_energy
 from eapc.report.layout import Column, facts, plain, spaced, table, title
-from eapc.report.numbers import count, energy, engineering, joules, percent, seconds
+from eapc.report.numbers import count, engineering, joules, percent, seconds
 from eapc.report.tables import coverage, heading, some, totals
 
 NOT_MEASURED = "energy is modelled; zeros alone do not make a stock runtime faster"
@@ -71,7 +71,7 @@ def _before_and_after(pruned: Pruned, width: int) -> Table:
 def _changes(pruned: Pruned) -> Iterator[tuple[str, str, str, str]]:
     """(figure, before, after, how they compare)."""
     before, after = pruned.before, pruned.after
-    amounts = energy(before.energy_mac_units), energy(after.energy_mac_units)
+    amounts = engineering(before.energy_mac_units), engineering(after.energy_mac_units)
     yield "energy, MAC units", *amounts, percent(pruned.energy_ratio)
     if before.energy_pj is not None and after.energy_pj is not None:
         yield "energy", joules(before.energy_pj), joules(after.energy_pj), ""
@@ -126,7 +126,7 @@ def _layer_table(
 
 
 def _amount(mac_units: float | None) -> str:
-    return "-" if mac_units is None else energy(mac_units)
+    return "-" if mac_units is None else engineering(mac_units)
 
 
 def _error(relative: float | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -12,7 +13,7 @@ from rich.text import Text
 from eapc.compiler import Analysis, Settings
 from eapc.energy import OPERANDS, EnergyReport, NodeEnergy, Unmodelled
 from eapc.report.layout import UNLIMITED, Column, facts, plain, shorten, spaced, table, title
-from eapc.report.numbers import count, energy, engineering, joules, percent
+from eapc.report.numbers import count, engineering, joules, percent
 
 _TAIL_SHARE = 0.0005
 _ALWAYS_SHOWN = 40
@@ -31,8 +32,10 @@ _COLUMNS = (
 )
 
 
-def analysis_table(analysis: Analysis, settings: Settings, width: int) -> Group:
-    """Everything an analysis found, for an output of `width` characters."""
+def analysis_table(
+    analysis: Analysis, settings: Settings, width: int, written: Sequence[Path] = ()
+) -> Group:
+    """Everything an analysis found and the files made of it, in `width` characters."""
     report = analysis.energy
     parts: list[RenderableType] = [title(heading(analysis.model.name, report))]
     if report.nodes:
@@ -42,6 +45,7 @@ def analysis_table(analysis: Analysis, settings: Settings, width: int) -> Group:
         ("densities", _density_source(analysis, settings)),
         *coverage(report, width),
         *(("note", plain(note)) for note in analysis.notes),
+        *(("written", plain(str(path))) for path in written),
     ]
     parts.append(facts(entries))
     return Group(*spaced(parts))
@@ -54,7 +58,7 @@ def heading(model: str, report: EnergyReport) -> str:
 
 def totals(report: EnergyReport) -> Iterator[tuple[str, str]]:
     """The sums of a report as facts."""
-    amount = f"{energy(report.energy_mac_units)} MAC units"
+    amount = f"{engineering(report.energy_mac_units)} MAC units"
     picojoules = report.energy_pj
     if picojoules is not None:
         amount += f", {joules(picojoules)}"
@@ -135,7 +139,7 @@ def _node_table(nodes: Sequence[NodeEnergy], total: float, width: int) -> Table:
             (
                 node.key,
                 f"+ {node.op_type}" if node.fused_into else node.op_type,
-                energy(node.energy_mac_units),
+                engineering(node.energy_mac_units),
                 percent(node.energy_mac_units / (total or 1.0)),
                 percent(running / (total or 1.0)),
                 *_work(node),
