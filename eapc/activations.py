@@ -16,7 +16,7 @@ from eapc.data import Dataset
 from eapc.graph import GraphView, Node
 from eapc.model import Model
 from eapc.runtime import Session
-from eapc.tensors import Array
+from eapc.tensors import Array, decode, encode, is_external, tensors_of_model
 
 Batches = list[Array]
 
@@ -112,4 +112,8 @@ def segment(
         graph.input.append(onnx.helper.make_tensor_value_info(name, elem_type, shape))
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
     graph.initializer.extend(model.initializers(constants))
+    sparse = source.graph.sparse_initializer
+    graph.sparse_initializer.extend(each for each in sparse if each.values.name in constants)
+    for tensor in filter(is_external, tensors_of_model(proto)):  # those that subgraphs hold
+        tensor.CopyFrom(encode(decode(tensor, model.folder), tensor))
     return proto

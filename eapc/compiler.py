@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,16 +18,17 @@ from eapc.data import CalibrationDataReader, Dataset, from_reader, load_data
 from eapc.densities import read_densities
 from eapc.energy import EnergyReport
 from eapc.errors import DataError, UsageError
-from eapc.evaluation import Accuracy, Agreement
+from eapc.evaluation import Accuracy, Agreement, top1
 from eapc.goals import DEFAULT_GOAL, Goal, Outcome, pursue
 from eapc.hardware import HardwareModel, load_hardware
-from eapc.layers import Skipped
+from eapc.layers import Skipped, find_layers, require_layers
 from eapc.model import Model
 from eapc.pipeline import Compilation, Conditions, LayerRecord, Pipeline
 from eapc.registry import load_passes
 from eapc.runtime import collect_outputs
 from eapc.shapes import InputShapes
-from eapc.synthesis import DEFAULT_COUNT, synthesise
+from eapc.solvers import blas_threads
+from eapc.synthesis import synthesise
 from eapc.tensors import TensorSpec
 from eapc.verify import verifier
 
@@ -108,10 +109,24 @@ class Ran:
 def analyze(model: str | Path | Model, settings: Settings | None = None) -> Analysis:
     """Estimate the energy of every node of a model on a machine."""
     compilation = prepare(model, settings or Settings())
-    done = Pipeline.parse("annotate-energy", load_passes()).run(compilation)
+    with blas_threads(compilation.conditions.threads):
+        done = Pipeline.parse("annotate-energy", load_passes()).run(compilation)
     assert done.energy is not None  # annotate-energy leaves a report
     samples = len(done.calibration) if done.calibration else 0
-    return Analysis(done.model, done.energy, samples)
+    return Analysis(done.model, done.energy, samples, _notes(compilation))
+
+
+def _notes(compilation: Compilation) -> tuple[str, ...]:
+    """What was assumed for want of information."""
+    conditions, data = compilation.conditions, compilation.calibration
+    known = {*conditions.input_shapes, *(data.specs if data else ())}
+    return tuple(
+        f"axis {axis} of input '{spec.name}' is dynamic and taken to be 1; --input-shape sets it"
+        for spec in compilation.model.inputs
+        if spec.name not in known
+        for axis, size in enumerate(spec.shape)
+        if axis > 0 and not isinstance(size, int)
+    )
 
 
 def prepare(model: str | Path | Model, settings: Settings) -> Compilation:
@@ -158,6 +173,7 @@ def prune(
     settings = settings or Settings()
     start = time.perf_counter()
     compilation = prepare(model, settings)
+    require_layers(find_layers(compilation.model))
     labelled = _labelled(evaluation, compilation.model)
     if output is not None:
         compilation.model.require_writable(output, force)
@@ -165,10 +181,12 @@ def prune(
     if synthesised:
         made = _synthesise(compilation, settings.samples)
         compilation = replace(compilation, calibration=made)
-    outcome = pursue(compilation, goal, load_passes())
-    seconds = dict(outcome.result.record.seconds)
-    with _timed(seconds, "evaluate"):
-        accuracy = _accuracy(outcome, labelled, settings.threads) if labelled else None
+    with blas_threads(settings.threads):
+        before = _top1(compilation.model, labelled, settings.threads)
+        outcome = pursue(compilation, goal, load_passes())
+        seconds = dict(outcome.result.record.seconds)
+        with _timed(seconds, "evaluate"):
+            accuracy = _accuracy(outcome.result.model, before, labelled, settings.threads)
     if output is not None:
         with _timed(seconds, "verify-and-save"):
             _save(outcome.result, output, force)
@@ -177,11 +195,13 @@ def prune(
 
 
 def _synthesise(compilation: Compilation, samples: int | None) -> Dataset:
-    count = samples or DEFAULT_COUNT
-    logger.warning("no calibration data: %d inputs are made up; real data prunes better", count)
     conditions = compilation.conditions
     rng = np.random.default_rng(conditions.seed)
-    return synthesise(compilation.model, conditions.input_shapes, count, rng, conditions.threads)
+    made = synthesise(compilation.model, conditions.input_shapes, samples, rng, conditions.threads)
+    logger.warning(
+        "no calibration data: %d inputs were made up; real data prunes better", len(made)
+    )
+    return made
 
 
 def _pruned(
@@ -224,7 +244,8 @@ def run(
     compilation = prepare(model, settings or Settings())
     if output is not None:
         compilation.model.require_writable(output, force)
-    done = parsed.run(compilation)
+    with blas_threads(compilation.conditions.threads):
+        done = parsed.run(compilation)
     if output is not None:
         _save(done, output, force)
     return Ran(done, str(parsed), None if output is None else Path(output))
@@ -245,17 +266,20 @@ def _labelled(evaluation: DataSource | None, model: Model) -> Dataset | None:
     return data
 
 
-def _accuracy(outcome: Outcome, data: Dataset, threads: int) -> Accuracy:
-    from eapc.evaluation import top1
+def _top1(model: Model, data: Dataset | None, threads: int) -> float | None:
+    """Top-1 accuracy on labelled data; None without any."""
+    if data is None or data.labels is None:
+        return None
+    return top1(collect_outputs(model, data, threads), data.labels[: data.usable])
 
-    assert data.labels is not None  # `_labelled` has seen to it
-    labels = data.labels[: data.usable]
-    model = outcome.result.model
-    before, after = (
-        top1(collect_outputs(each, data, threads=threads), labels)
-        for each in (model.original, model)
-    )
-    return Accuracy(before, after, len(labels))
+
+def _accuracy(
+    model: Model, before: float | None, data: Dataset | None, threads: int
+) -> Accuracy | None:
+    after = _top1(model, data, threads)
+    if before is None or after is None or data is None:
+        return None
+    return Accuracy(before, after, data.usable)
 
 
 @contextmanager
@@ -263,9 +287,6 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     start = time.perf_counter()
     yield
     seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start
-
-
-Progress = Callable[[str], None]
 
 
 def pipeline_of(goal: Goal) -> str:

@@ -11,10 +11,14 @@ from typing import Protocol
 
 import numpy as np
 
+from eapc.data_checks import check_array, check_counts, holds_finite, read_labels
 from eapc.errors import DataError
+from eapc.scaling import Affine, read_affine
 from eapc.tensors import Array, TensorSpec, is_float
 
 logger = logging.getLogger(__name__)
+
+_CHECKED_AT_ONCE = 64
 
 _RESERVED = ("y", "scale", "mean", "std")
 
@@ -24,31 +28,6 @@ class CalibrationDataReader(Protocol):
 
     def get_next(self) -> dict[str, Array] | None:
         """The next feed: input name to array with a leading batch axis."""
-
-
-@dataclass(frozen=True)
-class Affine:
-    """x -> (x * scale - mean) / std; each a number or one per channel."""
-
-    scale: Array
-    mean: Array
-    std: Array
-
-    def apply(self, x: Array, channel_axis: int) -> Array:
-        """x float32 of any shape; numbers per channel run along `channel_axis`."""
-        scale, mean, std = (
-            _along(v, x.ndim, channel_axis) for v in (self.scale, self.mean, self.std)
-        )
-        result: Array = (x * scale - mean) / std
-        return result.astype(np.float32, copy=False)
-
-
-def _along(values: Array, rank: int, axis: int) -> Array:
-    if values.size == 1:
-        return values.reshape(()).astype(np.float32)
-    shape = [1] * rank
-    shape[axis] = values.size
-    return values.reshape(shape).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -78,14 +57,25 @@ class Dataset:
         return replace(self, arrays=arrays, labels=labels)
 
     def first(self, count: int | None) -> Dataset:
-        """The first `count` samples, or all of them."""
-        return self if count is None else self.take(slice(0, count))
+        """The first `count` samples, or all of them; DataError where that is no batch."""
+        if count is None:
+            return self
+        taken = self.take(slice(0, count))
+        if not taken.usable:
+            raise DataError(f"{len(taken)} samples do not fill the model's batch")
+        return taken
 
     def split(self, fraction: float) -> tuple[Dataset, Dataset]:
-        """(most samples, the rest): evenly spaced ones make up about `fraction` in the rest."""
-        step = max(2, round(1 / fraction))
+        """(most samples, the rest): evenly spaced ones make up about `fraction` in the rest.
+
+        The rest holds a whole batch at least; DataError where that leaves nothing.
+        """
+        step = max(2, min(round(1 / fraction), len(self) // (self.fixed_batch or 1)))
         apart = np.arange(len(self)) % step == step - 1
-        return self.take(np.flatnonzero(~apart)), self.take(np.flatnonzero(apart))
+        most, rest = self.take(np.flatnonzero(~apart)), self.take(np.flatnonzero(apart))
+        if not (most.usable and rest.usable):
+            raise DataError(f"{len(self)} samples are too few to keep some out of the fit")
+        return most, rest
 
     def batches(self, size: int) -> Iterator[dict[str, Array]]:
         """Feeds of up to `size` samples, or of the model's own batch where that is fixed.
@@ -109,26 +99,18 @@ class Dataset:
         spec = self.specs[name]
         if not is_float(spec.dtype):
             return x.astype(spec.dtype, copy=False)
-        x = x.astype(np.float32, copy=False)
-        if self.affine is not None:
-            x = self.affine.apply(x, _channel_axis(x.shape, self.affine))
-        return np.ascontiguousarray(x.astype(spec.dtype, copy=False))
+        wide = np.float64 if spec.dtype == np.float64 else np.float32
+        with np.errstate(over="ignore", invalid="ignore"):  # `dataset` refuses what overflows
+            x = x.astype(wide, copy=False)
+            if self.affine is not None:
+                x = self.affine.apply(x)
+            return np.ascontiguousarray(x.astype(spec.dtype, copy=False))
 
     def shapes(self, batch: int) -> dict[str, tuple[int, ...]]:
         """Shape of every input at a batch size."""
         batch = self.fixed_batch or batch
         sampled = {name: (batch, *array.shape[1:]) for name, array in self.arrays.items()}
         return {**sampled, **{name: array.shape for name, array in self.shared.items()}}
-
-
-def _channel_axis(shape: tuple[int, ...], affine: Affine) -> int:
-    """Axis 1 unless only the last axis has as many entries as `mean` or `std` have numbers."""
-    length = max(affine.scale.size, affine.mean.size, affine.std.size)
-    if length == 1 or (len(shape) > 1 and shape[1] == length):
-        return 1
-    if shape[-1] == length:
-        return len(shape) - 1
-    raise DataError(f"mean or std has {length} numbers; no channel axis of {shape} fits")
 
 
 def load_data(path: str | Path, specs: Sequence[TensorSpec]) -> Dataset:
@@ -145,7 +127,8 @@ def _read_arrays(path: Path) -> dict[str, Array]:
         if path.is_dir():
             files = sorted(path.glob("*.npy"))
             return {file.stem: np.load(file, mmap_mode="r", allow_pickle=False) for file in files}
-        with np.load(path, allow_pickle=False) as content:
+        with path.open("rb") as stream:  # numpy leaves a file that it cannot read open
+            content = np.load(stream, allow_pickle=False)
             if not isinstance(content, np.lib.npyio.NpzFile):
                 raise DataError(f"{path}: expected an .npz file or a folder of .npy files")
             return {name: content[name] for name in content.files}
@@ -165,8 +148,30 @@ def from_reader(reader: CalibrationDataReader, specs: Sequence[TensorSpec]) -> D
         feeds.append(feed)
     if not feeds:
         raise DataError("the data reader gave no inputs")
-    arrays = {name: np.concatenate([feed[name] for feed in feeds]) for name in feeds[0]}
+    if not all(isinstance(feed, Mapping) and feed.keys() == feeds[0].keys() for feed in feeds):
+        raise DataError("data reader: expected a dict of the same inputs from every call")
+    batch = common_batch(specs)
+    by_name = {spec.name: spec for spec in specs}
+    arrays = {}
+    for name in feeds[0]:
+        parts = [np.asarray(feed[name]) for feed in feeds]
+        repeated = name in by_name and all(_is_shared(by_name[name], a, batch) for a in parts)
+        arrays[name] = (_the_same if repeated else _joined)(name, parts)
     return dataset(arrays, specs, "data reader")
+
+
+def _the_same(name: str, parts: Sequence[Array]) -> Array:
+    if not all(np.array_equal(part, parts[0]) for part in parts):
+        raise DataError(f"data reader: '{name}' has no batch axis and must be the same every time")
+    return parts[0]
+
+
+def _joined(name: str, parts: Sequence[Array]) -> Array:
+    try:
+        return np.concatenate(parts)
+    except ValueError as error:
+        shapes = sorted({part.shape for part in parts})
+        raise DataError(f"data reader: shapes {shapes} of '{name}' do not go together") from error
 
 
 def dataset(arrays: Mapping[str, Array], specs: Sequence[TensorSpec], origin: str) -> Dataset:
@@ -174,24 +179,25 @@ def dataset(arrays: Mapping[str, Array], specs: Sequence[TensorSpec], origin: st
     inputs = _match_inputs(arrays, specs, origin)
     by_name = {spec.name: spec for spec in specs}
     extras = {name: arrays[name] for name in _RESERVED if name in arrays and name not in by_name}
-    shared = {name: array for name, array in inputs.items() if _is_shared(by_name[name], array)}
+    batch = common_batch(specs)
+    shared = {n: a for n, a in inputs.items() if _is_shared(by_name[n], a, batch)}
     sampled = {name: array for name, array in inputs.items() if name not in shared}
     if not sampled:
         raise DataError(f"{origin}: no input has a leading axis of samples")
     for name, array in inputs.items():
-        _check_array(origin, by_name[name], array, name in shared)
-    _check_counts(origin, {**sampled, **{n: extras[n] for n in ("y",) if n in extras}})
+        check_array(origin, by_name[name], array, name in shared)
+    check_counts(origin, {**sampled, **{n: extras[n] for n in ("y",) if n in extras}})
     result = Dataset(
         specs=by_name,
         arrays=sampled,
         shared={n: a.astype(by_name[n].dtype, copy=False) for n, a in shared.items()},
-        labels=_labels(origin, extras),
-        affine=_affine(origin, extras),
+        labels=read_labels(origin, extras),
+        affine=read_affine(origin, extras),
         fixed_batch=_fixed_batch([by_name[name] for name in sampled], shared.values()),
     )
     if not result.usable:
         raise DataError(f"{origin}: {len(result)} samples do not fill the model's batch")
-    next(result.batches(1))  # scaling that does not fit shows now
+    _check_feeds(origin, result)
     return result
 
 
@@ -212,67 +218,40 @@ def _match_inputs(
     return {name: arrays[name] for name in names}
 
 
-def _is_shared(spec: TensorSpec, array: Array) -> bool:
-    """Inputs without a leading batch axis: scalars, and a first axis fixed above one."""
+def common_batch(specs: Iterable[TensorSpec]) -> int | None:
+    """The fixed first axis that all inputs but scalars share: a batch size, whatever it is."""
+    sizes = {spec.shape[0] for spec in specs if spec.shape}
+    size = sizes.pop() if len(sizes) == 1 else None
+    return size if isinstance(size, int) else None
+
+
+def _is_shared(spec: TensorSpec, array: Array, batch: int | None) -> bool:
+    """Inputs without a leading batch axis: scalars, and a first axis fixed above one.
+
+    A first axis that all inputs have in common is the `batch`.
+    """
     if not spec.shape:
         return True
+    if not array.ndim or batch is not None:
+        return False
     first = spec.shape[0]
     return isinstance(first, int) and first > 1 and array.shape[0] == first
 
 
-def _check_array(origin: str, spec: TensorSpec, array: Array, shared: bool) -> None:
-    where = f"{origin}: array for input '{spec.name}'"
-    if array.dtype.kind not in "fiub" and not is_float(array.dtype):
-        raise DataError(f"{where} has type {array.dtype}, expected numbers")
-    if array.ndim != len(spec.shape):
-        raise DataError(f"{where} has shape {array.shape}, the input has {len(spec.shape)} axes")
-    for axis in range(0 if shared else 1, array.ndim):
-        size = spec.shape[axis]
-        if isinstance(size, int) and size != array.shape[axis]:
-            raise DataError(f"{where} has shape {array.shape}, axis {axis} must be {size}")
-    if array.size == 0:
-        raise DataError(f"{where} is empty")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise DataError(f"{where} holds NaN or infinity")
-    if not is_float(spec.dtype):
-        _check_integers(where, spec, array)
-
-
-def _check_integers(where: str, spec: TensorSpec, array: Array) -> None:
-    if array.dtype.kind not in "iub":
-        raise DataError(f"{where} has type {array.dtype}, the input takes {spec.dtype}")
-    if spec.dtype.kind in "iu":
-        limits = np.iinfo(spec.dtype)
-        if int(array.min()) < limits.min or int(array.max()) > limits.max:
-            raise DataError(f"{where} does not fit into {spec.dtype}")
-
-
-def _check_counts(origin: str, arrays: Mapping[str, Array]) -> None:
-    counts = {name: len(array) for name, array in arrays.items() if array.ndim}
-    if len(set(counts.values())) > 1:
-        raise DataError(f"{origin}: different numbers of samples: {counts}")
-
-
-def _labels(origin: str, arrays: Mapping[str, Array]) -> Array | None:
-    labels = arrays.get("y")
-    if labels is None:
-        return None
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise DataError(f"{origin}: labels y must be integers of shape (samples,)")
-    if labels.size and int(labels.min()) < 0:
-        raise DataError(f"{origin}: labels y hold {int(labels.min())}; classes count from 0")
-    return labels.astype(np.int64)
-
-
-def _affine(origin: str, arrays: Mapping[str, Array]) -> Affine | None:
-    if not any(name in arrays for name in ("scale", "mean", "std")):
-        return None
-    defaults = {"scale": 1.0, "mean": 0.0, "std": 1.0}
-    values = {n: np.asarray(arrays.get(n, v), dtype=np.float32) for n, v in defaults.items()}
-    for name, value in values.items():
-        if not np.isfinite(value).all() or (name == "std" and not value.all()):
-            raise DataError(f"{origin}: {name} must be finite{' and not 0' * (name == 'std')}")
-    return Affine(**{name: value.ravel() for name, value in values.items()})
+def _check_feeds(origin: str, data: Dataset) -> None:
+    """What is finite in the file must be so as the model is fed it, and scaling must fit."""
+    changed = [
+        name
+        for name, array in data.arrays.items()
+        if data.specs[name].is_float and (data.affine or array.dtype != data.specs[name].dtype)
+    ]
+    for feed in data.batches(_CHECKED_AT_ONCE) if changed else ():
+        for name in changed:
+            if not holds_finite(feed[name]):
+                kind = feed[name].dtype
+                raise DataError(
+                    f"{origin}: input '{name}' is NaN or infinity once scaled, as {kind}"
+                )
 
 
 def _fixed_batch(specs: Sequence[TensorSpec], shared: Iterable[Array]) -> int | None:

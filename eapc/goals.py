@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from eapc.allocation import LOWEST_DENSITY
+from eapc.data import Dataset
 from eapc.energy import EnergyReport
 from eapc.errors import UsageError
 from eapc.evaluation import Agreement, agreement
@@ -53,6 +55,12 @@ class Goal(Protocol):
 def _pipeline(passes: Passes, prune: str) -> Pipeline:
     text = f"annotate-energy, prune-weights{{{prune}}}, reconstruct-outputs, annotate-energy"
     return Pipeline.parse(text, passes)
+
+
+def _held_out_pipeline(passes: Passes, energy: float) -> Pipeline:
+    """As the search fits it: without the inputs that decide."""
+    held_out = Pipeline.parse(f"hold-out-inputs{{fraction={HELD_OUT}}}", passes).passes
+    return Pipeline(held_out + _pipeline(passes, f"energy={energy:.6g}").passes)
 
 
 def _energy(compilation: Compilation) -> EnergyReport:
@@ -133,6 +141,7 @@ class TargetEnergy:
         is_met = ratio <= self.value
         reason = "" if is_met else trials.shortfall(self.value, ratio)
         text = _pipeline(trials.passes, f"energy={budget:.6g}")
+        result = result.with_record(seconds=trials.seconds)
         return Outcome(trials.before, result, text, None, is_met, reason)
 
 
@@ -151,39 +160,54 @@ class MinAgreement:
 
     def pipeline(self, passes: Passes) -> Pipeline:
         """The pipeline of one trial; the search chooses the energy."""
-        return _pipeline(passes, "energy=1.0")
+        return _held_out_pipeline(passes, 1.0)
 
     def pursue(self, compilation: Compilation, passes: Passes) -> Outcome:
         """Bisect the energy budget on a fifth of the inputs, kept out of the fit."""
         assert compilation.calibration is not None  # see Goal
         fitted, held_out = compilation.calibration.split(HELD_OUT)
         trials = _Trials(replace(compilation, calibration=fitted), passes)
-        original = compilation.model.original
-        reference = collect_outputs(original, held_out, compilation.conditions.threads)
-
-        def judge(result: Compilation) -> Agreement:
-            outputs = collect_outputs(result.model, held_out, compilation.conditions.threads)
-            by_error = held_out.synthesised
-            return agreement(reference, outputs, self.value, MAX_OUTPUT_ERROR, by_error)
-
-        best: tuple[float, Compilation, Agreement] | None = None
+        judge = _Judge(self.value, compilation, held_out)
+        best: tuple[float, Compilation] | None = None
         low, high = trials.lowest, 1.0
         for _ in range(_SEARCH_STEPS):
-            budget = (low + high) / 2
+            budget = round((low + high) / 2, 4)
             result = trials.at(budget)
-            verdict = judge(result)
-            logger.info("energy %.3f: %s %.4f", budget, verdict.metric, verdict.value)
-            if verdict.is_met:
-                best, high = (budget, result, verdict), budget
+            if judge.agreement(result).is_met:
+                best, high = (budget, result), budget
             else:
                 low = budget
-        if best is None:
-            result = trials.at(1.0)
-            best = (1.0, result, judge(result))
-        budget, result, verdict = best
-        text = _pipeline(passes, f"energy={budget:.6g}")
+        budget, result = best or (1.0, trials.at(1.0))
+        verdict = judge.agreement(result)
         reason = "" if verdict.is_met else "no energy below the original's keeps the outputs"
-        return Outcome(trials.before, result, text, verdict, verdict.is_met, reason)
+        return Outcome(
+            trials.before,
+            result.with_record(seconds=trials.seconds),
+            _held_out_pipeline(passes, budget),
+            verdict,
+            verdict.is_met,
+            reason,
+        )
+
+
+class _Judge:
+    """Holds results against the original's outputs on inputs that were not fitted."""
+
+    def __init__(self, min_agreement: float, compilation: Compilation, held_out: Dataset) -> None:
+        self._min_agreement = min_agreement
+        self._held_out = held_out
+        self._threads = compilation.conditions.threads
+        self._reference = collect_outputs(compilation.model.original, held_out, self._threads)
+
+    def agreement(self, result: Compilation) -> Agreement:
+        """The agreement of a result's outputs with the original's."""
+        outputs = collect_outputs(result.model, self._held_out, self._threads)
+        by_error = self._held_out.synthesised
+        verdict = agreement(
+            self._reference, outputs, self._min_agreement, MAX_OUTPUT_ERROR, by_error
+        )
+        logger.info("held-out inputs: %s %.4f", verdict.metric, verdict.value)
+        return verdict
 
 
 DEFAULT_GOAL = MinAgreement()
@@ -202,8 +226,15 @@ class _Trials:
         """The model pruned to a budget, a fraction of the dense energy."""
         _, *steps = _pipeline(self.passes, f"energy={budget!r}").passes
         result = Pipeline(tuple(steps)).run(self._dense)
-        self._dense = self._dense.with_record(curves=result.record.curves)
+        self._dense = self._dense.with_record(
+            curves=result.record.curves, seconds=result.record.seconds
+        )
         return result
+
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """Time spent so far, by pass, all trials together."""
+        return self._dense.record.seconds
 
     def ratio(self, result: Compilation) -> float:
         """Measured energy of a result over that of the dense network."""
@@ -220,9 +251,10 @@ class _Trials:
 
     def shortfall(self, goal: float, ratio: float) -> str:
         """Why a budget could not be met."""
+        kept = f"{100 * LOWEST_DENSITY:g} % of every layer's weights"
         return (
-            f"zeroing weights reaches {ratio:.3f} of the energy at the least, not {goal:g}: "
-            "moving feature maps and computing what is left takes the rest"
+            f"with {kept} left the network still takes {ratio:.3f} of the energy, not {goal:g}: "
+            "zeroing weights does not save the moving of feature maps"
         )
 
 

@@ -88,9 +88,8 @@ class GraphView:
     ) -> Iterator[tuple[str, Mapping[str, onnx.TensorProto]]]:
         seen = self.constants if not scope else _constants_of(graph)
         nodes = [node for node in self.nodes if node.scope == scope and node.subgraphs]
-        by_output = {proto.output[0]: proto for proto in graph.node if proto.output}
         for node in nodes:
-            inner = subgraphs_of_node(by_output[node.outputs[0]])
+            inner = subgraphs_of_node(self._keyed[node])
             for inner_scope, inner_graph in zip(node.subgraphs, inner, strict=True):
                 yield inner_scope, {**seen, **_constants_of(inner_graph)}
                 for name, found in self._inner_constants(inner_graph, inner_scope):
@@ -192,16 +191,21 @@ def constant_value(node: onnx.NodeProto) -> onnx.TensorProto | None:
     return next((a.t for a in node.attribute if a.name == "value"), None)
 
 
-def walk(graph: onnx.GraphProto, scope: str = "") -> Iterator[tuple[Node, onnx.NodeProto]]:
+def walk(graph: onnx.GraphProto) -> Iterator[tuple[Node, onnx.NodeProto]]:
     """Every node of a graph and its subgraphs in file order, with its proto."""
+    return _walk(graph, "", set())
+
+
+def _walk(
+    graph: onnx.GraphProto, scope: str, taken: set[str]
+) -> Iterator[tuple[Node, onnx.NodeProto]]:
     names = Counter(node.name for node in graph.node)
-    taken: set[str] = set()
     for index, proto in enumerate(graph.node):
-        label = _label(proto, names, index)
-        while label in taken:
-            label += "_"
-        taken.add(label)
-        yield from _walk_node(proto, scope, scope + label)
+        key = scope + _label(proto, names, index)
+        while key in taken:
+            key += "_"
+        taken.add(key)
+        yield from _walk_node(proto, scope, key, taken)
 
 
 def _label(proto: onnx.NodeProto, names: Counter[str], index: int) -> str:
@@ -211,12 +215,12 @@ def _label(proto: onnx.NodeProto, names: Counter[str], index: int) -> str:
 
 
 def _walk_node(
-    proto: onnx.NodeProto, scope: str, key: str
+    proto: onnx.NodeProto, scope: str, key: str, taken: set[str]
 ) -> Iterator[tuple[Node, onnx.NodeProto]]:
     inner = list(_inner_graphs(proto, key))
     yield _node(proto, scope, key, tuple(name for name, _ in inner)), proto
     for inner_scope, graph in inner:
-        yield from walk(graph, inner_scope)
+        yield from _walk(graph, inner_scope, taken)
 
 
 def _inner_graphs(proto: onnx.NodeProto, key: str) -> Iterator[tuple[str, onnx.GraphProto]]:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, EncodeError
 from onnx import ModelProto, TensorProto
 
 from eapc.errors import ModelError, UsageError
@@ -67,9 +67,14 @@ def _check_payload(path: Path, tensor: TensorProto) -> None:
             raise ModelError(
                 f"{path}: external data of tensor '{tensor.name}' is cut short: {need}"
             )
-    elif tensor.HasField("raw_data") and len(tensor.raw_data) != payload_bytes(tensor):
+    elif _is_cut_short(tensor):
         expected = f"{len(tensor.raw_data)} bytes, its shape needs {payload_bytes(tensor)}"
         raise ModelError(f"{path}: tensor '{tensor.name}' is cut short: {expected}")
+
+
+def _is_cut_short(tensor: TensorProto) -> bool:
+    measurable = tensor.HasField("raw_data") and tensor.data_type in _BITS
+    return measurable and len(tensor.raw_data) != payload_bytes(tensor)
 
 
 def payload_bytes(tensor: TensorProto) -> int:
@@ -84,6 +89,7 @@ def _element_bits() -> dict[int, int]:
     wide = {"DOUBLE": 64, "INT64": 64, "UINT64": 64, "COMPLEX64": 64, "COMPLEX128": 128}
     short = {"FLOAT16": 16, "BFLOAT16": 16, "INT16": 16, "UINT16": 16}
     tiny = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}
+    tiny |= {"FLOAT6E2M3": 6, "FLOAT6E3M2": 6}
     byte = {name: 8 for name, _ in TensorProto.DataType.items() if "8" in name}
     byte["BOOL"] = 8
     word = {"FLOAT": 32, "INT32": 32, "UINT32": 32}
@@ -136,14 +142,16 @@ def write(proto: ModelProto, path: Path, source: Path | None, check: Check, forc
     _refuse_targets(targets, proto, source, force)
     data = targets[0]
     with _private_folder(path) as folder:
-        if external:
-            _write_data(external, source, folder / data.name)
-        with (folder / path.name).open("wb") as stream:
-            stream.write(proto.SerializeToString())
-            _flush_to_disk(stream)
+        with _disk_errors(path):
+            if external:
+                _write_data(external, source, folder / data.name)
+            with (folder / path.name).open("wb") as stream:
+                stream.write(proto.SerializeToString())
+                _flush_to_disk(stream)
         check(folder / path.name)
-        for target in targets:
-            (folder / target.name).replace(target)
+        with _disk_errors(path):
+            for target in targets:
+                (folder / target.name).replace(target)
 
 
 def require_writable(proto: ModelProto, path: Path, source: Path | None, force: bool) -> None:
@@ -153,7 +161,7 @@ def require_writable(proto: ModelProto, path: Path, source: Path | None, force: 
 
 def _targets(path: Path, external: bool) -> list[Path]:
     """The files that a model becomes, the model itself last."""
-    return [path.with_name(path.name + ".data"), path] if external else [path]
+    return [path.parent / f"{path.name}.data", path] if external else [path]
 
 
 def _refuse_targets(
@@ -179,10 +187,17 @@ def _files_of(proto: ModelProto, source: Path) -> set[Path]:
 
 def _tensors_to_externalise(proto: ModelProto) -> list[TensorProto]:
     external = [tensor for tensor in tensors_of_model(proto) if is_external(tensor)]
-    if proto.ByteSize() > PROTOBUF_LIMIT_BYTES - (1 << 20):
+    if not _fits_one_message(proto):
         large = (t for t in proto.graph.initializer if len(t.raw_data) >= _EMBED_BELOW_BYTES)
         external.extend(large)
     return external
+
+
+def _fits_one_message(proto: ModelProto) -> bool:
+    try:
+        return proto.ByteSize() <= PROTOBUF_LIMIT_BYTES - (1 << 20)
+    except EncodeError:  # protobuf cannot even measure what exceeds its limit
+        return False
 
 
 def _write_data(tensors: list[TensorProto], source: Path | None, target: Path) -> None:
@@ -224,14 +239,21 @@ def _point_to(tensor: TensorProto, location: str, offset: int, length: int) -> N
 
 @contextmanager
 def _private_folder(path: Path) -> Iterator[Path]:
-    try:
+    with _disk_errors(path):
         folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    """What the file system refuses is one line for the user."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _flush_to_disk(stream: BinaryIO) -> None:

@@ -20,7 +20,7 @@ from eapc.tensors import Array
 
 MIN_ROWS = 65_536
 ROWS_PER_INPUT = 16
-"""A layer with k inputs is fitted on max(MIN_ROWS, ROWS_PER_INPUT * k) sampled rows."""
+WORDS = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,11 @@ class LayerActivations:
 
 
 def row_limit(inputs: int) -> int:
-    """Rows to fit a layer with this many inputs per output on."""
-    return max(MIN_ROWS, ROWS_PER_INPUT * inputs)
+    """Rows to fit a layer with this many inputs per output on.
+
+    Enough to determine the weights; more where rows are short and so cost little.
+    """
+    return max(MIN_ROWS, ROWS_PER_INPUT * inputs, WORDS // inputs)
 
 
 def gather_moments(

@@ -52,21 +52,39 @@ def static_shape(spec: TensorSpec) -> tuple[int, ...] | None:
 def input_shapes(model: Model, given: InputShapes, batch: int | None) -> dict[str, tuple[int, ...]]:
     """A concrete shape for every input.
 
-    `given` wins; `batch` replaces the first axis of every other input of rank two or more
-    (dynamic or fixed); remaining dynamic axes take the size that the same name has
-    elsewhere, else 1. Raises UsageError for shapes that do not fit the model.
+    `given` wins; `batch` replaces the batch axis of the others (see `batch_inputs`);
+    remaining dynamic axes take the size that the same name has elsewhere, else 1.
+    Raises UsageError for shapes that do not fit the model.
     """
     specs = {spec.name: spec for spec in model.inputs}
     for name, shape in given.items():
         _check_given(specs, name, shape)
-    symbols = _symbol_sizes(specs, given, batch)
+    batched = batch_inputs(specs.values()) if batch else frozenset()
+    symbols = _symbol_sizes(specs, given)
+    for name in batched - given.keys():
+        symbol = specs[name].shape[0]
+        if isinstance(symbol, str) and batch:
+            symbols.setdefault(symbol, batch)
     shapes = dict(given)
     for name, spec in specs.items():
         if name not in shapes:
-            shapes[name] = tuple(
-                _size(spec, axis, symbols, batch) for axis in range(len(spec.shape))
-            )
+            first = (batch,) if batch and name in batched else ()
+            rest = spec.shape[len(first) :]
+            shapes[name] = (*first, *(_size(axis, symbols) for axis in rest))
     return shapes
+
+
+def batch_inputs(specs: Iterable[TensorSpec]) -> frozenset[str]:
+    """Inputs of rank two or more whose first axis counts inferences.
+
+    Those with a dynamic first axis; where there are none, all if they agree on its size.
+    """
+    candidates = [spec for spec in specs if len(spec.shape) > 1]
+    dynamic = [spec.name for spec in candidates if not isinstance(spec.shape[0], int)]
+    if dynamic:
+        return frozenset(dynamic)
+    sizes = {spec.shape[0] for spec in candidates}
+    return frozenset(spec.name for spec in candidates) if len(sizes) == 1 else frozenset()
 
 
 def _check_given(specs: Mapping[str, TensorSpec], name: str, shape: tuple[int, ...]) -> None:
@@ -82,25 +100,18 @@ def _check_given(specs: Mapping[str, TensorSpec], name: str, shape: tuple[int, .
             )
 
 
-def _symbol_sizes(
-    specs: Mapping[str, TensorSpec], given: InputShapes, batch: int | None
-) -> dict[str, int]:
-    sizes: dict[str, int] = {}
-    for name, spec in specs.items():
-        for axis, symbol in enumerate(spec.shape):
-            if not isinstance(symbol, str):
-                continue
-            if name in given:
-                sizes[symbol] = given[name][axis]
-            elif axis == 0 and batch and len(spec.shape) > 1:
-                sizes.setdefault(symbol, batch)
-    return sizes
+def _symbol_sizes(specs: Mapping[str, TensorSpec], given: InputShapes) -> dict[str, int]:
+    """Sizes of the named axes that the given shapes fix."""
+    return {
+        symbol: given[name][axis]
+        for name, spec in specs.items()
+        if name in given
+        for axis, symbol in enumerate(spec.shape)
+        if isinstance(symbol, str)
+    }
 
 
-def _size(spec: TensorSpec, axis: int, symbols: Mapping[str, int], batch: int | None) -> int:
-    declared = spec.shape[axis]
-    if axis == 0 and batch and len(spec.shape) > 1:
-        return batch
+def _size(declared: int | str | None, symbols: Mapping[str, int]) -> int:
     if isinstance(declared, int):
         return declared
     return symbols.get(declared, 1) if declared else 1

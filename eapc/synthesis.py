@@ -10,23 +10,25 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
 
-from eapc.data import Affine, Dataset, dataset
-from eapc.errors import DataError, EapcError
+from eapc.data import Dataset, dataset
+from eapc.errors import DataError
 from eapc.evaluation import Outputs
 from eapc.graph import Node
 from eapc.model import Model
 from eapc.runtime import Session, collect_outputs, with_outputs
+from eapc.scaling import Affine
 from eapc.shapes import InputShapes, input_shapes
 from eapc.tensors import Array, TensorSpec, is_float
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_COUNT = 256
+_COUNTS = (64, 256)
+_PIXELS = 1 << 20
 _TRIALS = 32
 _LEAVES = 200
 _CHANNEL_CORRELATION = 0.85
@@ -34,13 +36,19 @@ _VARIANTS = {"unit normal": (1.0, 0.0), "0 to 1": (0.25, 0.5), "0 to 255": (64.0
 
 
 def synthesise(
-    model: Model, given: InputShapes, count: int, rng: np.random.Generator, threads: int = 0
+    model: Model,
+    given: InputShapes,
+    count: int | None,
+    rng: np.random.Generator,
+    threads: int = 0,
 ) -> Dataset:
     """`count` samples for a model's inputs, seeded; `given` shapes hold for dynamic axes.
 
+    Without a count, 64 to 256: large images bring many rows to fit on each.
     Raises DataError where no inputs can be made up that the model accepts.
     """
     shapes = input_shapes(model, given, None)
+    count = count or _default_count(shapes.values())
     limits = _integer_limits(model)
     arrays = {
         spec.name: _make_input(spec, shapes[spec.name], count, limits, rng) for spec in model.inputs
@@ -48,10 +56,16 @@ def synthesise(
     made = replace(dataset(arrays, model.inputs, "synthesised inputs"), synthesised=True)
     try:
         return _scaled(model, made, threads)
-    except EapcError as error:
+    except DataError as error:
         raise DataError(
-            f"no inputs can be made up for this model ({error}); give --calib"
+            f"no inputs can be made up for this model: {error}; give --calib"
         ) from error
+
+
+def _default_count(shapes: Iterable[tuple[int, ...]]) -> int:
+    fewest, most = _COUNTS
+    pixels = max((math.prod(shape[-2:]) for shape in shapes if len(shape) == 4), default=1)
+    return max(fewest, min(most, _PIXELS // pixels))
 
 
 def _make_input(
@@ -69,7 +83,8 @@ def _make_input(
     if is_float(spec.dtype):
         return dead_leaves(full, rng) if _is_image(sample) else _normal(full, rng)
     if spec.dtype.kind in "iu":
-        return rng.integers(0, limits.get(spec.name, 2), full).astype(spec.dtype)
+        limit = min(limits.get(spec.name, 2), int(np.iinfo(spec.dtype).max))
+        return np.asarray(rng.integers(0, limit, full), dtype=spec.dtype)
     if spec.dtype.kind == "b":
         return rng.integers(0, 2, full).astype(np.bool_)
     raise DataError(f"input '{spec.name}' has type {spec.dtype}; give --calib")

@@ -66,22 +66,28 @@ def is_external(tensor: TensorProto) -> bool:
 
 def decode(tensor: TensorProto, folder: Path) -> Array:
     """The tensor as a numpy array; external data is read from below `folder`."""
+    source = _copy(tensor) if is_external(tensor) else tensor  # onnx 1.19 loads data into it
     try:
-        return numpy_helper.to_array(tensor, str(folder))
-    except (ValueError, OSError, onnx.checker.ValidationError) as error:
+        return numpy_helper.to_array(source, str(folder))
+    except (ValueError, TypeError, KeyError, OSError, onnx.checker.ValidationError) as error:
         reason = " ".join(str(error).split())
         raise ModelError(f"tensor '{tensor.name}' cannot be read: {reason}") from error
 
 
 def encode(array: Array, original: TensorProto) -> TensorProto:
     """A copy of `original` holding `array`, cast to the element type the file has."""
-    replacement = TensorProto()
-    replacement.CopyFrom(original)
+    replacement = _copy(original)
     for name in _PAYLOAD_FIELDS:
         replacement.ClearField(name)
-    typed = np.ascontiguousarray(array, dtype=numpy_type(original.data_type))
-    replacement.raw_data = typed.astype(typed.dtype.newbyteorder("<"), copy=False).tobytes()
+    typed = np.asarray(array, dtype=numpy_type(original.data_type))
+    replacement.raw_data = numpy_helper.from_array(typed).raw_data  # packs types below a byte
     return replacement
+
+
+def _copy(tensor: TensorProto) -> TensorProto:
+    copy = TensorProto()
+    copy.CopyFrom(tensor)
+    return copy
 
 
 _PAYLOAD_FIELDS = (

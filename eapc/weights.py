@@ -24,6 +24,11 @@ class WeightSource:
     root: str
     chain: tuple[Node, ...] = ()
 
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """The constant and what each node of the chain makes of it."""
+        return (self.root, *(node.outputs[0] for node in self.chain))
+
 
 def find_weights(view: GraphView, tensor: str) -> WeightSource | None:
     """The constant whose values `tensor` holds, through nodes that keep values; else None.
@@ -45,11 +50,11 @@ def obstacle(model: Model, source: WeightSource) -> str:
     """Why new values cannot be written back through the chain; empty where they can."""
     for node in source.chain:
         if node.op_type == "DequantizeLinear":
-            return f"weights are quantized (DequantizeLinear '{node.key}')"
+            return "weights are quantized (behind DequantizeLinear)"
         if node.op_type not in _REVERSIBLE:
-            return f"weights are behind {node.op_type} '{node.key}'"
+            return f"weights are behind {node.op_type}"
         if node.op_type == "Reshape" and model.constant(node.input(1)) is None:
-            return f"weights are behind Reshape '{node.key}' to a computed shape"
+            return "weights are behind a Reshape to a computed shape"
     return ""
 
 

@@ -17,8 +17,9 @@ from eapc.shapes import Shapes
 from eapc.workload import ConvWorkload, StreamWorkload
 
 _FUSIBLE = frozenset(
-    """Add BatchNormalization Clip Div Elu Gelu HardSigmoid HardSwish LeakyRelu Mish Mul PRelu
-    Relu Selu Sigmoid Softplus Sub Swish Tanh ThresholdedRelu""".split()
+    """Add BatchNormalization Clip DequantizeLinear Div Elu Gelu HardSigmoid HardSwish LeakyRelu
+    Mish Mul PRelu QuantizeLinear Relu Selu Sigmoid Softplus Sub Swish Tanh
+    ThresholdedRelu""".split()
 )
 """Per-element operators that a machine applies to a word before writing it."""
 
@@ -44,8 +45,8 @@ def work_list(model: Model, shapes: Shapes) -> tuple[NodeWork, ...]:
 
     Nodes of a subgraph count once, whatever branch is taken and however often it runs.
     """
-    constants = _constant_names(model)
-    works = [_node_work(model, shapes, node, constants[node.scope]) for node in model.nodes]
+    constants = _constant_names(model, shapes)
+    works = [_node_work(shapes, node, constants[node.scope]) for node in model.nodes]
     return tuple(_fuse(model, shapes, works, constants[""]))
 
 
@@ -59,21 +60,28 @@ def activation_tensors(works: tuple[NodeWork, ...]) -> tuple[str, ...]:
     return tuple(name for name in names if name)
 
 
-def _constant_names(model: Model) -> dict[str, set[str]]:
+def _constant_names(model: Model, shapes: Shapes) -> dict[str, set[str]]:
     """Per scope, the tensors that never change between inferences."""
     known = {scope: set(found) for scope, found in model.view.scope_constants.items()}
     for node in model.nodes:
-        inputs = [name for name in node.inputs if name]
-        is_source = node.op_type == "Constant" and not node.domain
-        derived = bool(inputs) and not node.domain and not node.subgraphs
-        if is_source or (derived and all(name in known[node.scope] for name in inputs)):
+        if _is_constant(node, shapes, known[node.scope]):
             known[node.scope].update(node.outputs)
         for scope in node.subgraphs:
             known[scope] |= known[node.scope]
     return known
 
 
-def _node_work(model: Model, shapes: Shapes, node: Node, constants: set[str]) -> NodeWork:
+def _is_constant(node: Node, shapes: Shapes, known: set[str]) -> bool:
+    """True for nodes that depend on constants and known shapes alone."""
+    if node.domain or node.subgraphs:
+        return False
+    if node.op_type in ("Shape", "Size"):
+        return shapes.shape(node, node.input(0)) is not None
+    inputs = [name for name in node.inputs if name]
+    return node.op_type == "Constant" or (bool(inputs) and known.issuperset(inputs))
+
+
+def _node_work(shapes: Shapes, node: Node, constants: set[str]) -> NodeWork:
     if node.subgraphs and not node.domain:
         return NodeWork(node, Work(()), note="the nodes of its subgraphs count once each")
     operands = Operands(
@@ -88,7 +96,6 @@ def _node_work(model: Model, shapes: Shapes, node: Node, constants: set[str]) ->
         return NodeWork(node, Work(()), reason=str(error))
     except (IndexError, ValueError, ZeroDivisionError, TypeError) as error:
         return NodeWork(node, Work(()), reason=f"operands are malformed ({error})")
-    del model
     return NodeWork(node, work, ofmap=work.ofmap)
 
 
@@ -101,7 +108,7 @@ def _fuse(
     fused: dict[Node, Node] = {}
     for item in works:
         node = item.node
-        if not item.work.workloads:
+        if not item.work.workloads or node.scope:
             continue
         host = _host(model, shapes, node, hosts, constants)
         if host is None:
@@ -123,7 +130,7 @@ def _host(
     model: Model, shapes: Shapes, node: Node, hosts: dict[str, Node], constants: set[str]
 ) -> Node | None:
     """The node that `node` is fused into: the source of its only computed input."""
-    if node.scope or node.domain or node.op_type not in _FUSIBLE:
+    if node.domain or node.op_type not in _FUSIBLE:
         return None
     computed = [name for name in node.inputs if name and name not in constants]
     if len(computed) != 1 or computed[0] not in hosts or computed[0] in model.outputs:

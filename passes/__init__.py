@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from .annotate_energy import AnnotateEnergy
+from .hold_out_inputs import HoldOutInputs
 from .prune_weights import PruneWeights
 from .reconstruct_outputs import ReconstructOutputs
 
@@ -21,5 +22,5 @@ if TYPE_CHECKING:
     from eapc.pipeline import Pass
 
 PASSES: Mapping[str, type[Pass]] = MappingProxyType(
-    {kind.name: kind for kind in (AnnotateEnergy, PruneWeights, ReconstructOutputs)}
+    {kind.name: kind for kind in (AnnotateEnergy, HoldOutInputs, PruneWeights, ReconstructOutputs)}
 )

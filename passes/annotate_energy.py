@@ -9,7 +9,7 @@ from eapc.data import Dataset
 from eapc.energy import DensityTable, EnergyReport, estimate, node_annotations
 from eapc.pipeline import Compilation, Pass
 from eapc.runtime import measure_densities
-from eapc.shapes import Shapes, infer_shapes, input_shapes
+from eapc.shapes import Shapes, batch_inputs, infer_shapes, input_shapes
 from eapc.worklist import NodeWork, activation_tensors, work_list
 
 _INPUTS_FOR_DENSITIES = 256
@@ -43,16 +43,17 @@ def works_of(compilation: Compilation) -> tuple[tuple[NodeWork, ...], int]:
 
 
 def _analysis_shapes(compilation: Compilation) -> tuple[Shapes, int]:
-    """Shapes under the conditions; axes they leave open follow the calibration data."""
+    """Shapes under the conditions, with the inferences that they stand for.
+
+    Axes that the conditions leave open follow the calibration data.
+    """
     model, conditions = compilation.model, compilation.conditions
     given = dict(conditions.input_shapes)
     if compilation.calibration is not None:
-        measured = compilation.calibration.shapes(conditions.batch or 1)
-        given = {**measured, **given}
-        if conditions.batch is not None:
-            given = {n: s for n, s in given.items() if n in conditions.input_shapes or len(s) > 1}
+        given = {**compilation.calibration.shapes(conditions.batch or 1), **given}
     sizes = input_shapes(model, given, conditions.batch)
-    batch = next((shape[0] for shape in sizes.values() if len(shape) > 1), 1)
+    batched = batch_inputs(model.inputs)
+    batch = next((sizes[spec.name][0] for spec in model.inputs if spec.name in batched), 1)
     return infer_shapes(model, sizes), max(batch, 1)
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from eapc.allocation import Curves, LayerCurve, share_out
 from eapc.data import Dataset
 from eapc.energy import estimate, priced_at
-from eapc.errors import ModelError, UsageError
-from eapc.layers import PrunableLayers, find_layers
+from eapc.errors import UsageError
+from eapc.layers import PrunableLayers, find_layers, require_layers
 from eapc.pipeline import Compilation, LayerRecord, Pass
 from eapc.reconstruction import scaled_matrix, unscaled_matrix
 from eapc.sensitivity import DENSITIES, error_curves
@@ -22,8 +22,8 @@ from .annotate_energy import density_table, works_of
 _ENERGY_DENSITIES = (1.0, 0.65, 0.4, 0.22, 0.1, 0.02)
 """Mappings are searched at these; energy between them is linear."""
 
-_PROBE_MACS = 1e12
-_PROBES = (16, 128)
+_PROBE_MACS = 2e12
+_PROBES = (8, 128)
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class PruneWeights(Pass):
     def run(self, compilation: Compilation) -> Compilation:
         """The compilation with weights zeroed by magnitude, ready to be reconstructed."""
         found = find_layers(compilation.model)
-        _require_layers(found)
+        require_layers(found)
         if self.sparsity is not None:
             densities = {tied.weight: 1 - self.sparsity for tied in found.layers}
         else:
@@ -60,15 +60,6 @@ class PruneWeights(Pass):
             assert compilation.record.curves is not None  # just computed
             densities = share_out(compilation.record.curves, self.energy)
         return _zeroed(compilation, found, densities)
-
-
-def _require_layers(found: PrunableLayers) -> None:
-    if found.layers:
-        return
-    reasons = sorted({skip.reason for skip in found.skipped})
-    why = f": {reasons[0]}" if reasons else ": no Conv, Gemm or MatMul has constant weights"
-    more = f" (and {len(reasons) - 1} more reasons)" if len(reasons) > 1 else ""
-    raise ModelError(f"nothing to prune{why}{more}")
 
 
 def _zeroed(
@@ -107,7 +98,8 @@ def _curves(compilation: Compilation, found: PrunableLayers) -> Curves:
     works, batch = works_of(compilation)
     table = density_table(compilation, works)
     report = estimate(compilation.model, works, compilation.hardware, table, batch)
-    probes = _probe_inputs(compilation.calibration, report.macs * len(found.layers))
+    passes = len(found.layers) * (len(DENSITIES) - 1)
+    probes = _probe_inputs(compilation.calibration, report.macs * passes)
     rng = np.random.default_rng(conditions.seed)
     errors = error_curves(compilation.model, found.layers, probes, rng, conditions.threads)
     by_key = {item.node.key: item for item in works}
@@ -125,7 +117,7 @@ def _curves(compilation: Compilation, found: PrunableLayers) -> Curves:
 
 
 def _probe_inputs(data: Dataset, macs_per_input: float) -> Dataset:
-    """Evenly spaced inputs: as many as keep all probes within `_PROBE_MACS`, 16 to 128."""
+    """Evenly spaced inputs: as many as keep all passes within `_PROBE_MACS`, 8 to 128."""
     fewest, most = _PROBES
     count = min(len(data), most, max(fewest, int(_PROBE_MACS / max(macs_per_input, 1))))
     thinned = data.take(slice(0, None, max(1, len(data) // count))).take(slice(0, count))

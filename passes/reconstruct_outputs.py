@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -25,7 +26,7 @@ from eapc.reconstruction import (
     unscaled_matrix,
 )
 from eapc.runtime import feed_size
-from eapc.solvers import LayerProblem, Moments, combine, refit, solve
+from eapc.solvers import LayerProblem, Moments, combine, refit, single_thread, solve
 from eapc.tensors import Array
 
 logger = logging.getLogger(__name__)
@@ -52,8 +53,14 @@ class ReconstructOutputs(Pass):
         sweep = _Sweep(compilation, layers, compilation.calibration)
         records = dict(compilation.record.layers)
         for step, tied in enumerate(layers):
-            records[tied.weight] = self._fit(sweep, step, tied)
-            logger.info("%s: %s", tied.first.node.key, records[tied.weight])
+            with _threads_for(tied, compilation.model):
+                record = self._fit(sweep, step, tied)
+            records[tied.weight] = record
+            logger.info(
+                "%s: %d of %d weights, relative output error %.4f",
+                *(record.name, record.nonzero_weights, record.weights),
+                record.relative_output_error,
+            )
         return compilation.with_model(sweep.model).with_record(layers=records)
 
     def _fit(self, sweep: _Sweep, step: int, tied: TiedLayers) -> LayerRecord:
@@ -67,12 +74,25 @@ class ReconstructOutputs(Pass):
         if self.keep_mask or count == pruned.size:
             matrix = refit(problem, pruned != 0)
         else:
-            matrix = solve(problem, count, method=self.method)
+            thorough = pruned.size * pruned.shape[2] <= _THOROUGH_PRODUCT
+            matrix = solve(problem, count, method=self.method, thorough=thorough)
         sweep.replace(tied, matrix, moments)
         stored = sweep.model.weights[tied.weight]
         error = together.relative_error(matrix)
         nonzero = int(np.count_nonzero(stored))
         return LayerRecord(tied.first.node.key, stored.size, nonzero, error)
+
+
+_SMALL_INPUTS = 1024
+
+_THOROUGH_PRODUCT = 1 << 26
+"""Multiply-adds per solver iteration up to which many iterations take tenths of a second."""
+
+
+def _threads_for(tied: TiedLayers, model: Model) -> AbstractContextManager[None]:
+    """One BLAS thread for a small layer: a second one would spend its time waiting."""
+    inputs = tied.matrix(model).shape[2]
+    return single_thread() if inputs <= _SMALL_INPUTS else nullcontext()
 
 
 def _layers_to_fit(model: Model) -> tuple[TiedLayers, ...]:

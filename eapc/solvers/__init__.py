@@ -5,6 +5,7 @@ prunes to a number of non-zeros, `refit` fits to a given mask, and `quick_prune`
 roughly to several numbers of non-zeros.
 """
 
+from eapc.solvers.blas import blas_threads, single_thread
 from eapc.solvers.methods import METHODS, quick_prune, refit, solve
 from eapc.solvers.moments import MomentAccumulator, Moments, combine
 from eapc.solvers.problem import LayerProblem
@@ -16,8 +17,10 @@ __all__ = [
     "LayerProblem",
     "MomentAccumulator",
     "Moments",
+    "blas_threads",
     "combine",
     "quick_prune",
     "refit",
+    "single_thread",
     "solve",
 ]

@@ -1,0 +1,70 @@
+"""What a workload rule is given, what it returns, and the table that rules are entered in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from eapc.graph import Node
+from eapc.workload import Workload
+
+Shape = tuple[int, ...]
+
+
+class UnmodelledError(Exception):
+    """A node's work cannot be told; the message says why. Caught by the energy model."""
+
+
+@dataclass(frozen=True)
+class Operands:
+    """What a rule may look at: a node, the shapes of its operands, which are constants."""
+
+    node: Node
+    input_shapes: tuple[Shape | None, ...]
+    output_shapes: tuple[Shape | None, ...]
+    constant_inputs: tuple[bool, ...]
+
+    def input(self, index: int) -> Shape:
+        """Shape of an input; raises UnmodelledError where it is unknown."""
+        shape = self.input_shapes[index] if index < len(self.input_shapes) else None
+        if shape is None:
+            raise UnmodelledError(f"shape of input {index} is unknown")
+        return shape
+
+    def output(self) -> Shape:
+        """Shape of the first output; raises UnmodelledError where it is unknown."""
+        shape = self.output_shapes[0] if self.output_shapes else None
+        if shape is None:
+            raise UnmodelledError("shape of the output is unknown")
+        return shape
+
+    def is_constant(self, index: int) -> bool:
+        """True when an input never changes between inferences."""
+        return index < len(self.constant_inputs) and self.constant_inputs[index]
+
+
+@dataclass(frozen=True)
+class Work:
+    """A node's workloads and the tensors that play their weights, ifmap and ofmap."""
+
+    workloads: tuple[Workload, ...]
+    weights: str = ""
+    ifmap: str = ""
+    ofmap: str = ""
+
+
+Rule = Callable[[Operands], Work]
+WORKLOAD_RULES: dict[str, Rule] = {}
+
+
+def workload_rule(*op_types: str) -> Callable[[Rule], Rule]:
+    """Register a rule for operators of the default domain; a second rule for one raises."""
+
+    def register(rule: Rule) -> Rule:
+        for op_type in op_types:
+            if op_type in WORKLOAD_RULES:
+                raise ValueError(f"operator {op_type} has a workload rule already")
+            WORKLOAD_RULES[op_type] = rule
+        return rule
+
+    return register
