@@ -8,6 +8,7 @@ takes weights away where a joule saved costs least error: weights go in energy o
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,8 @@ LOWEST_DENSITY = 0.02
 _GRID = np.linspace(1.0, LOWEST_DENSITY, 99)
 _BISECTIONS = 60
 _TINY = 1e-12
+_HUGE = 1e30
+_LOWEST_PRICE = 1e-40
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ class LayerCurve:
     def error_at(self, densities: NDArray[np.float64]) -> NDArray[np.float64]:
         """Errors between the points: their logarithm is linear in density; 0 at density 1."""
         points = np.asarray(self.densities)[::-1]
-        logs = np.log(np.maximum(np.asarray(self.errors)[::-1], _TINY))
+        finite = np.nan_to_num(np.asarray(self.errors)[::-1], nan=_HUGE, posinf=_HUGE)
+        logs = np.log(np.clip(finite, _TINY, _HUGE))
         errors = np.exp(np.interp(densities, points, logs))
         return np.asarray(np.where(densities >= 1, 0.0, errors))
 
@@ -75,19 +79,24 @@ def share_out(curves: Curves, energy_ratio: float) -> dict[str, float]:
     budget = energy_ratio * curves.dense_energy - curves.fixed_energy
     errors = np.stack([curve.error_at(_GRID) for curve in curves.layers])
     energies = np.stack([curve.energy_at(_GRID) for curve in curves.layers])
-    low, high = 0.0, _highest_price(errors, energies)
-    if energies[:, 0].sum() <= budget:
-        high = 0.0
+    chosen = _choice(errors, energies, _price(errors, energies, budget))
+    return {
+        curve.name: float(_GRID[index]) for curve, index in zip(curves.layers, chosen, strict=True)
+    }
+
+
+def _price(errors: NDArray[np.float64], energies: NDArray[np.float64], budget: float) -> float:
+    """The lowest price whose choice is within the budget; found by its logarithm."""
+    if energies[:, 0].sum() <= budget * (1 + _TINY):
+        return 0.0
+    low, high = _LOWEST_PRICE, _highest_price(errors, energies)
     for _ in range(_BISECTIONS):
-        price = (low + high) / 2
+        price = math.sqrt(low) * math.sqrt(high)
         if _spent(errors, energies, price) > budget:
             low = price
         else:
             high = price
-    chosen = _choice(errors, energies, high)
-    return {
-        curve.name: float(_GRID[index]) for curve, index in zip(curves.layers, chosen, strict=True)
-    }
+    return high
 
 
 def _choice(

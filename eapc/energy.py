@@ -13,6 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+import numpy as np
+from onnx import TensorProto
+
 from eapc.dataflow import Accesses, Execution, MappingError, execute
 from eapc.errors import ModelError
 from eapc.graph import Node
@@ -156,8 +159,9 @@ class _WeightCounts:
         return self._densities.weight(tensor, nonzero / elements if elements else 1.0)
 
     def _count(self, node: Node, tensor: str) -> tuple[int, int] | None:
-        if node.scope:
-            return self._count_inner(node, tensor)
+        inner = self._model.view.scope_constants[node.scope].get(tensor) if node.scope else None
+        if inner is not None and inner is not self._model.view.constants.get(tensor):
+            return self._count_inner(node.scope + tensor, inner)
         source = find_weights(self._model.view, tensor)
         if source is None:
             return None
@@ -166,16 +170,12 @@ class _WeightCounts:
             self._counts[source.root] = count_nonzero(self._model, source)
         return self._counts[source.root]
 
-    def _count_inner(self, node: Node, tensor: str) -> tuple[int, int] | None:
-        found = self._model.view.scope_constants[node.scope].get(tensor)
-        if found is None:
-            return None
-        name = node.scope + tensor
-        if name not in self._counts:
-            value = decode(found, self._model.folder)
-            self._require_finite(tensor, value)
-            self._counts[name] = (int((value != 0).sum()), value.size)
-        return self._counts[name]
+    def _count_inner(self, key: str, tensor: TensorProto) -> tuple[int, int]:
+        if key not in self._counts:
+            value = decode(tensor, self._model.folder)
+            self._require_finite(tensor.name, value)
+            self._counts[key] = (int(np.count_nonzero(value)), value.size)
+        return self._counts[key]
 
     def _require_finite(self, name: str, value: Array | None) -> None:
         if value is not None and not all_finite(value):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from eapc.errors import DataError
-from eapc.tensors import Array
+from eapc.tensors import Array, is_float
 
 Outputs = Mapping[str, Array]
 
@@ -84,16 +85,19 @@ def relative_output_error(reference: Outputs, outputs: Outputs) -> float:
     """E||y - y'||^2 / E||y - mean||^2 of the worst floating-point output, in float64.
 
     The mean is over samples, so what is constant in y does not hide an error. An output
-    that never varies counts relative to its own power.
+    that never varies counts relative to its own power; NaN is an infinite error.
     """
     return max((_error(reference[name], outputs[name]) for name in reference), default=0.0)
 
 
 def _error(y: Array, other: Array) -> float:
-    if y.dtype.kind != "f":
+    if not is_float(y.dtype):
         return float((y != other).any(axis=tuple(range(1, y.ndim))).mean()) if y.size else 0.0
     wide = y.astype(np.float64)
-    error = float(np.square(wide - other).sum())
+    with np.errstate(over="ignore", invalid="ignore"):
+        error = float(np.square(wide - other.astype(np.float64)).sum())
+    if not math.isfinite(error):
+        return math.inf
     power = float(np.square(wide - wide.mean(axis=0)).sum()) or float(np.square(wide).sum())
     if power == 0:
         return 0.0 if error == 0 else float("inf")
@@ -111,17 +115,22 @@ def agreement(
     if by_error or not varied or favourites is None or other is None:
         error = relative_output_error(reference, outputs)
         return Agreement(RELATIVE_ERROR, error, max_error, samples)
-    same = float((favourites == other.argmax(axis=1)).mean())
-    return Agreement(TOP1_AGREEMENT, same, min_agreement, samples)
+    same = (favourites == other.argmax(axis=1)) & np.isfinite(other).all(axis=1)
+    return Agreement(TOP1_AGREEMENT, float(same.mean()), min_agreement, samples)
 
 
 def output_divergence(reference: Outputs, outputs: Outputs, by_error: bool = False) -> float:
-    """Mean KL divergence of classifiers' softmax outputs, relative output error of others."""
+    """Mean KL divergence of classifiers' softmax outputs, relative output error of others.
+
+    Infinite where outputs are not finite.
+    """
     scores, other = class_scores(reference), class_scores(outputs)
     if by_error or scores is None or other is None:
         return relative_output_error(reference, outputs)
-    log_p, log_q = _log_softmax(scores), _log_softmax(other)
-    return float((np.exp(log_p) * (log_p - log_q)).sum(axis=1).mean())
+    with np.errstate(over="ignore", invalid="ignore"):
+        log_p, log_q = _log_softmax(scores), _log_softmax(other)
+        divergence = float((np.exp(log_p) * (log_p - log_q)).sum(axis=1).mean())
+    return divergence if math.isfinite(divergence) else math.inf
 
 
 def _log_softmax(scores: Array) -> Array:

@@ -7,13 +7,14 @@ evaluated by onnx's reference implementation and become Constant nodes.
 
 from __future__ import annotations
 
+import math
 from collections import ChainMap
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import GraphProto, NodeProto, helper, numpy_helper
+from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 from eapc.tensors import Array, is_external
 
@@ -42,9 +43,7 @@ def fold_constants(
     entered. Returns how many nodes were folded.
     """
     known: MutableMapping[str, Array] = ChainMap({}, dict(outer or {}))
-    for tensor in graph.initializer:
-        if not is_external(tensor):
-            known[tensor.name] = numpy_helper.to_array(tensor)
+    _learn_initializers(graph, known)
     folded = 0
     for node in graph.node:
         if node.op_type == "Constant":
@@ -57,17 +56,27 @@ def fold_constants(
 def known_constants(graph: GraphProto, outer: Mapping[str, Array]) -> dict[str, Array]:
     """Values of a graph's small constants and of those around it, for its subgraphs."""
     known: MutableMapping[str, Array] = dict(outer)
+    _learn_initializers(graph, known)
     for node in graph.node:
         if node.op_type == "Constant":
             _learn_constant(node, known)
     return dict(known)
 
 
+def _learn_initializers(graph: GraphProto, known: MutableMapping[str, Array]) -> None:
+    for tensor in graph.initializer:
+        if _is_small(tensor):
+            known[tensor.name] = numpy_helper.to_array(tensor)
+
+
+def _is_small(tensor: TensorProto) -> bool:
+    return not is_external(tensor) and math.prod(tensor.dims) <= LARGEST_ELEMENTS
+
+
 def _learn_constant(node: NodeProto, known: MutableMapping[str, Array]) -> None:
     for attribute in node.attribute:
-        if attribute.name == "value" and not is_external(attribute.t):
-            count = int(np.prod(attribute.t.dims))
-            if count <= LARGEST_ELEMENTS:
+        if attribute.name == "value":
+            if _is_small(attribute.t):
                 known[node.output[0]] = numpy_helper.to_array(attribute.t)
         elif attribute.name in ("value_int", "value_ints"):
             value = helper.get_attribute_value(attribute)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from eapc.allocation import LOWEST_DENSITY
 from eapc.data import Dataset
@@ -43,7 +43,11 @@ class Outcome:
 
 
 class Goal(Protocol):
-    """What pruning is to reach."""
+    """What pruning is to reach; `note` says what a search will change in the pipeline."""
+
+    @property
+    def note(self) -> str:
+        """Empty where the pipeline is run as it stands."""
 
     def pipeline(self, passes: Passes) -> Pipeline:
         """The pipeline that pursues the goal, as it would be typed."""
@@ -82,6 +86,8 @@ class Sparsity:
 
     value: float
 
+    note: ClassVar[str] = ""
+
     def __post_init__(self) -> None:
         _require_fraction("--sparsity", self.value, closed_below=True, closed_above=False)
 
@@ -91,8 +97,8 @@ class Sparsity:
 
     def pursue(self, compilation: Compilation, passes: Passes) -> Outcome:
         """Prune once; all calibration inputs are fitted."""
-        before, *steps = self.pipeline(passes).passes
-        dense = before.run(compilation)
+        annotate, *steps = self.pipeline(passes).passes
+        dense = Pipeline((annotate,)).run(compilation)
         result = Pipeline(tuple(steps)).run(dense)
         return Outcome(_energy(dense), result, self.pipeline(passes), None, True)
 
@@ -102,6 +108,8 @@ class TargetEnergy:
     """Energy at most this fraction of the dense network's, measured on the pruned one."""
 
     value: float
+
+    note: ClassVar[str] = "where measured energy exceeds the goal, lower budgets are tried"
 
     def __post_init__(self) -> None:
         _require_fraction("--target-energy", self.value, closed_below=False, closed_above=True)
@@ -154,6 +162,8 @@ class MinAgreement:
     """
 
     value: float = 0.98
+
+    note: ClassVar[str] = "energy=1.0 stands for the lowest budget that is found to agree"
 
     def __post_init__(self) -> None:
         _require_fraction("--min-agreement", self.value, closed_below=True, closed_above=True)

@@ -195,9 +195,10 @@ def _tensors_to_externalise(proto: ModelProto) -> list[TensorProto]:
 
 def _fits_one_message(proto: ModelProto) -> bool:
     try:
-        return proto.ByteSize() <= PROTOBUF_LIMIT_BYTES - (1 << 20)
+        size: int = proto.ByteSize()
     except EncodeError:  # protobuf cannot even measure what exceeds its limit
         return False
+    return size <= PROTOBUF_LIMIT_BYTES - (1 << 20)
 
 
 def _write_data(tensors: list[TensorProto], source: Path | None, target: Path) -> None:

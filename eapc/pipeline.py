@@ -148,12 +148,13 @@ _PASS = re.compile(r"\s*([A-Za-z][\w.-]*)\s*(?:\{([^{}]*)\})?\s*(?:,|$)")
 
 
 def _split(text: str) -> list[tuple[str, str]]:
+    text = " ".join(text.split())
     parts: list[tuple[str, str]] = []
     position = 0
     while position < len(text):
         match = _PASS.match(text, position)
         if match is None:
-            raise UsageError(f"pipeline: cannot read '{text[position:].strip()}'")
+            raise UsageError(f"pipeline: cannot read '{text[position:]}'")
         parts.append((match[1], match[2] or ""))
         position = match.end()
     if not parts:

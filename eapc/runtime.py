@@ -91,7 +91,16 @@ def collect_outputs(model: Model, data: Dataset, threads: int = 0) -> dict[str, 
     for feed in data.batches(feed_size(model, data)):
         for name, value in session.run(feed).items():
             parts[name].append(np.atleast_1d(np.asarray(value)))
-    return {name: np.concatenate(values) for name, values in parts.items()}
+    return {name: _joined(name, values) for name, values in parts.items()}
+
+
+def _joined(name: str, parts: Sequence[Array]) -> Array:
+    try:
+        return np.concatenate(parts)
+    except ValueError as error:
+        shapes = sorted({part.shape for part in parts})
+        detail = f"{shapes}: a first axis of samples is needed"
+        raise DataError(f"output '{name}' comes in shapes {detail}") from error
 
 
 def measure_densities(

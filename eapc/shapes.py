@@ -6,17 +6,19 @@ only their shapes do, so a model of any size is inferred in the time of its node
 
 from __future__ import annotations
 
+import math
 from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import onnx
+from onnx import numpy_helper
 
 from eapc.errors import ModelError, UsageError
 from eapc.folding import LARGEST_ELEMENTS, fold_constants, known_constants
-from eapc.graph import Node
+from eapc.graph import Node, free_names
 from eapc.model import Model
-from eapc.tensors import Array, TensorSpec, is_external, spec_of, subgraphs_of_node
+from eapc.tensors import Array, TensorSpec, spec_of, subgraphs_of_node
 
 InputShapes = Mapping[str, tuple[int, ...]]
 Scopes = dict[str, ChainMap[str, TensorSpec]]
@@ -71,7 +73,7 @@ def input_shapes(model: Model, given: InputShapes, batch: int | None) -> dict[st
             first = (batch,) if batch and name in batched else ()
             rest = spec.shape[len(first) :]
             shapes[name] = (*first, *(_size(axis, symbols) for axis in rest))
-    return shapes
+    return {name: shapes[name] for name in specs}
 
 
 def batch_inputs(specs: Iterable[TensorSpec]) -> frozenset[str]:
@@ -120,17 +122,22 @@ def _size(declared: int | str | None, symbols: Mapping[str, int]) -> int:
 def infer_shapes(model: Model, inputs: InputShapes) -> Shapes:
     """Shapes of every tensor once the inputs have the given shapes.
 
-    Inference and the folding of shape arithmetic take turns until nothing new is learnt.
-    Raises ModelError when the shapes contradict each other inside the graph.
+    Inference and the folding of shape arithmetic take turns until nothing new is learnt; what
+    contradicts itself inside the graph stays unknown. Raises ModelError where onnx gives up.
     """
-    skeleton = _skeleton(model.view.proto, inputs)
+    skeleton = _skeleton(model, inputs)
+    scopes = _settle(skeleton, model, inputs)
+    if _as_declared(model, inputs) and _declare_unknown(skeleton, model, scopes):
+        scopes = _settle(skeleton, model, inputs)
+    return Shapes(scopes)
+
+
+def _settle(skeleton: onnx.ModelProto, model: Model, inputs: InputShapes) -> Scopes:
     while True:
         inferred = _infer_once(skeleton, model, inputs)
         scopes = dict(_scopes(inferred.graph, model, "", {}))
         if not _has_gaps(scopes, model) or not _fold_all(skeleton.graph, model, scopes, "", {}):
-            break
-    _use_declared(scopes, model)
-    return Shapes(scopes)
+            return scopes
 
 
 def _infer_once(skeleton: onnx.ModelProto, model: Model, inputs: InputShapes) -> onnx.ModelProto:
@@ -151,7 +158,7 @@ def _has_gaps(scopes: Scopes, model: Model) -> bool:
 def _fold_all(
     graph: onnx.GraphProto, model: Model, scopes: Scopes, scope: str, outer: Mapping[str, Array]
 ) -> int:
-    """Fold the constants of a graph and of its subgraphs; how many nodes were folded."""
+    """Fold the constants of a graph and of its subgraphs; how many steps forward that was."""
     seen = scopes[scope]
 
     def shape_of(name: str) -> tuple[int, ...] | None:
@@ -164,21 +171,42 @@ def _fold_all(
         if node.subgraphs:
             known = known_constants(graph, outer)
             for inner_scope, inner in zip(node.subgraphs, subgraphs_of_node(proto), strict=True):
+                folded += _bring_in(inner, known)
                 folded += _fold_all(inner, model, scopes, inner_scope, known)
     return folded
 
 
-def _use_declared(scopes: Scopes, model: Model) -> None:
-    """Fall back on the file's own value_info where inference knows less."""
-    main = scopes[""]
-    for spec in _specs(model.view.proto.graph.value_info):
-        known = main.get(spec.name)
-        if static_shape(spec) and (known is None or static_shape(known) is None):
-            main[spec.name] = spec
+def _bring_in(inner: onnx.GraphProto, known: Mapping[str, Array]) -> int:
+    """Give a subgraph the constants that it takes from outside; onnx does not look there."""
+    captured = sorted(free_names(inner) & known.keys())
+    inner.initializer.extend(numpy_helper.from_array(known[name], name) for name in captured)
+    return len(captured)
 
 
-def _skeleton(proto: onnx.ModelProto, inputs: InputShapes) -> onnx.ModelProto:
+def _as_declared(model: Model, inputs: InputShapes) -> bool:
+    """True when no axis has another size than the file gives it."""
+    return all(
+        declared in (size, None) or isinstance(declared, str)
+        for spec in model.inputs
+        for declared, size in zip(spec.shape, inputs[spec.name], strict=True)
+    )
+
+
+def _declare_unknown(skeleton: onnx.ModelProto, model: Model, scopes: Scopes) -> bool:
+    """Fall back on the file's own value_info where inference knows less; False if nowhere."""
+    main = Shapes(scopes).main
+    missing = [
+        value
+        for value in model.view.proto.graph.value_info
+        if (spec := spec_of(value)) and static_shape(spec) and main(value.name) is None
+    ]
+    skeleton.graph.value_info.extend(missing)
+    return bool(missing)
+
+
+def _skeleton(model: Model, inputs: InputShapes) -> onnx.ModelProto:
     """The model without large constants and stale shapes, its inputs made concrete."""
+    proto = model.view.proto
     skeleton = onnx.ModelProto(ir_version=max(proto.ir_version, 4))
     skeleton.opset_import.extend(proto.opset_import)
     skeleton.functions.extend(proto.functions)
@@ -186,7 +214,7 @@ def _skeleton(proto: onnx.ModelProto, inputs: InputShapes) -> onnx.ModelProto:
     graph.name = proto.graph.name or "graph"
     graph.node.extend(proto.graph.node)
     graph.sparse_initializer.extend(proto.graph.sparse_initializer)
-    _add_constants(proto.graph, graph)
+    _add_constants(model, graph)
     constants = {tensor.name for tensor in proto.graph.initializer}
     for value in proto.graph.input:
         if value.name not in constants:
@@ -196,13 +224,11 @@ def _skeleton(proto: onnx.ModelProto, inputs: InputShapes) -> onnx.ModelProto:
     return skeleton
 
 
-def _add_constants(source: onnx.GraphProto, graph: onnx.GraphProto) -> None:
-    for tensor in source.initializer:
-        count = 1
-        for dim in tensor.dims:
-            count *= dim
-        if count <= LARGEST_ELEMENTS and not is_external(tensor):
-            graph.initializer.append(tensor)
+def _add_constants(model: Model, graph: onnx.GraphProto) -> None:
+    """Small constants by value, external ones included; others by their shape."""
+    for tensor in model.view.proto.graph.initializer:
+        if math.prod(tensor.dims) <= LARGEST_ELEMENTS:
+            graph.initializer.extend(model.initializers([tensor.name]))
         else:
             value = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
             graph.input.append(value)

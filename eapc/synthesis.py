@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from eapc.data import Dataset, dataset
+from eapc.data import Dataset, common_batch, dataset
 from eapc.errors import DataError
 from eapc.evaluation import Outputs
 from eapc.graph import Node
@@ -50,9 +50,12 @@ def synthesise(
     shapes = input_shapes(model, given, None)
     count = count or _default_count(shapes.values())
     limits = _integer_limits(model)
-    arrays = {
-        spec.name: _make_input(spec, shapes[spec.name], count, limits, rng) for spec in model.inputs
+    batch = common_batch(model.inputs)
+    count = -(-count // (batch or 1)) * (batch or 1)
+    full = {
+        spec.name: _with_samples(spec, shapes[spec.name], count, batch) for spec in model.inputs
     }
+    arrays = {spec.name: _make_input(spec, full[spec.name], limits, rng) for spec in model.inputs}
     made = replace(dataset(arrays, model.inputs, "synthesised inputs"), synthesised=True)
     try:
         return _scaled(model, made, threads)
@@ -68,20 +71,23 @@ def _default_count(shapes: Iterable[tuple[int, ...]]) -> int:
     return max(fewest, min(most, _PIXELS // pixels))
 
 
+def _with_samples(
+    spec: TensorSpec, shape: tuple[int, ...], count: int, batch: int | None
+) -> tuple[int, ...]:
+    """The shape of `count` samples; an input without a batch axis keeps its own."""
+    if not spec.shape:
+        return shape
+    is_fixed = isinstance(spec.shape[0], int) and spec.shape[0] > 1
+    return shape if is_fixed and batch is None else (count, *shape[1:])
+
+
 def _make_input(
-    spec: TensorSpec,
-    shape: tuple[int, ...],
-    count: int,
-    limits: Mapping[str, int],
-    rng: np.random.Generator,
+    spec: TensorSpec, full: tuple[int, ...], limits: Mapping[str, int], rng: np.random.Generator
 ) -> Array:
-    has_batch = len(shape) > 0 and not (isinstance(spec.shape[0], int) and spec.shape[0] > 1)
-    sample = shape[1:] if has_batch else shape
-    full = (count, *sample) if has_batch else sample
     if math.prod(full) > 1 << 31:
-        raise DataError(f"input '{spec.name}' is too large to make {count} samples of")
+        raise DataError(f"input '{spec.name}' is too large to make {full} of")
     if is_float(spec.dtype):
-        return dead_leaves(full, rng) if _is_image(sample) else _normal(full, rng)
+        return dead_leaves(full, rng) if _is_image(full[1:]) else _normal(full, rng)
     if spec.dtype.kind in "iu":
         limit = min(limits.get(spec.name, 2), int(np.iinfo(spec.dtype).max))
         return np.asarray(rng.integers(0, limit, full), dtype=spec.dtype)
@@ -142,7 +148,9 @@ def _leaf(
     x = np.arange(window[1].start, window[1].stop)[None] - centre[1]
     along = (math.cos(angle) * x + math.sin(angle) * y) * stretch
     across = (math.cos(angle) * y - math.sin(angle) * x) / stretch
-    return np.maximum(abs(along), abs(across)) if is_rectangle else np.hypot(along, across)
+    return np.asarray(
+        np.maximum(abs(along), abs(across)) if is_rectangle else np.hypot(along, across)
+    )
 
 
 def _integer_limits(model: Model) -> dict[str, int]:
@@ -179,7 +187,7 @@ def _scaled(model: Model, made: Dataset, threads: int) -> Dataset:
     the biases, since a bias that matters is of the size of what it shifts. Otherwise the
     candidate that gives the most varied outputs is taken.
     """
-    trial = made.first(_TRIALS)
+    trial = made.first(max(_TRIALS, made.fixed_batch or 1))
     if not any(is_float(array.dtype) for array in made.arrays.values()):
         collect_outputs(model, trial, threads)
         return made

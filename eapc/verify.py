@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 
 from eapc.data import Dataset
-from eapc.errors import EapcError, VerificationError
+from eapc.errors import EapcError, ModelError, VerificationError
 from eapc.graph import walk
 from eapc.model import ANNOTATION_PREFIX, Model
 from eapc.modelfile import Check
@@ -27,7 +27,7 @@ def verifier(original: Model, changed: frozenset[str], data: Dataset | None) -> 
     """
 
     def check(path: Path) -> None:
-        written = Model.load(path)
+        written = _read(path)
         _check_format(original, path)
         _check_differences(original.original, written, changed)
         if data is not None:
@@ -36,21 +36,26 @@ def verifier(original: Model, changed: frozenset[str], data: Dataset | None) -> 
     return check
 
 
+def _read(path: Path) -> Model:
+    try:
+        return Model.load(path)
+    except ModelError as error:
+        raise VerificationError(f"the result cannot be read back: {error}") from error
+
+
 def _check_format(original: Model, path: Path) -> None:
+    fault = _checker_fault(str(path))
+    if fault and not _checker_fault(str(original.path or "") or original.view.proto):
+        raise VerificationError(f"onnx.checker refuses the result: {fault}")
+
+
+def _checker_fault(model: str | onnx.ModelProto) -> str:
+    """What onnx's checker finds wrong, on one line; empty if nothing."""
     try:
-        onnx.checker.check_model(str(path))
+        onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError) as error:
-        if original.path is None or _passes_checker(original.path):
-            reason = " ".join(str(error).split())
-            raise VerificationError(f"onnx.checker refuses the result: {reason}") from error
-
-
-def _passes_checker(path: Path) -> bool:
-    try:
-        onnx.checker.check_model(str(path))
-    except (onnx.checker.ValidationError, ValueError):
-        return False
-    return True
+        return " ".join(str(error).split()) or type(error).__name__
+    return ""
 
 
 def _check_differences(original: Model, written: Model, changed: frozenset[str]) -> None:
@@ -114,9 +119,16 @@ def _check_outputs(original: Model, path: Path, data: Dataset) -> None:
         raise VerificationError(f"the result does not run: {error}") from error
     before: dict[str, Array] | None = None
     for name, value in after.items():
-        if value.dtype.kind != "f" or np.isfinite(value).all():
+        if _holds_finite(value):
             continue
         if before is None:
             before = Session(original.to_proto(embed=True)).run(feed)
-        if np.isfinite(before[name]).all():
+        if _holds_finite(before[name]):
             raise VerificationError(f"output '{name}' of the result holds NaN or infinity")
+
+
+def _holds_finite(value: Array | list[Array]) -> bool:
+    """False where an output, or an element of a sequence, holds NaN or infinity."""
+    if isinstance(value, list):
+        return all(_holds_finite(np.asarray(element)) for element in value)
+    return value.dtype.kind != "f" or bool(np.isfinite(value).all())

@@ -113,17 +113,19 @@ def count_nonzero(model: Model, source: WeightSource) -> tuple[int, int]:
     zero_point = model.constant(dequantize.input(2))
     if zero_point is None:
         return root.size, root.size
-    axis = dequantize.attribute("axis", 1) if zero_point.ndim == 1 and root.ndim > 1 else None
-    zeros = _along(zero_point, root.ndim, axis)
+    zeros = _spread(zero_point, root.shape, dequantize)
     return int(np.count_nonzero(root != zeros)), root.size
 
 
-def _along(zero_point: Array, rank: int, axis: int | None) -> Array:
-    if axis is None or zero_point.size == 1:
-        return zero_point.reshape(()) if zero_point.size == 1 else zero_point
-    shape = [1] * rank
-    shape[axis] = zero_point.size
-    return zero_point.reshape(shape)
+def _spread(zero_point: Array, shape: Shape, dequantize: Node) -> Array:
+    """Zero points, one per tensor, per index of an axis or per block, against the weights."""
+    axis = dequantize.attribute("axis", 1)
+    if zero_point.size == 1:
+        return zero_point.reshape(())
+    if zero_point.ndim < len(shape):
+        return np.moveaxis(zero_point.reshape(-1, *(1,) * (len(shape) - 1)), 0, axis)
+    block = dequantize.attribute("block_size", 0) or 1
+    return np.take(np.repeat(zero_point, block, axis), range(shape[axis]), axis)
 
 
 def all_finite(array: Array) -> bool:

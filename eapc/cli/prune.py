@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eapc.cli import options as opt
 from eapc.cli.session import begin, show, write
 from eapc.errors import GoalError, UsageError
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from eapc.compiler import Pruned, Settings
@@ -92,6 +95,8 @@ def _plan(
         compiler.load_dataset(evaluation, compilation.model.inputs)
     compilation.model.require_writable(output, force)
     pipeline = compiler.pipeline_of(goal)
+    if goal.note:
+        logger.warning(goal.note)
     if json:
         write(to_json(plan_document(compilation.model, pipeline, warnings)))
     else:

@@ -1,0 +1,155 @@
+"""Accuracy, agreement and distances of outputs, by hand."""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import pytest
+from builders import Array
+
+from eapc.errors import DataError
+from eapc.evaluation import (
+    RELATIVE_ERROR,
+    TOP1_AGREEMENT,
+    Agreement,
+    agreement,
+    class_scores,
+    output_divergence,
+    relative_output_error,
+    top1,
+)
+
+SCORES = np.array([[1, 2, 3], [3, 2, 1], [0, 5, 0], [9, 0, 0]], np.float32)  # classes 2 0 1 0
+
+
+def out(array: Array) -> dict[str, Array]:
+    return {"y": array}
+
+
+def test_top1_by_hand() -> None:
+    assert top1(out(SCORES), np.array([2, 0, 1, 0])) == 1.0
+    assert top1(out(SCORES), np.array([2, 1, 1, 2])) == 0.5
+    assert top1(out(SCORES[:, :, None, None]), np.array([0, 0, 0, 0])) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("outputs", "labels", "message"),
+    [
+        (out(SCORES), [0, 1, 3, 0], "label 3 is out of range: 3 classes"),
+        (out(SCORES), [0, 1], "2 labels for 4 outputs"),
+        (out(SCORES[:, 0]), [0, 0, 0, 0], "one output of shape"),
+        (out(SCORES[:, :1]), [0, 0, 0, 0], "one output of shape"),
+        (out(SCORES.astype(int)), [0, 0, 0, 0], "one output of shape"),
+        (out(SCORES[:, :, None].repeat(2, 2)), [0, 0, 0, 0], "one output of shape"),
+        ({"y": SCORES, "z": SCORES}, [0, 0, 0, 0], "one output of shape"),
+    ],
+)
+def test_labels_that_do_not_fit(outputs: dict[str, Array], labels: list[int], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        top1(outputs, np.array(labels))
+
+
+def test_class_scores_of_a_classifier() -> None:
+    assert class_scores(out(SCORES)) is not None
+    assert class_scores(out(SCORES.astype(np.float16))) is not None
+    assert class_scores({}) is None
+
+
+def test_relative_error_by_hand() -> None:
+    y = np.array([[1.0, 2], [3, 2]])  # about the means: -1, 0, 1, 0; power 2
+    other = y + np.array([[0.5, 0], [0, -0.5]])
+    assert relative_output_error(out(y), out(other)) == pytest.approx(0.25)
+    assert relative_output_error(out(y), out(y)) == 0
+    two = {"y": y, "z": y}
+    assert relative_output_error(two, {"y": y, "z": other}) == pytest.approx(0.25)
+
+
+def test_relative_error_of_outputs_that_never_vary() -> None:
+    y = np.full((4, 2), 3.0)
+    assert relative_output_error(out(y), out(y + 0.3)) == pytest.approx(0.01)
+    assert relative_output_error(out(0 * y), out(0 * y)) == 0
+    assert relative_output_error(out(0 * y), out(y)) == np.inf
+
+
+def test_relative_error_of_integers_is_the_fraction_that_differs() -> None:
+    y = np.array([[1, 2], [3, 4], [5, 6], [7, 8]])
+    other = y + np.array([[0, 0], [0, 1], [1, 1], [0, 0]])
+    assert relative_output_error(out(y), out(other)) == 0.5
+    assert relative_output_error(out(y[:, 0]), out(other[:, 0])) == 0.25
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+def test_relative_error_of_short_types(dtype: type) -> None:
+    y: Array = np.array([[1.0, 2], [3, 2]]).astype(dtype)
+    other = (y.astype(np.float32) + np.array([[0.5, 0], [0, -0.5]])).astype(dtype)
+    assert relative_output_error(out(y), out(other)) == pytest.approx(0.25)
+
+
+def test_relative_error_of_what_is_not_finite_meets_no_limit() -> None:
+    broken = SCORES.copy()
+    broken[1, 1] = np.nan
+    assert not agreement(out(SCORES), out(broken), 0.9, 0.5, by_error=True).is_met
+    assert relative_output_error(out(SCORES), out(broken)) == np.inf
+
+
+def test_agreement_of_classifiers() -> None:
+    other = SCORES.copy()
+    other[0] = (9, 0, 0)
+    found = agreement(out(SCORES), out(other), 0.7, 0.01, by_error=False)
+    assert found == Agreement(TOP1_AGREEMENT, 0.75, 0.7, 4)
+    assert found.is_met
+    assert not agreement(out(SCORES), out(other), 0.8, 9.0, by_error=False).is_met
+
+
+def test_samples_without_finite_scores_do_not_agree() -> None:
+    broken = SCORES.copy()
+    broken[:, :] = np.nan
+    found = agreement(out(SCORES), out(broken), 0.1, 0.01, by_error=False)
+    assert found.value == 0
+
+
+def test_agreement_by_error() -> None:
+    for reference in (SCORES, np.repeat(SCORES[:1], 4, 0) + 0.01 * SCORES):
+        found = agreement(out(reference), out(reference), 0.98, 0.05, by_error=True)
+        assert found == Agreement(RELATIVE_ERROR, 0.0, 0.05, 4)
+    one_class = np.repeat(SCORES[:1], 4, 0)
+    assert agreement(out(one_class), out(one_class), 0.98, 0.05, False).metric == RELATIVE_ERROR
+    rows = {"y": SCORES, "z": SCORES}
+    assert agreement(rows, rows, 0.98, 0.05, False).metric == RELATIVE_ERROR
+
+
+def test_limits_count_as_met() -> None:
+    assert Agreement(TOP1_AGREEMENT, 0.98, 0.98, 10).is_met
+    assert Agreement(RELATIVE_ERROR, 0.05, 0.05, 10).is_met
+    assert not Agreement(RELATIVE_ERROR, float("nan"), 0.05, 10).is_met
+
+
+def test_divergence_by_hand() -> None:
+    p, q = np.array([0.5, 0.25, 0.25]), np.array([0.25, 0.25, 0.5])
+    expected = 0.5 * np.log(2) - 0.25 * np.log(2)
+    logits = [out(np.log(np.stack([row, row[::-1]])) + 3) for row in (p, q)]
+    assert output_divergence(logits[0], logits[1]) == pytest.approx(expected)
+    softmaxed = [out(np.stack([row, row[::-1]])) for row in (p, q)]
+    assert output_divergence(softmaxed[0], softmaxed[1]) == pytest.approx(expected)
+    assert output_divergence(logits[0], logits[0]) == 0
+
+
+def test_divergence_survives_zeros_and_large_scores() -> None:
+    certain = np.eye(3)
+    other = np.full((3, 3), 1 / 3)
+    assert output_divergence(out(certain), out(other)) == pytest.approx(np.log(3), rel=1e-6)
+    assert np.isfinite(output_divergence(out(other), out(certain)))
+    assert np.isfinite(output_divergence(out(SCORES * 1e30), out(SCORES * -1e30)))
+
+
+def test_divergence_of_other_networks_is_relative_error() -> None:
+    y = np.array([[1.0, 2], [3, 2]])
+    other = y + np.array([[0.5, 0], [0, -0.5]])
+    assert output_divergence(out(y), out(other), by_error=True) == pytest.approx(0.25)
+    assert output_divergence({"y": y, "z": y}, {"y": y, "z": other}) == pytest.approx(0.25)
+
+
+def test_divergence_of_what_is_not_finite_is_infinite() -> None:
+    broken = SCORES.copy()
+    broken[1, 1] = np.nan
+    assert output_divergence(out(SCORES), out(broken)) == np.inf

@@ -1,0 +1,126 @@
+"""Sessions, outputs over a dataset, densities."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders import loaded, make_model, normal, op, value
+from onnx import TensorProto
+from pruning_builders import NETS, Net, residual
+
+from eapc.data import dataset
+from eapc.errors import DataError, ModelError
+from eapc.model import Model
+from eapc.runtime import (
+    Session,
+    collect_outputs,
+    feed_size,
+    measure_densities,
+    open_model,
+    with_outputs,
+)
+
+
+def test_outputs_over_a_dataset_do_not_depend_on_the_batches() -> None:
+    net = residual()
+    whole = open_model(net.model, 1).run({"x": net.arrays["x"]})["y"]
+    np.testing.assert_allclose(
+        collect_outputs(net.model, net.data, 1)["y"], whole, rtol=1e-5, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_every_kind_of_network_runs(name: str) -> None:
+    net = NETS[name]()
+    outputs = collect_outputs(net.model, net.data, 1)
+    assert set(outputs) == {"y"}
+    assert outputs["y"].dtype.kind == "f"
+
+
+def test_a_fixed_batch_drops_the_remainder() -> None:
+    net = Net(residual(batch=4).proto, {"x": residual().arrays["x"][:10]})
+    assert collect_outputs(net.model, net.data, 1)["y"].shape == (8, 5)
+
+
+def test_outputs_without_a_batch_axis_are_kept_by_run() -> None:
+    net = Net(
+        make_model([op("ReduceSum", "x", "y", keepdims=0)], {"x": ("N", 4)}, ["y"]),
+        {"x": np.ones((600, 4), np.float32)},
+    )
+    outputs = collect_outputs(net.model, net.data, 1)["y"]
+    assert outputs.sum() == 2400
+
+
+def test_outputs_of_different_shapes_are_one_error() -> None:
+    net = Net(
+        make_model([op("Transpose", "x", "y")], {"x": ("N", 4)}, ["y"]), {"x": normal((300, 4))}
+    )
+    with pytest.raises(DataError, match="output 'y'"):
+        collect_outputs(net.model, net.data, 1)
+
+
+def test_model_that_onnxruntime_refuses() -> None:
+    model = loaded([op("Nope", "x", "y", domain="my.own")], {"x": ("N", 4)}, ["y"])
+    with pytest.raises(ModelError, match="onnxruntime refuses the model") as caught:
+        open_model(model)
+    assert "\n" not in str(caught.value)
+
+
+def test_inputs_that_onnxruntime_refuses() -> None:
+    session = open_model(residual().model, 1)
+    for x in (normal((1, 2, 8, 8)), np.ones((1, 3, 8, 8), np.int64)):
+        with pytest.raises(DataError, match="onnxruntime cannot run") as caught:
+            session.run({"x": x})
+        assert "\n" not in str(caught.value)
+
+
+def test_feed_size_bounds_the_largest_activation() -> None:
+    nodes = [op("Expand", "x shape", "a"), op("ReduceSum", "a axes", "y")]
+    given = {"shape": np.array([1, 1 << 20]), "axes": np.array([1])}
+    net = Net(make_model(nodes, {"x": ("N", 1)}, ["y"], given), {"x": normal((50, 1))})
+    assert feed_size(net.model, net.data) == 16
+    assert feed_size(residual().model, residual().data) == 256
+
+
+def test_densities_are_fractions_of_non_zeros() -> None:
+    nodes = [op("Relu", "x", "a"), op("Neg", "a", "y")]
+    x = np.array([[0, 1, -1, 2], [3, 0, 0, -4], [-1, -1, -1, 5]], np.float32)
+    net = Net(make_model(nodes, {"x": ("N", 4)}, ["y"]), {"x": x})
+    found = measure_densities(net.model, net.data, ["x", "a", "y"], 1)
+    assert found == {"x": 0.75, "a": pytest.approx(1 / 3), "y": pytest.approx(1 / 3)}
+
+
+def test_densities_of_shared_inputs_and_integers() -> None:
+    nodes = [op("Gather", "table i", "a"), op("Mul", "a gain", "y")]
+    inputs = [value("i", ("N", 2), TensorProto.INT64), value("gain", ())]
+    model = loaded(nodes, inputs, ["y"], {"table": np.eye(3, dtype=np.float32)})
+    arrays = {"i": np.array([[0, 1], [2, 2]]), "gain": np.array(0.0, np.float32)}
+    found = measure_densities(model, dataset(arrays, model.inputs, "t"), ["i", "a", "y", "gain"], 1)
+    assert found == {"i": 0.75, "a": pytest.approx(1 / 3), "y": 0, "gain": 0}
+
+
+def test_with_outputs_replaces_them() -> None:
+    proto = with_outputs(residual().model.to_proto(), ["c1", "y"])
+    assert Session(proto, 1, optimise=False).outputs == ("c1", "y")
+
+
+def test_a_session_reads_files(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(residual().proto.SerializeToString())
+    found = Session(path, 1).run({"x": residual().arrays["x"]})["y"]
+    expected = open_model(Model.load(path), 1).run({"x": residual().arrays["x"]})["y"]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_nothing_else_imports_onnxruntime() -> None:
+    root = Path(__file__).parents[1]
+    for path in (*root.glob("eapc/**/*.py"), *root.glob("passes/*.py")):
+        if path.name == "runtime.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not any(name.split(".")[0] == "onnxruntime" for name in names), path

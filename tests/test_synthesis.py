@@ -1,0 +1,193 @@
+"""Inputs made up for a model that comes without data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from builders import Array, chain, ints, loaded, make_model, normal, op, value
+from onnx import TensorProto
+from pruning_builders import NETS, images, residual, transformer
+
+from eapc.data import Dataset
+from eapc.errors import EapcError
+from eapc.model import Model
+from eapc.runtime import collect_outputs
+from eapc.synthesis import dead_leaves, synthesise
+
+
+def made(model: Model, count: int | None = 20, seed: int = 0, **given: tuple[int, ...]) -> Dataset:
+    return synthesise(model, given, count, np.random.default_rng(seed), 1)
+
+
+def fed(data: Dataset, name: str = "x") -> Array:
+    return np.concatenate([feed[name] for feed in data.batches(64)])
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_every_kind_of_network_gets_inputs_that_run(name: str) -> None:
+    model = NETS[name]().model
+    data = made(model)
+    assert data.synthesised
+    assert len(data) == 20
+    assert np.isfinite(collect_outputs(model, data, 1)["y"]).all()
+
+
+def test_the_seed_decides() -> None:
+    model = residual().model
+    one, two, other = (fed(made(model, seed=seed)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, two)
+    assert not np.array_equal(one, other)
+
+
+def test_without_a_count_there_are_enough() -> None:
+    assert 64 <= len(made(residual().model, None)) <= 256
+
+
+def test_images_look_alike_at_any_zoom() -> None:
+    x = dead_leaves((24, 3, 32, 32), np.random.default_rng(0))
+    assert abs(float(x.mean())) < 0.3
+    assert 0.5 < float(x.std()) < 1.5
+    spectrum = np.abs(np.fft.fft2(x))[:, :, 0, 1:13].mean((0, 1))
+    slope = np.polyfit(np.log(np.arange(1, 13)), np.log(spectrum), 1)[0]
+    assert -1.6 < slope < -0.6
+    steps = np.abs(np.diff(x, axis=-1)).mean()
+    assert steps < 0.5 * np.abs(x[..., ::-1] - x).mean()
+
+
+def test_dynamic_axes_take_the_given_sizes() -> None:
+    nodes = [op("Relu", "x", "y")]
+    model = loaded(nodes, {"x": ("N", 3, "H", "W")}, ["y"])
+    assert fed(made(model, x=(1, 3, 9, 12))).shape == (20, 3, 9, 12)
+    assert fed(made(model)).shape == (20, 3, 1, 1)
+
+
+def test_token_ids_stay_below_their_table() -> None:
+    data = made(transformer().model, 200)
+    ids = fed(data, "tokens")
+    assert (ids.min(), ids.max()) == (0, 19)
+
+
+def test_the_smallest_table_counts_and_casts_are_seen_through() -> None:
+    nodes = [
+        op("Cast", "i", "i32", to=TensorProto.INT32),
+        op("Gather", "small i32", "a"),
+        op("Gather", "large i", "b", axis=1),
+        op("Unsqueeze", "i one", "i3"),
+        op("Transpose", "b", "bt", perm=[1, 2, 0]),
+        op("Add", "a bt", "y"),
+    ]
+    given = {"small": normal((5, 3)), "large": normal((3, 9)), "one": ints(2)}
+    model = loaded(nodes, [value("i", ("N", 4), TensorProto.INT64)], ["y"], given)
+    assert fed(made(model, 200), "i").max() == 4
+
+
+def test_ids_of_a_short_type_do_not_overflow() -> None:
+    nodes = [op("Cast", "i", "j", to=TensorProto.INT32), op("Gather", "t j", "y")]
+    inputs = [value("i", ("N", 4), TensorProto.INT8)]
+    model = loaded(nodes, inputs, ["y"], {"t": normal((1000, 2))})
+    ids = fed(made(model, 200), "i")
+    assert ids.min() >= 0
+    assert ids.dtype == np.int8
+
+
+def test_masks_and_flags() -> None:
+    nodes = [op("Where", "m x zero", "y")]
+    inputs = [value("m", ("N", 4), TensorProto.BOOL), value("x", ("N", 4))]
+    data = made(loaded(nodes, inputs, ["y"], {"zero": np.zeros(1, np.float32)}))
+    assert fed(data, "m").dtype == np.bool_
+    assert set(np.unique(fed(data, "m"))) == {False, True}
+
+
+@pytest.mark.parametrize("batch", [1, 4, 64])
+def test_a_fixed_batch_is_filled(batch: int) -> None:
+    model = Model.from_proto(residual(batch=batch).proto)
+    data = made(model)
+    assert data.fixed_batch == batch
+    assert data.usable == len(data) == max(20, batch)
+    assert collect_outputs(model, data, 1)["y"].shape == (data.usable, 5)
+
+
+def test_inputs_without_a_batch_axis() -> None:
+    nodes = [
+        op("Mul", "x gain", "a"),
+        op("ReduceSum", "state", "s", keepdims=0),
+        op("Add", "a s", "y"),
+    ]
+    model = loaded(nodes, {"x": ("N", 4), "gain": (), "state": (2, 1, 3)}, ["y"])
+    data = made(model)
+    assert data.shared["state"].shape == (2, 1, 3)
+    assert data.shared["gain"].shape == ()
+
+
+# --- scale -----------------------------------------------------------------------------------
+
+
+def power(x: Array) -> float:
+    return float(np.sqrt(np.square(x).mean()))
+
+
+def expecting(scale: float, ops: Sequence[str]) -> Model:
+    """A chain whose first layer's statistics or biases fit inputs `scale` times the usual."""
+    proto = chain(ops)
+    for tensor in proto.graph.initializer:
+        if tensor.name in ("BatchNormalization_1.var", "Conv_0.bias"):
+            factor = scale**2 if tensor.name.endswith("var") else scale
+            flat = np.frombuffer(tensor.raw_data, np.float32) * np.float32(factor)
+            tensor.raw_data = flat.tobytes()
+    return Model.from_proto(proto)
+
+
+def test_normalization_tells_the_scale() -> None:
+    ops = ["Conv", "BatchNormalization", "Relu", "GlobalAveragePool", "Flatten", "Gemm"]
+    small, large = (power(fed(made(expecting(scale, ops)))) for scale in (1.0, 30.0))
+    assert large / small == pytest.approx(30, rel=0.01)
+
+
+def test_biases_tell_the_scale() -> None:
+    ops = ["Conv", "Relu", "GlobalAveragePool", "Flatten", "Gemm"]
+    assert power(fed(made(expecting(0.5, ops)))) < 3
+    assert power(fed(made(expecting(500.0, ops)))) > 50
+
+
+def test_without_either_the_most_varied_outputs_decide() -> None:
+    nodes = [op("Sub", "x k", "a"), op("Tanh", "a", "y")]
+    model = loaded(nodes, {"x": ("N", 3, 8, 8)}, ["y"], {"k": np.array([128.0], np.float32)})
+    assert fed(made(model)).mean() > 50
+
+
+def test_doubles_and_halves_have_their_type() -> None:
+    for kind, dtype in ((TensorProto.DOUBLE, np.float64), (TensorProto.FLOAT16, np.float16)):
+        model = loaded(
+            [op("Neg", "x", "y")], [value("x", ("N", 4), kind)], [value("y", None, kind)]
+        )
+        assert fed(made(model)).dtype == dtype
+
+
+# --- refusals --------------------------------------------------------------------------------
+
+
+def refused(model: Model, **given: Any) -> str:
+    with pytest.raises(EapcError) as caught:
+        made(model, **given)
+    assert caught.value.exit_code in (2, 3)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_models_that_inputs_cannot_be_made_up_for() -> None:
+    text = [value("x", ("N", 2), TensorProto.STRING)]
+    strings = loaded([op("Identity", "x", "y")], text, [value("y", None, TensorProto.STRING)])
+    assert "give --calib" in refused(strings)
+    assert "too large" in refused(loaded([op("Neg", "x", "y")], {"x": ("N", 1 << 31)}, ["y"]))
+    custom = make_model([op("Nope", "x", "y", domain="my.own")], {"x": ("N", 4)}, ["y"])
+    assert "onnxruntime" in refused(Model.from_proto(custom))
+    reshape = loaded([op("Reshape", "x s", "y")], {"x": ("N", 7)}, ["y"], {"s": ints(5, -1)})
+    assert "give --calib" in refused(reshape, count=3)
+
+
+def test_shapes_that_do_not_fit_are_refused() -> None:
+    assert "axis 1" in refused(residual().model, x=(1, 4, 8, 8))
+    assert images().shape[1] == 3

@@ -1,0 +1,166 @@
+"""What is fused into its producer, and which tensors the energy model asks about."""
+
+from __future__ import annotations
+
+import numpy as np
+from builders import Array, chain, ints, loaded, make_graph, normal, op, scalar, value
+from onnx import ModelProto, NodeProto, TensorProto
+
+from eapc.model import Model
+from eapc.shapes import infer_shapes, input_shapes
+from eapc.worklist import NodeWork, activation_tensors, work_list
+from eapc.workload import StreamWorkload
+
+X = {"x": (1, 4, 8, 8)}
+WEIGHTS: dict[str, Array] = {
+    "w": normal((4, 4, 1, 1)),
+    "w2": normal((4, 4, 1, 1), 1),
+    "c": normal((4, 1, 1)),
+    **{name: np.ones(4, np.float32) for name in ("s", "b", "m", "v")},
+}
+
+
+def works_of(model: Model | ModelProto) -> dict[str, NodeWork]:
+    found = model if isinstance(model, Model) else Model.from_proto(model)
+    shapes = infer_shapes(found, input_shapes(found, {}, None))
+    return {item.node.key: item for item in work_list(found, shapes)}
+
+
+def fusion(nodes: list[NodeProto], outputs: tuple[str, ...] = ("y",)) -> dict[str, str]:
+    """Host by node, for the fused ones."""
+    model = loaded(nodes, X, outputs, WEIGHTS)
+    return {key: item.fused_into for key, item in works_of(model).items() if item.fused_into}
+
+
+CONV = op("Conv", "x w", "a", name="conv")
+
+
+def test_relu_behind_conv_moves_nothing() -> None:
+    works = works_of(chain(["Conv", "Relu"]))
+    assert works["Relu_1"].fused_into == "Conv_0"
+    assert works["Relu_1"].work.workloads == (StreamWorkload(operations=512),)
+    assert (works["Conv_0"].ofmap, works["Relu_1"].ofmap) == ("y", "y")
+
+
+def test_a_row_of_per_element_nodes_joins_one_host() -> None:
+    nodes = [
+        CONV,
+        op("Add", "a c", "biased", name="bias"),
+        op("BatchNormalization", "biased s b m v", "scaled", name="bn"),
+        op("Relu", "scaled", "y", name="relu"),
+    ]
+    assert fusion(nodes) == dict.fromkeys(("bias", "bn", "relu"), "conv")
+
+
+def test_two_readers_keep_the_tensor() -> None:
+    nodes = [CONV, op("Relu", "a", "r", name="relu"), op("Add", "a r", "y", name="add")]
+    assert fusion(nodes) == {}
+
+
+def test_a_graph_output_is_written() -> None:
+    assert fusion([CONV, op("Relu", "a", "y", name="relu")], ("y", "a")) == {}
+
+
+def test_an_addition_of_two_activations_reads_both() -> None:
+    nodes = [
+        CONV,
+        op("Conv", "x w2", "b2", name="other"),
+        op("Add", "a b2", "sum", name="add"),
+        op("Relu", "sum", "y", name="relu"),
+    ]
+    assert fusion(nodes) == {"relu": "add"}
+
+
+def test_a_tensor_times_itself_is_not_fused() -> None:
+    assert fusion([CONV, op("Mul", "a a", "y", name="square")]) == {}
+
+
+def test_a_result_that_grows_is_not_fused() -> None:
+    nodes = [
+        op("GlobalAveragePool", "x", "p", name="pool"),
+        op("Add", "p grid", "y", name="add"),
+    ]
+    model = loaded(nodes, X, ["y"], {"grid": normal((1, 4, 5, 5))})
+    assert not works_of(model)["add"].fused_into
+
+
+def test_a_model_input_has_no_host() -> None:
+    assert fusion([op("Relu", "x", "y", name="relu")]) == {}
+
+
+def test_pooling_is_a_host_but_never_fused() -> None:
+    pool = op("MaxPool", "a", "p", name="pool", kernel_shape=[2, 2])
+    assert fusion([CONV, pool, op("Relu", "p", "y", name="relu")]) == {"relu": "pool"}
+
+
+def test_a_reader_within_a_subgraph_counts() -> None:
+    then = make_graph([op("Neg", "a", "t")], {}, ["t"])
+    other = make_graph([op("Abs", "x", "e")], {}, ["e"])
+    nodes = [
+        CONV,
+        op("Relu", "a", "y", name="relu"),
+        op("If", "flag", "z", then_branch=then, else_branch=other),
+    ]
+    inputs = [value("x", (1, 4, 8, 8)), value("flag", [], TensorProto.BOOL)]
+    outputs = [value("y", None), value("z", None)]
+    assert not works_of(loaded(nodes, inputs, outputs, WEIGHTS))["relu"].fused_into
+
+
+def test_a_node_of_a_subgraph_is_never_a_host() -> None:
+    """A branch may call its result as the If does: the reader outside follows the If."""
+    then = make_graph([op("Conv", "x w", "a", name="inner")], {}, ["a"])
+    other = make_graph([op("Conv", "x w2", "e")], {}, ["e"])
+    nodes = [
+        op("If", "flag", "a", name="if", then_branch=then, else_branch=other),
+        op("Relu", "a", "y", name="relu"),
+    ]
+    inputs = [value("x", (1, 4, 8, 8)), value("flag", [], TensorProto.BOOL)]
+    works = works_of(loaded(nodes, inputs, [value("y", (1, 4, 8, 8))], WEIGHTS))
+    assert not works["relu"].fused_into
+    assert works["if/then_branch/inner"].work.workloads
+    assert works["if"].note == "the nodes of its subgraphs count once each"
+
+
+def test_quantizing_a_result_moves_nothing() -> None:
+    nodes = [
+        CONV,
+        op("QuantizeLinear", "a scale zero", "q", name="q"),
+        op("DequantizeLinear", "q scale zero", "d", name="dq"),
+        op("Conv", "d w2", "y", name="next"),
+    ]
+    tensors = {"scale": scalar(0.1), "zero": scalar(3, np.uint8)}
+    works = works_of(loaded(nodes, X, ["y"], WEIGHTS | tensors))
+    assert (works["q"].fused_into, works["dq"].fused_into) == ("conv", "conv")
+    assert (works["conv"].ofmap, works["next"].work.ifmap) == ("d", "d")
+
+
+def test_every_node_is_listed_in_file_order() -> None:
+    model = chain(["Conv", "BatchNormalization", "Relu", "MaxPool", "Flatten", "Gemm", "Softmax"])
+    assert list(works_of(model)) == [node.name for node in model.graph.node]
+
+
+def test_tensors_whose_densities_matter() -> None:
+    model = chain(["Conv", "Relu", "MaxPool", "Flatten", "Gemm"])
+    works = tuple(works_of(model).values())
+    assert set(activation_tensors(works)) == {
+        *("x", "Conv_0.weight", "Relu_1_out", "MaxPool_2_out"),
+        *("Flatten_3_out", "Gemm_4.weight", "y"),
+    }
+
+
+def test_subgraphs_have_no_densities_of_their_own() -> None:
+    then = make_graph([op("Neg", "x", "t")], {}, ["t"])
+    node = op("If", "flag", "y", then_branch=then, else_branch=then)
+    inputs = [value("x", (2,)), value("flag", [], TensorProto.BOOL)]
+    works = tuple(works_of(loaded([node], inputs, [value("y", (2,))])).values())
+    assert activation_tensors(works) == ()
+
+
+def test_the_shape_of_something_unknown_is_not_a_constant() -> None:
+    nodes = [
+        op("NonZero", "x", "found"),
+        op("Shape", "found", "s"),
+        op("Expand", "one s", "y", name="expand"),
+    ]
+    model = loaded(nodes, X, [value("y", None)], {"one": ints(1)})
+    assert works_of(model)["expand"].reason == "shape of the output is unknown"

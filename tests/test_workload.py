@@ -1,0 +1,102 @@
+"""Loop nests: their counts, and padding held against brute force."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eapc.workload import (
+    ConvWorkload,
+    Densities,
+    StreamWorkload,
+    output_extent,
+    same_padding,
+    unpadded_taps,
+)
+
+
+def test_counts_of_a_convolution() -> None:
+    """AlexNet's CONV2: 5x5 filters on two groups of 48 channels, padded to 31 x 31."""
+    layer = ConvWorkload(2, 2, 128, 48, 27, 27, 5, 5)
+    assert layer.macs == 2 * 256 * 48 * 25 * 27 * 27
+    assert layer.weight_words == 256 * 48 * 25
+    assert layer.ofmap_words == 2 * 256 * 27 * 27
+    assert (layer.ifmap_rows, layer.ifmap_columns) == (31, 31)
+    assert layer.ifmap_words == 2 * 96 * 31 * 31
+
+
+def test_strides_and_dilations_widen_the_ifmap() -> None:
+    layer = ConvWorkload(
+        1, 1, 1, 1, 4, 5, 3, 2, stride_rows=2, stride_columns=3, dilation_rows=2, dilation_columns=4
+    )
+    assert layer.filter_row_extent == 5
+    assert (layer.ifmap_rows, layer.ifmap_columns) == (3 * 2 + 5, 4 * 3 + 5)
+
+
+def test_nonskipped_macs_need_two_words_that_are_not_zero() -> None:
+    layer = ConvWorkload(
+        1, 1, 10, 10, 1, 1, densities=Densities(0.5, 0.2, 0.9), unpadded_fraction=0.5
+    )
+    assert layer.nonskipped_macs == pytest.approx(100 * 0.5 * 0.5 * 0.2)
+
+
+def test_a_stream_has_no_macs() -> None:
+    assert StreamWorkload(operations=5, ifmap_words=3).macs == 0
+
+
+axes = st.fixed_dictionaries(
+    {
+        "size": st.integers(1, 12),
+        "kernel": st.integers(1, 5),
+        "stride": st.integers(1, 4),
+        "dilation": st.integers(1, 3),
+    }
+)
+pads = st.tuples(st.integers(0, 6), st.integers(0, 6))
+
+
+def brute_force(
+    size: int, output: int, kernel: int, stride: int, dilation: int, begin: int
+) -> float:
+    reads = [o * stride + t * dilation - begin for o in range(output) for t in range(kernel)]
+    return sum(0 <= position < size for position in reads) / len(reads)
+
+
+@given(axes, pads)
+def test_unpadded_taps_are_those_that_brute_force_counts(
+    axis: dict[str, int], pad: tuple[int, int]
+) -> None:
+    output = output_extent(**axis, pads=pad)
+    if output < 1:
+        return
+    expected = brute_force(
+        axis["size"], output, axis["kernel"], axis["stride"], axis["dilation"], pad[0]
+    )
+    found = unpadded_taps(
+        axis["size"], output, axis["kernel"], axis["stride"], axis["dilation"], pad[0]
+    )
+    assert found == pytest.approx(expected)
+
+
+def test_unpadded_taps_by_hand() -> None:
+    # size 4, three taps, one word of padding at either end: 2 of 12 reads fall on padding
+    assert unpadded_taps(4, 4, 3, 1, 1, 1) == pytest.approx(10 / 12)
+    assert unpadded_taps(4, 2, 3, 1, 1, 0) == 1
+    assert unpadded_taps(4, 0, 3, 1, 1, 0) == 1
+
+
+@given(axes)
+def test_same_padding_keeps_the_ceiling_of_size_over_stride(axis: dict[str, int]) -> None:
+    output = -(-axis["size"] // axis["stride"])
+    begin, end = same_padding(
+        axis["size"], output, axis["kernel"], axis["stride"], axis["dilation"]
+    )
+    assert end - begin in (0, 1)
+    assert output_extent(**axis, pads=(begin, end)) == output
+
+
+def test_output_extent_rounds_down() -> None:
+    assert output_extent(227, 11, 4, 1, (0, 0)) == 55
+    assert output_extent(224, 7, 2, 1, (3, 3)) == 112
+    assert output_extent(10, 3, 1, 2, (0, 0)) == 6
