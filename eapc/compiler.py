@@ -117,16 +117,24 @@ def analyze(model: str | Path | Model, settings: Settings | None = None) -> Anal
 
 
 def _notes(compilation: Compilation) -> tuple[str, ...]:
-    """What was assumed for want of information."""
+    """What was assumed for want of information, and what was given in vain."""
     conditions, data = compilation.conditions, compilation.calibration
     known = {*conditions.input_shapes, *(data.specs if data else ())}
-    return tuple(
+    assumed = (
         f"axis {axis} of input '{spec.name}' is dynamic and taken to be 1; --input-shape sets it"
         for spec in compilation.model.inputs
         if spec.name not in known
         for axis, size in enumerate(spec.shape)
         if axis > 0 and not isinstance(size, int)
     )
+    named = conditions.densities.by_tensor if conditions.densities else {}
+    tensors = {name for node in compilation.model.nodes for name in (*node.inputs, *node.outputs)}
+    unknown = (
+        f"--density names '{name}', which is no tensor of the model"
+        for name in named
+        if name not in tensors
+    )
+    return (*assumed, *unknown)
 
 
 def prepare(model: str | Path | Model, settings: Settings) -> Compilation:
@@ -253,7 +261,8 @@ def run(
 
 def _save(compilation: Compilation, output: str | Path, force: bool) -> None:
     model = compilation.model
-    check = verifier(model, frozenset(model.weights), compilation.calibration)
+    threads = compilation.conditions.threads
+    check = verifier(model, frozenset(model.weights), compilation.calibration, threads)
     model.save(output, check, force)
 
 

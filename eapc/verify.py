@@ -17,7 +17,9 @@ from eapc.runtime import Session
 from eapc.tensors import Array, decode, is_external, tensors_of_model
 
 
-def verifier(original: Model, changed: frozenset[str], data: Dataset | None) -> Check:
+def verifier(
+    original: Model, changed: frozenset[str], data: Dataset | None, threads: int = 0
+) -> Check:
     """A check of a written file against the model it was made from.
 
     The file must pass onnx's checker if the original does, have the same inputs and
@@ -31,7 +33,7 @@ def verifier(original: Model, changed: frozenset[str], data: Dataset | None) -> 
         _check_format(original, path)
         _check_differences(original.original, written, changed)
         if data is not None:
-            _check_outputs(original.original, path, data)
+            _check_outputs(original.original, path, data, threads)
 
     return check
 
@@ -111,10 +113,10 @@ def _without_tensors(proto: onnx.ModelProto) -> onnx.ModelProto:
     return bare
 
 
-def _check_outputs(original: Model, path: Path, data: Dataset) -> None:
+def _check_outputs(original: Model, path: Path, data: Dataset, threads: int) -> None:
     feed = next(data.batches(8))
     try:
-        after = Session(path).run(feed)
+        after = Session(path, threads).run(feed)
     except EapcError as error:
         raise VerificationError(f"the result does not run: {error}") from error
     before: dict[str, Array] | None = None
@@ -122,7 +124,7 @@ def _check_outputs(original: Model, path: Path, data: Dataset) -> None:
         if _holds_finite(value):
             continue
         if before is None:
-            before = Session(original.to_proto(embed=True)).run(feed)
+            before = Session(original.to_proto(embed=True), threads).run(feed)
         if _holds_finite(before[name]):
             raise VerificationError(f"output '{name}' of the result holds NaN or infinity")
 

@@ -1,0 +1,134 @@
+"""The scale that a model expects of inputs about which nothing is known.
+
+The network itself tells. Its BatchNormalizations hold the mean and variance that training
+gave them: the candidate that comes closest is taken. Where there are none, biases tell: one
+that matters is of the size of what it shifts, so the candidate whose responses have the size
+of the first layer's biases is taken. With neither, the one with the most varied outputs.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from eapc.data import Dataset
+from eapc.evaluation import Outputs
+from eapc.graph import Node
+from eapc.model import Model
+from eapc.runtime import Session, collect_outputs, with_outputs
+from eapc.scaling import Affine
+from eapc.tensors import Array, is_float
+
+logger = logging.getLogger(__name__)
+
+CANDIDATES: Mapping[str, tuple[float, float]] = {
+    "unit normal": (1.0, 0.0),
+    "0 to 1": (0.25, 0.5),
+    "0 to 255": (64.0, 128.0),
+}
+"""Scale and offset of inputs made with mean 0 and variance about 1."""
+
+_TRIALS = 32
+_NORMALIZATIONS = 8
+
+
+def with_expected_scale(model: Model, made: Dataset, threads: int = 0) -> Dataset:
+    """The dataset with its floating-point inputs at the scale the model seems to expect.
+
+    Raises DataError where the model does not run on the inputs.
+    """
+    trial = made.first(max(_TRIALS, made.fixed_batch or 1))
+    if not any(is_float(array.dtype) for array in made.arrays.values()):
+        collect_outputs(model, trial, threads)
+        return made
+    merits = {
+        name: _merit(model, scaled(trial, *pair), threads) for name, pair in CANDIDATES.items()
+    }
+    best = max(merits, key=lambda name: np.nan_to_num(merits[name], nan=-math.inf))
+    logger.info("made-up inputs are taken to be '%s': %s", best, merits)
+    return scaled(made, *CANDIDATES[best])
+
+
+def scaled(made: Dataset, scale: float, offset: float) -> Dataset:
+    """x -> x * scale + offset."""
+    numbers = (np.asarray([value], np.float32) for value in (scale, -offset, 1.0))
+    return replace(made, affine=Affine(*numbers))
+
+
+def _merit(model: Model, trial: Dataset, threads: int) -> float:
+    """How well a scale suits the model, higher is better; comparable within one model."""
+    normalizations = _normalizations(model)
+    if normalizations:
+        return -_divergence(model, trial, normalizations, threads)
+    first = _first_convolution(model)
+    bias = model.constant(first.input(2)) if first and first.input(2) else None
+    if first is None or bias is None or not np.any(bias):
+        return _variety(collect_outputs(model, trial, threads))
+    response = _values(model, trial, [first.outputs[0]], threads)[first.outputs[0]]
+    deviation = response.std(axis=_all_but_channels(response), dtype=np.float64)
+    ratio = np.sqrt(np.square(deviation).mean() / np.square(bias.astype(np.float64)).mean())
+    return -abs(math.log(ratio)) if ratio > 0 else -math.inf
+
+
+def _normalizations(model: Model) -> list[Node]:
+    """The first BatchNormalizations whose statistics are in the file."""
+    found = [
+        node
+        for node in model.view.main_nodes
+        if node.op_type == "BatchNormalization"
+        and not node.domain
+        and all(name in model.view.constants for name in node.inputs[3:5])
+        and model.view.producer(node.input(0)) is not None
+    ]
+    return found[:_NORMALIZATIONS]
+
+
+def _divergence(model: Model, trial: Dataset, nodes: Sequence[Node], threads: int) -> float:
+    """KL divergence of normal distributions, found against expected; median over channels."""
+    values = _values(model, trial, [node.input(0) for node in nodes], threads)
+    divergences = []
+    for node in nodes:
+        found = values[node.input(0)].astype(np.float64)
+        axes = _all_but_channels(found)
+        mean, variance = (np.asarray(model.constant(name), float) for name in node.inputs[3:5])
+        variance = variance + float(node.attribute("epsilon", 1e-5))
+        ratio = found.var(axis=axes) / variance
+        shift = np.square(found.mean(axis=axes) - mean) / variance
+        divergence = (ratio + shift - 1 - np.log(np.maximum(ratio, 1e-12))) / 2
+        divergences.append(float(np.median(divergence)))
+    return float(np.mean(divergences))
+
+
+def _all_but_channels(values: Array) -> tuple[int, ...]:
+    return (0, *range(2, values.ndim))
+
+
+def _values(model: Model, data: Dataset, tensors: Sequence[str], threads: int) -> dict[str, Array]:
+    proto = with_outputs(model.to_proto(embed=True), list(dict.fromkeys(tensors)))
+    session = Session(proto, threads, optimise=False)
+    runs = [session.run(feed) for feed in data.batches(_TRIALS)]
+    return {name: np.concatenate([run[name] for run in runs]) for name in session.outputs}
+
+
+def _variety(outputs: Outputs) -> float:
+    """How much outputs differ between samples, relative to their size; 0 if not finite."""
+    scores = []
+    for value in outputs.values():
+        wide = value.astype(np.float64)
+        if value.dtype.kind != "f" or not np.isfinite(wide).all():
+            continue
+        power = float(np.square(wide).mean())
+        scores.append(float(wide.var(axis=0).mean()) / power if power else 0.0)
+    return max(scores, default=0.0)
+
+
+def _first_convolution(model: Model) -> Node | None:
+    """The only convolution that reads the model's only input."""
+    names = [spec.name for spec in model.inputs]
+    readers = model.view.consumers(names[0]) if len(names) == 1 else ()
+    convolutions = [node for node in readers if node.op_type == "Conv"]
+    return convolutions[0] if len(convolutions) == 1 else None
