@@ -242,7 +242,12 @@ def _nonskipped(load: Workload) -> float:
 def _compute_energy(runs: list[Execution], hardware: HardwareModel) -> float:
     macs = sum(run.executed_macs for run in runs)
     operations = sum(run.operations for run in runs)
-    return macs * hardware.mac_energy_mac_units + operations * hardware.operation_energy_mac_units
+    instructions = sum(run.instructions for run in runs)
+    return (
+        macs * hardware.mac_energy_mac_units
+        + operations * hardware.operation_energy_mac_units
+        + instructions * (hardware.instruction_energy_mac_units or 0.0)
+    )
 
 
 def _sum(runs: list[Execution], level: str, batch: int) -> Accesses:

@@ -7,35 +7,38 @@ says where it comes from; where published readings differ, the reading is a name
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from importlib import resources
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
 from eapc.errors import HardwareError
+from eapc.hardware_machines import Machine, MachineSection
 from eapc.hardware_sections import (
     Amount,
     Compression,
     Count,
     Memory,
     Price,
-    RowStationaryMachine,
     Section,
     Text,
     ZeroSkipping,
 )
 from eapc.hardware_yaml import parse_document, report_errors
 
+AnyMachine = TypeVar("AnyMachine", bound=MachineSection)
+
 
 class HardwareModel(Section):
     """A machine: what its arithmetic and memories cost, how it maps layers, what zeros save.
 
     `machine` holds the parameters of one dataflow, told apart by `machine.dataflow`; `memories`
-    its levels. Two models are equal if all fields are; they are hashable.
+    its levels. A processor also spends `instruction_energy_mac_units` per instruction. Two models
+    are equal if all fields are; they are hashable.
     """
 
     schema_version: Literal["eapc.hardware/1"] = Field(alias="schema")
@@ -48,9 +51,10 @@ class HardwareModel(Section):
     mac_energy_pj: Amount | None = None
     mac_energy_mac_units_by_bits: Mapping[Count, Amount] = Field(default_factory=dict)
     operation_energy_mac_units: Price
+    instruction_energy_mac_units: Price | None = None
     ofmap_dram_accesses_per_word: Count
     memories: Mapping[str, Memory]
-    machine: RowStationaryMachine
+    machine: Machine
     zeros: ZeroSkipping
     compression: Compression
     sources: Mapping[str, Text] = Field(default_factory=dict)
@@ -64,10 +68,16 @@ class HardwareModel(Section):
         """Name of the machine's dataflow."""
         return self.machine.dataflow
 
-    @property
-    def stream_levels(self) -> tuple[str, ...]:
-        """Memory levels that data pass through once when nothing is kept, outermost first."""
-        return ("dram", "glb")
+    def machine_as(self, kind: type[AnyMachine]) -> AnyMachine:
+        """The machine's section, which a dataflow knows to be of its own kind."""
+        if not isinstance(self.machine, kind):
+            raise TypeError(f"{self.name} is a {self.dataflow} machine, no {kind.__name__}")
+        return self.machine
+
+    def holds(self, level: str, words: float) -> bool:
+        """Whether a memory level has room for `words` words."""
+        size = self.memories[level].size_bytes
+        return size is None or words * self.word_bits <= size * 8
 
     def mac_energy(self, bits: float) -> float:
         """Energy of a MAC on operands of `bits` bits, in units of one MAC at `word_bits`.
@@ -100,11 +110,7 @@ class HardwareModel(Section):
 
     @model_validator(mode="after")
     def _levels_of_the_dataflow(self) -> Self:
-        if set(self.memories) != {"dram", "glb", "network", "rf"}:
-            raise ValueError("a row_stationary machine has memories dram, glb, network, rf")
-        glb = self.memories["glb"]
-        if (glb.bank_bytes or glb.size_bytes or 0) * 8 < self.word_bits:
-            raise ValueError("memories.glb has no size_bytes, or banks smaller than a word")
+        self.machine.check_memories(self.memories, self.word_bits)
         return self
 
 
@@ -143,10 +149,16 @@ def parse_hardware(text: bytes, file: str) -> HardwareModel:
     except ValidationError as error:
         known = {
             info.alias or name
-            for section in Section.__subclasses__()
+            for section in _sections(Section)
             for name, info in section.model_fields.items()
         }
         raise HardwareError(report_errors(error, document, known)) from None
+
+
+def _sections(kind: type[Section]) -> Iterator[type[Section]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from _sections(child)
 
 
 def _read(path: Path) -> bytes:

@@ -44,11 +44,15 @@ class Section(BaseModel):
 
 
 class Memory(Section):
-    """One level of the memory hierarchy; the outermost needs no size."""
+    """One level of the memory hierarchy; the outermost needs no size.
+
+    `bits_per_cycle` bounds the time of what passes it; without it the level never waits.
+    """
 
     energy_mac_units_per_word: Price
     size_bytes: Count | None = None
     bank_bytes: Count | None = None
+    bits_per_cycle: Count | None = None
 
     @property
     def banks(self) -> int:
@@ -128,53 +132,3 @@ class Compression(Section):
     weights: Code
     ifmap: Code
     ofmap: Code
-
-
-class LayerShape(Section):
-    """The layers that a pinned mapping is for; extents not given match any."""
-
-    filters_per_group: Count
-    channels_per_group: Count
-    ofmap_rows: Count
-    ofmap_columns: Count
-    filter_rows: Count
-    filter_columns: Count
-    groups: Count | None = None
-    batch: Count | None = None
-    stride_rows: Count | None = None
-    stride_columns: Count | None = None
-
-
-class PinnedMapping(Section):
-    """A mapping to use for a layer instead of searching; letters as in RowStationaryMapping."""
-
-    layer: LayerShape
-    m: Count
-    n: Count
-    e: Count
-    p: Count
-    q: Count
-    r: Count
-    t: Count
-
-
-class RowStationaryMachine(Section):
-    """An array of processing elements (PEs), each with scratch pads for one row of a filter.
-
-    `filter_load` says whether PEs take in the next pass's filters while they compute
-    (`overlapped`) or in between (`serial`); `ofmap_columns` whether a PE's row of the ofmap is
-    divided only where the buffer demands it (`whole`) or wherever that is better (`searched`).
-    """
-
-    dataflow: Literal["row_stationary"]
-    array_rows: Count
-    array_columns: Count
-    filter_spad_words: Count
-    ifmap_spad_words: Count
-    psum_spad_words: Count
-    filter_network_bits: Count
-    ifmap_network_bits: Count
-    psum_network_bits: Count
-    filter_load: Literal["serial", "overlapped"]
-    ofmap_columns: Literal["whole", "searched"]
-    mappings: tuple[PinnedMapping, ...] = ()

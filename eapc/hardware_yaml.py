@@ -44,6 +44,10 @@ _REMEDIES = {
     "_mac_units": "give the energy in units of one MAC",
     "_mac_units_per_word": "give the energy of one word's access in units of one MAC",
 }
+_TAGS = {
+    "code": "`code: none` or `code: run-length`",
+    "dataflow": "`dataflow: row_stationary`, `systolic` or `cache_hierarchy`",
+}
 
 
 @dataclass
@@ -186,10 +190,12 @@ def _problem(path: Path, details: ErrorDetails, known: Collection[str]) -> str:
         case "literal_error":
             return f"expected {details['ctx']['expected']}, got {got}; use one of these"
         case "union_tag_not_found":
-            return "code is missing; add `code: none` or `code: run-length`"
+            tag = details["ctx"]["discriminator"].strip("'")
+            return f"{tag} is missing; add {_TAGS[tag]}"
         case "union_tag_invalid":
-            tags, tag = details["ctx"]["expected_tags"], details["ctx"]["tag"]
-            return f"expected a code of {tags}, got {tag!r}; use one of these"
+            tags, got = details["ctx"]["expected_tags"], repr(details["ctx"]["tag"])
+            name = details["ctx"]["discriminator"].strip("'")
+            return f"expected a {name} of {tags}, got {got}; use one of these"
         case _:
             return f"{details['msg'].removeprefix('Input should be ')}, got {got}; {_remedy(name)}"
 

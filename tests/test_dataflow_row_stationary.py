@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eapc.dataflow import Accesses, Execution, MappingError, execute
+from eapc.dataflow import Accesses, Execution, MappingError, RowStationaryMapping, execute
 from eapc.dataflow.row_stationary_nest import (
     nests,
     pe_sets,
 )
 from eapc.hardware import HardwareModel, load_hardware
+from eapc.hardware_machines import RowStationaryMachine
 from eapc.workload import ConvWorkload, Densities
 
 EYERISS = load_hardware("eyeriss")
@@ -84,7 +85,7 @@ def pinned(name: str, mapping: tuple[int, ...] | None = None) -> HardwareModel:
 
 def tiles_of(execution: Execution) -> tuple[int, ...]:
     mapping = execution.mapping
-    assert mapping is not None
+    assert isinstance(mapping, RowStationaryMapping)
     return (
         mapping.m_filters_in_glb,
         mapping.n_ifmaps_in_glb,
@@ -209,10 +210,10 @@ def test_isca_dram_energies_of_alexnet() -> None:
 
 
 def test_sets_of_pes_wrap_around_the_array() -> None:
-    assert pe_sets(CHIP.machine, 11, 7) == 2
-    assert pe_sets(CHIP.machine, 5, 27) == 1
-    assert pe_sets(CHIP.machine, 3, 13) == 4
-    assert pe_sets(CHIP.machine, 3, 57) == 0
+    assert pe_sets(CHIP.machine_as(RowStationaryMachine), 11, 7) == 2
+    assert pe_sets(CHIP.machine_as(RowStationaryMachine), 5, 27) == 1
+    assert pe_sets(CHIP.machine_as(RowStationaryMachine), 3, 13) == 4
+    assert pe_sets(CHIP.machine_as(RowStationaryMachine), 3, 57) == 0
 
 
 ODD_LAYERS = {
@@ -247,7 +248,7 @@ def test_odd_layers_map_quickly_and_move_each_word_at_least_once(
 
 def test_tall_and_wide_filters_are_folded_into_channels() -> None:
     mapping = execute(ODD_LAYERS["large depthwise"], EYERISS).mapping
-    assert mapping is not None
+    assert isinstance(mapping, RowStationaryMapping)
     assert (mapping.filter_row_parts, mapping.filter_column_parts) == (3, 3)
     assert mapping.passes_c * mapping.q_channels_per_pe * mapping.r_channel_sets >= 9
 
@@ -260,7 +261,7 @@ def test_rows_that_a_stride_skips_are_not_fetched() -> None:
 
 def test_columns_are_divided_where_a_row_does_not_fit() -> None:
     mapping = execute(ODD_LAYERS["wide image"], CHIP).mapping
-    assert mapping is not None
+    assert isinstance(mapping, RowStationaryMapping)
     assert mapping.ofmap_column_parts > 1
     assert len(list(nests(layer("CONV2", 4), CHIP))) == 1
 

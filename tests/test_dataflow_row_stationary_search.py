@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from eapc.dataflow.integers import smallest_divisors
 from eapc.dataflow.row_stationary_nest import (
     Nest,
     Prices,
@@ -22,8 +23,9 @@ from eapc.dataflow.row_stationary_nest import (
     pe_sets,
     total_cost,
 )
-from eapc.dataflow.row_stationary_search import best_mapping, smallest_divisors
+from eapc.dataflow.row_stationary_search import best_mapping
 from eapc.hardware import HardwareModel, load_hardware
+from eapc.hardware_machines import RowStationaryMachine
 from eapc.workload import ConvWorkload
 
 EYERISS = load_hardware("eyeriss")
@@ -82,7 +84,8 @@ def every_rank(
     nest: Nest, hardware: HardwareModel, prices: Prices
 ) -> list[tuple[float, float, float]]:
     """The best rank of each (e, n), over every mapping that fits, without any shortcut."""
-    machine, room, width = hardware.machine, Room.of(hardware), nest.filter_columns
+    machine = hardware.machine_as(RowStationaryMachine)
+    room, width = Room.of(hardware), nest.filter_columns
     ranks = []
     for e, n in itertools.product(range(1, nest.ofmap_rows + 1), range(1, nest.batch + 1)):
         sets = pe_sets(machine, nest.filter_rows, e)

@@ -12,6 +12,7 @@ import pytest
 
 from eapc.errors import HardwareError
 from eapc.hardware import HardwareModel, load_hardware, parse_hardware, shipped_hardware
+from eapc.hardware_machines import RowStationaryMachine
 from eapc.hardware_sections import NoCode, RunLengthCode
 
 HWMODELS = Path(__file__).parent.parent / "hwmodels"
@@ -44,7 +45,8 @@ def test_eyeriss_has_the_published_costs_and_sizes() -> None:
     hardware = load_hardware("eyeriss")
     prices = {k: m.energy_mac_units_per_word for k, m in hardware.memories.items()}
     assert prices == {"dram": 200, "glb": 6, "network": 2, "rf": 1}
-    assert (hardware.machine.array_rows, hardware.machine.array_columns) == (12, 14)
+    machine = hardware.machine_as(RowStationaryMachine)
+    assert (machine.array_rows, machine.array_columns) == (12, 14)
     assert hardware.memories["glb"].banks == 25
     assert hardware.dataflow == "row_stationary"
 
@@ -164,7 +166,9 @@ def test_exponents_are_numbers_and_leading_zeros_decimal() -> None:
     text, _ = edited("clock_mhz: 200", "clock_mhz: 2e2")
     assert parse_hardware(text.encode(), "npu.yaml").clock_mhz == 200
     text, _ = edited("array_rows: 12", "array_rows: 012")
-    assert parse_hardware(text.encode(), "npu.yaml").machine.array_rows == 12
+    assert (
+        parse_hardware(text.encode(), "npu.yaml").machine_as(RowStationaryMachine).array_rows == 12
+    )
 
 
 def test_unknown_key_is_refused_with_the_nearest() -> None:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from eapc.errors import EapcError
+from eapc.hardware import HardwareModel
 from eapc.hardware_sections import ZeroSkipping
-from eapc.workload import ConvWorkload
+from eapc.workload import ConvWorkload, Densities
 
 
 class MappingError(EapcError):
@@ -58,20 +59,96 @@ class RowStationaryMapping:
 
 
 @dataclass(frozen=True)
+class Tile:
+    """The piece of a layer that a memory level holds at a time, per group of the layer."""
+
+    n_ifmaps: int
+    e_ofmap_rows: int
+    f_ofmap_columns: int
+    m_filters: int
+    c_channels: int
+
+
+@dataclass(frozen=True)
+class SystolicMapping:
+    """A layer's place on a systolic array.
+
+    `tile` is what the buffer holds, `outer_loop` what its tiles are stepped through slowest
+    (p: positions of the ofmap, m: filters). Folds are the array's fillings with one piece of the
+    layer; `weight_loads` says how often each weight enters the array.
+    """
+
+    tile: Tile
+    outer_loop: str
+    depth_folds: int
+    filter_folds: int
+    weight_loads: int
+
+
+@dataclass(frozen=True)
+class CacheMapping:
+    """Tiles of a layer in each level of a cache hierarchy but the outermost, outer levels first.
+
+    `orders` gives the loops around each tile, the slowest first (p: positions, m: filters,
+    c: channels). The registers' tile is that of the layer lowered to a matrix product: its
+    `f_ofmap_columns` are positions and its `c_channels` taps of all channels.
+    """
+
+    levels: tuple[str, ...]
+    tiles: tuple[Tile, ...]
+    orders: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Execution:
     """The work and traffic of one workload (all its inferences together) on one machine.
 
     `accesses` maps a memory level to words, compressed ones counted at their compressed size;
-    `executed_macs` are the MACs that the machine does not skip, `operations` those of a stream.
+    `executed_macs` are the MACs that the machine does not skip, `operations` those of a stream,
+    `instructions` those that a processor issues for the MACs.
     `cycles` is None where the machine has no timing for the workload.
     """
 
     accesses: Mapping[str, Accesses]
     executed_macs: float = 0.0
     operations: float = 0.0
-    mapping: RowStationaryMapping | None = None
+    instructions: float = 0.0
+    mapping: RowStationaryMapping | SystolicMapping | CacheMapping | None = None
     active_pes: int = 0
     cycles: float | None = None
+
+
+def dram_factors(densities: Densities, hardware: HardwareModel) -> tuple[float, float, float]:
+    """Accesses of the outermost memory per raw word of weights, ifmap and ofmap."""
+    code = hardware.compression
+    return (
+        code.weights.ratio(densities.weights),
+        code.ifmap.ratio(densities.ifmap),
+        code.ofmap.ratio(densities.ofmap) * hardware.ofmap_dram_accesses_per_word,
+    )
+
+
+def accessing_macs(workload: ConvWorkload, zeros: ZeroSkipping) -> Accesses:
+    """MACs in which each operand is accessed beside the arithmetic: the executed ones or all."""
+    executed = executed_macs(workload, zeros)
+    return Accesses(
+        *(
+            executed if operand in zeros.skip_register_file else float(workload.macs)
+            for operand in ("weights", "ifmap", "ofmap")
+        )
+    )
+
+
+def transfer_cycles(accesses: Mapping[str, Accesses], hardware: HardwareModel) -> float:
+    """Cycles that the slowest memory level needs for its accesses; 0 if none has a width."""
+    return max(
+        (
+            accesses[name].total * hardware.word_bits / memory.bits_per_cycle
+            for name, memory in hardware.memories.items()
+            if memory.bits_per_cycle is not None and name in accesses
+        ),
+        default=0.0,
+    )
 
 
 def executed_macs(workload: ConvWorkload, zeros: ZeroSkipping) -> float:

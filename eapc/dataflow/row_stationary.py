@@ -14,14 +14,16 @@ from eapc.dataflow.execution import (
     Execution,
     MappingError,
     RowStationaryMapping,
+    accessing_macs,
+    dram_factors,
     executed_macs,
 )
+from eapc.dataflow.integers import ceil_div
 from eapc.dataflow.row_stationary_nest import (
     Nest,
     Prices,
     Tiles,
     access_words,
-    ceil_div,
     cycles,
     filters_that_fit,
     nests,
@@ -29,7 +31,7 @@ from eapc.dataflow.row_stationary_nest import (
 )
 from eapc.dataflow.row_stationary_search import Choice, best_mapping
 from eapc.hardware import HardwareModel
-from eapc.hardware_sections import LayerShape, PinnedMapping
+from eapc.hardware_machines import LayerShape, PinnedMapping, RowStationaryMachine
 from eapc.workload import ConvWorkload
 
 
@@ -41,7 +43,8 @@ def execute_row_stationary(workload: ConvWorkload, hardware: HardwareModel) -> E
     buffer traffic. Raises MappingError where the buffer has no room for one ofmap word, or for
     a pinned mapping.
     """
-    pinned = next((p for p in hardware.machine.mappings if _matches(p.layer, workload)), None)
+    pins = hardware.machine_as(RowStationaryMachine).mappings
+    pinned = next((p for p in pins if _matches(p.layer, workload)), None)
     if pinned is not None:
         nest = next(nests(workload, hardware))
         return _execution(workload, hardware, nest, _pinned_tiles(pinned, nest, hardware))
@@ -74,19 +77,9 @@ def _prices(workload: ConvWorkload, hardware: HardwareModel) -> Prices:
         return Prices(1.0, 1.0, 1.0, 0.0, 0.0)
     energy = {name: level.energy_mac_units_per_word for name, level in hardware.memories.items()}
     weights, ifmap, ofmap = (
-        energy["dram"] * factor for factor in _dram_factors(workload, hardware)
+        energy["dram"] * factor for factor in dram_factors(workload.densities, hardware)
     )
     return Prices(weights, ifmap, ofmap, energy["glb"], energy["network"])
-
-
-def _dram_factors(workload: ConvWorkload, hardware: HardwareModel) -> tuple[float, float, float]:
-    """DRAM accesses per raw word of weights, ifmap and ofmap."""
-    code, densities = hardware.compression, workload.densities
-    return (
-        code.weights.ratio(densities.weights),
-        code.ifmap.ratio(densities.ifmap),
-        code.ofmap.ratio(densities.ofmap) * hardware.ofmap_dram_accesses_per_word,
-    )
 
 
 def _execution(
@@ -96,7 +89,7 @@ def _execution(
         level: Accesses(*(float(words.max()) for words in level_words))
         for level, level_words in access_words(nest, tiles).items()
     }
-    weights, ifmap, ofmap = _dram_factors(workload, hardware)
+    weights, ifmap, ofmap = dram_factors(workload.densities, hardware)
     dram = raw["dram"]
     mapping = _mapping(nest, tiles)
     sets = mapping.r_channel_sets * mapping.t_filter_sets
@@ -115,13 +108,8 @@ def _execution(
 
 def _register_file(workload: ConvWorkload, hardware: HardwareModel) -> Accesses:
     """One read per operand and a psum's read and write, in every MAC or the executed ones."""
-    skipped = hardware.zeros.skip_register_file
-    executed = executed_macs(workload, hardware.zeros)
-    per_operand = {
-        operand: executed if operand in skipped else float(workload.macs)
-        for operand in ("weights", "ifmap", "ofmap")
-    }
-    return Accesses(per_operand["weights"], per_operand["ifmap"], 2 * per_operand["ofmap"])
+    macs = accessing_macs(workload, hardware.zeros)
+    return Accesses(macs.weights, macs.ifmap, 2 * macs.ofmap)
 
 
 def _mapping(nest: Nest, tiles: Tiles) -> RowStationaryMapping:
@@ -154,7 +142,7 @@ def _pinned_tiles(pinned: PinnedMapping, nest: Nest, hardware: HardwareModel) ->
     """The pinned mapping, cut to the layer's batch, rows and filters, if the machine holds it."""
     m, p, q, r, t = (np.array([x], dtype=np.int64) for x in _cut(pinned, nest))
     n, e = min(pinned.n, nest.batch), min(pinned.e, nest.ofmap_rows)
-    machine, columns = hardware.machine, nest.filter_columns
+    machine, columns = hardware.machine_as(RowStationaryMachine), nest.filter_columns
     uses = {
         "filter_spad_words": (int(p[0] * q[0]) * columns, machine.filter_spad_words),
         "ifmap_spad_words": (int(q[0]) * columns, machine.ifmap_spad_words),

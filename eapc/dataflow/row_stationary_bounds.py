@@ -7,17 +7,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from eapc.dataflow.integers import Ints, ceil_div, ceil_divs
 from eapc.dataflow.row_stationary_nest import (
-    Ints,
     Nest,
     Prices,
     Room,
-    ceil_div,
-    ceil_divs,
     filters_that_fit,
     pe_sets,
 )
 from eapc.hardware import HardwareModel
+from eapc.hardware_machines import RowStationaryMachine
 
 
 class Axes(NamedTuple):
@@ -64,11 +63,12 @@ def lower_bounds(nest: Nest, hardware: HardwareModel, prices: Prices, axes: Axes
 
 def _least(nest: Nest, hardware: HardwareModel, axes: Axes) -> _Least:
     heights, sizes = axes.e.tolist(), axes.n.tolist()
+    machine = hardware.machine_as(RowStationaryMachine)
     by_strip = [
         [ceil_div(nest.ofmap_rows, e) for e in heights],
         [nest.ifmap_words(e) for e in heights],
         [nest.rows_touched(e) for e in heights],
-        [pe_sets(hardware.machine, nest.filter_rows, e) for e in heights],
+        [pe_sets(machine, nest.filter_rows, e) for e in heights],
     ]
     strips, ifmap, touched, sets = np.array(by_strip, dtype=np.int64)[:, :, None, None]
     n, one = axes.n[None, :, None], np.ones(1, dtype=np.int64)
@@ -119,7 +119,7 @@ def _cost(nest: Nest, prices: Prices, axes: Axes, least: _Least) -> NDArray[np.f
 
 def _cycles(nest: Nest, hardware: HardwareModel, axes: Axes, least: _Least) -> NDArray[np.float64]:
     """The longer of computing and of moving ifmaps, and the loading of filters in between."""
-    machine, width = hardware.machine, hardware.word_bits
+    machine, width = hardware.machine_as(RowStationaryMachine), hardware.word_bits
     rows, columns = ceil_divs(nest.channels, axes.q), ceil_divs(nest.filters, axes.p)
     taps = rows * axes.q * columns * axes.p * nest.filter_columns
     rounds = nest.groups * nest.batch * least.strips

@@ -16,11 +16,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from eapc.dataflow.integers import Ints, ceil_div, ceil_divs
 from eapc.hardware import HardwareModel
-from eapc.hardware_sections import RowStationaryMachine
+from eapc.hardware_machines import RowStationaryMachine
 from eapc.workload import ConvWorkload
-
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -112,16 +111,6 @@ class Prices(NamedTuple):
     network: float
 
 
-def ceil_div(total: int, part: int) -> int:
-    """Parts of size `part` that `total` takes."""
-    return -(-total // part)
-
-
-def ceil_divs(total: int | Ints, parts: Ints) -> Ints:
-    """`ceil_div` elementwise."""
-    return -(-total // parts)
-
-
 def pe_sets(machine: RowStationaryMachine, filter_rows: int, strip: int) -> int:
     """Sets of R x e PEs that fit the array; a strip longer than its columns wraps around."""
     if strip > machine.array_columns:
@@ -182,7 +171,7 @@ def cycles(nest: Nest, tiles: Tiles, hardware: HardwareModel) -> NDArray[np.floa
 
     Filters move at the same time, or before each pass where `filter_load` is serial.
     """
-    machine, n, e = hardware.machine, tiles.n, tiles.e
+    machine, n, e = hardware.machine_as(RowStationaryMachine), tiles.n, tiles.e
     ifmap = n * tiles.q * tiles.r * nest.rows_touched(e) * nest.ifmap_columns
     psums = n * tiles.p * tiles.t * e * nest.ofmap_columns
     taps = tiles.p * tiles.q * nest.filter_columns
@@ -217,12 +206,13 @@ def nests(workload: ConvWorkload, hardware: HardwareModel) -> Iterator[Nest]:
     they share twice. Rows are whole to begin with if a row of ifmap and of psums for the
     filters of one PE fits the buffer, and else in as few parts as fit.
     """
-    whole = _fold_filter(workload, hardware.machine)
+    machine = hardware.machine_as(RowStationaryMachine)
+    whole = _fold_filter(workload, machine)
     parts, most = 1, workload.ofmap_columns
     while parts < most and not _row_fits(_split_columns(whole, workload, parts), hardware):
         parts = min(2 * parts, most)
     yield _split_columns(whole, workload, parts)
-    divided = parts > 1 or hardware.machine.ofmap_columns == "searched"
+    divided = parts > 1 or machine.ofmap_columns == "searched"
     while divided and parts < most:
         parts = min(2 * parts, most)
         yield _split_columns(whole, workload, parts)
@@ -265,6 +255,6 @@ def _split_columns(nest: Nest, workload: ConvWorkload, parts: int) -> Nest:
 
 def _row_fits(nest: Nest, hardware: HardwareModel) -> bool:
     room = Room.of(hardware)
-    filters = min(nest.filters, hardware.machine.psum_spad_words)
+    filters = min(nest.filters, hardware.machine_as(RowStationaryMachine).psum_spad_words)
     ifmap_banks = ceil_div(nest.rows_touched(1) * nest.ifmap_columns, room.words_per_bank)
     return ifmap_banks + ceil_div(filters * nest.ofmap_columns, room.words_per_bank) <= room.banks

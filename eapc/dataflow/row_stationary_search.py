@@ -13,21 +13,20 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from eapc.dataflow.integers import Ints, smallest_divisors
 from eapc.dataflow.row_stationary_bounds import Axes, Bounds, lower_bounds
 from eapc.dataflow.row_stationary_nest import (
-    Ints,
     Nest,
     Prices,
     Tiles,
     access_words,
-    ceil_divs,
     cycles,
     filters_that_fit,
     pe_sets,
     total_cost,
 )
 from eapc.hardware import HardwareModel
-from eapc.hardware_sections import RowStationaryMachine
+from eapc.hardware_machines import RowStationaryMachine
 
 _SAME = 1e-12
 """Costs that differ by less, relative to their size, differ by rounding."""
@@ -47,12 +46,6 @@ class Choice(NamedTuple):
         return self[:3]
 
 
-def smallest_divisors(total: int, limit: int) -> Ints:
-    """The smallest x of 1..limit for each value of ceil(total / x), ascending."""
-    values = np.arange(1, max(1, min(limit, total)) + 1, dtype=np.int64)
-    return np.unique(ceil_divs(total, ceil_divs(total, values)))
-
-
 def best_mapping(
     nest: Nest, hardware: HardwareModel, prices: Prices, rival: Choice | None = None
 ) -> Choice | None:
@@ -62,7 +55,7 @@ def best_mapping(
     then larger n, larger e, smaller p, q, t, r. Only candidates whose lower bound does not
     exceed the best cost found so far are counted out.
     """
-    axes = _axes(nest, hardware.machine)
+    axes = _axes(nest, hardware.machine_as(RowStationaryMachine))
     bounds = lower_bounds(nest, hardware, prices, axes)
     best = rival
     for e, n in _visits(bounds):
@@ -139,7 +132,7 @@ def _best_of_grid(
 ) -> Choice | None:
     """The best of some (p, q) against all (r, t) at one strip height and batch size."""
     e, n = int(axes.e[at[0]]), int(axes.n[at[1]])
-    sets_r, sets_t = _sets(nest, hardware.machine, e)
+    sets_r, sets_t = _sets(nest, hardware.machine_as(RowStationaryMachine), e)
     p, q, r, t = np.broadcast_arrays(
         axes.p[rows][:, None], axes.q[rows][:, None], sets_r[None], sets_t[None]
     )

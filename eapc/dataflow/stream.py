@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from eapc.dataflow.execution import Accesses, Execution
+from eapc.dataflow.execution import Accesses, Execution, dram_factors
 from eapc.hardware import HardwareModel
 from eapc.workload import StreamWorkload
 
+_OPERANDS = ("weights", "ifmap", "ofmap")
+
 
 def execute_stream(workload: StreamWorkload, hardware: HardwareModel) -> Execution:
-    """Every word once at each level of `hardware.stream_levels`; nothing is kept in between.
+    """Every word once at each level of its operand's route; nothing is kept in between.
 
-    Traffic of the outermost memory, the first of these levels, is compressed as the machine
-    does it, and an ofmap word costs `ofmap_dram_accesses_per_word` there. Zeros save no
-    operations. There is no timing: `cycles` is None.
+    Traffic of the outermost memory of a route is compressed as the machine does it, and an
+    ofmap word costs `ofmap_dram_accesses_per_word` there; feature maps that live on chip spare
+    the levels outside. Zeros save no operations. There is no timing: `cycles` is None.
     """
-    words = Accesses(workload.weight_words, workload.ifmap_words, workload.ofmap_words)
-    code, densities = hardware.compression, workload.densities
-    outer = Accesses(
-        words.weights * code.weights.ratio(densities.weights),
-        words.ifmap * code.ifmap.ratio(densities.ifmap),
-        words.ofmap * code.ofmap.ratio(densities.ofmap) * hardware.ofmap_dram_accesses_per_word,
-    )
-    first, *inner = hardware.stream_levels
-    accesses = {first: outer, **dict.fromkeys(inner, words)}
+    words = (workload.weight_words, workload.ifmap_words, workload.ofmap_words)
+    factors = dram_factors(workload.densities, hardware)
+    traffic: dict[str, dict[str, float]] = {}
+    for operand, count, factor in zip(_OPERANDS, words, factors, strict=True):
+        outermost = hardware.machine.route(operand)[0]
+        for level in stream_route(operand, workload.ifmap_words + workload.ofmap_words, hardware):
+            moved = count * factor if level == outermost else count
+            traffic.setdefault(level, {})[operand] = moved
+    accesses = {level: Accesses(**moved) for level, moved in traffic.items()}
     return Execution(accesses, operations=float(workload.operations))
+
+
+def stream_route(operand: str, feature_map_words: int, hardware: HardwareModel) -> tuple[str, ...]:
+    """Levels that a word passes, outermost first, given the words of ifmap and ofmap together."""
+    route, home = hardware.machine.route(operand), hardware.machine.resident_level
+    if operand == "weights" or home is None or not hardware.holds(home, feature_map_words):
+        return route
+    return route[route.index(home) :]
