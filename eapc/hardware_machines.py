@@ -187,8 +187,11 @@ class CacheMachine(MachineSection):
         _refuse_others("cache_hierarchy", memories, tuple(dict.fromkeys((*maps, *weights))))
         _refuse_banks("cache_hierarchy", memories)
         _require_sizes(memories, maps[1:], 2 * word_bits + self.psum_bits)
-        if self.feature_maps_live_in not in (None, *maps[1:-1]):
+        home = self.feature_maps_live_in
+        if home not in (None, *maps[1:-1]):
             raise ValueError("feature_maps_live_in is no level between outermost and registers")
+        if home is not None and set(weights) & set(maps[: maps.index(home) + 1]):
+            raise ValueError("feature_maps_live_in is no level that weights don't pass")
 
     def route(self, operand: str) -> tuple[str, ...]:
         """The levels that the file gives."""

@@ -9,24 +9,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
+from eapc.dataflow.cache_hierarchy import execute_cache_hierarchy
 from eapc.dataflow.execution import (
     Accesses,
+    CacheMapping,
     Execution,
     MappingError,
     RowStationaryMapping,
+    SystolicMapping,
 )
 from eapc.dataflow.row_stationary import execute_row_stationary
 from eapc.dataflow.stream import execute_stream
+from eapc.dataflow.systolic import execute_systolic
 from eapc.hardware import HardwareModel
 from eapc.workload import ConvWorkload, StreamWorkload, Workload
 
 __all__ = [
     "DATAFLOWS",
     "Accesses",
+    "CacheMapping",
     "Dataflow",
     "Execution",
     "MappingError",
     "RowStationaryMapping",
+    "SystolicMapping",
     "execute",
     "register_dataflow",
 ]
@@ -58,3 +64,5 @@ def execute(workload: Workload, hardware: HardwareModel) -> Execution:
 
 
 register_dataflow("row_stationary", execute_row_stationary)
+register_dataflow("systolic", execute_systolic)
+register_dataflow("cache_hierarchy", execute_cache_hierarchy)

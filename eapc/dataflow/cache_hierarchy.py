@@ -1,0 +1,202 @@
+"""The cache-hierarchy dataflow: CPUs, GPUs and microcontrollers behind a stack of memories.
+
+A layer is tiled for each level from the outermost inwards: the tile of one level is the whole
+layer to the next. Of all tiles that fit a level and all six orders of the loops around them, the
+one whose transfers into the level cost least is taken [1, 2]; `tiling` has the rule for how often
+an operand is fetched. The innermost level, the registers, blocks the layer lowered to a matrix
+product, as GEMM kernels do [3]: p x m psums and one word of depth per row and column of them.
+
+With T_p, T_m, T_c the products of the enclosing levels' tile counts, and k_w, k_i, k_o the
+fetches of `tiling.fetches` within the enclosing tile, a level takes in per layer
+
+    weights  M (C / groups) R S  T_p k_w
+    ifmap    (words of all tiles, overlap included)  T_m k_i;  registers: M-independent P K T_m k_i
+    ofmap    N M E F (1 + 2 (T_c k_o - 1) psum_bits / word_bits)
+
+Each transfer is an access of both levels. Registers serve every MAC too: one weight, one ifmap
+word, a psum read and written. Weights follow `weight_levels`, past levels left out of them; a
+layer whose ifmap and ofmap fit `feature_maps_live_in` starts there. An instruction does
+`vector_macs` MACs along the best filled of: filters, groups, positions, depth. Cycles are the
+instructions' or those of the slowest level with a width.
+
+Limits: each level is chosen on its own, outermost first; a depthwise layer takes groups one by
+one and shares no ifmap words between taps in registers; caches are filled to the last word, with
+no conflicts; all cores together count as one with shared levels.
+
+[1] Yang, X., et al., "Interstellar: Using Halide's Scheduling Language to Analyze DNN
+Accelerators", ASPLOS 2020.
+[2] Parashar, A., et al., "Timeloop: A Systematic Approach to DNN Accelerator Evaluation",
+ISPASS 2019.
+[3] Goto, K., van de Geijn, R., "Anatomy of High-Performance Matrix Multiplication", ACM TOMS 2008.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+
+from eapc.dataflow.cache_tiling import Choice, Prices, Room, Traffic, best_tile
+from eapc.dataflow.execution import (
+    Accesses,
+    CacheMapping,
+    Execution,
+    MappingError,
+    accessing_macs,
+    dram_factors,
+    executed_macs,
+    transfer_cycles,
+)
+from eapc.dataflow.integers import ceil_div
+from eapc.dataflow.stream import stream_route
+from eapc.dataflow.tiling import Extents
+from eapc.hardware import HardwareModel
+from eapc.hardware_machines import CacheMachine
+from eapc.workload import ConvWorkload
+
+
+def execute_cache_hierarchy(workload: ConvWorkload, hardware: HardwareModel) -> Execution:
+    """Accesses, executed MACs, instructions and cycles under the best tile of each level.
+
+    Raises MappingError where a level has no room for one position, filter and channel.
+    """
+    machine = hardware.machine_as(CacheMachine)
+    route = stream_route("ifmap", workload.ifmap_words + workload.ofmap_words, hardware)
+    choices = dict(_choices(workload, hardware, route))
+    accesses = _accesses(workload, hardware, route, choices)
+    instructions = vector_instructions(workload, machine)
+    return Execution(
+        accesses=accesses,
+        executed_macs=executed_macs(workload, hardware.zeros),
+        instructions=instructions,
+        mapping=CacheMapping(
+            tuple(choices),
+            tuple(choice.tile for choice in choices.values()),
+            tuple(choice.order for choice in choices.values()),
+        ),
+        active_pes=_busy_lanes(workload, machine),
+        cycles=max(
+            instructions / machine.instructions_per_cycle, transfer_cycles(accesses, hardware)
+        ),
+    )
+
+
+def _choices(
+    workload: ConvWorkload, hardware: HardwareModel, route: tuple[str, ...]
+) -> Iterator[tuple[str, Choice]]:
+    """The tile of every level that is filled from another, outermost first."""
+    machine, extents = hardware.machine_as(CacheMachine), Extents.of(workload)
+    traffic = _layer_traffic(workload, extents)
+    for level in route[1:]:
+        if level == route[-1]:
+            extents = extents.lowered()
+            lowered = workload.groups * Extents.of(workload).positions * Extents.of(workload).depth
+            traffic = replace(traffic, ifmap=float(lowered))
+        room = Room(
+            (hardware.memories[level].size_bytes or 0) * 8 // hardware.word_bits,
+            machine.psum_bits / hardware.word_bits,
+            level in machine.weight_levels,
+        )
+        choice = best_tile(extents, traffic, room, _prices(workload, hardware, route, level))
+        if choice is None:
+            raise MappingError(
+                f"{hardware.name}: memories.{level}: no room for one ofmap word of a layer with "
+                f"{workload.filter_rows} x {workload.filter_columns} filters; give a larger "
+                "size_bytes"
+            )
+        yield level, choice
+        extents, traffic = _inside(extents, traffic, choice)
+
+
+def _layer_traffic(workload: ConvWorkload, extents: Extents) -> Traffic:
+    """Every used word of the operands once."""
+    whole = np.ones(1, dtype=np.int64)
+    rows = int(extents.rows_touched(whole * extents.rows)[0])
+    columns = int(extents.columns_touched(whole * extents.columns)[0])
+    channels = workload.batch * workload.groups * extents.channels
+    ifmap = float(channels * rows * columns)
+    return Traffic(float(workload.weight_words), ifmap, float(workload.ofmap_words))
+
+
+def _inside(extents: Extents, traffic: Traffic, choice: Choice) -> tuple[Extents, Traffic]:
+    """What a level's tile is to the next level."""
+    p, m, c = choice.steps
+    inner = Traffic(
+        traffic.weights,
+        choice.refetched_ifmap,
+        traffic.ofmap,
+        traffic.steps_p * p,
+        traffic.steps_m * m,
+        traffic.steps_c * c,
+    )
+    tile = choice.tile
+    sizes = (tile.n_ifmaps, tile.e_ofmap_rows, tile.f_ofmap_columns)
+    return extents.cut(*sizes, tile.m_filters, tile.c_channels), inner
+
+
+def _prices(
+    workload: ConvWorkload, hardware: HardwareModel, route: tuple[str, ...], level: str
+) -> Prices:
+    """Prices of a word into `level`; raw DRAM words alone for the objective `throughput`."""
+    factors = dram_factors(workload.densities, hardware)
+    found = []
+    for operand, factor in zip(("weights", "ifmap", "ofmap"), factors, strict=True):
+        path = _path(operand, hardware, route)
+        if level not in path[1:]:
+            found.append(0.0)
+            continue
+        outer, home = path[path.index(level) - 1], hardware.machine.route(operand)[0]
+        if hardware.objective == "throughput":
+            found.append(1.0)
+            continue
+        read, written = (
+            hardware.memories[name].energy_mac_units_per_word for name in (outer, level)
+        )
+        found.append(read * (factor if outer == home else 1.0) + written)
+    return Prices(*found)
+
+
+def _path(operand: str, hardware: HardwareModel, route: tuple[str, ...]) -> tuple[str, ...]:
+    return hardware.machine.route(operand) if operand == "weights" else route
+
+
+def _accesses(
+    workload: ConvWorkload,
+    hardware: HardwareModel,
+    route: tuple[str, ...],
+    choices: dict[str, Choice],
+) -> dict[str, Accesses]:
+    """Each transfer at both of its levels, and what every MAC asks of the registers."""
+    macs = accessing_macs(workload, hardware.zeros)
+    psum = hardware.machine_as(CacheMachine).psum_bits / hardware.word_bits
+    served = {"weights": macs.weights, "ifmap": macs.ifmap, "ofmap": 2 * psum * macs.ofmap}
+    counts = {level: dict.fromkeys(served, 0.0) for level in hardware.memories}
+    counts[route[-1]].update(served)
+    factors = dram_factors(workload.densities, hardware)
+    for operand, factor in zip(served, factors, strict=True):
+        home = hardware.machine.route(operand)[0]
+        for outer, inner in pairwise(_path(operand, hardware, route)):
+            moved = getattr(choices[inner].words, operand)
+            counts[outer][operand] += moved * (factor if outer == home else 1.0)
+            counts[inner][operand] += moved
+    return {level: Accesses(**found) for level, found in counts.items()}
+
+
+def vector_instructions(workload: ConvWorkload, machine: CacheMachine) -> float:
+    """Instructions for all MACs, along the loop whose last vector is fullest."""
+    lanes = machine.vector_macs
+    return workload.macs * min(
+        ceil_div(extent, lanes) / extent for extent in _vector_extents(workload)
+    )
+
+
+def _vector_extents(workload: ConvWorkload) -> tuple[int, ...]:
+    """Filters, groups, positions and depth: what a vector may span."""
+    extents = Extents.of(workload)
+    return (extents.filters, workload.groups, extents.positions, extents.depth)
+
+
+def _busy_lanes(workload: ConvWorkload, machine: CacheMachine) -> int:
+    return min(machine.vector_macs, max(_vector_extents(workload)))

@@ -1,0 +1,156 @@
+"""The tile of one level of a cache hierarchy; `cache_hierarchy` has the equations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eapc.dataflow.execution import Accesses, Tile
+from eapc.dataflow.integers import Ints, ceil_divs, smallest_divisors
+from eapc.dataflow.tiling import Extents, Positions, Steps, fetches, position_tiles
+
+Floats = NDArray[np.floating[Any]]
+
+ORDERS = tuple("".join(order) for order in permutations("pmc"))
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What passes into the tile at hand: words, and how often enclosing loops repeat them.
+
+    `weights` and `ofmap` are the layer's words; `ifmap` those of all tiles at hand.
+    """
+
+    weights: float
+    ifmap: float
+    ofmap: float
+    steps_p: int = 1
+    steps_m: int = 1
+    steps_c: int = 1
+
+
+class Room(NamedTuple):
+    """A level's words, what a psum takes of them, and whether weights pass through the level."""
+
+    words: int
+    psum_words: float
+    holds_weights: bool
+
+
+class Grid(NamedTuple):
+    """Candidate tiles of one level: positions by filters, with the most channels that fit."""
+
+    positions: Positions
+    filters: Ints
+    channels: Ints
+    steps: Steps
+
+
+class Prices(NamedTuple):
+    """Energy of a word of each operand on its way into a level: read outside, written inside."""
+
+    weights: float
+    ifmap: float
+    ofmap: float
+
+
+class Choice(NamedTuple):
+    """A level's tile and loops, and the words that pass into the level."""
+
+    tile: Tile
+    order: str
+    steps: tuple[int, int, int]
+    words: Accesses
+    refetched_ifmap: float
+
+
+def best_tile(extents: Extents, traffic: Traffic, room: Room, prices: Prices) -> Choice | None:
+    """The tile and order of cheapest transfers into a level; None if nothing fits.
+
+    Ties go to the tile of fewest steps, then to the first order.
+    """
+    grid = _grid(extents, room)
+    if not len(grid.filters):
+        return None
+    overlap = grid.positions.fetched_words / _own_words(extents)
+    costs = np.stack([_cost(traffic, room, grid, overlap, prices, order) for order in ORDERS])
+    many = grid.steps.p * grid.steps.m * grid.steps.c
+    order, at = divmod(int(np.lexsort((np.tile(many, len(ORDERS)), costs.ravel()))[0]), len(many))
+    return _choice(traffic, room, grid, overlap, ORDERS[order], at)
+
+
+def _own_words(extents: Extents) -> int:
+    """Ifmap words per channel of the extents themselves."""
+    rows = extents.rows_touched(np.array([extents.rows], dtype=np.int64))
+    columns = extents.columns_touched(np.array([extents.columns], dtype=np.int64))
+    return extents.batch * int(rows[0]) * int(columns[0])
+
+
+def _grid(extents: Extents, room: Room) -> Grid:
+    """Positions by filters; of the channels as many as fit beside the psums."""
+    positions = position_tiles(extents, min(extents.positions, int(room.words / room.psum_words)))
+    filters = smallest_divisors(extents.filters, extents.filters)
+    size, m = positions.size[:, None], filters[None, :]
+    per_channel = positions.tile_words[:, None] + (m * extents.taps if room.holds_weights else 0)
+    left = np.floor(room.words - room.psum_words * size * m).astype(np.int64)
+    channels = np.minimum(left // per_channel, extents.channels)
+    at, to = np.nonzero(channels > 0)
+    kept = positions.select(at)
+    c = channels[at, to]
+    steps = Steps(
+        kept.tiles, ceil_divs(extents.filters, filters[to]), ceil_divs(extents.channels, c)
+    )
+    return Grid(kept, filters[to], c, steps)
+
+
+def _words(
+    traffic: Traffic, room: Room, grid: Grid, overlap: Floats, order: str
+) -> tuple[Floats, Floats, Floats]:
+    """Words of weights, ifmap and ofmap that pass into the level under each candidate."""
+    times = fetches(grid.steps, order)
+    left = traffic.steps_c * times.ofmap
+    return (
+        traffic.weights * traffic.steps_p * times.weights,
+        traffic.ifmap * overlap * traffic.steps_m * times.ifmap,
+        traffic.ofmap * (1 + 2 * room.psum_words * (left - 1)),
+    )
+
+
+def _cost(
+    traffic: Traffic,
+    room: Room,
+    grid: Grid,
+    overlap: Floats,
+    prices: Prices,
+    order: str,
+) -> Floats:
+    weights, ifmap, ofmap = _words(traffic, room, grid, overlap, order)
+    cost = prices.weights * weights + prices.ifmap * ifmap + prices.ofmap * ofmap
+    return np.broadcast_to(cost, grid.filters.shape)
+
+
+def _choice(
+    traffic: Traffic, room: Room, grid: Grid, overlap: Floats, order: str, at: int
+) -> Choice:
+    one = np.array([at])
+    chosen = Grid(
+        grid.positions.select(one),
+        grid.filters[one],
+        grid.channels[one],
+        Steps(*(axis[one] for axis in grid.steps)),
+    )
+    words = _words(traffic, room, chosen, overlap[one], order)
+    positions = chosen.positions
+    sizes = (positions.n, positions.e, positions.f, chosen.filters, chosen.channels)
+    p, m, c = (int(axis[0]) for axis in chosen.steps)
+    return Choice(
+        tile=Tile(*(int(axis[0]) for axis in sizes)),
+        order=order,
+        steps=(p, m, c),
+        words=Accesses(*(float(np.max(moved)) for moved in words)),
+        refetched_ifmap=float(traffic.ifmap * overlap[at]),
+    )

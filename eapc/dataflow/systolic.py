@@ -1,0 +1,186 @@
+"""The systolic dataflow: a layer's tiling, accesses and cycles on an array of stepping MACs.
+
+Per group a layer is a matrix product: K = C R S deep, M filters, P = N E F positions. The array
+of `array_rows` x `array_columns` takes it in folds [1, 2]:
+
+    weight-stationary: depth along rows, filters along columns; positions stream through
+    output-stationary: positions along rows, filters along columns; depth streams through
+
+Loops, slowest first: tiles of the buffer (p over positions, m over filters, or m before p; c over
+channels innermost where a tile does not hold all of them), then filter folds, blocks of positions,
+depth folds. A block is what the accumulators hold psums of for one filter fold (output-stationary:
+`array_rows` positions). Counts, with F_k, F_m folds of depth and filters, T_p tiles of positions,
+B blocks per tile, L = T_p B loads of each weight into the array (1 where it is weight-stationary,
+m is the outer loop and one fold holds the depth of a tile of one filter fold), w = psum_bits /
+word_bits:
+
+    level          weights                      ifmap                   psum and ofmap
+    dram           by the loops; streamed: L    by the loops            M P
+    buffer         fill + M K L, if buffered    fill + P K F_m          2 M P, if buffered
+    weight_buffer  fill + M K L, if separate    0                       0
+    accumulators   0                            0                       2 M P F_k w; ofmap: 2 MACs w
+    array          MACs + M K L                 MACs                    MACs w; ofmap: M P w
+
+Cycles by [2]: (2 rows + columns - 2 + T) per fold, T the words streamed through it; with
+`overlapped` loading max(T, rows) per fold and the rest once. Levels with a width may take longer.
+
+Limits: one group at a time, so depthwise layers fill one column; a fold may straddle two channel
+tiles; last tiles count as whole ones in loads and cycles; capacities are used whole. What zeros
+spare is the machine's `zeros`: MACs and their accesses of `array` (and of output-stationary
+accumulators), never cycles.
+
+[1] Jouppi, N. P., et al., "In-Datacenter Performance Analysis of a Tensor Processing Unit",
+ISCA 2017.
+[2] Samajdar, A., et al., "A Systematic Methodology for Characterizing Scalability of DNN
+Accelerators using SCALE-Sim", ISPASS 2020; "SCALE-Sim: Systolic CNN Accelerator Simulator",
+arXiv:1811.02883, 2018.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eapc.dataflow.execution import (
+    Accesses,
+    Execution,
+    MappingError,
+    SystolicMapping,
+    Tile,
+    accessing_macs,
+    dram_factors,
+    executed_macs,
+    transfer_cycles,
+)
+from eapc.dataflow.systolic_tiling import Choices, Layer, candidates, folded
+from eapc.hardware import HardwareModel
+from eapc.hardware_machines import SystolicMachine
+from eapc.workload import ConvWorkload
+
+Floats = NDArray[np.floating[Any]]
+Levels = dict[str, tuple[Floats, Floats, Floats]]
+
+
+def execute_systolic(workload: ConvWorkload, hardware: HardwareModel) -> Execution:
+    """Accesses, executed MACs and cycles under the best tiling.
+
+    The best is that of least energy, for the objective `throughput` of the least raw DRAM words;
+    ties go to fewer weight loads, then to the larger tile. Raises MappingError where the buffers
+    have no room for one position's ifmap and one fold of filters.
+    """
+    layer = folded(workload, hardware.machine_as(SystolicMachine))
+    choices = candidates(layer, hardware)
+    if not len(choices.n):
+        raise MappingError(
+            f"{hardware.name}: memories.buffer: no room for one position of a layer with "
+            f"{workload.filter_rows} x {workload.filter_columns} filters and one fold of "
+            "filters; give larger buffers"
+        )
+    words = access_words(layer, choices, hardware)
+    best = np.lexsort((-choices.m, choices.loads, _cost(words, layer, hardware)))[0]
+    return _execution(layer, hardware, choices, words, int(best))
+
+
+def access_words(layer: Layer, choices: Choices, hardware: HardwareModel) -> Levels:
+    """Raw words of weights, ifmap and ofmap at each level under each candidate, all groups."""
+    work, machine = layer.workload, layer.machine
+    zero = np.zeros(len(choices.n))
+    weights = float(work.weight_words) * choices.weight_fetches
+    ifmap = float(work.groups) * choices.ifmap_words
+    ofmap = zero + work.ofmap_words
+    filled = weights + float(work.weight_words) * choices.loads
+    streamed = float(work.groups * layer.extents.positions * layer.extents.depth)
+    levels = {
+        "dram": (weights, ifmap, ofmap),
+        "buffer": (
+            filled if machine.weight_path == "buffered" else zero,
+            ifmap + streamed * layer.filter_folds,
+            2 * ofmap if machine.ofmap_path == "buffered" else zero,
+        ),
+        **_array_words(layer, choices, hardware),
+    }
+    if machine.weight_path == "separate":
+        levels["weight_buffer"] = (filled, zero, zero)
+    return levels
+
+
+def _array_words(layer: Layer, choices: Choices, hardware: HardwareModel) -> Levels:
+    """Words at the accumulators and within the array."""
+    work, psum = layer.workload, layer.machine.psum_bits / hardware.word_bits
+    macs = accessing_macs(work, hardware.zeros)
+    if layer.machine.stationary == "weights":
+        summed, stepped = float(work.ofmap_words * layer.depth_folds), macs.ofmap
+    else:
+        summed, stepped = macs.ofmap, float(work.ofmap_words)
+    zero = np.zeros(len(choices.n))
+    loads = float(work.weight_words) * choices.loads
+    return {
+        "accumulators": (zero, zero, zero + 2 * psum * summed),
+        "array": (macs.weights + loads, zero + macs.ifmap, zero + psum * stepped),
+    }
+
+
+def _cost(words: Levels, layer: Layer, hardware: HardwareModel) -> Floats:
+    """What the search minimises: energy, or raw DRAM words for the objective `throughput`."""
+    if hardware.objective == "throughput":
+        return sum(words["dram"], np.zeros(1))
+    factors = dram_factors(layer.workload.densities, hardware)
+    cost = np.zeros(1)
+    for level, operands in words.items():
+        price = hardware.memories[level].energy_mac_units_per_word
+        for moved, factor in zip(operands, factors, strict=True):
+            cost = cost + moved * (price * (factor if level == "dram" else 1.0))
+    return cost
+
+
+def _execution(
+    layer: Layer,
+    hardware: HardwareModel,
+    choices: Choices,
+    words: Levels,
+    best: int,
+) -> Execution:
+    chosen = {
+        level: [float(moved[best]) for moved in operands] for level, operands in words.items()
+    }
+    factors = dram_factors(layer.workload.densities, hardware)
+    chosen["dram"] = [raw * factor for raw, factor in zip(chosen["dram"], factors, strict=True)]
+    accesses = {level: Accesses(*chosen[level]) for level in hardware.memories}
+    loads = int(choices.loads[best])
+    return Execution(
+        accesses=accesses,
+        executed_macs=executed_macs(layer.workload, hardware.zeros),
+        mapping=SystolicMapping(
+            tile=Tile(*(int(axis[best]) for axis in choices[:5])),
+            outer_loop="m" if choices.filters_outside[best] else "p",
+            depth_folds=layer.depth_folds,
+            filter_folds=layer.filter_folds,
+            weight_loads=loads,
+        ),
+        active_pes=_active_pes(layer),
+        cycles=max(_cycles(layer, loads), transfer_cycles(accesses, hardware)),
+    )
+
+
+def _active_pes(layer: Layer) -> int:
+    """Elements that the largest fold fills."""
+    machine, extents = layer.machine, layer.extents
+    along_rows = extents.depth if machine.stationary == "weights" else extents.positions
+    rows = min(along_rows, machine.array_rows)
+    return rows * min(extents.filters, machine.array_columns)
+
+
+def _cycles(layer: Layer, loads: int) -> float:
+    """Folds times what streams through each, with filling and draining [2]."""
+    machine, extents = layer.machine, layer.extents
+    if machine.stationary == "weights":
+        folds = layer.filter_folds * layer.depth_folds * loads
+        streamed = extents.positions / loads
+    else:
+        folds, streamed = layer.filter_folds * loads, float(extents.depth)
+    edges = 2 * machine.array_rows + machine.array_columns - 2
+    if machine.array_load == "serial":
+        return layer.workload.groups * folds * (streamed + edges)
+    return layer.workload.groups * folds * max(streamed, float(machine.array_rows)) + edges

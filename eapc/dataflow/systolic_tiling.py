@@ -1,0 +1,156 @@
+"""Tilings of a layer for a systolic array's buffers; `systolic` has the equations."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from eapc.dataflow.integers import Ints, ceil_div, ceil_divs
+from eapc.dataflow.tiling import Extents, Flags, Positions, Steps, fetches, position_tiles
+from eapc.hardware import HardwareModel
+from eapc.hardware_machines import SystolicMachine
+from eapc.workload import ConvWorkload
+
+
+class Layer(NamedTuple):
+    """A layer on a machine: its words, its folds, and the depth that one tile needs at least."""
+
+    workload: ConvWorkload
+    extents: Extents
+    machine: SystolicMachine
+    depth_folds: int
+    filter_folds: int
+    least_channels: int
+
+
+class Choices(NamedTuple):
+    """Candidate tilings, arrays of one length: tile, outer loop is filters, loads, DRAM fetches."""
+
+    n: Ints
+    e: Ints
+    f: Ints
+    m: Ints
+    c: Ints
+    filters_outside: Flags
+    loads: Ints
+    weight_fetches: Ints
+    ifmap_words: Ints
+
+
+def folded(workload: ConvWorkload, machine: SystolicMachine) -> Layer:
+    """The layer's folds on the array."""
+    extents = Extents.of(workload)
+    weights_stay = machine.stationary == "weights"
+    return Layer(
+        workload,
+        extents,
+        machine,
+        depth_folds=ceil_div(extents.depth, machine.array_rows) if weights_stay else 1,
+        filter_folds=ceil_div(extents.filters, machine.array_columns),
+        least_channels=min(extents.channels, ceil_div(machine.array_rows, extents.taps)),
+    )
+
+
+def candidates(layer: Layer, hardware: HardwareModel) -> Choices:
+    """Every tiling that fits: positions by filter folds by whole or divided channels by order."""
+    extents = layer.extents
+    positions = position_tiles(extents, extents.positions)
+    folds = _fold_counts(layer.filter_folds)
+    filters = np.minimum(folds * layer.machine.array_columns, extents.filters)
+    found = [
+        _choices(layer, hardware, positions, filters, channels, filters_outside)
+        for channels, filters_outside in (
+            (extents.channels, False),
+            (extents.channels, True),
+            (layer.least_channels, False),
+        )
+    ]
+    return Choices(*(np.concatenate(axis) for axis in zip(*found, strict=True)))
+
+
+def _fold_counts(folds: int) -> Ints:
+    """The fewest filter folds of a tile for each number of tiles."""
+    counts = np.arange(1, folds + 1, dtype=np.int64)
+    return np.unique(ceil_divs(folds, ceil_divs(folds, counts)))
+
+
+def _choices(
+    layer: Layer,
+    hardware: HardwareModel,
+    positions: Positions,
+    filters: Ints,
+    channels: int,
+    filters_outside: bool,
+) -> Choices:
+    """The tilings that fit with one number of channels in a tile and one order of the loops."""
+    extents, whole = layer.extents, channels == layer.extents.channels
+    size, m = positions.size[:, None], filters[None, :]
+    block = block_positions(layer.machine, hardware)
+    steps = Steps(
+        positions.tiles[:, None],
+        ceil_divs(extents.filters, m),
+        np.array(1 if whole else 2, dtype=np.int64),
+    )
+    times = fetches(steps, "mpc" if filters_outside else "pmc")
+    loads = steps.p * (ceil_divs(positions.size, np.array(block))[:, None])
+    if _stays(layer, filters_outside):
+        loads = np.where(m <= layer.machine.array_columns, 1, loads)
+    fits = _fits(layer, hardware, positions.tile_words[:, None] * channels, size, m, channels)
+    if not whole:
+        fits = fits & (size * ceil_divs(m, np.array(layer.machine.array_columns)) <= block)
+    at, to = np.nonzero(np.broadcast_to(fits, (len(positions.size), len(filters))))
+    grid = np.broadcast_arrays(loads, times.weights, times.ifmap, fits)
+    loads, weight_fetches, ifmap_fetches = (array[at, to] for array in grid[:3])
+    if layer.machine.weight_path == "streamed":
+        weight_fetches = loads
+    ifmap_words = positions.fetched_words[at] * extents.channels * ifmap_fetches
+    return Choices(
+        positions.n[at],
+        positions.e[at],
+        positions.f[at],
+        filters[to],
+        np.full(len(at), channels, dtype=np.int64),
+        np.full(len(at), filters_outside),
+        loads,
+        weight_fetches,
+        ifmap_words,
+    )
+
+
+def block_positions(machine: SystolicMachine, hardware: HardwareModel) -> int:
+    """Positions whose psums are held at a time for one filter fold."""
+    if machine.stationary == "ofmap":
+        return machine.array_rows
+    size = hardware.memories["accumulators"].size_bytes or 0
+    return size * 8 // (machine.psum_bits * machine.array_columns)
+
+
+def _stays(layer: Layer, filters_outside: bool) -> bool:
+    """Whether a fold's weights stay in the array for all positions."""
+    weights_stay = layer.machine.stationary == "weights"
+    return weights_stay and filters_outside and layer.depth_folds == 1
+
+
+def _fits(
+    layer: Layer,
+    hardware: HardwareModel,
+    ifmap_words: Ints,
+    positions: Ints,
+    filters: Ints,
+    channels: int,
+) -> Flags:
+    """Whether the tiles of ifmap, weights and ofmap fit the buffers that hold them."""
+    machine = layer.machine
+    weights = filters * (channels * layer.extents.taps)
+    shared = ifmap_words + (weights if machine.weight_path == "buffered" else 0)
+    if machine.ofmap_path == "buffered":
+        shared = shared + positions * filters
+    fits = shared <= _room(hardware, "buffer")
+    if machine.weight_path == "separate":
+        fits = fits & (weights <= _room(hardware, "weight_buffer"))
+    return np.asarray(fits)
+
+
+def _room(hardware: HardwareModel, level: str) -> int:
+    return (hardware.memories[level].size_bytes or 0) * 8 // hardware.word_bits

@@ -1,0 +1,196 @@
+"""Tiles of a layer in one memory level: which there are, and how often operands are fetched.
+
+A level that holds a tile of the ofmap (n ifmaps, e rows, f columns, m filters) for c channels
+steps through tiles in three loops: p over positions, m over filters, c over channels. By the
+rule of loop-nest analysis [1, 2], an operand stays while only loops that it does not depend on
+step; a loop outside one that it does depend on fetches it anew in every step.
+
+Positions are divided along one axis only: columns within single rows, rows within single
+ifmaps, or whole ifmaps. Ifmap rows and columns that neighbouring tiles share are fetched by
+both; rows that a stride skips are not fetched, columns are. A tile may fill its level: nothing
+is set aside for double buffering, or lost to associativity.
+
+[1] Yang, X., et al., "Interstellar: Using Halide's Scheduling Language to Analyze DNN
+Accelerators", ASPLOS 2020.
+[2] Parashar, A., et al., "Timeloop: A Systematic Approach to DNN Accelerator Evaluation",
+ISPASS 2019.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eapc.dataflow.integers import Ints, ceil_divs, smallest_divisors
+from eapc.workload import ConvWorkload
+
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Extents:
+    """The loops of one group of a layer, or of a tile of it."""
+
+    batch: int
+    filters: int
+    channels: int
+    rows: int
+    columns: int
+    filter_rows: int = 1
+    filter_columns: int = 1
+    stride_rows: int = 1
+    stride_columns: int = 1
+    dilation_rows: int = 1
+    dilation_columns: int = 1
+
+    @classmethod
+    def of(cls, workload: ConvWorkload) -> Extents:
+        """One group of the workload."""
+        return cls(
+            workload.batch,
+            workload.filters_per_group,
+            workload.channels_per_group,
+            workload.ofmap_rows,
+            workload.ofmap_columns,
+            workload.filter_rows,
+            workload.filter_columns,
+            workload.stride_rows,
+            workload.stride_columns,
+            workload.dilation_rows,
+            workload.dilation_columns,
+        )
+
+    @property
+    def taps(self) -> int:
+        """Words of a filter per channel."""
+        return self.filter_rows * self.filter_columns
+
+    @property
+    def depth(self) -> int:
+        """MACs per ofmap word: taps of all channels."""
+        return self.channels * self.taps
+
+    @property
+    def positions(self) -> int:
+        """Ofmap words per filter."""
+        return self.batch * self.rows * self.columns
+
+    def lowered(self) -> Extents:
+        """The same MACs as a matrix product: depth as channels, positions as columns."""
+        return Extents(1, self.filters, self.depth, 1, self.positions)
+
+    def cut(self, batch: int, rows: int, columns: int, filters: int, channels: int) -> Extents:
+        """The loops of a tile."""
+        return replace(
+            self, batch=batch, rows=rows, columns=columns, filters=filters, channels=channels
+        )
+
+    def rows_touched(self, rows: Ints) -> Ints:
+        """Ifmap rows that adjacent ofmap rows need; those that a stride skips don't count."""
+        step = math.gcd(self.stride_rows, self.dilation_rows)
+        extent = (self.filter_rows - 1) * (self.dilation_rows // step) + 1
+        span = (rows - 1) * (self.stride_rows // step) + extent
+        return np.minimum(span, rows * self.filter_rows)
+
+    def columns_touched(self, columns: Ints) -> Ints:
+        """Ifmap columns that adjacent ofmap columns span."""
+        extent = (self.filter_columns - 1) * self.dilation_columns + 1
+        return (columns - 1) * self.stride_columns + extent
+
+
+class Positions(NamedTuple):
+    """Candidate tiles of positions (arrays of one length), with the ifmap words they cost.
+
+    `tile_words` are those of one tile and channel, `fetched_words` those of all tiles of the
+    extents and one channel, overlap included; `tiles` of them cover the extents.
+    """
+
+    n: Ints
+    e: Ints
+    f: Ints
+    size: Ints
+    tiles: Ints
+    tile_words: Ints
+    fetched_words: Ints
+
+    def select(self, chosen: Flags | Ints) -> Positions:
+        """Some of the candidates."""
+        return Positions(*(axis[chosen] for axis in self))
+
+
+def position_tiles(extents: Extents, most: int) -> Positions:
+    """Tiles of at most `most` positions, each the smallest for its number of tiles."""
+    rows, columns = extents.rows, extents.columns
+    f = smallest_divisors(columns, most)
+    e = smallest_divisors(rows, most // columns)
+    n = smallest_divisors(extents.batch, most // (rows * columns))
+    sizes = np.concatenate(
+        [
+            np.stack([np.ones_like(f), np.ones_like(f), f]),
+            np.stack([np.ones_like(e), e, np.full_like(e, columns)]),
+            np.stack([n, np.full_like(n, rows), np.full_like(n, columns)]),
+        ],
+        axis=1,
+    )
+    found = positions_at(extents, *sizes)
+    return found.select(found.size <= max(most, 1))
+
+
+def positions_at(extents: Extents, n: Ints, e: Ints, f: Ints) -> Positions:
+    """Tiles of n ifmaps, e rows and f columns."""
+    strips, parts = ceil_divs(extents.rows, e), ceil_divs(extents.columns, f)
+    last_rows = extents.rows - (strips - 1) * e
+    last_columns = extents.columns - (parts - 1) * f
+    rows, columns = extents.rows_touched(e), extents.columns_touched(f)
+    all_rows = (strips - 1) * rows + extents.rows_touched(last_rows)
+    all_columns = (parts - 1) * columns + extents.columns_touched(last_columns)
+    return Positions(
+        n,
+        e,
+        f,
+        size=n * e * f,
+        tiles=ceil_divs(extents.batch, n) * strips * parts,
+        tile_words=n * rows * columns,
+        fetched_words=extents.batch * all_rows * all_columns,
+    )
+
+
+class Steps(NamedTuple):
+    """Tiles along each loop: over positions, filters and channels; arrays that broadcast."""
+
+    p: Ints
+    m: Ints
+    c: Ints
+
+
+class Fetches(NamedTuple):
+    """How often each operand's words enter the level; for the ofmap, how often psums are left.
+
+    A psum that is left k times is written k times and read k - 1 times.
+    """
+
+    weights: Ints
+    ifmap: Ints
+    ofmap: Ints
+
+
+def fetches(steps: Steps, order: str) -> Fetches:
+    """Fetches under an order of the loops, such as "pmc", the slowest first [1, 2]."""
+    return Fetches(
+        weights=_times("p", "mc", steps, order),
+        ifmap=_times("m", "pc", steps, order),
+        ofmap=_times("c", "pm", steps, order),
+    )
+
+
+def _times(free: str, bound: str, steps: Steps, order: str) -> Ints:
+    """Steps of the loop that an operand does not depend on, if one that it does is inside."""
+    inside = [loop for loop in order[order.index(free) + 1 :] if loop in bound]
+    moving = np.zeros((), dtype=np.bool_)
+    for loop in inside:
+        moving = moving | (getattr(steps, loop) > 1)
+    return np.where(moving, getattr(steps, free), 1)
