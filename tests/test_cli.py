@@ -365,6 +365,24 @@ def test_hw_show_prints_a_file_to_start_from(cli: Cli) -> None:
     assert "102 kB" in cli("hw", "show", "mine.yaml").out
 
 
+def test_hw_validate_sums_a_valid_file_up(cli: Cli) -> None:
+    (cli.folder / "mine.yaml").write_text(cli("hw", "show", "tpu-v1").out)
+    result = cli("hw", "validate", "mine.yaml")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.startswith("mine.yaml: valid\n\ntpu-v1: ")
+    assert "systolic, 8-bit words, 1 MAC unit is 0.3 pJ" in result.out
+    assert "accumulators" in result.out
+
+
+def test_hw_validate_tells_what_is_wrong_in_one_line(cli: Cli) -> None:
+    text = cli("hw", "show", "tpu-v1").out.replace("array_rows: 256", "array_rows: none")
+    (cli.folder / "mine.yaml").write_text(text)
+    result = cli("hw", "validate", "mine.yaml")
+    assert (result.code, result.out) == (3, "")
+    assert result.err.count("\n") == 1
+    assert "machine.array_rows: expected a positive integer, got 'none'" in result.err
+
+
 # --- usage -----------------------------------------------------------------------------------
 
 

@@ -195,14 +195,7 @@ def test_poster_energies_of_alexnet() -> None:
 
 
 def test_isca_dram_energies_of_alexnet() -> None:
-    baseline = variant(
-        EYERISS,
-        machine__array_rows=16,
-        machine__array_columns=16,
-        memories__glb__size_bytes=131072,
-        compression__weights={"code": "none"},
-        ofmap_dram_accesses_per_word=1,
-    )
+    baseline = load_hardware("isca16-baseline")
     published = [2.46, 2.27, 2.02, 1.57, 1.05, 7.78, 3.39, 0.84]
     for name, value in zip(SHAPES, published, strict=True):
         dram = execute(layer(name, 16), baseline).accesses["dram"].total * 200e-9

@@ -12,7 +12,7 @@ import typer
 
 from eapc import __version__
 from eapc.cli.analyze import analyze
-from eapc.cli.listing import hw_list, hw_show, passes
+from eapc.cli.listing import hw_list, hw_show, hw_validate, passes
 from eapc.cli.prune import prune
 from eapc.cli.run import run
 from eapc.cli.session import one_line
@@ -31,7 +31,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-hw = typer.Typer(help="List the machines that come with eapc, or show one.")
+hw = typer.Typer(help="List the machines that come with eapc, show one, or check a file.")
 
 app.command()(analyze)
 app.command()(prune)
@@ -39,6 +39,7 @@ app.command()(run)
 app.command()(passes)
 hw.command("list")(hw_list)
 hw.command("show")(hw_show)
+hw.command("validate")(hw_validate)
 app.add_typer(hw, name="hw")
 
 

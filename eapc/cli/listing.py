@@ -1,4 +1,4 @@
-"""eapc passes, eapc hw list, eapc hw show: what there is to choose from."""
+"""eapc passes, eapc hw list, show and validate: what there is to choose from."""
 
 from __future__ import annotations
 
@@ -54,6 +54,21 @@ def hw_show(
         return
     summary = "".join(f"# {line}".rstrip() + "\n" for line in hardware_summary(machine))
     write(f"{summary}\n{_yaml_text(name)}")
+
+
+def hw_validate(
+    file: Annotated[str, Argument(metavar="FILE", help="A YAML file, or a shipped machine.")],
+    verbose: opt.Verbose = 0,
+    quiet: opt.Quiet = False,
+    debug: opt.Debug = False,
+) -> None:
+    """Check a machine's YAML file and sum it up; exits with 3 where it is invalid."""
+    begin(verbose, quiet, debug)
+    from eapc.hardware import load_hardware
+    from eapc.report.listings import hardware_summary
+
+    summary = hardware_summary(load_hardware(file))
+    write("".join(f"{line}\n" for line in (f"{file}: valid", "", *summary)))
 
 
 def _yaml_text(name: str) -> str:

@@ -32,12 +32,13 @@ def hardware_summary(machine: HardwareModel) -> list[str]:
     """A machine in a few lines: arithmetic, array, memory levels outermost first."""
     lines = [f"{machine.name}: {machine.description}"]
     pj = machine.mac_energy_pj
-    lines.append(f"{machine.word_bits}-bit words" + (f", 1 MAC unit is {pj:g} pJ" if pj else ""))
+    kind = f"{machine.dataflow.replace('_', ' ')}, {machine.word_bits}-bit words"
+    lines.append(kind + (f", 1 MAC unit is {pj:g} pJ" if pj else ""))
     lines.append("")
-    lines.append(f"{'level':<10}{'MAC units per word':>18}{'size':>10}")
+    lines.append(f"{'level':<14}{'MAC units per word':>18}{'size':>10}")
     for name, memory in machine.memories.items():
         size = engineering(memory.size_bytes, "B") if memory.size_bytes else "-"
-        lines.append(f"{name:<10}{memory.energy_mac_units_per_word:>18g}{size:>10}")
+        lines.append(f"{name:<14}{memory.energy_mac_units_per_word:>18g}{size:>10}")
     return lines
 
 
