@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import statistics
+import time
 from dataclasses import replace
 
 import pytest
 
 import eapc.dataflow as dataflow
 from eapc.dataflow import Accesses, execute
-from eapc.hardware import load_hardware
+from eapc.hardware import load_hardware, shipped_hardware
+from eapc.hardware_machines import CacheMachine
 from eapc.workload import ConvWorkload, Densities, StreamWorkload
 
 EYERISS = load_hardware("eyeriss")
@@ -39,6 +42,53 @@ def test_an_empty_layer_costs_nothing() -> None:
 def test_equal_workloads_are_solved_once() -> None:
     first = execute(LAYER, load_hardware("eyeriss"))
     assert execute(LAYER, load_hardware("eyeriss")) is first
+
+
+TYPICAL = {
+    "first": ConvWorkload(1, 1, 64, 3, 112, 112, 7, 7, 2, 2),
+    "3x3": ConvWorkload(16, 1, 256, 256, 14, 14, 3, 3),
+    "1x1": ConvWorkload(1, 1, 2048, 512, 7, 7),
+    "strided 1x1": ConvWorkload(1, 1, 512, 256, 28, 28, 1, 1, 2, 2),
+    "depthwise": ConvWorkload(1, 576, 1, 1, 14, 14, 3, 3),
+    "grouped": ConvWorkload(4, 2, 128, 48, 27, 27, 5, 5),
+    "connected": ConvWorkload(16, 1, 4096, 9216, 1, 1),
+    "dilated": ConvWorkload(1, 1, 256, 2048, 65, 65, 3, 3, 1, 1, 36, 36),
+    "tokens": ConvWorkload(1, 1, 3072, 768, 128, 1),
+    "sequence": ConvWorkload(1, 1, 512, 1, 1, 79999, 1, 10, 1, 5),
+    "one word": ConvWorkload(1, 1, 1, 1, 1, 1),
+}
+
+
+@pytest.mark.parametrize("machine", shipped_hardware())
+@pytest.mark.parametrize("name", TYPICAL)
+def test_every_machine_maps_every_kind_of_layer(name: str, machine: str) -> None:
+    work, hardware = TYPICAL[name], load_hardware(machine)
+    done = execute(work, hardware)
+    assert set(done.accesses) == set(hardware.memories)
+    assert done.executed_macs == work.macs
+    assert done.mapping is not None
+    assert done.cycles is not None
+    assert done.cycles * done.active_pes > 0
+    read = {operand: hardware.machine.route(operand)[0] for operand in ("weights", "ofmap")}
+    assert done.accesses[read["weights"]].weights >= work.weight_words
+    assert sum(words.ofmap for words in done.accesses.values()) >= work.ofmap_words
+
+
+@pytest.mark.parametrize(
+    "machine", [m for m in shipped_hardware() if load_hardware(m).dataflow != "row_stationary"]
+)
+def test_a_layer_maps_within_ten_milliseconds(machine: str) -> None:
+    hardware, spent = load_hardware(machine), []
+    for work in TYPICAL.values():
+        began = time.process_time()
+        execute(replace(work, densities=Densities(0.9, 0.8, 0.7)), hardware)
+        spent.append(time.process_time() - began)
+    assert statistics.median(spent) < 0.010
+
+
+def test_a_machine_is_no_other_dataflows() -> None:
+    with pytest.raises(TypeError, match="eyeriss is a row_stationary machine, no CacheMachine"):
+        EYERISS.machine_as(CacheMachine)
 
 
 def test_a_dataflow_name_is_taken_once() -> None:

@@ -275,6 +275,23 @@ def test_sparser_layers_never_cost_more() -> None:
     assert costs == sorted(costs)
 
 
+RECORDED = [
+    ("CONV1", "eyeriss", 629042580.6402645, 1533312.0),
+    ("CONV1", "eyeriss-jssc2017", 1053109768.0180415, 1533312.0),
+    ("CONV3", "eyeriss", 606295616.9101717, 3079296.0),
+    ("CONV3", "eyeriss-jssc2017", 1419948851.2040393, 2138112.0),
+    ("FC7", "eyeriss", 1423640244.3410332, 4576770.0),
+    ("FC7", "eyeriss-jssc2017", 3521886071.4669213, 4408320.0),
+]
+
+
+@pytest.mark.parametrize(("name", "machine", "cost", "cycles"), RECORDED)
+def test_figures_stay_to_the_last_bit(name: str, machine: str, cost: float, cycles: float) -> None:
+    hardware = load_hardware(machine)
+    done = execute(layer(name, 2, Densities(0.3, 0.6, 0.5)), hardware)
+    assert (energy(done, hardware), done.cycles) == (cost, cycles)
+
+
 def test_no_room_is_a_mapping_error() -> None:
     tiny = {"energy_mac_units_per_word": 6, "size_bytes": 4, "bank_bytes": 2}
     with pytest.raises(MappingError, match=r"memories\.glb: no room"):

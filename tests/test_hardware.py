@@ -216,6 +216,46 @@ def test_contradictions_are_refused() -> None:
     assert "has memories dram, glb" in failure(edited("  network:\n", "  bus:\n")[0])
 
 
+def shipped_text(name: str) -> str:
+    return (HWMODELS / f"{name}.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "said"),
+    [
+        ("tpu-v1", "  array:\n", "  pipes:\n", "has memories dram, buffer, accumulators, array"),
+        ("tpu-v1", "weight_path: streamed", "weight_path: separate", "weight_buffer, accumul"),
+        ("tpu-v1", "    size_bytes: 4194304\n", "", "memories.accumulators has no size_bytes"),
+        ("tpu-v1", "stationary: weights", "stationary: ofmap", "accumulators: remove size_bytes"),
+        ("tpu-v1", "    bits_per_cycle: 388", "    bank_bytes: 0", "expected a positive integer"),
+        ("simba-like", "size_bytes: 65536", "{0}\n    bank_bytes: 4096", "not allot by banks"),
+        ("mobile-cpu", "weight_levels: [dram, l2,", "weight_levels: [dram, l3,", "past the first"),
+        ("mobile-cpu", "weight_levels: [dram, l2, l1,", "weight_levels: [dram, l1, l2,", "order"),
+        ("mobile-cpu", "l1, registers]\n  weight", "registers, l1]\n  weight", "same registers"),
+        ("mobile-cpu", "    size_bytes: 32768\n", "", "memories.l1 has no size_bytes"),
+        ("microcontroller", "live_in: sram", "live_in: flash", "no level between"),
+        (
+            "microcontroller",
+            "weight_levels: [flash, ",
+            "weight_levels: [flash, sram, ",
+            "don't pass",
+        ),
+        ("eyeriss", "size_bytes: 102400", "{0}\n    bits_per_cycle: 8", "widths under machine"),
+    ],
+)
+def test_machines_check_their_memories(name: str, old: str, new: str, said: str) -> None:
+    text = shipped_text(name)
+    assert old in text
+    assert said in failure(text.replace(old, new.format(old), 1))
+
+
+def test_a_machine_names_its_dataflow() -> None:
+    missing, _ = edited("  dataflow: row_stationary\n", "")
+    assert "machine: dataflow is missing; add `dataflow: row_stationary`" in failure(missing)
+    unknown, _ = edited("dataflow: row_stationary", "dataflow: column_stationary")
+    assert "expected a dataflow of 'row_stationary', 'systolic'" in failure(unknown)
+
+
 def test_several_errors_are_one_line() -> None:
     text, line = edited("word_bits: 16", "word_bits: 0")
     message = failure(text.replace("array_rows: 12", "array_rows: 0"))
