@@ -191,7 +191,9 @@ class CacheMachine(MachineSection):
         if home not in (None, *maps[1:-1]):
             raise ValueError("feature_maps_live_in is no level between outermost and registers")
         if home is not None and set(weights) & set(maps[: maps.index(home) + 1]):
-            raise ValueError("feature_maps_live_in is no level that weights don't pass")
+            raise ValueError(
+                "weights pass feature_maps_live_in or outside it; keep weights out of it"
+            )
 
     def route(self, operand: str) -> tuple[str, ...]:
         """The levels that the file gives."""

@@ -234,12 +234,7 @@ def shipped_text(name: str) -> str:
         ("mobile-cpu", "l1, registers]\n  weight", "registers, l1]\n  weight", "same registers"),
         ("mobile-cpu", "    size_bytes: 32768\n", "", "memories.l1 has no size_bytes"),
         ("microcontroller", "live_in: sram", "live_in: flash", "no level between"),
-        (
-            "microcontroller",
-            "weight_levels: [flash, ",
-            "weight_levels: [flash, sram, ",
-            "don't pass",
-        ),
+        ("microcontroller", "[flash, registers]", "[flash, sram, registers]", "keep weights out"),
         ("eyeriss", "size_bytes: 102400", "{0}\n    bits_per_cycle: 8", "widths under machine"),
     ],
 )
