@@ -49,7 +49,10 @@ class DensityTable:
 
 @dataclass(frozen=True)
 class NodeEnergy:
-    """What one node costs per inference, in MAC units, words and operations."""
+    """What one node costs per inference, in MAC units, words and operations.
+
+    `cycles` is None where the machine has no timing for some of its work.
+    """
 
     key: str
     name: str
@@ -62,6 +65,7 @@ class NodeEnergy:
     by_operand: Mapping[str, float]
     by_level: Mapping[str, float]
     accesses: Mapping[str, Accesses]
+    cycles: float | None = None
     fused_into: str = ""
     note: str = ""
 
@@ -102,6 +106,18 @@ class EnergyReport:
         """Total energy in pJ; None where the machine's file gives no absolute energy."""
         pj = self.hardware.mac_energy_pj
         return None if pj is None else self.energy_mac_units * pj
+
+    @property
+    def latency_ms(self) -> float | None:
+        """Least time of an inference: nodes with a timing, one by one; None if none has one."""
+        known = [node.cycles for node in self.nodes if node.cycles is not None]
+        return self.hardware.milliseconds(sum(known)) if known else None
+
+    @property
+    def static_energy_pj(self) -> float | None:
+        """What the machine's static power comes to over `latency_ms`, beside `energy_pj`."""
+        power, latency = self.hardware.static_power_mw, self.latency_ms
+        return None if power is None or latency is None else power * latency * 1e6
 
     @property
     def macs(self) -> float:
@@ -218,6 +234,7 @@ def _price(item: NodeWork, hardware: HardwareModel, densities: Densities, batch:
         by_operand=by_operand,
         by_level=by_level,
         accesses=accesses,
+        cycles=_cycles(runs, batch),
         fused_into=item.fused_into,
         note=item.note,
     )
@@ -242,12 +259,15 @@ def _nonskipped(load: Workload) -> float:
 def _compute_energy(runs: list[Execution], hardware: HardwareModel) -> float:
     macs = sum(run.executed_macs for run in runs)
     operations = sum(run.operations for run in runs)
-    instructions = sum(run.instructions for run in runs)
-    return (
-        macs * hardware.mac_energy_mac_units
-        + operations * hardware.operation_energy_mac_units
-        + instructions * (hardware.instruction_energy_mac_units or 0.0)
-    )
+    issued = sum(run.instructions for run in runs) * (hardware.instruction_energy_mac_units or 0.0)
+    arithmetic = macs * hardware.mac_energy_mac_units
+    return arithmetic + operations * hardware.operation_energy_mac_units + issued
+
+
+def _cycles(runs: list[Execution], batch: int) -> float | None:
+    """Cycles of workloads that run one after another; None where one has no timing."""
+    known = [run.cycles for run in runs if run.cycles is not None]
+    return sum(known) / batch if runs and len(known) == len(runs) else None
 
 
 def _sum(runs: list[Execution], level: str, batch: int) -> Accesses:

@@ -47,6 +47,7 @@ class HardwareModel(Section):
     objective: Literal["energy", "throughput"]
     word_bits: Count
     clock_mhz: Amount | None = None
+    static_power_mw: Price | None = None
     mac_energy_mac_units: Price
     mac_energy_pj: Amount | None = None
     mac_energy_mac_units_by_bits: Mapping[Count, Amount] = Field(default_factory=dict)
@@ -67,6 +68,10 @@ class HardwareModel(Section):
     def dataflow(self) -> str:
         """Name of the machine's dataflow."""
         return self.machine.dataflow
+
+    def milliseconds(self, cycles: float) -> float | None:
+        """Time of some cycles; None where the file gives no clock."""
+        return None if self.clock_mhz is None else cycles / (self.clock_mhz * 1e3)
 
     def machine_as(self, kind: type[AnyMachine]) -> AnyMachine:
         """The machine's section, which a dataflow knows to be of its own kind."""
@@ -111,6 +116,8 @@ class HardwareModel(Section):
     @model_validator(mode="after")
     def _levels_of_the_dataflow(self) -> Self:
         self.machine.check_memories(self.memories, self.word_bits)
+        if self.static_power_mw is not None and self.clock_mhz is None:
+            raise ValueError("static_power_mw has an effect over time only: add clock_mhz")
         return self
 
 

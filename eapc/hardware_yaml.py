@@ -41,6 +41,7 @@ _REMEDIES = {
     "_by_bits": "give a table of bit width to energy of one MAC",
     "_pj": "give the energy in picojoules",
     "_mhz": "give the clock in MHz",
+    "_mw": "give the power in milliwatts",
     "_mac_units": "give the energy in units of one MAC",
     "_mac_units_per_word": "give the energy of one word's access in units of one MAC",
 }

@@ -20,7 +20,7 @@ SETUPTOOLS = PYPROJECT["tool"]["setuptools"]
 LAYERS = (
     "errors",
     "tensors workload hardware_sections",
-    "graph modelfile folding hardware_yaml scaling data_checks",
+    "graph modelfile folding hardware_machines hardware_yaml scaling data_checks",
     "model hardware data",
     "shapes weights surroundings layerforms workload_rules",
     "layers mac_operators stream_operators dataflow",

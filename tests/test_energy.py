@@ -136,6 +136,18 @@ def test_a_machine_without_absolute_energy(eyeriss: HardwareModel) -> None:
     assert price(pointwise(), relative).energy_pj is None
 
 
+def test_cycles_bound_the_time_and_static_energy(eyeriss: HardwareModel) -> None:
+    leaky = eyeriss.model_copy(update={"static_power_mw": 10.0})
+    one, four = (price(gemm_model("N", 64, 32), leaky, batch=n) for n in (1, 4))
+    assert one.latency_ms is not None
+    assert four.latency_ms is not None
+    assert one.latency_ms == sum(n.cycles or 0.0 for n in one.nodes) / 200e3
+    assert four.latency_ms < one.latency_ms
+    assert one.static_energy_pj == pytest.approx(10e-3 * one.latency_ms * 1e-3 * 1e12)
+    stopped = price(gemm_model("N", 64, 32), eyeriss.model_copy(update={"clock_mhz": None}))
+    assert (stopped.latency_ms, stopped.static_energy_pj) == (None, None)
+
+
 def test_figures_are_per_inference(eyeriss: HardwareModel) -> None:
     one, four = (price(gemm_model("N", 64, 32), eyeriss, batch=n) for n in (1, 4))
     assert four.macs == one.macs == 64 * 32

@@ -18,7 +18,7 @@ import pytest
 from onnx import ModelProto
 
 from eapc.energy import DensityTable, EnergyReport, estimate
-from eapc.hardware import load_hardware
+from eapc.hardware import load_hardware, shipped_hardware
 from eapc.model import Model
 from eapc.shapes import infer_shapes, input_shapes
 from eapc.worklist import NodeWork, work_list
@@ -26,7 +26,7 @@ from eapc.worklist import NodeWork, work_list
 GOLDEN = Path(__file__).parent / "golden"
 MODELS = Path(__file__).parents[1] / "models"
 NETWORKS = ("digits", "alexnet", "resnet18", "squeezenet1_1", "mobilenetv2", "transformer12")
-MACHINES = ("eyeriss", "eyeriss-jssc2017")
+MACHINES = shipped_hardware()
 SPARSE = DensityTable(activations=0.6, weights=0.4)
 TOLERANCE = 1e-9
 

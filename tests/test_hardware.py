@@ -251,6 +251,11 @@ def test_a_machine_names_its_dataflow() -> None:
     assert "expected a dataflow of 'row_stationary', 'systolic'" in failure(unknown)
 
 
+def test_static_power_needs_a_clock() -> None:
+    text, _ = edited("clock_mhz: 200", "static_power_mw: 10")
+    assert "static_power_mw has an effect over time only: add clock_mhz" in failure(text)
+
+
 def test_several_errors_are_one_line() -> None:
     text, line = edited("word_bits: 16", "word_bits: 0")
     message = failure(text.replace("array_rows: 12", "array_rows: 0"))

@@ -6,7 +6,7 @@ import io
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -30,7 +30,7 @@ from eapc.report.files import require_writable, write_report
 from eapc.report.layout import UNLIMITED, shorten
 from eapc.report.listings import hardware_list, hardware_summary, passes_table, type_name
 from eapc.report.pruning import prune_table, run_table
-from eapc.report.tables import analysis_table
+from eapc.report.tables import analysis_table, totals
 from eapc.workload import Densities
 
 EYERISS = load_hardware("eyeriss")
@@ -181,6 +181,8 @@ def test_analysis_document_holds_what_the_schema_promises() -> None:
     assert document["totals"] == {
         "energy_mac_units": 4010.0,
         "energy_pj": pytest.approx(4010 * 0.83),
+        "latency_ms": None,
+        "static_energy_pj": None,
         "macs": 2000.0,
         "nonskipped_macs": 500.0,
         "operations": 8.0,
@@ -450,6 +452,13 @@ def test_passes_are_listed_with_their_options() -> None:
 def test_types_are_named_for_people() -> None:
     assert type_name(int) == "int"
     assert type_name(tuple[int, ...]) == "tuple[int, ...]"
+
+
+def test_totals_tell_the_least_time_and_what_leaks() -> None:
+    timed = replace(a_report(), nodes=tuple(replace(n, cycles=1e5) for n in a_report().nodes))
+    assert dict(totals(timed))["time"] == "at least 2 ms; modelled, not measured"
+    leaky = replace(timed, hardware=EYERISS.model_copy(update={"static_power_mw": 3.0}))
+    assert "static energy 6.00 µJ beside the above" in dict(totals(leaky))["time"]
 
 
 def test_machines_are_listed_and_summed_up() -> None:

@@ -10,7 +10,7 @@ With T_p, T_m, T_c the products of the enclosing levels' tile counts, and k_w, k
 fetches of `tiling.fetches` within the enclosing tile, a level takes in per layer
 
     weights  M (C / groups) R S  T_p k_w
-    ifmap    (words of all tiles, overlap included)  T_m k_i;  registers: M-independent P K T_m k_i
+    ifmap    (words of all tiles, overlap included) T_m k_i;  registers: positions x depth T_m k_i
     ofmap    N M E F (1 + 2 (T_c k_o - 1) psum_bits / word_bits)
 
 Each transfer is an access of both levels. Registers serve every MAC too: one weight, one ifmap

@@ -93,18 +93,16 @@ def _choices(
         np.array(1 if whole else 2, dtype=np.int64),
     )
     times = fetches(steps, "mpc" if filters_outside else "pmc")
-    loads = steps.p * (ceil_divs(positions.size, np.array(block))[:, None])
+    loads = steps.p * ceil_divs(size, np.array(block))
     if _stays(layer, filters_outside):
         loads = np.where(m <= layer.machine.array_columns, 1, loads)
     fits = _fits(layer, hardware, positions.tile_words[:, None] * channels, size, m, channels)
     if not whole:
         fits = fits & (size * ceil_divs(m, np.array(layer.machine.array_columns)) <= block)
     at, to = np.nonzero(np.broadcast_to(fits, (len(positions.size), len(filters))))
-    grid = np.broadcast_arrays(loads, times.weights, times.ifmap, fits)
-    loads, weight_fetches, ifmap_fetches = (array[at, to] for array in grid[:3])
-    if layer.machine.weight_path == "streamed":
-        weight_fetches = loads
-    ifmap_words = positions.fetched_words[at] * extents.channels * ifmap_fetches
+    grid = np.broadcast_arrays(loads, times.weights, times.ifmap, fits)[:3]
+    loads, weight_fetches, ifmap_fetches = (array[at, to] for array in grid)
+    streamed = layer.machine.weight_path == "streamed"
     return Choices(
         positions.n[at],
         positions.e[at],
@@ -113,8 +111,8 @@ def _choices(
         np.full(len(at), channels, dtype=np.int64),
         np.full(len(at), filters_outside),
         loads,
-        weight_fetches,
-        ifmap_words,
+        loads if streamed else weight_fetches,
+        positions.fetched_words[at] * extents.channels * ifmap_fetches,
     )
 
 

@@ -106,6 +106,8 @@ def totals(report: EnergyReport) -> Document:
     return {
         "energy_mac_units": report.energy_mac_units,
         "energy_pj": report.energy_pj,
+        "latency_ms": report.latency_ms,
+        "static_energy_pj": report.static_energy_pj,
         "macs": report.macs,
         "nonskipped_macs": report.nonskipped_macs,
         "operations": sum(node.operations for node in report.nodes),
@@ -161,6 +163,7 @@ def _node(node: NodeEnergy) -> Document:
         "macs": node.macs,
         "nonskipped_macs": node.nonskipped_macs,
         "operations": node.operations,
+        "cycles": node.cycles,
         "weight_density": node.densities.weights,
         "ifmap_density": node.densities.ifmap,
         "ofmap_density": node.densities.ofmap,

@@ -63,6 +63,8 @@ def totals(report: EnergyReport) -> Iterator[tuple[str, str]]:
     if picojoules is not None:
         amount += f", {joules(picojoules)}"
     yield "energy", f"{amount}; modelled, not measured"
+    if report.latency_ms is not None:
+        yield "time", _time(report)
     if report.energy_mac_units > 0:
         operands = ("compute", *OPERANDS)
         yield "by operand", _shares(operands, (node.by_operand for node in report.nodes))
@@ -74,6 +76,13 @@ def totals(report: EnergyReport) -> Iterator[tuple[str, str]]:
     weights, nonzero = report.weights, report.nonzero_weights
     share = f" ({percent(nonzero / weights)})" if weights else ""
     yield "weights", f"{engineering(weights)}, non-zero {engineering(nonzero)}{share}"
+
+
+def _time(report: EnergyReport) -> str:
+    """The least time of the nodes with a timing, and what static power adds over it."""
+    text = f"at least {report.latency_ms:.3g} ms; modelled, not measured"
+    static = report.static_energy_pj
+    return text if static is None else f"{text}; static energy {joules(static)} beside the above"
 
 
 def coverage(report: EnergyReport, width: int) -> Iterator[tuple[str, RenderableType]]:
