@@ -187,8 +187,7 @@ def prune(
         compilation.model.require_writable(output, force)
     synthesised = compilation.calibration is None
     if synthesised:
-        made = _synthesise(compilation, settings.samples)
-        compilation = replace(compilation, calibration=made)
+        compilation = _with_made_up_inputs(compilation, settings.samples)
     with blas_threads(settings.threads):
         before = _top1(compilation.model, labelled, settings.threads)
         outcome = pursue(compilation, goal, load_passes())
@@ -202,14 +201,16 @@ def prune(
     return _pruned(outcome, accuracy, seconds, synthesised, output)
 
 
-def _synthesise(compilation: Compilation, samples: int | None) -> Dataset:
-    conditions = compilation.conditions
-    rng = np.random.default_rng(conditions.seed)
-    made = synthesise(compilation.model, conditions.input_shapes, samples, rng, conditions.threads)
+def _with_made_up_inputs(compilation: Compilation, samples: int | None) -> Compilation:
+    model, conditions = compilation.model, compilation.conditions
+    seconds = dict(compilation.record.seconds)
+    with _timed(seconds, "synthesise-inputs"):
+        rng = np.random.default_rng(conditions.seed)
+        made = synthesise(model, conditions.input_shapes, samples, rng, conditions.threads)
     logger.warning(
         "no calibration data: %d inputs were made up; real data prunes better", len(made)
     )
-    return made
+    return replace(compilation, calibration=made).with_record(seconds=seconds)
 
 
 def _pruned(
@@ -249,9 +250,12 @@ def run(
 ) -> Ran:
     """Run a typed pipeline over a model; verify and write what comes out."""
     parsed = Pipeline.parse(pipeline, load_passes())
-    compilation = prepare(model, settings or Settings())
+    settings = settings or Settings()
+    compilation = prepare(model, settings)
     if output is not None:
         compilation.model.require_writable(output, force)
+    if compilation.calibration is None and any(step.needs_calibration for step in parsed.passes):
+        compilation = _with_made_up_inputs(compilation, settings.samples)
     with blas_threads(compilation.conditions.threads):
         done = parsed.run(compilation)
     if output is not None:

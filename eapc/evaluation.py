@@ -45,6 +45,10 @@ class Agreement:
         return self.value <= self.limit
 
 
+_FEWEST_FOR_SHARE = 50
+_NARROW_SPREAD = 0.05
+"""Deviation of scores over classes below which softmax makes all of them nearly equal."""
+
 TOP1_AGREEMENT = "top-1 agreement"
 RELATIVE_ERROR = "relative output error"
 
@@ -67,8 +71,8 @@ def top1(outputs: Outputs, labels: Array) -> float:
 def class_scores(outputs: Outputs) -> Array | None:
     """(n, classes) scores if the outputs are those of a classifier, else None.
 
-    A classifier has one floating-point output with one row per sample, more than one
-    column, and rows that do not all favour the same column.
+    A classifier has one floating-point output with one row per sample and more than one
+    column.
     """
     if len(outputs) != 1:
         return None
@@ -85,9 +89,14 @@ def relative_output_error(reference: Outputs, outputs: Outputs) -> float:
     """E||y - y'||^2 / E||y - mean||^2 of the worst floating-point output, in float64.
 
     The mean is over samples, so what is constant in y does not hide an error. An output
-    that never varies counts relative to its own power; NaN is an infinite error.
+    that never varies counts relative to its own power; NaN is an infinite error. Outputs
+    whose size depends on the data (detections) cannot be compared and are left out, as long
+    as there are others.
     """
-    return max((_error(reference[name], outputs[name]) for name in reference), default=0.0)
+    alike = [name for name in reference if reference[name].shape == outputs[name].shape]
+    if not alike and reference:
+        return math.inf
+    return max((_error(reference[name], outputs[name]) for name in alike), default=0.0)
 
 
 def _error(y: Array, other: Array) -> float:
@@ -107,9 +116,13 @@ def _error(y: Array, other: Array) -> float:
 def agreement(
     reference: Outputs, outputs: Outputs, min_agreement: float, max_error: float, by_error: bool
 ) -> Agreement:
-    """Top-1 agreement for classifiers, relative output error for the rest or if `by_error`."""
+    """Top-1 agreement for classifiers, relative output error for the rest or if `by_error`.
+
+    A share of few samples tells little: below `_FEWEST_FOR_SHARE` the error decides too.
+    """
     scores, other = class_scores(reference), class_scores(outputs)
     samples = len(next(iter(reference.values())))
+    by_error = by_error or samples < _FEWEST_FOR_SHARE
     favourites = None if scores is None else scores.argmax(axis=1)
     varied = favourites is not None and len(np.unique(favourites)) > 1
     if by_error or not varied or favourites is None or other is None:
@@ -122,21 +135,29 @@ def agreement(
 def output_divergence(reference: Outputs, outputs: Outputs, by_error: bool = False) -> float:
     """Mean KL divergence of classifiers' softmax outputs, relative output error of others.
 
-    Infinite where outputs are not finite.
+    Infinite where outputs are not finite. Scores that spread less than softmax can tell apart
+    are spread to unit deviation first.
     """
     scores, other = class_scores(reference), class_scores(outputs)
     if by_error or scores is None or other is None:
         return relative_output_error(reference, outputs)
     with np.errstate(over="ignore", invalid="ignore"):
-        log_p, log_q = _log_softmax(scores), _log_softmax(other)
+        spread = float(scores.std(axis=1, dtype=np.float64).mean())
+        narrow = spread if 0 < spread < _NARROW_SPREAD else 1.0
+        is_softmax = _is_softmax(scores)
+        log_p, log_q = (
+            np.log(np.maximum(each, 1e-12)) if is_softmax else _log_softmax(each / narrow)
+            for each in (scores.astype(np.float64), other.astype(np.float64))
+        )
         divergence = float((np.exp(log_p) * (log_p - log_q)).sum(axis=1).mean())
     return divergence if math.isfinite(divergence) else math.inf
 
 
+def _is_softmax(scores: Array) -> bool:
+    """True when the model ends in a softmax already."""
+    return bool((scores >= 0).all() and np.allclose(scores.sum(axis=1), 1, atol=1e-3))
+
+
 def _log_softmax(scores: Array) -> Array:
-    wide = scores.astype(np.float64)
-    if (wide >= 0).all() and np.allclose(wide.sum(axis=1), 1, atol=1e-3):
-        result: Array = np.log(np.maximum(wide, 1e-12))  # the model ends in a softmax already
-        return result
-    shifted = wide - wide.max(axis=1, keepdims=True)
+    shifted = scores - scores.max(axis=1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))

@@ -28,6 +28,8 @@ MAX_OUTPUT_ERROR = 0.05
 _ENERGY_TOLERANCE = 0.002
 _BUDGET_CORRECTIONS = 4
 _SEARCH_STEPS = 6
+_SEARCH_RESOLUTION = 0.008
+"""Budgets closer than this, a fraction of the dense energy, are not worth another trial."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,8 @@ class MinAgreement:
         best: tuple[float, Compilation] | None = None
         low, high = trials.lowest, 1.0
         for _ in range(_SEARCH_STEPS):
+            if high - low < _SEARCH_RESOLUTION:
+                break
             budget = round((low + high) / 2, 4)
             result = trials.at(budget)
             if judge.agreement(result).is_met:

@@ -14,6 +14,7 @@ from typing import Any
 
 import onnx
 import onnx_graphsurgeon as gs
+from onnx_graphsurgeon.logger import G_LOGGER
 
 from eapc.errors import ModelError
 from eapc.tensors import TensorSpec, spec_of, subgraphs_of_attribute, subgraphs_of_node
@@ -55,6 +56,7 @@ class GraphView:
     @cached_property
     def surgeon(self) -> gs.Graph:
         """The onnx_graphsurgeon view; to read only."""
+        G_LOGGER.severity = G_LOGGER.CRITICAL  # it prints to stdout, which is for results
         try:
             return gs.import_onnx(self.proto)
         except Exception as error:  # whatever a graph library makes of a malformed graph

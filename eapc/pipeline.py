@@ -96,6 +96,11 @@ class Pass(ABC):
 
     name: ClassVar[str]
 
+    @property
+    def needs_calibration(self) -> bool:
+        """True when the pass cannot run without calibration inputs."""
+        return False
+
     @abstractmethod
     def run(self, compilation: Compilation) -> Compilation:
         """The compilation after this pass; what it was given stays as it is."""

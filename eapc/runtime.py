@@ -106,15 +106,23 @@ def _joined(name: str, parts: Sequence[Array]) -> Array:
 def measure_densities(
     model: Model, data: Dataset, tensors: Sequence[str], threads: int = 0
 ) -> dict[str, float]:
-    """Fraction of non-zero elements of each named tensor over a dataset."""
+    """Fraction of non-zero elements of each named tensor over a dataset.
+
+    Tensors of types that numpy lacks (bfloat16), or that turn out to be no dense tensors,
+    are left out.
+    """
+    specs = infer_shapes(model, data.shapes(1)).by_scope[""]
+    tensors = [n for n in tensors if n not in specs or specs[n].dtype.kind in "fiub"]
     nonzero = dict.fromkeys(tensors, 0)
     elements = dict.fromkeys(tensors, 0)
-    fed = [name for name in tensors if name in data.specs]
     computed = [name for name in tensors if name not in data.specs]
-    session = Session(with_outputs(model.to_proto(embed=True), computed), threads, optimise=False)
+    proto = with_outputs(model.to_proto(embed=True), computed)
+    session = Session(proto, threads, optimise=False) if computed else None
     for feed in data.batches(max(1, feed_size(model, data) // 4)):
-        values = {**session.run(feed), **{name: feed[name] for name in fed}}
+        values = {**feed, **(session.run(feed) if session else {})}
         for name in tensors:
+            if not isinstance(values[name], np.ndarray):
+                continue
             nonzero[name] += int(np.count_nonzero(values[name]))
             elements[name] += values[name].size
     return {name: nonzero[name] / elements[name] for name in tensors if elements[name]}

@@ -21,9 +21,14 @@ class HoldOutInputs(Pass):
         if not 0 < self.fraction <= 0.5:
             raise UsageError(f"hold-out-inputs: fraction must be in (0, 0.5], got {self.fraction}")
 
+    @property
+    def needs_calibration(self) -> bool:
+        """There must be inputs to set aside."""
+        return True
+
     def run(self, compilation: Compilation) -> Compilation:
         """The compilation with the other inputs only."""
         if compilation.calibration is None:
-            raise UsageError("hold-out-inputs: needs calibration data")
+            raise UsageError("needs calibration data")
         kept, _ = compilation.calibration.split(self.fraction)
         return replace(compilation, calibration=kept)

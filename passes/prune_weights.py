@@ -48,6 +48,11 @@ class PruneWeights(Pass):
         if self.energy is not None and not 0 < self.energy <= 1:
             raise UsageError(f"prune-weights: energy must be in (0, 1], got {self.energy}")
 
+    @property
+    def needs_calibration(self) -> bool:
+        """Sharing out a budget takes error curves."""
+        return self.energy is not None
+
     def run(self, compilation: Compilation) -> Compilation:
         """The compilation with weights zeroed by magnitude, ready to be reconstructed."""
         found = find_layers(compilation.model)
@@ -87,7 +92,7 @@ def with_curves(compilation: Compilation, found: PrunableLayers) -> Compilation:
     if compilation.record.curves is not None:
         return compilation
     if compilation.calibration is None:
-        raise UsageError("prune-weights: an energy budget is shared out on calibration data")
+        raise UsageError("an energy budget is shared out on calibration data; there is none")
     original = compilation.with_model(compilation.model.original)
     return compilation.with_record(curves=_curves(original, found))
 

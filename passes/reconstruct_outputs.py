@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from eapc.activations import ActivationWalk, Batches, ancestors
 from eapc.data import Dataset
-from eapc.errors import UsageError
+from eapc.errors import DataError, UsageError
 from eapc.graph import GraphView, Node
 from eapc.layers import TiedLayers, find_layers
 from eapc.model import Model
@@ -43,15 +43,23 @@ class ReconstructOutputs(Pass):
         default=False, metadata={"help": "refit the weights that are left, choose none anew"}
     )
 
+    @property
+    def needs_calibration(self) -> bool:
+        """Layers are fitted on calibration inputs."""
+        return True
+
     def run(self, compilation: Compilation) -> Compilation:
         """The compilation with each layer solved at the number of weights it has left."""
         if compilation.calibration is None:
-            raise UsageError("reconstruct-outputs: needs calibration data")
+            raise UsageError("needs calibration data")
         layers = _layers_to_fit(compilation.model)
+        records = {  # what comes before the first changed layer stays exact
+            name: replace(record, relative_output_error=0.0)
+            for name, record in compilation.record.layers.items()
+        }
         if not layers:
-            return compilation
+            return compilation.with_record(layers=records)
         sweep = _Sweep(compilation, layers, compilation.calibration)
-        records = dict(compilation.record.layers)
         for step, tied in enumerate(layers):
             with _threads_for(tied, compilation.model):
                 record = self._fit(sweep, step, tied)
@@ -69,7 +77,10 @@ class ReconstructOutputs(Pass):
         together = combine(moments)
         original = scaled_matrix(tied, sweep.original)
         pruned = scaled_matrix(tied, sweep.model)
-        problem = LayerProblem.from_moments(original, together)
+        try:
+            problem = LayerProblem.from_moments(original, together)
+        except DataError as error:
+            raise DataError(f"layer '{tied.first.node.key}': {error}") from error
         count = int(np.count_nonzero(pruned))
         if self.keep_mask or count == pruned.size:
             matrix = refit(problem, pruned != 0)
@@ -78,9 +89,9 @@ class ReconstructOutputs(Pass):
             matrix = solve(problem, count, method=self.method, thorough=thorough)
         sweep.replace(tied, matrix, moments)
         stored = sweep.model.weights[tied.weight]
-        error = together.relative_error(matrix)
+        output_error = together.relative_error(matrix)
         nonzero = int(np.count_nonzero(stored))
-        return LayerRecord(tied.first.node.key, stored.size, nonzero, error)
+        return LayerRecord(tied.first.node.key, stored.size, nonzero, output_error)
 
 
 _SMALL_INPUTS = 1024
@@ -97,9 +108,17 @@ def _threads_for(tied: TiedLayers, model: Model) -> AbstractContextManager[None]
 
 def _layers_to_fit(model: Model) -> tuple[TiedLayers, ...]:
     """The prunable layers from the first one on whose weights are not the file's."""
-    layers = find_layers(model.original).layers
-    first = next((i for i, tied in enumerate(layers) if tied.weight in model.weights), len(layers))
-    return layers[first:]
+    original = model.original
+    layers = find_layers(original).layers
+    changed = (i for i, tied in enumerate(layers) if _is_changed(tied, model, original))
+    return layers[next(changed, len(layers)) :]
+
+
+def _is_changed(tied: TiedLayers, model: Model, original: Model) -> bool:
+    if tied.weight not in model.weights:
+        return False
+    before = original.constant(tied.weight)
+    return before is None or not np.array_equal(model.weights[tied.weight], before)
 
 
 class _Sweep:

@@ -17,6 +17,7 @@ from pruning_builders import Net, fixed_batch, residual, transformer
 import eapc
 from eapc import compiler
 from eapc.compiler import Pruned, Settings, analyze, default_output, pipeline_of, prune, run
+from eapc.data import load_data
 from eapc.errors import DataError, ModelError, PassError, UsageError, VerificationError
 from eapc.goals import Goal, MinAgreement, Sparsity, TargetEnergy
 from eapc.model import Model
@@ -294,9 +295,22 @@ def test_run_runs_what_is_typed(tmp_path: Path) -> None:
 
 
 def test_run_reports_the_pass_that_failed() -> None:
-    with pytest.raises(PassError, match="reconstruct-outputs: needs calibration") as caught:
-        run(DIGITS, "prune-weights{sparsity=0.5}, reconstruct-outputs")
-    assert caught.value.exit_code == 2
+    few = load_data(DIGITS.with_name("digits_calibration.npz"), Model.load(DIGITS).inputs).first(1)
+    with pytest.raises(PassError, match="hold-out-inputs: ") as caught:
+        run(DIGITS, "hold-out-inputs, reconstruct-outputs", Settings(calibration=few))
+    assert caught.value.exit_code == 3
+
+
+def test_run_makes_up_the_inputs_that_passes_need() -> None:
+    settings = Settings(samples=20)
+    done = run(DIGITS, "prune-weights{sparsity=0.5}, reconstruct-outputs", settings).compilation
+    assert done.calibration is not None
+    assert done.calibration.synthesised
+    assert "synthesise-inputs" in done.record.seconds
+    assert run(DIGITS, "annotate-energy").compilation.calibration is None
+
+
+def test_run_refuses_unknown_passes() -> None:
     with pytest.raises(UsageError, match="no pass 'nope'"):
         run("missing.onnx", "nope")
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from builders import Array
 
+from eapc import evaluation
 from eapc.errors import DataError
 from eapc.evaluation import (
     RELATIVE_ERROR,
@@ -92,6 +93,36 @@ def test_relative_error_of_what_is_not_finite_meets_no_limit() -> None:
     assert relative_output_error(out(SCORES), out(broken)) == np.inf
 
 
+@pytest.fixture
+def few_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let four samples decide a share."""
+    monkeypatch.setattr(evaluation, "_FEWEST_FOR_SHARE", 1)
+
+
+def test_few_samples_are_judged_by_their_error() -> None:
+    found = agreement(out(SCORES), out(SCORES), 0.9, 0.05, by_error=False)
+    assert found.metric == RELATIVE_ERROR
+    many = np.tile(SCORES, (20, 1))
+    assert agreement(out(many), out(many), 0.9, 0.05, by_error=False).metric == TOP1_AGREEMENT
+
+
+def test_outputs_whose_size_depends_on_data_are_left_out() -> None:
+    reference = {"boxes": np.zeros((3, 4)), "scores": np.arange(4.0).reshape(2, 2)}
+    other = {"boxes": np.zeros((5, 4)), "scores": np.arange(4.0).reshape(2, 2)}
+    assert relative_output_error(reference, other) == 0
+    only = {"boxes": reference["boxes"]}
+    assert relative_output_error(only, {"boxes": other["boxes"]}) == np.inf
+    counts = {"found": np.zeros((3, 2), np.int64)}
+    assert relative_output_error(counts, {"found": np.zeros((4, 2), np.int64)}) == np.inf
+
+
+def test_narrow_scores_diverge_as_wide_ones_do() -> None:
+    tiny, other = 1e-6 * SCORES, 1e-6 * SCORES[:, ::-1]
+    assert output_divergence(out(tiny), out(other)) > 0.1
+    assert output_divergence(out(tiny), out(tiny)) == 0
+
+
+@pytest.mark.usefixtures("few_count")
 def test_agreement_of_classifiers() -> None:
     other = SCORES.copy()
     other[0] = (9, 0, 0)
@@ -101,6 +132,7 @@ def test_agreement_of_classifiers() -> None:
     assert not agreement(out(SCORES), out(other), 0.8, 9.0, by_error=False).is_met
 
 
+@pytest.mark.usefixtures("few_count")
 def test_samples_without_finite_scores_do_not_agree() -> None:
     broken = SCORES.copy()
     broken[:, :] = np.nan

@@ -10,6 +10,7 @@ import pytest
 from builders import Array
 from pruning_builders import NETS, Net, dense, residual, transformer
 
+from eapc import evaluation
 from eapc.errors import DataError, UsageError
 from eapc.evaluation import RELATIVE_ERROR, TOP1_AGREEMENT, agreement
 from eapc.goals import (
@@ -150,6 +151,13 @@ def judged(outcome: Outcome, net: Net, by_error: bool) -> float:
     return agreement(outputs[0], outputs[1], 0.0, 1.0, by_error).value
 
 
+@pytest.fixture
+def few_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let eight held-out inputs decide a share."""
+    monkeypatch.setattr(evaluation, "_FEWEST_FOR_SHARE", 1)
+
+
+@pytest.mark.usefixtures("few_count")
 @pytest.mark.parametrize("value", [0.5, 0.9, 1.0])
 def test_min_agreement_holds_on_inputs_that_were_not_fitted(value: float) -> None:
     outcome = reached("varied", MinAgreement(value))
@@ -162,6 +170,7 @@ def test_min_agreement_holds_on_inputs_that_were_not_fitted(value: float) -> Non
     assert (outcome.reason == "") == outcome.is_met
 
 
+@pytest.mark.usefixtures("few_count")
 def test_less_agreement_costs_no_more_energy() -> None:
     assert ratio(reached("varied", MinAgreement(0.5))) <= ratio(
         reached("varied", MinAgreement(1.0))

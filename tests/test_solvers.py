@@ -218,7 +218,7 @@ def test_what_is_no_matrix_of_moments_is_refused() -> None:
 
 def test_numbers_that_are_not_finite_are_refused() -> None:
     weight, moments, _ = layer()
-    with pytest.raises(DataError, match="weight of a layer: expected finite numbers"):
+    with pytest.raises(DataError, match="the weights are too large for float32 or not finite"):
         LayerProblem.from_moments(weight * np.float32(np.inf), moments)
     with pytest.raises(ValueError, match="expected a weight of"):
         LayerProblem.from_moments(weight[:, 1:], moments)

@@ -104,8 +104,9 @@ class MomentAccumulator:
         if self._count == 0 and rows > 0:
             self._x_shift = x.mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
             self._y_shift = y.mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
-        for begin in range(0, rows, _ROWS):
-            self._add_rows(x[:, begin : begin + _ROWS], y[:, begin : begin + _ROWS])
+        with np.errstate(over="ignore", invalid="ignore"):  # the layer problem refuses infinity
+            for begin in range(0, rows, _ROWS):
+                self._add_rows(x[:, begin : begin + _ROWS], y[:, begin : begin + _ROWS])
 
     def _add_rows(self, x: NDArray[np.float32], y: NDArray[np.float32]) -> None:
         x = np.subtract(x, self._x_shift, dtype=np.float32)
@@ -126,6 +127,10 @@ class MomentAccumulator:
         """
         if self._count == 0:
             raise ValueError("no rows were added")
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._finished()
+
+    def _finished(self) -> Moments:
         dx, dy = self._x_sum / self._count, self._y_sum / self._count
         xx = self._xx / self._count
         xx -= dx[:, :, None] * dx[:, None, :]

@@ -144,10 +144,17 @@ def _cut_dead(H: NDArray[np.float32], alive: NDArray[np.bool_]) -> None:
         matrix[:, ~inputs] = 0
 
 
+_OF_A_LAYER = {
+    "weight": "the weights",
+    "xx": "products of the inputs",
+    "yx": "products of inputs and outputs",
+}
+
+
 def _require_finite(**arrays: NDArray[np.float32]) -> None:
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise DataError(
-                f"{name} of a layer: expected finite numbers, got NaN or infinity; "
-                "check the calibration data and the model's weights"
+                f"{_OF_A_LAYER[name]} are too large for float32 or not finite; "
+                "check the scale of the calibration data and of the model's weights"
             )
