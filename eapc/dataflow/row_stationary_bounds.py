@@ -12,7 +12,6 @@ from eapc.dataflow.row_stationary_nest import (
     Nest,
     Prices,
     Room,
-    filters_that_fit,
     pe_sets,
 )
 from eapc.hardware import HardwareModel
@@ -62,7 +61,7 @@ def lower_bounds(nest: Nest, hardware: HardwareModel, prices: Prices, axes: Axes
 
 
 def _least(nest: Nest, hardware: HardwareModel, axes: Axes) -> _Least:
-    heights, sizes = axes.e.tolist(), axes.n.tolist()
+    heights = axes.e.tolist()
     machine = hardware.machine_as(RowStationaryMachine)
     by_strip = [
         [ceil_div(nest.ofmap_rows, e) for e in heights],
@@ -71,10 +70,10 @@ def _least(nest: Nest, hardware: HardwareModel, axes: Axes) -> _Least:
         [pe_sets(machine, nest.filter_rows, e) for e in heights],
     ]
     strips, ifmap, touched, sets = np.array(by_strip, dtype=np.int64)[:, :, None, None]
-    n, one = axes.n[None, :, None], np.ones(1, dtype=np.int64)
-    beside_one = [[filters_that_fit(nest, hardware, n, e, one) for n in sizes] for e in heights]
-    filters = np.minimum(np.array(beside_one, dtype=np.int64), nest.filters)
-    room = Room.of(hardware)
+    n, room = axes.n[None, :, None], Room.of(hardware)
+    psums = n * axes.e[:, None, None] * nest.ofmap_columns
+    filters = room.filters_beside(n * touched * nest.ifmap_columns, psums)
+    filters = np.minimum(filters, nest.filters)
     channels = (room.banks - 1) * room.words_per_bank // (n * touched * nest.ifmap_columns)
     possible = (filters >= axes.p) & (channels >= axes.q)
     filters, channels = np.maximum(filters, 1), np.maximum(channels, 1)
