@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eapc.dataflow.integers import Ints, smallest_divisors
-from eapc.dataflow.row_stationary_bounds import Axes, Bounds, lower_bounds
+from eapc.dataflow.row_stationary_bounds import Axes, Bounds, lower_bounds, within_reach
 from eapc.dataflow.row_stationary_nest import (
     Nest,
     Prices,
@@ -57,10 +57,10 @@ class Choice(NamedTuple):
 class _Search:
     """What a search is about, and what it needs again and again for one strip height."""
 
-    def __init__(self, nest: Nest, hardware: HardwareModel, prices: Prices) -> None:
+    def __init__(self, nest: Nest, hardware: HardwareModel, prices: Prices, axes: Axes) -> None:
         self.nest, self.hardware, self.prices = nest, hardware, prices
         self.machine = hardware.machine_as(RowStationaryMachine)
-        self.axes = _axes(nest, self.machine)
+        self.axes = axes
         self.p, self.at_p = np.unique(self.axes.p, return_inverse=True)
         self.q, self.at_q = np.unique(self.axes.q, return_inverse=True)
         self.sets = cache(lambda e: _sets(nest, self.machine, e))
@@ -78,9 +78,15 @@ def best_mapping(
 
     Equal costs are decided by cycles, buffer words and the order of visits: by lower bound,
     then larger n, larger e, smaller p, q, t, r. Only candidates whose lower bound does not
-    exceed the best cost found so far are counted out.
+    exceed the best cost found so far are counted out: by strip height and batch size, then by
+    (p, q), then by (p, q) over all (r, t).
     """
-    search = _Search(nest, hardware, prices)
+    axes = _axes(nest, hardware.machine_as(RowStationaryMachine))
+    if rival is not None:
+        axes = within_reach(nest, hardware, prices, axes, rival.cost * (1 + _SAME))
+        if not len(axes.e):
+            return None
+    search = _Search(nest, hardware, prices, axes)
     bounds = lower_bounds(nest, hardware, prices, search.axes)
     best = rival
     for lowest, at in _visits(bounds):
