@@ -7,8 +7,8 @@
 CPU seconds of both as whole processes, and each convolution's share of the energy of all five.
 The machines differ: zigzag's has 8-bit words, three buffers and prices of its own, and knows no
 zeros or run-length code. Absolute energies and fully connected layers (DRAM and little else) are
-therefore not compared. On one machine: 1.4 CPU seconds against 72; shares of 17.8, 30.0, 23.0, 17.4,
-11.8 % against 14.5, 33.0, 23.2, 17.5, 11.8 %.
+therefore not compared. Measured: 1.4 CPU seconds
+against 72; shares of 17.8, 30.0, 23.0, 17.4, 11.8 % against 14.5, 33.0, 23.2, 17.5, 11.8 %.
 """
 
 from __future__ import annotations
