@@ -35,7 +35,7 @@ _SAME = 1e-12
 
 
 _FEW = 8
-"""Pairs (p, q) that are tried at once, without a closer look at each."""
+"""Pairs (p, q) that are tried at once, without trying the likeliest of them first."""
 
 Floats = NDArray[np.float64]
 
@@ -108,7 +108,7 @@ def best_mapping(
 
 def _sifted(search: _Search, at: tuple[int, int], rows: Ints, best: Choice | None) -> Ints:
     """Those of some (p, q) that may be better than `best`, and than the likeliest of them."""
-    if len(rows) <= _FEW:
+    if not len(rows):
         return rows
     (e, n), nest, hardware = search.sizes(at), search.nest, search.hardware
     pairs = Rows(search.tables(e), n, search.at_p[rows], search.at_q[rows])
