@@ -12,11 +12,12 @@ from eapc.dataflow.row_stationary_nest import (
     Nest,
     Prices,
     Room,
-    filters_that_fit,
     pe_sets,
 )
 from eapc.hardware import HardwareModel
 from eapc.hardware_machines import RowStationaryMachine
+
+Floats = NDArray[np.float64]
 
 
 class Axes(NamedTuple):
@@ -31,8 +32,8 @@ class Axes(NamedTuple):
 class Bounds(NamedTuple):
     """Lower bounds, arrays (strip heights, batch sizes, pairs); infinite where nothing fits."""
 
-    cost: NDArray[np.float64]
-    cycles: NDArray[np.float64]
+    cost: Floats
+    cycles: Floats
 
 
 class _Least(NamedTuple):
@@ -57,12 +58,12 @@ class _Least(NamedTuple):
 def lower_bounds(nest: Nest, hardware: HardwareModel, prices: Prices, axes: Axes) -> Bounds:
     """Bounds for every strip height, batch size and (p, q), whatever m, r and t are."""
     least = _least(nest, hardware, axes)
-    cost = np.where(least.possible, _cost(nest, prices, axes, least), np.inf)
+    cost = _cost(nest, prices, axes, least)
     return Bounds(cost, np.broadcast_to(_cycles(nest, hardware, axes, least), cost.shape))
 
 
 def _least(nest: Nest, hardware: HardwareModel, axes: Axes) -> _Least:
-    heights, sizes = axes.e.tolist(), axes.n.tolist()
+    heights = axes.e.tolist()
     machine = hardware.machine_as(RowStationaryMachine)
     by_strip = [
         [ceil_div(nest.ofmap_rows, e) for e in heights],
@@ -71,10 +72,10 @@ def _least(nest: Nest, hardware: HardwareModel, axes: Axes) -> _Least:
         [pe_sets(machine, nest.filter_rows, e) for e in heights],
     ]
     strips, ifmap, touched, sets = np.array(by_strip, dtype=np.int64)[:, :, None, None]
-    n, one = axes.n[None, :, None], np.ones(1, dtype=np.int64)
-    beside_one = [[filters_that_fit(nest, hardware, n, e, one) for n in sizes] for e in heights]
-    filters = np.minimum(np.array(beside_one, dtype=np.int64), nest.filters)
-    room = Room.of(hardware)
+    n, room = axes.n[None, :, None], Room.of(hardware)
+    psums = n * axes.e[:, None, None] * nest.ofmap_columns
+    filters = room.filters_beside(n * touched * nest.ifmap_columns, psums)
+    filters = np.minimum(filters, nest.filters)
     channels = (room.banks - 1) * room.words_per_bank // (n * touched * nest.ifmap_columns)
     possible = (filters >= axes.p) & (channels >= axes.q)
     filters, channels = np.maximum(filters, 1), np.maximum(channels, 1)
@@ -91,8 +92,44 @@ def _least(nest: Nest, hardware: HardwareModel, axes: Axes) -> _Least:
     )
 
 
-def _cost(nest: Nest, prices: Prices, axes: Axes, least: _Least) -> NDArray[np.float64]:
-    """Each term of the cost at its least.
+def within_reach(
+    nest: Nest, hardware: HardwareModel, prices: Prices, axes: Axes, cost: float
+) -> Axes:
+    """The strip heights and batch sizes at which `cost` may be had, by bounds less tight.
+
+    DRAM words of every height and batch size are added to what the cheapest (p, q) moves on chip
+    with one ifmap in the buffer, which leaves it the most room.
+    """
+    one = np.ones(1, dtype=np.int64)
+    alone, single = axes._replace(n=one), axes._replace(p=one, q=one)
+    least = _least(nest, hardware, alone)
+    on_chip = sum(_on_chip(nest, prices, alone, least))
+    on_chip = np.where(least.possible, on_chip, np.inf).min(axis=2)
+    least = _least(nest, hardware, single)
+    dram = np.where(least.possible, _dram(nest, prices, single, least), np.inf)[:, :, 0]
+    found = dram + on_chip <= cost
+    return axes._replace(e=axes.e[found.any(axis=1)], n=axes.n[found.any(axis=0)])
+
+
+def _cost(nest: Nest, prices: Prices, axes: Axes, least: _Least) -> Floats:
+    """Each term of the cost at its least; infinite where nothing fits."""
+    glb, network = _on_chip(nest, prices, axes, least)
+    cost = _dram(nest, prices, axes, least) + glb + network
+    return np.where(least.possible, cost, np.inf)
+
+
+def _dram(nest: Nest, prices: Prices, axes: Axes, least: _Least) -> Floats:
+    """The cost of DRAM words, and of weights on the network, whose number they settle."""
+    per_weight = prices.dram_weights + prices.network * axes.e[:, None, None]
+    return np.asarray(
+        per_weight * nest.weight_words * least.reloads
+        + prices.dram_ifmap * least.ifmap * ceil_divs(nest.filters, least.filters)
+        + prices.dram_ofmap * nest.ofmap_words
+    )
+
+
+def _on_chip(nest: Nest, prices: Prices, axes: Axes, least: _Least) -> tuple[Floats, Floats]:
+    """The cost of ifmap and psum words in the buffer, and on the network.
 
     Buffer traffic a / t + b / r under r t <= sets is at least 2 sqrt(a b / sets) too.
     """
@@ -106,18 +143,10 @@ def _cost(nest: Nest, prices: Prices, axes: Axes, least: _Least) -> NDArray[np.f
     spread = nest.batch * nest.groups * nest.channels * nest.filter_rows * nest.ofmap_rows
     hops = nest.filter_rows * rows + least.channel_passes
     network = spread * nest.ifmap_columns * columns + ofmap * hops
-    strip_heights = axes.e[:, None, None]
-    cost = (
-        (prices.dram_weights + prices.network * strip_heights) * nest.weight_words * least.reloads
-        + prices.dram_ifmap * least.ifmap * ceil_divs(nest.filters, least.filters)
-        + prices.dram_ofmap * ofmap
-        + prices.glb * glb
-        + prices.network * network
-    )
-    return np.asarray(cost, dtype=np.float64)
+    return prices.glb * glb, prices.network * network
 
 
-def _cycles(nest: Nest, hardware: HardwareModel, axes: Axes, least: _Least) -> NDArray[np.float64]:
+def _cycles(nest: Nest, hardware: HardwareModel, axes: Axes, least: _Least) -> Floats:
     """The longer of computing and of moving ifmaps, and the loading of filters in between."""
     machine, width = hardware.machine_as(RowStationaryMachine), hardware.word_bits
     rows, columns = ceil_divs(nest.channels, axes.q), ceil_divs(nest.filters, axes.p)

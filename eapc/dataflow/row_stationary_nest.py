@@ -100,6 +100,11 @@ class Room(NamedTuple):
         bank_bytes = glb.bank_bytes or glb.size_bytes or 0
         return cls(glb.banks, bank_bytes * 8 // hardware.word_bits)
 
+    def filters_beside(self, ifmap_words: Ints, psum_words: int | Ints) -> Ints:
+        """Filters of `psum_words` each that fit the banks which some ifmap words leave."""
+        left = self.banks - -(-ifmap_words // self.words_per_bank)
+        return np.asarray(left * self.words_per_bank // psum_words)
+
 
 class Prices(NamedTuple):
     """What a search adds up: the cost of one raw word, at DRAM per operand, and on chip."""
@@ -160,10 +165,8 @@ def total_cost(words: dict[str, Words], prices: Prices) -> NDArray[np.float64]:
 
 def filters_that_fit(nest: Nest, hardware: HardwareModel, n: int, e: int, channels: Ints) -> Ints:
     """Filters whose psums fit the banks that the ifmaps of `channels` = q r channels leave."""
-    room = Room.of(hardware)
     ifmap = n * channels * (nest.rows_touched(e) * nest.ifmap_columns)
-    left = room.banks - -(-ifmap // room.words_per_bank)
-    return np.asarray(left * room.words_per_bank // (n * e * nest.ofmap_columns))
+    return Room.of(hardware).filters_beside(ifmap, n * e * nest.ofmap_columns)
 
 
 def cycles(nest: Nest, tiles: Tiles, hardware: HardwareModel) -> NDArray[np.float64]:
