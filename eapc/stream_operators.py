@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 
 from eapc.workload import StreamWorkload
-from eapc.workload_rules import Operands, Work, workload_rule
+from eapc.workload_rules import Operands, Part, Work, workload_rule
 
 _PER_OUTPUT_ELEMENT = {
     # operations per output element; transcendental functions count as one
@@ -59,7 +59,7 @@ def _stream(operands: Operands, operations: int, read: Iterable[int] | None = No
         ofmap_words=math.prod(operands.output()),
     )
     ifmap = node.inputs[moving[0]] if moving else ""
-    return Work((workload,), ifmap=ifmap, ofmap=node.outputs[0])
+    return Work((Part(workload, ifmap=ifmap, ofmap=node.outputs[0]),))
 
 
 @workload_rule(*_PER_OUTPUT_ELEMENT)
@@ -78,7 +78,7 @@ def reduction(operands: Operands) -> Work:
 @workload_rule(*_VIEWS)
 def view(_: Operands) -> Work:
     """No operations and no traffic."""
-    return Work(())
+    return Work()
 
 
 @workload_rule(*_COPIES)
@@ -93,7 +93,7 @@ def copy(operands: Operands) -> Work:
         ofmap_words=words,
     )
     ifmap = "" if constant or not node.inputs else node.inputs[0]
-    return Work((workload,), ifmap=ifmap, ofmap=node.outputs[0])
+    return Work((Part(workload, ifmap=ifmap, ofmap=node.outputs[0]),))
 
 
 @workload_rule("MaxPool", "AveragePool", "LpPool")

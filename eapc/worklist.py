@@ -14,7 +14,8 @@ from eapc.graph import Node
 from eapc.model import Model
 from eapc.operators import Operands, UnmodelledError, Work, work_of
 from eapc.shapes import Shapes
-from eapc.workload import ConvWorkload, StreamWorkload
+from eapc.workload import StreamWorkload
+from eapc.workload_rules import Part
 
 _FUSIBLE = frozenset(
     """Add BatchNormalization Clip DequantizeLinear Div Elu Gelu HardSigmoid HardSwish LeakyRelu
@@ -39,14 +40,21 @@ class NodeWork:
     fused_into: str = ""
     note: str = ""
 
+    def ofmap_of(self, part: Part) -> str:
+        """The tensor that a part's ofmap is written as, behind what is fused into the node."""
+        return self.ofmap if part.ofmap == self.work.ofmap else part.ofmap
+
 
 def work_list(model: Model, shapes: Shapes) -> tuple[NodeWork, ...]:
     """The work of every node, subgraphs included, in file order.
 
-    Nodes of a subgraph count once, whatever branch is taken and however often it runs.
+    Nodes of a subgraph count as often as it runs where that is fixed beforehand, else once.
     """
     constants = _constant_names(model, shapes)
-    works = [_node_work(shapes, node, constants[node.scope]) for node in model.nodes]
+    times = _times(model, shapes)
+    works = [
+        _node_work(shapes, node, constants[node.scope], times[node.scope]) for node in model.nodes
+    ]
     return tuple(_fuse(model, shapes, works, constants[""]))
 
 
@@ -56,7 +64,8 @@ def activation_tensors(works: tuple[NodeWork, ...]) -> tuple[str, ...]:
     for item in works:
         if item.node.scope or item.fused_into:
             continue
-        names.update(dict.fromkeys((item.work.ifmap, item.work.weights, item.ofmap)))
+        for part in item.work.parts:
+            names.update(dict.fromkeys((part.ifmap, part.weights, item.ofmap_of(part))))
     return tuple(name for name in names if name)
 
 
@@ -81,9 +90,35 @@ def _is_constant(node: Node, shapes: Shapes, known: set[str]) -> bool:
     return node.op_type == "Constant" or (bool(inputs) and known.issuperset(inputs))
 
 
-def _node_work(shapes: Shapes, node: Node, constants: set[str]) -> NodeWork:
+def _times(model: Model, shapes: Shapes) -> dict[str, int]:
+    """How often the nodes of each scope count."""
+    times = {"": 1}
+    for node in model.nodes:
+        for scope in node.subgraphs:
+            times[scope] = times[node.scope] * shapes.runs.get(scope, 1)
+    return times
+
+
+def _note(shapes: Shapes, node: Node) -> str:
+    """How often the subgraphs of a node count."""
+    counts = {
+        scope.removeprefix(f"{node.key}/").rstrip("/"): shapes.runs[scope]
+        for scope in node.subgraphs
+        if scope in shapes.runs
+    }
+    if not counts:
+        return "the nodes of its subgraphs count once each"
+    said = {0: "never runs", 1: "runs once"}
+    return ", ".join(
+        f"{name} {said.get(count, f'runs {count} times')}" for name, count in counts.items()
+    )
+
+
+def _node_work(shapes: Shapes, node: Node, constants: set[str], times: int) -> NodeWork:
+    if times == 0:
+        return NodeWork(node, Work(), note="never runs")
     if node.subgraphs and not node.domain:
-        return NodeWork(node, Work(()), note="the nodes of its subgraphs count once each")
+        return NodeWork(node, Work(), note=_note(shapes, node))
     operands = Operands(
         node,
         tuple(shapes.shape(node, name) if name else None for name in node.inputs),
@@ -93,10 +128,11 @@ def _node_work(shapes: Shapes, node: Node, constants: set[str]) -> NodeWork:
     try:
         work = work_of(operands)
     except UnmodelledError as error:
-        return NodeWork(node, Work(()), reason=str(error))
+        return NodeWork(node, Work(), reason=str(error))
     except (IndexError, ValueError, ZeroDivisionError, TypeError) as error:
-        return NodeWork(node, Work(()), reason=f"operands are malformed ({error})")
-    return NodeWork(node, work, ofmap=work.ofmap)
+        return NodeWork(node, Work(), reason=f"operands are malformed ({error})")
+    repeated = Work(tuple(replace(part, times=part.times * times) for part in work.parts))
+    return NodeWork(node, repeated if times > 1 else work, ofmap=work.ofmap)
 
 
 def _fuse(
@@ -108,7 +144,7 @@ def _fuse(
     fused: dict[Node, Node] = {}
     for item in works:
         node = item.node
-        if not item.work.workloads or node.scope:
+        if not item.work.parts or node.scope:
             continue
         host = _host(model, shapes, node, hosts, constants)
         if host is None:
@@ -119,8 +155,7 @@ def _fuse(
             written[host] = node.outputs[0]
     for item in works:
         if item.node in fused:
-            loads = tuple(_without_traffic(load) for load in item.work.workloads)
-            work = replace(item.work, workloads=loads)
+            work = Work(tuple(_without_traffic(part) for part in item.work.parts))
             yield replace(item, work=work, fused_into=fused[item.node].key)
         else:
             yield replace(item, ofmap=written.get(item.node, item.ofmap))
@@ -142,6 +177,6 @@ def _host(
     return hosts[computed[0]] if same_size else None
 
 
-def _without_traffic(load: ConvWorkload | StreamWorkload) -> StreamWorkload:
-    assert isinstance(load, StreamWorkload)  # only per-element operators are fused
-    return StreamWorkload(operations=load.operations)
+def _without_traffic(part: Part) -> Part:
+    assert isinstance(part.workload, StreamWorkload)  # only per-element operators are fused
+    return replace(part, workload=StreamWorkload(operations=part.workload.operations))

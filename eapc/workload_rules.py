@@ -44,13 +44,45 @@ class Operands:
 
 
 @dataclass(frozen=True)
-class Work:
-    """A node's workloads and the tensors that play their weights, ifmap and ofmap."""
+class Part:
+    """A loop nest, the tensors that play its weights, ifmap and ofmap, and how often it runs.
 
-    workloads: tuple[Workload, ...]
+    What has no name in the graph (the gates of a recurrent cell) is empty. Nothing stays on
+    chip from one of the `times` to the next.
+    """
+
+    workload: Workload
     weights: str = ""
     ifmap: str = ""
     ofmap: str = ""
+    times: int = 1
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a node does: its parts, one after the other."""
+
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def workloads(self) -> tuple[Workload, ...]:
+        """The loop nests alone."""
+        return tuple(part.workload for part in self.parts)
+
+    @property
+    def weights(self) -> str:
+        """The weights of the first part."""
+        return self.parts[0].weights if self.parts else ""
+
+    @property
+    def ifmap(self) -> str:
+        """The ifmap of the first part."""
+        return self.parts[0].ifmap if self.parts else ""
+
+    @property
+    def ofmap(self) -> str:
+        """The ofmap of the last part: what the node hands on."""
+        return self.parts[-1].ofmap if self.parts else ""
 
 
 Rule = Callable[[Operands], Work]

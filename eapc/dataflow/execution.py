@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from eapc.errors import EapcError
 from eapc.hardware import HardwareModel
@@ -32,6 +32,10 @@ class Accesses:
     def total(self) -> float:
         """Words of all three operands."""
         return self.weights + self.ifmap + self.ofmap
+
+    def scaled(self, weights: float, ifmap: float, ofmap: float) -> Accesses:
+        """Each operand's words times a factor."""
+        return Accesses(self.weights * weights, self.ifmap * ifmap, self.ofmap * ofmap)
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,21 @@ class Execution:
     mapping: RowStationaryMapping | SystolicMapping | CacheMapping | None = None
     active_pes: int = 0
     cycles: float | None = None
+
+    def repeated(self, times: int) -> Execution:
+        """The same work `times` times over, with nothing kept on chip in between."""
+        if times == 1:
+            return self
+        return replace(
+            self,
+            accesses={
+                level: words.scaled(times, times, times) for level, words in self.accesses.items()
+            },
+            executed_macs=self.executed_macs * times,
+            operations=self.operations * times,
+            instructions=self.instructions * times,
+            cycles=None if self.cycles is None else self.cycles * times,
+        )
 
 
 def dram_factors(densities: Densities, hardware: HardwareModel) -> tuple[float, float, float]:
