@@ -6,23 +6,16 @@ their densities can be measured, and the energy model prices it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from eapc.fusion import Fusion
 from eapc.graph import Node
 from eapc.model import Model
 from eapc.operators import Operands, UnmodelledError, Work, work_of
 from eapc.shapes import Shapes
 from eapc.workload import StreamWorkload
 from eapc.workload_rules import Part
-
-_FUSIBLE = frozenset(
-    """Add BatchNormalization Clip DequantizeLinear Div Elu Gelu HardSigmoid HardSwish LeakyRelu
-    Mish Mul PRelu QuantizeLinear Relu Selu Sigmoid Softplus Sub Swish Tanh
-    ThresholdedRelu""".split()
-)
-"""Per-element operators that a machine applies to a word before writing it."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +48,7 @@ def work_list(model: Model, shapes: Shapes) -> tuple[NodeWork, ...]:
     works = [
         _node_work(shapes, node, constants[node.scope], times[node.scope]) for node in model.nodes
     ]
-    return tuple(_fuse(model, shapes, works, constants[""]))
+    return tuple(_fuse(Fusion(model, shapes, constants[""]), works))
 
 
 def activation_tensors(works: tuple[NodeWork, ...]) -> tuple[str, ...]:
@@ -135,46 +128,25 @@ def _node_work(shapes: Shapes, node: Node, constants: set[str], times: int) -> N
     return NodeWork(node, repeated if times > 1 else work, ofmap=work.ofmap)
 
 
-def _fuse(
-    model: Model, shapes: Shapes, works: list[NodeWork], constants: set[str]
-) -> Iterator[NodeWork]:
+def _fuse(fusion: Fusion, works: list[NodeWork]) -> Iterator[NodeWork]:
     """Let per-element nodes cost no traffic behind a node that writes its result anyway."""
-    hosts: dict[str, Node] = {}  # tensor -> the node whose result it still is
+    hosts: dict[Node, Node] = {}
     written: dict[Node, str] = {}
-    fused: dict[Node, Node] = {}
     for item in works:
         node = item.node
-        if not item.work.parts or node.scope:
+        if not item.work.parts or node.scope or node in hosts:
             continue
-        host = _host(model, shapes, node, hosts, constants)
-        if host is None:
-            hosts[node.outputs[0]] = node
-        else:
-            fused[node] = host
-            hosts[node.outputs[0]] = host
-            written[host] = node.outputs[0]
+        group = fusion.group(node, item.ofmap)
+        if group is not None:
+            hosts.update(dict.fromkeys(group.fused, node))
+            written.update(dict.fromkeys((node, *group.fused), group.written))
     for item in works:
-        if item.node in fused:
+        found = replace(item, ofmap=written.get(item.node, item.ofmap))
+        host = hosts.get(item.node)
+        if host is not None:
             work = Work(tuple(_without_traffic(part) for part in item.work.parts))
-            yield replace(item, work=work, fused_into=fused[item.node].key)
-        else:
-            yield replace(item, ofmap=written.get(item.node, item.ofmap))
-
-
-def _host(
-    model: Model, shapes: Shapes, node: Node, hosts: dict[str, Node], constants: set[str]
-) -> Node | None:
-    """The node that `node` is fused into: the source of its only computed input."""
-    if node.domain or node.op_type not in _FUSIBLE:
-        return None
-    computed = [name for name in node.inputs if name and name not in constants]
-    if len(computed) != 1 or computed[0] not in hosts or computed[0] in model.outputs:
-        return None
-    if len(model.view.consumers(computed[0])) != 1:
-        return None
-    before, after = shapes.main(computed[0]), shapes.main(node.outputs[0])
-    same_size = before and after and math.prod(before) == math.prod(after)
-    return hosts[computed[0]] if same_size else None
+            found = replace(found, work=work, fused_into=host.key)
+        yield found
 
 
 def _without_traffic(part: Part) -> Part:

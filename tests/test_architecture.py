@@ -24,7 +24,7 @@ LAYERS = (
     "model hardware data control_flow",
     "skeleton weights surroundings layerforms workload_rules",
     "shapes",
-    "layers weight_counts mac_operators stream_operators recurrent_operators dataflow",
+    "layers weight_counts mac_operators stream_operators recurrent_operators fusion dataflow",
     "operators",
     "worklist",
     "energy solvers allocation",
