@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from eapc.dataflow import Accesses, Execution, MappingError, execute
+from eapc.dataflow.widths import mac_energy
+from eapc.errors import HardwareError
 from eapc.hardware import HardwareModel
 from eapc.model import Model
 from eapc.weight_counts import WeightCounts
@@ -146,7 +148,7 @@ def estimate(
         if not reason:
             try:
                 nodes.append(_price(item, hardware, _densities(item, densities, weights), batch))
-            except MappingError as error:
+            except (MappingError, HardwareError) as error:
                 reason = str(error)
         if reason:
             node = item.node
@@ -242,10 +244,11 @@ def _nonskipped(load: Workload) -> float:
 
 
 def _compute_energy(runs: list[Execution], hardware: HardwareModel) -> float:
-    macs = sum(run.executed_macs for run in runs)
+    arithmetic = sum(
+        run.executed_macs * mac_energy(run.mac_bits, hardware) for run in runs if run.executed_macs
+    )
     operations = sum(run.operations for run in runs)
     issued = sum(run.instructions for run in runs) * (hardware.instruction_energy_mac_units or 0.0)
-    arithmetic = macs * hardware.mac_energy_mac_units
     return arithmetic + operations * hardware.operation_energy_mac_units + issued
 
 

@@ -7,23 +7,23 @@ name in one of the tables of `stream_operators` is enough.
 
 from __future__ import annotations
 
-from eapc import mac_operators, recurrent_operators, stream_operators
-from eapc.workload_rules import WORKLOAD_RULES, Operands, UnmodelledError, Work
+from eapc import mac_operators, quantized_operators, recurrent_operators, stream_operators
+from eapc.workload_rules import WORKLOAD_RULES, Operands, UnmodelledError, Work, rule_name
 
 __all__ = ["WORKLOAD_RULES", "Operands", "UnmodelledError", "Work", "work_of"]
 
-RULE_MODULES = (mac_operators, recurrent_operators, stream_operators)
+RULE_MODULES = (mac_operators, quantized_operators, recurrent_operators, stream_operators)
 """Imported for the rules that they enter in the table."""
 
 
 def work_of(operands: Operands) -> Work:
     """The work of a node; raises UnmodelledError with the reason where no rule can tell."""
     node = operands.node
-    if node.domain:
+    rule = WORKLOAD_RULES.get(rule_name(node.domain, node.op_type))
+    if node.domain and rule is None:
         raise UnmodelledError(f"no rule for {node.op_type} of domain '{node.domain}'")
     if node.inputs and all(operands.is_constant(i) for i, name in enumerate(node.inputs) if name):
         return Work()
-    rule = WORKLOAD_RULES.get(node.op_type)
     if rule is None:
         raise UnmodelledError(f"no rule for {node.op_type}")
     return rule(operands)

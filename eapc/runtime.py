@@ -104,18 +104,28 @@ def _joined(name: str, parts: Sequence[Array]) -> Array:
 
 
 def measure_densities(
-    model: Model, data: Dataset, tensors: Sequence[str], threads: int = 0
+    model: Model,
+    data: Dataset,
+    tensors: Sequence[str],
+    threads: int = 0,
+    zero_points: Mapping[str, str] | None = None,
 ) -> dict[str, float]:
-    """Fraction of non-zero elements of each named tensor over a dataset."""
+    """Fraction of non-zero elements of each named tensor over a dataset.
+
+    `zero_points` names the tensor that holds what zero is in a quantized one.
+    """
+    zero_of = {name: (zero_points or {}).get(name, "") for name in tensors}
     nonzero = dict.fromkeys(tensors, 0)
     elements = dict.fromkeys(tensors, 0)
-    fed = [name for name in tensors if name in data.specs]
-    computed = [name for name in tensors if name not in data.specs]
+    wanted = dict.fromkeys(name for name in (*tensors, *zero_of.values()) if name)
+    fed = [name for name in wanted if name in data.specs]
+    computed = [name for name in wanted if name not in data.specs]
     session = Session(with_outputs(model.to_proto(embed=True), computed), threads, optimise=False)
     for feed in data.batches(max(1, feed_size(model, data) // 4)):
         values = {**session.run(feed), **{name: feed[name] for name in fed}}
         for name in tensors:
-            nonzero[name] += int(np.count_nonzero(values[name]))
+            zero = values[zero_of[name]] if zero_of[name] else 0
+            nonzero[name] += int(np.count_nonzero(values[name] != zero))
             elements[name] += values[name].size
     return {name: nonzero[name] / elements[name] for name in tensors if elements[name]}
 

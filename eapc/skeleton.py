@@ -9,6 +9,7 @@ import onnx
 
 from eapc.folding import LARGEST_ELEMENTS
 from eapc.model import Model
+from eapc.stand_ins import use_stand_ins
 
 
 def skeleton_of(model: Model, inputs: Mapping[str, tuple[int, ...]]) -> onnx.ModelProto:
@@ -20,6 +21,7 @@ def skeleton_of(model: Model, inputs: Mapping[str, tuple[int, ...]]) -> onnx.Mod
     graph = skeleton.graph
     graph.name = proto.graph.name or "graph"
     graph.node.extend(proto.graph.node)
+    use_stand_ins(graph)
     graph.sparse_initializer.extend(proto.graph.sparse_initializer)
     _add_constants(model, graph)
     constants = {tensor.name for tensor in proto.graph.initializer}

@@ -8,6 +8,7 @@ from onnx import TensorProto
 from eapc.errors import ModelError
 from eapc.graph import Node
 from eapc.model import Model
+from eapc.quantization import zero_points
 from eapc.tensors import Array, decode
 from eapc.weights import all_finite, count_nonzero, find_weights
 
@@ -41,7 +42,10 @@ class WeightCounts:
             return None
         if source.root not in self._counts:
             self._require_finite(source.root, self._model.constant(source.root))
-            self._counts[source.root] = count_nonzero(self._model, source)
+            zero = zero_points(node).get(tensor)
+            zeros = self._model.constant(zero.tensor) if zero else None
+            axis = zero.axis if zero else 0
+            self._counts[source.root] = count_nonzero(self._model, source, zeros, axis)
         return self._counts[source.root]
 
     def _count_inner(self, key: str, tensor: TensorProto) -> tuple[int, int]:

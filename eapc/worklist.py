@@ -6,15 +6,17 @@ their densities can be measured, and the energy model prices it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from eapc.fusion import Fusion
+from eapc.given_bits import GivenBits
 from eapc.graph import Node
 from eapc.model import Model
 from eapc.operators import Operands, UnmodelledError, Work, work_of
+from eapc.quantization import tensor_bits
 from eapc.shapes import Shapes
-from eapc.workload import StreamWorkload
+from eapc.workload import BitWidths, StreamWorkload
 from eapc.workload_rules import Part
 
 
@@ -38,17 +40,22 @@ class NodeWork:
         return self.ofmap if part.ofmap == self.work.ofmap else part.ofmap
 
 
-def work_list(model: Model, shapes: Shapes) -> tuple[NodeWork, ...]:
+def work_list(model: Model, shapes: Shapes, given: GivenBits | None = None) -> tuple[NodeWork, ...]:
     """The work of every node, subgraphs included, in file order.
 
     Nodes of a subgraph count as often as it runs where that is fixed beforehand, else once.
+    Operands have the widths that are given, else those that the model's integers imply.
     """
     constants = _constant_names(model, shapes)
     times = _times(model, shapes)
     works = [
         _node_work(shapes, node, constants[node.scope], times[node.scope]) for node in model.nodes
     ]
-    return tuple(_fuse(Fusion(model, shapes, constants[""]), works))
+    bits = tensor_bits(model, shapes)
+    return tuple(
+        _with_widths(item, bits[item.node.scope], constants[item.node.scope], given or GivenBits())
+        for item in _fuse(Fusion(model, shapes, constants[""]), works)
+    )
 
 
 def activation_tensors(works: tuple[NodeWork, ...]) -> tuple[str, ...]:
@@ -134,7 +141,7 @@ def _fuse(fusion: Fusion, works: list[NodeWork]) -> Iterator[NodeWork]:
     written: dict[Node, str] = {}
     for item in works:
         node = item.node
-        if not item.work.parts or node.scope or node in hosts:
+        if not _moves_words(item.work) or node.scope or node in hosts:
             continue
         group = fusion.group(node, item.ofmap)
         if group is not None:
@@ -149,6 +156,30 @@ def _fuse(fusion: Fusion, works: list[NodeWork]) -> Iterator[NodeWork]:
         yield found
 
 
+def _moves_words(work: Work) -> bool:
+    return any(load.ofmap_words for load in work.workloads)
+
+
 def _without_traffic(part: Part) -> Part:
     assert isinstance(part.workload, StreamWorkload)  # only per-element operators are fused
     return replace(part, workload=StreamWorkload(operations=part.workload.operations))
+
+
+def _with_widths(
+    item: NodeWork, bits: Mapping[str, int], constants: set[str], given: GivenBits
+) -> NodeWork:
+    def width(names: Sequence[str]) -> int | None:
+        """The widest of some tensors; None where one has no width of its own."""
+        known = [bits.get(name) for name in names]
+        is_constant = bool(names) and all(name in constants for name in names)
+        chosen = given.weights if is_constant else given.activations
+        own = [found for found in known if found is not None]
+        return chosen or (max(own) if own and len(own) == len(known) else None)
+
+    fixed = [name for name in item.node.inputs if name in constants]
+    parts = []
+    for part in item.work.parts:
+        weights = [part.weights] if part.weights else fixed
+        found = BitWidths(width(weights), width([part.ifmap]), width([item.ofmap_of(part)]))
+        parts.append(replace(part, workload=replace(part.workload, bits=found)))
+    return replace(item, work=Work(tuple(parts)))

@@ -110,11 +110,13 @@ class Execution:
     `accesses` maps a memory level to words, compressed ones counted at their compressed size;
     `executed_macs` are the MACs that the machine does not skip, `operations` those of a stream,
     `instructions` those that a processor issues for the MACs.
+    `mac_bits` is the width that a MAC costs the energy of, None for the machine's word.
     `cycles` is None where the machine has no timing for the workload.
     """
 
     accesses: Mapping[str, Accesses]
     executed_macs: float = 0.0
+    mac_bits: float | None = None
     operations: float = 0.0
     instructions: float = 0.0
     mapping: RowStationaryMapping | SystolicMapping | CacheMapping | None = None
