@@ -16,12 +16,14 @@ from dataclasses import dataclass
 from eapc.graph import Node
 from eapc.model import Model
 from eapc.shapes import Shapes
+from eapc.workload_rules import rule_name
 
 _PER_ELEMENT = frozenset(
     """Abs Add BatchNormalization Cast Ceil Celu Clip DequantizeLinear Div Elu Erf Exp Floor Gelu
     HardSigmoid HardSwish LeakyRelu Log Max Min Mish Mul Neg PRelu Pow QuantizeLinear Reciprocal
     Relu Round Selu Sigmoid Sign Softplus Softsign Sqrt Sub Sum Swish Tanh
-    ThresholdedRelu""".split()
+    ThresholdedRelu com.microsoft.BiasGelu com.microsoft.FastGelu com.microsoft.Gelu
+    com.microsoft.QuickGelu""".split()
 )
 
 _LOOKAHEAD = 16
@@ -84,7 +86,8 @@ class Fusion:
                     heapq.heappush(heap, (self._place[reader], reader))
 
     def _joins(self, node: Node, group: Collection[str], size: int | None) -> bool:
-        if node.domain or node.op_type not in _PER_ELEMENT or size is None:
+        name = rule_name(node.domain, node.op_type)
+        if name not in _PER_ELEMENT or size is None:
             return False
         within = all(name in group for name in self._computed(node))
         return within and self._size(node.outputs[0]) == size

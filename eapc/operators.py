@@ -7,12 +7,26 @@ name in one of the tables of `stream_operators` is enough.
 
 from __future__ import annotations
 
-from eapc import mac_operators, quantized_operators, recurrent_operators, stream_operators
+from eapc import (
+    attention_operators,
+    fused_operators,
+    mac_operators,
+    quantized_operators,
+    recurrent_operators,
+    stream_operators,
+)
 from eapc.workload_rules import WORKLOAD_RULES, Operands, UnmodelledError, Work, rule_name
 
 __all__ = ["WORKLOAD_RULES", "Operands", "UnmodelledError", "Work", "work_of"]
 
-RULE_MODULES = (mac_operators, quantized_operators, recurrent_operators, stream_operators)
+RULE_MODULES = (
+    attention_operators,
+    fused_operators,
+    mac_operators,
+    quantized_operators,
+    recurrent_operators,
+    stream_operators,
+)
 """Imported for the rules that they enter in the table."""
 
 

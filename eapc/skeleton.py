@@ -21,9 +21,9 @@ def skeleton_of(model: Model, inputs: Mapping[str, tuple[int, ...]]) -> onnx.Mod
     graph = skeleton.graph
     graph.name = proto.graph.name or "graph"
     graph.node.extend(proto.graph.node)
-    use_stand_ins(graph)
     graph.sparse_initializer.extend(proto.graph.sparse_initializer)
     _add_constants(model, graph)
+    use_stand_ins(graph)
     constants = {tensor.name for tensor in proto.graph.initializer}
     for value in proto.graph.input:
         if value.name not in constants:

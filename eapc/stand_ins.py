@@ -6,9 +6,9 @@ shape inference alone, each of these is replaced by one that it does know.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Set
 
-from onnx import AttributeProto, GraphProto, NodeProto
+from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper
 
 from eapc.tensors import subgraphs_of_node
 
@@ -29,7 +29,7 @@ _STAND_INS: dict[str, tuple[str, Inputs]] = {
     **dict.fromkeys(
         """BiasGelu FastGelu Gelu QuickGelu QLinearLeakyRelu QLinearSigmoid QLinearSoftmax
         SkipLayerNormalization SkipSimplifiedLayerNormalization SimplifiedLayerNormalization
-        LayerNormalization BiasSoftmax BiasDropout MultiHeadAttention""".split(),
+        BiasSoftmax BiasDropout Attention MultiHeadAttention""".split(),
         ("Identity", _at(0)),
     ),
     **dict.fromkeys(("QLinearAdd", "QLinearMul"), ("Add", _at(0, 3))),
@@ -37,8 +37,9 @@ _STAND_INS: dict[str, tuple[str, Inputs]] = {
     "FusedConv": ("Conv", _at(0, 1)),
     "QGemm": ("Gemm", _at(0, 3)),
     "FusedGemm": ("Gemm", _at(0, 1)),
+    "FusedMatMul": ("Einsum", _at(0, 1)),
     **dict.fromkeys(
-        ("FusedMatMul", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"), ("MatMul", _at(0, 1))
+        ("MatMulIntegerToFloat", "DynamicQuantizeMatMul", "MatMulNBits"), ("MatMul", _at(0, 1))
     ),
     "QLinearConcat": ("Concat", _from(2, 3)),
     "QLinearAveragePool": ("AveragePool", _at(0)),
@@ -58,23 +59,59 @@ _KEPT_ATTRIBUTES = {
 }
 
 
-def use_stand_ins(graph: GraphProto) -> None:
-    """Replace onnxruntime's operators in a graph and its subgraphs, in place, one for one."""
+def use_stand_ins(graph: GraphProto, matrices: Set[str] = frozenset()) -> None:
+    """Replace onnxruntime's operators in a graph and its subgraphs, in place, one for one.
+
+    `matrices` are the constants of outer graphs that have two axes.
+    """
+    matrices = matrices | set(_matrices(graph))
     for node in graph.node:
-        if node.domain == _ORT and node.op_type in _STAND_INS and not _turns_around(node):
-            _replace(node)
+        if _is_known(node):
+            if node.op_type == "MatMulNBits":
+                _unpack(graph, node)
+            _replace(node, matrices)
         for inner in subgraphs_of_node(node):
-            use_stand_ins(inner)
+            use_stand_ins(inner, matrices)
 
 
-def _turns_around(node: NodeProto) -> bool:
-    """A product of transposed matrices has no single operator to stand in for it."""
-    return node.op_type == "FusedMatMul" and any(
-        a.i for a in node.attribute if a.name.startswith("trans")
-    )
+def _matrices(graph: GraphProto) -> Iterator[str]:
+    """Constants with two axes; of large ones a skeleton has the shape alone, as an input."""
+    yield from (tensor.name for tensor in graph.initializer if len(tensor.dims) == 2)
+    yield from (fed.name for fed in graph.input if len(fed.type.tensor_type.shape.dim) == 2)
 
 
-def _replace(node: NodeProto) -> None:
+def _is_known(node: NodeProto) -> bool:
+    """True for operators of the table, without the attributes that change a shape further."""
+    if node.op_type == "SimplifiedLayerNormalization" and not node.domain:
+        return True  # onnxruntime enters it in the default domain
+    unusual = {"transBatchA", "transBatchB", "qkv_hidden_sizes"}
+    names = {a.name for a in node.attribute if a.i or a.ints}
+    return node.domain == _ORT and node.op_type in _STAND_INS and not names & unusual
+
+
+def _attributes(node: NodeProto) -> dict[str, int]:
+    return {a.name: a.i for a in node.attribute}
+
+
+def _unpack(graph: GraphProto, node: NodeProto) -> None:
+    """Give packed weights a name with the shape (K, N) that they stand for."""
+    sizes = _attributes(node)
+    name = f"{node.output[0]}.unpacked"
+    shape = (sizes["K"], sizes["N"])
+    graph.value_info.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    node.input[1] = name
+
+
+def _equation(node: NodeProto, matrices: Set[str]) -> str:
+    """A product of stacks of matrices, or of a stack and a matrix, either of them transposed."""
+    turned = _attributes(node)
+    left = "ji" if turned.get("transA") else "ij"
+    right = "kj" if turned.get("transB") else "jk"
+    stack = "" if node.input[1] in matrices else "..."
+    return f"...{left},{stack}{right}->...ik"
+
+
+def _replace(node: NodeProto, matrices: Set[str]) -> None:
     op_type, pick = _STAND_INS[node.op_type]
     inputs, outputs = pick(node), [node.output[0]]
     if node.op_type in _WITH_SUM and len(node.output) > 3:
@@ -82,6 +119,8 @@ def _replace(node: NodeProto) -> None:
         outputs.append(node.output[3])
     names = _KEPT_ATTRIBUTES.get(op_type, "").split()
     kept: list[AttributeProto] = [a for a in node.attribute if a.name in names]
+    if op_type == "Einsum":
+        kept = [helper.make_attribute("equation", _equation(node, matrices))]
     node.op_type, node.domain = op_type, ""
     del node.input[:], node.output[:], node.attribute[:]
     node.input.extend(inputs)

@@ -23,7 +23,7 @@ _PER_OUTPUT_ELEMENT = {
     **dict.fromkeys(("Softmax", "LogSoftmax", "Hardmax"), 3),
     **dict.fromkeys(("InstanceNormalization", "LpNormalization", "MeanVarianceNormalization"), 5),
     **dict.fromkeys(("LayerNormalization", "GroupNormalization"), 7),
-    **dict.fromkeys(("RMSNormalization",), 5),
+    **dict.fromkeys(("RMSNormalization", "SimplifiedLayerNormalization"), 5),
 }
 
 _COPIES = frozenset(

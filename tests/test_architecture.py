@@ -27,7 +27,7 @@ LAYERS = (
     "shapes",
     "quantization",
     "layers weight_counts mac_operators stream_operators recurrent_operators fusion dataflow",
-    "quantized_operators",
+    "attention_operators quantized_operators fused_operators",
     "operators",
     "worklist",
     "energy solvers allocation",
