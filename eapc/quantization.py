@@ -68,9 +68,8 @@ def zero_points(node: Node) -> dict[str, ZeroPoint]:
         found[node.outputs[0]] = node.input(places.output)
     if places.zero_output is not None:
         found[node.outputs[0]] = node.outputs[places.zero_output]
-    return {
-        name: ZeroPoint(zero, places.channel_axis) for name, zero in found.items() if name and zero
-    }
+    axis = 0 if node.attribute("transB", 0) else places.channel_axis  # QGemm may turn them
+    return {name: ZeroPoint(zero, axis) for name, zero in found.items() if name and zero}
 
 
 def tensor_bits(model: Model, shapes: Shapes) -> dict[str, Mapping[str, int]]:

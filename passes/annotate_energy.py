@@ -66,7 +66,7 @@ def density_table(compilation: Compilation, works: tuple[NodeWork, ...]) -> Dens
     if data is None or data.synthesised:
         return DensityTable()
     model, threads = compilation.model, compilation.conditions.threads
-    tensors = activation_tensors(works)
+    tensors = [name for name in activation_tensors(works) if name not in model.view.constants]
     zeros = {
         name: zero.tensor for n in model.view.main_nodes for name, zero in zero_points(n).items()
     }

@@ -20,7 +20,9 @@ from eapc.errors import HardwareError, UsageError
 from eapc.given_bits import GivenBits, read_bits
 from eapc.hardware import HardwareModel
 from eapc.model import Model
+from eapc.pipeline import Compilation
 from eapc.quantization import zero_points
+from eapc.registry import load_passes
 from eapc.runtime import measure_densities
 from eapc.shapes import infer_shapes, input_shapes
 from eapc.tensors import type_bits
@@ -300,6 +302,21 @@ def test_zero_points_of_weights(eyeriss: HardwareModel) -> None:
     assert (report.weights, report.nonzero_weights) == (144, 72)
 
 
+@pytest.mark.parametrize("turned", [0, 1])
+def test_zero_points_of_columns(eyeriss: HardwareModel, turned: int) -> None:
+    """Columns of 0, 1 and 2, of which the last has its zero at 2."""
+    weights = np.repeat(np.arange(3, dtype=np.int8)[None], 5, 0)
+    node = op("QGemm", "x s z v s t - s z", "y", domain=ORT, transB=turned)
+    model = loaded(
+        [node],
+        [value("x", (2, 5), TensorProto.UINT8)],
+        [value("y", None, TensorProto.UINT8)],
+        {**SCALES, "v": weights.T if turned else weights, "t": np.array([0, 0, 2], np.int8)},
+    )
+    report = price(model, eyeriss)
+    assert (report.weights, report.nonzero_weights) == (15, 5)
+
+
 def test_zeros_of_quantized_activations_are_measured_against_their_zero_point() -> None:
     nodes = [op("DynamicQuantizeLinear", "x", "q t u"), op("MatMulInteger", "q m u", "y")]
     model = loaded(nodes, {"x": ("N", 4)}, [value("y", None, TensorProto.INT32)], SCALES, opset=13)
@@ -309,6 +326,27 @@ def test_zeros_of_quantized_activations_are_measured_against_their_zero_point() 
     assert zeros["q"] == "u"
     assert measure_densities(model, data, ["q"], 1, zeros) == {"q": 0.5}
     assert measure_densities(model, data, ["q"], 1) == {"q": 0.75}
+
+
+def test_densities_of_a_quantized_layer_on_data(eyeriss: HardwareModel) -> None:
+    """Weights with a zero point per filter keep the zeros that are counted in the file."""
+    nodes = [op("QuantizeLinear", "x s z", "q"), op("QLinearConv", "q s z v c t s z", "y")]
+    tensors = {
+        **SCALES,
+        "v": np.repeat(np.arange(4, dtype=np.int8), 36).reshape(4, 4, 3, 3),
+        "c": np.full(4, 0.1, np.float32),
+        "t": np.zeros(4, np.int8),
+    }
+    outputs = [value("y", None, TensorProto.UINT8)]
+    model = loaded(nodes, {"x": (1, 4, 8, 8)}, outputs, tensors)
+    x = normal((4, 4, 8, 8))
+    x[:, :2] = 0
+    compilation = Compilation(model, eyeriss, dataset({"x": x}, model.inputs, "test"))
+    report = load_passes()["annotate-energy"]().run(compilation).energy
+    assert report is not None
+    densities = report.by_node["y"].densities
+    assert densities.weights == 0.75
+    assert 0.4 < densities.ifmap < 0.5  # half are zeros, and small ones round to zero
 
 
 def test_onnxruntime_reads_the_operators_the_same_way() -> None:
