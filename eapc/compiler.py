@@ -19,6 +19,7 @@ from eapc.densities import read_densities
 from eapc.energy import EnergyReport
 from eapc.errors import DataError, UsageError
 from eapc.evaluation import Accuracy, Agreement, top1
+from eapc.given_bits import read_bits
 from eapc.goals import DEFAULT_GOAL, Goal, Outcome, pursue
 from eapc.hardware import HardwareModel, load_hardware
 from eapc.layers import Skipped, find_layers, require_layers
@@ -42,7 +43,8 @@ class Settings:
     """What every command has in common.
 
     `batch` and `input_shapes` hold for analysis only; `density` is one number for every
-    activation or the path of a YAML file; `samples` limits the calibration inputs.
+    activation or the path of a YAML file, `bits` is like `weights=8,activations=8`; `samples`
+    limits the calibration inputs.
     """
 
     hardware: str | Path | HardwareModel = "eyeriss"
@@ -51,6 +53,7 @@ class Settings:
     calibration: DataSource | None = None
     samples: int | None = None
     density: float | str | Path | None = None
+    bits: str | None = None
     threads: int = 0
     seed: int = 0
 
@@ -149,6 +152,7 @@ def prepare(model: str | Path | Model, settings: Settings) -> Compilation:
         batch=settings.batch,
         input_shapes=settings.input_shapes,
         densities=read_densities(settings.density),
+        bits=read_bits(settings.bits),
         threads=settings.threads,
         seed=settings.seed,
     )

@@ -13,18 +13,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-import numpy as np
-from onnx import TensorProto
-
 from eapc.dataflow import Accesses, Execution, MappingError, execute
-from eapc.errors import ModelError
-from eapc.graph import Node
+from eapc.dataflow.widths import mac_energy
+from eapc.errors import HardwareError
 from eapc.hardware import HardwareModel
 from eapc.model import Model
-from eapc.tensors import Array, decode
-from eapc.weights import all_finite, count_nonzero, find_weights
+from eapc.weight_counts import WeightCounts
 from eapc.worklist import NodeWork
 from eapc.workload import ConvWorkload, Densities, Workload
+from eapc.workload_rules import Part
 
 OPERANDS = ("weights", "ifmap", "ofmap")
 
@@ -51,7 +48,8 @@ class DensityTable:
 class NodeEnergy:
     """What one node costs per inference, in MAC units, words and operations.
 
-    `cycles` is None where the machine has no timing for some of its work.
+    `densities` are those of all its parts together, `part_densities` those of each. `cycles` is
+    None where the machine has no timing for some of its work.
     """
 
     key: str
@@ -66,6 +64,7 @@ class NodeEnergy:
     by_level: Mapping[str, float]
     accesses: Mapping[str, Accesses]
     cycles: float | None = None
+    part_densities: tuple[Densities, ...] = ()
     fused_into: str = ""
     note: str = ""
 
@@ -141,7 +140,7 @@ def estimate(
 
     Raises ModelError where weights hold NaN or infinity.
     """
-    weights = _WeightCounts(model, densities)
+    weights = WeightCounts(model)
     nodes: list[NodeEnergy] = []
     unmodelled: list[Unmodelled] = []
     for item in works:
@@ -149,7 +148,7 @@ def estimate(
         if not reason:
             try:
                 nodes.append(_price(item, hardware, _densities(item, densities, weights), batch))
-            except MappingError as error:
+            except (MappingError, HardwareError) as error:
                 reason = str(error)
         if reason:
             node = item.node
@@ -158,61 +157,31 @@ def estimate(
     return EnergyReport(hardware, batch, tuple(nodes), tuple(unmodelled), everything, nonzero)
 
 
-class _WeightCounts:
-    """Zeros of the weights, each tensor counted once."""
-
-    def __init__(self, model: Model, densities: DensityTable) -> None:
-        self._model = model
-        self._densities = densities
-        self._counts: dict[str, tuple[int, int]] = {}
-
-    def density(self, node: Node, tensor: str) -> float | None:
-        """Density of a constant weight tensor; None if `tensor` is an activation."""
-        counted = self._count(node, tensor)
-        if counted is None:
-            return None
-        nonzero, elements = counted
-        return self._densities.weight(tensor, nonzero / elements if elements else 1.0)
-
-    def _count(self, node: Node, tensor: str) -> tuple[int, int] | None:
-        inner = self._model.view.scope_constants[node.scope].get(tensor) if node.scope else None
-        if inner is not None and inner is not self._model.view.constants.get(tensor):
-            return self._count_inner(node.scope + tensor, inner)
-        source = find_weights(self._model.view, tensor)
-        if source is None:
-            return None
-        if source.root not in self._counts:
-            self._require_finite(source.root, self._model.constant(source.root))
-            self._counts[source.root] = count_nonzero(self._model, source)
-        return self._counts[source.root]
-
-    def _count_inner(self, key: str, tensor: TensorProto) -> tuple[int, int]:
-        if key not in self._counts:
-            value = decode(tensor, self._model.folder)
-            self._require_finite(tensor.name, value)
-            self._counts[key] = (int(np.count_nonzero(value)), value.size)
-        return self._counts[key]
-
-    def _require_finite(self, name: str, value: Array | None) -> None:
-        if value is not None and not all_finite(value):
-            raise ModelError(f"{self._model.name}: weights '{name}' hold NaN or infinity")
-
-    def totals(self) -> tuple[int, int]:
-        """(elements, non-zero elements) of all weights met."""
-        counts = self._counts.values()
-        return sum(elements for _, elements in counts), sum(nonzero for nonzero, _ in counts)
+def _densities(item: NodeWork, table: DensityTable, weights: WeightCounts) -> tuple[Densities, ...]:
+    """Densities of each part of a node."""
+    return tuple(_part_densities(item, part, table, weights) for part in item.work.parts)
 
 
-def _densities(item: NodeWork, table: DensityTable, weights: _WeightCounts) -> Densities:
-    own = weights.density(item.node, item.work.weights) if item.work.weights else None
-    if own is None:
-        own = table.activation(item.work.weights) if item.work.weights else 1.0
-    return Densities(own, table.activation(item.work.ifmap), table.activation(item.ofmap))
+def _part_densities(
+    item: NodeWork, part: Part, table: DensityTable, weights: WeightCounts
+) -> Densities:
+    own = weights.density(item.node, part.weights)
+    if own is not None:
+        own = table.weight(part.weights, own)
+    elif part.weights:
+        own = table.activation(part.weights)
+    ofmap = table.activation(item.ofmap_of(part))
+    return Densities(1.0 if own is None else own, table.activation(part.ifmap), ofmap)
 
 
-def _price(item: NodeWork, hardware: HardwareModel, densities: Densities, batch: int) -> NodeEnergy:
-    loads = [replace(load, densities=densities) for load in item.work.workloads]
-    runs = [execute(load, hardware) for load in loads]
+def _price(
+    item: NodeWork, hardware: HardwareModel, densities: tuple[Densities, ...], batch: int
+) -> NodeEnergy:
+    parts = [
+        replace(part, workload=replace(part.workload, densities=own))
+        for part, own in zip(item.work.parts, densities, strict=True)
+    ]
+    runs = [execute(part.workload, hardware).repeated(part.times) for part in parts]
     accesses = {level: _sum(runs, level, batch) for level in hardware.memories}
     compute = _compute_energy(runs, hardware) / batch
     by_level = {"mac": compute}
@@ -227,10 +196,11 @@ def _price(item: NodeWork, hardware: HardwareModel, densities: Densities, batch:
         name=item.node.name,
         op_type=item.node.op_type,
         energy_mac_units=sum(by_level.values()),
-        macs=sum(load.macs for load in loads) / batch,
-        nonskipped_macs=sum(_nonskipped(load) for load in loads) / batch,
+        macs=sum(part.workload.macs * part.times for part in parts) / batch,
+        nonskipped_macs=sum(_nonskipped(part.workload) * part.times for part in parts) / batch,
         operations=sum(run.operations for run in runs) / batch,
-        densities=densities,
+        densities=_mean_densities(parts),
+        part_densities=densities,
         by_operand=by_operand,
         by_level=by_level,
         accesses=accesses,
@@ -240,6 +210,21 @@ def _price(item: NodeWork, hardware: HardwareModel, densities: Densities, batch:
     )
 
 
+def _mean_densities(parts: list[Part]) -> Densities:
+    """Densities of a node: each operand's average over the words of all parts."""
+    found = [part.workload.densities for part in parts]
+    if len(set(found)) <= 1:
+        return found[0] if found else Densities()
+
+    def mean(operand: str) -> float:
+        name = f"{operand.removesuffix('s')}_words"
+        words = [getattr(part.workload, name) * part.times for part in parts]
+        nonzero = sum(w * getattr(own, operand) for w, own in zip(words, found, strict=True))
+        return nonzero / sum(words) if sum(words) else 1.0
+
+    return Densities(*(mean(operand) for operand in OPERANDS))
+
+
 def priced_at(
     item: NodeWork, hardware: HardwareModel, report: EnergyReport, weight_density: float
 ) -> float:
@@ -247,8 +232,10 @@ def priced_at(
 
     A weight density above the node's own in `report` counts as its own.
     """
-    densities = report.by_node[item.node.key].densities
-    sparser = replace(densities, weights=min(densities.weights, weight_density))
+    sparser = tuple(
+        replace(own, weights=min(own.weights, weight_density))
+        for own in report.by_node[item.node.key].part_densities
+    )
     return _price(item, hardware, sparser, report.batch).energy_mac_units
 
 
@@ -257,10 +244,11 @@ def _nonskipped(load: Workload) -> float:
 
 
 def _compute_energy(runs: list[Execution], hardware: HardwareModel) -> float:
-    macs = sum(run.executed_macs for run in runs)
+    arithmetic = sum(
+        run.executed_macs * mac_energy(run.mac_bits, hardware) for run in runs if run.executed_macs
+    )
     operations = sum(run.operations for run in runs)
     issued = sum(run.instructions for run in runs) * (hardware.instruction_energy_mac_units or 0.0)
-    arithmetic = macs * hardware.mac_energy_mac_units
     return arithmetic + operations * hardware.operation_energy_mac_units + issued
 
 

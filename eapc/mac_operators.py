@@ -10,7 +10,7 @@ from itertools import product
 
 from eapc.graph import Node
 from eapc.workload import ConvWorkload, Workload, same_padding, unpadded_taps
-from eapc.workload_rules import Operands, Shape, UnmodelledError, Work, workload_rule
+from eapc.workload_rules import Operands, Part, Shape, UnmodelledError, Work, workload_rule
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,10 @@ def conv(operands: Operands) -> Work:
 
 
 def _mac_work(operands: Operands, workloads: tuple[Workload, ...], weights: int = 1) -> Work:
-    inputs = operands.node.inputs
-    return Work(workloads, inputs[weights], inputs[1 - weights], operands.node.outputs[0])
+    inputs, output = operands.node.inputs, operands.node.outputs[0]
+    return Work(
+        tuple(Part(load, inputs[weights], inputs[1 - weights], output) for load in workloads)
+    )
 
 
 @workload_rule("ConvTranspose")

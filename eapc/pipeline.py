@@ -20,6 +20,7 @@ from eapc.allocation import Curves
 from eapc.data import Dataset
 from eapc.energy import DensityTable, EnergyReport
 from eapc.errors import EapcError, PassError, UsageError
+from eapc.given_bits import GivenBits
 from eapc.hardware import HardwareModel
 from eapc.layers import Skipped
 from eapc.model import Model
@@ -28,7 +29,7 @@ from eapc.shapes import InputShapes
 
 @dataclass(frozen=True)
 class Conditions:
-    """Under what a model is looked at: shapes and densities for analysis, threads, seed.
+    """Under what a model is looked at: shapes, densities and widths for analysis, threads, seed.
 
     `batch` None keeps the model's own batch, or one where it is dynamic. `densities` None
     measures them on calibration data; without data every activation counts as dense.
@@ -37,6 +38,7 @@ class Conditions:
     batch: int | None = None
     input_shapes: InputShapes = field(default_factory=dict)
     densities: DensityTable | None = None
+    bits: GivenBits = field(default=GivenBits())
     threads: int = 0
     seed: int = 0
 

@@ -6,18 +6,19 @@ only their shapes do, so a model of any size is inferred in the time of its node
 
 from __future__ import annotations
 
-import math
 from collections import ChainMap
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import onnx
 from onnx import numpy_helper
 
+from eapc.control_flow import runs_of
 from eapc.errors import ModelError, UsageError
-from eapc.folding import LARGEST_ELEMENTS, fold_constants, known_constants
+from eapc.folding import fold_constants, known_constants
 from eapc.graph import Node, free_names
 from eapc.model import Model
+from eapc.skeleton import skeleton_of
 from eapc.tensors import Array, TensorSpec, spec_of, subgraphs_of_node
 
 InputShapes = Mapping[str, tuple[int, ...]]
@@ -26,9 +27,14 @@ Scopes = dict[str, ChainMap[str, TensorSpec]]
 
 @dataclass(frozen=True)
 class Shapes:
-    """Specs of tensors by the scope they are seen from."""
+    """Specs of tensors by the scope they are seen from.
+
+    `runs` says how often each subgraph, by its scope, runs when its node does; those whose
+    runs depend on data are missing.
+    """
 
     by_scope: Mapping[str, Mapping[str, TensorSpec]]
+    runs: Mapping[str, int] = field(default_factory=dict)
 
     def spec(self, node: Node, tensor: str) -> TensorSpec | None:
         """The spec of a tensor as `node` sees it; None where nothing is known of it."""
@@ -125,11 +131,11 @@ def infer_shapes(model: Model, inputs: InputShapes) -> Shapes:
     Inference and the folding of shape arithmetic take turns until nothing new is learnt; what
     contradicts itself inside the graph stays unknown. Raises ModelError where onnx gives up.
     """
-    skeleton = _skeleton(model, inputs)
+    skeleton = skeleton_of(model, inputs)
     scopes = _settle(skeleton, model, inputs)
     if _as_declared(model, inputs) and _declare_unknown(skeleton, model, scopes):
         scopes = _settle(skeleton, model, inputs)
-    return Shapes(scopes)
+    return Shapes(scopes, dict(_runs(skeleton.graph, model, scopes, "", {})))
 
 
 def _settle(skeleton: onnx.ModelProto, model: Model, inputs: InputShapes) -> Scopes:
@@ -159,21 +165,74 @@ def _fold_all(
     graph: onnx.GraphProto, model: Model, scopes: Scopes, scope: str, outer: Mapping[str, Array]
 ) -> int:
     """Fold the constants of a graph and of its subgraphs; how many steps forward that was."""
+    folded = fold_constants(graph, _shape_of(scopes, scope), model.view.proto.opset_import, outer)
+    for node, proto, known in _with_subgraphs(graph, model, scope, outer):
+        for inner_scope, inner in zip(node.subgraphs, subgraphs_of_node(proto), strict=True):
+            folded += _bring_in(inner, known)
+            folded += _fold_all(inner, model, scopes, inner_scope, known)
+        folded += _declare_taken(graph, node, proto, scopes, known)
+    return folded
+
+
+def _shape_of(scopes: Scopes, scope: str) -> Callable[[str], tuple[int, ...] | None]:
     seen = scopes[scope]
 
     def shape_of(name: str) -> tuple[int, ...] | None:
         spec = seen.get(name)
         return static_shape(spec) if spec else None
 
-    folded = fold_constants(graph, shape_of, model.view.proto.opset_import, outer)
+    return shape_of
+
+
+def _with_subgraphs(
+    graph: onnx.GraphProto, model: Model, scope: str, outer: Mapping[str, Array]
+) -> Iterator[tuple[Node, onnx.NodeProto, Mapping[str, Array]]]:
+    """The nodes of a graph that hold subgraphs, with the constants that these see."""
     nodes = (node for node in model.nodes if node.scope == scope)
-    for node, proto in zip(nodes, graph.node, strict=True):
-        if node.subgraphs:
-            known = known_constants(graph, outer)
-            for inner_scope, inner in zip(node.subgraphs, subgraphs_of_node(proto), strict=True):
-                folded += _bring_in(inner, known)
-                folded += _fold_all(inner, model, scopes, inner_scope, known)
-    return folded
+    holders = [pair for pair in zip(nodes, graph.node, strict=True) if pair[0].subgraphs]
+    known = known_constants(graph, outer) if holders else {}
+    for node, proto in holders:
+        yield node, proto, known
+
+
+def _declare_taken(
+    graph: onnx.GraphProto,
+    node: Node,
+    proto: onnx.NodeProto,
+    scopes: Scopes,
+    known: Mapping[str, Array],
+) -> int:
+    """Give an If whose condition is known the shapes of the branch it takes; how many.
+
+    Left to itself, inference unites the shapes of both branches.
+    """
+    shape_of, declared = _shape_of(scopes, node.scope), 0
+    for inner_scope, inner in zip(node.subgraphs, subgraphs_of_node(proto), strict=True):
+        branch = inner_scope.rstrip("/").rpartition("/")[2]
+        if proto.op_type != "If" or runs_of(proto, branch, known, shape_of) != 1:
+            continue
+        for name, result in zip(proto.output, inner.output, strict=True):
+            spec = scopes[inner_scope].get(result.name)
+            if name and spec and shape_of(name) is None and static_shape(spec) is not None:
+                kind = onnx.helper.np_dtype_to_tensor_dtype(spec.dtype)
+                graph.value_info.append(
+                    onnx.helper.make_tensor_value_info(name, kind, static_shape(spec))
+                )
+                declared += 1
+    return declared
+
+
+def _runs(
+    graph: onnx.GraphProto, model: Model, scopes: Scopes, scope: str, outer: Mapping[str, Array]
+) -> Iterator[tuple[str, int]]:
+    shape_of = _shape_of(scopes, scope)
+    for node, proto, known in _with_subgraphs(graph, model, scope, outer):
+        for inner_scope, inner in zip(node.subgraphs, subgraphs_of_node(proto), strict=True):
+            attribute = inner_scope.rstrip("/").rpartition("/")[2]
+            count = runs_of(proto, attribute, known, shape_of)
+            if count is not None:
+                yield inner_scope, count
+            yield from _runs(inner, model, scopes, inner_scope, known)
 
 
 def _bring_in(inner: onnx.GraphProto, known: Mapping[str, Array]) -> int:
@@ -202,50 +261,6 @@ def _declare_unknown(skeleton: onnx.ModelProto, model: Model, scopes: Scopes) ->
     ]
     skeleton.graph.value_info.extend(missing)
     return bool(missing)
-
-
-def _skeleton(model: Model, inputs: InputShapes) -> onnx.ModelProto:
-    """The model without large constants and stale shapes, its inputs made concrete."""
-    proto = model.view.proto
-    skeleton = onnx.ModelProto(ir_version=max(proto.ir_version, 4))
-    skeleton.opset_import.extend(proto.opset_import)
-    skeleton.functions.extend(proto.functions)
-    graph = skeleton.graph
-    graph.name = proto.graph.name or "graph"
-    graph.node.extend(proto.graph.node)
-    graph.sparse_initializer.extend(proto.graph.sparse_initializer)
-    _add_constants(model, graph)
-    constants = {tensor.name for tensor in proto.graph.initializer}
-    for value in proto.graph.input:
-        if value.name not in constants:
-            graph.input.append(_concrete(value, inputs.get(value.name)))
-    for value in proto.graph.output:
-        graph.output.append(_without_shape(value))
-    return skeleton
-
-
-def _add_constants(model: Model, graph: onnx.GraphProto) -> None:
-    """Small constants by value, external ones included; others by their shape."""
-    for tensor in model.view.proto.graph.initializer:
-        if math.prod(tensor.dims) <= LARGEST_ELEMENTS:
-            graph.initializer.extend(model.initializers([tensor.name]))
-        else:
-            value = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
-            graph.input.append(value)
-
-
-def _concrete(value: onnx.ValueInfoProto, shape: tuple[int, ...] | None) -> onnx.ValueInfoProto:
-    if shape is None:
-        return value
-    elem_type = value.type.tensor_type.elem_type
-    return onnx.helper.make_tensor_value_info(value.name, elem_type, shape)
-
-
-def _without_shape(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
-    if not value.type.HasField("tensor_type"):
-        return value
-    elem_type = value.type.tensor_type.elem_type
-    return onnx.helper.make_tensor_value_info(value.name, elem_type, None)
 
 
 def _scopes(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 
 from eapc.workload import StreamWorkload
-from eapc.workload_rules import Operands, Work, workload_rule
+from eapc.workload_rules import Operands, Part, Work, workload_rule
 
 _PER_OUTPUT_ELEMENT = {
     # operations per output element; transcendental functions count as one
@@ -18,12 +18,12 @@ _PER_OUTPUT_ELEMENT = {
         Softsign Sqrt Sub Sum Tan Tanh ThresholdedRelu Where Xor""".split(),
         1,
     ),
-    **dict.fromkeys(("BatchNormalization", "DequantizeLinear", "QuantizeLinear"), 2),
+    **dict.fromkeys(("BatchNormalization", "QuantizeLinear"), 2),
     **dict.fromkeys(("Gelu", "HardSwish", "Mish", "Swish"), 3),
     **dict.fromkeys(("Softmax", "LogSoftmax", "Hardmax"), 3),
     **dict.fromkeys(("InstanceNormalization", "LpNormalization", "MeanVarianceNormalization"), 5),
     **dict.fromkeys(("LayerNormalization", "GroupNormalization"), 7),
-    **dict.fromkeys(("RMSNormalization",), 5),
+    **dict.fromkeys(("RMSNormalization", "SimplifiedLayerNormalization"), 5),
 }
 
 _COPIES = frozenset(
@@ -46,7 +46,7 @@ _REDUCTIONS = frozenset(
 )
 
 
-def _stream(operands: Operands, operations: int, read: Iterable[int] | None = None) -> Work:
+def stream(operands: Operands, operations: int, read: Iterable[int] | None = None) -> Work:
     """Every operand is read once, the first output written once."""
     node = operands.node
     indices = [i for i, name in enumerate(node.inputs) if name] if read is None else list(read)
@@ -59,26 +59,26 @@ def _stream(operands: Operands, operations: int, read: Iterable[int] | None = No
         ofmap_words=math.prod(operands.output()),
     )
     ifmap = node.inputs[moving[0]] if moving else ""
-    return Work((workload,), ifmap=ifmap, ofmap=node.outputs[0])
+    return Work((Part(workload, ifmap=ifmap, ofmap=node.outputs[0]),))
 
 
 @workload_rule(*_PER_OUTPUT_ELEMENT)
 def element_wise(operands: Operands) -> Work:
     """A fixed number of operations per output element."""
     each = _PER_OUTPUT_ELEMENT[operands.node.op_type]
-    return _stream(operands, each * math.prod(operands.output()))
+    return stream(operands, each * math.prod(operands.output()))
 
 
 @workload_rule(*_REDUCTIONS)
 def reduction(operands: Operands) -> Work:
     """One operation per input element."""
-    return _stream(operands, math.prod(operands.input(0)), read=[0])
+    return stream(operands, math.prod(operands.input(0)), read=[0])
 
 
 @workload_rule(*_VIEWS)
 def view(_: Operands) -> Work:
     """No operations and no traffic."""
-    return Work(())
+    return Work()
 
 
 @workload_rule(*_COPIES)
@@ -93,18 +93,18 @@ def copy(operands: Operands) -> Work:
         ofmap_words=words,
     )
     ifmap = "" if constant or not node.inputs else node.inputs[0]
-    return Work((workload,), ifmap=ifmap, ofmap=node.outputs[0])
+    return Work((Part(workload, ifmap=ifmap, ofmap=node.outputs[0]),))
 
 
 @workload_rule("MaxPool", "AveragePool", "LpPool")
 def pool(operands: Operands) -> Work:
     """One operation per kernel element and output element."""
     kernel = math.prod(operands.node.attribute("kernel_shape", []))
-    return _stream(operands, kernel * math.prod(operands.output()))
+    return stream(operands, kernel * math.prod(operands.output()))
 
 
 @workload_rule("LRN")
 def local_response_normalization(operands: Operands) -> Work:
     """`size` squares summed, then one power and one division, per element."""
     size = operands.node.attribute("size", 1)
-    return _stream(operands, (size + 2) * math.prod(operands.output()))
+    return stream(operands, (size + 2) * math.prod(operands.output()))

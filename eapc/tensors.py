@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,12 @@ class TensorSpec:
 def is_float(dtype: np.dtype[Any]) -> bool:
     """True for real floating-point types, bfloat16 (kind V in ml_dtypes) included."""
     return dtype.kind == "f" or dtype.name == "bfloat16"
+
+
+def type_bits(dtype: np.dtype[Any]) -> int:
+    """Bits of one element, also for types below a byte: 4 for int4 and float4_e2m1fn."""
+    digits = re.search(r"\d+", dtype.name)
+    return int(digits.group()) if digits else 8 * dtype.itemsize
 
 
 def numpy_type(elem_type: int) -> np.dtype[Any]:

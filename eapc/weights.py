@@ -103,28 +103,35 @@ def as_stored(model: Model, source: WeightSource, seen: Array) -> Array:
     return np.ascontiguousarray(array)
 
 
-def count_nonzero(model: Model, source: WeightSource) -> tuple[int, int]:
-    """(non-zero, all) elements of the weights; a quantized zero is its zero point."""
+def count_nonzero(
+    model: Model, source: WeightSource, zero_point: Array | None = None, axis: int = 0
+) -> tuple[int, int]:
+    """(non-zero, all) elements of the weights; a quantized zero is its zero point.
+
+    That is `zero_point`, a list of which runs along `axis`, or what DequantizeLinear says.
+    """
     root = model.constant(source.root)
     assert root is not None  # a source's root is a constant
+    block = 1
     dequantize = next((n for n in source.chain if n.op_type == "DequantizeLinear"), None)
-    if dequantize is None or not dequantize.input(2):
-        return int(np.count_nonzero(root)), root.size
-    zero_point = model.constant(dequantize.input(2))
+    if dequantize is not None and dequantize.input(2):
+        zero_point = model.constant(dequantize.input(2))
+        if zero_point is None:
+            return root.size, root.size
+        axis = dequantize.attribute("axis", 1)
+        block = dequantize.attribute("block_size", 0) or 1
     if zero_point is None:
-        return root.size, root.size
-    zeros = _spread(zero_point, root.shape, dequantize)
+        return int(np.count_nonzero(root)), root.size
+    zeros = _spread(zero_point, root.shape, axis, block)
     return int(np.count_nonzero(root != zeros)), root.size
 
 
-def _spread(zero_point: Array, shape: Shape, dequantize: Node) -> Array:
+def _spread(zero_point: Array, shape: Shape, axis: int, block: int) -> Array:
     """Zero points, one per tensor, per index of an axis or per block, against the weights."""
-    axis = dequantize.attribute("axis", 1)
     if zero_point.size == 1:
         return zero_point.reshape(())
     if zero_point.ndim < len(shape):
         return np.moveaxis(zero_point.reshape(-1, *(1,) * (len(shape) - 1)), 0, axis)
-    block = dequantize.attribute("block_size", 0) or 1
     return np.take(np.repeat(zero_point, block, axis), range(shape[axis]), axis)
 
 

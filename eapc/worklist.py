@@ -6,22 +6,18 @@ their densities can be measured, and the energy model prices it.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from eapc.fusion import Fusion
+from eapc.given_bits import GivenBits
 from eapc.graph import Node
 from eapc.model import Model
 from eapc.operators import Operands, UnmodelledError, Work, work_of
+from eapc.quantization import tensor_bits
 from eapc.shapes import Shapes
-from eapc.workload import ConvWorkload, StreamWorkload
-
-_FUSIBLE = frozenset(
-    """Add BatchNormalization Clip DequantizeLinear Div Elu Gelu HardSigmoid HardSwish LeakyRelu
-    Mish Mul PRelu QuantizeLinear Relu Selu Sigmoid Softplus Sub Swish Tanh
-    ThresholdedRelu""".split()
-)
-"""Per-element operators that a machine applies to a word before writing it."""
+from eapc.workload import BitWidths, StreamWorkload
+from eapc.workload_rules import Part
 
 
 @dataclass(frozen=True)
@@ -39,15 +35,27 @@ class NodeWork:
     fused_into: str = ""
     note: str = ""
 
+    def ofmap_of(self, part: Part) -> str:
+        """The tensor that a part's ofmap is written as, behind what is fused into the node."""
+        return self.ofmap if part.ofmap == self.work.ofmap else part.ofmap
 
-def work_list(model: Model, shapes: Shapes) -> tuple[NodeWork, ...]:
+
+def work_list(model: Model, shapes: Shapes, given: GivenBits | None = None) -> tuple[NodeWork, ...]:
     """The work of every node, subgraphs included, in file order.
 
-    Nodes of a subgraph count once, whatever branch is taken and however often it runs.
+    Nodes of a subgraph count as often as it runs where that is fixed beforehand, else once.
+    Operands have the widths that are given, else those that the model's integers imply.
     """
     constants = _constant_names(model, shapes)
-    works = [_node_work(shapes, node, constants[node.scope]) for node in model.nodes]
-    return tuple(_fuse(model, shapes, works, constants[""]))
+    times = _times(model, shapes)
+    works = [
+        _node_work(shapes, node, constants[node.scope], times[node.scope]) for node in model.nodes
+    ]
+    bits = tensor_bits(model, shapes)
+    return tuple(
+        _with_widths(item, bits[item.node.scope], constants[item.node.scope], given or GivenBits())
+        for item in _fuse(Fusion(model, shapes, constants[""]), works)
+    )
 
 
 def activation_tensors(works: tuple[NodeWork, ...]) -> tuple[str, ...]:
@@ -56,7 +64,8 @@ def activation_tensors(works: tuple[NodeWork, ...]) -> tuple[str, ...]:
     for item in works:
         if item.node.scope or item.fused_into:
             continue
-        names.update(dict.fromkeys((item.work.ifmap, item.work.weights, item.ofmap)))
+        for part in item.work.parts:
+            names.update(dict.fromkeys((part.ifmap, part.weights, item.ofmap_of(part))))
     return tuple(name for name in names if name)
 
 
@@ -81,9 +90,35 @@ def _is_constant(node: Node, shapes: Shapes, known: set[str]) -> bool:
     return node.op_type == "Constant" or (bool(inputs) and known.issuperset(inputs))
 
 
-def _node_work(shapes: Shapes, node: Node, constants: set[str]) -> NodeWork:
+def _times(model: Model, shapes: Shapes) -> dict[str, int]:
+    """How often the nodes of each scope count."""
+    times = {"": 1}
+    for node in model.nodes:
+        for scope in node.subgraphs:
+            times[scope] = times[node.scope] * shapes.runs.get(scope, 1)
+    return times
+
+
+def _note(shapes: Shapes, node: Node) -> str:
+    """How often the subgraphs of a node count."""
+    counts = {
+        scope.removeprefix(f"{node.key}/").rstrip("/"): shapes.runs[scope]
+        for scope in node.subgraphs
+        if scope in shapes.runs
+    }
+    if not counts:
+        return "the nodes of its subgraphs count once each"
+    said = {0: "never runs", 1: "runs once"}
+    return ", ".join(
+        f"{name} {said.get(count, f'runs {count} times')}" for name, count in counts.items()
+    )
+
+
+def _node_work(shapes: Shapes, node: Node, constants: set[str], times: int) -> NodeWork:
+    if times == 0:
+        return NodeWork(node, Work(), note="never runs")
     if node.subgraphs and not node.domain:
-        return NodeWork(node, Work(()), note="the nodes of its subgraphs count once each")
+        return NodeWork(node, Work(), note=_note(shapes, node))
     operands = Operands(
         node,
         tuple(shapes.shape(node, name) if name else None for name in node.inputs),
@@ -93,55 +128,58 @@ def _node_work(shapes: Shapes, node: Node, constants: set[str]) -> NodeWork:
     try:
         work = work_of(operands)
     except UnmodelledError as error:
-        return NodeWork(node, Work(()), reason=str(error))
+        return NodeWork(node, Work(), reason=str(error))
     except (IndexError, ValueError, ZeroDivisionError, TypeError) as error:
-        return NodeWork(node, Work(()), reason=f"operands are malformed ({error})")
-    return NodeWork(node, work, ofmap=work.ofmap)
+        return NodeWork(node, Work(), reason=f"operands are malformed ({error})")
+    repeated = Work(tuple(replace(part, times=part.times * times) for part in work.parts))
+    return NodeWork(node, repeated if times > 1 else work, ofmap=work.ofmap)
 
 
-def _fuse(
-    model: Model, shapes: Shapes, works: list[NodeWork], constants: set[str]
-) -> Iterator[NodeWork]:
+def _fuse(fusion: Fusion, works: list[NodeWork]) -> Iterator[NodeWork]:
     """Let per-element nodes cost no traffic behind a node that writes its result anyway."""
-    hosts: dict[str, Node] = {}  # tensor -> the node whose result it still is
+    hosts: dict[Node, Node] = {}
     written: dict[Node, str] = {}
-    fused: dict[Node, Node] = {}
     for item in works:
         node = item.node
-        if not item.work.workloads or node.scope:
+        if not _moves_words(item.work) or node.scope or node in hosts:
             continue
-        host = _host(model, shapes, node, hosts, constants)
-        if host is None:
-            hosts[node.outputs[0]] = node
-        else:
-            fused[node] = host
-            hosts[node.outputs[0]] = host
-            written[host] = node.outputs[0]
+        group = fusion.group(node, item.ofmap)
+        if group is not None:
+            hosts.update(dict.fromkeys(group.fused, node))
+            written.update(dict.fromkeys((node, *group.fused), group.written))
     for item in works:
-        if item.node in fused:
-            loads = tuple(_without_traffic(load) for load in item.work.workloads)
-            work = replace(item.work, workloads=loads)
-            yield replace(item, work=work, fused_into=fused[item.node].key)
-        else:
-            yield replace(item, ofmap=written.get(item.node, item.ofmap))
+        found = replace(item, ofmap=written.get(item.node, item.ofmap))
+        host = hosts.get(item.node)
+        if host is not None:
+            work = Work(tuple(_without_traffic(part) for part in item.work.parts))
+            found = replace(found, work=work, fused_into=host.key)
+        yield found
 
 
-def _host(
-    model: Model, shapes: Shapes, node: Node, hosts: dict[str, Node], constants: set[str]
-) -> Node | None:
-    """The node that `node` is fused into: the source of its only computed input."""
-    if node.domain or node.op_type not in _FUSIBLE:
-        return None
-    computed = [name for name in node.inputs if name and name not in constants]
-    if len(computed) != 1 or computed[0] not in hosts or computed[0] in model.outputs:
-        return None
-    if len(model.view.consumers(computed[0])) != 1:
-        return None
-    before, after = shapes.main(computed[0]), shapes.main(node.outputs[0])
-    same_size = before and after and math.prod(before) == math.prod(after)
-    return hosts[computed[0]] if same_size else None
+def _moves_words(work: Work) -> bool:
+    return any(load.ofmap_words for load in work.workloads)
 
 
-def _without_traffic(load: ConvWorkload | StreamWorkload) -> StreamWorkload:
-    assert isinstance(load, StreamWorkload)  # only per-element operators are fused
-    return StreamWorkload(operations=load.operations)
+def _without_traffic(part: Part) -> Part:
+    assert isinstance(part.workload, StreamWorkload)  # only per-element operators are fused
+    return replace(part, workload=StreamWorkload(operations=part.workload.operations))
+
+
+def _with_widths(
+    item: NodeWork, bits: Mapping[str, int], constants: set[str], given: GivenBits
+) -> NodeWork:
+    def width(names: Sequence[str]) -> int | None:
+        """The widest of some tensors; None where one has no width of its own."""
+        known = [bits.get(name) for name in names]
+        is_constant = bool(names) and all(name in constants for name in names)
+        chosen = given.weights if is_constant else given.activations
+        own = [found for found in known if found is not None]
+        return chosen or (max(own) if own and len(own) == len(known) else None)
+
+    fixed = [name for name in item.node.inputs if name in constants]
+    parts = []
+    for part in item.work.parts:
+        weights = [part.weights] if part.weights else fixed
+        found = BitWidths(width(weights), width([part.ifmap]), width([item.ofmap_of(part)]))
+        parts.append(replace(part, workload=replace(part.workload, bits=found)))
+    return replace(item, work=Work(tuple(parts)))

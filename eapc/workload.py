@@ -21,6 +21,15 @@ class Densities:
 
 
 @dataclass(frozen=True)
+class BitWidths:
+    """Bits of a word of a node's three operands; None is the machine's own word."""
+
+    weights: int | None = None
+    ifmap: int | None = None
+    ofmap: int | None = None
+
+
+@dataclass(frozen=True)
 class ConvWorkload:
     """A convolution's loop nest; sizes in elements, per batch of `batch` inferences.
 
@@ -42,6 +51,7 @@ class ConvWorkload:
     dilation_rows: int = 1
     dilation_columns: int = 1
     densities: Densities = field(default=Densities())
+    bits: BitWidths = field(default=BitWidths())
     unpadded_fraction: float = 1.0
     """Fraction of the MACs whose ifmap operand is a real word rather than padding."""
 
@@ -104,6 +114,7 @@ class StreamWorkload:
     weight_words: int = 0
     ofmap_words: int = 0
     densities: Densities = field(default=Densities())
+    bits: BitWidths = field(default=BitWidths())
 
     @property
     def macs(self) -> int:

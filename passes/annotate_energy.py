@@ -8,6 +8,7 @@ from typing import ClassVar
 from eapc.data import Dataset
 from eapc.energy import DensityTable, EnergyReport, estimate, node_annotations
 from eapc.pipeline import Compilation, Pass
+from eapc.quantization import zero_points
 from eapc.runtime import measure_densities
 from eapc.shapes import Shapes, batch_inputs, infer_shapes, input_shapes
 from eapc.worklist import NodeWork, activation_tensors, work_list
@@ -39,7 +40,7 @@ def estimate_energy(compilation: Compilation) -> EnergyReport:
 def works_of(compilation: Compilation) -> tuple[tuple[NodeWork, ...], int]:
     """The model's work list and the inferences it stands for."""
     shapes, batch = _analysis_shapes(compilation)
-    return work_list(compilation.model, shapes), batch
+    return work_list(compilation.model, shapes, compilation.conditions.bits), batch
 
 
 def _analysis_shapes(compilation: Compilation) -> tuple[Shapes, int]:
@@ -64,10 +65,12 @@ def density_table(compilation: Compilation, works: tuple[NodeWork, ...]) -> Dens
     data = compilation.calibration
     if data is None or data.synthesised:
         return DensityTable()
-    tensors = activation_tensors(works)
-    sample = _sample(data)
-    threads = compilation.conditions.threads
-    return DensityTable(measure_densities(compilation.model, sample, tensors, threads))
+    model, threads = compilation.model, compilation.conditions.threads
+    tensors = [name for name in activation_tensors(works) if name not in model.view.constants]
+    zeros = {
+        name: zero.tensor for n in model.view.main_nodes for name, zero in zero_points(n).items()
+    }
+    return DensityTable(measure_densities(model, _sample(data), tensors, threads, zeros))
 
 
 def _sample(data: Dataset) -> Dataset:

@@ -239,6 +239,15 @@ def test_analyze_puts_rows_on_stdout(cli: Cli) -> None:
     cli.refuses(2, "analyze", DIGITS, "--csv", "-", "--json")
 
 
+def test_analyze_at_other_widths(cli: Cli) -> None:
+    def energy(*options: str) -> float:
+        found = json.loads(cli("analyze", DIGITS, "--json", *options).out)
+        return float(found["totals"]["energy_mac_units"])
+
+    assert energy("--bits", "weights=8,activations=8") < energy("--bits", "weights=8") < energy()
+    assert "--bits" in cli.refuses(2, "analyze", DIGITS, "--bits", "8")
+
+
 @pytest.mark.parametrize("option", ["--csv", "--annotate"])
 def test_analyze_overwrites_only_when_told_to(cli: Cli, option: str) -> None:
     (cli.folder / "out").write_text("old")

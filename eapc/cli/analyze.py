@@ -23,6 +23,7 @@ def analyze(
     calib: opt.Calibration = None,
     samples: opt.Samples = None,
     density: opt.Density = None,
+    bits: opt.Bits = None,
     json: opt.Json = False,
     csv: opt.Csv = None,
     annotate: opt.Annotate = None,
@@ -45,7 +46,7 @@ def analyze(
     from eapc.model import Model
     from eapc.report.files import require_writable
 
-    settings = opt.settings(hw, batch, input_shape, calib, samples, threads, seed, density)
+    settings = opt.settings(hw, batch, input_shape, calib, samples, threads, seed, density, bits)
     if csv not in (None, _STDOUT):
         require_writable(csv, force, [model, calib, Path(hw), annotate])
     loaded = Model.load(model)

@@ -75,6 +75,15 @@ Density = Annotated[
         rich_help_panel=_DATA,
     ),
 ]
+Bits = Annotated[
+    str | None,
+    Option(
+        "--bits",
+        metavar="weights=8,activations=8",
+        help="Widths instead of those the model implies.",
+        rich_help_panel=_DATA,
+    ),
+]
 Evaluation = Annotated[
     Path | None,
     Option(
@@ -200,6 +209,7 @@ def settings(
     threads: int,
     seed: int,
     density: str | None = None,
+    bits: str | None = None,
 ) -> Settings:
     """What the options that commands share come to."""
     from eapc.compiler import Settings
@@ -211,6 +221,7 @@ def settings(
         calibration=calib,
         samples=samples,
         density=density,
+        bits=bits,
         threads=threads,
         seed=seed,
     )

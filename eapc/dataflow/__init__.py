@@ -7,6 +7,7 @@ under the name that a hardware file's `machine.dataflow` gives.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 
 from eapc.dataflow.cache_hierarchy import execute_cache_hierarchy
@@ -21,8 +22,9 @@ from eapc.dataflow.execution import (
 from eapc.dataflow.row_stationary import execute_row_stationary
 from eapc.dataflow.stream import execute_stream
 from eapc.dataflow.systolic import execute_systolic
+from eapc.dataflow.widths import at_widths
 from eapc.hardware import HardwareModel
-from eapc.workload import ConvWorkload, StreamWorkload, Workload
+from eapc.workload import BitWidths, ConvWorkload, StreamWorkload, Workload
 
 __all__ = [
     "DATAFLOWS",
@@ -54,8 +56,12 @@ def execute(workload: Workload, hardware: HardwareModel) -> Execution:
     """Work and traffic of a workload on a machine; equal pairs are solved once.
 
     Raises MappingError where the machine cannot run the workload at all. A convolution with
-    an extent of zero costs nothing.
+    an extent of zero costs nothing. Mappings are those of full words: narrower operands move
+    fewer bits, but no more of them are kept on chip.
     """
+    if workload.bits != BitWidths():
+        plain = execute(replace(workload, bits=BitWidths()), hardware)
+        return at_widths(plain, workload, hardware)
     if isinstance(workload, StreamWorkload):
         return execute_stream(workload, hardware)
     if workload.macs == 0:

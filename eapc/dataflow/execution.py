@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from eapc.errors import EapcError
 from eapc.hardware import HardwareModel
@@ -32,6 +32,10 @@ class Accesses:
     def total(self) -> float:
         """Words of all three operands."""
         return self.weights + self.ifmap + self.ofmap
+
+    def scaled(self, weights: float, ifmap: float, ofmap: float) -> Accesses:
+        """Each operand's words times a factor."""
+        return Accesses(self.weights * weights, self.ifmap * ifmap, self.ofmap * ofmap)
 
 
 @dataclass(frozen=True)
@@ -106,16 +110,33 @@ class Execution:
     `accesses` maps a memory level to words, compressed ones counted at their compressed size;
     `executed_macs` are the MACs that the machine does not skip, `operations` those of a stream,
     `instructions` those that a processor issues for the MACs.
+    `mac_bits` is the width that a MAC costs the energy of, None for the machine's word.
     `cycles` is None where the machine has no timing for the workload.
     """
 
     accesses: Mapping[str, Accesses]
     executed_macs: float = 0.0
+    mac_bits: float | None = None
     operations: float = 0.0
     instructions: float = 0.0
     mapping: RowStationaryMapping | SystolicMapping | CacheMapping | None = None
     active_pes: int = 0
     cycles: float | None = None
+
+    def repeated(self, times: int) -> Execution:
+        """The same work `times` times over, with nothing kept on chip in between."""
+        if times == 1:
+            return self
+        return replace(
+            self,
+            accesses={
+                level: words.scaled(times, times, times) for level, words in self.accesses.items()
+            },
+            executed_macs=self.executed_macs * times,
+            operations=self.operations * times,
+            instructions=self.instructions * times,
+            cycles=None if self.cycles is None else self.cycles * times,
+        )
 
 
 def dram_factors(densities: Densities, hardware: HardwareModel) -> tuple[float, float, float]:
