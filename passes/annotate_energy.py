@@ -7,11 +7,12 @@ from typing import ClassVar
 
 from eapc.data import Dataset
 from eapc.energy import DensityTable, EnergyReport, estimate, node_annotations
+from eapc.local_functions import work_list_with_bodies
 from eapc.pipeline import Compilation, Pass
 from eapc.quantization import zero_points
 from eapc.runtime import measure_densities
 from eapc.shapes import Shapes, batch_inputs, infer_shapes, input_shapes
-from eapc.worklist import NodeWork, activation_tensors, work_list
+from eapc.worklist import NodeWork, activation_tensors
 
 _INPUTS_FOR_DENSITIES = 256
 """Densities average over all elements of a tensor: a few hundred inputs fix them."""
@@ -40,7 +41,7 @@ def estimate_energy(compilation: Compilation) -> EnergyReport:
 def works_of(compilation: Compilation) -> tuple[tuple[NodeWork, ...], int]:
     """The model's work list and the inferences it stands for."""
     shapes, batch = _analysis_shapes(compilation)
-    return work_list(compilation.model, shapes, compilation.conditions.bits), batch
+    return work_list_with_bodies(compilation.model, shapes, compilation.conditions.bits), batch
 
 
 def _analysis_shapes(compilation: Compilation) -> tuple[Shapes, int]:

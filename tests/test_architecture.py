@@ -30,7 +30,7 @@ LAYERS = (
     "attention_operators quantized_operators fused_operators",
     "operators",
     "worklist",
-    "energy solvers allocation",
+    "energy local_functions solvers allocation",
     "densities runtime",
     "evaluation activations verify",
     "reconstruction input_scale",
