@@ -6,6 +6,7 @@ an operand passes through.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -19,13 +20,13 @@ Memories = Mapping[str, Memory]
 class MachineSection(Section):
     """What every dataflow's section answers."""
 
+    @abstractmethod
     def check_memories(self, memories: Memories, word_bits: int) -> None:
         """Raise ValueError where the memories are not those that the dataflow counts."""
-        raise NotImplementedError
 
+    @abstractmethod
     def route(self, operand: str) -> tuple[str, ...]:
         """Memory levels that `weights`, `ifmap` or `ofmap` pass through once, outermost first."""
-        raise NotImplementedError
 
     @property
     def resident_level(self) -> str | None:

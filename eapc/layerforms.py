@@ -269,9 +269,8 @@ class DenseForm:
 
 
 @layer_form("Gemm")
-def gemm_form(node: Node, weight_shape: Shape) -> DenseForm:
+def gemm_form(node: Node, _: Shape) -> DenseForm:
     """Gemm with constant second operand; alpha scales it, the bias is handled elsewhere."""
-    del weight_shape
     alpha = float(node.attribute("alpha", 1.0))
     if alpha == 0:
         raise UnsupportedLayerError("alpha is 0")
@@ -279,9 +278,8 @@ def gemm_form(node: Node, weight_shape: Shape) -> DenseForm:
 
 
 @layer_form("MatMul")
-def matmul_form(node: Node, weight_shape: Shape) -> DenseForm:
+def matmul_form(_: Node, weight_shape: Shape) -> DenseForm:
     """MatMul with a constant second operand of rank two."""
-    del node
     if len(weight_shape) != 2:
         raise UnsupportedLayerError(f"weights of rank {len(weight_shape)}, expected 2")
     return DenseForm(filters_first=False)

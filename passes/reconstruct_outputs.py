@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
@@ -38,7 +38,6 @@ class ReconstructOutputs(Pass):
 
     name: ClassVar[str] = "reconstruct-outputs"
 
-    method: Literal["admm"] = field(default="admm", metadata={"help": "how survivors are chosen"})
     keep_mask: bool = field(
         default=False, metadata={"help": "refit the weights that are left, choose none anew"}
     )
@@ -86,7 +85,7 @@ class ReconstructOutputs(Pass):
             matrix = refit(problem, pruned != 0)
         else:
             thorough = pruned.size * pruned.shape[2] <= _THOROUGH_PRODUCT
-            matrix = solve(problem, count, method=self.method, thorough=thorough)
+            matrix = solve(problem, count, thorough=thorough)
         sweep.replace(tied, matrix, moments)
         stored = sweep.model.weights[tied.weight]
         output_error = together.relative_error(matrix)
