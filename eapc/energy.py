@@ -20,7 +20,7 @@ from eapc.hardware import HardwareModel
 from eapc.model import Model
 from eapc.weight_counts import WeightCounts
 from eapc.worklist import NodeWork
-from eapc.workload import ConvWorkload, Densities, Workload
+from eapc.workload import ConvWorkload, Densities, MacFractions, Workload
 from eapc.workload_rules import Part
 
 OPERANDS = ("weights", "ifmap", "ofmap")
@@ -28,11 +28,15 @@ OPERANDS = ("weights", "ifmap", "ofmap")
 
 @dataclass(frozen=True)
 class DensityTable:
-    """Densities to use where they are not the weights' own: by tensor, else by default."""
+    """Densities to use where they are not the weights' own: by tensor, else by default.
+
+    `macs` gives, by node, what has been counted of its MACs.
+    """
 
     by_tensor: Mapping[str, float] = field(default_factory=dict)
     activations: float = 1.0
     weights: float | None = None
+    macs: Mapping[str, MacFractions] = field(default_factory=dict)
 
     def activation(self, tensor: str) -> float:
         """Density of an activation, 0 to 1."""
@@ -67,6 +71,11 @@ class NodeEnergy:
     part_densities: tuple[Densities, ...] = ()
     fused_into: str = ""
     note: str = ""
+
+    @property
+    def nonskipped_counted(self) -> bool | None:
+        """True if `nonskipped_macs` is a count, False if an estimate, None without MACs."""
+        return any(own.macs is not None for own in self.part_densities) if self.macs else None
 
 
 @dataclass(frozen=True)
@@ -171,7 +180,8 @@ def _part_densities(
     elif part.weights:
         own = table.activation(part.weights)
     ofmap = table.activation(item.ofmap_of(part))
-    return Densities(1.0 if own is None else own, table.activation(part.ifmap), ofmap)
+    macs = table.macs.get(item.node.key)
+    return Densities(1.0 if own is None else own, table.activation(part.ifmap), ofmap, macs)
 
 
 def _price(
@@ -222,7 +232,7 @@ def _mean_densities(parts: list[Part]) -> Densities:
         nonzero = sum(w * getattr(own, operand) for w, own in zip(words, found, strict=True))
         return nonzero / sum(words) if sum(words) else 1.0
 
-    return Densities(*(mean(operand) for operand in OPERANDS))
+    return Densities(mean("weights"), mean("ifmap"), mean("ofmap"))
 
 
 def priced_at(
@@ -230,10 +240,11 @@ def priced_at(
 ) -> float:
     """Energy per inference of a node if its weights had another density, all else equal.
 
-    A weight density above the node's own in `report` counts as its own.
+    A weight density above the node's own in `report` counts as its own. MACs that were counted
+    go down in proportion, as if the further zeros fell independently of the ifmap's.
     """
     sparser = tuple(
-        replace(own, weights=min(own.weights, weight_density))
+        own.with_weights_at_most(weight_density)
         for own in report.by_node[item.node.key].part_densities
     )
     return _price(item, hardware, sparser, report.batch).energy_mac_units

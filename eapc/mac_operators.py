@@ -14,7 +14,7 @@ from eapc.workload_rules import Operands, Part, Shape, UnmodelledError, Work, wo
 
 
 @dataclass(frozen=True)
-class _Axis:
+class Axis:
     """One spatial axis of a convolution."""
 
     size: int
@@ -26,15 +26,17 @@ class _Axis:
 
     @property
     def unpadded(self) -> float:
+        """Fraction of its (output position, tap) pairs that read a real word."""
         return unpadded_taps(
             self.size, self.output, self.kernel, self.stride, self.dilation, self.pad_begin
         )
 
 
-_UNIT_AXIS = _Axis(1, 1, 1, 1, 1, 0)
+_UNIT_AXIS = Axis(1, 1, 1, 1, 1, 0)
 
 
-def _axes(node: Node, sizes: Shape, outputs: Shape, kernel: Shape) -> list[_Axis]:
+def conv_axes(node: Node, sizes: Shape, outputs: Shape, kernel: Shape) -> list[Axis]:
+    """The spatial axes of a Conv, with the padding that it declares or asks for."""
     rank = len(kernel)
     strides = node.attribute("strides", [1] * rank)
     dilations = node.attribute("dilations", [1] * rank)
@@ -46,7 +48,7 @@ def _axes(node: Node, sizes: Shape, outputs: Shape, kernel: Shape) -> list[_Axis
         if auto_pad.startswith("SAME"):
             pair = same_padding(sizes[i], outputs[i], kernel[i], strides[i], dilations[i])
             begin = pair[0] if auto_pad == "SAME_UPPER" else pair[1]
-        axes.append(_Axis(sizes[i], outputs[i], kernel[i], strides[i], dilations[i], begin))
+        axes.append(Axis(sizes[i], outputs[i], kernel[i], strides[i], dilations[i], begin))
     return axes
 
 
@@ -58,7 +60,7 @@ def conv(operands: Operands) -> Work:
     counts as more inferences (its outputs) and more channels (its kernel).
     """
     x, w, y = operands.input(0), operands.input(1), operands.output()
-    axes = _axes(operands.node, x[2:], y[2:], w[2:])
+    axes = conv_axes(operands.node, x[2:], y[2:], w[2:])
     if len(axes) > 3:
         raise UnmodelledError(f"{len(axes)} spatial axes")
     depth, rows, columns = [_UNIT_AXIS] * (3 - len(axes)) + axes
@@ -105,7 +107,7 @@ def conv_transpose(operands: Operands) -> Work:
     dilations = operands.node.attribute("dilations", [1] * len(kernel))
     if any(d != 1 and s != 1 for d, s in zip(dilations, strides, strict=True)):
         raise UnmodelledError("dilation together with stride")
-    begins = _transposed_begins(operands.node, x[2:], outputs, kernel)
+    begins = transposed_begins(operands.node, x[2:], outputs, kernel)
     phases = [list(_phases(*axis)) for axis in zip(kernel, strides, outputs, begins, strict=True)]
     groups = operands.node.attribute("group", 1)
     if len(phases) == 1:
@@ -126,8 +128,8 @@ def conv_transpose(operands: Operands) -> Work:
     return _mac_work(operands, workloads)
 
 
-def _transposed_begins(node: Node, sizes: Shape, outputs: Shape, kernel: Shape) -> list[int]:
-    """Positions cut off before the first output, per axis."""
+def transposed_begins(node: Node, sizes: Shape, outputs: Shape, kernel: Shape) -> list[int]:
+    """Positions of a ConvTranspose cut off before its first output, per axis."""
     rank = len(kernel)
     auto_pad = node.attribute("auto_pad", "NOTSET")
     if not auto_pad.startswith("SAME"):

@@ -103,38 +103,6 @@ def _joined(name: str, parts: Sequence[Array]) -> Array:
         raise DataError(f"output '{name}' comes in shapes {detail}") from error
 
 
-def measure_densities(
-    model: Model,
-    data: Dataset,
-    tensors: Sequence[str],
-    threads: int = 0,
-    zero_points: Mapping[str, str] | None = None,
-) -> dict[str, float]:
-    """Fraction of non-zero elements of each named tensor over a dataset.
-
-    `zero_points` names the tensor that holds what zero is in a quantized one. Tensors of
-    types that numpy lacks (bfloat16), or that turn out to be no dense tensors, are left out.
-    """
-    specs = infer_shapes(model, data.shapes(1)).by_scope[""]
-    tensors = [n for n in tensors if n not in specs or specs[n].dtype.kind in "fiub"]
-    zero_of = {name: (zero_points or {}).get(name, "") for name in tensors}
-    nonzero = dict.fromkeys(tensors, 0)
-    elements = dict.fromkeys(tensors, 0)
-    wanted = dict.fromkeys(name for name in (*tensors, *zero_of.values()) if name)
-    computed = [name for name in wanted if name not in data.specs]
-    proto = with_outputs(model.to_proto(embed=True), computed)
-    session = Session(proto, threads, optimise=False) if computed else None
-    for feed in data.batches(max(1, feed_size(model, data) // 4)):
-        values = {**feed, **(session.run(feed) if session else {})}
-        for name in tensors:
-            if not isinstance(values[name], np.ndarray):
-                continue
-            zero = values[zero_of[name]] if zero_of[name] else 0
-            nonzero[name] += int(np.count_nonzero(values[name] != zero))
-            elements[name] += values[name].size
-    return {name: nonzero[name] / elements[name] for name in tensors if elements[name]}
-
-
 def with_outputs(proto: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelProto:
     """`proto` with exactly these tensors as outputs, in place."""
     known = {value.name: value for value in proto.graph.output}

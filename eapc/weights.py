@@ -122,11 +122,11 @@ def count_nonzero(
         block = dequantize.attribute("block_size", 0) or 1
     if zero_point is None:
         return int(np.count_nonzero(root)), root.size
-    zeros = _spread(zero_point, root.shape, axis, block)
+    zeros = spread_zero_points(zero_point, root.shape, axis, block)
     return int(np.count_nonzero(root != zeros)), root.size
 
 
-def _spread(zero_point: Array, shape: Shape, axis: int, block: int) -> Array:
+def spread_zero_points(zero_point: Array, shape: Shape, axis: int, block: int = 1) -> Array:
     """Zero points, one per tensor, per index of an axis or per block, against the weights."""
     if zero_point.size == 1:
         return zero_point.reshape(())

@@ -8,16 +8,41 @@ every operand word once. Both are pure values: equal workloads cost the same.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+
+@dataclass(frozen=True)
+class MacFractions:
+    """Counted fractions, 0 to 1, of a node's MACs, those of padding included.
+
+    `both` have two operands that are not zero, `ifmap` an ifmap operand that is not zero.
+    """
+
+    both: float
+    ifmap: float
 
 
 @dataclass(frozen=True)
 class Densities:
-    """Fractions of non-zero words, 0 to 1, of a node's three operands."""
+    """Fractions of non-zero words, 0 to 1, of a node's three operands.
+
+    `macs` says in which MACs these meet; None where that has not been counted: the zeros of
+    the operands are then taken to fall independently, of each other and of the positions.
+    """
 
     weights: float = 1.0
     ifmap: float = 1.0
     ofmap: float = 1.0
+    macs: MacFractions | None = None
+
+    def with_weights_at_most(self, density: float) -> Densities:
+        """The same with sparser weights; MACs with both operands go down in proportion."""
+        if density >= self.weights:
+            return self
+        macs = self.macs
+        if macs is not None:
+            macs = replace(macs, both=macs.both * density / self.weights)
+        return replace(self, weights=density, macs=macs)
 
 
 @dataclass(frozen=True)
@@ -62,9 +87,19 @@ class ConvWorkload:
 
     @property
     def nonskipped_macs(self) -> float:
-        """MACs with both operands non-zero, if zeros fall independently of each other."""
-        densities = self.densities
-        return self.macs * self.unpadded_fraction * densities.weights * densities.ifmap
+        """MACs with both operands non-zero: counted, else as if zeros fell independently."""
+        counted = self.densities.macs
+        if counted is not None:
+            return self.macs * counted.both
+        return self.macs_on_ifmap * self.densities.weights
+
+    @property
+    def macs_on_ifmap(self) -> float:
+        """MACs whose ifmap operand is neither zero nor padding: counted, else likewise."""
+        counted = self.densities.macs
+        if counted is not None:
+            return self.macs * counted.ifmap
+        return self.macs * self.unpadded_fraction * self.densities.ifmap
 
     @property
     def weight_words(self) -> int:

@@ -8,11 +8,10 @@ from typing import ClassVar
 from eapc.data import Dataset
 from eapc.energy import DensityTable, EnergyReport, estimate, node_annotations
 from eapc.local_functions import work_list_with_bodies
+from eapc.measured_zeros import measured_table
 from eapc.pipeline import Compilation, Pass
-from eapc.quantization import zero_points
-from eapc.runtime import measure_densities
 from eapc.shapes import Shapes, batch_inputs, infer_shapes, input_shapes
-from eapc.worklist import NodeWork, activation_tensors
+from eapc.worklist import NodeWork
 
 _INPUTS_FOR_DENSITIES = 256
 """Densities average over all elements of a tensor: a few hundred inputs fix them."""
@@ -66,12 +65,8 @@ def density_table(compilation: Compilation, works: tuple[NodeWork, ...]) -> Dens
     data = compilation.calibration
     if data is None or data.synthesised:
         return DensityTable()
-    model, threads = compilation.model, compilation.conditions.threads
-    tensors = [name for name in activation_tensors(works) if name not in model.view.constants]
-    zeros = {
-        name: zero.tensor for n in model.view.main_nodes for name, zero in zero_points(n).items()
-    }
-    return DensityTable(measure_densities(model, _sample(data), tensors, threads, zeros))
+    threads = compilation.conditions.threads
+    return measured_table(compilation.model, works, _sample(data), threads)
 
 
 def _sample(data: Dataset) -> Dataset:

@@ -19,11 +19,11 @@ from eapc.energy import DensityTable, EnergyReport, estimate
 from eapc.errors import HardwareError, UsageError
 from eapc.given_bits import GivenBits, read_bits
 from eapc.hardware import HardwareModel
+from eapc.measured_zeros import measure_densities
 from eapc.model import Model
 from eapc.pipeline import Compilation
 from eapc.quantization import zero_points
 from eapc.registry import load_passes
-from eapc.runtime import measure_densities
 from eapc.shapes import infer_shapes, input_shapes
 from eapc.tensors import type_bits
 from eapc.worklist import NodeWork, work_list

@@ -210,6 +210,7 @@ def test_nodes_of_the_document_are_in_file_order_and_complete() -> None:
     assert set(large["by_level"]) == {"mac", *EYERISS.memories}
     assert large["accesses"] == {"dram": {"weights": 7.5, "ifmap": 0.0, "ofmap": 0.0}}
     assert [node["fused_into"] for node in nodes] == [None, None, "large", None]
+    assert [node["nonskipped_counted"] for node in nodes] == [False, False, None, None]
 
 
 def test_prune_document_holds_what_the_schema_promises() -> None:

@@ -1,4 +1,4 @@
-"""Sessions, outputs over a dataset, densities."""
+"""Sessions, outputs over a dataset."""
 
 from __future__ import annotations
 
@@ -7,18 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import loaded, make_model, normal, op, value
-from onnx import TensorProto
+from builders import loaded, make_model, normal, op
 from pruning_builders import NETS, Net, residual
 
-from eapc.data import dataset
 from eapc.errors import DataError, ModelError
 from eapc.model import Model
 from eapc.runtime import (
     Session,
     collect_outputs,
     feed_size,
-    measure_densities,
     open_model,
     with_outputs,
 )
@@ -83,23 +80,6 @@ def test_feed_size_bounds_the_largest_activation() -> None:
     net = Net(make_model(nodes, {"x": ("N", 1)}, ["y"], given), {"x": normal((50, 1))})
     assert feed_size(net.model, net.data) == 16
     assert feed_size(residual().model, residual().data) == 256
-
-
-def test_densities_are_fractions_of_non_zeros() -> None:
-    nodes = [op("Relu", "x", "a"), op("Neg", "a", "y")]
-    x = np.array([[0, 1, -1, 2], [3, 0, 0, -4], [-1, -1, -1, 5]], np.float32)
-    net = Net(make_model(nodes, {"x": ("N", 4)}, ["y"]), {"x": x})
-    found = measure_densities(net.model, net.data, ["x", "a", "y"], 1)
-    assert found == {"x": 0.75, "a": pytest.approx(1 / 3), "y": pytest.approx(1 / 3)}
-
-
-def test_densities_of_shared_inputs_and_integers() -> None:
-    nodes = [op("Gather", "table i", "a"), op("Mul", "a gain", "y")]
-    inputs = [value("i", ("N", 2), TensorProto.INT64), value("gain", ())]
-    model = loaded(nodes, inputs, ["y"], {"table": np.eye(3, dtype=np.float32)})
-    arrays = {"i": np.array([[0, 1], [2, 2]]), "gain": np.array(0.0, np.float32)}
-    found = measure_densities(model, dataset(arrays, model.inputs, "t"), ["i", "a", "y", "gain"], 1)
-    assert found == {"i": 0.75, "a": pytest.approx(1 / 3), "y": 0, "gain": 0}
 
 
 def test_with_outputs_replaces_them() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from eapc.workload import (
     ConvWorkload,
     Densities,
+    MacFractions,
     StreamWorkload,
     output_extent,
     same_padding,
@@ -39,6 +42,23 @@ def test_nonskipped_macs_need_two_words_that_are_not_zero() -> None:
         1, 1, 10, 10, 1, 1, densities=Densities(0.5, 0.2, 0.9), unpadded_fraction=0.5
     )
     assert layer.nonskipped_macs == pytest.approx(100 * 0.5 * 0.5 * 0.2)
+
+
+def test_counted_macs_come_before_densities() -> None:
+    densities = Densities(0.5, 0.2, 0.9, MacFractions(0.25, 0.5))
+    layer = ConvWorkload(1, 1, 10, 10, 1, 1, densities=densities, unpadded_fraction=0.5)
+    assert (layer.nonskipped_macs, layer.macs_on_ifmap) == (25, 50)
+    plain = replace(layer, densities=Densities(0.5, 0.2, 0.9))
+    assert plain.macs_on_ifmap == pytest.approx(100 * 0.5 * 0.2)
+
+
+def test_sparser_weights_take_counted_macs_along() -> None:
+    own = Densities(0.5, 0.2, 0.9, MacFractions(0.25, 0.5))
+    assert own.with_weights_at_most(0.6) is own
+    assert own.with_weights_at_most(0.1) == Densities(0.1, 0.2, 0.9, MacFractions(0.05, 0.5))
+    assert Densities(0.5).with_weights_at_most(0.1) == Densities(0.1)
+    empty = Densities(0.0, 0.2, 0.9, MacFractions(0.0, 0.5))
+    assert empty.with_weights_at_most(0.0) is empty
 
 
 def test_a_stream_has_no_macs() -> None:

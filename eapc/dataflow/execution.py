@@ -175,10 +175,10 @@ def transfer_cycles(accesses: Mapping[str, Accesses], hardware: HardwareModel) -
 def executed_macs(workload: ConvWorkload, zeros: ZeroSkipping) -> float:
     """MACs that the machine carries out: those whose watched operands are not zero.
 
-    Padding is a zero of the ifmap; zeros of the two operands fall independently.
+    Padding is a zero of the ifmap.
     """
     if zeros.skip_mac == "none":
         return float(workload.macs)
     if zeros.skip_mac == "either":
         return workload.nonskipped_macs
-    return workload.macs * workload.unpadded_fraction * workload.densities.ifmap
+    return workload.macs_on_ifmap

@@ -162,6 +162,7 @@ def _node(node: NodeEnergy) -> Document:
         "energy_mac_units": node.energy_mac_units,
         "macs": node.macs,
         "nonskipped_macs": node.nonskipped_macs,
+        "nonskipped_counted": node.nonskipped_counted,
         "operations": node.operations,
         "cycles": node.cycles,
         "weight_density": node.densities.weights,

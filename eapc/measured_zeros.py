@@ -1,0 +1,183 @@
+"""Zeros of activations over a dataset: how many there are, and in which MACs they meet weights.
+
+One run of the network serves both. Only one batch of activations is in memory at a time, and
+what stays of it is a few sums per tensor and node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from eapc.data import Dataset
+from eapc.energy import DensityTable
+from eapc.graph import Node
+from eapc.mac_counting import Counting, Reduction, counting_of, pairs
+from eapc.model import Model
+from eapc.quantization import zero_points
+from eapc.runtime import Session, feed_size, with_outputs
+from eapc.shapes import Shapes, infer_shapes
+from eapc.tensors import Array
+from eapc.weights import spread_zero_points
+from eapc.worklist import NodeWork, activation_tensors
+from eapc.workload import MacFractions
+from eapc.workload_rules import Shape
+
+
+class Counts(NamedTuple):
+    """An operand's non-zeros, summed as a node's counting asks, and its shape."""
+
+    nonzero: Array
+    shape: Shape
+
+
+@dataclass(eq=False)
+class CountedNode:
+    """A node whose MACs are counted, and the sums so far.
+
+    `fixed` holds the operands that are constants. What an ifmap of unexpected extents would
+    give is no count: `fractions` is then None.
+    """
+
+    key: str
+    counting: Counting
+    left: str
+    right: str
+    ifmap_is_left: bool
+    fixed: Mapping[str, Counts]
+    both: float = 0.0
+    ifmap: float = 0.0
+    macs: float = 0.0
+    fits: bool = True
+
+    @property
+    def operands(self) -> tuple[tuple[str, Reduction], ...]:
+        """Its operands, each with how its non-zeros are summed."""
+        return (self.left, self.counting.left), (self.right, self.counting.right)
+
+    def add(self, measured: Mapping[tuple[str, Reduction], Counts]) -> None:
+        """Count the MACs of a batch."""
+        left, right = (self.fixed.get(name) or measured[name, way] for name, way in self.operands)
+        counting = self.counting
+        self.fits = self.fits and counting.fits(left.shape)
+        if not self.fits:
+            return
+        unrolled = counting.unrolled(left.nonzero)
+        self.both += pairs(unrolled, right.nonzero)
+        if self.ifmap_is_left:
+            self.ifmap += pairs(unrolled, counting.right.of_dense(right.shape))
+        else:
+            self.ifmap += pairs(counting.left.of_dense(left.shape), right.nonzero)
+        self.macs += counting.macs(left.shape, right.shape)
+
+    @property
+    def fractions(self) -> MacFractions | None:
+        """Of all its MACs so far."""
+        if not self.fits or not self.macs:
+            return None
+        return MacFractions(self.both / self.macs, self.ifmap / self.macs)
+
+
+def measured_table(
+    model: Model, works: Sequence[NodeWork], data: Dataset, threads: int = 0
+) -> DensityTable:
+    """Densities of a work list's activations and its MACs without zeros, measured on `data`."""
+    names = activation_tensors(tuple(works))
+    shapes = infer_shapes(model, data.shapes(1))
+    tensors = _measurable(shapes, [name for name in names if name not in model.view.constants])
+    nodes = tuple(_counted_nodes(model, works, shapes, frozenset(tensors)))
+    zeros = {
+        name: zero.tensor for n in model.view.main_nodes for name, zero in zero_points(n).items()
+    }
+    densities = measure_densities(model, data, tensors, threads, zeros, nodes)
+    found = {node.key: node.fractions for node in nodes}
+    return DensityTable(densities, macs={key: macs for key, macs in found.items() if macs})
+
+
+def _measurable(shapes: Shapes, tensors: Sequence[str]) -> list[str]:
+    """Without tensors of types that numpy lacks (bfloat16)."""
+    specs = shapes.by_scope[""]
+    return [name for name in tensors if name not in specs or specs[name].dtype.kind in "fiub"]
+
+
+def _counted_nodes(
+    model: Model, works: Iterable[NodeWork], shapes: Shapes, measured: frozenset[str]
+) -> Iterator[CountedNode]:
+    """The nodes that can be counted: both operands are measured or constant."""
+    for item in works:
+        node = item.node
+        if node.scope or not item.work.parts:
+            continue
+        found = counting_of(node, shapes.main)
+        if found is None:
+            continue
+        counting, *names = found
+        ways = zip(names, (counting.left, counting.right), strict=True)
+        fixed = {
+            name: counts
+            for name, way in ways
+            if name not in measured and (counts := _constant(model, node, name, way)) is not None
+        }
+        if measured | fixed.keys() >= set(names):
+            yield CountedNode(node.key, counting, *names, names[0] == item.work.ifmap, fixed)
+
+
+def _constant(model: Model, node: Node, name: str, way: Reduction) -> Counts | None:
+    """Counts of a constant operand; None if its values or its zero points are not known."""
+    values, zero = model.constant(name), zero_points(node).get(name)
+    if values is None:
+        return None
+    if zero is None:
+        return Counts(way(values != 0), values.shape)
+    zeros = model.constant(zero.tensor)
+    if zeros is None:
+        return None
+    return Counts(way(values != spread_zero_points(zeros, values.shape, zero.axis)), values.shape)
+
+
+def measure_densities(
+    model: Model,
+    data: Dataset,
+    tensors: Sequence[str],
+    threads: int = 0,
+    zeros: Mapping[str, str] | None = None,
+    nodes: Sequence[CountedNode] = (),
+) -> dict[str, float]:
+    """Fraction of non-zero elements of each named tensor over a dataset; `nodes` count along.
+
+    `zeros` names the tensor that holds what zero is in a quantized one. Operands of
+    `nodes` that are no constants must be among the tensors. What turns out to be no dense
+    tensor is left out.
+    """
+    zero_of = {name: (zeros or {}).get(name, "") for name in tensors}
+    ways: dict[str, set[Reduction]] = {name: set() for name in tensors}
+    for name, way in (operand for node in nodes for operand in node.operands):
+        ways.get(name, set()).add(way)
+    nonzero = dict.fromkeys(tensors, 0)
+    elements = dict.fromkeys(tensors, 0)
+    for values in _batches(model, data, [*tensors, *zero_of.values()], threads):
+        counts: dict[tuple[str, Reduction], Counts] = {}
+        for name in tensors:
+            if not isinstance(values[name], np.ndarray):
+                continue
+            flags = values[name] != (values[zero_of[name]] if zero_of[name] else 0)
+            nonzero[name] += int(np.count_nonzero(flags))
+            elements[name] += flags.size
+            counts.update({(name, way): Counts(way(flags), flags.shape) for way in ways[name]})
+        for node in nodes:
+            node.add(counts)
+    return {name: nonzero[name] / elements[name] for name in tensors if elements[name]}
+
+
+def _batches(
+    model: Model, data: Dataset, tensors: Sequence[str], threads: int
+) -> Iterator[Mapping[str, Array]]:
+    """Values of tensors, fed or computed, batch by batch; empty names are passed over."""
+    computed = [name for name in dict.fromkeys(tensors) if name and name not in data.specs]
+    proto = with_outputs(model.to_proto(embed=True), computed)
+    session = Session(proto, threads, optimise=False) if computed else None
+    for feed in data.batches(max(1, feed_size(model, data) // 4)):
+        yield {**feed, **(session.run(feed) if session else {})}
