@@ -34,44 +34,48 @@ class Counts(NamedTuple):
     shape: Shape
 
 
+@dataclass(frozen=True, eq=False)
+class CountedOperand:
+    """An operand, how its non-zeros are summed, and the sums if it is a constant."""
+
+    tensor: str
+    way: Reduction
+    fixed: Counts | None = None
+
+
 @dataclass(eq=False)
 class CountedNode:
     """A node whose MACs are counted, and the sums so far.
 
-    `fixed` holds the operands that are constants. What an ifmap of unexpected extents would
-    give is no count: `fractions` is then None.
+    An ifmap of other extents than expected makes the count void: `fractions` is then None.
     """
 
     key: str
     counting: Counting
-    left: str
-    right: str
+    left: CountedOperand
+    right: CountedOperand
     ifmap_is_left: bool
-    fixed: Mapping[str, Counts]
     both: float = 0.0
     ifmap: float = 0.0
     macs: float = 0.0
     fits: bool = True
 
-    @property
-    def operands(self) -> tuple[tuple[str, Reduction], ...]:
-        """Its operands, each with how its non-zeros are summed."""
-        return (self.left, self.counting.left), (self.right, self.counting.right)
-
     def add(self, measured: Mapping[tuple[str, Reduction], Counts]) -> None:
         """Count the MACs of a batch."""
-        left, right = (self.fixed.get(name) or measured[name, way] for name, way in self.operands)
-        counting = self.counting
-        self.fits = self.fits and counting.fits(left.shape)
+        left, right = (
+            operand.fixed or measured[operand.tensor, operand.way]
+            for operand in (self.left, self.right)
+        )
+        self.fits = self.fits and self.counting.fits(left.shape)
         if not self.fits:
             return
-        unrolled = counting.unrolled(left.nonzero)
+        unrolled = self.counting.unrolled(left.nonzero)
         self.both += pairs(unrolled, right.nonzero)
         if self.ifmap_is_left:
-            self.ifmap += pairs(unrolled, counting.right.of_dense(right.shape))
+            self.ifmap += pairs(unrolled, self.right.way.of_dense(right.shape))
         else:
-            self.ifmap += pairs(counting.left.of_dense(left.shape), right.nonzero)
-        self.macs += counting.macs(left.shape, right.shape)
+            self.ifmap += pairs(self.left.way.of_dense(left.shape), right.nonzero)
+        self.macs += self.counting.macs(left.shape, right.shape)
 
     @property
     def fractions(self) -> MacFractions | None:
@@ -115,27 +119,23 @@ def _counted_nodes(
         if found is None:
             continue
         counting, *names = found
-        ways = zip(names, (counting.left, counting.right), strict=True)
-        fixed = {
-            name: counts
-            for name, way in ways
-            if name not in measured and (counts := _constant(model, node, name, way)) is not None
-        }
-        if measured | fixed.keys() >= set(names):
-            yield CountedNode(node.key, counting, *names, names[0] == item.work.ifmap, fixed)
+        left, right = (
+            CountedOperand(name, way) if name in measured else _constant(model, node, name, way)
+            for name, way in zip(names, (counting.left, counting.right), strict=True)
+        )
+        if left is not None and right is not None:
+            is_left = left.tensor == item.work.ifmap
+            yield CountedNode(node.key, counting, left, right, is_left)
 
 
-def _constant(model: Model, node: Node, name: str, way: Reduction) -> Counts | None:
-    """Counts of a constant operand; None if its values or its zero points are not known."""
+def _constant(model: Model, node: Node, name: str, way: Reduction) -> CountedOperand | None:
+    """A constant operand; None if its values or its zero points are not known."""
     values, zero = model.constant(name), zero_points(node).get(name)
-    if values is None:
+    zeros = model.constant(zero.tensor) if zero else np.zeros(1, np.int8)
+    if values is None or zeros is None:
         return None
-    if zero is None:
-        return Counts(way(values != 0), values.shape)
-    zeros = model.constant(zero.tensor)
-    if zeros is None:
-        return None
-    return Counts(way(values != spread_zero_points(zeros, values.shape, zero.axis)), values.shape)
+    flags = values != spread_zero_points(zeros, values.shape, zero.axis if zero else 0)
+    return CountedOperand(name, way, Counts(way(flags), flags.shape))
 
 
 def measure_densities(
@@ -154,8 +154,8 @@ def measure_densities(
     """
     zero_of = {name: (zeros or {}).get(name, "") for name in tensors}
     ways: dict[str, set[Reduction]] = {name: set() for name in tensors}
-    for name, way in (operand for node in nodes for operand in node.operands):
-        ways.get(name, set()).add(way)
+    for operand in (operand for node in nodes for operand in (node.left, node.right)):
+        ways.setdefault(operand.tensor, set()).add(operand.way)
     nonzero = dict.fromkeys(tensors, 0)
     elements = dict.fromkeys(tensors, 0)
     for values in _batches(model, data, [*tensors, *zero_of.values()], threads):

@@ -24,7 +24,8 @@ def sparse(shape: tuple[int, ...], seed: int = 0) -> Array:
     rng = np.random.default_rng(seed)
     place = sum(np.indices(shape)[axis] / shape[axis] for axis in range(len(shape))) / len(shape)
     keep = rng.random(shape) > 0.2 + 0.8 * place
-    return np.where(keep, rng.normal(size=shape), 0).astype(np.float32)
+    found: Array = np.where(keep, rng.normal(size=shape), 0).astype(np.float32)
+    return found
 
 
 def one_node(node: NodeProto, x: Array, w: Array, computed: bool = False) -> Model:
@@ -45,7 +46,7 @@ def counted(node: NodeProto, x: Array, w: Array, computed: bool = False) -> tupl
 
 
 def flags(array: Array) -> Array:
-    return (array != 0).astype(np.float32)
+    return np.not_equal(array, 0).astype(np.float32)
 
 
 def of_flags(node: NodeProto, x: Array, w: Array) -> tuple[float, float]:
