@@ -204,6 +204,10 @@ def test_analyze_prints_one_document(cli: Cli) -> None:
     energies = [node["energy_mac_units"] for node in document["nodes"]]
     assert document["totals"]["energy_mac_units"] == pytest.approx(sum(energies))
     assert min(node["ifmap_density"] for node in document["nodes"]) < 1
+    assert {node["nonskipped_counted"] for node in document["nodes"]} == {True, None}
+    studied = cli("analyze", DIGITS, "--calib", CALIBRATION, "--density", "0.5", "--json")
+    nodes = json.loads(studied.out)["nodes"]
+    assert {node["nonskipped_counted"] for node in nodes} == {False, None}
 
 
 def test_analyze_takes_batch_shape_density_and_machine(cli: Cli) -> None:

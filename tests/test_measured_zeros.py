@@ -167,6 +167,20 @@ def test_other_operators_are_estimated(eyeriss: HardwareModel) -> None:
     assert [n.nonskipped_counted for n in plain.nodes] == [False, False, None]
 
 
+def test_an_ifmap_that_grows_with_the_batch_is_not_counted() -> None:
+    """Samples along a spatial axis: which taps read which words differs from batch to batch."""
+    nodes = [
+        op("Transpose", "x", "t"),
+        op("Unsqueeze", "t axis", "u"),
+        op("Conv", "u w", "y", name="c", pads=[1, 1]),
+    ]
+    tensors = {"axis": np.array([0]), "w": normal((2, 4, 3))}
+    model = loaded(nodes, {"x": ("N", 4)}, ["y"], tensors)
+    table = table_of(model, {"x": normal((70, 4))})
+    assert not table.macs
+    assert table.by_tensor["u"] == 1
+
+
 def test_sparser_weights_scale_what_was_counted(eyeriss: HardwareModel) -> None:
     """Half of the dense weights go, and with them half of the MACs on non-zero words."""
     model = Model.from_proto(conv_model(("N", 4, 6, 6), pads=[1, 1, 1, 1]))
