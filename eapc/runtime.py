@@ -7,7 +7,7 @@ without graph optimisation.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,10 +87,18 @@ def feed_size(model: Model, data: Dataset) -> int:
 def collect_outputs(model: Model, data: Dataset, threads: int = 0) -> dict[str, Array]:
     """The model's outputs over all of a dataset, batches joined along the first axis."""
     session = open_model(model, threads)
-    parts: dict[str, list[Array]] = {name: [] for name in model.outputs}
-    for feed in data.batches(feed_size(model, data)):
-        for name, value in session.run(feed).items():
-            parts[name].append(np.atleast_1d(np.asarray(value)))
+    return joined_batches(session.run(feed) for feed in data.batches(feed_size(model, data)))
+
+
+def joined_batches(batches: Iterable[Mapping[str, Array]]) -> dict[str, Array]:
+    """Outputs by name, those of all batches joined along the first axis.
+
+    Raises DataError where their other axes differ.
+    """
+    parts: dict[str, list[Array]] = {}
+    for outputs in batches:
+        for name, value in outputs.items():
+            parts.setdefault(name, []).append(np.atleast_1d(np.asarray(value)))
     return {name: _joined(name, values) for name, values in parts.items()}
 
 

@@ -1,14 +1,14 @@
 """Error curves: what pruning each layer alone does to the network's outputs.
 
 Each layer is pruned roughly, from its second moments alone, to several densities; a few
-inputs are sent through the network with that layer changed and nothing else. The distance of
+inputs are sent through what lies behind that layer, with nothing else changed. The distance of
 the outputs from the original's is KL divergence for classifiers, relative error otherwise.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +27,9 @@ from eapc.reconstruction import (
 )
 from eapc.runtime import collect_outputs, feed_size
 from eapc.solvers import LayerProblem, Moments, combine, quick_prune
+from eapc.suffixes import SuffixRun, suffix_behind
 from eapc.tensors import Array
+from eapc.weights import as_seen
 
 logger = logging.getLogger(__name__)
 
@@ -55,10 +57,14 @@ def error_curves(
 ) -> tuple[ErrorCurve, ...]:
     """The error curve of every layer, measured on a few inputs."""
     reference = collect_outputs(model, data, threads)
-    plan = [[name for user in tied.users for name in (user.x, user.y)] for tied in layers]
+    suffixes = [suffix_behind(model, _changed_constants(tied)) for tied in layers]
+    plan = [
+        [*(name for user in tied.users for name in (user.x, user.y)), *suffix.inputs]
+        for tied, suffix in zip(layers, suffixes, strict=True)
+    ]
     walk = ActivationWalk(model, data, plan, feed_size(model, data), threads)
     curves = []
-    for i, tied in enumerate(layers):
+    for i, (tied, suffix) in enumerate(zip(layers, suffixes, strict=True)):
         values = walk.step(i, model)
         moments = [
             gather_moments(
@@ -66,7 +72,12 @@ def error_curves(
             )
             for user in tied.users
         ]
-        errors = _layer_errors(model, tied, moments, data, reference, threads)
+        run = SuffixRun(model, suffix, values, _constants(model, tied), threads)
+        effects = [
+            output_divergence(reference, {**reference, **outputs}, by_error=data.synthesised)
+            for outputs in _probes(run, model, tied, moments)
+        ]
+        errors = (0.0, *np.maximum.accumulate(effects).tolist())
         logger.info("sensitivity of %s: %s", tied.first.node.key, np.round(errors, 5))
         curves.append(ErrorCurve(tied.weight, errors))
     return tuple(curves)
@@ -77,28 +88,32 @@ def _limit(tied: TiedLayers, model: Model) -> int:
     return max(_MIN_ROWS, _ROWS_PER_INPUT * inputs)
 
 
-def _layer_errors(
-    model: Model,
-    tied: TiedLayers,
-    moments: Sequence[Moments],
-    data: Dataset,
-    reference: Outputs,
-    threads: int,
-) -> tuple[float, ...]:
-    together = combine(moments)
+def _probes(
+    run: SuffixRun, model: Model, tied: TiedLayers, moments: Sequence[Moments]
+) -> Iterator[Outputs]:
+    """The outputs with one layer pruned to each density below 1."""
     matrix = scaled_matrix(tied, model)
-    problem = LayerProblem.from_moments(matrix, together)
+    problem = LayerProblem.from_moments(matrix, combine(moments))
     counts = [round(density * matrix.size) for density in DENSITIES[1:]]
-    effects = []
     for pruned in quick_prune(problem, counts):
-        changed = _probe_weights(model, tied, pruned, moments)
-        outputs = collect_outputs(model.with_weights(changed), data, threads)
-        effects.append(output_divergence(reference, outputs, by_error=data.synthesised))
-    return (0.0, *np.maximum.accumulate(effects).tolist())
+        weight = tied.stored(model, unscaled_matrix(tied, pruned))
+        biases = moved_biases(tied, model, pruned, moments)
+        changed = model.with_weights({tied.weight: weight, **biases})
+        yield run.outputs(_constants(changed, tied))
 
 
-def _probe_weights(
-    model: Model, tied: TiedLayers, matrix: Array, moments: Sequence[Moments]
-) -> Mapping[str, Array]:
-    weights = {tied.weight: tied.stored(model, unscaled_matrix(tied, matrix))}
-    return weights | moved_biases(tied, model, matrix, moments)
+def _changed_constants(tied: TiedLayers) -> tuple[str, ...]:
+    """What a layer's nodes read of its weights, and the constants that take up its bias."""
+    weights = [user.node.input(1) for user in tied.users]
+    biases = [user.bias.tensor for user in tied.users if user.bias]
+    return tuple(dict.fromkeys([*weights, *biases]))
+
+
+def _constants(model: Model, tied: TiedLayers) -> dict[str, Array]:
+    """The values of those constants."""
+    values = {user.node.input(1): as_seen(model, user.source) for user in tied.users}
+    for name in (user.bias.tensor for user in tied.users if user.bias):
+        bias = model.constant(name)
+        assert bias is not None  # a sink is a constant
+        values[name] = bias
+    return values

@@ -33,6 +33,7 @@ LAYERS = (
     "energy local_functions solvers allocation",
     "densities runtime",
     "evaluation activations verify measured_zeros",
+    "suffixes",
     "reconstruction input_scale",
     "sensitivity synthesis",
     "pipeline",
