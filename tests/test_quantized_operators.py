@@ -14,7 +14,7 @@ from work_builders import items_of
 
 from eapc.data import dataset
 from eapc.dataflow import execute
-from eapc.dataflow.widths import at_widths, mac_energy
+from eapc.dataflow.widths import mac_energy
 from eapc.energy import DensityTable, EnergyReport, estimate
 from eapc.errors import HardwareError, UsageError
 from eapc.given_bits import GivenBits, read_bits
@@ -236,7 +236,7 @@ def test_accesses_follow_the_width_of_their_operand(eyeriss: HardwareModel) -> N
 def test_a_wide_result_has_wide_psums(eyeriss: HardwareModel) -> None:
     load = ConvWorkload(1, 1, 8, 8, 6, 6, 3, 3, bits=BitWidths(ofmap=32))
     plain = execute(ConvWorkload(1, 1, 8, 8, 6, 6, 3, 3), eyeriss)
-    wide = at_widths(plain, load, eyeriss)
+    wide = execute(load, eyeriss)
     assert all(wide.accesses[k].ofmap == 2 * plain.accesses[k].ofmap for k in plain.accesses)
 
 

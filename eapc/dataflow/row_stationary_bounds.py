@@ -45,7 +45,7 @@ class _Least(NamedTuple):
     """
 
     strips: Ints
-    ifmap: Ints
+    ifmap: Floats
     touched: Ints
     sets: Ints
     reloads: Ints
@@ -67,16 +67,16 @@ def _least(nest: Nest, hardware: HardwareModel, axes: Axes) -> _Least:
     machine = hardware.machine_as(RowStationaryMachine)
     by_strip = [
         [ceil_div(nest.ofmap_rows, e) for e in heights],
-        [nest.ifmap_words(e) for e in heights],
         [nest.rows_touched(e) for e in heights],
         [pe_sets(machine, nest.filter_rows, e) for e in heights],
     ]
-    strips, ifmap, touched, sets = np.array(by_strip, dtype=np.int64)[:, :, None, None]
-    n, room = axes.n[None, :, None], Room.of(hardware)
+    strips, touched, sets = np.array(by_strip, dtype=np.int64)[:, :, None, None]
+    ifmap = np.array([nest.ifmap_words(e) for e in heights])[:, None, None]
+    n, room = axes.n[None, :, None], Room.of(hardware, nest.widths)
     psums = n * axes.e[:, None, None] * nest.ofmap_columns
     filters = room.filters_beside(n * touched * nest.ifmap_columns, psums)
     filters = np.minimum(filters, nest.filters)
-    channels = (room.banks - 1) * room.words_per_bank // (n * touched * nest.ifmap_columns)
+    channels = (room.banks - 1) * room.ifmaps_per_bank // (n * touched * nest.ifmap_columns)
     possible = (filters >= axes.p) & (channels >= axes.q)
     filters, channels = np.maximum(filters, 1), np.maximum(channels, 1)
     return _Least(
@@ -134,27 +134,26 @@ def _on_chip(nest: Nest, prices: Prices, axes: Axes, least: _Least) -> tuple[Flo
     Buffer traffic a / t + b / r under r t <= sets is at least 2 sqrt(a b / sets) too.
     """
     rows, columns = ceil_divs(nest.channels, axes.q), ceil_divs(nest.filters, axes.p)
-    ofmap = nest.ofmap_words
+    psums = nest.psum_words
     joint = nest.filters / axes.p * (nest.channels / axes.q) / least.sets
     glb = np.maximum(
-        least.ifmap * least.filter_passes + 2 * ofmap * least.channel_passes,
-        2 * np.sqrt(2.0 * least.ifmap * ofmap * joint),
+        least.ifmap * least.filter_passes + 2 * psums * least.channel_passes,
+        2 * np.sqrt(2.0 * least.ifmap * psums * joint),
     )
-    spread = nest.batch * nest.groups * nest.channels * nest.filter_rows * nest.ofmap_rows
     hops = nest.filter_rows * rows + least.channel_passes
-    network = spread * nest.ifmap_columns * columns + ofmap * hops
+    network = nest.spread_words * columns + psums * hops
     return prices.glb * glb, prices.network * network
 
 
 def _cycles(nest: Nest, hardware: HardwareModel, axes: Axes, least: _Least) -> Floats:
     """The longer of computing and of moving ifmaps, and the loading of filters in between."""
-    machine, width = hardware.machine_as(RowStationaryMachine), hardware.word_bits
+    machine, widths = hardware.machine_as(RowStationaryMachine), nest.widths
     rows, columns = ceil_divs(nest.channels, axes.q), ceil_divs(nest.filters, axes.p)
     taps = rows * axes.q * columns * axes.p * nest.filter_columns
     rounds = nest.groups * nest.batch * least.strips
     ifmap = nest.channels * least.touched * nest.ifmap_columns * least.filter_passes
     slowest = rounds * np.maximum(
-        taps * nest.ofmap_columns / least.sets, ifmap * (width / machine.ifmap_network_bits)
+        taps * nest.ofmap_columns / least.sets, ifmap * (widths.ifmap / machine.ifmap_network_bits)
     )
     if machine.filter_load == "overlapped":
         return np.asarray(slowest, dtype=np.float64)
@@ -163,6 +162,6 @@ def _cycles(nest: Nest, hardware: HardwareModel, axes: Axes, least: _Least) -> F
         * least.reloads
         * taps
         * nest.filter_rows
-        * (width / machine.filter_network_bits)
+        * (widths.weights / machine.filter_network_bits)
     )
     return np.asarray(slowest + loads, dtype=np.float64)

@@ -65,25 +65,24 @@ def tables_of(nest: Nest, hardware: HardwareModel, p: Ints, q: Ints, e: int) -> 
 
 def least_costs(nest: Nest, hardware: HardwareModel, prices: Prices, rows: Rows) -> Floats:
     """A lower bound of each pair's cost; infinite where nothing fits."""
-    tables, ofmap = rows.tables, nest.ofmap_words
+    tables, of_psums = rows.tables, nest.psum_words
     fetched = nest.ifmap_words(tables.e)
-    spread = nest.batch * nest.groups * nest.channels * nest.filter_rows * nest.ofmap_rows
     reloads = ceil_div(nest.batch, rows.n) * ceil_div(nest.ofmap_rows, tables.e)
     weights = nest.weight_words * reloads
     always = prices.dram_weights * weights + prices.network * (weights * tables.e)
-    ifmap = prices.glb * fetched + prices.network * (spread * nest.ifmap_columns) * tables.t
-    hops = prices.network * ofmap * (nest.filter_rows * tables.r + 1)
+    ifmap = prices.glb * fetched + prices.network * nest.spread_words * tables.t
+    hops = prices.network * of_psums * (nest.filter_rows * tables.r + 1)
     fit = filters_that_fit(nest, hardware, rows.n, tables.e, tables.q * tables.r)
     fetches = ceil_divs(nest.filters, np.clip(fit, 1, nest.filters))
-    psums = (2 * prices.glb * ofmap + hops) * tables.channel_passes
+    psums = (2 * prices.glb * of_psums + hops) * tables.channel_passes
     of_q = np.where(fit > 0, prices.dram_ifmap * fetched * fetches + psums, np.inf)
     of_p, least = rows.joined(ifmap * tables.filter_passes, of_q)
-    return np.asarray(always + prices.dram_ofmap * ofmap + (of_p + least).min(axis=1))
+    return np.asarray(always + prices.dram_ofmap * nest.ofmap_words + (of_p + least).min(axis=1))
 
 
 def least_cycles(nest: Nest, hardware: HardwareModel, rows: Rows) -> Floats:
     """A lower bound of each pair's cycles."""
-    machine, width = hardware.machine_as(RowStationaryMachine), hardware.word_bits
+    machine, widths = hardware.machine_as(RowStationaryMachine), nest.widths
     tables = rows.tables
     filters, channels = tables.filter_passes * tables.p, tables.channel_passes * tables.q
     strip = nest.rows_touched(tables.e) * nest.ifmap_columns
@@ -92,10 +91,10 @@ def least_cycles(nest: Nest, hardware: HardwareModel, rows: Rows) -> Floats:
     psums = _product(rows, filters * tables.t, tables.channel_passes)
     taps = _product(rows, filters * tables.t, channels * tables.r) * nest.filter_columns
     slowest = rows.n * np.maximum(
-        np.maximum(computing, ifmaps * (width / machine.ifmap_network_bits)),
-        psums * (tables.e * nest.ofmap_columns * (width / machine.psum_network_bits)),
+        np.maximum(computing, ifmaps * (widths.ifmap / machine.ifmap_network_bits)),
+        psums * (tables.e * nest.ofmap_columns * (widths.psum / machine.psum_network_bits)),
     )
-    loading = taps * nest.filter_rows * (width / machine.filter_network_bits)
+    loading = taps * nest.filter_rows * (widths.weights / machine.filter_network_bits)
     serial = machine.filter_load == "serial"
     passes = slowest + loading if serial else np.maximum(slowest, loading)
     rounds = nest.groups * ceil_div(nest.batch, rows.n) * ceil_div(nest.ofmap_rows, tables.e)

@@ -18,6 +18,7 @@ from eapc.dataflow.integers import Ints, smallest_divisors
 from eapc.dataflow.row_stationary_bounds import Axes, Bounds, lower_bounds, within_reach
 from eapc.dataflow.row_stationary_nest import (
     Nest,
+    Pads,
     Prices,
     Tiles,
     access_words,
@@ -81,7 +82,7 @@ def best_mapping(
     exceed the best cost found so far are counted out: by strip height and batch size, then by
     (p, q), then by (p, q) over all (r, t).
     """
-    axes = _axes(nest, hardware.machine_as(RowStationaryMachine))
+    axes = _axes(nest, hardware)
     if rival is not None:
         axes = within_reach(nest, hardware, prices, axes, rival.cost * (1 + _SAME))
         if not len(axes.e):
@@ -145,18 +146,19 @@ def _promising(costs: Floats, times: Floats, best: Choice | None) -> NDArray[np.
     return np.asarray((costs <= best.cost * (1 + _SAME)) & ~(tied & slower))
 
 
-def _axes(nest: Nest, machine: RowStationaryMachine) -> Axes:
+def _axes(nest: Nest, hardware: HardwareModel) -> Axes:
     """Strip heights, batch sizes and the (p, q) that fit a PE's scratch pads."""
+    machine = hardware.machine_as(RowStationaryMachine)
     tallest = machine.array_columns * (machine.array_rows // nest.filter_rows)
-    columns = nest.filter_columns
-    most_p = min(machine.psum_spad_words, machine.filter_spad_words // columns)
-    most_q = min(machine.ifmap_spad_words, machine.filter_spad_words) // columns
+    columns, pads = nest.filter_columns, Pads.of(hardware, nest.widths)
+    most_p = min(pads.psums, pads.filters // columns)
+    most_q = min(pads.ifmaps, pads.filters) // columns
     p, q = np.meshgrid(
         smallest_divisors(nest.filters, most_p),
         smallest_divisors(nest.channels, most_q),
         indexing="ij",
     )
-    fits = p * q * columns <= machine.filter_spad_words
+    fits = p * q * columns <= pads.filters
     heights = smallest_divisors(nest.ofmap_rows, tallest)
     if nest.dilation_rows > 1:  # rows touched are not linear in e: no height stands for another
         heights = np.arange(1, min(tallest, nest.ofmap_rows) + 1, dtype=np.int64)

@@ -54,7 +54,7 @@ from eapc.dataflow.execution import (
     executed_macs,
     transfer_cycles,
 )
-from eapc.dataflow.systolic_tiling import Choices, Layer, candidates, folded
+from eapc.dataflow.systolic_tiling import Choices, Layer, block_positions, candidates, folded
 from eapc.hardware import HardwareModel
 from eapc.hardware_machines import SystolicMachine
 from eapc.workload import ConvWorkload
@@ -70,7 +70,12 @@ def execute_systolic(workload: ConvWorkload, hardware: HardwareModel) -> Executi
     ties go to fewer weight loads, then to the larger tile. Raises MappingError where the buffers
     have no room for one position's ifmap and one fold of filters.
     """
-    layer = folded(workload, hardware.machine_as(SystolicMachine))
+    layer = folded(workload, hardware.machine_as(SystolicMachine), hardware.word_bits)
+    if not block_positions(layer, hardware):
+        raise MappingError(
+            f"{hardware.name}: memories.accumulators: no room for one psum of "
+            f"{layer.widths.psum} bits per column; give a larger size_bytes"
+        )
     choices = candidates(layer, hardware)
     if not len(choices.n):
         raise MappingError(
@@ -85,13 +90,14 @@ def execute_systolic(workload: ConvWorkload, hardware: HardwareModel) -> Executi
 
 def access_words(layer: Layer, choices: Choices, hardware: HardwareModel) -> Levels:
     """Raw words of weights, ifmap and ofmap at each level under each candidate, all groups."""
-    work, machine = layer.workload, layer.machine
+    work, machine, widths = layer.workload, layer.machine, layer.widths
     zero = np.zeros(len(choices.n))
-    weights = float(work.weight_words) * choices.weight_fetches
-    ifmap = float(work.groups) * choices.ifmap_words
-    ofmap = zero + work.ofmap_words
-    filled = weights + float(work.weight_words) * choices.loads
-    streamed = float(work.groups * layer.extents.positions * layer.extents.depth)
+    own_weights = work.weight_words * widths.words("weights")
+    weights = own_weights * choices.weight_fetches
+    ifmap = work.groups * widths.words("ifmap") * choices.ifmap_words
+    ofmap = zero + work.ofmap_words * widths.words("ofmap")
+    filled = weights + own_weights * choices.loads
+    streamed = work.groups * layer.extents.positions * layer.extents.depth * widths.words("ifmap")
     levels = {
         "dram": (weights, ifmap, ofmap),
         "buffer": (
@@ -108,17 +114,18 @@ def access_words(layer: Layer, choices: Choices, hardware: HardwareModel) -> Lev
 
 def _array_words(layer: Layer, choices: Choices, hardware: HardwareModel) -> Levels:
     """Words at the accumulators and within the array."""
-    work, psum = layer.workload, layer.machine.psum_bits / hardware.word_bits
+    work, widths = layer.workload, layer.widths
+    psum = widths.words("psum")
     macs = accessing_macs(work, hardware.zeros)
     if layer.machine.stationary == "weights":
         summed, stepped = float(work.ofmap_words * layer.depth_folds), macs.ofmap
     else:
         summed, stepped = macs.ofmap, float(work.ofmap_words)
     zero = np.zeros(len(choices.n))
-    loads = float(work.weight_words) * choices.loads
+    weights = widths.words("weights") * (macs.weights + float(work.weight_words) * choices.loads)
     return {
         "accumulators": (zero, zero, zero + 2 * psum * summed),
-        "array": (macs.weights + loads, zero + macs.ifmap, zero + psum * stepped),
+        "array": (weights, zero + widths.words("ifmap") * macs.ifmap, zero + psum * stepped),
     }
 
 
