@@ -134,10 +134,13 @@ class Room(NamedTuple):
             )
         return cls(glb.banks, bits // widths.ifmap, bits // widths.psum)
 
-    def filters_beside(self, ifmaps: Ints, psums: int | Ints) -> Ints:
-        """Filters of `psums` elements each that fit the banks which some ifmap elements leave."""
-        left = self.banks - -(-ifmaps // self.ifmaps_per_bank)
-        return np.asarray(left * self.psums_per_bank // psums)
+    def filters_beside(self, ifmaps: Ints, psums: int | Ints) -> Floats:
+        """Filters of `psums` elements each that fit the banks which some ifmap elements leave.
+
+        Whole numbers, as floats: dividing integers would take half of a search's time.
+        """
+        left = self.banks - np.ceil(ifmaps / self.ifmaps_per_bank)
+        return np.asarray(np.floor(left * self.psums_per_bank / psums))
 
 
 class Pads(NamedTuple):
@@ -223,7 +226,9 @@ def total_cost(words: dict[str, Words], prices: Prices) -> NDArray[np.float64]:
     return np.asarray(cost, dtype=np.float64)
 
 
-def filters_that_fit(nest: Nest, hardware: HardwareModel, n: int, e: int, channels: Ints) -> Ints:
+def filters_that_fit(
+    nest: Nest, hardware: HardwareModel, n: int | Ints, e: int, channels: Ints
+) -> Floats:
     """Filters whose psums fit the banks that the ifmaps of `channels` = q r channels leave."""
     ifmap = n * channels * (nest.rows_touched(e) * nest.ifmap_columns)
     return Room.of(hardware, nest.widths).filters_beside(ifmap, n * e * nest.ofmap_columns)
