@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from eapc.shapes import infer_shapes, input_shapes
 from eapc.tensors import type_bits
 from eapc.worklist import NodeWork, work_list
 from eapc.workload import BitWidths, ConvWorkload, StreamWorkload
+from eapc.workload_rules import Work
 
 SCALES: dict[str, Array] = {
     "s": scalar(0.1),
@@ -217,6 +219,18 @@ def test_two_activations_have_the_width_of_activations() -> None:
     shapes = infer_shapes(model, input_shapes(model, {}, None))
     (item,) = work_list(model, shapes, GivenBits(weights=2, activations=8))
     assert item.work.workloads[0].bits == BitWidths(8, 8, 8)
+
+
+def test_a_priced_node_has_the_bits_of_its_widest_part(eyeriss: HardwareModel) -> None:
+    """Widths that nobody gave are those of the machine's word."""
+    model = qdq(SCALES["w"])
+    works = work_list(model, infer_shapes(model, input_shapes(model, {}, None)))
+    conv = next(item for item in works if item.node.key == "conv")
+    (part,) = conv.work.parts
+    wide = replace(part, workload=replace(part.workload, bits=BitWidths(4, None, 32)))
+    twofold = replace(conv, work=Work((part, wide)))
+    found = [estimate(model, (item,), eyeriss, DensityTable()).nodes for item in (conv, twofold)]
+    assert [nodes[0].bits for nodes in found] == [BitWidths(8, 8, 8), BitWidths(8, 16, 32)]
 
 
 # --- what widths cost ------------------------------------------------------------------------
