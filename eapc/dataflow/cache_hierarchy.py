@@ -11,8 +11,9 @@ fetches of `tiling.fetches` within the enclosing tile, a level takes in per laye
 
     weights  M (C / groups) R S  T_p k_w
     ifmap    (words of all tiles, overlap included) T_m k_i;  registers: positions x depth T_m k_i
-    ofmap    N M E F (1 + 2 (T_c k_o - 1) psum_bits / word_bits)
+    ofmap    N M E F (1 + 2 (T_c k_o - 1) psum bits / ofmap bits)
 
+elements, each of its operand's bits over `word_bits` words; a psum has at least the ofmap's bits.
 Each transfer is an access of both levels. Registers serve every MAC too: one weight, one ifmap
 word, a psum read and written. Weights follow `weight_levels`, past levels left out of them; a
 layer whose ifmap and ofmap fit `feature_maps_live_in` starts there. An instruction does

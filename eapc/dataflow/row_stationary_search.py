@@ -34,11 +34,10 @@ from eapc.hardware_machines import RowStationaryMachine
 _SAME = 1e-12
 """Costs that differ by less, relative to their size, differ by rounding."""
 
-
-_NONE = np.zeros(0, dtype=np.int64)
-
 _FEW = 8
 """Pairs (p, q) that are tried at once, without trying the likeliest of them first."""
+
+_NONE = np.zeros(0, dtype=np.int64)
 
 
 class Choice(NamedTuple):

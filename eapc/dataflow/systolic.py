@@ -21,6 +21,7 @@ word_bits:
     accumulators   0                            0                       2 M P F_k w; ofmap: 2 MACs w
     array          MACs + M K L                 MACs                    MACs w; ofmap: M P w
 
+Weights, ifmap and ofmap count at their own bits over `word_bits`; a psum has at least the ofmap's.
 Cycles by [2]: (2 rows + columns - 2 + T) per fold, T the words streamed through it; with
 `overlapped` loading max(T, rows) per fold and the rest once. Levels with a width may take longer.
 
