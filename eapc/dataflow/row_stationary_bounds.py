@@ -143,11 +143,11 @@ def _on_chip(nest: Nest, prices: Prices, axes: Axes, least: _Least) -> Floats:
     joint = nest.filters / p * (nest.channels / q) / least.sets
     of_p = np.where(least.fits_p, prices.glb * least.ifmap * least.filter_passes, np.inf)
     of_q = np.where(least.fits_q, prices.glb * 2 * psums * least.channel_passes, np.inf)
-    cost = of_p[:, :, axes.at_p]
-    cost += of_q[:, :, axes.at_q]
+    cost = of_p.take(axes.at_p, axis=2)
+    cost += of_q.take(axes.at_q, axis=2)
     np.maximum(cost, prices.glb * 2 * np.sqrt(2.0 * least.ifmap * psums * joint), out=cost)
     hops = nest.filter_rows * ceil_quotients(nest.channels, axes.q) + least.channel_passes
-    cost += (prices.network * psums * hops)[:, :, axes.at_q]
+    cost += (prices.network * psums * hops).take(axes.at_q, axis=2)
     cost += prices.network * nest.spread_words * ceil_quotients(nest.filters, p)
     return cost
 
@@ -161,7 +161,7 @@ def _cycles(nest: Nest, hardware: HardwareModel, axes: Axes, least: _Least) -> F
     rounds = nest.groups * nest.batch * least.strips
     ifmap = nest.channels * least.touched * nest.ifmap_columns * least.filter_passes
     moving = rounds * ifmap * (widths.ifmap / machine.ifmap_network_bits)
-    cycles = moving[:, :, axes.at_p]
+    cycles = moving.take(axes.at_p, axis=2)
     np.maximum(cycles, rounds * (taps * nest.ofmap_columns / least.sets), out=cycles)
     if machine.filter_load == "serial":
         per_reload = nest.groups * taps * nest.filter_rows

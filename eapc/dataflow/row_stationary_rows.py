@@ -79,7 +79,7 @@ def least_costs(nest: Nest, hardware: HardwareModel, prices: Prices, rows: Rows)
     fetches = ceil_quotients(nest.filters, np.minimum(np.maximum(fit, 1), nest.filters))
     psums = (2 * prices.glb * of_psums + hops) * tables.channel_passes
     of_q = np.where(fit > 0, prices.dram_ifmap * fetched * fetches + psums, np.inf)
-    of_p = (ifmap * tables.filter_passes)[rows.at_p]
+    of_p = (ifmap * tables.filter_passes).take(rows.at_p, axis=0)
     least = (of_p + rows.beside(of_q)[rows.at_n, rows.at_q]).min(axis=1)
     return np.asarray(always[rows.at_n] + prices.dram_ofmap * nest.ofmap_words + least)
 
