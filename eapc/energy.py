@@ -20,7 +20,7 @@ from eapc.hardware import HardwareModel
 from eapc.model import Model
 from eapc.weight_counts import WeightCounts
 from eapc.worklist import NodeWork
-from eapc.workload import ConvWorkload, Densities, MacFractions, Workload
+from eapc.workload import BitWidths, ConvWorkload, Densities, MacFractions, Workload
 from eapc.workload_rules import Part
 
 OPERANDS = ("weights", "ifmap", "ofmap")
@@ -52,7 +52,8 @@ class DensityTable:
 class NodeEnergy:
     """What one node costs per inference, in MAC units, words and operations.
 
-    `densities` are those of all its parts together, `part_densities` those of each. `cycles` is
+    `densities` are those of all its parts together, `part_densities` those of each; `bits` are
+    the widths of its operands, those of its widest parts. `cycles` is
     None where the machine has no timing for some of its work.
     """
 
@@ -69,6 +70,7 @@ class NodeEnergy:
     accesses: Mapping[str, Accesses]
     cycles: float | None = None
     part_densities: tuple[Densities, ...] = ()
+    bits: BitWidths = field(default=BitWidths())
     fused_into: str = ""
     note: str = ""
 
@@ -211,6 +213,7 @@ def _price(
         operations=sum(run.operations for run in runs) / batch,
         densities=_mean_densities(parts),
         part_densities=densities,
+        bits=_widest(parts, hardware.word_bits),
         by_operand=by_operand,
         by_level=by_level,
         accesses=accesses,
@@ -233,6 +236,12 @@ def _mean_densities(parts: list[Part]) -> Densities:
         return nonzero / sum(words) if sum(words) else 1.0
 
     return Densities(mean("weights"), mean("ifmap"), mean("ofmap"))
+
+
+def _widest(parts: list[Part], word: int) -> BitWidths:
+    """Bits of a node's operands: the most of any part, the machine's word where none are known."""
+    found = [part.workload.bits for part in parts] or [BitWidths()]
+    return BitWidths(*(max(getattr(own, operand) or word for own in found) for operand in OPERANDS))
 
 
 def priced_at(

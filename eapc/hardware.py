@@ -79,10 +79,10 @@ class HardwareModel(Section):
             raise TypeError(f"{self.name} is a {self.dataflow} machine, no {kind.__name__}")
         return self.machine
 
-    def holds(self, level: str, words: float) -> bool:
-        """Whether a memory level has room for `words` words."""
+    def holds_bits(self, level: str, bits: int) -> bool:
+        """Whether a memory level has room for `bits` bits."""
         size = self.memories[level].size_bytes
-        return size is None or words * self.word_bits <= size * 8
+        return size is None or bits <= size * 8
 
     def mac_energy(self, bits: float) -> float:
         """Energy of a MAC on operands of `bits` bits, in units of one MAC at `word_bits`.

@@ -17,7 +17,7 @@ from rich.console import Console, RenderableType
 
 from eapc.compiler import Analysis, Pruned, Ran, Settings
 from eapc.dataflow import Accesses
-from eapc.energy import EnergyReport, NodeEnergy, Unmodelled
+from eapc.energy import OPERANDS, EnergyReport, NodeEnergy, Unmodelled
 from eapc.errors import UsageError
 from eapc.evaluation import Accuracy, Agreement
 from eapc.hardware import load_hardware
@@ -31,7 +31,7 @@ from eapc.report.layout import UNLIMITED, shorten
 from eapc.report.listings import hardware_list, hardware_summary, passes_table, type_name
 from eapc.report.pruning import prune_table, run_table
 from eapc.report.tables import analysis_table, totals
-from eapc.workload import Densities
+from eapc.workload import BitWidths, Densities
 
 EYERISS = load_hardware("eyeriss")
 HARMLESS = Settings()
@@ -60,6 +60,7 @@ def a_node(
         by_operand={"compute": energy / 2, "weights": energy / 2, "ifmap": 0.0, "ofmap": 0.0},
         by_level={"mac": energy / 2, "dram": energy / 2, "glb": 0.0, "network": 0.0, "rf": 0.0},
         accesses={"dram": Accesses(weights=energy / 400)},
+        bits=BitWidths(4, 8, 16),
         fused_into=fused,
     )
 
@@ -206,6 +207,7 @@ def test_nodes_of_the_document_are_in_file_order_and_complete() -> None:
         0.25,
         1.0,
     )
+    assert large["bits"] == {"weights": 4, "ifmap": 8, "ofmap": 16}
     assert set(large["by_operand"]) == {"compute", "weights", "ifmap", "ofmap"}
     assert set(large["by_level"]) == {"mac", *EYERISS.memories}
     assert large["accesses"] == {"dram": {"weights": 7.5, "ifmap": 0.0, "ofmap": 0.0}}
@@ -274,6 +276,7 @@ def test_csv_has_a_row_per_node() -> None:
     assert float(large["energy_share"]) == pytest.approx(3000 / 4010)
     assert (float(large["energy_dram"]), float(large["energy_weights"])) == (1500.0, 1500.0)
     assert float(large["accesses_dram_weights"]) == 7.5
+    assert [large[f"{operand}_bits"] for operand in OPERANDS] == ["4", "8", "16"]
     assert (odd["unmodelled"], odd["energy_mac_units"]) == ("no rule for Foo", "")
 
 

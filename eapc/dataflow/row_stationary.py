@@ -19,6 +19,7 @@ from eapc.dataflow.execution import (
     executed_macs,
 )
 from eapc.dataflow.integers import ceil_div
+from eapc.dataflow.row_stationary_folding import nests
 from eapc.dataflow.row_stationary_nest import (
     Nest,
     Prices,
@@ -26,10 +27,10 @@ from eapc.dataflow.row_stationary_nest import (
     access_words,
     cycles,
     filters_that_fit,
-    nests,
     pe_sets,
 )
 from eapc.dataflow.row_stationary_search import Choice, best_mapping
+from eapc.dataflow.widths import Widths
 from eapc.hardware import HardwareModel
 from eapc.hardware_machines import LayerShape, PinnedMapping, RowStationaryMachine
 from eapc.workload import ConvWorkload
@@ -97,7 +98,7 @@ def _execution(
         accesses={
             **raw,
             "dram": Accesses(dram.weights * weights, dram.ifmap * ifmap, dram.ofmap * ofmap),
-            "rf": _register_file(workload, hardware),
+            "rf": _register_file(workload, nest.widths, hardware),
         },
         executed_macs=executed_macs(workload, hardware.zeros),
         mapping=mapping,
@@ -106,10 +107,11 @@ def _execution(
     )
 
 
-def _register_file(workload: ConvWorkload, hardware: HardwareModel) -> Accesses:
+def _register_file(workload: ConvWorkload, widths: Widths, hardware: HardwareModel) -> Accesses:
     """One read per operand and a psum's read and write, in every MAC or the executed ones."""
     macs = accessing_macs(workload, hardware.zeros)
-    return Accesses(macs.weights, macs.ifmap, 2 * macs.ofmap)
+    words = (widths.words(operand) for operand in ("weights", "ifmap", "psum"))
+    return Accesses(macs.weights, macs.ifmap, 2 * macs.ofmap).scaled(*words)
 
 
 def _mapping(nest: Nest, tiles: Tiles) -> RowStationaryMapping:
@@ -143,10 +145,11 @@ def _pinned_tiles(pinned: PinnedMapping, nest: Nest, hardware: HardwareModel) ->
     m, p, q, r, t = (np.array([x], dtype=np.int64) for x in _cut(pinned, nest))
     n, e = min(pinned.n, nest.batch), min(pinned.e, nest.ofmap_rows)
     machine, columns = hardware.machine_as(RowStationaryMachine), nest.filter_columns
+    weights, ifmap, psum = (nest.widths.registers(x) for x in ("weights", "ifmap", "psum"))
     uses = {
-        "filter_spad_words": (int(p[0] * q[0]) * columns, machine.filter_spad_words),
-        "ifmap_spad_words": (int(q[0]) * columns, machine.ifmap_spad_words),
-        "psum_spad_words": (int(p[0]), machine.psum_spad_words),
+        "filter_spad_words": (int(p[0] * q[0]) * columns * weights, machine.filter_spad_words),
+        "ifmap_spad_words": (int(q[0]) * columns * ifmap, machine.ifmap_spad_words),
+        "psum_spad_words": (int(p[0]) * psum, machine.psum_spad_words),
         "sets of PEs": (int(r[0] * t[0]), pe_sets(machine, nest.filter_rows, e)),
         "filters in the buffer": (int(m[0]), int(filters_that_fit(nest, hardware, n, e, q * r)[0])),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
+from dataclasses import asdict
 
 from eapc.energy import OPERANDS, EnergyReport, NodeEnergy
 
@@ -20,6 +21,9 @@ _PLAIN = (
     "weight_density",
     "ifmap_density",
     "ofmap_density",
+    "weights_bits",
+    "ifmap_bits",
+    "ofmap_bits",
     "fused_into",
 )
 
@@ -73,6 +77,7 @@ def _figures(node: NodeEnergy, total: float) -> dict[str, object]:
         "weight_density": node.densities.weights,
         "ifmap_density": node.densities.ifmap,
         "ofmap_density": node.densities.ofmap,
+        **{f"{operand}_bits": bits for operand, bits in asdict(node.bits).items()},
         "fused_into": node.fused_into,
     }
 

@@ -168,6 +168,7 @@ def _node(node: NodeEnergy) -> Document:
         "weight_density": node.densities.weights,
         "ifmap_density": node.densities.ifmap,
         "ofmap_density": node.densities.ofmap,
+        "bits": asdict(node.bits),
         "by_operand": dict(node.by_operand),
         "by_level": dict(node.by_level),
         "accesses": {
