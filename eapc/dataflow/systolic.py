@@ -24,6 +24,8 @@ word_bits:
 Cycles by [2]: (2 rows + columns - 2 + T) per fold, T the words streamed through it; with
 `overlapped` loading max(T, rows) per fold and the rest once. Levels with a width may take longer.
 
+A kept ifmap is in the buffer already (no fill), a kept ofmap is not read from it to leave (M P).
+
 Limits: one group at a time, so depthwise layers fill one column; a fold may straddle two channel
 tiles; last tiles count as whole ones in loads and cycles; capacities are used whole. What zeros
 spare is the machine's `zeros`: MACs and their accesses of `array` (and of output-stationary
@@ -88,8 +90,9 @@ def access_words(layer: Layer, choices: Choices, hardware: HardwareModel) -> Lev
     work, machine = layer.workload, layer.machine
     zero = np.zeros(len(choices.n))
     weights = float(work.weight_words) * choices.weight_fetches
-    ifmap = float(work.groups) * choices.ifmap_words
-    ofmap = zero + work.ofmap_words
+    _, ifmap_share, ofmap_share = work.kept.passing
+    ifmap = float(work.groups) * choices.ifmap_words * ifmap_share
+    ofmap = zero + work.ofmap_words * ofmap_share
     filled = weights + float(work.weight_words) * choices.loads
     streamed = float(work.groups * layer.extents.positions * layer.extents.depth)
     levels = {
@@ -97,7 +100,7 @@ def access_words(layer: Layer, choices: Choices, hardware: HardwareModel) -> Lev
         "buffer": (
             filled if machine.weight_path == "buffered" else zero,
             ifmap + streamed * layer.filter_folds,
-            2 * ofmap if machine.ofmap_path == "buffered" else zero,
+            work.ofmap_words + ofmap if machine.ofmap_path == "buffered" else zero,
         ),
         **_array_words(layer, choices, hardware),
     }

@@ -21,6 +21,7 @@ _PLAIN = (
     "ifmap_density",
     "ofmap_density",
     "fused_into",
+    "kept_on_chip",
 )
 
 
@@ -74,6 +75,7 @@ def _figures(node: NodeEnergy, total: float) -> dict[str, object]:
         "ifmap_density": node.densities.ifmap,
         "ofmap_density": node.densities.ofmap,
         "fused_into": node.fused_into,
+        "kept_on_chip": " ".join(node.stay.operands),
     }
 
 
