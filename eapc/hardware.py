@@ -15,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal, Self, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from eapc.errors import HardwareError
 from eapc.hardware_machines import Machine, MachineSection
@@ -57,8 +57,8 @@ class HardwareModel(Section):
     instruction_energy_mac_units: Price | None = None
     ofmap_dram_accesses_per_word: Count
     memories: Mapping[str, Memory]
-    feature_maps_kept_in: Text | None = None
     machine: Machine
+    feature_maps_kept_in: Text | None = None
     zeros: ZeroSkipping
     compression: Compression
     sources: Mapping[str, Text] = Field(default_factory=dict)
@@ -121,25 +121,27 @@ class HardwareModel(Section):
                 return text
         return None
 
+    @field_validator("feature_maps_kept_in")
+    @classmethod
+    def _level_that_keeps(cls, level: str | None, seen: ValidationInfo) -> str | None:
+        machine: Machine | None = seen.data.get("machine")
+        if level is None or machine is None:
+            return level
+        if level not in machine.keeping_levels:
+            raise ValueError(
+                "no level inside the outermost that every feature map passes "
+                f"({', '.join(machine.keeping_levels) or 'this machine has none'})"
+            )
+        if machine.resident_level is not None:
+            raise ValueError("give this or machine.feature_maps_live_in")
+        return level
+
     @model_validator(mode="after")
     def _levels_of_the_dataflow(self) -> Self:
         self.machine.check_memories(self.memories, self.word_bits)
-        self._check_keeping()
         if self.static_power_mw is not None and self.clock_mhz is None:
             raise ValueError("static_power_mw has an effect over time only: add clock_mhz")
         return self
-
-    def _check_keeping(self) -> None:
-        level, levels = self.feature_maps_kept_in, self.machine.keeping_levels
-        if level is None:
-            return
-        if level not in levels:
-            raise ValueError(
-                "feature_maps_kept_in is no level inside the outermost that every feature map "
-                f"passes ({', '.join(levels) or 'this machine has none'})"
-            )
-        if self.machine.resident_level is not None:
-            raise ValueError("give feature_maps_kept_in or machine.feature_maps_live_in")
 
 
 @lru_cache(maxsize=1024)

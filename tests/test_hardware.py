@@ -264,12 +264,15 @@ def test_static_power_needs_a_clock() -> None:
         ("eyeriss", "l2", "every feature map passes (glb)"),
         ("nvdla-like", "buffer", "every feature map passes (this machine has none)"),
         ("mobile-cpu", "registers", "every feature map passes (l2, l1)"),
-        ("microcontroller", "sram", "give feature_maps_kept_in or machine.feature_maps_live_in"),
+        ("microcontroller", "sram", "give this or machine.feature_maps_live_in; correct it"),
     ],
 )
 def test_feature_maps_are_kept_where_they_pass(name: str, level: str, said: str) -> None:
     text = shipped_text(name)
-    assert said in failure(text.replace("\nmachine:", f"\nfeature_maps_kept_in: {level}\nmachine:"))
+    line = text[: text.index("\nmachine:")].count("\n") + 2
+    message = failure(text.replace("\nmachine:", f"\nfeature_maps_kept_in: {level}\nmachine:"))
+    assert message.startswith(f"npu.yaml:{line}: feature_maps_kept_in: ")
+    assert said in message
 
 
 @pytest.mark.parametrize(
