@@ -168,7 +168,8 @@ def _moved(
         if operand == "ifmap":
             return words * (1.0 - workload.kept.ifmap)
         if operand == "ofmap":
-            return words - workload.ofmap_words * workload.kept.ofmap
+            finished = _layer_traffic(workload, Extents.of(workload)).ofmap
+            return words - finished * workload.kept.ofmap
     return words
 
 

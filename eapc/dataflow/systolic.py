@@ -90,17 +90,16 @@ def access_words(layer: Layer, choices: Choices, hardware: HardwareModel) -> Lev
     work, machine = layer.workload, layer.machine
     zero = np.zeros(len(choices.n))
     weights = float(work.weight_words) * choices.weight_fetches
-    _, ifmap_share, ofmap_share = work.kept.passing
-    ifmap = float(work.groups) * choices.ifmap_words * ifmap_share
-    ofmap = zero + work.ofmap_words * ofmap_share
+    ifmap = float(work.groups) * choices.ifmap_words
+    ofmap = zero + work.ofmap_words
     filled = weights + float(work.weight_words) * choices.loads
     streamed = float(work.groups * layer.extents.positions * layer.extents.depth)
     levels = {
-        "dram": (weights, ifmap, ofmap),
+        "dram": (weights, ifmap * (1 - work.kept.ifmap), ofmap * (1 - work.kept.ofmap)),
         "buffer": (
             filled if machine.weight_path == "buffered" else zero,
-            ifmap + streamed * layer.filter_folds,
-            work.ofmap_words + ofmap if machine.ofmap_path == "buffered" else zero,
+            ifmap * (1 - work.kept.ifmap) + streamed * layer.filter_folds,
+            ofmap * (2 - work.kept.ofmap) if machine.ofmap_path == "buffered" else zero,
         ),
         **_array_words(layer, choices, hardware),
     }
