@@ -16,7 +16,8 @@ from work_builders import items_of
 from eapc.data import dataset
 from eapc.dataflow import execute
 from eapc.dataflow.widths import mac_energy
-from eapc.energy import DensityTable, EnergyReport, estimate
+from eapc.densities import DensityTable
+from eapc.energy import EnergyReport, estimate
 from eapc.errors import HardwareError, UsageError
 from eapc.given_bits import GivenBits, read_bits
 from eapc.hardware import HardwareModel

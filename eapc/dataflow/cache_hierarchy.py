@@ -16,7 +16,8 @@ fetches of `tiling.fetches` within the enclosing tile, a level takes in per laye
 elements, each of its operand's bits over `word_bits` words; a psum has at least the ofmap's bits.
 Each transfer is an access of both levels. Registers serve every MAC too: one weight, one ifmap
 word, a psum read and written. Weights follow `weight_levels`, past levels left out of them; a
-layer whose ifmap and ofmap fit `feature_maps_live_in` starts there. An instruction does
+layer whose ifmap and ofmap fit `feature_maps_live_in` starts there, and words kept
+in `feature_maps_kept_in` are not transferred from or to the levels outside. An instruction does
 `vector_macs` MACs along the best filled of: filters, groups, positions, depth. Cycles are the
 instructions' or those of the slowest level with a width.
 
@@ -160,14 +161,30 @@ def _prices(
             found.append(0.0)
             continue
         outer, home = path[path.index(level) - 1], hardware.machine.route(operand)[0]
+        share = _moved("ifmap", level, 1.0, workload, hardware) if operand == "ifmap" else 1.0
         if hardware.objective == "throughput":
-            found.append(1.0)
+            found.append(share)
             continue
         read, written = (
             hardware.memories[name].energy_mac_units_per_word for name in (outer, level)
         )
-        found.append(read * (factor if outer == home else 1.0) + written)
+        found.append(share * (read * (factor if outer == home else 1.0) + written))
     return Prices(*found)
+
+
+def _moved(
+    operand: str, level: str, words: float, workload: ConvWorkload, hardware: HardwareModel
+) -> float:
+    """Of the words into a level, those not kept; psums that leave it travel all the same."""
+    if level == hardware.feature_maps_kept_in or hardware.spared(level):
+        if operand == "ifmap":
+            return words * (1.0 - workload.kept.ifmap)
+        if operand == "ofmap":
+            finished = _layer_traffic(
+                workload, Extents.of(workload), _widths(workload, hardware)
+            ).ofmap
+            return words - finished * workload.kept.ofmap
+    return words
 
 
 def _path(operand: str, hardware: HardwareModel, route: tuple[str, ...]) -> tuple[str, ...]:
@@ -193,7 +210,8 @@ def _accesses(
     for operand, factor in zip(served, factors, strict=True):
         home = hardware.machine.route(operand)[0]
         for outer, inner in pairwise(_path(operand, hardware, route)):
-            moved = getattr(choices[inner].words, operand)
+            words = getattr(choices[inner].words, operand)
+            moved = _moved(operand, inner, words, workload, hardware)
             counts[outer][operand] += moved * (factor if outer == home else 1.0)
             counts[inner][operand] += moved
     return {level: Accesses(**found) for level, found in counts.items()}

@@ -75,12 +75,18 @@ def _search(workload: ConvWorkload, hardware: HardwareModel) -> tuple[Choice, Ne
 def _prices(workload: ConvWorkload, hardware: HardwareModel) -> Prices:
     """What a raw word costs under the machine's objective."""
     if hardware.objective == "throughput":
-        return Prices(1.0, 1.0, 1.0, 0.0, 0.0)
+        return Prices(*workload.kept.passing, 0.0, 0.0)
     energy = {name: level.energy_mac_units_per_word for name, level in hardware.memories.items()}
     weights, ifmap, ofmap = (
-        energy["dram"] * factor for factor in dram_factors(workload.densities, hardware)
+        energy["dram"] * factor for factor in _dram_factors(workload, hardware)
     )
     return Prices(weights, ifmap, ofmap, energy["glb"], energy["network"])
+
+
+def _dram_factors(workload: ConvWorkload, hardware: HardwareModel) -> tuple[float, ...]:
+    """DRAM accesses per raw word of weights, ifmap and ofmap; kept feature maps have none."""
+    factors = dram_factors(workload.densities, hardware)
+    return tuple(x * share for x, share in zip(factors, workload.kept.passing, strict=True))
 
 
 def _execution(
@@ -90,7 +96,7 @@ def _execution(
         level: Accesses(*(float(words.max()) for words in level_words))
         for level, level_words in access_words(nest, tiles).items()
     }
-    weights, ifmap, ofmap = dram_factors(workload.densities, hardware)
+    weights, ifmap, ofmap = _dram_factors(workload, hardware)
     dram = raw["dram"]
     mapping = _mapping(nest, tiles)
     sets = mapping.r_channel_sets * mapping.t_filter_sets

@@ -14,8 +14,8 @@ def execute_stream(workload: StreamWorkload, hardware: HardwareModel) -> Executi
     """Every word once at each level of its operand's route; nothing is kept in between.
 
     Traffic of the outermost memory of a route is compressed as the machine does it, and an
-    ofmap word costs `ofmap_dram_accesses_per_word` there; feature maps that live on chip spare
-    the levels outside. Zeros save no operations. There is no timing: `cycles` is None.
+    ofmap word costs `ofmap_dram_accesses_per_word` there; feature maps that live or are kept on
+    chip spare the levels outside. Zeros save no operations. There is no timing: `cycles` is None.
     """
     widths = Widths.of(workload.bits, hardware.word_bits, hardware.word_bits)
     words = (
@@ -24,12 +24,14 @@ def execute_stream(workload: StreamWorkload, hardware: HardwareModel) -> Executi
         workload.ofmap_words * widths.words("ofmap"),
     )
     factors = dram_factors(workload.densities, hardware)
+    shares = workload.kept.passing
     traffic: dict[str, dict[str, float]] = {}
-    for operand, count, factor in zip(_OPERANDS, words, factors, strict=True):
+    for operand, count, factor, share in zip(_OPERANDS, words, factors, shares, strict=True):
         outermost = hardware.machine.route(operand)[0]
         for level in stream_route(operand, feature_map_bits(workload, widths), hardware):
             moved = count * factor if level == outermost else count
-            traffic.setdefault(level, {})[operand] = moved
+            passing = share if hardware.spared(level) else 1.0
+            traffic.setdefault(level, {})[operand] = moved * passing
     accesses = {level: Accesses(**moved) for level, moved in traffic.items()}
     return Execution(accesses, operations=float(workload.operations))
 

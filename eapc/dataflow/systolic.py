@@ -25,6 +25,8 @@ Weights, ifmap and ofmap count at their own bits over `word_bits`; a psum has at
 Cycles by [2]: (2 rows + columns - 2 + T) per fold, T the words streamed through it; with
 `overlapped` loading max(T, rows) per fold and the rest once. Levels with a width may take longer.
 
+A kept ifmap is in the buffer already (no fill), a kept ofmap is not read from it to leave (M P).
+
 Limits: one group at a time, so depthwise layers fill one column; a fold may straddle two channel
 tiles; last tiles count as whole ones in loads and cycles; capacities are used whole. What zeros
 spare is the machine's `zeros`: MACs and their accesses of `array` (and of output-stationary
@@ -100,11 +102,11 @@ def access_words(layer: Layer, choices: Choices, hardware: HardwareModel) -> Lev
     filled = weights + own_weights * choices.loads
     streamed = work.groups * layer.extents.positions * layer.extents.depth * widths.words("ifmap")
     levels = {
-        "dram": (weights, ifmap, ofmap),
+        "dram": (weights, ifmap * (1 - work.kept.ifmap), ofmap * (1 - work.kept.ofmap)),
         "buffer": (
             filled if machine.weight_path == "buffered" else zero,
-            ifmap + streamed * layer.filter_folds,
-            2 * ofmap if machine.ofmap_path == "buffered" else zero,
+            ifmap * (1 - work.kept.ifmap) + streamed * layer.filter_folds,
+            ofmap * (2 - work.kept.ofmap) if machine.ofmap_path == "buffered" else zero,
         ),
         **_array_words(layer, choices, hardware),
     }

@@ -25,6 +25,7 @@ _PLAIN = (
     "ifmap_bits",
     "ofmap_bits",
     "fused_into",
+    "kept_on_chip",
 )
 
 
@@ -79,6 +80,7 @@ def _figures(node: NodeEnergy, total: float) -> dict[str, object]:
         "ofmap_density": node.densities.ofmap,
         **{f"{operand}_bits": bits for operand, bits in asdict(node.bits).items()},
         "fused_into": node.fused_into,
+        "kept_on_chip": " ".join(node.stay.operands),
     }
 
 
