@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from eapc.compiler import Analysis, Pruned, Ran, Settings, analyze, prune, run
     from eapc.data import CalibrationDataReader, Dataset, load_data
-    from eapc.energy import DensityTable, EnergyReport, NodeEnergy
+    from eapc.densities import DensityTable
+    from eapc.energy import EnergyReport, NodeEnergy
     from eapc.errors import (
         DataError,
         EapcError,
@@ -72,7 +73,8 @@ __all__ = [
 _HOMES = {
     "compiler": "Analysis Pruned Ran Settings analyze prune run",
     "data": "CalibrationDataReader Dataset load_data",
-    "energy": "DensityTable EnergyReport NodeEnergy",
+    "densities": "DensityTable",
+    "energy": "EnergyReport NodeEnergy",
     "errors": """DataError EapcError GoalError HardwareError ModelError PassError UsageError
         VerificationError""",
     "goals": "Goal MinAgreement Sparsity TargetEnergy",

@@ -1,13 +1,38 @@
-"""`--density`: one number for every activation, or a YAML file that names tensors."""
+"""Densities of tensors where they are not the weights' own: measured, or given by `--density`."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
-from eapc.energy import DensityTable
 from eapc.errors import UsageError
+from eapc.workload import MacFractions
+
+
+@dataclass(frozen=True)
+class DensityTable:
+    """Densities to use where they are not the weights' own: by tensor, else by default.
+
+    `macs` gives, by node, what has been counted of its MACs.
+    """
+
+    by_tensor: Mapping[str, float] = field(default_factory=dict)
+    activations: float = 1.0
+    weights: float | None = None
+    macs: Mapping[str, MacFractions] = field(default_factory=dict)
+
+    def activation(self, tensor: str) -> float:
+        """Density of an activation, 0 to 1."""
+        return self.by_tensor.get(tensor, self.activations)
+
+    def weight(self, tensor: str, own: float) -> float:
+        """Density of a weight tensor whose own zeros give `own`."""
+        override = own if self.weights is None else self.weights
+        return self.by_tensor.get(tensor, override)
+
 
 _DEFAULTS = ("activations", "weights")
 

@@ -15,45 +15,27 @@ from functools import cached_property
 
 from eapc.dataflow import Accesses, Execution, MappingError, execute
 from eapc.dataflow.widths import mac_energy
+from eapc.densities import DensityTable
 from eapc.errors import HardwareError
 from eapc.hardware import HardwareModel
 from eapc.model import Model
+from eapc.residency import NOTHING, Residency, Stay, plan
 from eapc.weight_counts import WeightCounts
 from eapc.worklist import NodeWork
-from eapc.workload import ConvWorkload, Densities, MacFractions, Workload
+from eapc.workload import BitWidths, ConvWorkload, Densities, Workload
 from eapc.workload_rules import Part
 
 OPERANDS = ("weights", "ifmap", "ofmap")
 
 
 @dataclass(frozen=True)
-class DensityTable:
-    """Densities to use where they are not the weights' own: by tensor, else by default.
-
-    `macs` gives, by node, what has been counted of its MACs.
-    """
-
-    by_tensor: Mapping[str, float] = field(default_factory=dict)
-    activations: float = 1.0
-    weights: float | None = None
-    macs: Mapping[str, MacFractions] = field(default_factory=dict)
-
-    def activation(self, tensor: str) -> float:
-        """Density of an activation, 0 to 1."""
-        return self.by_tensor.get(tensor, self.activations)
-
-    def weight(self, tensor: str, own: float) -> float:
-        """Density of a weight tensor whose own zeros give `own`."""
-        override = own if self.weights is None else self.weights
-        return self.by_tensor.get(tensor, override)
-
-
-@dataclass(frozen=True)
 class NodeEnergy:
     """What one node costs per inference, in MAC units, words and operations.
 
-    `densities` are those of all its parts together, `part_densities` those of each. `cycles` is
-    None where the machine has no timing for some of its work.
+    `densities` are those of all its parts together, `part_densities` those of each; `bits` are
+    the widths of its operands, those of its widest parts. `cycles` is None where the machine has
+    no timing for some of its work. `stay` says which of its feature maps stay on chip and what
+    room those of others take.
     """
 
     key: str
@@ -69,8 +51,10 @@ class NodeEnergy:
     accesses: Mapping[str, Accesses]
     cycles: float | None = None
     part_densities: tuple[Densities, ...] = ()
+    bits: BitWidths = field(default=BitWidths())
     fused_into: str = ""
     note: str = ""
+    stay: Stay = NOTHING
 
     @property
     def nonskipped_counted(self) -> bool | None:
@@ -98,6 +82,7 @@ class EnergyReport:
     unmodelled: tuple[Unmodelled, ...]
     weights: int
     nonzero_weights: int
+    residency: Residency = field(default_factory=Residency)
 
     @cached_property
     def by_node(self) -> Mapping[str, NodeEnergy]:
@@ -150,20 +135,31 @@ def estimate(
     Raises ModelError where weights hold NaN or infinity.
     """
     weights = WeightCounts(model)
+    found = [_densities(item, densities, weights) for item in works]
+
+    def cost(place: int, stay: Stay) -> float | None:
+        try:
+            return _price(works[place], hardware, found[place], batch, stay).energy_mac_units
+        except (MappingError, HardwareError):
+            return None
+
+    residency = plan(model, works, hardware, cost)
     nodes: list[NodeEnergy] = []
     unmodelled: list[Unmodelled] = []
-    for item in works:
-        reason = item.reason
+    for place, item in enumerate(works):
+        reason, stay = item.reason, residency.stays.get(place, NOTHING)
         if not reason:
             try:
-                nodes.append(_price(item, hardware, _densities(item, densities, weights), batch))
+                nodes.append(_price(item, hardware, found[place], batch, stay))
             except (MappingError, HardwareError) as error:
                 reason = str(error)
         if reason:
             node = item.node
             unmodelled.append(Unmodelled(node.key, node.name, node.op_type, reason))
     everything, nonzero = weights.totals()
-    return EnergyReport(hardware, batch, tuple(nodes), tuple(unmodelled), everything, nonzero)
+    return EnergyReport(
+        hardware, batch, tuple(nodes), tuple(unmodelled), everything, nonzero, residency
+    )
 
 
 def _densities(item: NodeWork, table: DensityTable, weights: WeightCounts) -> tuple[Densities, ...]:
@@ -185,13 +181,18 @@ def _part_densities(
 
 
 def _price(
-    item: NodeWork, hardware: HardwareModel, densities: tuple[Densities, ...], batch: int
+    item: NodeWork,
+    hardware: HardwareModel,
+    densities: tuple[Densities, ...],
+    batch: int,
+    stay: Stay,
 ) -> NodeEnergy:
     parts = [
         replace(part, workload=replace(part.workload, densities=own))
-        for part, own in zip(item.work.parts, densities, strict=True)
+        for part, own in zip(stay.applied(item.work.parts), densities, strict=True)
     ]
-    runs = [execute(part.workload, hardware).repeated(part.times) for part in parts]
+    room = stay.room(hardware)
+    runs = [execute(part.workload, room).repeated(part.times) for part in parts]
     accesses = {level: _sum(runs, level, batch) for level in hardware.memories}
     compute = _compute_energy(runs, hardware) / batch
     by_level = {"mac": compute}
@@ -211,12 +212,14 @@ def _price(
         operations=sum(run.operations for run in runs) / batch,
         densities=_mean_densities(parts),
         part_densities=densities,
+        bits=_widest(parts, hardware.word_bits),
         by_operand=by_operand,
         by_level=by_level,
         accesses=accesses,
         cycles=_cycles(runs, batch),
         fused_into=item.fused_into,
         note=item.note,
+        stay=stay,
     )
 
 
@@ -235,19 +238,24 @@ def _mean_densities(parts: list[Part]) -> Densities:
     return Densities(mean("weights"), mean("ifmap"), mean("ofmap"))
 
 
+def _widest(parts: list[Part], word: int) -> BitWidths:
+    """Bits of a node's operands: the most of any part, the machine's word where none are known."""
+    found = [part.workload.bits for part in parts] or [BitWidths()]
+    return BitWidths(*(max(getattr(own, operand) or word for own in found) for operand in OPERANDS))
+
+
 def priced_at(
     item: NodeWork, hardware: HardwareModel, report: EnergyReport, weight_density: float
 ) -> float:
     """Energy per inference of a node if its weights had another density, all else equal.
 
     A weight density above the node's own in `report` counts as its own. MACs that were counted
-    go down in proportion, as if the further zeros fell independently of the ifmap's.
+    go down in proportion, as if the further zeros fell independently of the ifmap's. What stays
+    on chip is what the report says.
     """
-    sparser = tuple(
-        own.with_weights_at_most(weight_density)
-        for own in report.by_node[item.node.key].part_densities
-    )
-    return _price(item, hardware, sparser, report.batch).energy_mac_units
+    node = report.by_node[item.node.key]
+    sparser = tuple(own.with_weights_at_most(weight_density) for own in node.part_densities)
+    return _price(item, hardware, sparser, report.batch, node.stay).energy_mac_units
 
 
 def _nonskipped(load: Workload) -> float:
@@ -274,25 +282,3 @@ def _sum(runs: list[Execution], level: str, batch: int) -> Accesses:
     return Accesses(
         *(sum(getattr(words, operand) for words in found) / batch for operand in OPERANDS)
     )
-
-
-def node_annotations(report: EnergyReport) -> dict[str, dict[str, str]]:
-    """Metadata for every node, by key: its energy and share, or why it has none."""
-    total = report.energy_mac_units or 1.0
-    found = {node.key: _annotation(node, total) for node in report.nodes}
-    for missing in report.unmodelled:
-        found[missing.key] = {"eapc.unmodelled": missing.reason}
-    return found
-
-
-def _annotation(node: NodeEnergy, total: float) -> dict[str, str]:
-    entries = {
-        "eapc.energy_mac_units": f"{node.energy_mac_units:.6g}",
-        "eapc.energy_percent": f"{100 * node.energy_mac_units / total:.4g}",
-    }
-    if node.macs:
-        entries["eapc.macs"] = f"{node.macs:.12g}"
-        entries["eapc.weight_density"] = f"{node.densities.weights:.4g}"
-    if node.fused_into:
-        entries["eapc.fused_into"] = node.fused_into
-    return entries

@@ -10,11 +10,12 @@ import math
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Literal, Self, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from eapc.errors import HardwareError
 from eapc.hardware_machines import Machine, MachineSection
@@ -37,8 +38,9 @@ class HardwareModel(Section):
     """A machine: what its arithmetic and memories cost, how it maps layers, what zeros save.
 
     `machine` holds the parameters of one dataflow, told apart by `machine.dataflow`; `memories`
-    its levels. A processor also spends `instruction_energy_mac_units` per instruction. Two models
-    are equal if all fields are; they are hashable.
+    its levels, of which `feature_maps_kept_in` may hold a feature map from the node that writes it
+    to the last that reads it. A processor also spends `instruction_energy_mac_units` per
+    instruction. Two models are equal if all fields are; they are hashable.
     """
 
     schema_version: Literal["eapc.hardware/1"] = Field(alias="schema")
@@ -56,6 +58,7 @@ class HardwareModel(Section):
     ofmap_dram_accesses_per_word: Count
     memories: Mapping[str, Memory]
     machine: Machine
+    feature_maps_kept_in: Text | None = None
     zeros: ZeroSkipping
     compression: Compression
     sources: Mapping[str, Text] = Field(default_factory=dict)
@@ -79,10 +82,15 @@ class HardwareModel(Section):
             raise TypeError(f"{self.name} is a {self.dataflow} machine, no {kind.__name__}")
         return self.machine
 
-    def holds(self, level: str, words: float) -> bool:
-        """Whether a memory level has room for `words` words."""
+    def holds_bits(self, level: str, bits: int) -> bool:
+        """Whether a memory level has room for `bits` bits."""
         size = self.memories[level].size_bytes
-        return size is None or words * self.word_bits <= size * 8
+        return size is None or bits <= size * 8
+
+    def spared(self, level: str) -> bool:
+        """Whether a level lies outside the one that feature maps are kept in."""
+        route, home = self.machine.route("ifmap"), self.feature_maps_kept_in
+        return home is not None and level in route[: route.index(home)]
 
     def mac_energy(self, bits: float) -> float:
         """Energy of a MAC on operands of `bits` bits, in units of one MAC at `word_bits`.
@@ -113,12 +121,36 @@ class HardwareModel(Section):
                 return text
         return None
 
+    @field_validator("feature_maps_kept_in")
+    @classmethod
+    def _level_that_keeps(cls, level: str | None, seen: ValidationInfo) -> str | None:
+        machine: Machine | None = seen.data.get("machine")
+        if level is None or machine is None:
+            return level
+        if level not in machine.keeping_levels:
+            raise ValueError(
+                "no level inside the outermost that every feature map passes "
+                f"({', '.join(machine.keeping_levels) or 'this machine has none'})"
+            )
+        if machine.resident_level is not None:
+            raise ValueError("give this or machine.feature_maps_live_in")
+        return level
+
     @model_validator(mode="after")
     def _levels_of_the_dataflow(self) -> Self:
         self.machine.check_memories(self.memories, self.word_bits)
         if self.static_power_mw is not None and self.clock_mhz is None:
             raise ValueError("static_power_mw has an effect over time only: add clock_mhz")
         return self
+
+
+@lru_cache(maxsize=1024)
+def with_less_room(hardware: HardwareModel, level: str, taken_bytes: int) -> HardwareModel:
+    """The machine while some bytes of a memory level, less than all, hold something else."""
+    memory = hardware.memories[level]
+    left = (memory.size_bytes or 0) - taken_bytes
+    memories = {**hardware.memories, level: memory.model_copy(update={"size_bytes": left})}
+    return hardware.model_copy(update={"memories": memories})
 
 
 def shipped_hardware() -> tuple[str, ...]:

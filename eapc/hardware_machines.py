@@ -33,6 +33,12 @@ class MachineSection(Section):
         """The level in which feature maps that fit it live for good, if there is one."""
         return None
 
+    @property
+    def keeping_levels(self) -> tuple[str, ...]:
+        """Levels inside the outermost that all feature maps pass, where some may be kept."""
+        ofmap = self.route("ofmap")
+        return tuple(level for level in self.route("ifmap")[1:] if level in ofmap[1:])
+
 
 def _refuse_others(dataflow: str, memories: Memories, expected: tuple[str, ...]) -> None:
     if set(memories) != set(expected):
@@ -204,6 +210,11 @@ class CacheMachine(MachineSection):
     def resident_level(self) -> str | None:
         """`feature_maps_live_in`."""
         return self.feature_maps_live_in
+
+    @property
+    def keeping_levels(self) -> tuple[str, ...]:
+        """Every level between the outermost and the registers."""
+        return self.feature_map_levels[1:-1]
 
 
 Machine = Annotated[

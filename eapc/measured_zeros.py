@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from eapc.data import Dataset
-from eapc.energy import DensityTable
+from eapc.densities import DensityTable
 from eapc.graph import Node
 from eapc.mac_counting import Counting, Reduction, counting_of, pairs
 from eapc.model import Model

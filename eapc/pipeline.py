@@ -18,7 +18,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from eapc.allocation import Curves
 from eapc.data import Dataset
-from eapc.energy import DensityTable, EnergyReport
+from eapc.densities import DensityTable
+from eapc.energy import EnergyReport
 from eapc.errors import EapcError, PassError, UsageError
 from eapc.given_bits import GivenBits
 from eapc.hardware import HardwareModel

@@ -25,7 +25,8 @@ class NodeWork:
     """A node with its work, or the reason why there is none to be told.
 
     `ofmap` is the tensor that is written: the last of the nodes fused into this one. A
-    fused node names its host in `fused_into` and moves no words.
+    fused node names its host in `fused_into` and moves no words. `operands` are missing where the
+    work is not that of the node's own operands.
     """
 
     node: Node
@@ -34,6 +35,7 @@ class NodeWork:
     reason: str = ""
     fused_into: str = ""
     note: str = ""
+    operands: Operands | None = None
 
     def ofmap_of(self, part: Part) -> str:
         """The tensor that a part's ofmap is written as, behind what is fused into the node."""
@@ -132,7 +134,7 @@ def _node_work(shapes: Shapes, node: Node, constants: set[str], times: int) -> N
     except (IndexError, ValueError, ZeroDivisionError, TypeError) as error:
         return NodeWork(node, Work(), reason=f"operands are malformed ({error})")
     repeated = Work(tuple(replace(part, times=part.times * times) for part in work.parts))
-    return NodeWork(node, repeated if times > 1 else work, ofmap=work.ofmap)
+    return NodeWork(node, repeated if times > 1 else work, ofmap=work.ofmap, operands=operands)
 
 
 def _fuse(fusion: Fusion, works: list[NodeWork]) -> Iterator[NodeWork]:

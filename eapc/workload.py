@@ -55,6 +55,19 @@ class BitWidths:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """Shares, 0 to 1, of a node's feature maps that never leave the chip."""
+
+    ifmap: float = 0.0
+    ofmap: float = 0.0
+
+    @property
+    def passing(self) -> tuple[float, float, float]:
+        """Shares of weights, ifmap and ofmap that pass the levels outside."""
+        return 1.0, 1.0 - self.ifmap, 1.0 - self.ofmap
+
+
+@dataclass(frozen=True)
 class ConvWorkload:
     """A convolution's loop nest; sizes in elements, per batch of `batch` inferences.
 
@@ -77,6 +90,7 @@ class ConvWorkload:
     dilation_columns: int = 1
     densities: Densities = field(default=Densities())
     bits: BitWidths = field(default=BitWidths())
+    kept: Kept = field(default=Kept())
     unpadded_fraction: float = 1.0
     """Fraction of the MACs whose ifmap operand is a real word rather than padding."""
 
@@ -150,6 +164,7 @@ class StreamWorkload:
     ofmap_words: int = 0
     densities: Densities = field(default=Densities())
     bits: BitWidths = field(default=BitWidths())
+    kept: Kept = field(default=Kept())
 
     @property
     def macs(self) -> int:

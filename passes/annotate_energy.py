@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from eapc.annotations import node_annotations
 from eapc.data import Dataset
-from eapc.energy import DensityTable, EnergyReport, estimate, node_annotations
+from eapc.densities import DensityTable
+from eapc.energy import EnergyReport, estimate
 from eapc.local_functions import work_list_with_bodies
 from eapc.measured_zeros import measured_table
 from eapc.pipeline import Compilation, Pass

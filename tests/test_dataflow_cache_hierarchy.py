@@ -14,6 +14,7 @@ from eapc.dataflow import Accesses, CacheMapping, Execution, MappingError, execu
 from eapc.dataflow.cache_hierarchy import vector_instructions
 from eapc.dataflow.cache_tiling import Prices, Room, Traffic, best_tile
 from eapc.dataflow.tiling import Extents
+from eapc.dataflow.widths import Widths
 from eapc.hardware import HardwareModel, load_hardware
 from eapc.hardware_machines import CacheMachine
 from eapc.workload import ConvWorkload, Densities, StreamWorkload
@@ -79,7 +80,7 @@ def test_taps_are_expanded_in_registers_only() -> None:
 
 def test_psums_left_in_a_level_are_written_and_read_back() -> None:
     extents = Extents(1, filters=2, channels=4, rows=1, columns=2)
-    room = Room(words=5, psum_words=4.0, holds_weights=False)  # one psum and one ifmap word
+    room = Room(40, Widths(8, 8, 8, 8, 32), holds_weights=False)  # one psum and one ifmap word
     traffic = Traffic(weights=8.0, ifmap=8.0, ofmap=4.0)
     choice = best_tile(extents, traffic, room, Prices(1000.0, 0.0, 1.0))
     assert choice is not None
@@ -152,28 +153,43 @@ small_layers = st.builds(
 )
 
 
+widths_of_a_byte = st.builds(
+    Widths,
+    word=st.just(8),
+    weights=st.sampled_from([3, 4, 8]),
+    ifmap=st.sampled_from([4, 8, 16]),
+    ofmap=st.sampled_from([4, 8]),
+    psum=st.sampled_from([8, 16]),
+)
+
+
 def walked_costs(extents: Extents, room: Room, prices: Prices) -> list[float]:
-    costs = []
+    costs, widths = [], room.widths
     for shape in shapes(extents):
         size = shape[0] * shape[1] * shape[2]
         for m in range(1, extents.filters + 1):
             for c in range(1, extents.channels + 1):
-                held = m * c * extents.taps if room.holds_weights else 0
+                held = m * c * extents.taps * widths.weights if room.holds_weights else 0
                 for order in map("".join, permutations("pmc")):
                     walked = walk(extents, shape, m, c, order)
-                    if walked.tile_words * c + held + room.psum_words * size * m > room.words:
+                    ifmap = walked.tile_words * c * widths.ifmap
+                    if ifmap + held + widths.psum * size * m > room.bits:
                         break
                     ofmap = extents.filters * extents.positions
-                    psums = 1 + 2 * room.psum_words * (walked.psum_leaves - 1)
-                    words = (walked.weights, walked.ifmap, ofmap * psums)
-                    costs.append(sum(a * b for a, b in zip(words, prices, strict=True)))
+                    left = widths.ofmap + 2 * widths.psum * (walked.psum_leaves - 1)
+                    bits = (
+                        walked.weights * widths.weights,
+                        walked.ifmap * widths.ifmap,
+                        ofmap * left,
+                    )
+                    costs.append(sum(a * b / 8 for a, b in zip(bits, prices, strict=True)))
     return costs
 
 
 @settings(max_examples=40, deadline=None)
 @given(
     small_layers,
-    st.builds(Room, st.integers(2, 60), st.sampled_from([1.0, 2.0]), st.booleans()),
+    st.builds(Room, st.integers(16, 480), widths_of_a_byte, st.booleans()),
     st.builds(Prices, *(st.floats(0.5, 8.0) for _ in range(3))),
 )
 def test_search_finds_what_walking_all_loops_finds(
@@ -186,7 +202,11 @@ def test_search_finds_what_walking_all_loops_finds(
         extents.channels,
         "pmc",
     )
-    traffic = Traffic(whole.weights, whole.ifmap, extents.filters * extents.positions)
+    traffic = Traffic(
+        whole.weights * room.widths.words("weights"),
+        whole.ifmap * room.widths.words("ifmap"),
+        extents.filters * extents.positions * room.widths.words("ofmap"),
+    )
     costs = walked_costs(extents, room, prices)
     choice = best_tile(extents, traffic, room, prices)
     if choice is None:

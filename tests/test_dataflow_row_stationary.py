@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from eapc.dataflow import Accesses, Execution, MappingError, RowStationaryMapping, execute
+from eapc.dataflow.row_stationary_folding import nests
 from eapc.dataflow.row_stationary_nest import (
-    nests,
     pe_sets,
 )
 from eapc.hardware import HardwareModel, load_hardware

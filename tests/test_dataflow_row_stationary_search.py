@@ -12,21 +12,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eapc.dataflow.integers import smallest_divisors
+from eapc.dataflow.row_stationary_folding import nests
 from eapc.dataflow.row_stationary_nest import (
     Nest,
+    Pads,
     Prices,
     Room,
     Tiles,
     access_words,
     cycles,
-    nests,
     pe_sets,
     total_cost,
 )
 from eapc.dataflow.row_stationary_search import best_mapping
 from eapc.hardware import HardwareModel, load_hardware
 from eapc.hardware_machines import RowStationaryMachine
-from eapc.workload import ConvWorkload
+from eapc.workload import BitWidths, ConvWorkload
 
 EYERISS = load_hardware("eyeriss")
 
@@ -76,6 +77,7 @@ small_layers = st.builds(
     stride_rows=st.integers(1, 3),
     stride_columns=st.integers(1, 3),
     dilation_rows=st.integers(1, 2),
+    bits=st.builds(BitWidths, *[st.sampled_from([None, 4, 8, 12, 32])] * 3),
 )
 PRICES = {"energy": Prices(100.0, 200.0, 400.0, 6.0, 2.0), "throughput": Prices(1, 1, 1, 0, 0)}
 
@@ -85,25 +87,26 @@ def every_rank(
 ) -> list[tuple[float, float, float]]:
     """The best rank of each (e, n), over every mapping that fits, without any shortcut."""
     machine = hardware.machine_as(RowStationaryMachine)
-    room, width = Room.of(hardware), nest.filter_columns
+    room, width = Room.of(hardware, nest.widths), nest.filter_columns
+    pads = Pads.of(hardware, nest.widths)
     ranks = []
     for e, n in itertools.product(range(1, nest.ofmap_rows + 1), range(1, nest.batch + 1)):
         sets = pe_sets(machine, nest.filter_rows, e)
         candidates = [
             range(1, nest.filters + 1),
-            range(1, machine.psum_spad_words + 1),
-            range(1, machine.ifmap_spad_words // width + 1),
+            range(1, pads.psums + 1),
+            range(1, pads.ifmaps // width + 1),
             range(1, sets + 1),
             range(1, sets + 1),
         ]
         grid = np.meshgrid(*(np.array(c, dtype=np.int64) for c in candidates), indexing="ij")
         m, p, q, r, t = (axis.ravel() for axis in grid)
         ifmap = n * q * r * nest.rows_touched(e) * nest.ifmap_columns
-        banks = -(-ifmap // room.words_per_bank) - (
-            -n * m * e * nest.ofmap_columns // room.words_per_bank
+        banks = -(-ifmap // room.ifmaps_per_bank) - (
+            -n * m * e * nest.ofmap_columns // room.psums_per_bank
         )
         whole = ((m % (p * t) == 0) & (m >= p * t)) | (m == nest.filters)
-        fits = (p * q * width <= machine.filter_spad_words) & (r * t <= sets)
+        fits = (p * q * width <= pads.filters) & (r * t <= sets)
         kept = fits & whole & (banks <= room.banks)
         if kept.any():
             tiles = Tiles(n, e, *(axis[kept] for axis in (m, p, q, r, t)))

@@ -13,7 +13,7 @@ from loop_simulation import shapes, walk
 from eapc.dataflow import Accesses, Execution, MappingError, SystolicMapping, execute
 from eapc.dataflow.tiling import Extents
 from eapc.hardware import HardwareModel, load_hardware
-from eapc.workload import ConvWorkload, Densities
+from eapc.workload import BitWidths, ConvWorkload, Densities
 
 TPU = load_hardware("tpu-v1")
 NVDLA = load_hardware("nvdla-like")
@@ -153,6 +153,7 @@ def walked_costs(work: ConvWorkload, rows: int, columns: int, room: int, psums: 
     layer, block = Extents.of(work), psums // columns
     least = min(layer.channels, -(-rows // layer.taps))
     folds = -(-layer.depth // rows)
+    weights, ifmap = work.bits.weights or 8, work.bits.ifmap or 8
     costs = []
     for shape in shapes(layer):
         size = shape[0] * shape[1] * shape[2]
@@ -160,7 +161,7 @@ def walked_costs(work: ConvWorkload, rows: int, columns: int, room: int, psums: 
             m = min(fold * columns, layer.filters)
             for c, order in ((layer.channels, "pmc"), (layer.channels, "mpc"), (least, "pmc")):
                 walked = walk(layer, shape, m, c, order)
-                if walked.tile_words * c + m * c * layer.taps > room:
+                if walked.tile_words * c * ifmap + m * c * layer.taps * weights > 8 * room:
                     continue
                 if c < layer.channels and size * -(-m // columns) > block:
                     continue
@@ -168,8 +169,8 @@ def walked_costs(work: ConvWorkload, rows: int, columns: int, room: int, psums: 
                 loads = tiles * -(-layer.columns // shape[2]) * -(-size // block)
                 if order == "mpc" and folds == 1 and m <= columns:
                     loads = 1
-                entered = layer.filters * layer.depth * loads
-                dram = walked.weights + walked.ifmap
+                entered = layer.filters * layer.depth * loads * weights / 8
+                dram = walked.weights * weights / 8 + walked.ifmap * ifmap / 8
                 buffered = dram + entered
                 costs.append(
                     work.groups
@@ -192,9 +193,14 @@ small_layers = st.builds(
 )
 
 
+some_widths = st.builds(
+    BitWidths, weights=st.sampled_from([None, 3, 4, 16]), ifmap=st.sampled_from([None, 4, 12])
+)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
-    small_layers,
+    st.builds(replace, small_layers, bits=some_widths),
     st.integers(1, 6),
     st.integers(1, 4),
     st.integers(10, 200),
@@ -218,9 +224,10 @@ def test_search_finds_what_walking_all_loops_finds(
         return
     done = execute(work, machine)
     streamed = work.macs // work.filters_per_group * -(-work.filters_per_group // columns)
+    weights, ifmap = (work.bits.weights or 8) / 8, (work.bits.ifmap or 8) / 8
     found = PRICES["dram"] * (done.accesses["dram"].total - work.ofmap_words)
-    found += PRICES["buffer"] * (done.accesses["buffer"].total - streamed)
-    found += PRICES["array"] * (done.accesses["array"].weights - work.macs)
+    found += PRICES["buffer"] * (done.accesses["buffer"].total - streamed * ifmap)
+    found += PRICES["array"] * (done.accesses["array"].weights - work.macs * weights)
     assert found == pytest.approx(min(costs))
 
 

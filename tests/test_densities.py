@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eapc.densities import read_densities
-from eapc.energy import DensityTable
+from eapc.densities import DensityTable, read_densities
 from eapc.errors import UsageError
 
 

@@ -23,8 +23,10 @@ from builders import (
 )
 from onnx import ModelProto, TensorProto
 
+from eapc.annotations import node_annotations
 from eapc.data import Dataset, dataset
-from eapc.energy import DensityTable, EnergyReport, estimate, node_annotations, priced_at
+from eapc.densities import DensityTable
+from eapc.energy import EnergyReport, estimate, priced_at
 from eapc.errors import ModelError
 from eapc.hardware import HardwareModel
 from eapc.model import Model

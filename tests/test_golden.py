@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 from onnx import ModelProto
 
-from eapc.energy import DensityTable, EnergyReport, estimate
+from eapc.densities import DensityTable
+from eapc.energy import EnergyReport, estimate
 from eapc.hardware import load_hardware, shipped_hardware
 from eapc.model import Model
 from eapc.shapes import infer_shapes, input_shapes

@@ -256,6 +256,39 @@ def test_static_power_needs_a_clock() -> None:
     assert "static_power_mw has an effect over time only: add clock_mhz" in failure(text)
 
 
+@pytest.mark.parametrize(
+    ("name", "level", "said"),
+    [
+        ("eyeriss", "dram", "no level inside the outermost that every feature map passes (glb)"),
+        ("eyeriss", "rf", "every feature map passes (glb)"),
+        ("eyeriss", "l2", "every feature map passes (glb)"),
+        ("nvdla-like", "buffer", "every feature map passes (this machine has none)"),
+        ("mobile-cpu", "registers", "every feature map passes (l2, l1)"),
+        ("microcontroller", "sram", "give this or machine.feature_maps_live_in; correct it"),
+    ],
+)
+def test_feature_maps_are_kept_where_they_pass(name: str, level: str, said: str) -> None:
+    text = shipped_text(name)
+    line = text[: text.index("\nmachine:")].count("\n") + 2
+    message = failure(text.replace("\nmachine:", f"\nfeature_maps_kept_in: {level}\nmachine:"))
+    assert message.startswith(f"npu.yaml:{line}: feature_maps_kept_in: ")
+    assert said in message
+
+
+@pytest.mark.parametrize(
+    ("name", "levels"),
+    [("eyeriss", ("glb",)), ("simba-like", ("buffer",)), ("mobile-cpu", ("l2", "l1"))],
+)
+def test_levels_that_can_keep_feature_maps(name: str, levels: tuple[str, ...]) -> None:
+    fields = load_hardware(name).model_dump(by_alias=True)
+    assert fields["feature_maps_kept_in"] is None
+    for level in levels:
+        kept = HardwareModel.model_validate({**fields, "feature_maps_kept_in": level})
+        assert kept.feature_maps_kept_in == level
+        assert kept.memories[level].size_bytes
+    assert HardwareModel.model_validate(fields).machine.keeping_levels == levels
+
+
 def test_several_errors_are_one_line() -> None:
     text, line = edited("word_bits: 16", "word_bits: 0")
     message = failure(text.replace("array_rows: 12", "array_rows: 0"))

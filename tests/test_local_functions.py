@@ -6,7 +6,8 @@ import pytest
 from builders import chain, loaded, make_graph, make_model, normal, op
 from onnx import FunctionProto, ModelProto, NodeProto, helper
 
-from eapc.energy import DensityTable, EnergyReport, estimate
+from eapc.densities import DensityTable
+from eapc.energy import EnergyReport, estimate
 from eapc.hardware import HardwareModel
 from eapc.local_functions import work_list_with_bodies
 from eapc.model import Model

@@ -12,7 +12,8 @@ from pruning_builders import Net
 from work_builders import items_of
 
 from eapc.data import dataset
-from eapc.energy import DensityTable, EnergyReport, estimate, priced_at
+from eapc.densities import DensityTable
+from eapc.energy import EnergyReport, estimate, priced_at
 from eapc.hardware import HardwareModel
 from eapc.measured_zeros import measure_densities, measured_table
 from eapc.model import Model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from work_builders import items_of
 
 from eapc.data import dataset
 from eapc.dataflow import execute
-from eapc.dataflow.widths import at_widths, mac_energy
-from eapc.energy import DensityTable, EnergyReport, estimate
+from eapc.dataflow.widths import mac_energy
+from eapc.densities import DensityTable
+from eapc.energy import EnergyReport, estimate
 from eapc.errors import HardwareError, UsageError
 from eapc.given_bits import GivenBits, read_bits
 from eapc.hardware import HardwareModel
@@ -28,6 +30,7 @@ from eapc.shapes import infer_shapes, input_shapes
 from eapc.tensors import type_bits
 from eapc.worklist import NodeWork, work_list
 from eapc.workload import BitWidths, ConvWorkload, StreamWorkload
+from eapc.workload_rules import Work
 
 SCALES: dict[str, Array] = {
     "s": scalar(0.1),
@@ -219,6 +222,18 @@ def test_two_activations_have_the_width_of_activations() -> None:
     assert item.work.workloads[0].bits == BitWidths(8, 8, 8)
 
 
+def test_a_priced_node_has_the_bits_of_its_widest_part(eyeriss: HardwareModel) -> None:
+    """Widths that nobody gave are those of the machine's word."""
+    model = qdq(SCALES["w"])
+    works = work_list(model, infer_shapes(model, input_shapes(model, {}, None)))
+    conv = next(item for item in works if item.node.key == "conv")
+    (part,) = conv.work.parts
+    wide = replace(part, workload=replace(part.workload, bits=BitWidths(4, None, 32)))
+    twofold = replace(conv, work=Work((part, wide)))
+    found = [estimate(model, (item,), eyeriss, DensityTable()).nodes for item in (conv, twofold)]
+    assert [nodes[0].bits for nodes in found] == [BitWidths(8, 8, 8), BitWidths(8, 16, 32)]
+
+
 # --- what widths cost ------------------------------------------------------------------------
 
 
@@ -236,7 +251,7 @@ def test_accesses_follow_the_width_of_their_operand(eyeriss: HardwareModel) -> N
 def test_a_wide_result_has_wide_psums(eyeriss: HardwareModel) -> None:
     load = ConvWorkload(1, 1, 8, 8, 6, 6, 3, 3, bits=BitWidths(ofmap=32))
     plain = execute(ConvWorkload(1, 1, 8, 8, 6, 6, 3, 3), eyeriss)
-    wide = at_widths(plain, load, eyeriss)
+    wide = execute(load, eyeriss)
     assert all(wide.accesses[k].ofmap == 2 * plain.accesses[k].ofmap for k in plain.accesses)
 
 

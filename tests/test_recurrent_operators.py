@@ -12,7 +12,8 @@ from onnx import NodeProto, TensorProto
 from work_builders import items_of, work_of_node
 
 from eapc.dataflow import execute
-from eapc.energy import DensityTable, EnergyReport, estimate
+from eapc.densities import DensityTable
+from eapc.energy import EnergyReport, estimate
 from eapc.hardware import HardwareModel
 from eapc.model import Model
 from eapc.shapes import infer_shapes, input_shapes

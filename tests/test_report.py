@@ -15,9 +15,10 @@ import pytest
 from onnx import TensorProto, helper
 from rich.console import Console, RenderableType
 
+from eapc.annotations import node_annotations
 from eapc.compiler import Analysis, Pruned, Ran, Settings
 from eapc.dataflow import Accesses
-from eapc.energy import EnergyReport, NodeEnergy, Unmodelled
+from eapc.energy import OPERANDS, EnergyReport, NodeEnergy, Unmodelled
 from eapc.errors import UsageError
 from eapc.evaluation import Accuracy, Agreement
 from eapc.hardware import load_hardware
@@ -31,7 +32,8 @@ from eapc.report.layout import UNLIMITED, shorten
 from eapc.report.listings import hardware_list, hardware_summary, passes_table, type_name
 from eapc.report.pruning import prune_table, run_table
 from eapc.report.tables import analysis_table, totals
-from eapc.workload import Densities
+from eapc.residency import Residency, Stay
+from eapc.workload import BitWidths, Densities, Kept
 
 EYERISS = load_hardware("eyeriss")
 HARMLESS = Settings()
@@ -60,6 +62,7 @@ def a_node(
         by_operand={"compute": energy / 2, "weights": energy / 2, "ifmap": 0.0, "ofmap": 0.0},
         by_level={"mac": energy / 2, "dram": energy / 2, "glb": 0.0, "network": 0.0, "rf": 0.0},
         accesses={"dram": Accesses(weights=energy / 400)},
+        bits=BitWidths(4, 8, 16),
         fused_into=fused,
     )
 
@@ -190,6 +193,8 @@ def test_analysis_document_holds_what_the_schema_promises() -> None:
         "nonzero_weights": 250,
         "modelled_nodes": 4,
         "unmodelled_nodes": 1,
+        "kept_feature_maps": 0,
+        "kept_spares_mac_units": 0.0,
     }
     assert document["warnings"] == ["a note", "w"]
     assert document["unmodelled"] == [
@@ -206,11 +211,50 @@ def test_nodes_of_the_document_are_in_file_order_and_complete() -> None:
         0.25,
         1.0,
     )
+    assert large["bits"] == {"weights": 4, "ifmap": 8, "ofmap": 16}
     assert set(large["by_operand"]) == {"compute", "weights", "ifmap", "ofmap"}
     assert set(large["by_level"]) == {"mac", *EYERISS.memories}
     assert large["accesses"] == {"dram": {"weights": 7.5, "ifmap": 0.0, "ofmap": 0.0}}
     assert [node["fused_into"] for node in nodes] == [None, None, "large", None]
     assert [node["nonskipped_counted"] for node in nodes] == [False, False, None, None]
+
+
+def a_report_with_kept_maps() -> EnergyReport:
+    """`large` writes what `small` reads, and a third joins it; that spares 990 MAC units."""
+    stays = (Stay({0: Kept(ifmap=0.5)}), Stay({0: Kept(ifmap=1.0), 1: Kept(ofmap=1.0)}))
+    nodes = [dataclasses.replace(node, stay=stay) for node, stay in zip(NODES, stays, strict=False)]
+    kept = Residency(tensor_bytes={"t": 4096}, spared=990.0)
+    machine = EYERISS.model_copy(update={"feature_maps_kept_in": "glb"})
+    return dataclasses.replace(a_report((*nodes, *NODES[2:])), hardware=machine, residency=kept)
+
+
+def test_reports_say_what_stays_on_chip() -> None:
+    report = a_report_with_kept_maps()
+    document = documents.analysis_document(an_analysis(report))
+    assert [n["kept_on_chip"] for n in document["nodes"]] == [["ifmap"], ["ifmap", "ofmap"], [], []]
+    found = [document["totals"][key] for key in ("kept_feature_maps", "kept_spares_mac_units")]
+    assert found == [1, 990.0]
+    rows = list(csv.DictReader(io.StringIO(analysis_csv(report))))
+    assert [row["kept_on_chip"] for row in rows] == ["ifmap", "ifmap ofmap", "", "", ""]
+    text = rendered(analysis_table(an_analysis(report), HARMLESS, UNLIMITED))
+    assert row_of(text, "large ")[1:4] == ["<", "Conv", ">"]
+    assert row_of(text, "small ")[1:4] == ["<", "Conv", "1.00"]
+    assert "< ifmap and > ofmap stay on chip, in whole or in part" in text
+    assert dict(totals(report))["on chip"] == (
+        "1 feature map stays in glb between layers, which spares 19.8% of the energy"
+    )
+    notes = node_annotations(report)
+    assert [notes[key].get("eapc.kept_on_chip") for key in ("small", "large", "flat")] == [
+        "ifmap",
+        "ifmap ofmap",
+        None,
+    ]
+
+
+def test_reports_of_other_machines_are_silent_about_it() -> None:
+    text = rendered(analysis_table(an_analysis(), HARMLESS, UNLIMITED))
+    assert "on chip" not in text
+    assert not any("kept_on_chip" in "".join(n) for n in node_annotations(a_report()).values())
 
 
 def test_prune_document_holds_what_the_schema_promises() -> None:
@@ -274,6 +318,7 @@ def test_csv_has_a_row_per_node() -> None:
     assert float(large["energy_share"]) == pytest.approx(3000 / 4010)
     assert (float(large["energy_dram"]), float(large["energy_weights"])) == (1500.0, 1500.0)
     assert float(large["accesses_dram_weights"]) == 7.5
+    assert [large[f"{operand}_bits"] for operand in OPERANDS] == ["4", "8", "16"]
     assert (odd["unmodelled"], odd["energy_mac_units"]) == ("no rule for Foo", "")
 
 
@@ -469,3 +514,6 @@ def test_machines_are_listed_and_summed_up() -> None:
     assert [line.split() for line in summary if line.startswith("glb")] == [
         ["glb", "6", "102", "kB"]
     ]
+    keeping = EYERISS.model_copy(update={"feature_maps_kept_in": "glb"})
+    said = "feature maps are kept in glb between layers"
+    assert [said in hardware_summary(machine) for machine in (EYERISS, keeping)] == [False, True]

@@ -1,7 +1,8 @@
 """How workloads run on machines: one function per dataflow, and `execute` to choose it.
 
 A dataflow is a function (ConvWorkload, HardwareModel) -> Execution, entered in `DATAFLOWS`
-under the name that a hardware file's `machine.dataflow` gives.
+under the name that a hardware file's `machine.dataflow` gives. It maps and counts operands at
+the widths of `workload.bits`, accesses in machine words; `execute` adds the width of its MACs.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from eapc.dataflow.execution import (
 from eapc.dataflow.row_stationary import execute_row_stationary
 from eapc.dataflow.stream import execute_stream
 from eapc.dataflow.systolic import execute_systolic
-from eapc.dataflow.widths import at_widths
+from eapc.dataflow.widths import mac_bits
 from eapc.hardware import HardwareModel
-from eapc.workload import BitWidths, ConvWorkload, StreamWorkload, Workload
+from eapc.workload import ConvWorkload, StreamWorkload, Workload
 
 __all__ = [
     "DATAFLOWS",
@@ -56,17 +57,14 @@ def execute(workload: Workload, hardware: HardwareModel) -> Execution:
     """Work and traffic of a workload on a machine; equal pairs are solved once.
 
     Raises MappingError where the machine cannot run the workload at all. A convolution with
-    an extent of zero costs nothing. Mappings are those of full words: narrower operands move
-    fewer bits, but no more of them are kept on chip.
+    an extent of zero costs nothing.
     """
-    if workload.bits != BitWidths():
-        plain = execute(replace(workload, bits=BitWidths()), hardware)
-        return at_widths(plain, workload, hardware)
     if isinstance(workload, StreamWorkload):
         return execute_stream(workload, hardware)
     if workload.macs == 0:
         return Execution({level: Accesses() for level in hardware.memories}, cycles=0.0)
-    return DATAFLOWS[hardware.machine.dataflow](workload, hardware)
+    found = DATAFLOWS[hardware.machine.dataflow](workload, hardware)
+    return replace(found, mac_bits=mac_bits(workload.bits, hardware.word_bits))
 
 
 register_dataflow("row_stationary", execute_row_stationary)

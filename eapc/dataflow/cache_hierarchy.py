@@ -11,11 +11,13 @@ fetches of `tiling.fetches` within the enclosing tile, a level takes in per laye
 
     weights  M (C / groups) R S  T_p k_w
     ifmap    (words of all tiles, overlap included) T_m k_i;  registers: positions x depth T_m k_i
-    ofmap    N M E F (1 + 2 (T_c k_o - 1) psum_bits / word_bits)
+    ofmap    N M E F (1 + 2 (T_c k_o - 1) psum bits / ofmap bits)
 
+elements, each of its operand's bits over `word_bits` words; a psum has at least the ofmap's bits.
 Each transfer is an access of both levels. Registers serve every MAC too: one weight, one ifmap
 word, a psum read and written. Weights follow `weight_levels`, past levels left out of them; a
-layer whose ifmap and ofmap fit `feature_maps_live_in` starts there. An instruction does
+layer whose ifmap and ofmap fit `feature_maps_live_in` starts there, and words kept
+in `feature_maps_kept_in` are not transferred from or to the levels outside. An instruction does
 `vector_macs` MACs along the best filled of: filters, groups, positions, depth. Cycles are the
 instructions' or those of the slowest level with a width.
 
@@ -50,8 +52,9 @@ from eapc.dataflow.execution import (
     transfer_cycles,
 )
 from eapc.dataflow.integers import ceil_div
-from eapc.dataflow.stream import stream_route
+from eapc.dataflow.stream import feature_map_bits, stream_route
 from eapc.dataflow.tiling import Extents
+from eapc.dataflow.widths import Widths
 from eapc.hardware import HardwareModel
 from eapc.hardware_machines import CacheMachine
 from eapc.workload import ConvWorkload
@@ -63,7 +66,8 @@ def execute_cache_hierarchy(workload: ConvWorkload, hardware: HardwareModel) -> 
     Raises MappingError where a level has no room for one position, filter and channel.
     """
     machine = hardware.machine_as(CacheMachine)
-    route = stream_route("ifmap", workload.ifmap_words + workload.ofmap_words, hardware)
+    widths = _widths(workload, hardware)
+    route = stream_route("ifmap", feature_map_bits(workload, widths), hardware)
     choices = dict(_choices(workload, hardware, route))
     accesses = _accesses(workload, hardware, route, choices)
     instructions = vector_instructions(workload, machine)
@@ -88,15 +92,16 @@ def _choices(
 ) -> Iterator[tuple[str, Choice]]:
     """The tile of every level that is filled from another, outermost first."""
     machine, extents = hardware.machine_as(CacheMachine), Extents.of(workload)
-    traffic = _layer_traffic(workload, extents)
+    widths = _widths(workload, hardware)
+    traffic = _layer_traffic(workload, extents, widths)
     for level in route[1:]:
         if level == route[-1]:
             extents = extents.lowered()
             lowered = workload.groups * Extents.of(workload).positions * Extents.of(workload).depth
-            traffic = replace(traffic, ifmap=float(lowered))
+            traffic = replace(traffic, ifmap=lowered * widths.words("ifmap"))
         room = Room(
-            (hardware.memories[level].size_bytes or 0) * 8 // hardware.word_bits,
-            machine.psum_bits / hardware.word_bits,
+            (hardware.memories[level].size_bytes or 0) * 8,
+            widths,
             level in machine.weight_levels,
         )
         choice = best_tile(extents, traffic, room, _prices(workload, hardware, route, level))
@@ -110,14 +115,22 @@ def _choices(
         extents, traffic = _inside(extents, traffic, choice)
 
 
-def _layer_traffic(workload: ConvWorkload, extents: Extents) -> Traffic:
+def _widths(workload: ConvWorkload, hardware: HardwareModel) -> Widths:
+    psum_bits = hardware.machine_as(CacheMachine).psum_bits
+    return Widths.of(workload.bits, hardware.word_bits, psum_bits)
+
+
+def _layer_traffic(workload: ConvWorkload, extents: Extents, widths: Widths) -> Traffic:
     """Every used word of the operands once."""
     whole = np.ones(1, dtype=np.int64)
     rows = int(extents.rows_touched(whole * extents.rows)[0])
     columns = int(extents.columns_touched(whole * extents.columns)[0])
     channels = workload.batch * workload.groups * extents.channels
-    ifmap = float(channels * rows * columns)
-    return Traffic(float(workload.weight_words), ifmap, float(workload.ofmap_words))
+    return Traffic(
+        workload.weight_words * widths.words("weights"),
+        channels * rows * columns * widths.words("ifmap"),
+        workload.ofmap_words * widths.words("ofmap"),
+    )
 
 
 def _inside(extents: Extents, traffic: Traffic, choice: Choice) -> tuple[Extents, Traffic]:
@@ -148,14 +161,30 @@ def _prices(
             found.append(0.0)
             continue
         outer, home = path[path.index(level) - 1], hardware.machine.route(operand)[0]
+        share = _moved("ifmap", level, 1.0, workload, hardware) if operand == "ifmap" else 1.0
         if hardware.objective == "throughput":
-            found.append(1.0)
+            found.append(share)
             continue
         read, written = (
             hardware.memories[name].energy_mac_units_per_word for name in (outer, level)
         )
-        found.append(read * (factor if outer == home else 1.0) + written)
+        found.append(share * (read * (factor if outer == home else 1.0) + written))
     return Prices(*found)
+
+
+def _moved(
+    operand: str, level: str, words: float, workload: ConvWorkload, hardware: HardwareModel
+) -> float:
+    """Of the words into a level, those not kept; psums that leave it travel all the same."""
+    if level == hardware.feature_maps_kept_in or hardware.spared(level):
+        if operand == "ifmap":
+            return words * (1.0 - workload.kept.ifmap)
+        if operand == "ofmap":
+            finished = _layer_traffic(
+                workload, Extents.of(workload), _widths(workload, hardware)
+            ).ofmap
+            return words - finished * workload.kept.ofmap
+    return words
 
 
 def _path(operand: str, hardware: HardwareModel, route: tuple[str, ...]) -> tuple[str, ...]:
@@ -169,16 +198,20 @@ def _accesses(
     choices: dict[str, Choice],
 ) -> dict[str, Accesses]:
     """Each transfer at both of its levels, and what every MAC asks of the registers."""
-    macs = accessing_macs(workload, hardware.zeros)
-    psum = hardware.machine_as(CacheMachine).psum_bits / hardware.word_bits
-    served = {"weights": macs.weights, "ifmap": macs.ifmap, "ofmap": 2 * psum * macs.ofmap}
+    macs, widths = accessing_macs(workload, hardware.zeros), _widths(workload, hardware)
+    served = {
+        "weights": macs.weights * widths.words("weights"),
+        "ifmap": macs.ifmap * widths.words("ifmap"),
+        "ofmap": 2 * macs.ofmap * widths.words("psum"),
+    }
     counts = {level: dict.fromkeys(served, 0.0) for level in hardware.memories}
     counts[route[-1]].update(served)
     factors = dram_factors(workload.densities, hardware)
     for operand, factor in zip(served, factors, strict=True):
         home = hardware.machine.route(operand)[0]
         for outer, inner in pairwise(_path(operand, hardware, route)):
-            moved = getattr(choices[inner].words, operand)
+            words = getattr(choices[inner].words, operand)
+            moved = _moved(operand, inner, words, workload, hardware)
             counts[outer][operand] += moved * (factor if outer == home else 1.0)
             counts[inner][operand] += moved
     return {level: Accesses(**found) for level, found in counts.items()}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from eapc.dataflow.execution import Accesses, Tile
 from eapc.dataflow.integers import Ints, ceil_divs, smallest_divisors
 from eapc.dataflow.tiling import Extents, Positions, Steps, fetches, position_tiles
+from eapc.dataflow.widths import Widths
 
 Floats = NDArray[np.floating[Any]]
 
@@ -22,7 +23,8 @@ ORDERS = tuple("".join(order) for order in permutations("pmc"))
 class Traffic:
     """What passes into the tile at hand: words, and how often enclosing loops repeat them.
 
-    `weights` and `ofmap` are the layer's words; `ifmap` those of all tiles at hand.
+    `weights` and `ofmap` are the layer's words; `ifmap` those of all tiles at hand. Words are
+    the machine's: half a one for an operand of half its width.
     """
 
     weights: float
@@ -34,10 +36,10 @@ class Traffic:
 
 
 class Room(NamedTuple):
-    """A level's words, what a psum takes of them, and whether weights pass through the level."""
+    """A level's bits, what operands take of them, and whether weights pass through the level."""
 
-    words: int
-    psum_words: float
+    bits: int
+    widths: Widths
     holds_weights: bool
 
 
@@ -92,12 +94,13 @@ def _own_words(extents: Extents) -> int:
 
 def _grid(extents: Extents, room: Room) -> Grid:
     """Positions by filters; of the channels as many as fit beside the psums."""
-    positions = position_tiles(extents, min(extents.positions, int(room.words / room.psum_words)))
+    widths = room.widths
+    positions = position_tiles(extents, min(extents.positions, room.bits // widths.psum))
     filters = smallest_divisors(extents.filters, extents.filters)
     size, m = positions.size[:, None], filters[None, :]
-    per_channel = positions.tile_words[:, None] + (m * extents.taps if room.holds_weights else 0)
-    left = np.floor(room.words - room.psum_words * size * m).astype(np.int64)
-    channels = np.minimum(left // per_channel, extents.channels)
+    weights = m * (extents.taps * widths.weights) if room.holds_weights else 0
+    per_channel = positions.tile_words[:, None] * widths.ifmap + weights
+    channels = np.minimum((room.bits - widths.psum * size * m) // per_channel, extents.channels)
     at, to = np.nonzero(channels > 0)
     kept = positions.select(at)
     c = channels[at, to]
@@ -113,10 +116,11 @@ def _words(
     """Words of weights, ifmap and ofmap that pass into the level under each candidate."""
     times = fetches(grid.steps, order)
     left = traffic.steps_c * times.ofmap
+    psum = room.widths.psum / room.widths.ofmap
     return (
         traffic.weights * traffic.steps_p * times.weights,
         traffic.ifmap * overlap * traffic.steps_m * times.ifmap,
-        traffic.ofmap * (1 + 2 * room.psum_words * (left - 1)),
+        traffic.ofmap * (1 + 2 * psum * (left - 1)),
     )
 
 

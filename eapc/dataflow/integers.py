@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 
 def ceil_div(total: int, part: int) -> int:
@@ -18,7 +19,17 @@ def ceil_divs(total: int | Ints, parts: Ints) -> Ints:
     return -(-total // parts)
 
 
+def ceil_quotients(total: int, parts: Ints | Floats) -> Floats:
+    """`ceil_divs` as floats, several times as fast; exact below 2^53.
+
+    A quotient that is no whole number is at least 1 / part away from one: more than rounding.
+    """
+    quotients = np.divide(total, parts)
+    return np.ceil(quotients, out=quotients)
+
+
 def smallest_divisors(total: int, limit: int) -> Ints:
     """The smallest x of 1..limit for each value of ceil(total / x), ascending."""
     values = np.arange(1, max(1, min(limit, total)) + 1, dtype=np.int64)
-    return np.unique(ceil_divs(total, ceil_divs(total, values)))
+    smallest: Ints = values[ceil_divs(total, ceil_divs(total, values)) == values]
+    return smallest

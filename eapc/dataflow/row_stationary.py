@@ -19,6 +19,7 @@ from eapc.dataflow.execution import (
     executed_macs,
 )
 from eapc.dataflow.integers import ceil_div
+from eapc.dataflow.row_stationary_folding import nests
 from eapc.dataflow.row_stationary_nest import (
     Nest,
     Prices,
@@ -26,10 +27,10 @@ from eapc.dataflow.row_stationary_nest import (
     access_words,
     cycles,
     filters_that_fit,
-    nests,
     pe_sets,
 )
 from eapc.dataflow.row_stationary_search import Choice, best_mapping
+from eapc.dataflow.widths import Widths
 from eapc.hardware import HardwareModel
 from eapc.hardware_machines import LayerShape, PinnedMapping, RowStationaryMachine
 from eapc.workload import ConvWorkload
@@ -74,12 +75,18 @@ def _search(workload: ConvWorkload, hardware: HardwareModel) -> tuple[Choice, Ne
 def _prices(workload: ConvWorkload, hardware: HardwareModel) -> Prices:
     """What a raw word costs under the machine's objective."""
     if hardware.objective == "throughput":
-        return Prices(1.0, 1.0, 1.0, 0.0, 0.0)
+        return Prices(*workload.kept.passing, 0.0, 0.0)
     energy = {name: level.energy_mac_units_per_word for name, level in hardware.memories.items()}
     weights, ifmap, ofmap = (
-        energy["dram"] * factor for factor in dram_factors(workload.densities, hardware)
+        energy["dram"] * factor for factor in _dram_factors(workload, hardware)
     )
     return Prices(weights, ifmap, ofmap, energy["glb"], energy["network"])
+
+
+def _dram_factors(workload: ConvWorkload, hardware: HardwareModel) -> tuple[float, ...]:
+    """DRAM accesses per raw word of weights, ifmap and ofmap; kept feature maps have none."""
+    factors = dram_factors(workload.densities, hardware)
+    return tuple(x * share for x, share in zip(factors, workload.kept.passing, strict=True))
 
 
 def _execution(
@@ -89,7 +96,7 @@ def _execution(
         level: Accesses(*(float(words.max()) for words in level_words))
         for level, level_words in access_words(nest, tiles).items()
     }
-    weights, ifmap, ofmap = dram_factors(workload.densities, hardware)
+    weights, ifmap, ofmap = _dram_factors(workload, hardware)
     dram = raw["dram"]
     mapping = _mapping(nest, tiles)
     sets = mapping.r_channel_sets * mapping.t_filter_sets
@@ -97,7 +104,7 @@ def _execution(
         accesses={
             **raw,
             "dram": Accesses(dram.weights * weights, dram.ifmap * ifmap, dram.ofmap * ofmap),
-            "rf": _register_file(workload, hardware),
+            "rf": _register_file(workload, nest.widths, hardware),
         },
         executed_macs=executed_macs(workload, hardware.zeros),
         mapping=mapping,
@@ -106,10 +113,11 @@ def _execution(
     )
 
 
-def _register_file(workload: ConvWorkload, hardware: HardwareModel) -> Accesses:
+def _register_file(workload: ConvWorkload, widths: Widths, hardware: HardwareModel) -> Accesses:
     """One read per operand and a psum's read and write, in every MAC or the executed ones."""
     macs = accessing_macs(workload, hardware.zeros)
-    return Accesses(macs.weights, macs.ifmap, 2 * macs.ofmap)
+    words = (widths.words(operand) for operand in ("weights", "ifmap", "psum"))
+    return Accesses(macs.weights, macs.ifmap, 2 * macs.ofmap).scaled(*words)
 
 
 def _mapping(nest: Nest, tiles: Tiles) -> RowStationaryMapping:
@@ -143,10 +151,11 @@ def _pinned_tiles(pinned: PinnedMapping, nest: Nest, hardware: HardwareModel) ->
     m, p, q, r, t = (np.array([x], dtype=np.int64) for x in _cut(pinned, nest))
     n, e = min(pinned.n, nest.batch), min(pinned.e, nest.ofmap_rows)
     machine, columns = hardware.machine_as(RowStationaryMachine), nest.filter_columns
+    weights, ifmap, psum = (nest.widths.registers(x) for x in ("weights", "ifmap", "psum"))
     uses = {
-        "filter_spad_words": (int(p[0] * q[0]) * columns, machine.filter_spad_words),
-        "ifmap_spad_words": (int(q[0]) * columns, machine.ifmap_spad_words),
-        "psum_spad_words": (int(p[0]), machine.psum_spad_words),
+        "filter_spad_words": (int(p[0] * q[0]) * columns * weights, machine.filter_spad_words),
+        "ifmap_spad_words": (int(q[0]) * columns * ifmap, machine.ifmap_spad_words),
+        "psum_spad_words": (int(p[0]) * psum, machine.psum_spad_words),
         "sets of PEs": (int(r[0] * t[0]), pe_sets(machine, nest.filter_rows, e)),
         "filters in the buffer": (int(m[0]), int(filters_that_fit(nest, hardware, n, e, q * r)[0])),
     }

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eapc.dataflow.integers import Ints, ceil_div, ceil_divs
+from eapc.dataflow.integers import Floats, Ints, ceil_div, ceil_quotients
 from eapc.dataflow.row_stationary_nest import (
     Nest,
     Prices,
@@ -17,16 +17,23 @@ from eapc.dataflow.row_stationary_nest import (
 from eapc.hardware import HardwareModel
 from eapc.hardware_machines import RowStationaryMachine
 
-Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+Numbers = NDArray[Any]
 
 
 class Axes(NamedTuple):
-    """Candidates: strip heights e, batch sizes n, and pairs of p and q (arrays of one length)."""
+    """Candidates: strip heights e, batch sizes n, and pairs of p and q.
+
+    `p` and `q` are the distinct values of either; `at_p` and `at_q`, of one length, say which of
+    them make a pair.
+    """
 
     e: Ints
     n: Ints
     p: Ints
     q: Ints
+    at_p: Ints
+    at_q: Ints
 
 
 class Bounds(NamedTuple):
@@ -37,29 +44,32 @@ class Bounds(NamedTuple):
 
 
 class _Least(NamedTuple):
-    """The least of what a mapping must do; arrays that broadcast to those of Bounds.
+    """The least of what a mapping must do; arrays (strip heights, batch sizes, 1 or values).
 
     By strip height: `strips`, ifmap words fetched, ifmap rows touched by a strip, sets of PEs.
-    Then reloads of the weights, filters that fit the buffer beside one channel, passes over
-    filters and over channels if all sets of PEs serve them, and whether p and q fit.
+    Then reloads of the weights and filters that fit the buffer beside one channel; by p passes
+    over filters and by q passes over channels, if all sets of PEs serve them, and whether p and q
+    fit.
     """
 
     strips: Ints
-    ifmap: Ints
+    ifmap: Floats
     touched: Ints
     sets: Ints
-    reloads: Ints
-    filters: Ints
-    filter_passes: Ints
-    channel_passes: Ints
-    possible: NDArray[np.bool_]
+    reloads: Floats
+    filters: Floats
+    filter_passes: Floats
+    channel_passes: Floats
+    fits_p: Flags
+    fits_q: Flags
 
 
 def lower_bounds(nest: Nest, hardware: HardwareModel, prices: Prices, axes: Axes) -> Bounds:
     """Bounds for every strip height, batch size and (p, q), whatever m, r and t are."""
     least = _least(nest, hardware, axes)
-    cost = _cost(nest, prices, axes, least)
-    return Bounds(cost, np.broadcast_to(_cycles(nest, hardware, axes, least), cost.shape))
+    cost = _on_chip(nest, prices, axes, least)
+    cost += _dram(nest, prices, axes, least)
+    return Bounds(cost, _cycles(nest, hardware, axes, least))
 
 
 def _least(nest: Nest, hardware: HardwareModel, axes: Axes) -> _Least:
@@ -67,29 +77,33 @@ def _least(nest: Nest, hardware: HardwareModel, axes: Axes) -> _Least:
     machine = hardware.machine_as(RowStationaryMachine)
     by_strip = [
         [ceil_div(nest.ofmap_rows, e) for e in heights],
-        [nest.ifmap_words(e) for e in heights],
         [nest.rows_touched(e) for e in heights],
         [pe_sets(machine, nest.filter_rows, e) for e in heights],
     ]
-    strips, ifmap, touched, sets = np.array(by_strip, dtype=np.int64)[:, :, None, None]
-    n, room = axes.n[None, :, None], Room.of(hardware)
+    strips, touched, sets = np.array(by_strip, dtype=np.int64)[:, :, None, None]
+    ifmap = np.array([nest.ifmap_words(e) for e in heights])[:, None, None]
+    n, room = axes.n[None, :, None], Room.of(hardware, nest.widths)
     psums = n * axes.e[:, None, None] * nest.ofmap_columns
     filters = room.filters_beside(n * touched * nest.ifmap_columns, psums)
     filters = np.minimum(filters, nest.filters)
-    channels = (room.banks - 1) * room.words_per_bank // (n * touched * nest.ifmap_columns)
-    possible = (filters >= axes.p) & (channels >= axes.q)
-    filters, channels = np.maximum(filters, 1), np.maximum(channels, 1)
+    channels = (room.banks - 1) * room.ifmaps_per_bank // (n * touched * nest.ifmap_columns)
     return _Least(
         strips,
         ifmap,
         touched,
         sets,
-        ceil_divs(nest.batch, n) * strips,
-        filters,
-        ceil_divs(nest.filters, np.minimum(axes.p * sets, filters)),
-        ceil_divs(nest.channels, np.minimum(axes.q * sets, channels)),
-        possible,
+        ceil_quotients(nest.batch, n) * strips,
+        np.maximum(filters, 1),
+        _passes(nest.filters, axes.p, sets, filters),
+        _passes(nest.channels, axes.q, sets, channels),
+        filters >= axes.p,
+        channels >= axes.q,
     )
+
+
+def _passes(total: int, parts: Ints, sets: Ints, most: Numbers) -> Floats:
+    """Passes over `total` if every set takes a part, but all sets `most` at a time."""
+    return ceil_quotients(total, np.minimum(parts * sets, np.maximum(most, 1)))
 
 
 def within_reach(
@@ -100,22 +114,13 @@ def within_reach(
     DRAM words of every height and batch size are added to what the cheapest (p, q) moves on chip
     with one ifmap in the buffer, which leaves it the most room.
     """
-    one = np.ones(1, dtype=np.int64)
-    alone, single = axes._replace(n=one), axes._replace(p=one, q=one)
-    least = _least(nest, hardware, alone)
-    on_chip = sum(_on_chip(nest, prices, alone, least))
-    on_chip = np.where(least.possible, on_chip, np.inf).min(axis=2)
-    least = _least(nest, hardware, single)
-    dram = np.where(least.possible, _dram(nest, prices, single, least), np.inf)[:, :, 0]
+    alone = axes._replace(n=np.ones(1, dtype=np.int64))
+    on_chip = _on_chip(nest, prices, alone, _least(nest, hardware, alone)).min(axis=2)
+    least = _least(nest, hardware, axes)
+    fits = least.fits_p[:, :, 0] & least.fits_q[:, :, 0]
+    dram = np.where(fits, _dram(nest, prices, axes, least)[:, :, 0], np.inf)
     found = dram + on_chip <= cost
     return axes._replace(e=axes.e[found.any(axis=1)], n=axes.n[found.any(axis=0)])
-
-
-def _cost(nest: Nest, prices: Prices, axes: Axes, least: _Least) -> Floats:
-    """Each term of the cost at its least; infinite where nothing fits."""
-    glb, network = _on_chip(nest, prices, axes, least)
-    cost = _dram(nest, prices, axes, least) + glb + network
-    return np.where(least.possible, cost, np.inf)
 
 
 def _dram(nest: Nest, prices: Prices, axes: Axes, least: _Least) -> Floats:
@@ -123,46 +128,42 @@ def _dram(nest: Nest, prices: Prices, axes: Axes, least: _Least) -> Floats:
     per_weight = prices.dram_weights + prices.network * axes.e[:, None, None]
     return np.asarray(
         per_weight * nest.weight_words * least.reloads
-        + prices.dram_ifmap * least.ifmap * ceil_divs(nest.filters, least.filters)
+        + prices.dram_ifmap * least.ifmap * ceil_quotients(nest.filters, least.filters)
         + prices.dram_ofmap * nest.ofmap_words
     )
 
 
-def _on_chip(nest: Nest, prices: Prices, axes: Axes, least: _Least) -> tuple[Floats, Floats]:
-    """The cost of ifmap and psum words in the buffer, and on the network.
+def _on_chip(nest: Nest, prices: Prices, axes: Axes, least: _Least) -> Floats:
+    """The cost of ifmap and psum words in the buffer and on the network; infinite if none fit.
 
-    Buffer traffic a / t + b / r under r t <= sets is at least 2 sqrt(a b / sets) too.
+    Buffer traffic a / t + b / r under r t <= sets is at least 2 sqrt(a b / sets) too. Terms of p
+    and terms of q are worked out for their distinct values and then joined to those of pairs.
     """
-    rows, columns = ceil_divs(nest.channels, axes.q), ceil_divs(nest.filters, axes.p)
-    ofmap = nest.ofmap_words
-    joint = nest.filters / axes.p * (nest.channels / axes.q) / least.sets
-    glb = np.maximum(
-        least.ifmap * least.filter_passes + 2 * ofmap * least.channel_passes,
-        2 * np.sqrt(2.0 * least.ifmap * ofmap * joint),
-    )
-    spread = nest.batch * nest.groups * nest.channels * nest.filter_rows * nest.ofmap_rows
-    hops = nest.filter_rows * rows + least.channel_passes
-    network = spread * nest.ifmap_columns * columns + ofmap * hops
-    return prices.glb * glb, prices.network * network
+    psums, p, q = nest.psum_words, axes.p[axes.at_p], axes.q[axes.at_q]
+    joint = nest.filters / p * (nest.channels / q) / least.sets
+    of_p = np.where(least.fits_p, prices.glb * least.ifmap * least.filter_passes, np.inf)
+    of_q = np.where(least.fits_q, prices.glb * 2 * psums * least.channel_passes, np.inf)
+    cost = of_p.take(axes.at_p, axis=2)
+    cost += of_q.take(axes.at_q, axis=2)
+    np.maximum(cost, prices.glb * 2 * np.sqrt(2.0 * least.ifmap * psums * joint), out=cost)
+    hops = nest.filter_rows * ceil_quotients(nest.channels, axes.q) + least.channel_passes
+    cost += (prices.network * psums * hops).take(axes.at_q, axis=2)
+    cost += prices.network * nest.spread_words * ceil_quotients(nest.filters, p)
+    return cost
 
 
 def _cycles(nest: Nest, hardware: HardwareModel, axes: Axes, least: _Least) -> Floats:
     """The longer of computing and of moving ifmaps, and the loading of filters in between."""
-    machine, width = hardware.machine_as(RowStationaryMachine), hardware.word_bits
-    rows, columns = ceil_divs(nest.channels, axes.q), ceil_divs(nest.filters, axes.p)
-    taps = rows * axes.q * columns * axes.p * nest.filter_columns
+    machine, widths = hardware.machine_as(RowStationaryMachine), nest.widths
+    p, q = axes.p[axes.at_p], axes.q[axes.at_q]
+    rows, columns = ceil_quotients(nest.channels, q), ceil_quotients(nest.filters, p)
+    taps = rows * q * columns * p * nest.filter_columns
     rounds = nest.groups * nest.batch * least.strips
     ifmap = nest.channels * least.touched * nest.ifmap_columns * least.filter_passes
-    slowest = rounds * np.maximum(
-        taps * nest.ofmap_columns / least.sets, ifmap * (width / machine.ifmap_network_bits)
-    )
-    if machine.filter_load == "overlapped":
-        return np.asarray(slowest, dtype=np.float64)
-    loads = (
-        nest.groups
-        * least.reloads
-        * taps
-        * nest.filter_rows
-        * (width / machine.filter_network_bits)
-    )
-    return np.asarray(slowest + loads, dtype=np.float64)
+    moving = rounds * ifmap * (widths.ifmap / machine.ifmap_network_bits)
+    cycles = moving.take(axes.at_p, axis=2)
+    np.maximum(cycles, rounds * (taps * nest.ofmap_columns / least.sets), out=cycles)
+    if machine.filter_load == "serial":
+        per_reload = nest.groups * taps * nest.filter_rows
+        cycles += least.reloads * (per_reload * (widths.weights / machine.filter_network_bits))
+    return cycles

@@ -1,4 +1,4 @@
-"""Row-stationary loop nests: folding layers to a machine, and counting accesses and cycles.
+"""Row-stationary loop nests: their room on a machine, and counting accesses and cycles.
 
 The dataflow is that of Chen, Emer, Sze, "Eyeriss: A Spatial Architecture for Energy-Efficient
 Dataflow for Convolutional Neural Networks", ISCA 2016 [1]; the machine and the letters of its
@@ -9,17 +9,19 @@ Accelerator for Deep Convolutional Neural Networks", JSSC 2017 [2].
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from eapc.dataflow.execution import MappingError
 from eapc.dataflow.integers import Ints, ceil_div, ceil_divs
+from eapc.dataflow.widths import Widths
 from eapc.hardware import HardwareModel
 from eapc.hardware_machines import RowStationaryMachine
-from eapc.workload import ConvWorkload
+
+Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,9 @@ class Nest:
     """A layer whose filters and rows fit the machine.
 
     Parts of a filter count as channels of their own in `channels`, parts of an ofmap's columns
-    as ifmaps of their own in `batch`; `weight_words` and `ofmap_words` are the layer's exact
-    ones, without the words that round parts up to one size.
+    as ifmaps of their own in `batch`; `weights` and `ofmaps` are the layer's exact ones, without
+    those that round parts up to one size. Words are the machine's: an operand of half its width
+    counts as half a word.
     """
 
     batch: int
@@ -42,8 +45,9 @@ class Nest:
     stride_rows: int
     dilation_rows: int
     ifmap_columns: int
-    weight_words: int
-    ofmap_words: int
+    weights: int
+    ofmaps: int
+    widths: Widths
     row_parts: int = 1
     column_parts: int = 1
     ofmap_parts: int = 1
@@ -61,10 +65,31 @@ class Nest:
         last = self.ofmap_rows - (strips - 1) * strip
         return (strips - 1) * self.rows_touched(strip) + self.rows_touched(last)
 
-    def ifmap_words(self, strip: int) -> int:
+    @property
+    def weight_words(self) -> float:
+        """Words of all filters."""
+        return self.weights * self.widths.words("weights")
+
+    @property
+    def ofmap_words(self) -> float:
+        """Words of the finished ofmap."""
+        return self.ofmaps * self.widths.words("ofmap")
+
+    @property
+    def psum_words(self) -> float:
+        """Words of the ofmap as psums."""
+        return self.ofmaps * self.widths.words("psum")
+
+    def ifmap_words(self, strip: int) -> float:
         """Words fetched of all ifmaps when each is passed once in strips of ofmap rows."""
-        channels = self.groups * self.channels
-        return self.batch * channels * self.rows_fetched(strip) * self.ifmap_columns
+        rows = self.batch * self.groups * self.channels * self.rows_fetched(strip)
+        return rows * self.ifmap_columns * self.widths.words("ifmap")
+
+    @property
+    def spread_words(self) -> float:
+        """Ifmap words that one set of PEs takes in over the network, per pass over filters."""
+        rows = self.batch * self.groups * self.channels * self.filter_rows * self.ofmap_rows
+        return rows * self.ifmap_columns * self.widths.words("ifmap")
 
 
 class Tiles(NamedTuple):
@@ -82,28 +107,65 @@ class Tiles(NamedTuple):
 class Words(NamedTuple):
     """Raw words moved per operand at one memory level, for each candidate."""
 
-    weights: Ints
-    ifmap: Ints
-    ofmap: Ints
+    weights: Floats
+    ifmap: Floats
+    ofmap: Floats
 
 
 class Room(NamedTuple):
     """The global buffer for ifmaps and psums, allotted by banks."""
 
     banks: int
-    words_per_bank: int
+    ifmaps_per_bank: int
+    psums_per_bank: int
 
     @classmethod
-    def of(cls, hardware: HardwareModel) -> Room:
-        """Banks and their capacity in words."""
-        glb = hardware.memories["glb"]
-        bank_bytes = glb.bank_bytes or glb.size_bytes or 0
-        return cls(glb.banks, bank_bytes * 8 // hardware.word_bits)
+    def of(cls, hardware: HardwareModel, widths: Widths) -> Room:
+        """Banks, and how many elements of ifmap or of psums one holds.
 
-    def filters_beside(self, ifmap_words: Ints, psum_words: int | Ints) -> Ints:
-        """Filters of `psum_words` each that fit the banks which some ifmap words leave."""
-        left = self.banks - -(-ifmap_words // self.words_per_bank)
-        return np.asarray(left * self.words_per_bank // psum_words)
+        Raises MappingError where a bank is smaller than one of them.
+        """
+        glb = hardware.memories["glb"]
+        bits = (glb.bank_bytes or glb.size_bytes or 0) * 8
+        if bits < max(widths.ifmap, widths.psum):
+            raise MappingError(
+                f"{hardware.name}: memories.glb: a bank is narrower than operands of "
+                f"{max(widths.ifmap, widths.psum)} bits; give larger banks"
+            )
+        return cls(glb.banks, bits // widths.ifmap, bits // widths.psum)
+
+    def filters_beside(self, ifmaps: Ints, psums: int | Ints) -> Floats:
+        """Filters of `psums` elements each that fit the banks which some ifmap elements leave.
+
+        Whole numbers, as floats: dividing integers would take half of a search's time.
+        """
+        left = self.banks - np.ceil(ifmaps / self.ifmaps_per_bank)
+        return np.asarray(np.floor(left * self.psums_per_bank / psums))
+
+
+class Pads(NamedTuple):
+    """A PE's scratch pads in elements, which take whole words of them however narrow they are."""
+
+    filters: int
+    ifmaps: int
+    psums: int
+
+    @classmethod
+    def of(cls, hardware: HardwareModel, widths: Widths) -> Pads:
+        """What the pads hold. Raises MappingError where one is narrower than an element."""
+        machine = hardware.machine_as(RowStationaryMachine)
+        found = cls(
+            machine.filter_spad_words // widths.registers("weights"),
+            machine.ifmap_spad_words // widths.registers("ifmap"),
+            machine.psum_spad_words // widths.registers("psum"),
+        )
+        if not all(found):
+            raise MappingError(
+                f"{hardware.name}: machine: a scratch pad is narrower than its operand of "
+                f"{widths.weights} (weights), {widths.ifmap} (ifmap) or {widths.psum} bits "
+                "(psums); give larger ones"
+            )
+        return found
 
 
 class Prices(NamedTuple):
@@ -135,17 +197,18 @@ def access_words(nest: Nest, tiles: Tiles) -> dict[str, Words]:
     fetched = nest.ifmap_words(tiles.e)
     reloads = ceil_div(nest.batch, tiles.n) * ceil_div(nest.ofmap_rows, tiles.e)
     weights = np.asarray(nest.weight_words * reloads)
-    spread = nest.batch * nest.groups * nest.channels * nest.filter_rows * nest.ofmap_rows
     hops = nest.filter_rows * tiles.r + 1
     return {
         "dram": Words(
             weights, fetched * ceil_divs(nest.filters, tiles.m), np.asarray(nest.ofmap_words)
         ),
-        "glb": Words(np.asarray(0), fetched * filter_passes, 2 * nest.ofmap_words * channel_passes),
+        "glb": Words(
+            np.asarray(0.0), fetched * filter_passes, 2 * nest.psum_words * channel_passes
+        ),
         "network": Words(
             weights * tiles.e,
-            spread * nest.ifmap_columns * filter_passes * tiles.t,
-            nest.ofmap_words * channel_passes * hops,
+            nest.spread_words * filter_passes * tiles.t,
+            nest.psum_words * channel_passes * hops,
         ),
     }
 
@@ -163,10 +226,12 @@ def total_cost(words: dict[str, Words], prices: Prices) -> NDArray[np.float64]:
     return np.asarray(cost, dtype=np.float64)
 
 
-def filters_that_fit(nest: Nest, hardware: HardwareModel, n: int, e: int, channels: Ints) -> Ints:
+def filters_that_fit(
+    nest: Nest, hardware: HardwareModel, n: int | Ints, e: int, channels: Ints
+) -> Floats:
     """Filters whose psums fit the banks that the ifmaps of `channels` = q r channels leave."""
     ifmap = n * channels * (nest.rows_touched(e) * nest.ifmap_columns)
-    return Room.of(hardware).filters_beside(ifmap, n * e * nest.ofmap_columns)
+    return Room.of(hardware, nest.widths).filters_beside(ifmap, n * e * nest.ofmap_columns)
 
 
 def cycles(nest: Nest, tiles: Tiles, hardware: HardwareModel) -> NDArray[np.float64]:
@@ -174,7 +239,8 @@ def cycles(nest: Nest, tiles: Tiles, hardware: HardwareModel) -> NDArray[np.floa
 
     Filters move at the same time, or before each pass where `filter_load` is serial.
     """
-    machine, n, e = hardware.machine_as(RowStationaryMachine), tiles.n, tiles.e
+    machine, widths = hardware.machine_as(RowStationaryMachine), nest.widths
+    n, e = tiles.n, tiles.e
     ifmap = n * tiles.q * tiles.r * nest.rows_touched(e) * nest.ifmap_columns
     psums = n * tiles.p * tiles.t * e * nest.ofmap_columns
     taps = tiles.p * tiles.q * nest.filter_columns
@@ -182,11 +248,11 @@ def cycles(nest: Nest, tiles: Tiles, hardware: HardwareModel) -> NDArray[np.floa
     slowest = np.maximum(
         n * taps * nest.ofmap_columns,
         np.maximum(
-            ifmap * (hardware.word_bits / machine.ifmap_network_bits),
-            psums * (hardware.word_bits / machine.psum_network_bits),
+            ifmap * (widths.ifmap / machine.ifmap_network_bits),
+            psums * (widths.psum / machine.psum_network_bits),
         ),
     )
-    loading = filters * (hardware.word_bits / machine.filter_network_bits)
+    loading = filters * (widths.weights / machine.filter_network_bits)
     serial = machine.filter_load == "serial"
     per_pass = slowest + loading if serial else np.maximum(slowest, loading)
     passes = (
@@ -197,67 +263,3 @@ def cycles(nest: Nest, tiles: Tiles, hardware: HardwareModel) -> NDArray[np.floa
         * ceil_divs(nest.channels, tiles.q * tiles.r)
     )
     return np.asarray(passes * per_pass, dtype=np.float64)
-
-
-def nests(workload: ConvWorkload, hardware: HardwareModel) -> Iterator[Nest]:
-    """The layer folded to the machine, with ofmap columns in ever more parts; at least one.
-
-    Filters with more rows than the array or more columns than a scratch pad are divided into
-    equal parts that act as channels of their own, so the ifmap rows that two parts share are
-    moved twice. Dilated filters take their columns phase by phase: q S words stay enough.
-    Parts of the ofmap's columns act as ifmaps of their own and move the ifmap columns that
-    they share twice. Rows are whole to begin with if a row of ifmap and of psums for the
-    filters of one PE fits the buffer, and else in as few parts as fit.
-    """
-    machine = hardware.machine_as(RowStationaryMachine)
-    whole = _fold_filter(workload, machine)
-    parts, most = 1, workload.ofmap_columns
-    while parts < most and not _row_fits(_split_columns(whole, workload, parts), hardware):
-        parts = min(2 * parts, most)
-    yield _split_columns(whole, workload, parts)
-    divided = parts > 1 or machine.ofmap_columns == "searched"
-    while divided and parts < most:
-        parts = min(2 * parts, most)
-        yield _split_columns(whole, workload, parts)
-
-
-def _fold_filter(workload: ConvWorkload, machine: RowStationaryMachine) -> Nest:
-    rows, columns = workload.filter_rows, workload.filter_columns
-    row_parts = ceil_div(rows, machine.array_rows)
-    column_parts = ceil_div(columns, min(machine.ifmap_spad_words, machine.filter_spad_words))
-    return Nest(
-        batch=workload.batch,
-        groups=workload.groups,
-        filters=workload.filters_per_group,
-        channels=workload.channels_per_group * row_parts * column_parts,
-        ofmap_rows=workload.ofmap_rows,
-        ofmap_columns=workload.ofmap_columns,
-        filter_rows=ceil_div(rows, row_parts),
-        filter_columns=ceil_div(columns, column_parts),
-        stride_rows=workload.stride_rows,
-        dilation_rows=workload.dilation_rows,
-        ifmap_columns=0,
-        weight_words=workload.weight_words,
-        ofmap_words=workload.ofmap_words,
-        row_parts=row_parts,
-        column_parts=column_parts,
-    )
-
-
-def _split_columns(nest: Nest, workload: ConvWorkload, parts: int) -> Nest:
-    columns = ceil_div(workload.ofmap_columns, parts)
-    extent = (nest.filter_columns - 1) * workload.dilation_columns + 1
-    return replace(
-        nest,
-        batch=workload.batch * parts,
-        ofmap_columns=columns,
-        ifmap_columns=(columns - 1) * workload.stride_columns + extent,
-        ofmap_parts=parts,
-    )
-
-
-def _row_fits(nest: Nest, hardware: HardwareModel) -> bool:
-    room = Room.of(hardware)
-    filters = min(nest.filters, hardware.machine_as(RowStationaryMachine).psum_spad_words)
-    ifmap_banks = ceil_div(nest.rows_touched(1) * nest.ifmap_columns, room.words_per_bank)
-    return ifmap_banks + ceil_div(filters * nest.ofmap_columns, room.words_per_bank) <= room.banks

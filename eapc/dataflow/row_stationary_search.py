@@ -14,10 +14,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from eapc.dataflow.integers import Ints, smallest_divisors
+from eapc.dataflow.integers import Floats, Ints, smallest_divisors
 from eapc.dataflow.row_stationary_bounds import Axes, Bounds, lower_bounds, within_reach
 from eapc.dataflow.row_stationary_nest import (
     Nest,
+    Pads,
     Prices,
     Tiles,
     access_words,
@@ -33,11 +34,10 @@ from eapc.hardware_machines import RowStationaryMachine
 _SAME = 1e-12
 """Costs that differ by less, relative to their size, differ by rounding."""
 
-
 _FEW = 8
 """Pairs (p, q) that are tried at once, without trying the likeliest of them first."""
 
-Floats = NDArray[np.float64]
+_NONE = np.zeros(0, dtype=np.int64)
 
 
 class Choice(NamedTuple):
@@ -54,6 +54,13 @@ class Choice(NamedTuple):
         return self[:3]
 
 
+class _Least(NamedTuple):
+    """Lower bounds of cost at a strip height: (batch sizes, pairs), and the lowest per size."""
+
+    costs: Floats
+    lowest: list[float]
+
+
 class _Search:
     """What a search is about, and what it needs again and again for one strip height."""
 
@@ -61,10 +68,14 @@ class _Search:
         self.nest, self.hardware, self.prices = nest, hardware, prices
         self.machine = hardware.machine_as(RowStationaryMachine)
         self.axes = axes
-        self.p, self.at_p = np.unique(self.axes.p, return_inverse=True)
-        self.q, self.at_q = np.unique(self.axes.q, return_inverse=True)
         self.sets = cache(lambda e: _sets(nest, self.machine, e))
-        self.tables = cache(lambda e: tables_of(nest, hardware, self.p, self.q, e))
+        self.tables = cache(lambda e: tables_of(nest, hardware, axes.p, axes.q, e))
+        self.least: dict[int, _Least] = {}
+
+    def rows(self, at: tuple[int, int], sizes: Ints, at_n: Ints, pairs: Ints) -> Rows:
+        """Pairs (p, q) at some of some batch sizes, and a place's strip height."""
+        tables = self.tables(int(self.axes.e[at[0]]))
+        return Rows(tables, self.axes.n[sizes], at_n, self.axes.at_p[pairs], self.axes.at_q[pairs])
 
     def sizes(self, at: tuple[int, int]) -> tuple[int, int]:
         """Strip height and batch size at a place of the bounds."""
@@ -81,7 +92,7 @@ def best_mapping(
     exceed the best cost found so far are counted out: by strip height and batch size, then by
     (p, q), then by (p, q) over all (r, t).
     """
-    axes = _axes(nest, hardware.machine_as(RowStationaryMachine))
+    axes = _axes(nest, hardware)
     if rival is not None:
         axes = within_reach(nest, hardware, prices, axes, rival.cost * (1 + _SAME))
         if not len(axes.e):
@@ -92,13 +103,9 @@ def best_mapping(
     for lowest, at in _visits(bounds):
         if best is not None and lowest > best.cost * (1 + _SAME):
             break
-        costs, times = bounds.cost[at], bounds.cycles[at]
-        rows = np.flatnonzero(_promising(costs, times, best))
-        if best is None and len(rows):
-            leader = rows[np.lexsort((times[rows], costs[rows]))[:1]]
-            best = _best_of_grid(search, at, leader)
-            rows = rows[_promising(costs[rows], times[rows], best) & (rows != leader)]
-        rows = _sifted(search, at, rows, best)
+        if best is None:
+            best = _best_of_grid(search, at, _leader(bounds, at))
+        rows = _sifted(search, bounds, at, best)
         if len(rows):
             found = _best_of_grid(search, at, rows)
             if found is not None and (best is None or found.rank < best.rank):
@@ -106,16 +113,40 @@ def best_mapping(
     return None if best is rival else best
 
 
-def _sifted(search: _Search, at: tuple[int, int], rows: Ints, best: Choice | None) -> Ints:
-    """Those of some (p, q) that may be better than `best`, and than the likeliest of them."""
-    if not len(rows):
-        return rows
-    (e, n), nest, hardware = search.sizes(at), search.nest, search.hardware
-    pairs = Rows(search.tables(e), n, search.at_p[rows], search.at_q[rows])
-    costs = least_costs(nest, hardware, search.prices, pairs)
-    times = np.zeros(len(rows))
+def _leader(bounds: Bounds, at: tuple[int, int]) -> Ints:
+    """The likeliest (p, q) of a place: that of the lowest bound of cost, then of cycles."""
+    likely: Ints = np.lexsort((bounds.cycles[at], bounds.cost[at]))[:1]
+    return likely
+
+
+def _least_costs(
+    search: _Search, bounds: Bounds, at: tuple[int, int], best: Choice | None
+) -> tuple[float, Floats]:
+    """Lower bounds of the cost of each (p, q) at a place; infinite where `bounds` rule it out.
+
+    All batch sizes of a strip height are looked at together, when the first of them is visited.
+    """
+    height, size = at
+    if height not in search.least:
+        possible = _promising(bounds.cost[height], bounds.cycles[height], best)
+        sizes = np.flatnonzero(possible.any(axis=1))
+        rows = search.rows(at, sizes, *np.nonzero(possible[sizes]))
+        costs = np.full(possible.shape, np.inf)
+        costs[possible] = least_costs(search.nest, search.hardware, search.prices, rows)
+        search.least[height] = _Least(costs, costs.min(axis=1).tolist())
+    return search.least[height].lowest[size], search.least[height].costs[size]
+
+
+def _sifted(search: _Search, bounds: Bounds, at: tuple[int, int], best: Choice | None) -> Ints:
+    """The (p, q) of a place that may be better than `best`, and than the likeliest of them."""
+    lowest, least = _least_costs(search, bounds, at, best)
+    if best is not None and lowest > best.cost * (1 + _SAME):
+        return _NONE
+    rows = np.flatnonzero(_promising(least, bounds.cycles[at], best))
+    costs, times = least[rows], np.zeros(len(rows))
     if best is not None and (np.abs(costs - best.cost) <= best.cost * _SAME).any():
-        times = least_cycles(nest, hardware, pairs)
+        one = search.rows(at, np.array(at[1:]), np.zeros(len(rows), dtype=np.int64), rows)
+        times = least_cycles(search.nest, search.hardware, one)
     kept = np.flatnonzero(_promising(costs, times, best))
     for tried in (1, _FEW):
         if len(kept) <= _FEW:
@@ -145,22 +176,19 @@ def _promising(costs: Floats, times: Floats, best: Choice | None) -> NDArray[np.
     return np.asarray((costs <= best.cost * (1 + _SAME)) & ~(tied & slower))
 
 
-def _axes(nest: Nest, machine: RowStationaryMachine) -> Axes:
+def _axes(nest: Nest, hardware: HardwareModel) -> Axes:
     """Strip heights, batch sizes and the (p, q) that fit a PE's scratch pads."""
+    machine = hardware.machine_as(RowStationaryMachine)
     tallest = machine.array_columns * (machine.array_rows // nest.filter_rows)
-    columns = nest.filter_columns
-    most_p = min(machine.psum_spad_words, machine.filter_spad_words // columns)
-    most_q = min(machine.ifmap_spad_words, machine.filter_spad_words) // columns
-    p, q = np.meshgrid(
-        smallest_divisors(nest.filters, most_p),
-        smallest_divisors(nest.channels, most_q),
-        indexing="ij",
-    )
-    fits = p * q * columns <= machine.filter_spad_words
+    columns, pads = nest.filter_columns, Pads.of(hardware, nest.widths)
+    most_p = min(pads.psums, pads.filters // columns)
+    most_q = min(pads.ifmaps, pads.filters) // columns
+    p, q = smallest_divisors(nest.filters, most_p), smallest_divisors(nest.channels, most_q)
+    at_p, at_q = np.nonzero(p[:, None] * q * columns <= pads.filters)
     heights = smallest_divisors(nest.ofmap_rows, tallest)
     if nest.dilation_rows > 1:  # rows touched are not linear in e: no height stands for another
         heights = np.arange(1, min(tallest, nest.ofmap_rows) + 1, dtype=np.int64)
-    return Axes(heights, smallest_divisors(nest.batch, nest.batch), p[fits], q[fits])
+    return Axes(heights, smallest_divisors(nest.batch, nest.batch), p, q, at_p, at_q)
 
 
 def _sets(nest: Nest, machine: RowStationaryMachine, strip: int) -> tuple[Ints, Ints]:
@@ -180,10 +208,10 @@ def _best_of_grid(search: _Search, at: tuple[int, int], rows: Ints) -> Choice | 
     nest, hardware, axes = search.nest, search.hardware, search.axes
     e, n = search.sizes(at)
     sets_r, sets_t = search.sets(e)
-    p, q, r, t = np.broadcast_arrays(
-        axes.p[rows][:, None], axes.q[rows][:, None], sets_r[None], sets_t[None]
-    )
-    fit = filters_that_fit(nest, hardware, n, e, q * r)
+    p = np.repeat(axes.p[axes.at_p[rows]], len(sets_r))
+    q = np.repeat(axes.q[axes.at_q[rows]], len(sets_r))
+    r, t = np.tile(sets_r, len(rows)), np.tile(sets_t, len(rows))
+    fit = filters_that_fit(nest, hardware, n, e, q * r).astype(np.int64)
     m = np.where(fit >= nest.filters, nest.filters, fit // (p * t) * (p * t))
     if not (m > 0).any():
         return None

@@ -21,8 +21,11 @@ word_bits:
     accumulators   0                            0                       2 M P F_k w; ofmap: 2 MACs w
     array          MACs + M K L                 MACs                    MACs w; ofmap: M P w
 
+Weights, ifmap and ofmap count at their own bits over `word_bits`; a psum has at least the ofmap's.
 Cycles by [2]: (2 rows + columns - 2 + T) per fold, T the words streamed through it; with
 `overlapped` loading max(T, rows) per fold and the rest once. Levels with a width may take longer.
+
+A kept ifmap is in the buffer already (no fill), a kept ofmap is not read from it to leave (M P).
 
 Limits: one group at a time, so depthwise layers fill one column; a fold may straddle two channel
 tiles; last tiles count as whole ones in loads and cycles; capacities are used whole. What zeros
@@ -54,7 +57,7 @@ from eapc.dataflow.execution import (
     executed_macs,
     transfer_cycles,
 )
-from eapc.dataflow.systolic_tiling import Choices, Layer, candidates, folded
+from eapc.dataflow.systolic_tiling import Choices, Layer, block_positions, candidates, folded
 from eapc.hardware import HardwareModel
 from eapc.hardware_machines import SystolicMachine
 from eapc.workload import ConvWorkload
@@ -70,7 +73,12 @@ def execute_systolic(workload: ConvWorkload, hardware: HardwareModel) -> Executi
     ties go to fewer weight loads, then to the larger tile. Raises MappingError where the buffers
     have no room for one position's ifmap and one fold of filters.
     """
-    layer = folded(workload, hardware.machine_as(SystolicMachine))
+    layer = folded(workload, hardware.machine_as(SystolicMachine), hardware.word_bits)
+    if not block_positions(layer, hardware):
+        raise MappingError(
+            f"{hardware.name}: memories.accumulators: no room for one psum of "
+            f"{layer.widths.psum} bits per column; give a larger size_bytes"
+        )
     choices = candidates(layer, hardware)
     if not len(choices.n):
         raise MappingError(
@@ -85,19 +93,20 @@ def execute_systolic(workload: ConvWorkload, hardware: HardwareModel) -> Executi
 
 def access_words(layer: Layer, choices: Choices, hardware: HardwareModel) -> Levels:
     """Raw words of weights, ifmap and ofmap at each level under each candidate, all groups."""
-    work, machine = layer.workload, layer.machine
+    work, machine, widths = layer.workload, layer.machine, layer.widths
     zero = np.zeros(len(choices.n))
-    weights = float(work.weight_words) * choices.weight_fetches
-    ifmap = float(work.groups) * choices.ifmap_words
-    ofmap = zero + work.ofmap_words
-    filled = weights + float(work.weight_words) * choices.loads
-    streamed = float(work.groups * layer.extents.positions * layer.extents.depth)
+    own_weights = work.weight_words * widths.words("weights")
+    weights = own_weights * choices.weight_fetches
+    ifmap = work.groups * widths.words("ifmap") * choices.ifmap_words
+    ofmap = zero + work.ofmap_words * widths.words("ofmap")
+    filled = weights + own_weights * choices.loads
+    streamed = work.groups * layer.extents.positions * layer.extents.depth * widths.words("ifmap")
     levels = {
-        "dram": (weights, ifmap, ofmap),
+        "dram": (weights, ifmap * (1 - work.kept.ifmap), ofmap * (1 - work.kept.ofmap)),
         "buffer": (
             filled if machine.weight_path == "buffered" else zero,
-            ifmap + streamed * layer.filter_folds,
-            2 * ofmap if machine.ofmap_path == "buffered" else zero,
+            ifmap * (1 - work.kept.ifmap) + streamed * layer.filter_folds,
+            ofmap * (2 - work.kept.ofmap) if machine.ofmap_path == "buffered" else zero,
         ),
         **_array_words(layer, choices, hardware),
     }
@@ -108,17 +117,18 @@ def access_words(layer: Layer, choices: Choices, hardware: HardwareModel) -> Lev
 
 def _array_words(layer: Layer, choices: Choices, hardware: HardwareModel) -> Levels:
     """Words at the accumulators and within the array."""
-    work, psum = layer.workload, layer.machine.psum_bits / hardware.word_bits
+    work, widths = layer.workload, layer.widths
+    psum = widths.words("psum")
     macs = accessing_macs(work, hardware.zeros)
     if layer.machine.stationary == "weights":
         summed, stepped = float(work.ofmap_words * layer.depth_folds), macs.ofmap
     else:
         summed, stepped = macs.ofmap, float(work.ofmap_words)
     zero = np.zeros(len(choices.n))
-    loads = float(work.weight_words) * choices.loads
+    weights = widths.words("weights") * (macs.weights + float(work.weight_words) * choices.loads)
     return {
         "accumulators": (zero, zero, zero + 2 * psum * summed),
-        "array": (macs.weights + loads, zero + macs.ifmap, zero + psum * stepped),
+        "array": (weights, zero + widths.words("ifmap") * macs.ifmap, zero + psum * stepped),
     }
 
 

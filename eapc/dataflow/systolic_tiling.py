@@ -8,16 +8,18 @@ import numpy as np
 
 from eapc.dataflow.integers import Ints, ceil_div, ceil_divs
 from eapc.dataflow.tiling import Extents, Flags, Positions, Steps, fetches, position_tiles
+from eapc.dataflow.widths import Widths
 from eapc.hardware import HardwareModel
 from eapc.hardware_machines import SystolicMachine
 from eapc.workload import ConvWorkload
 
 
 class Layer(NamedTuple):
-    """A layer on a machine: its words, its folds, and the depth that one tile needs at least."""
+    """A layer on a machine: its sizes, its folds, and the depth that one tile needs at least."""
 
     workload: ConvWorkload
     extents: Extents
+    widths: Widths
     machine: SystolicMachine
     depth_folds: int
     filter_folds: int
@@ -38,13 +40,14 @@ class Choices(NamedTuple):
     ifmap_words: Ints
 
 
-def folded(workload: ConvWorkload, machine: SystolicMachine) -> Layer:
+def folded(workload: ConvWorkload, machine: SystolicMachine, word_bits: int) -> Layer:
     """The layer's folds on the array."""
     extents = Extents.of(workload)
     weights_stay = machine.stationary == "weights"
     return Layer(
         workload,
         extents,
+        Widths.of(workload.bits, word_bits, machine.psum_bits),
         machine,
         depth_folds=ceil_div(extents.depth, machine.array_rows) if weights_stay else 1,
         filter_folds=ceil_div(extents.filters, machine.array_columns),
@@ -86,7 +89,7 @@ def _choices(
     """The tilings that fit with one number of channels in a tile and one order of the loops."""
     extents, whole = layer.extents, channels == layer.extents.channels
     size, m = positions.size[:, None], filters[None, :]
-    block = block_positions(layer.machine, hardware)
+    block = block_positions(layer, hardware)
     steps = Steps(
         positions.tiles[:, None],
         ceil_divs(extents.filters, m),
@@ -116,12 +119,11 @@ def _choices(
     )
 
 
-def block_positions(machine: SystolicMachine, hardware: HardwareModel) -> int:
+def block_positions(layer: Layer, hardware: HardwareModel) -> int:
     """Positions whose psums are held at a time for one filter fold."""
-    if machine.stationary == "ofmap":
-        return machine.array_rows
-    size = hardware.memories["accumulators"].size_bytes or 0
-    return size * 8 // (machine.psum_bits * machine.array_columns)
+    if layer.machine.stationary == "ofmap":
+        return layer.machine.array_rows
+    return _room(hardware, "accumulators") // (layer.widths.psum * layer.machine.array_columns)
 
 
 def _stays(layer: Layer, filters_outside: bool) -> bool:
@@ -139,11 +141,11 @@ def _fits(
     channels: int,
 ) -> Flags:
     """Whether the tiles of ifmap, weights and ofmap fit the buffers that hold them."""
-    machine = layer.machine
-    weights = filters * (channels * layer.extents.taps)
-    shared = ifmap_words + (weights if machine.weight_path == "buffered" else 0)
+    machine, widths = layer.machine, layer.widths
+    weights = filters * (channels * layer.extents.taps * widths.weights)
+    shared = ifmap_words * widths.ifmap + (weights if machine.weight_path == "buffered" else 0)
     if machine.ofmap_path == "buffered":
-        shared = shared + positions * filters
+        shared = shared + positions * filters * widths.ofmap
     fits = shared <= _room(hardware, "buffer")
     if machine.weight_path == "separate":
         fits = fits & (weights <= _room(hardware, "weight_buffer"))
@@ -151,4 +153,5 @@ def _fits(
 
 
 def _room(hardware: HardwareModel, level: str) -> int:
-    return (hardware.memories[level].size_bytes or 0) * 8 // hardware.word_bits
+    """Bits of a level."""
+    return (hardware.memories[level].size_bytes or 0) * 8

@@ -1,33 +1,54 @@
-"""Operands narrower or wider than the machine's word."""
+"""Operands narrower or wider than the machine's word: what they take, and what a MAC on them costs.
+
+Memories sized in bytes hold, and ports and networks pass, as many operands as their bits allow.
+A register counted in words holds one operand, however narrow; a wider one takes several.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass
 
-from eapc.dataflow.execution import Execution
+from eapc.dataflow.integers import ceil_div
 from eapc.hardware import HardwareModel
-from eapc.workload import StreamWorkload, Workload
+from eapc.workload import BitWidths
 
 
-def at_widths(execution: Execution, workload: Workload, hardware: HardwareModel) -> Execution:
-    """An execution in full words, turned into that of operands of the workload's widths.
+@dataclass(frozen=True)
+class Widths:
+    """Bits of a word of the machine, of each operand of a workload, and of a psum."""
 
-    Accesses scale with an operand's bits over those of a word. Psums keep a full word, or the
-    ofmap's width if that is more; finished ofmap words, which the outermost memory and the home
-    of feature maps hold, have the ofmap's own. A multiplier's energy goes with the product of
-    its operands' widths, so a MAC costs that of their geometric mean.
+    word: int
+    weights: int
+    ifmap: int
+    ofmap: int
+    psum: int
+
+    @classmethod
+    def of(cls, bits: BitWidths, word: int, psum: int) -> Widths:
+        """A workload's widths; psums have the machine's, or the ofmap's if that is more."""
+        ofmap = bits.ofmap or word
+        return cls(word, bits.weights or word, bits.ifmap or word, ofmap, max(psum, ofmap))
+
+    def words(self, operand: str) -> float:
+        """Words of traffic that one `weights`, `ifmap`, `ofmap` or `psum` comes to."""
+        bits: int = getattr(self, operand)
+        return bits / self.word
+
+    def registers(self, operand: str) -> int:
+        """Words of a scratch pad that one operand takes: narrow ones are not packed."""
+        return ceil_div(getattr(self, operand), self.word)
+
+
+def mac_bits(bits: BitWidths, word: int) -> float | None:
+    """Width that a MAC costs the energy of; None for operands of full words.
+
+    A multiplier's energy goes with the product of its operands' widths, so it is their
+    geometric mean.
     """
-    word, bits = hardware.word_bits, workload.bits
-    weights, ifmap, ofmap = ((own or word) / word for own in (bits.weights, bits.ifmap, bits.ofmap))
-    finished = {hardware.machine.route("ofmap")[0], hardware.machine.resident_level}
-    if isinstance(workload, StreamWorkload):
-        finished |= set(hardware.memories)
-    accesses = {
-        level: words.scaled(weights, ifmap, ofmap if level in finished else max(1.0, ofmap))
-        for level, words in execution.accesses.items()
-    }
-    return replace(execution, accesses=accesses, mac_bits=word * math.sqrt(weights * ifmap))
+    if bits == BitWidths():
+        return None
+    return math.sqrt((bits.weights or word) * (bits.ifmap or word))
 
 
 def mac_energy(bits: float | None, hardware: HardwareModel) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
+from dataclasses import asdict
 
 from eapc.energy import OPERANDS, EnergyReport, NodeEnergy
 
@@ -20,7 +21,11 @@ _PLAIN = (
     "weight_density",
     "ifmap_density",
     "ofmap_density",
+    "weights_bits",
+    "ifmap_bits",
+    "ofmap_bits",
     "fused_into",
+    "kept_on_chip",
 )
 
 
@@ -73,7 +78,9 @@ def _figures(node: NodeEnergy, total: float) -> dict[str, object]:
         "weight_density": node.densities.weights,
         "ifmap_density": node.densities.ifmap,
         "ofmap_density": node.densities.ofmap,
+        **{f"{operand}_bits": bits for operand, bits in asdict(node.bits).items()},
         "fused_into": node.fused_into,
+        "kept_on_chip": " ".join(node.stay.operands),
     }
 
 

@@ -115,6 +115,8 @@ def totals(report: EnergyReport) -> Document:
         "nonzero_weights": report.nonzero_weights,
         "modelled_nodes": len(report.nodes),
         "unmodelled_nodes": len(report.unmodelled),
+        "kept_feature_maps": len(report.residency.tensor_bytes),
+        "kept_spares_mac_units": report.residency.spared,
     }
 
 
@@ -168,6 +170,7 @@ def _node(node: NodeEnergy) -> Document:
         "weight_density": node.densities.weights,
         "ifmap_density": node.densities.ifmap,
         "ofmap_density": node.densities.ofmap,
+        "bits": asdict(node.bits),
         "by_operand": dict(node.by_operand),
         "by_level": dict(node.by_level),
         "accesses": {
@@ -175,6 +178,7 @@ def _node(node: NodeEnergy) -> Document:
             for level, words in node.accesses.items()
         },
         "fused_into": node.fused_into or None,
+        "kept_on_chip": list(node.stay.operands),
         "note": node.note or None,
     }
 

@@ -39,6 +39,8 @@ def hardware_summary(machine: HardwareModel) -> list[str]:
     for name, memory in machine.memories.items():
         size = engineering(memory.size_bytes, "B") if memory.size_bytes else "-"
         lines.append(f"{name:<14}{memory.energy_mac_units_per_word:>18g}{size:>10}")
+    if machine.feature_maps_kept_in:
+        lines += ["", f"feature maps are kept in {machine.feature_maps_kept_in} between layers"]
     return lines
 
 

@@ -70,6 +70,8 @@ def totals(report: EnergyReport) -> Iterator[tuple[str, str]]:
         yield "by operand", _shares(operands, (node.by_operand for node in report.nodes))
         levels = ("mac", *report.hardware.memories)
         yield "by level", _shares(levels, (node.by_level for node in report.nodes))
+    if report.residency.tensor_bytes:
+        yield "on chip", _kept(report)
     macs, kept = report.macs, report.nonskipped_macs
     share = f" ({percent(kept / macs)})" if macs else ""
     yield "MACs", f"{engineering(macs)}, both operands non-zero in {engineering(kept)}{share}"
@@ -83,6 +85,15 @@ def _time(report: EnergyReport) -> str:
     text = f"at least {report.latency_ms:.3g} ms; modelled, not measured"
     static = report.static_energy_pj
     return text if static is None else f"{text}; static energy {joules(static)} beside the above"
+
+
+def _kept(report: EnergyReport) -> str:
+    """How many feature maps stay where, and what share of the energy that spares."""
+    kept, spared = len(report.residency.tensor_bytes), report.residency.spared
+    share = percent(spared / (report.energy_mac_units + spared))
+    stay = "map stays" if kept == 1 else "maps stay"
+    level = report.hardware.feature_maps_kept_in
+    return f"{kept:,} feature {stay} in {level} between layers, which spares {share} of the energy"
 
 
 def coverage(report: EnergyReport, width: int) -> Iterator[tuple[str, RenderableType]]:
@@ -124,6 +135,8 @@ def _nodes_and_notes(nodes: Sequence[NodeEnergy], width: int) -> Iterator[Render
     yield _node_table(shown, total, width)
     if any(node.fused_into for node in shown):
         yield Text("+ fused into its producer: moves no words of its own", style="dim")
+    if any(node.stay.operands for node in shown):
+        yield Text("< ifmap and > ofmap stay on chip, in whole or in part", style="dim")
     rest = ranked[len(shown) :]
     if rest:
         amount = sum(node.energy_mac_units for node in rest)
@@ -147,7 +160,7 @@ def _node_table(nodes: Sequence[NodeEnergy], total: float, width: int) -> Table:
         rows.append(
             (
                 node.key,
-                f"+ {node.op_type}" if node.fused_into else node.op_type,
+                _operator(node),
                 engineering(node.energy_mac_units),
                 percent(node.energy_mac_units / (total or 1.0)),
                 percent(running / (total or 1.0)),
@@ -156,6 +169,12 @@ def _node_table(nodes: Sequence[NodeEnergy], total: float, width: int) -> Table:
         )
     fused = {i for i, node in enumerate(nodes) if node.fused_into}
     return table(_COLUMNS, rows, width, dimmed=fused)
+
+
+def _operator(node: NodeEnergy) -> str:
+    """The operator with its marks: fused, ifmap or ofmap on chip."""
+    before = "+ " if node.fused_into else "< " if "ifmap" in node.stay.operands else ""
+    return f"{before}{node.op_type}{' >' if 'ofmap' in node.stay.operands else ''}"
 
 
 def _work(node: NodeEnergy) -> tuple[str, str, str]:
