@@ -11,7 +11,7 @@ from eapc.errors import ModelError
 from eapc.graph import Node
 from eapc.layerforms import LAYER_FORMS, LayerForm, UnsupportedLayerError
 from eapc.model import Model
-from eapc.surroundings import BiasSink, surroundings
+from eapc.surroundings import BiasSink, Clipping, surroundings
 from eapc.tensors import Array, is_float, numpy_type
 from eapc.weights import (
     WeightSource,
@@ -30,7 +30,8 @@ class Layer:
 
     The solver works on z = scale * (y - offset): `scale` (m,) is what a following
     BatchNormalization multiplies by, ones without one; `offset` (m,) the node's own bias.
-    `other` is the other branch of an Add that comes next, empty where there is none.
+    `other` is the other branch of an Add that comes next, empty where there is none;
+    `clipping` the activation behind all that, if it only cuts values off.
     """
 
     node: Node
@@ -42,6 +43,7 @@ class Layer:
     offset: Array
     bias: BiasSink | None
     other: str = ""
+    clipping: Clipping | None = None
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,7 @@ def _in_common_units(users: list[Layer]) -> list[Layer]:
             scale=np.ones_like(layer.scale),
             bias=layer.bias and BiasSink(layer.bias.tensor, layer.bias.factor * layer.scale),
             other="",
+            clipping=None,
         )
         for layer in users
     ]
@@ -156,8 +159,10 @@ def _layer(model: Model, node: Node) -> Layer | None:
     channels = _channels(node, seen)
     offset = _offset(model, node, channels)
     channel_axis = 1 - len(seen) if node.op_type.startswith("Conv") else -1
-    scale, bias, other = surroundings(model, node, channels, channel_axis)
-    return Layer(node, form, source, node.input(0), node.outputs[0], scale, offset, bias, other)
+    behind = surroundings(model, node, offset, channel_axis)
+    x, y = node.input(0), node.outputs[0]
+    around = (behind.scale, offset, behind.bias, behind.other, behind.clipping)
+    return Layer(node, form, source, x, y, *around)
 
 
 def _offset(model: Model, node: Node, channels: int) -> Array:

@@ -49,7 +49,8 @@ class LayerRecord:
     """What pruning did to one weight tensor, under the name of its first layer.
 
     `relative_output_error` is E||y - y'||^2 / E||y||^2 about the means on the rows that were
-    fitted, y the original outputs; None before the layer is reconstructed.
+    fitted, y the original outputs; what an activation right behind cuts off is no error. None
+    before the layer is reconstructed.
     """
 
     name: str

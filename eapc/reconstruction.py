@@ -7,7 +7,7 @@ one pruned so far.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,30 +44,61 @@ def row_limit(inputs: int) -> int:
     return max(MIN_ROWS, ROWS_PER_INPUT * inputs, WORDS // inputs)
 
 
-def gather_moments(
-    layer: Layer, activations: LayerActivations, limit: int, rng: np.random.Generator
-) -> Moments:
-    """Second moments of the layer's inputs and targets z over at most about `limit` rows.
+@dataclass(frozen=True)
+class LayerRows:
+    """The rows of a layer's activations that it is fitted on: indices for every batch."""
 
-    A layer without a bias to move is described about zero, not about the means.
-    """
-    form = layer.form
-    counts = [form.row_count(y.shape) for y in activations.y]
-    share = min(1.0, limit / sum(counts))
-    accumulator: MomentAccumulator | None = None
-    for i, (x, y) in enumerate(zip(activations.x, activations.y, strict=True)):
-        rows = _sample(counts[i], share, rng)
-        if not rows.size:
-            continue
-        inputs = form.inputs(x, y.shape, rows)
-        targets = _targets(layer, activations, i, rows)
-        if accumulator is None:
-            groups, _, k = inputs.shape
-            accumulator = MomentAccumulator(groups, k, targets.shape[2])
-        accumulator.add(inputs, targets)
-    assert accumulator is not None  # a dataset is never empty
-    moments = accumulator.finish()
-    return moments if layer.bias else moments.uncentred()
+    layer: Layer
+    activations: LayerActivations
+    rows: tuple[Array, ...]
+
+    @classmethod
+    def sample(
+        cls, layer: Layer, activations: LayerActivations, limit: int, rng: np.random.Generator
+    ) -> LayerRows:
+        """About `limit` rows, or all if there are no more."""
+        counts = [layer.form.row_count(y.shape) for y in activations.y]
+        share = min(1.0, limit / sum(counts))
+        return cls(layer, activations, tuple(_sample(count, share, rng) for count in counts))
+
+    def batches(self) -> Iterator[tuple[int, Array, Array]]:
+        """(batch, inputs (groups, rows, k), targets z (groups, rows, m)), batch by batch."""
+        for i, rows in enumerate(self.rows):
+            if rows.size:
+                x, y = self.activations.x[i], self.activations.y[i]
+                yield i, self.layer.form.inputs(x, y.shape, rows), self._targets(i)
+
+    def moments(self) -> Moments:
+        """Second moments of inputs and targets; about zero where there is no bias to move."""
+        accumulator: MomentAccumulator | None = None
+        for _, inputs, targets in self.batches():
+            if accumulator is None:
+                groups, _, k = inputs.shape
+                accumulator = MomentAccumulator(groups, k, targets.shape[2])
+            accumulator.add(inputs, targets)
+        assert accumulator is not None  # a dataset is never empty
+        moments = accumulator.finish()
+        return moments if self.layer.bias else moments.uncentred()
+
+    def _targets(self, i: int) -> Array:
+        """z of one batch, plus what the pruned other branch lacks."""
+        layer, y = self.layer, self.activations.y[i]
+        z = layer.form.outputs(y, self.rows[i])
+        groups, _, m = z.shape
+        scale, offset = (v.reshape(groups, 1, m) for v in (layer.scale, layer.offset))
+        z = (z - offset) * scale
+        branch = self.branch(i)
+        return z if branch is None else z + (branch[0] - branch[1])
+
+    def branch(self, i: int) -> tuple[Array, Array] | None:
+        """(original, pruned) of the other summand at a batch's rows, if there is one."""
+        if self.activations.branch is None:
+            return None
+        original, pruned = (batches[i] for batches in self.activations.branch)
+        if original.shape != self.activations.y[i].shape:
+            return None
+        outputs = self.layer.form.outputs
+        return outputs(original, self.rows[i]), outputs(pruned, self.rows[i])
 
 
 def _sample(count: int, share: float, rng: np.random.Generator) -> Array:
@@ -75,19 +106,6 @@ def _sample(count: int, share: float, rng: np.random.Generator) -> Array:
         return np.arange(count)
     chosen = rng.choice(count, size=max(1, round(share * count)), replace=False)
     return np.sort(chosen)
-
-
-def _targets(layer: Layer, activations: LayerActivations, i: int, rows: Array) -> Array:
-    """z (groups, rows, m) of one batch, plus what the pruned other branch lacks."""
-    z = layer.form.outputs(activations.y[i], rows)
-    groups, _, m = z.shape
-    scale, offset = (v.reshape(groups, 1, m) for v in (layer.scale, layer.offset))
-    z = (z - offset) * scale
-    if activations.branch is not None:
-        original, pruned = (batches[i] for batches in activations.branch)
-        if original.shape == activations.y[i].shape:
-            z += layer.form.outputs(original, rows) - layer.form.outputs(pruned, rows)
-    return z
 
 
 def scaled_matrix(tied: TiedLayers, model: Model) -> Array:

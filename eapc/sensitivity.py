@@ -20,7 +20,7 @@ from eapc.layers import TiedLayers
 from eapc.model import Model
 from eapc.reconstruction import (
     LayerActivations,
-    gather_moments,
+    LayerRows,
     moved_biases,
     scaled_matrix,
     unscaled_matrix,
@@ -67,9 +67,9 @@ def error_curves(
     for i, (tied, suffix) in enumerate(zip(layers, suffixes, strict=True)):
         values = walk.step(i, model)
         moments = [
-            gather_moments(
+            LayerRows.sample(
                 user, LayerActivations(values[user.x], values[user.y]), _limit(tied, model), rng
-            )
+            ).moments()
             for user in tied.users
         ]
         run = SuffixRun(model, suffix, values, _constants(model, tied), threads)

@@ -30,31 +30,95 @@ class BiasSink:
         return (constant.astype(np.float32) + step).astype(constant.dtype)
 
 
-def surroundings(
-    model: Model, node: Node, channels: int, channel_axis: int
-) -> tuple[Array, BiasSink | None, str]:
-    """(scale, bias sink, other branch of the next Add) behind a layer with `channels` outputs.
+@dataclass(frozen=True)
+class Clipping:
+    """An activation that passes z + shift (+ the other branch) between two bounds only.
+
+    `shift` (m,) is what the original network adds to z on the way; Relu has bounds 0 and
+    infinity.
+    """
+
+    shift: Array
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What follows a layer's output y, one reader after another.
+
+    `scale` (m,) turns y into z = scale * (y - offset), `offset` being the node's own bias;
+    `other` is the other branch of the Add that comes next, `clipping` the activation behind it.
+    """
+
+    scale: Array
+    bias: BiasSink | None
+    other: str = ""
+    clipping: Clipping | None = None
+
+
+def surroundings(model: Model, node: Node, offset: Array, channel_axis: int) -> Surroundings:
+    """What stands behind a layer whose outputs have the bias `offset` (m,) of its own.
 
     `channel_axis` of y is counted from the end: -1 for Gemm, -3 for a 2-D convolution.
     """
+    channels = len(offset)
     scale = np.ones(channels, np.float32)
+    shift: Array | None = offset
     offset_sink = None
     stage, follower = _next(model, node.outputs[0])
     if follower is not None and _normalizes(follower, stage) and node.op_type != "MatMul":
-        folded = _normalization_scale(model, follower)
-        if folded is not None and folded.shape == (channels,):
-            scale = folded
+        folded = _normalization(model, follower, offset)
+        if folded is not None:
+            scale, shift = folded
             offset_sink = _sink(model, follower.input(2), channels)
             stage, follower = _next(model, follower.outputs[0])
     bias = _own_bias(model, node, channels, scale) or offset_sink
     while follower is not None and follower.op_type == "Add" and not follower.domain:
         constant, other = _addends(model, follower, stage)
-        if not constant:
-            return scale, bias, other
-        if bias is None and _is_per_channel(model, constant, channels, channel_axis):
-            bias = _sink(model, constant, channels)
         stage, follower = _next(model, follower.outputs[0])
-    return scale, bias, ""
+        if not constant:
+            clipping = _clipping(model, follower, shift) if other else None
+            return Surroundings(scale, bias, other, clipping)
+        if _is_per_channel(model, constant, channels, channel_axis):
+            bias = bias or _sink(model, constant, channels)
+        shift = _shifted(model, shift, constant, channel_axis)
+    return Surroundings(scale, bias, clipping=_clipping(model, follower, shift))
+
+
+def _shifted(model: Model, shift: Array | None, constant: str, axis: int) -> Array | None:
+    """The shift with a constant added; None where it is not one number per channel."""
+    if shift is None:
+        return None
+    added = model.constant(constant)
+    if added is None or added.size not in (1, len(shift)):
+        return None
+    if added.size > 1 and not _is_per_channel(model, constant, len(shift), axis):
+        return None
+    return np.asarray(shift + added.ravel(), np.float32)
+
+
+def _clipping(model: Model, node: Node | None, shift: Array | None) -> Clipping | None:
+    """The activation that a node is, if it does nothing but clip."""
+    if node is None or shift is None or node.domain:
+        return None
+    if node.op_type == "Relu":
+        return Clipping(shift, 0.0, math.inf)
+    if node.op_type != "Clip":
+        return None
+    low, high = (
+        _bound(model, node, place, name, default)
+        for place, name, default in ((1, "min", -math.inf), (2, "max", math.inf))
+    )
+    return None if low is None or high is None else Clipping(shift, low, high)
+
+
+def _bound(model: Model, node: Node, place: int, name: str, default: float) -> float | None:
+    """A bound of a Clip, an attribute before opset 11; None where it is computed."""
+    if not node.input(place):
+        return float(node.attribute(name, default))
+    value = model.constant(node.input(place))
+    return None if value is None else float(value)
 
 
 def _next(model: Model, tensor: str) -> tuple[str, Node | None]:
@@ -107,13 +171,20 @@ def _addends(model: Model, node: Node, stage: str) -> tuple[str, str]:
     return (others[0], "") if constant else ("", others[0])
 
 
-def _normalization_scale(model: Model, node: Node) -> Array | None:
-    """gamma / sqrt(variance + epsilon) of an inference-mode BatchNormalization."""
-    gamma, variance = model.constant(node.input(1)), model.constant(node.input(4))
-    if gamma is None or variance is None or node.attribute("training_mode", 0):
+def _normalization(model: Model, node: Node, offset: Array) -> tuple[Array, Array] | None:
+    """(scale, shift) of an inference-mode BatchNormalization of y: scale * (y - offset) + shift.
+
+    The scale is gamma / sqrt(variance + epsilon). None where it is not constant.
+    """
+    found = [model.constant(node.input(place)) for place in (1, 2, 3, 4)]
+    if any(array is None for array in found) or node.attribute("training_mode", 0):
         return None
-    epsilon = float(node.attribute("epsilon", 1e-5))
-    wide = variance.astype(np.float64) + epsilon
+    gamma, beta, mean, variance = (np.asarray(array, np.float64) for array in found)
+    wide = variance + float(node.attribute("epsilon", 1e-5))
     if (wide <= 0).any():
         return None
-    return (gamma.astype(np.float64) / np.sqrt(wide)).astype(np.float32)
+    scale = gamma / np.sqrt(wide)
+    if scale.shape != offset.shape:
+        return None
+    shift = scale * (offset - mean) + beta
+    return scale.astype(np.float32), shift.astype(np.float32)

@@ -37,7 +37,7 @@ LAYERS = (
     "evaluation activations verify measured_zeros",
     "suffixes",
     "reconstruction input_scale",
-    "sensitivity synthesis",
+    "sensitivity synthesis rectified sweep",
     "pipeline",
     "registry goals",
     "compiler",

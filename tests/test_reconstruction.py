@@ -16,13 +16,14 @@ from eapc.reconstruction import (
     MIN_ROWS,
     ROWS_PER_INPUT,
     LayerActivations,
-    gather_moments,
+    LayerRows,
     moved_biases,
     row_limit,
     scaled_matrix,
     unscaled_matrix,
 )
 from eapc.runtime import Session, with_outputs
+from eapc.solvers import Moments
 
 RNG = np.random.default_rng(0)
 
@@ -48,10 +49,14 @@ def batches(model: Model, tensors: Sequence[str], x: Array) -> dict[str, list[Ar
 X = normal((90, 6), 3, 1.0) + np.float32(1)
 
 
+def moments_of(tied: TiedLayers, x: list[Array], y: list[Array], limit: int = 10**6) -> Moments:
+    return LayerRows.sample(tied.first, LayerActivations(x, y), limit, RNG).moments()
+
+
 def test_moments_are_those_of_inputs_and_outputs_without_bias() -> None:
     model, tied = plain()
     runs = batches(model, ["y"], X)
-    moments = gather_moments(tied.first, LayerActivations(runs["x"], runs["y"]), 10**6, RNG)
+    moments = moments_of(tied, runs["x"], runs["y"])
     y = X @ normal((6, 4), 1)
     assert moments.count == 90
     np.testing.assert_allclose(moments.x_mean[0], X.mean(0), rtol=1e-5)
@@ -63,7 +68,7 @@ def test_moments_are_those_of_inputs_and_outputs_without_bias() -> None:
 def test_without_a_bias_moments_are_about_zero() -> None:
     model, tied = plain(bias=False)
     runs = batches(model, ["y"], X)
-    moments = gather_moments(tied.first, LayerActivations(runs["x"], runs["y"]), 10**6, RNG)
+    moments = moments_of(tied, runs["x"], runs["y"])
     np.testing.assert_array_equal(moments.x_mean, 0)
     np.testing.assert_allclose(moments.xx[0], X.T @ X / 90, rtol=1e-4)
     assert moved_biases(tied, model, tied.matrix(model), [moments]) == {}
@@ -74,9 +79,9 @@ def test_rows_are_sampled_up_to_a_limit(limit: int) -> None:
     model, tied = plain()
     runs = batches(model, ["y"], X)
     activations = LayerActivations(runs["x"], runs["y"])
-    moments = gather_moments(tied.first, activations, limit, np.random.default_rng(1))
+    moments = LayerRows.sample(tied.first, activations, limit, np.random.default_rng(1)).moments()
     assert abs(moments.count - limit) <= 3
-    again = gather_moments(tied.first, activations, limit, np.random.default_rng(1))
+    again = LayerRows.sample(tied.first, activations, limit, np.random.default_rng(1)).moments()
     np.testing.assert_array_equal(moments.xx, again.xx)
 
 
@@ -91,7 +96,7 @@ def test_the_other_branch_corrects_the_target() -> None:
     original = [normal(y.shape, 5) for y in runs["y"]]
     pruned = [normal(y.shape, 6) for y in runs["y"]]
     activations = LayerActivations(runs["x"], runs["y"], (original, pruned))
-    moments = gather_moments(tied.first, activations, 10**6, RNG)
+    moments = LayerRows.sample(tied.first, activations, 10**6, RNG).moments()
     y = X @ normal((6, 4), 1) + np.concatenate(original) - np.concatenate(pruned)
     np.testing.assert_allclose(moments.y_mean[0], y.mean(0), rtol=1e-4, atol=1e-5)
 
@@ -101,7 +106,7 @@ def test_a_branch_of_another_shape_is_left_out() -> None:
     runs = batches(model, ["y"], X)
     branch = [np.ones((len(y), 1), np.float32) for y in runs["y"]]
     activations = LayerActivations(runs["x"], runs["y"], (branch, branch))
-    assert gather_moments(tied.first, activations, 10**6, RNG).count == 90
+    assert LayerRows.sample(tied.first, activations, 10**6, RNG).moments().count == 90
 
 
 def normalized(gamma: Array) -> tuple[Model, TiedLayers]:
@@ -126,7 +131,7 @@ def test_scaling_and_its_inverse() -> None:
 def test_a_moved_bias_restores_the_mean_behind_a_normalization() -> None:
     model, tied = normalized(np.array([1, 2, 0.5, -3], np.float32))
     runs = batches(model, ["c", "y"], X)
-    moments = gather_moments(tied.first, LayerActivations(runs["x"], runs["c"]), 10**6, RNG)
+    moments = moments_of(tied, runs["x"], runs["c"])
     matrix = scaled_matrix(tied, model)
     matrix[:, :, ::2] = 0
     weight = tied.stored(model, unscaled_matrix(tied, matrix))
@@ -143,4 +148,4 @@ def test_activations_are_never_written_to() -> None:
     for arrays in (*runs.values(), *branch):
         for array in arrays:
             array.setflags(write=False)
-    gather_moments(tied.first, LayerActivations(runs["x"], runs["y"], branch), 50, RNG)
+    LayerRows.sample(tied.first, LayerActivations(runs["x"], runs["y"], branch), 50, RNG).moments()

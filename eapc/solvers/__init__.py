@@ -8,6 +8,7 @@ roughly to several numbers of non-zeros.
 from eapc.solvers.blas import blas_threads, single_thread
 from eapc.solvers.methods import METHODS, quick_prune, refit, solve
 from eapc.solvers.moments import MomentAccumulator, Moments, combine
+from eapc.solvers.moved_targets import MovedTargets
 from eapc.solvers.problem import LayerProblem
 from eapc.solvers.projection import PROJECTIONS
 
@@ -17,6 +18,7 @@ __all__ = [
     "LayerProblem",
     "MomentAccumulator",
     "Moments",
+    "MovedTargets",
     "blas_threads",
     "combine",
     "quick_prune",

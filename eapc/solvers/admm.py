@@ -68,6 +68,9 @@ iteration no longer settles, far above it the mask freezes early.
 THOROUGH = AdmmSettings(iterations=200, stages=20, first_rho=0.02, last_rho=0.6)
 """At or below that error, in four to five times the time of STANDARD."""
 
+QUICK = AdmmSettings(iterations=8, stages=1, first_rho=0.3, last_rho=0.3)
+"""For error curves: the ranking of layers, at a third of the time of STANDARD."""
+
 
 def admm(
     problem: LayerProblem,

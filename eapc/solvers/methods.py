@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eapc.errors import UsageError
-from eapc.solvers.admm import STANDARD, THOROUGH, admm
+from eapc.solvers.admm import QUICK, STANDARD, THOROUGH, admm
 from eapc.solvers.least_squares import conjugate_gradients, least_squares
 from eapc.solvers.problem import LayerProblem, ScaledProblem, scaled
 from eapc.solvers.projection import PROJECTIONS, Projection, unstructured
@@ -20,8 +20,7 @@ Method = Callable[[ScaledProblem, int, Projection, bool], NDArray[np.float32]]
 
 _T = TypeVar("_T")
 
-_QUICK_ITERATIONS = 6
-"""Within 7 % of the error of an exact fit on the same mask."""
+_QUICK_FIT_ITERATIONS = 3
 
 
 def _admm(
@@ -57,27 +56,34 @@ def solve(
     return layer.unscaled(prune(layer, nonzeros, project, thorough))
 
 
-def refit(problem: LayerProblem, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """The best weight (groups, m, k) that is zero wherever `mask` is false."""
+def refit(
+    problem: LayerProblem,
+    mask: NDArray[np.bool_],
+    start: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
+    """The best weight (groups, m, k) that is zero wherever `mask` is false.
+
+    A `start` near it, of the same shape, saves iterations; by default the problem's weight.
+    """
     layer = scaled(problem)
-    return layer.unscaled(least_squares(layer.problem, mask))
+    begin = None if start is None else layer.scaled(start)
+    return layer.unscaled(least_squares(layer.problem, mask, begin))
 
 
 def quick_prune(problem: LayerProblem, nonzeros: Sequence[int]) -> list[NDArray[np.float32]]:
     """A weight for each number of non-zeros, roughly fitted: points of an error curve.
 
-    The mask is Wanda's score |w| sqrt(diag H) (Sun et al. 2023) over the whole layer, the
-    values a few conjugate-gradient iterations from the original ones.
+    A few iterations of ADMM and of conjugate gradients: so the curve is that of the method
+    which the points stand for.
 
     Raises ValueError if a number of non-zeros is negative.
     """
     layer = scaled(problem)
-    weight = layer.problem.weight
     pruned = []
     for count in nonzeros:
         _require_count(count)
-        mask = unstructured(weight, count)
-        fitted = conjugate_gradients(layer.problem, mask, weight, 0.0, _QUICK_ITERATIONS)
+        mask, start = admm(layer.problem, count, unstructured, QUICK)
+        fitted = conjugate_gradients(layer.problem, mask, start, 0.0, _QUICK_FIT_ITERATIONS)
         pruned.append(layer.unscaled(fitted))
     return pruned
 

@@ -57,18 +57,26 @@ class Moments:
         absorbed = np.matmul(weight.astype(np.float64), self.x_mean[:, :, None])[:, :, 0]
         return np.asarray(self.y_mean - absorbed, dtype=np.float32)
 
-    def relative_error(self, weight: NDArray[np.float32]) -> float:
-        """E||y - W x||^2 / E||y||^2 over all groups, of deviations from the means.
+    @property
+    def power(self) -> float:
+        """E||y - y_mean||^2 over all groups."""
+        return float(self.yy.sum())
 
-        tr(W xx W^T - 2 W yx^T) + sum(yy), over sum(yy); cancellation limits it to about
-        1e-6. Targets that do not vary give 0, or infinity if W x does.
+    def error(self, weight: NDArray[np.float32]) -> float:
+        """E||y - W x||^2 over all groups, of deviations from the means.
+
+        tr(W xx W^T - 2 W yx^T) + sum(yy); cancellation limits it to about 1e-6 of the power.
         """
         product = np.matmul(weight, self.xx)
         product -= 2 * self.yx
-        power = float(self.yy.sum())
-        error = power + float(np.einsum("gmk,gmk->", weight, product, dtype=np.float64))
+        reduction = float(np.einsum("gmk,gmk->", weight, product, dtype=np.float64))
+        return max(self.power + reduction, 0.0)
+
+    def relative_error(self, weight: NDArray[np.float32]) -> float:
+        """`error` over `power`; targets that do not vary give 0, or infinity if W x does."""
+        power, error = self.power, self.error(weight)
         if power > 0:
-            return max(error / power, 0.0)
+            return error / power
         return 0.0 if error <= 0 else float("inf")
 
 

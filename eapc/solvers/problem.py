@@ -94,6 +94,10 @@ class ScaledProblem:
     problem: LayerProblem
     unit: NDArray[np.float64]
 
+    def scaled(self, weight: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A (groups, m, k) weight of the original problem in these units."""
+        return (weight * self.unit).astype(np.float32)
+
     def unscaled(self, weight: NDArray[np.float32]) -> NDArray[np.float32]:
         """A (groups, m, k) weight of the scaled problem in the original units."""
         return (weight / self.unit).astype(np.float32)
