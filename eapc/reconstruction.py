@@ -7,8 +7,9 @@ one pruned so far.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -46,23 +47,45 @@ def row_limit(inputs: int) -> int:
 
 @dataclass(frozen=True)
 class LayerRows:
-    """The rows of a layer's activations that it is fitted on: indices for every batch."""
+    """The rows of a layer's activations that it is fitted on: indices for every batch.
+
+    With `keep` unrolled inputs stay in memory for further passes.
+    """
 
     layer: Layer
     activations: LayerActivations
     rows: tuple[Array, ...]
+    keep: bool = False
 
     @classmethod
     def sample(
-        cls, layer: Layer, activations: LayerActivations, limit: int, rng: np.random.Generator
+        cls,
+        layer: Layer,
+        activations: LayerActivations,
+        limit: int,
+        rng: np.random.Generator,
+        row_words: int | None = None,
     ) -> LayerRows:
-        """About `limit` rows, or all if there are no more."""
+        """About `limit` rows, or all if there are no more.
+
+        `row_words`, the inputs of a row in all groups, are given where several passes are to
+        be made.
+        """
         counts = [layer.form.row_count(y.shape) for y in activations.y]
         share = min(1.0, limit / sum(counts))
-        return cls(layer, activations, tuple(_sample(count, share, rng) for count in counts))
+        keep = row_words is not None and share * sum(counts) * row_words <= WORDS
+        rows = tuple(_sample(count, share, rng) for count in counts)
+        return cls(layer, activations, rows, keep)
 
-    def batches(self) -> Iterator[tuple[int, Array, Array]]:
+    def batches(self) -> Iterable[tuple[int, Array, Array]]:
         """(batch, inputs (groups, rows, k), targets z (groups, rows, m)), batch by batch."""
+        return self._kept if self.keep else self._made()
+
+    @cached_property
+    def _kept(self) -> Sequence[tuple[int, Array, Array]]:
+        return list(self._made())
+
+    def _made(self) -> Iterator[tuple[int, Array, Array]]:
         for i, rows in enumerate(self.rows):
             if rows.size:
                 x, y = self.activations.x[i], self.activations.y[i]

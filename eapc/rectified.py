@@ -12,6 +12,8 @@ step: each squared distance is an upper bound of the clipped one that touches it
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from eapc.reconstruction import LayerRows
@@ -35,19 +37,29 @@ def rectified(rows: LayerRows, moments: Moments, matrix: Array, bias: Array) -> 
     for i, inputs, targets in rows.batches():
         fitted = np.matmul(inputs, transposed)
         fitted += offset
-        low, high = _bounds(rows, i, targets.shape)
-        nearest = np.where(targets <= low, np.minimum(fitted, low), targets)
-        moved.add(inputs, np.where(targets >= high, np.maximum(fitted, high), nearest))
+        moved.add(inputs, _nearest(fitted, targets, *_bounds(rows, i, targets.shape)))
     return moved.finish()
 
 
-def _bounds(rows: LayerRows, i: int, shape: tuple[int, ...]) -> tuple[Array, Array]:
+def _nearest(fitted: Array, targets: Array, low: Array | None, high: Array | None) -> Array:
+    """The targets, or where they are cut off the nearest to what was fitted that is so too."""
+    if low is not None:
+        targets = np.where(targets <= low, np.minimum(fitted, low), targets)
+    if high is not None:
+        targets = np.where(targets >= high, np.maximum(fitted, high), targets)
+    return targets
+
+
+def _bounds(rows: LayerRows, i: int, shape: tuple[int, ...]) -> tuple[Array | None, Array | None]:
     """Where z is cut off in a batch's rows: at and below the first, at and above the second."""
-    clipping = rows.layer.clipping
+    clipping, branch = rows.layer.clipping, rows.branch(i)
     assert clipping is not None  # see is_rectified
     groups, _, m = shape
     added = clipping.shift.reshape(groups, 1, m)
-    branch = rows.branch(i)
     if branch is not None:
         added = added + branch[1]
-    return np.float32(clipping.low) - added, np.float32(clipping.high) - added
+    low, high = (
+        np.float32(bound) - added if math.isfinite(bound) else None
+        for bound in (clipping.low, clipping.high)
+    )
+    return low, high

@@ -54,9 +54,12 @@ class Sweep:
         tied = self._layers[step]
         original = self._walks[0].step(step, self.original)
         pruned = self._walks[1].step(step, self.model)
-        limit = row_limit(tied.matrix(self.original).shape[2])
+        groups, _, inputs = tied.matrix(self.original).shape
+        limit = row_limit(inputs)
         return [
-            LayerRows.sample(user, _activations(user, original, pruned), limit, self._rng)
+            LayerRows.sample(
+                user, _activations(user, original, pruned), limit, self._rng, groups * inputs
+            )
             for user in tied.users
         ]
 

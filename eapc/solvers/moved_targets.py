@@ -23,7 +23,6 @@ class MovedTargets:
     def __init__(self, moments: Moments, centred: bool) -> None:
         self._moments = moments
         self._centred = centred
-        self._x_shift = moments.x_mean[:, None].astype(np.float32)
         self._y_shift = moments.y_mean[:, None].astype(np.float32)
         self._sum = np.zeros_like(moments.y_mean)
         self._yx = np.zeros(moments.yx.shape)
@@ -32,18 +31,17 @@ class MovedTargets:
     def add(self, x: NDArray[np.float32], y: NDArray[np.float32]) -> None:
         """Add x (groups, rows, k) and targets y (groups, rows, m)."""
         for begin in range(0, x.shape[1], _ROWS):
-            inputs = x[:, begin : begin + _ROWS] - self._x_shift
             targets = y[:, begin : begin + _ROWS] - self._y_shift
             self._sum += targets.sum(axis=1, dtype=np.float64)
-            self._yx += np.matmul(targets.transpose(0, 2, 1), inputs)
+            self._yx += np.matmul(targets.transpose(0, 2, 1), x[:, begin : begin + _ROWS])
             self._yy += np.square(targets).sum(axis=1, dtype=np.float64)
 
     def finish(self) -> Moments:
-        """The moments of all rows; inputs that are centred leave no trace of the targets' mean."""
+        """The moments of all rows."""
         before, count = self._moments, self._moments.count
-        yx = (self._yx / count).astype(np.float32)
+        change = self._sum / count
+        yx = (self._yx / count - change[:, :, None] * before.x_mean[:, None]).astype(np.float32)
         if not self._centred:
             return replace(before, yx=yx, yy=self._yy / count)
-        change = self._sum / count
         yy = np.maximum(self._yy / count - change**2, 0)
         return replace(before, y_mean=before.y_mean + change, yx=yx, yy=yy)
