@@ -105,16 +105,27 @@ def scaled(problem: LayerProblem) -> ScaledProblem:
     Rounding can leave H of nearly dependent inputs without a Cholesky factor: its group is
     then damped further, and a warning logged. Raises DataError if that does not help.
     """
-    root = np.sqrt(problem.H.diagonal(axis1=1, axis2=2).astype(np.float64))[:, None, :]
-    _, exponent = np.frexp(np.abs(problem.weight * root).max(initial=0))
-    unit = np.ldexp(root, -exponent)
+    root, exponent = _scales(problem)
     inverse = (1 / root).astype(np.float32)
     H = problem.H * inverse
     H *= inverse.transpose(0, 2, 1)
     np.einsum("gkk->gk", H)[...] = 1
-    weight = (problem.weight * unit).astype(np.float32)
     G = np.ldexp(problem.G / root, -exponent).astype(np.float32)
-    return ScaledProblem(_positive(LayerProblem(weight, H, G)), unit)
+    units = LayerProblem(importance(problem), H, G)
+    return ScaledProblem(_positive(units), np.ldexp(root, -exponent))
+
+
+def importance(problem: LayerProblem) -> NDArray[np.float32]:
+    """The weight (groups, m, k) in the units of `scaled`: roots of the cost of removing each."""
+    root, exponent = _scales(problem)
+    return (problem.weight * np.ldexp(root, -exponent)).astype(np.float32)
+
+
+def _scales(problem: LayerProblem) -> tuple[NDArray[np.float64], int]:
+    """sqrt(diag H) (groups, 1, k), and the power of two next above the largest weight by it."""
+    root = np.sqrt(problem.H.diagonal(axis1=1, axis2=2).astype(np.float64))[:, None, :]
+    _, exponent = np.frexp(np.abs(problem.weight * root).max(initial=0))
+    return root, int(exponent)
 
 
 def _positive(problem: LayerProblem) -> LayerProblem:
