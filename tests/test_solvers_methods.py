@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from test_solvers import correlated, layer, moments_of, problem_of
 
 from eapc.errors import DataError, UsageError
-from eapc.solvers import METHODS, LayerProblem, blas, parse_pattern, solve
+from eapc.solvers import METHODS, DenseGram, LayerProblem, blas, parse_pattern, solve
 from eapc.solvers.problem import scaled
 
 Float32 = NDArray[np.float32]
@@ -78,7 +78,7 @@ def test_eap_restores_what_the_fit_cannot_make_up_for() -> None:
 
 def test_the_factor_of_an_inverse() -> None:
     _, _, problem = layer(groups=2, m=1, k=40)
-    matrices = scaled(problem).problem.H
+    matrices = scaled(problem).problem.gram.dense()
     factor = blas.inverse_factors(matrices)
     assert not np.tril(factor, -1).any()
     product = factor.transpose(0, 2, 1) @ factor @ matrices
@@ -107,7 +107,7 @@ def test_inputs_that_hardly_correlate_leave_little_to_gain() -> None:
     rng = np.random.default_rng(0)
     weight = rng.standard_normal((1, 32, 200)).astype(np.float32)
     gram = np.eye(200, dtype=np.float32)[None]
-    problem = LayerProblem(weight, gram, weight.copy())
+    problem = LayerProblem(weight, DenseGram(gram), weight.copy())
     largest = problem.objective(solve(problem, 640, method="magnitude"))
     for thorough in (False, True):
         found = problem.objective(solve(problem, 640, thorough=thorough))
@@ -177,7 +177,7 @@ def test_dead_and_constant_inputs_and_layers(method: str) -> None:
         assert not pruned[0, :, 1:3].any()
         assert not pruned[1].any()
         assert pruned[0].any()
-    zero = LayerProblem(problem.weight * 0, problem.H, problem.G * 0)
+    zero = LayerProblem(problem.weight * 0, problem.gram, problem.G * 0)
     assert not solve(zero, 20, method=method).any()
 
 

@@ -6,6 +6,7 @@ roughly to several numbers of non-zeros.
 """
 
 from eapc.solvers.blas import blas_threads, single_thread
+from eapc.solvers.gram import DenseGram, Gram, RowGram
 from eapc.solvers.methods import METHODS, quick_prune, refit, solve
 from eapc.solvers.moments import MomentAccumulator, Moments, combine
 from eapc.solvers.patterns import PATTERNS, PROJECTIONS, Pattern, parse_pattern
@@ -15,10 +16,13 @@ __all__ = [
     "METHODS",
     "PATTERNS",
     "PROJECTIONS",
+    "DenseGram",
+    "Gram",
     "LayerProblem",
     "MomentAccumulator",
     "Moments",
     "Pattern",
+    "RowGram",
     "blas_threads",
     "combine",
     "parse_pattern",

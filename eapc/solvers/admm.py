@@ -21,7 +21,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from eapc.solvers import blas
 from eapc.solvers.patterns import Pattern
 from eapc.solvers.problem import LayerProblem
 
@@ -81,16 +80,16 @@ def admm(
     dual = np.zeros_like(kept)  # U, which is scaled: the multipliers over rho
     fitted = np.empty_like(kept)  # V
     mask = np.ones(kept.shape, bool)
-    rho, inverse = 0.0, problem.H
+    rho, inverse = 0.0, problem.gram
     for iteration in range(settings.iterations):
         now = settings.rho(settings.stage(iteration))
         if now != rho:
             dual *= np.float32(rho / now)
-            rho, inverse = now, blas.inverses(problem.H, now)
+            rho, inverse = now, problem.gram.inverse(now)
         np.subtract(kept, dual, out=kept)
         kept *= np.float32(rho)
         kept += problem.G
-        np.matmul(kept, inverse, out=fitted)
+        inverse.times(kept, out=fitted)
         fitted += dual
         mask = pattern.mask(fitted, settings.nonzeros(iteration, fitted.size, nonzeros))
         np.multiply(fitted, mask, out=kept)

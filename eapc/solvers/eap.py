@@ -23,7 +23,7 @@ from eapc.solvers.least_squares import least_squares
 from eapc.solvers.patterns import Pattern
 from eapc.solvers.problem import LayerProblem, scaled
 
-SHARES = (0.6, 0.7, 0.8, 0.9, 1.0)
+SHARES = (0.7, 0.775, 0.85, 0.925, 1.0)
 """Of the non-zeros: what magnitude leaves, and what each round of restoring brings it to."""
 
 _ROUGH = 1e-2
@@ -44,5 +44,5 @@ def eap(problem: LayerProblem, nonzeros: int, pattern: Pattern) -> NDArray[np.fl
 def _restoring_scores(problem: LayerProblem, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     """|R_ij| / sqrt(H_jj), where H_jj of a scaled problem is 1; infinite where kept."""
     fitted = least_squares(problem, mask, tolerance=_ROUGH)
-    residual = problem.G - np.matmul(fitted, problem.H)
+    residual = problem.G - problem.gram.times(fitted)
     return np.where(mask, np.float32(np.inf), np.abs(residual))

@@ -48,7 +48,7 @@ def sparsegpt(problem: LayerProblem, nonzeros: int, pattern: Pattern) -> NDArray
     layer = scaled(problem)
     parts = list(pattern.parts(problem.weight.shape[2], WIDTH))
     order = np.concatenate([columns for columns, _ in parts])
-    factor = blas.inverse_factors(layer.problem.H[:, order[:, None], order])
+    factor = blas.inverse_factors(layer.problem.gram.dense()[:, order[:, None], order])
     dense = np.matmul(np.matmul(layer.problem.G[:, :, order], factor.transpose(0, 2, 1)), factor)
     columns = np.ascontiguousarray(dense.transpose(0, 2, 1))
     _prune(columns, factor, parts, _Budget(nonzeros, len(order)))
