@@ -1,7 +1,7 @@
 """Score the layer solvers beside each other and beside the scores of others.
 
-    python benchmarks/layer_problem.py                # 64x576 and 256x2304: about 3 minutes
-    python benchmarks/layer_problem.py --large        # and 512x4608, 1024x4096: 15 more
+    python benchmarks/layer_problem.py                # 64x576 and 256x2304: a minute
+    python benchmarks/layer_problem.py --large        # and 512x4608, 1024x4096: ten more
     python benchmarks/layer_problem.py --shapes 64x576 --patterns 2:4 kernel --methods admm eap
 
 The problems and the reference come from $EAPC_DATA/benchmarks (../shared by default); the

@@ -51,7 +51,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "magnitude": Method(magnitude),
     }
 )
-"""Best first. `admm`, `eap` and `sparsegpt` fit the survivors, `wanda` and `magnitude` do not."""
+"""`admm`, `eap` and `sparsegpt` fit the survivors, `wanda` and `magnitude` leave them alone."""
 
 _QUICK_ITERATIONS = 6
 """Within 7 % of the error of an exact fit on the same mask."""

@@ -106,9 +106,7 @@ def scaled(problem: LayerProblem) -> ScaledProblem:
     then damped further, and a warning logged. Raises DataError if that does not help.
     """
     root, exponent = _scales(problem)
-    inverse = (1 / root).astype(np.float32)
-    gram = problem.gram.scaled(inverse[:, 0])
-    gram = gram.raised(1 - gram.diagonal())  # what rounding has left
+    gram = problem.gram.scaled((1 / root[:, 0]).astype(np.float32))
     G = np.ldexp(problem.G / root, -exponent).astype(np.float32)
     units = LayerProblem(importance(problem), gram, G)
     return ScaledProblem(_positive(units), np.ldexp(root, -exponent))
