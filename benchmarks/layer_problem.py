@@ -1,13 +1,15 @@
-"""Score the layer solver beside the reference scores of other methods.
+"""Score the layer solvers beside each other and beside the scores of others.
 
-    python benchmarks/layer_problem.py [--shapes 64x576 256x2304] [--sparsities 0.5 0.9]
-                                       [--seeds 0 1 2 3] [--method admm] [--thorough]
+    python benchmarks/layer_problem.py                # 64x576 and 256x2304: a minute
+    python benchmarks/layer_problem.py --large        # and 512x4608, 1024x4096: ten more
+    python benchmarks/layer_problem.py --shapes 64x576 --patterns 2:4 kernel --methods admm eap
 
 The problems and the reference come from $EAPC_DATA/benchmarks (../shared by default); the
-second moments are not timed. One BLAS thread, CPU seconds; the error is the mean over the
-seeds (and seed 0's, which the reference has), on inputs that were not fitted. The last two
-columns are the rate of the solver's matrix products over its whole time, and the share of
-what the largest of them reach alone.
+second moments are not timed. One BLAS thread, CPU seconds; inputs count as three by three
+kernel positions where a pattern asks. Columns: the output error on inputs that were not
+fitted, mean over the seeds (four for the small shape, one for others) and seed 0's; that over
+exact Optimal Brain Surgeon's, which the reference has for seed 0; CPU seconds; and the share
+of the machine's float32 matrix product rate, of products alone and with factorisations.
 """
 
 from __future__ import annotations
@@ -15,134 +17,203 @@ from __future__ import annotations
 import argparse
 import csv
 import importlib.util
-import os
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 from unittest import mock
 
 import numpy as np
+from shared_data import ROOT, shared_folder
 
-ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from eapc.solvers import METHODS, LayerProblem, MomentAccumulator, solve  # noqa: E402
-from eapc.solvers.blas import single_thread  # noqa: E402
+from eapc.solvers import (
+    METHODS,
+    LayerProblem,
+    MomentAccumulator,
+    blas,
+    parse_pattern,
+    single_thread,
+    solve,
+)
+
+SMALL, LARGE = ((64, 576), (256, 2304)), ((512, 4608), (1024, 4096))
+EXACT = "exact_obs_reference_code"
+POSITIONS = 9
+HEADER = (
+    "shape     pattern        zeros method             error    seed 0  of OBS    CPU s share  all"
+)
+
+Shape = tuple[int, int]
+Scores = dict[tuple[str, float, str], tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One layer to prune, and what scores the result."""
+
+    problem: LayerProblem
+    error: Callable[[np.ndarray], float]
 
 
 def main() -> None:
     options = parse_options()
-    folder = Path(os.environ.get("EAPC_DATA", ROOT.parent / "shared")) / "benchmarks"
-    if not (folder / "layer_problem.py").exists():
-        print(f"skipped: {folder}/layer_problem.py is absent; point EAPC_DATA at its data")
-        return
+    folder = shared_folder() / "benchmarks"
     generator = load_generator(folder / "layer_problem.py")
     reference = load_reference(folder / "layer_reference.csv")
-    print("method      shape    sparsity    error   seed 0    CPU s  GFLOP/s  share")
+    shapes = options.shapes or (SMALL + LARGE if options.large else SMALL)
+    print(HEADER)
     with single_thread():
-        for shape in options.shapes:
+        for shape in shapes:
             rate = product_rate(*shape)
-            problems = [make_layer(generator, shape, seed) for seed in options.seeds]
-            for sparsity in options.sparsities:
-                score(problems, shape, sparsity, rate, options)
-                print_reference(reference, shape, sparsity)
+            seeds = options.seeds or (range(4) if shape == SMALL[0] else range(1))
+            tasks = [make_task(generator, shape, seed) for seed in seeds]
+            for text in options.patterns:
+                for sparsity in options.sparsities if text == "unstructured" else (0.5,):
+                    score_all(tasks, shape, text, sparsity, rate, options.methods, reference)
+                    if text == "unstructured":
+                        print_reference(reference, shape, sparsity)
 
 
 def parse_options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Score the layer solver.")
-    parser.add_argument("--shapes", nargs="+", type=parse_shape, default=[(64, 576)])
+    parser = argparse.ArgumentParser(description="Score the layer solvers.")
+    parser.add_argument("--shapes", nargs="+", type=parse_shape)
+    parser.add_argument("--large", action="store_true", help="512x4608 and 1024x4096 too")
     parser.add_argument("--sparsities", nargs="+", type=float, default=[0.5, 0.7, 0.9])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3])
-    parser.add_argument("--method", choices=sorted(METHODS), default="admm")
-    parser.add_argument("--thorough", action="store_true")
+    parser.add_argument("--patterns", nargs="+", default=["unstructured"])
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--seeds", nargs="+", type=int)
     return parser.parse_args()
 
 
-def parse_shape(text: str) -> tuple[int, int]:
+def parse_shape(text: str) -> Shape:
     outputs, inputs = text.split("x")
     return int(outputs), int(inputs)
 
 
 def load_generator(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location("layer_problem_generator", path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"cannot import {path}")
+    if spec is None or spec.loader is None or not path.exists():
+        sys.exit(f"skipped: {path} is absent; point EAPC_DATA at its data")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def load_reference(path: Path) -> list[dict[str, str]]:
+def load_reference(path: Path) -> Scores:
+    """{(shape, sparsity, method): (error, CPU seconds)}; empty without the file."""
     if not path.exists():
-        return []
+        return {}
     with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+        return {
+            (row["outputs_x_inputs"], float(row["sparsity"]), row["method"]): (
+                float(row["relative_output_error"]),
+                float(row["cpu_seconds_one_thread"]),
+            )
+            for row in csv.DictReader(file)
+        }
 
 
-def make_layer(generator: ModuleType, shape: tuple[int, int], seed: int) -> tuple[Any, ...]:
-    """The layer problem, about zero as the score is, and what scores a weight."""
+def make_task(generator: ModuleType, shape: Shape, seed: int) -> Task:
+    """The layer problem, about zero as the score is."""
     m, k = shape
     weight, x_fit, x_test = generator.make_problem(m, k, seed=seed)
     moments = MomentAccumulator(1, k, m)
     moments.add(x_fit[None], (x_fit @ weight.T)[None])
     problem = LayerProblem.from_moments(weight[None], moments.finish().uncentred())
-    return problem, lambda w: generator.relative_output_error(weight, w[0], x_test)
+    return Task(problem, lambda w: generator.relative_output_error(weight, w[0], x_test))
+
+
+def score_all(
+    tasks: list[Task],
+    shape: Shape,
+    text: str,
+    sparsity: float,
+    rate: float,
+    methods: list[str],
+    reference: Scores,
+) -> None:
+    exact = reference.get((name_of(shape), sparsity, EXACT)) if text == "unstructured" else None
+    for method in methods:
+        for thorough in (False, True) if METHODS[method].thorough else (False,):
+            name = method + (" thorough" if thorough else "")
+            pattern = parse_pattern(text, POSITIONS)
+            errors, seconds, products, work = score(
+                tasks, sparsity, method=method, thorough=thorough, pattern=pattern
+            )
+            of_exact = f"{errors[0] / exact[0]:6.3f}" if exact else "     -"
+            print(
+                f"{name_of(shape):9s} {text:14s} {sparsity:4.2f} {name:14s} "
+                f"{statistics.mean(errors):9.6f} {errors[0]:9.6f}  {of_exact} {seconds:8.3f} "
+                f"{products / rate:5.0%} {work / rate:5.0%}",
+                flush=True,
+            )
 
 
 def score(
-    problems: list[tuple[Any, ...]],
-    shape: tuple[int, int],
-    sparsity: float,
-    rate: float,
-    options: argparse.Namespace,
-) -> None:
-    errors, seconds, flops = [], [], []
-    for problem, error in problems:
-        nonzeros = int((1 - sparsity) * problem.weight.size)
-        with counted_products() as count:
+    tasks: list[Task], sparsity: float, **options: Any
+) -> tuple[list[float], float, float, float]:
+    """Errors, median CPU seconds, operations a second of products alone and of all."""
+    errors, seconds, products, factorisations = [], [], 0.0, 0.0
+    for task in tasks:
+        nonzeros = int((1 - sparsity) * task.problem.weight.size)
+        with counted() as count:
             begin = time.process_time()
-            weight = solve(problem, nonzeros, method=options.method, thorough=options.thorough)
+            weight = solve(task.problem, nonzeros, **options)
             seconds.append(time.process_time() - begin)
-        errors.append(error(weight))
-        flops.append(sum(count))
-    name = options.method + (" thorough" if options.thorough else "")
-    speed = sum(flops) / sum(seconds)
-    print(
-        f"{name:13s} {shape[0]}x{shape[1]:<6d} {sparsity:4.2f}  {statistics.mean(errors):9.6f} "
-        f"{errors[0]:9.6f} {statistics.median(seconds):7.3f} {speed / 1e9:8.1f} "
-        f"{speed / rate:5.0%}"
+        errors.append(task.error(weight))
+        products += count["product"]
+        factorisations += count["factorisation"]
+    total = sum(seconds)
+    return (
+        errors,
+        statistics.median(seconds),
+        products / total,
+        (products + factorisations) / total,
     )
 
 
-def print_reference(
-    reference: list[dict[str, str]], shape: tuple[int, int], sparsity: float
-) -> None:
-    for row in reference:
-        same_shape = row["outputs_x_inputs"] == f"{shape[0]}x{shape[1]}"
-        if same_shape and float(row["sparsity"]) == sparsity:
-            error, seconds = (
-                float(row["relative_output_error"]),
-                float(row["cpu_seconds_one_thread"]),
+def print_reference(reference: Scores, shape: Shape, sparsity: float) -> None:
+    for (where, zeros, method), (error, seconds) in reference.items():
+        if (where, zeros) == (name_of(shape), sparsity):
+            print(
+                f"    reference              {zeros:4.2f} {method:24s}{error:9.6f} {seconds:16.3f}"
             )
-            print(f"    {row['method']:24s} {'':9s} {error:9.6f} {seconds:7.3f}")
+
+
+def name_of(shape: Shape) -> str:
+    return f"{shape[0]}x{shape[1]}"
 
 
 @contextmanager
-def counted_products() -> Iterator[list[int]]:
-    """Collect the floating-point operations of every `np.matmul`."""
-    counts: list[int] = []
-    product = np.matmul
+def counted() -> Iterator[dict[str, float]]:
+    """Collect the floating-point operations of matrix products and of factorisations."""
+    counts = {"product": 0.0, "factorisation": 0.0}
+    product, inverses, factors = np.matmul, blas.inverses, blas.inverse_factors
 
-    def counted(a: Any, b: Any, **options: Any) -> Any:
-        counts.append(2 * a.size * b.shape[-1])
+    def counting_product(a: Any, b: Any, **options: Any) -> Any:
+        counts["product"] += 2 * a.size * b.shape[-1]
         return product(a, b, **options)
 
-    with mock.patch.object(np, "matmul", counted):
+    def cubes(function: Callable[..., Any], factor: float) -> Callable[..., Any]:
+        def counting(matrices: Any, *arguments: Any) -> Any:
+            counts["factorisation"] += factor * matrices.size * matrices.shape[-1]
+            return function(matrices, *arguments)
+
+        return counting
+
+    with (
+        mock.patch.object(np, "matmul", counting_product),
+        mock.patch.object(blas, "inverses", cubes(inverses, 1)),
+        mock.patch.object(blas, "inverse_factors", cubes(factors, 2 / 3)),
+        mock.patch.object(blas, "solve", cubes(blas.solve, 1 / 3)),
+    ):
         yield counts
 
 

@@ -6,21 +6,28 @@ roughly to several numbers of non-zeros.
 """
 
 from eapc.solvers.blas import blas_threads, single_thread
+from eapc.solvers.gram import DenseGram, Gram, RowGram
 from eapc.solvers.methods import METHODS, quick_prune, refit, solve
 from eapc.solvers.moments import MomentAccumulator, Moments, combine
 from eapc.solvers.moved_targets import MovedTargets
+from eapc.solvers.patterns import PATTERNS, PROJECTIONS, Pattern, parse_pattern
 from eapc.solvers.problem import LayerProblem
-from eapc.solvers.projection import PROJECTIONS
 
 __all__ = [
     "METHODS",
+    "PATTERNS",
     "PROJECTIONS",
+    "DenseGram",
+    "Gram",
     "LayerProblem",
     "MomentAccumulator",
     "Moments",
     "MovedTargets",
+    "Pattern",
+    "RowGram",
     "blas_threads",
     "combine",
+    "parse_pattern",
     "quick_prune",
     "refit",
     "single_thread",

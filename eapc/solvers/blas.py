@@ -103,6 +103,24 @@ def inverses(matrices: NDArray[np.float32], shift: float) -> NDArray[np.float32]
     return work
 
 
+def inverse_factors(matrices: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Upper triangular U with A^-1 = U^T U for each symmetric positive A of (groups, k, k).
+
+    Raises numpy.linalg.LinAlgError if a matrix is not positive definite.
+    """
+    from scipy.linalg.lapack import spotrf, strtri
+
+    # With A's rows and columns in reverse, J A J = L L^T, the factor is U = J L^-1 J.
+    work = np.array(matrices[:, ::-1, ::-1], dtype=np.float32, order="C")
+    with single_thread():
+        for matrix in work:
+            _, failed = spotrf(matrix.T, lower=1, clean=1, overwrite_a=1)
+            if failed:
+                raise np.linalg.LinAlgError("matrix is not positive definite")
+            strtri(matrix.T, lower=1, overwrite_c=1)
+    return np.ascontiguousarray(work.transpose(0, 2, 1)[:, ::-1, ::-1])
+
+
 def solve(matrix: NDArray[np.float32], targets: NDArray[np.float32]) -> NDArray[np.float32]:
     """The rows v of (n, k) with v A = targets for a positive (k, k) A; float64 inside.
 

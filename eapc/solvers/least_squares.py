@@ -50,7 +50,7 @@ def least_squares(
     begins at `start` (the problem's weight by default), cut to the mask.
     """
     supports = _rows_by_support(mask)
-    if _factorising_seconds(supports, mask) < _iterating_seconds(mask):
+    if _factorising_seconds(supports, mask) < _iterating_seconds(mask, problem.gram.work):
         return _factorise(problem, supports, mask)
     if start is None:
         start = problem.weight
@@ -72,7 +72,7 @@ def conjugate_gradients(
     support = mask.astype(np.float32)
     solution = start * support
     target = problem.G * support
-    residual = np.matmul(solution, problem.H)
+    residual = problem.gram.times(solution)
     residual *= support
     np.subtract(target, residual, out=residual)
     direction = residual.copy()
@@ -83,7 +83,7 @@ def conjugate_gradients(
         active = power > goal
         if not active.any():
             break
-        np.matmul(direction, problem.H, out=product)
+        problem.gram.times(direction, out=product)
         product *= support
         curvature = _row_dot(direction, product)
         step = _ratio(power, curvature, active & (curvature > 0))
@@ -129,12 +129,11 @@ def _factorising_seconds(supports: dict[_Support, list[int]], mask: NDArray[np.b
     )
 
 
-def _iterating_seconds(mask: NDArray[np.bool_]) -> float:
-    groups, _, k = mask.shape
+def _iterating_seconds(mask: NDArray[np.bool_], work: int) -> float:
     seconds: float = (
-        2 * mask.size * k / _PRODUCT_FLOPS_PER_SECOND
+        mask.size * work / _PRODUCT_FLOPS_PER_SECOND
         + mask.size / _PASSES_WORDS_PER_SECOND
-        + groups * _PRODUCT_OVERHEAD_SECONDS
+        + len(mask) * _PRODUCT_OVERHEAD_SECONDS
     )
     return _EXPECTED_ITERATIONS * seconds
 
@@ -148,7 +147,7 @@ def _factorise(
         for (group, _), rows in supports.items():
             inputs = np.flatnonzero(mask[group, rows[0]])
             if inputs.size:
-                gram = problem.H[group][np.ix_(inputs, inputs)]
+                gram = problem.gram.corner(group, inputs)
                 entries = np.ix_(np.array(rows), inputs)
                 solution[group][entries] = blas.solve(gram, problem.G[group][entries])
     return solution

@@ -3,35 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eapc.errors import UsageError
-from eapc.solvers.admm import QUICK, STANDARD, THOROUGH, admm
+from eapc.solvers.admm import QUICK, STANDARD, THOROUGH, AdmmSettings, admm
+from eapc.solvers.eap import eap
 from eapc.solvers.least_squares import conjugate_gradients, least_squares
-from eapc.solvers.problem import LayerProblem, ScaledProblem, scaled
-from eapc.solvers.projection import PROJECTIONS, Projection, unstructured
+from eapc.solvers.patterns import UNSTRUCTURED, Pattern
+from eapc.solvers.problem import LayerProblem, scaled
+from eapc.solvers.scores import magnitude, wanda
+from eapc.solvers.sparsegpt import sparsegpt
 
-Method = Callable[[ScaledProblem, int, Projection, bool], NDArray[np.float32]]
-"""(problem, nonzeros, projection, thorough) -> scaled weight (groups, m, k)."""
+Solver = Callable[[LayerProblem, int, Pattern], NDArray[np.float32]]
+"""(problem, nonzeros, pattern) -> weight (groups, m, k)."""
 
-_T = TypeVar("_T")
+
+@dataclass(frozen=True)
+class Method:
+    """A way to prune one layer."""
+
+    standard: Solver
+    thorough: Solver | None = None
+    """With more time for a better result; None where the method has just one."""
+
+
+def _admm(settings: AdmmSettings) -> Solver:
+    """A mask by ADMM, then least squares on it."""
+
+    def prune(problem: LayerProblem, nonzeros: int, pattern: Pattern) -> NDArray[np.float32]:
+        layer = scaled(problem)
+        mask, start = admm(layer.problem, nonzeros, pattern, settings)
+        return layer.unscaled(least_squares(layer.problem, mask, start))
+
+    return prune
+
+
+METHODS: Mapping[str, Method] = MappingProxyType(
+    {
+        "admm": Method(_admm(STANDARD), _admm(THOROUGH)),
+        "eap": Method(eap),
+        "sparsegpt": Method(sparsegpt),
+        "wanda": Method(wanda),
+        "magnitude": Method(magnitude),
+    }
+)
+"""`admm`, `eap` and `sparsegpt` fit the survivors, `wanda` and `magnitude` leave them alone."""
 
 _QUICK_FIT_ITERATIONS = 3
-
-
-def _admm(
-    layer: ScaledProblem, nonzeros: int, project: Projection, thorough: bool
-) -> NDArray[np.float32]:
-    settings = THOROUGH if thorough else STANDARD
-    mask, start = admm(layer.problem, nonzeros, project, settings)
-    return least_squares(layer.problem, mask, start)
-
-
-METHODS: Mapping[str, Method] = MappingProxyType({"admm": _admm})
 
 
 def solve(
@@ -39,21 +61,24 @@ def solve(
     nonzeros: int,
     *,
     method: str = "admm",
-    pattern: str = "unstructured",
+    pattern: Pattern = UNSTRUCTURED,
     thorough: bool = False,
 ) -> NDArray[np.float32]:
-    """The weight (groups, m, k) with at most `nonzeros` non-zeros that a method finds.
+    """The weight (groups, m, k) of the pattern that a method finds.
 
-    Raises UsageError if the method or the pattern is unknown, ValueError if `nonzeros` is
-    negative.
+    It has at most `nonzeros` non-zeros, or the number that the pattern fixes, whichever
+    `Pattern.attainable` says. `thorough` makes no difference to methods with one result.
+
+    Raises UsageError if the method is unknown, ValueError if `nonzeros` is negative.
     """
-    prune = _named(METHODS, "method", method)
-    project = _named(PROJECTIONS, "pattern", pattern)
+    if method not in METHODS:
+        raise UsageError(f"unknown method {method!r}; choose from {', '.join(METHODS)}")
     _require_count(nonzeros)
-    if nonzeros == 0:
+    if pattern.attainable(problem.weight.shape, nonzeros) == 0:
         return np.zeros_like(problem.weight)
-    layer = scaled(problem)
-    return layer.unscaled(prune(layer, nonzeros, project, thorough))
+    chosen = METHODS[method]
+    prune = chosen.thorough if thorough and chosen.thorough else chosen.standard
+    return prune(problem, nonzeros, pattern)
 
 
 def refit(
@@ -82,16 +107,10 @@ def quick_prune(problem: LayerProblem, nonzeros: Sequence[int]) -> list[NDArray[
     pruned = []
     for count in nonzeros:
         _require_count(count)
-        mask, start = admm(layer.problem, count, unstructured, QUICK)
+        mask, start = admm(layer.problem, count, UNSTRUCTURED, QUICK)
         fitted = conjugate_gradients(layer.problem, mask, start, 0.0, _QUICK_FIT_ITERATIONS)
         pruned.append(layer.unscaled(fitted))
     return pruned
-
-
-def _named(table: Mapping[str, _T], kind: str, name: str) -> _T:
-    if name not in table:
-        raise UsageError(f"unknown {kind} {name!r}; choose from {', '.join(sorted(table))}")
-    return table[name]
 
 
 def _require_count(nonzeros: int) -> None:

@@ -6,6 +6,7 @@ leading axis of groups, so that a grouped or depthwise convolution is one layer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -13,10 +14,16 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from eapc.solvers.gram import DenseGram, Gram, RowGram
+
 _Float = TypeVar("_Float", np.float32, np.float64)
 
 _ROWS = 4096
 """Rows per float32 product; the products are summed in float64."""
+
+_DUAL = 0.25
+"""Rows, by inputs, up to which the rows are kept instead of their products: then a product
+with them takes half the operations of one with the matrix, or less."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +36,17 @@ class Moments:
     """(groups, k)"""
     y_mean: NDArray[np.float64]
     """(groups, m)"""
-    xx: NDArray[np.float32]
+    gram: Gram
     """(groups, k, k), E[(x - x_mean)(x - x_mean)^T]; exactly symmetric."""
     yx: NDArray[np.float32]
     """(groups, m, k), E[(y - y_mean)(x - x_mean)^T]."""
     yy: NDArray[np.float64]
     """(groups, m), E[(y - y_mean)^2] of each output."""
+
+    @property
+    def xx(self) -> NDArray[np.float32]:
+        """(groups, k, k): the Gram matrix written out."""
+        return self.gram.dense()
 
     def uncentred(self) -> Moments:
         """The same moments about zero, for a layer without a bias to absorb the means."""
@@ -47,7 +59,7 @@ class Moments:
             self,
             x_mean=x_mean,
             y_mean=y_mean,
-            xx=(self.xx + dx[:, :, None] * dx[:, None, :]).astype(np.float32),
+            gram=_with_row(self.gram, dx),
             yx=(self.yx + dy[:, :, None] * dx[:, None, :]).astype(np.float32),
             yy=self.yy + dy**2,
         )
@@ -67,7 +79,7 @@ class Moments:
 
         tr(W xx W^T - 2 W yx^T) + sum(yy); cancellation limits it to about 1e-6 of the power.
         """
-        product = np.matmul(weight, self.xx)
+        product = self.gram.times(weight)
         product -= 2 * self.yx
         reduction = float(np.einsum("gmk,gmk->", weight, product, dtype=np.float64))
         return max(self.power + reduction, 0.0)
@@ -94,7 +106,8 @@ class MomentAccumulator:
         self._y_shift = np.zeros((groups, 1, m), np.float32)
         self._x_sum = np.zeros((groups, k))
         self._y_sum = np.zeros((groups, m))
-        self._xx = np.zeros((groups, k, k))
+        self._xx: NDArray[np.float64] | None = None
+        self._rows: list[NDArray[np.float32]] = []
         self._yx = np.zeros((groups, m, k))
         self._yy = np.zeros((groups, m))
 
@@ -119,14 +132,24 @@ class MomentAccumulator:
     def _add_rows(self, x: NDArray[np.float32], y: NDArray[np.float32]) -> None:
         x = np.subtract(x, self._x_shift, dtype=np.float32)
         y = np.subtract(y, self._y_shift, dtype=np.float32)
-        x_rows = x.transpose(0, 2, 1)
         self._count += x.shape[1]
         ones = np.ones((1, x.shape[1]), np.float32)  # a product sums short rows fastest
         self._x_sum += np.matmul(ones, x)[:, 0]
         self._y_sum += np.matmul(ones, y)[:, 0]
-        self._xx += np.matmul(x_rows, x)  # numpy sees the transpose: half the work (syrk)
+        self._rows.append(x)
+        if self._xx is not None or self._count > _DUAL * x.shape[2]:
+            self._multiply_rows()
         self._yx += np.matmul(y.transpose(0, 2, 1), x)
         self._yy += np.square(y).sum(axis=1, dtype=np.float64)
+
+    def _multiply_rows(self) -> None:
+        """Rows held back, added to the sum of products."""
+        if self._xx is None:
+            groups, _, k = self._x_shift.shape
+            self._xx = np.zeros((groups, k, k))
+        for x in self._rows:  # numpy sees the transpose: half the work (syrk)
+            self._xx += np.matmul(x.transpose(0, 2, 1), x)
+        self._rows.clear()
 
     def finish(self) -> Moments:
         """The moments of all rows added so far; more may follow.
@@ -140,18 +163,53 @@ class MomentAccumulator:
 
     def _finished(self) -> Moments:
         dx, dy = self._x_sum / self._count, self._y_sum / self._count
-        xx = self._xx / self._count
-        xx -= dx[:, :, None] * dx[:, None, :]
+        gram = self._gram(dx)
         yx = self._yx / self._count
         yx -= dy[:, :, None] * dx[:, None, :]
         return Moments(
             count=self._count,
             x_mean=self._x_shift[:, 0] + dx,
             y_mean=self._y_shift[:, 0] + dy,
-            xx=xx.astype(np.float32),
+            gram=gram,
             yx=yx.astype(np.float32),
             yy=np.maximum(self._yy / self._count - dy**2, 0),
         )
+
+    def _gram(self, dx: NDArray[np.float64]) -> Gram:
+        """About the means, `dx` from the shifts."""
+        if self._xx is None:
+            rows = np.concatenate(self._rows, axis=1) - dx[:, None, :].astype(np.float32)
+            rows /= np.float32(math.sqrt(self._count))
+            return RowGram(rows, np.zeros(dx.shape, np.float32))
+        xx = self._xx / self._count
+        xx -= dx[:, :, None] * dx[:, None, :]
+        return DenseGram(xx.astype(np.float32))
+
+
+def _with_row(gram: Gram, row: NDArray[np.float64]) -> Gram:
+    """The Gram matrix of one more row (groups, k)."""
+    if isinstance(gram, RowGram):
+        return replace(gram, rows=np.append(gram.rows, row[:, None].astype(np.float32), axis=1))
+    return DenseGram((gram.dense() + row[:, :, None] * row[:, None, :]).astype(np.float32))
+
+
+def _mean_gram(grams: Sequence[Gram], shares: Sequence[float]) -> Gram:
+    if all(isinstance(gram, RowGram) for gram in grams):
+        return _pooled([gram for gram in grams if isinstance(gram, RowGram)], shares)
+    total = grams[0].dense() * np.float32(shares[0])
+    for gram, share in zip(grams[1:], shares[1:], strict=True):
+        total += gram.dense() * np.float32(share)
+    return DenseGram(total)
+
+
+def _pooled(grams: Sequence[RowGram], shares: Sequence[float]) -> Gram:
+    """Rows of all, each by the root of its share."""
+    scaled = [
+        gram.rows * np.float32(math.sqrt(share)) for gram, share in zip(grams, shares, strict=True)
+    ]
+    rows = np.concatenate(scaled, axis=1)
+    pooled = RowGram(rows, np.zeros(rows.shape[::2], np.float32))
+    return pooled if rows.shape[1] <= _DUAL * rows.shape[2] else DenseGram(pooled.dense())
 
 
 def combine(users: Sequence[Moments]) -> Moments:
@@ -178,7 +236,7 @@ def combine(users: Sequence[Moments]) -> Moments:
         count=count,
         x_mean=mean([user.x_mean for user in users]),
         y_mean=mean([user.y_mean for user in users]),
-        xx=mean([user.xx for user in users]),
+        gram=_mean_gram([user.gram for user in users], shares),
         yx=mean([user.yx for user in users]),
         yy=mean([user.yy for user in users]),
     )

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eapc.errors import DataError
-from eapc.solvers.blas import positive_definite
+from eapc.solvers.gram import Gram
 from eapc.solvers.moments import Moments
 
 DAMPING = 0.01
@@ -33,14 +33,15 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LayerProblem:
-    """A weight (groups, m, k) and the damped moments H (groups, k, k), G (groups, m, k).
+    """A weight (groups, m, k) and the damped moments H (groups, k, k) and G (groups, m, k).
 
     All float32. Inputs that do not vary have weight 0, a zero column in G and no row or
     column in H but the diagonal, so that every solution leaves them at 0.
     """
 
     weight: NDArray[np.float32]
-    H: NDArray[np.float32]
+    gram: Gram
+    """H"""
     G: NDArray[np.float32]
 
     @classmethod
@@ -57,26 +58,25 @@ class LayerProblem:
         """
         if weight.shape != moments.yx.shape:
             raise ValueError(f"expected a weight of {moments.yx.shape}, got {weight.shape}")
-        variance = moments.xx.diagonal(axis1=1, axis2=2)
+        variance = moments.gram.diagonal()
         _require_finite(weight=weight, xx=variance, yx=moments.yx)
         # A constant input's variance is the rounding of its values.
         alive = variance > (_ROUNDING * moments.x_mean) ** 2
         alive &= variance > 0
-        undamped = cls(weight * alive[:, None], moments.xx.copy(), moments.yx * alive[:, None])
-        _cut_dead(undamped.H, alive)
-        return undamped.damped(damping * undamped.H.diagonal(axis1=1, axis2=2).mean(axis=1))
+        gram = moments.gram.scaled(alive.astype(np.float32))
+        undamped = cls(weight * alive[:, None], gram, moments.yx * alive[:, None])
+        return undamped.damped(damping * gram.diagonal().mean(axis=1))
 
     def damped(self, amount: NDArray[np.float32]) -> LayerProblem:
         """The problem with `amount` (groups,) added to diag(H), and amount * W to G."""
-        H = self.H.copy()
-        diagonal = np.einsum("gkk->gk", H)
-        diagonal += amount[:, None]
-        diagonal[diagonal <= 0] = 1
-        return replace(self, H=H, G=self.G + amount[:, None, None] * self.weight)
+        raised = np.broadcast_to(amount[:, None], self.G.shape[::2]).astype(np.float32)
+        raised[self.gram.diagonal() + raised <= 0] = 1
+        targets = self.G + amount[:, None, None] * self.weight
+        return replace(self, gram=self.gram.raised(raised), G=targets)
 
     def objective(self, weight: NDArray[np.float32]) -> float:
         """tr(V H V^T - 2 V G^T) of a (groups, m, k) weight V, summed in float64."""
-        product = np.matmul(weight, self.H)
+        product = self.gram.times(weight)
         product -= 2 * self.G
         return float(np.einsum("gmk,gmk->", weight, product, dtype=np.float64))
 
@@ -109,16 +109,24 @@ def scaled(problem: LayerProblem) -> ScaledProblem:
     Rounding can leave H of nearly dependent inputs without a Cholesky factor: its group is
     then damped further, and a warning logged. Raises DataError if that does not help.
     """
-    root = np.sqrt(problem.H.diagonal(axis1=1, axis2=2).astype(np.float64))[:, None, :]
-    _, exponent = np.frexp(np.abs(problem.weight * root).max(initial=0))
-    unit = np.ldexp(root, -exponent)
-    inverse = (1 / root).astype(np.float32)
-    H = problem.H * inverse
-    H *= inverse.transpose(0, 2, 1)
-    np.einsum("gkk->gk", H)[...] = 1
-    weight = (problem.weight * unit).astype(np.float32)
+    root, exponent = _scales(problem)
+    gram = problem.gram.scaled((1 / root[:, 0]).astype(np.float32))
     G = np.ldexp(problem.G / root, -exponent).astype(np.float32)
-    return ScaledProblem(_positive(LayerProblem(weight, H, G)), unit)
+    units = LayerProblem(importance(problem), gram, G)
+    return ScaledProblem(_positive(units), np.ldexp(root, -exponent))
+
+
+def importance(problem: LayerProblem) -> NDArray[np.float32]:
+    """The weight (groups, m, k) in the units of `scaled`: roots of the cost of removing each."""
+    root, exponent = _scales(problem)
+    return (problem.weight * np.ldexp(root, -exponent)).astype(np.float32)
+
+
+def _scales(problem: LayerProblem) -> tuple[NDArray[np.float64], int]:
+    """sqrt(diag H) (groups, 1, k), and the power of two next above the largest weight by it."""
+    root = np.sqrt(problem.gram.diagonal().astype(np.float64))[:, None, :]
+    _, exponent = np.frexp(np.abs(problem.weight * root).max(initial=0))
+    return root, int(exponent)
 
 
 def _positive(problem: LayerProblem) -> LayerProblem:
@@ -127,8 +135,8 @@ def _positive(problem: LayerProblem) -> LayerProblem:
     Raises DataError if damping does not help: H is not a matrix of moments.
     """
     amount = _FIRST_RETRY
-    while not (positive := positive_definite(problem.H)).all():
-        if amount > _LAST_RETRY * problem.H.shape[1]:
+    while not (positive := problem.gram.positive()).all():
+        if amount > _LAST_RETRY * problem.weight.shape[2]:
             raise DataError("moments of a layer: the Gram matrix is not one; check the data")
         _logger.warning(
             "%d of %d Gram matrices are not positive definite; damping them by %g more",
@@ -139,13 +147,6 @@ def _positive(problem: LayerProblem) -> LayerProblem:
         problem = problem.damped(np.where(positive, 0, amount).astype(np.float32))
         amount *= 10
     return problem
-
-
-def _cut_dead(H: NDArray[np.float32], alive: NDArray[np.bool_]) -> None:
-    """Zero the rows and columns of dead inputs, in place."""
-    for matrix, inputs in zip(H, alive, strict=True):
-        matrix[~inputs] = 0
-        matrix[:, ~inputs] = 0
 
 
 _OF_A_LAYER = {

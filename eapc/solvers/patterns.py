@@ -1,0 +1,247 @@
+"""Which entries of a weight may survive together.
+
+A pattern is the projection onto the weights it allows: of values (groups, m, k) it keeps the
+nearest ones, as a mask. The k inputs of a row run over kernel positions and, within each, over
+channels (eapc/layerforms.py), so a pattern that tells channels from positions is built for a
+number of positions; products of matrices have one.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eapc.errors import UsageError
+from eapc.solvers.selection import largest, largest_cells
+
+Values = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Part = tuple[NDArray[np.intp], "Pattern"]
+"""Columns whose mask can be chosen without looking at others, and the pattern on them."""
+
+
+class Pattern(Protocol):
+    """What the methods need to know of a pattern."""
+
+    def mask(self, values: Values, nonzeros: int) -> Mask:
+        """The largest of the values (groups, m, k) that the pattern allows; first of equals."""
+
+    def attainable(self, shape: tuple[int, int, int], nonzeros: int) -> int:
+        """The most entries of a (groups, m, k) mask that was asked for `nonzeros`."""
+
+    def thinned(self, share: float) -> Pattern:
+        """The pattern whose masks, at this share of the non-zeros, grow into this one's."""
+
+    def parts(self, k: int, width: int) -> Iterator[Part]:
+        """All k columns in parts of at most about `width`, each in its pattern's order."""
+
+
+@dataclass(frozen=True)
+class Unstructured:
+    """Any entries: one threshold over all rows and groups of the layer."""
+
+    def mask(self, values: Values, nonzeros: int) -> Mask:
+        """The `nonzeros` largest magnitudes."""
+        return largest(np.abs(values), nonzeros)
+
+    def attainable(self, shape: tuple[int, int, int], nonzeros: int) -> int:
+        """As many as asked for."""
+        groups, m, k = shape
+        return min(nonzeros, groups * m * k)
+
+    def thinned(self, share: float) -> Pattern:  # noqa: ARG002 (the protocol's)
+        """Itself: fewer non-zeros are all it takes."""
+        return self
+
+    def parts(self, k: int, width: int) -> Iterator[Part]:
+        """Runs of `width` columns."""
+        for begin in range(0, k, width):
+            yield np.arange(begin, min(begin + width, k)), self
+
+
+@dataclass(frozen=True)
+class NOfM:
+    """At most n of m consecutive input channels, at one output and kernel position.
+
+    Fixes the number of non-zeros, whatever number is asked for. Channels that are left over
+    after the last whole m stay dense.
+    """
+
+    n: int
+    m: int
+    positions: int = 1
+
+    def mask(self, values: Values, nonzeros: int) -> Mask:  # noqa: ARG002 (the protocol's)
+        """The n largest magnitudes of each m."""
+        spread = _by_position(values, self.positions)
+        channels = spread.shape[-1]
+        whole = channels - channels % self.m
+        mask = np.ones(spread.shape, bool)
+        if whole:
+            runs = spread[..., :whole].reshape(-1, self.m)
+            mask[..., :whole] = self._largest_of_runs(np.abs(runs)).reshape(mask[..., :whole].shape)
+        return mask.reshape(values.shape)
+
+    def _largest_of_runs(self, magnitudes: Values) -> Mask:
+        """Of each row (runs, m): counting who is larger beats sorting for the usual m."""
+        columns = np.ascontiguousarray(magnitudes.T)
+        larger = np.zeros(columns.shape, np.int32)
+        for first in range(self.m):
+            for second in range(first + 1, self.m):
+                beaten = columns[second] > columns[first]  # the first of equals stays ahead
+                larger[first] += beaten
+                larger[second] += ~beaten
+        return np.asarray((larger < self.n).T)
+
+    def attainable(self, shape: tuple[int, int, int], nonzeros: int) -> int:  # noqa: ARG002
+        """n of every m, and the channels left over."""
+        groups, rows, k = shape
+        runs, left = divmod(k // self.positions, self.m)
+        return groups * rows * self.positions * (runs * self.n + left)
+
+    def thinned(self, share: float) -> Pattern:
+        """Fewer of each m."""
+        return replace(self, n=int(share * self.n))
+
+    def parts(self, k: int, width: int) -> Iterator[Part]:  # noqa: ARG002 (the protocol's)
+        """The m columns of one choice each, as SparseGPT has it."""
+        channels = k // self.positions
+        for first in range(0, k, channels):
+            for begin in range(first, first + channels, self.m):
+                end = min(begin + self.m, first + channels)
+                yield np.arange(begin, end), replace(self, positions=1)
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Tiles of rows x depth kernel positions x channels of the weight, kept or cut whole.
+
+    Those of the largest mean square survive. Where tiles at an edge are smaller, a mask can
+    have a few entries less than was asked for.
+    """
+
+    rows: int
+    depth: int
+    channels: int
+    positions: int
+
+    def mask(self, values: Values, nonzeros: int) -> Mask:
+        """As many tiles as fit."""
+        power = np.square(_by_position(values, self.positions), dtype=np.float64)
+        lengths = self._lengths(*values.shape[1:])
+        for axis, pieces in lengths.items():
+            power = np.add.reduceat(power, np.cumsum(pieces) - pieces, axis=axis)
+        rows, depths, channels = lengths.values()
+        sizes = rows[:, None, None] * depths[:, None] * channels
+        mask = largest_cells(power / sizes, np.broadcast_to(sizes, power.shape), nonzeros)
+        for axis, pieces in lengths.items():
+            mask = np.repeat(mask, pieces, axis=axis)
+        return mask.reshape(values.shape)
+
+    def _lengths(self, rows: int, k: int) -> dict[int, NDArray[np.intp]]:
+        """Of the tiles along the axes of (groups, rows, positions, channels)."""
+        return {
+            1: _pieces(rows, self.rows),
+            2: _pieces(self.positions, self.depth),
+            3: _pieces(k // self.positions, self.channels),
+        }
+
+    def attainable(self, shape: tuple[int, int, int], nonzeros: int) -> int:
+        """Whole tiles; the number asked for, as a bound, where tiles differ in size."""
+        groups, rows, k = shape
+        asked = min(nonzeros, groups * rows * k)
+        if any(len(set(pieces)) > 1 for pieces in self._lengths(rows, k).values()):
+            return asked
+        size = math.prod(int(pieces[0]) for pieces in self._lengths(rows, k).values())
+        return asked // size * size
+
+    def thinned(self, share: float) -> Pattern:  # noqa: ARG002 (the protocol's)
+        """Itself: fewer non-zeros are all it takes."""
+        return self
+
+    def parts(self, k: int, width: int) -> Iterator[Part]:
+        """Runs of whole tiles."""
+        columns = np.arange(k).reshape(self.positions, -1)
+        step = max(width // (self.depth * self.channels), 1) * self.channels
+        for position in range(0, self.positions, self.depth):
+            for begin in range(0, columns.shape[1], step):
+                part = columns[position : position + self.depth, begin : begin + step]
+                yield part.ravel(), replace(self, positions=len(part))
+
+
+def _by_position(values: Values, positions: int) -> Values:
+    """(groups, m, k) as (groups, m, positions, channels)."""
+    groups, rows, k = values.shape
+    return values.reshape(groups, rows, positions, k // positions)
+
+
+def _pieces(length: int, size: int) -> NDArray[np.intp]:
+    """A length cut into pieces of `size`; the last may be shorter."""
+    return np.diff(np.append(np.arange(0, length, size), length))
+
+
+# --- by name ---------------------------------------------------------------------------------
+
+UNSTRUCTURED = Unstructured()
+
+_Maker = Callable[[int, tuple[int, ...]], Pattern]
+
+
+def _unstructured(positions: int, numbers: tuple[int, ...]) -> Pattern:  # noqa: ARG001
+    return UNSTRUCTURED
+
+
+def _n_of_m(positions: int, numbers: tuple[int, ...]) -> Pattern:
+    n, m = numbers
+    if not 1 <= n <= m:
+        raise UsageError(f"pattern '{n}:{m}': expected N:M with 1 <= N <= M")
+    return NOfM(n, m, positions)
+
+
+def _block(positions: int, numbers: tuple[int, ...]) -> Pattern:
+    rows, columns = numbers
+    if not (rows and columns):
+        raise UsageError(f"pattern 'block:{rows}x{columns}': expected sides of 1 or more")
+    return Tiles(rows, 1, columns, positions)
+
+
+def _kernel(positions: int, numbers: tuple[int, ...]) -> Pattern:  # noqa: ARG001
+    return Tiles(1, positions, 1, positions)
+
+
+PATTERNS: Mapping[str, tuple[str, _Maker]] = MappingProxyType(
+    {
+        "unstructured": (r"unstructured", _unstructured),
+        "N:M": (r"(\d+):(\d+)", _n_of_m),
+        "block:RxC": (r"block:(\d+)x(\d+)", _block),
+        "kernel": (r"kernel", _kernel),
+    }
+)
+"""How a pattern is spelled: the expression that reads it, and its maker.
+
+Blocks are R outputs x C input channels at one kernel position; `kernel` is all positions of
+one output and input channel.
+"""
+
+PROJECTIONS: Mapping[str, Callable[[Values, int], Mask]] = MappingProxyType(
+    {"unstructured": UNSTRUCTURED.mask}
+)
+"""Masks of the patterns that know neither numbers nor kernel positions."""
+
+
+def parse_pattern(text: str, positions: int = 1) -> Pattern:
+    """The pattern spelled `text`, for a layer with so many kernel positions per channel.
+
+    Raises UsageError if the spelling is unknown or its numbers make no sense.
+    """
+    for expression, maker in PATTERNS.values():
+        if found := re.fullmatch(expression, text):
+            return maker(positions, tuple(int(number) for number in found.groups()))
+    raise UsageError(f"unknown pattern {text!r}; choose from {', '.join(PATTERNS)}")
