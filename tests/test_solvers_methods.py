@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 from test_solvers import correlated, layer, moments_of, problem_of
 
@@ -114,18 +112,13 @@ def test_inputs_that_hardly_correlate_leave_little_to_gain() -> None:
         assert found == pytest.approx(largest, rel=1e-5)
 
 
-@settings(deadline=None, max_examples=40)
-@given(
-    m=st.integers(2, 12),
-    k=st.integers(8, 48),
-    density=st.floats(0.1, 0.5),
-    seed=st.integers(0, 999),
-)
-def test_eap_never_loses_to_magnitude(m: int, k: int, density: float, seed: int) -> None:
-    _, _, problem = layer(m=m, k=k, rows=4 * k, seed=seed)
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("density", [0.1, 0.3, 0.5])
+def test_eap_improves_on_magnitude(density: float, seed: int) -> None:
+    _, _, problem = layer(m=16, k=48, rows=200, seed=seed)
     count = int(density * problem.weight.size)
     restored = problem.objective(solve(problem, count, method="eap"))
-    assert restored <= problem.objective(solve(problem, count, method="magnitude"))
+    assert restored < problem.objective(solve(problem, count, method="magnitude"))
 
 
 @pytest.mark.parametrize("text", PATTERN_TEXTS)
