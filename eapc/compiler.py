@@ -20,11 +20,12 @@ from eapc.energy import EnergyReport
 from eapc.errors import DataError, UsageError
 from eapc.evaluation import Accuracy, Agreement, top1
 from eapc.given_bits import read_bits
-from eapc.goals import DEFAULT_GOAL, Goal, Outcome, pursue
+from eapc.goals import DEFAULT_GOAL, Goal, Outcome
 from eapc.hardware import HardwareModel, load_hardware
 from eapc.layers import Skipped, find_layers, require_layers
 from eapc.model import Model
 from eapc.pipeline import Compilation, Conditions, LayerRecord, Pipeline
+from eapc.recipe import Recipe
 from eapc.registry import load_passes
 from eapc.runtime import collect_outputs
 from eapc.shapes import InputShapes
@@ -194,7 +195,7 @@ def prune(
         compilation = _with_made_up_inputs(compilation, settings.samples)
     with blas_threads(settings.threads):
         before = _top1(compilation.model, labelled, settings.threads)
-        outcome = pursue(compilation, goal, load_passes())
+        outcome = goal.pursue(compilation, Recipe(load_passes()))
         seconds = dict(outcome.result.record.seconds)
         with _timed(seconds, "evaluate"):
             accuracy = _accuracy(outcome.result.model, before, labelled, settings.threads)
@@ -308,7 +309,7 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
 
 def pipeline_of(goal: Goal) -> str:
     """The pipeline that pursues a goal, as it would be typed."""
-    return str(goal.pipeline(load_passes()))
+    return str(goal.pipeline(Recipe(load_passes())))
 
 
 def default_output(model: str | Path) -> Path:

@@ -12,12 +12,11 @@ from eapc.data import Dataset
 from eapc.energy import EnergyReport
 from eapc.errors import UsageError
 from eapc.evaluation import Agreement, agreement
-from eapc.pipeline import Compilation, Pass, Pipeline
+from eapc.pipeline import Compilation, Pipeline
+from eapc.recipe import Recipe
 from eapc.runtime import collect_outputs
 
 logger = logging.getLogger(__name__)
-
-Passes = Mapping[str, type[Pass]]
 
 HELD_OUT = 0.2
 """Fraction of the calibration inputs that decides and is never fitted."""
@@ -51,22 +50,11 @@ class Goal(Protocol):
     def note(self) -> str:
         """Empty where the pipeline is run as it stands."""
 
-    def pipeline(self, passes: Passes) -> Pipeline:
+    def pipeline(self, recipe: Recipe) -> Pipeline:
         """The pipeline that pursues the goal, as it would be typed."""
 
-    def pursue(self, compilation: Compilation, passes: Passes) -> Outcome:
+    def pursue(self, compilation: Compilation, recipe: Recipe) -> Outcome:
         """The best result for the goal; `compilation` holds calibration data."""
-
-
-def _pipeline(passes: Passes, prune: str) -> Pipeline:
-    text = f"annotate-energy, prune-weights{{{prune}}}, reconstruct-outputs, annotate-energy"
-    return Pipeline.parse(text, passes)
-
-
-def _held_out_pipeline(passes: Passes, energy: float) -> Pipeline:
-    """As the search fits it: without the inputs that decide."""
-    held_out = Pipeline.parse(f"hold-out-inputs{{fraction={HELD_OUT}}}", passes).passes
-    return Pipeline(held_out + _pipeline(passes, f"energy={energy:.6g}").passes)
 
 
 def _energy(compilation: Compilation) -> EnergyReport:
@@ -93,16 +81,16 @@ class Sparsity:
     def __post_init__(self) -> None:
         _require_fraction("--sparsity", self.value, closed_below=True, closed_above=False)
 
-    def pipeline(self, passes: Passes) -> Pipeline:
+    def pipeline(self, recipe: Recipe) -> Pipeline:
         """Uniform pruning."""
-        return _pipeline(passes, f"sparsity={self.value}")
+        return recipe.pipeline(f"sparsity={self.value}")
 
-    def pursue(self, compilation: Compilation, passes: Passes) -> Outcome:
+    def pursue(self, compilation: Compilation, recipe: Recipe) -> Outcome:
         """Prune once; all calibration inputs are fitted."""
-        annotate, *steps = self.pipeline(passes).passes
+        annotate, *steps = self.pipeline(recipe).passes
         dense = Pipeline((annotate,)).run(compilation)
         result = Pipeline(tuple(steps)).run(dense)
-        return Outcome(_energy(dense), result, self.pipeline(passes), None, True)
+        return Outcome(_energy(dense), result, self.pipeline(recipe), None, True)
 
 
 @dataclass(frozen=True)
@@ -116,13 +104,13 @@ class TargetEnergy:
     def __post_init__(self) -> None:
         _require_fraction("--target-energy", self.value, closed_below=False, closed_above=True)
 
-    def pipeline(self, passes: Passes) -> Pipeline:
+    def pipeline(self, recipe: Recipe) -> Pipeline:
         """Pruning to the budget itself; the search may have to aim lower."""
-        return _pipeline(passes, f"energy={self.value}")
+        return recipe.pipeline(f"energy={self.value}")
 
-    def pursue(self, compilation: Compilation, passes: Passes) -> Outcome:
+    def pursue(self, compilation: Compilation, recipe: Recipe) -> Outcome:
         """Prune to the budget; if the measured energy exceeds it, aim lower by the excess."""
-        trials = _Trials(compilation, passes)
+        trials = _Trials(compilation, recipe)
         budget, best = self.value, None
         for _ in range(_BUDGET_CORRECTIONS):
             result = trials.at(budget)
@@ -150,7 +138,7 @@ class TargetEnergy:
         ratio = trials.ratio(result)
         is_met = ratio <= self.value
         reason = "" if is_met else trials.shortfall(self.value, ratio)
-        text = _pipeline(trials.passes, f"energy={budget:.6g}")
+        text = trials.recipe.pipeline(f"energy={budget:.6g}")
         result = result.with_record(seconds=trials.seconds)
         return Outcome(trials.before, result, text, None, is_met, reason)
 
@@ -170,15 +158,15 @@ class MinAgreement:
     def __post_init__(self) -> None:
         _require_fraction("--min-agreement", self.value, closed_below=True, closed_above=True)
 
-    def pipeline(self, passes: Passes) -> Pipeline:
+    def pipeline(self, recipe: Recipe) -> Pipeline:
         """The pipeline of one trial; the search chooses the energy."""
-        return _held_out_pipeline(passes, 1.0)
+        return recipe.pipeline("energy=1.0", HELD_OUT)
 
-    def pursue(self, compilation: Compilation, passes: Passes) -> Outcome:
+    def pursue(self, compilation: Compilation, recipe: Recipe) -> Outcome:
         """Bisect the energy budget on a fifth of the inputs, kept out of the fit."""
         assert compilation.calibration is not None  # see Goal
         fitted, held_out = compilation.calibration.split(HELD_OUT)
-        trials = _Trials(replace(compilation, calibration=fitted), passes)
+        trials = _Trials(replace(compilation, calibration=fitted), recipe)
         judge = _Judge(self.value, compilation, held_out)
         best: tuple[float, Compilation] | None = None
         low, high = trials.lowest, 1.0
@@ -197,7 +185,7 @@ class MinAgreement:
         return Outcome(
             trials.before,
             result.with_record(seconds=trials.seconds),
-            _held_out_pipeline(passes, budget),
+            recipe.pipeline(f"energy={budget:.6g}", HELD_OUT),
             verdict,
             verdict.is_met,
             reason,
@@ -230,15 +218,14 @@ DEFAULT_GOAL = MinAgreement()
 class _Trials:
     """Prunes one model to different budgets; what does not depend on the budget is kept."""
 
-    def __init__(self, compilation: Compilation, passes: Passes) -> None:
-        self.passes = passes
-        annotate = Pipeline.parse("annotate-energy", passes)
-        self._dense = annotate.run(compilation)
+    def __init__(self, compilation: Compilation, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self._dense = recipe.annotation().run(compilation)
         self.before = _energy(self._dense)
 
     def at(self, budget: float) -> Compilation:
         """The model pruned to a budget, a fraction of the dense energy."""
-        _, *steps = _pipeline(self.passes, f"energy={budget!r}").passes
+        _, *steps = self.recipe.pipeline(f"energy={budget!r}").passes
         result = Pipeline(tuple(steps)).run(self._dense)
         self._dense = self._dense.with_record(
             curves=result.record.curves, seconds=result.record.seconds
@@ -270,8 +257,3 @@ class _Trials:
             f"with {kept} left the network still takes {ratio:.3f} of the energy, not {goal:g}: "
             "zeroing weights does not save the moving of feature maps"
         )
-
-
-def pursue(compilation: Compilation, goal: Goal, passes: Passes) -> Outcome:
-    """The best result for a goal."""
-    return goal.pursue(compilation, passes)

@@ -22,15 +22,15 @@ from eapc.goals import (
     Outcome,
     Sparsity,
     TargetEnergy,
-    pursue,
 )
 from eapc.hardware import load_hardware
 from eapc.pipeline import Compilation, Conditions, Pipeline
+from eapc.recipe import Recipe
 from eapc.registry import load_passes
 from eapc.runtime import collect_outputs
 
 EYERISS = load_hardware("eyeriss")
-PASSES = load_passes()
+RECIPE = Recipe(load_passes())
 
 
 def varied() -> Net:
@@ -50,7 +50,7 @@ def start(net: Net, synthesised: bool = False) -> Compilation:
 @cache
 def reached(name: str, goal: Goal) -> Outcome:
     net = varied() if name == "varied" else NETS[name]()
-    return pursue(start(net), goal, PASSES)
+    return goal.pursue(start(net), RECIPE)
 
 
 def ratio(outcome: Outcome) -> float:
@@ -83,8 +83,8 @@ def test_min_agreement_refuses(value: float) -> None:
     "goal", [Sparsity(0.0), TargetEnergy(1.0), MinAgreement(1.0), DEFAULT_GOAL]
 )
 def test_a_goal_prints_a_pipeline_that_can_be_typed(goal: Goal) -> None:
-    text = str(goal.pipeline(PASSES))
-    assert str(Pipeline.parse(text, PASSES)) == text
+    text = str(goal.pipeline(RECIPE))
+    assert str(Pipeline.parse(text, RECIPE)) == text
 
 
 # --- uniform ---------------------------------------------------------------------------------
@@ -189,14 +189,14 @@ def test_other_networks_are_judged_by_their_output_error() -> None:
 
 
 def test_synthesised_inputs_are_judged_by_the_output_error() -> None:
-    outcome = pursue(start(varied(), synthesised=True), DEFAULT_GOAL, PASSES)
+    outcome = DEFAULT_GOAL.pursue(start(varied(), synthesised=True), RECIPE)
     assert outcome.agreement is not None
     assert outcome.agreement.metric == RELATIVE_ERROR
 
 
 def test_a_goal_that_nothing_meets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eapc.goals.MAX_OUTPUT_ERROR", -1.0)
-    outcome = pursue(start(transformer()), DEFAULT_GOAL, PASSES)
+    outcome = DEFAULT_GOAL.pursue(start(transformer()), RECIPE)
     assert not outcome.is_met
     assert outcome.agreement is not None
     assert not outcome.agreement.is_met
@@ -216,20 +216,20 @@ def test_too_few_inputs_to_hold_any_out() -> None:
     net = dense()
     few = Net(net.proto, {"x": net.arrays["x"][:1]})
     with pytest.raises(DataError, match="too few"):
-        pursue(start(few), DEFAULT_GOAL, PASSES)
+        DEFAULT_GOAL.pursue(start(few), RECIPE)
 
 
 def test_a_handful_of_inputs_will_do() -> None:
     net = dense()
     few = Net(net.proto, {"x": net.arrays["x"][:3]})
-    assert pursue(start(few), DEFAULT_GOAL, PASSES).agreement is not None
+    assert DEFAULT_GOAL.pursue(start(few), RECIPE).agreement is not None
 
 
 def test_the_compilation_given_is_left_alone() -> None:
     net = residual()
     compilation = start(net)
     before = net.proto.SerializeToString()
-    pursue(compilation, TargetEnergy(0.9), PASSES)
+    TargetEnergy(0.9).pursue(compilation, RECIPE)
     assert compilation.record.layers == {}
     assert compilation.model.weights == {}
     assert net.proto.SerializeToString() == before
