@@ -121,6 +121,18 @@ class HardwareModel(Section):
                 return text
         return None
 
+    @field_validator("mac_energy_mac_units_by_bits")
+    @classmethod
+    def _one_price_of_a_word(
+        cls, table: Mapping[int, float], seen: ValidationInfo
+    ) -> Mapping[int, float]:
+        word, price = seen.data.get("word_bits", 0), seen.data.get("mac_energy_mac_units")
+        if price is not None and table.get(word, price) != price:
+            raise ValueError(
+                f"{word} bits cost {table[word]:g} here and {price:g} as mac_energy_mac_units"
+            )
+        return table
+
     @field_validator("feature_maps_kept_in")
     @classmethod
     def _level_that_keeps(cls, level: str | None, seen: ValidationInfo) -> str | None:

@@ -184,6 +184,8 @@ def _problem(path: Path, details: ErrorDetails, known: Collection[str]) -> str:
             return f"missing; add it ({_remedy(name)})"
         case "extra_forbidden":
             return f"unknown key; {_spelling(name, known)}"
+        case "model_type" | "mapping_type" | "dict_type":
+            return f"expected a mapping, got {got}; {_remedy(name)}"
         case "value_error":
             return f"{details['ctx']['error']}; correct it"
         case "expected":

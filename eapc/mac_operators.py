@@ -158,7 +158,8 @@ def gemm(operands: Operands) -> Work:
     """x (n, k) @ w (k, m): macs = n k m; the constant operand is the weights, else the second."""
     a, b = operands.input(0), operands.input(1)
     rows, inner = reversed(a) if operands.node.attribute("transA", 0) else a
-    columns = b[0] if operands.node.attribute("transB", 0) else b[1]
+    columns, depth = b if operands.node.attribute("transB", 0) else reversed(b)
+    _require_equal(inner, depth)
     if operands.is_constant(0) and not operands.is_constant(1):
         return _mac_work(operands, (_fully_connected(columns, inner, rows),), weights=0)
     return _mac_work(operands, (_fully_connected(rows, inner, columns),))
@@ -178,6 +179,7 @@ def matmul(operands: Operands) -> Work:
     a, b = operands.input(0), operands.input(1)
     a = (1, *a) if len(a) == 1 else a
     b = (*b, 1) if len(b) == 1 else b
+    _require_equal(a[-1], b[-2])
     w = _without_leading_ones(a)
     if len(w) == 2 and operands.is_constant(0) and not operands.is_constant(1):
         # W @ x: every column of x is an input vector
@@ -191,6 +193,12 @@ def matmul(operands: Operands) -> Work:
         return _mac_work(operands, (workload,))
     lead = math.prod(_broadcast(a[:-2], b[:-2]))
     return _mac_work(operands, (ConvWorkload(1, lead, b[-1], a[-1], a[-2], 1),))
+
+
+def _require_equal(inner: int, depth: int) -> None:
+    """Of a model that fixes its batch on the way shape inference may say what does not fit."""
+    if inner != depth:
+        raise UnmodelledError(f"inner sizes {inner} and {depth} of its operands differ")
 
 
 def _without_leading_ones(shape: Shape) -> Shape:

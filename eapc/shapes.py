@@ -18,7 +18,7 @@ from eapc.errors import ModelError, UsageError
 from eapc.folding import fold_constants, known_constants
 from eapc.graph import Node, free_names
 from eapc.model import Model
-from eapc.skeleton import skeleton_of
+from eapc.skeleton import loosen_reshapes, skeleton_of
 from eapc.tensors import Array, TensorSpec, spec_of, subgraphs_of_node
 
 InputShapes = Mapping[str, tuple[int, ...]]
@@ -142,6 +142,8 @@ def _settle(skeleton: onnx.ModelProto, model: Model, inputs: InputShapes) -> Sco
     while True:
         inferred = _infer_once(skeleton, model, inputs)
         scopes = dict(_scopes(inferred.graph, model, "", {}))
+        if loosen_reshapes(skeleton.graph, _shape_of(scopes, "")):
+            continue
         if not _has_gaps(scopes, model) or not _fold_all(skeleton.graph, model, scopes, "", {}):
             return scopes
 

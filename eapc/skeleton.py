@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import onnx
 
@@ -31,6 +31,37 @@ def skeleton_of(model: Model, inputs: Mapping[str, tuple[int, ...]]) -> onnx.Mod
     for value in proto.graph.output:
         graph.output.append(_without_shape(value))
     return skeleton
+
+
+def loosen_reshapes(
+    graph: onnx.GraphProto, shape_of: Callable[[str], tuple[int, ...] | None]
+) -> bool:
+    """Forget the targets of Reshape nodes that do not fit their input; True if there were any.
+
+    Such targets hold a batch of the file's own. onnx does not compare their number of elements.
+    """
+    found = [
+        node
+        for node in graph.node
+        if node.op_type == "Reshape" and len(node.input) > 1 and _contradicts(node, shape_of)
+    ]
+    for node in found:
+        rank = len(shape_of(node.output[0]) or ())
+        unknown = f"{node.output[0]}{_FORGOTTEN}"
+        kind = onnx.TensorProto.INT64
+        graph.input.append(onnx.helper.make_tensor_value_info(unknown, kind, [rank]))
+        node.input[1] = unknown
+    return bool(found)
+
+
+_FORGOTTEN = "/forgotten target"
+
+
+def _contradicts(node: onnx.NodeProto, shape_of: Callable[[str], tuple[int, ...] | None]) -> bool:
+    before, after = shape_of(node.input[0]), shape_of(node.output[0])
+    if before is None or after is None or node.input[1].endswith(_FORGOTTEN):
+        return False
+    return math.prod(before) != math.prod(after)
 
 
 def _add_constants(model: Model, graph: onnx.GraphProto) -> None:

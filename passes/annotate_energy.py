@@ -12,7 +12,7 @@ from eapc.energy import EnergyReport, estimate
 from eapc.local_functions import work_list_with_bodies
 from eapc.measured_zeros import measured_table
 from eapc.pipeline import Compilation, Pass
-from eapc.shapes import Shapes, batch_inputs, infer_shapes, input_shapes
+from eapc.shapes import InputShapes, Shapes, batch_inputs, infer_shapes, input_shapes
 from eapc.worklist import NodeWork
 
 _INPUTS_FOR_DENSITIES = 256
@@ -53,11 +53,16 @@ def _analysis_shapes(compilation: Compilation) -> tuple[Shapes, int]:
     model, conditions = compilation.model, compilation.conditions
     given = dict(conditions.input_shapes)
     if compilation.calibration is not None:
-        given = {**compilation.calibration.shapes(conditions.batch or 1), **given}
+        given = {**_shapes_of(compilation.calibration, conditions.batch), **given}
     sizes = input_shapes(model, given, conditions.batch)
     batched = batch_inputs(model.inputs)
     batch = next((sizes[spec.name][0] for spec in model.inputs if spec.name in batched), 1)
     return infer_shapes(model, sizes), max(batch, 1)
+
+
+def _shapes_of(data: Dataset, batch: int | None) -> InputShapes:
+    """Shapes of the data's inputs; a batch that was asked for goes before the model's own."""
+    return replace(data, fixed_batch=None).shapes(batch) if batch else data.shapes(1)
 
 
 def density_table(compilation: Compilation, works: tuple[NodeWork, ...]) -> DensityTable:

@@ -252,6 +252,13 @@ def test_rows_that_a_stride_skips_are_not_fetched() -> None:
     assert nest.rows_fetched(28) == 28
 
 
+def test_rows_that_strided_and_dilated_taps_share_are_fetched_once() -> None:
+    work = ConvWorkload(1, 1, 1, 1, 4, 4, 3, 1, stride_rows=2, dilation_rows=3)
+    nest = next(nests(work, CHIP))
+    assert nest.rows_touched(3) == 9  # 0 3 6, 2 5 8, 4 7 10
+    assert nest.rows_touched(4) == 11  # and 6 9 12, of which 6 is there already
+
+
 def test_columns_are_divided_where_a_row_does_not_fit() -> None:
     mapping = execute(ODD_LAYERS["wide image"], CHIP).mapping
     assert isinstance(mapping, RowStationaryMapping)

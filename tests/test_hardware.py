@@ -251,6 +251,21 @@ def test_a_machine_names_its_dataflow() -> None:
     assert "expected a dataflow of 'row_stationary', 'systolic'" in failure(unknown)
 
 
+def test_a_mac_of_the_machines_word_has_one_price() -> None:
+    text, line = edited("8: 0.278, 16: 1,", "8: 0.278, 16: 2,")
+    said = failure(text)
+    assert said.startswith(f"npu.yaml:{line}: mac_energy_mac_units_by_bits: ")
+    assert "16 bits cost 2 here and 1 as mac_energy_mac_units" in said
+
+
+@pytest.mark.parametrize(
+    "section", ["zeros", "memories", "sources", "mac_energy_mac_units_by_bits"]
+)
+def test_a_section_that_is_no_mapping_is_named_as_such(section: str) -> None:
+    text, _ = edited(f"\n{section}:", f"\n{section}: 3\nrest:")
+    assert f"{section}: expected a mapping, got 3; " in failure(text)
+
+
 def test_static_power_needs_a_clock() -> None:
     text, _ = edited("clock_mhz: 200", "static_power_mw: 10")
     assert "static_power_mw has an effect over time only: add clock_mhz" in failure(text)

@@ -245,6 +245,18 @@ def test_matmul_with_weights_in_front(w: tuple[int, ...]) -> None:
     assert (work.weights, work.ifmap) == ("w", "x")
 
 
+@pytest.mark.parametrize("operator", ["MatMul", "Gemm"])
+def test_operands_of_a_product_that_do_not_fit_are_told(operator: str) -> None:
+    model = make_model(
+        [op("Reshape", "x to", "flat"), op(operator, "flat w", "y")],
+        {"x": (16, 3, 4)},
+        ("y",),
+        {"to": ints(1, -1), "w": normal((12, 5))},
+    )
+    said = "inner sizes 192 and 12 of its operands differ"
+    assert [item.reason for item in items_of(model)] == ["", said]
+
+
 def test_matmul_of_two_activations() -> None:
     """Attention scores: 2 sequences, 4 heads, 5 tokens."""
     work = work_of_node(op("MatMul", "q k", "y"), {"q": (2, 4, 5, 16), "k": (2, 4, 16, 5)})

@@ -9,8 +9,9 @@ import numpy as np
 import onnx
 import pytest
 from builders import Array, make_model, normal, op
-from pruning_builders import NETS, Net, dense, residual, statistics, tied, weights_for
+from pruning_builders import NETS, Net, dense, fixed_batch, residual, statistics, tied, weights_for
 
+from eapc.compiler import Settings, analyze
 from eapc.data import dataset
 from eapc.errors import ModelError, PassError, UsageError
 from eapc.evaluation import relative_output_error
@@ -392,3 +393,14 @@ def test_holding_out_needs_inputs() -> None:
     start = Compilation(residual().model, EYERISS)
     with pytest.raises(PassError, match="hold-out-inputs: needs calibration data"):
         Pipeline.parse("hold-out-inputs", load_passes()).run(start)
+
+
+def test_a_batch_for_analysis_goes_before_the_models_own() -> None:
+    net = fixed_batch()
+    settings = [Settings(batch=4), Settings(batch=4, calibration=net.data)]
+    alone, with_data = (analyze(net.model, one).energy for one in settings)
+    assert (alone.batch, with_data.batch) == (4, 4)
+    assert with_data.macs == alone.macs
+    for node in with_data.nodes:
+        words = alone.by_node[node.key].accesses["dram"]
+        assert node.accesses["dram"].weights == words.weights

@@ -263,6 +263,17 @@ def test_shapes_that_contradict_each_other_stay_unknown() -> None:
     assert infer_shapes(model, {"x": (2, 3)}).main("y") is None
 
 
+@pytest.mark.parametrize(("target", "known"), [([1, 12], False), ([-1, 12], True), ([0, 12], True)])
+def test_a_reshape_that_fixes_the_batch_leaves_shapes_of_others_unknown(
+    target: list[int], known: bool
+) -> None:
+    nodes = [op("Reshape", "x to", "flat"), op("Relu", "flat", "y")]
+    model = loaded(nodes, {"x": (1, 3, 4)}, [value("y", None)], {"to": ints(*target)})
+    assert shapes_of(model).main("y") == (1, 12)
+    assert shapes_of(model, 16).main("flat") == ((16, 12) if known else None)
+    assert shapes_of(model, 16).main("y") == ((16, 12) if known else None)
+
+
 def test_an_operator_set_that_is_missing_is_a_model_error() -> None:
     model = chain(["Conv", "Relu"])
     model.opset_import[0].domain = "acme"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+IntOrInts = TypeVar("IntOrInts", int, Ints)
 
 
 def ceil_div(total: int, part: int) -> int:
@@ -33,3 +37,15 @@ def smallest_divisors(total: int, limit: int) -> Ints:
     values = np.arange(1, max(1, min(limit, total)) + 1, dtype=np.int64)
     smallest: Ints = values[ceil_divs(total, ceil_divs(total, values)) == values]
     return smallest
+
+
+def rows_touched(ofmap_rows: IntOrInts, taps: int, stride: int, dilation: int) -> IntOrInts:
+    """Distinct ifmap rows o * stride + k * dilation of adjacent ofmap rows o and `taps` taps k.
+
+    Over the steps' greatest common divisor g, (o, k) reads the row of (o - dilation / g,
+    k + stride / g): all pairs count but those which have such a partner.
+    """
+    step = math.gcd(stride, dilation)
+    stride, dilation = stride // step, dilation // step
+    shared = (ofmap_rows > dilation) * (ofmap_rows - dilation) * max(taps - stride, 0)
+    return ofmap_rows * taps - shared

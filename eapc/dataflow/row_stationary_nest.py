@@ -8,7 +8,6 @@ Accelerator for Deep Convolutional Neural Networks", JSSC 2017 [2].
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eapc.dataflow.execution import MappingError
-from eapc.dataflow.integers import Ints, ceil_div, ceil_divs
+from eapc.dataflow.integers import Ints, ceil_div, ceil_divs, rows_touched
 from eapc.dataflow.widths import Widths
 from eapc.hardware import HardwareModel
 from eapc.hardware_machines import RowStationaryMachine
@@ -54,10 +53,7 @@ class Nest:
 
     def rows_touched(self, ofmap_rows: int) -> int:
         """Ifmap rows that some adjacent ofmap rows need; rows that a stride skips don't count."""
-        step = math.gcd(self.stride_rows, self.dilation_rows)
-        stride, dilation = self.stride_rows // step, self.dilation_rows // step
-        span = (ofmap_rows - 1) * stride + (self.filter_rows - 1) * dilation + 1
-        return min(span, ofmap_rows * self.filter_rows)
+        return rows_touched(ofmap_rows, self.filter_rows, self.stride_rows, self.dilation_rows)
 
     def rows_fetched(self, strip: int) -> int:
         """Ifmap rows touched over all strips of `strip` ofmap rows, overlap included."""

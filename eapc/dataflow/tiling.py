@@ -18,14 +18,13 @@ ISPASS 2019.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eapc.dataflow.integers import Ints, ceil_divs, smallest_divisors
+from eapc.dataflow.integers import Ints, ceil_divs, rows_touched, smallest_divisors
 from eapc.workload import ConvWorkload
 
 Flags = NDArray[np.bool_]
@@ -91,10 +90,7 @@ class Extents:
 
     def rows_touched(self, rows: Ints) -> Ints:
         """Ifmap rows that adjacent ofmap rows need; those that a stride skips don't count."""
-        step = math.gcd(self.stride_rows, self.dilation_rows)
-        extent = (self.filter_rows - 1) * (self.dilation_rows // step) + 1
-        span = (rows - 1) * (self.stride_rows // step) + extent
-        return np.minimum(span, rows * self.filter_rows)
+        return rows_touched(rows, self.filter_rows, self.stride_rows, self.dilation_rows)
 
     def columns_touched(self, columns: Ints) -> Ints:
         """Ifmap columns that adjacent ofmap columns span."""
@@ -123,10 +119,16 @@ class Positions(NamedTuple):
 
 
 def position_tiles(extents: Extents, most: int) -> Positions:
-    """Tiles of at most `most` positions, each the smallest for its number of tiles."""
+    """Tiles of at most `most` positions, each the smallest for its number of tiles.
+
+    Of dilated layers those of all heights: the rows that they touch are not linear in their
+    height, so a taller one may fetch fewer of them.
+    """
     rows, columns = extents.rows, extents.columns
     f = smallest_divisors(columns, most)
     e = smallest_divisors(rows, most // columns)
+    if extents.dilation_rows > 1:
+        e = np.arange(1, max(1, min(rows, most // columns)) + 1, dtype=np.int64)
     n = smallest_divisors(extents.batch, most // (rows * columns))
     sizes = np.concatenate(
         [
