@@ -20,6 +20,7 @@ LOWEST_DENSITY = 0.02
 _GRID = np.linspace(1.0, LOWEST_DENSITY, 99)
 _BISECTIONS = 60
 _TINY = 1e-12
+_ROUNDING = 1e-9
 _HUGE = 1e30
 _LOWEST_PRICE = 1e-40
 
@@ -78,11 +79,17 @@ def share_out(curves: Curves, energy_ratio: float) -> dict[str, float]:
     """
     budget = energy_ratio * curves.dense_energy - curves.fixed_energy
     errors = np.stack([curve.error_at(_GRID) for curve in curves.layers])
-    energies = np.stack([curve.energy_at(_GRID) for curve in curves.layers])
+    energies = np.stack([_saving(curve.energy_at(_GRID)) for curve in curves.layers])
     chosen = _choice(errors, energies, _price(errors, energies, budget))
     return {
         curve.name: float(_GRID[index]) for curve, index in zip(curves.layers, chosen, strict=True)
     }
+
+
+def _saving(energies: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The energies of falling densities without savings that are mere rounding."""
+    dense = energies[0]
+    return np.where(dense - energies > _ROUNDING * dense, energies, dense)
 
 
 def _price(errors: NDArray[np.float64], energies: NDArray[np.float64], budget: float) -> float:

@@ -145,3 +145,9 @@ def test_nearly_equal_energies_do_not_spoil_the_search(seed: int, noise: float) 
     assert energy_of(curves, shared) <= ratio * curves.dense_energy * (1 + 1e-9)
     for name, density in expected.items():
         assert shared[name] == pytest.approx(density, abs=0.011)
+
+
+def test_savings_that_are_rounding_are_none() -> None:
+    energies = (7.0, 7.0 - 9e-16, 7.0 + 9e-16)
+    curves = Curves((curve("flat", (0.0, 1e-3, 1e-2), energies),), 3.0)
+    assert share_out(curves, 0.5) == {"flat": 1.0}
