@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
 from eapc.errors import UsageError
+from eapc.tensors import Array
 from eapc.workload import MacFractions
 
 
@@ -16,13 +17,15 @@ from eapc.workload import MacFractions
 class DensityTable:
     """Densities to use where they are not the weights' own: by tensor, else by default.
 
-    `macs` gives, by node, what has been counted of its MACs.
+    `macs` gives, by node, what has been counted of its MACs, `macs_with` how they would count
+    with other weights, of which flags tell the non-zeros.
     """
 
     by_tensor: Mapping[str, float] = field(default_factory=dict)
     activations: float = 1.0
     weights: float | None = None
     macs: Mapping[str, MacFractions] = field(default_factory=dict)
+    macs_with: Mapping[str, Callable[[Array], MacFractions]] = field(default_factory=dict)
 
     def activation(self, tensor: str) -> float:
         """Density of an activation, 0 to 1."""

@@ -22,7 +22,7 @@ from eapc.model import Model
 from eapc.residency import NOTHING, Residency, Stay, plan
 from eapc.weight_counts import WeightCounts
 from eapc.worklist import NodeWork
-from eapc.workload import BitWidths, ConvWorkload, Densities, Workload
+from eapc.workload import BitWidths, ConvWorkload, Densities, MacFractions, Workload
 from eapc.workload_rules import Part
 
 OPERANDS = ("weights", "ifmap", "ofmap")
@@ -245,17 +245,23 @@ def _widest(parts: list[Part], word: int) -> BitWidths:
 
 
 def priced_at(
-    item: NodeWork, hardware: HardwareModel, report: EnergyReport, weight_density: float
+    item: NodeWork,
+    hardware: HardwareModel,
+    report: EnergyReport,
+    weight_density: float,
+    macs: MacFractions | None = None,
 ) -> float:
     """Energy per inference of a node if its weights had another density, all else equal.
 
     A weight density above the node's own in `report` counts as its own. MACs that were counted
-    go down in proportion, as if the further zeros fell independently of the ifmap's. What stays
-    on chip is what the report says.
+    become `macs`, or go down in proportion, as if the further zeros fell independently of the
+    ifmap's. What stays on chip is what the report says.
     """
     node = report.by_node[item.node.key]
-    sparser = tuple(own.with_weights_at_most(weight_density) for own in node.part_densities)
-    return _price(item, hardware, sparser, report.batch, node.stay).energy_mac_units
+    sparser = [own.with_weights_at_most(weight_density) for own in node.part_densities]
+    if macs is not None:
+        sparser = [own if own.macs is None else replace(own, macs=macs) for own in sparser]
+    return _price(item, hardware, tuple(sparser), report.batch, node.stay).energy_mac_units
 
 
 def _nonskipped(load: Workload) -> float:

@@ -59,6 +59,8 @@ class CountedNode:
     ifmap: float = 0.0
     macs: float = 0.0
     fits: bool = True
+    reads: Array | None = None
+    """Where weights are constant: non-zeros of the ifmap that each of them meets."""
 
     def add(self, measured: Mapping[tuple[str, Reduction], Counts]) -> None:
         """Count the MACs of a batch."""
@@ -71,11 +73,25 @@ class CountedNode:
             return
         unrolled = self.counting.unrolled(left.nonzero)
         self.both += pairs(unrolled, right.nonzero)
+        if self.has_weights:
+            met = _summed_to(unrolled, right.nonzero.ndim)
+            self.reads = met if self.reads is None else self.reads + met
         if self.ifmap_is_left:
             self.ifmap += pairs(unrolled, self.right.way.of_dense(right.shape))
         else:
             self.ifmap += pairs(self.left.way.of_dense(left.shape), right.nonzero)
         self.macs += self.counting.macs(left.shape, right.shape)
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether a constant is multiplied from the right."""
+        return self.ifmap_is_left and self.right.fixed is not None
+
+    def with_weights(self, nonzero: Array) -> MacFractions:
+        """The fractions if other weights, of which these flags tell the zeros, met the ifmap."""
+        assert self.reads is not None  # see `measured_table`
+        both = pairs(self.reads, self.right.way(nonzero))
+        return MacFractions(both / self.macs, self.ifmap / self.macs)
 
     @property
     def fractions(self) -> MacFractions | None:
@@ -97,8 +113,19 @@ def measured_table(
         name: zero.tensor for n in model.view.main_nodes for name, zero in zero_points(n).items()
     }
     densities = measure_densities(model, data, tensors, threads, zeros, nodes)
-    found = {node.key: node.fractions for node in nodes}
-    return DensityTable(densities, macs={key: macs for key, macs in found.items() if macs})
+    counted = [(node, node.fractions) for node in nodes]
+    return DensityTable(
+        densities,
+        macs={node.key: macs for node, macs in counted if macs},
+        macs_with={
+            node.key: node.with_weights for node, macs in counted if macs and node.has_weights
+        },
+    )
+
+
+def _summed_to(counts: Array, ndim: int) -> Array:
+    """Counts summed over the leading axes that the other operand lacks."""
+    return counts.sum(axis=tuple(range(counts.ndim - ndim))) if counts.ndim > ndim else counts
 
 
 def _measurable(shapes: Shapes, tensors: Sequence[str]) -> list[str]:

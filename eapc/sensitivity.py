@@ -15,7 +15,7 @@ import numpy as np
 
 from eapc.activations import ActivationWalk
 from eapc.data import Dataset
-from eapc.evaluation import Outputs, output_divergence
+from eapc.evaluation import output_divergence
 from eapc.layers import TiedLayers
 from eapc.model import Model
 from eapc.reconstruction import (
@@ -42,10 +42,14 @@ _MIN_ROWS = 8192
 
 @dataclass(frozen=True)
 class ErrorCurve:
-    """Effect on the network's outputs of one layer pruned to each of `DENSITIES`."""
+    """Effect on the network's outputs of one layer pruned to each of `DENSITIES`.
+
+    `kept` says which weights were left, in the shape that the layer's nodes read them in.
+    """
 
     name: str
     errors: tuple[float, ...]
+    kept: tuple[Array, ...]
 
 
 def error_curves(
@@ -54,8 +58,8 @@ def error_curves(
     data: Dataset,
     rng: np.random.Generator,
     threads: int,
-) -> tuple[ErrorCurve, ...]:
-    """The error curve of every layer, measured on a few inputs."""
+) -> Iterator[ErrorCurve]:
+    """The error curve of every layer in turn, measured on a few inputs."""
     reference = collect_outputs(model, data, threads)
     suffixes = [suffix_behind(model, _changed_constants(tied)) for tied in layers]
     plan = [
@@ -63,7 +67,6 @@ def error_curves(
         for tied, suffix in zip(layers, suffixes, strict=True)
     ]
     walk = ActivationWalk(model, data, plan, feed_size(model, data), threads)
-    curves = []
     for i, (tied, suffix) in enumerate(zip(layers, suffixes, strict=True)):
         values = walk.step(i, model)
         moments = [
@@ -73,14 +76,17 @@ def error_curves(
             for user in tied.users
         ]
         run = SuffixRun(model, suffix, values, _constants(model, tied), threads)
-        effects = [
-            output_divergence(reference, {**reference, **outputs}, by_error=data.synthesised)
-            for outputs in _probes(run, model, tied, moments)
-        ]
-        errors = (0.0, *np.maximum.accumulate(effects).tolist())
+        effects, kept = [0.0], [_weights(model, tied) != 0]
+        for pruned in _probes(model, tied, moments):
+            outputs = run.outputs(_constants(pruned, tied))
+            distance = output_divergence(
+                reference, {**reference, **outputs}, by_error=data.synthesised
+            )
+            effects.append(distance)
+            kept.append(_weights(pruned, tied) != 0)
+        errors = tuple(np.maximum.accumulate(effects).tolist())
         logger.info("sensitivity of %s: %s", tied.first.node.key, np.round(errors, 5))
-        curves.append(ErrorCurve(tied.weight, errors))
-    return tuple(curves)
+        yield ErrorCurve(tied.weight, errors, tuple(kept))
 
 
 def _limit(tied: TiedLayers, model: Model) -> int:
@@ -88,18 +94,19 @@ def _limit(tied: TiedLayers, model: Model) -> int:
     return max(_MIN_ROWS, _ROWS_PER_INPUT * inputs)
 
 
-def _probes(
-    run: SuffixRun, model: Model, tied: TiedLayers, moments: Sequence[Moments]
-) -> Iterator[Outputs]:
-    """The outputs with one layer pruned to each density below 1."""
+def _probes(model: Model, tied: TiedLayers, moments: Sequence[Moments]) -> Iterator[Model]:
+    """The model with one layer pruned to each density below 1."""
     matrix = scaled_matrix(tied, model)
     problem = LayerProblem.from_moments(matrix, combine(moments))
     counts = [round(density * matrix.size) for density in DENSITIES[1:]]
     for pruned in quick_prune(problem, counts):
         weight = tied.stored(model, unscaled_matrix(tied, pruned))
         biases = moved_biases(tied, model, pruned, moments)
-        changed = model.with_weights({tied.weight: weight, **biases})
-        yield run.outputs(_constants(changed, tied))
+        yield model.with_weights({tied.weight: weight, **biases})
+
+
+def _weights(model: Model, tied: TiedLayers) -> Array:
+    return as_seen(model, tied.first.source)
 
 
 def _changed_constants(tied: TiedLayers) -> tuple[str, ...]:

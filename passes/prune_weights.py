@@ -9,18 +9,19 @@ import numpy as np
 
 from eapc.allocation import Curves, LayerCurve, share_out
 from eapc.data import Dataset
-from eapc.energy import estimate, priced_at
+from eapc.densities import DensityTable
+from eapc.energy import EnergyReport, estimate, priced_at
 from eapc.errors import UsageError
+from eapc.hardware import HardwareModel
 from eapc.layers import PrunableLayers, find_layers, require_layers
 from eapc.pipeline import Compilation, LayerRecord, Pass
 from eapc.reconstruction import scaled_matrix, unscaled_matrix
 from eapc.sensitivity import DENSITIES, error_curves
 from eapc.solvers import PROJECTIONS
+from eapc.tensors import Array
+from eapc.worklist import NodeWork
 
 from .annotate_energy import density_table, works_of
-
-_ENERGY_DENSITIES = (1.0, 0.65, 0.4, 0.22, 0.1, 0.02)
-"""Mappings are searched at these; energy between them is linear."""
 
 _PROBE_MACS = 2e12
 _PROBES = (8, 128)
@@ -111,14 +112,26 @@ def _curves(compilation: Compilation, found: PrunableLayers) -> Curves:
     curves = []
     for tied, curve in zip(found.layers, errors, strict=True):
         users = [by_key[user.node.key] for user in tied.users]
-        prices = [
-            sum(priced_at(item, compilation.hardware, report, density) for item in users)
-            for density in _ENERGY_DENSITIES
+        energies = [
+            sum(_price(item, compilation.hardware, report, table, *point) for item in users)
+            for point in zip(DENSITIES, curve.kept, strict=True)
         ]
-        energies = np.interp(DENSITIES, _ENERGY_DENSITIES[::-1], prices[::-1])
-        curves.append(LayerCurve(curve.name, DENSITIES, curve.errors, tuple(energies.tolist())))
+        curves.append(LayerCurve(curve.name, DENSITIES, curve.errors, tuple(energies)))
     changeable = sum(curve.energies[0] for curve in curves)
     return Curves(tuple(curves), report.energy_mac_units - changeable)
+
+
+def _price(
+    item: NodeWork,
+    hardware: HardwareModel,
+    report: EnergyReport,
+    table: DensityTable,
+    density: float,
+    kept: Array,
+) -> float:
+    """Energy of a node with the kept weights, their zeros met by the ifmap's where counted."""
+    count = table.macs_with.get(item.node.key)
+    return priced_at(item, hardware, report, density, None if count is None else count(kept))
 
 
 def _probe_inputs(data: Dataset, macs_per_input: float) -> Dataset:
