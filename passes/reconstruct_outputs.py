@@ -12,12 +12,12 @@ import numpy as np
 
 from eapc.errors import DataError, UsageError
 from eapc.layers import TiedLayers, find_layers
+from eapc.lockstep import Sweep
 from eapc.model import Model
 from eapc.pipeline import Compilation, LayerRecord, Pass
 from eapc.reconstruction import LayerRows, scaled_matrix
 from eapc.rectified import is_rectified, rectified
 from eapc.solvers import LayerProblem, Moments, combine, refit, single_thread, solve
-from eapc.sweep import Sweep
 from eapc.tensors import Array
 
 logger = logging.getLogger(__name__)

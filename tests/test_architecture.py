@@ -37,7 +37,7 @@ LAYERS = (
     "evaluation activations verify measured_zeros",
     "suffixes",
     "reconstruction input_scale",
-    "sensitivity synthesis rectified sweep",
+    "sensitivity synthesis rectified lockstep",
     "pipeline",
     "registry recipe",
     "goals",

@@ -159,7 +159,7 @@ def test_the_number_of_threads_changes_no_bytes(name: str) -> None:
 
 
 def test_a_seed_decides_which_rows_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eapc.sweep.row_limit", lambda _: 300)
+    monkeypatch.setattr("eapc.lockstep.row_limit", lambda _: 300)
     one, two = (compile_net(residual(), UNIFORM % 0.5, seed=seed) for seed in (1, 2))
     assert one.model.to_proto() != two.model.to_proto()
     assert error_of(one) < 0.3
