@@ -28,7 +28,8 @@ if TYPE_CHECKING:
         UsageError,
         VerificationError,
     )
-    from eapc.goals import Goal, MinAgreement, Sparsity, TargetEnergy
+    from eapc.goal_sweep import SweepRow, Swept, sweep
+    from eapc.goals import Goal, MaxDrop, MinAgreement, Sparsity, TargetEnergy
     from eapc.hardware import HardwareModel, load_hardware
     from eapc.model import Model
     from eapc.pipeline import Compilation, Pass, Pipeline
@@ -48,6 +49,7 @@ __all__ = [
     "GoalError",
     "HardwareError",
     "HardwareModel",
+    "MaxDrop",
     "MinAgreement",
     "Model",
     "ModelError",
@@ -59,6 +61,8 @@ __all__ = [
     "Ran",
     "Settings",
     "Sparsity",
+    "SweepRow",
+    "Swept",
     "TargetEnergy",
     "UsageError",
     "VerificationError",
@@ -68,6 +72,7 @@ __all__ = [
     "load_hardware",
     "prune",
     "run",
+    "sweep",
 ]
 
 _HOMES = {
@@ -77,7 +82,8 @@ _HOMES = {
     "energy": "EnergyReport NodeEnergy",
     "errors": """DataError EapcError GoalError HardwareError ModelError PassError UsageError
         VerificationError""",
-    "goals": "Goal MinAgreement Sparsity TargetEnergy",
+    "goal_sweep": "SweepRow Swept sweep",
+    "goals": "Goal MaxDrop MinAgreement Sparsity TargetEnergy",
     "hardware": "HardwareModel load_hardware",
     "model": "Model",
     "pipeline": "Compilation Pass Pipeline",

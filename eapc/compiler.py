@@ -7,56 +7,50 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from eapc.data import CalibrationDataReader, Dataset, from_reader, load_data
-from eapc.densities import read_densities
 from eapc.energy import EnergyReport
-from eapc.errors import DataError, UsageError
-from eapc.evaluation import Accuracy, Agreement, top1
-from eapc.given_bits import read_bits
-from eapc.goals import DEFAULT_GOAL, Goal, Outcome
-from eapc.hardware import HardwareModel, load_hardware
-from eapc.layers import Skipped, find_layers, require_layers
+from eapc.errors import UsageError
+from eapc.evaluation import Accuracy, Agreement
+from eapc.goals import DEFAULT_GOAL, Goal, Outcome, measure
+from eapc.layers import Skipped
 from eapc.model import Model
-from eapc.pipeline import Compilation, Conditions, LayerRecord, Pipeline
+from eapc.pipeline import Compilation, LayerRecord, Pipeline
+from eapc.preparation import (
+    DataSource,
+    Settings,
+    begin,
+    load_dataset,
+    prepare,
+    require_labels,
+    timed,
+    with_made_up_inputs,
+)
 from eapc.recipe import Recipe
 from eapc.registry import load_passes
-from eapc.runtime import collect_outputs
-from eapc.shapes import InputShapes
 from eapc.solvers import blas_threads
-from eapc.synthesis import synthesise
-from eapc.tensors import TensorSpec
 from eapc.verify import verifier
 
+__all__ = [
+    "Analysis",
+    "DataSource",
+    "Pruned",
+    "Ran",
+    "Settings",
+    "analyze",
+    "default_output",
+    "load_dataset",
+    "pipeline_of",
+    "prepare",
+    "prune",
+    "require_labels",
+    "run",
+    "save",
+]
+
 logger = logging.getLogger(__name__)
-
-DataSource = str | Path | Dataset | CalibrationDataReader
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What every command has in common.
-
-    `batch` and `input_shapes` hold for analysis only; `density` is one number for every
-    activation or the path of a YAML file, `bits` is like `weights=8,activations=8`; `samples`
-    limits the calibration inputs.
-    """
-
-    hardware: str | Path | HardwareModel = "eyeriss"
-    batch: int | None = None
-    input_shapes: InputShapes = field(default_factory=dict)
-    calibration: DataSource | None = None
-    samples: int | None = None
-    density: float | str | Path | None = None
-    bits: str | None = None
-    threads: int = 0
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,6 +72,8 @@ class Pruned:
     """A pruned model and everything known about it.
 
     `goal_met` is False when the best that could be done falls short; `reason` says why.
+    Where labelled inputs decided, `decided` is accuracy on those and `accuracy` on the others.
+    `floor` is about the lowest fraction of the energy that zeroing weights leaves, if known.
     """
 
     model: Model
@@ -93,6 +89,8 @@ class Pruned:
     seconds: Mapping[str, float]
     synthesised: bool = False
     output: Path | None = None
+    decided: Accuracy | None = None
+    floor: float | None = None
 
     @property
     def energy_ratio(self) -> float:
@@ -141,34 +139,6 @@ def _notes(compilation: Compilation) -> tuple[str, ...]:
     return (*assumed, *unknown)
 
 
-def prepare(model: str | Path | Model, settings: Settings) -> Compilation:
-    """Load everything a pipeline starts from."""
-    loaded = model if isinstance(model, Model) else Model.load(model)
-    hardware = settings.hardware
-    machine = hardware if isinstance(hardware, HardwareModel) else load_hardware(hardware)
-    calibration = None
-    if settings.calibration is not None:
-        calibration = load_dataset(settings.calibration, loaded.inputs).first(settings.samples)
-    conditions = Conditions(
-        batch=settings.batch,
-        input_shapes=settings.input_shapes,
-        densities=read_densities(settings.density),
-        bits=read_bits(settings.bits),
-        threads=settings.threads,
-        seed=settings.seed,
-    )
-    return Compilation(loaded, machine, calibration, conditions)
-
-
-def load_dataset(source: DataSource, specs: Sequence[TensorSpec]) -> Dataset:
-    """A dataset from a path, a CalibrationDataReader, or as it is."""
-    if isinstance(source, Dataset):
-        return source
-    if isinstance(source, str | Path):
-        return load_data(source, specs)
-    return from_reader(source, specs)
-
-
 def prune(
     model: str | Path | Model,
     settings: Settings | None = None,
@@ -185,37 +155,21 @@ def prune(
     """
     settings = settings or Settings()
     start = time.perf_counter()
-    compilation = prepare(model, settings)
-    require_layers(find_layers(compilation.model))
-    labelled = _labelled(evaluation, compilation.model)
-    if output is not None:
-        compilation.model.require_writable(output, force)
-    synthesised = compilation.calibration is None
-    if synthesised:
-        compilation = _with_made_up_inputs(compilation, settings.samples)
+    require_labels(goal, evaluation)
+    begun = begin(model, settings, evaluation, () if output is None else (output,), force)
     with blas_threads(settings.threads):
-        before = _top1(compilation.model, labelled, settings.threads)
-        outcome = goal.pursue(compilation, Recipe(load_passes()))
+        trials = begun.trials()
+        outcome = goal.pursue(trials)
         seconds = dict(outcome.result.record.seconds)
-        with _timed(seconds, "evaluate"):
-            accuracy = _accuracy(outcome.result.model, before, labelled, settings.threads)
+        with timed(seconds, "evaluate"):
+            quality = measure(outcome, trials)
+    if (warning := quality.warning(goal)) and outcome.is_met:
+        logger.warning(warning)
     if output is not None:
-        with _timed(seconds, "verify-and-save"):
-            _save(outcome.result, output, force)
+        with timed(seconds, "verify-and-save"):
+            save(outcome.result, output, force)
     seconds["total"] = time.perf_counter() - start
-    return _pruned(outcome, accuracy, seconds, synthesised, output)
-
-
-def _with_made_up_inputs(compilation: Compilation, samples: int | None) -> Compilation:
-    model, conditions = compilation.model, compilation.conditions
-    seconds = dict(compilation.record.seconds)
-    with _timed(seconds, "synthesise-inputs"):
-        rng = np.random.default_rng(conditions.seed)
-        made = synthesise(model, conditions.input_shapes, samples, rng, conditions.threads)
-    logger.warning(
-        "no calibration data: %d inputs were made up; real data prunes better", len(made)
-    )
-    return replace(compilation, calibration=made).with_record(seconds=seconds)
+    return _pruned(outcome, quality.accuracy, seconds, begun.synthesised, output)
 
 
 def _pruned(
@@ -242,6 +196,8 @@ def _pruned(
         seconds=seconds,
         synthesised=synthesised,
         output=None if output is None else Path(output),
+        decided=outcome.decided,
+        floor=outcome.floor,
     )
 
 
@@ -260,51 +216,20 @@ def run(
     if output is not None:
         compilation.model.require_writable(output, force)
     if compilation.calibration is None and any(step.needs_calibration for step in parsed.passes):
-        compilation = _with_made_up_inputs(compilation, settings.samples)
+        compilation = with_made_up_inputs(compilation, settings.samples)
     with blas_threads(compilation.conditions.threads):
         done = parsed.run(compilation)
     if output is not None:
-        _save(done, output, force)
+        save(done, output, force)
     return Ran(done, str(parsed), None if output is None else Path(output))
 
 
-def _save(compilation: Compilation, output: str | Path, force: bool) -> None:
+def save(compilation: Compilation, output: str | Path, force: bool) -> None:
+    """Write a rewritten model once it has been verified."""
     model = compilation.model
     threads = compilation.conditions.threads
     check = verifier(model, frozenset(model.weights), compilation.calibration, threads)
     model.save(output, check, force)
-
-
-def _labelled(evaluation: DataSource | None, model: Model) -> Dataset | None:
-    if evaluation is None:
-        return None
-    data = load_dataset(evaluation, model.inputs)
-    if data.labels is None:
-        raise DataError("evaluation data has no labels: add an integer array y, one per sample")
-    return data
-
-
-def _top1(model: Model, data: Dataset | None, threads: int) -> float | None:
-    """Top-1 accuracy on labelled data; None without any."""
-    if data is None or data.labels is None:
-        return None
-    return top1(collect_outputs(model, data, threads), data.labels[: data.usable])
-
-
-def _accuracy(
-    model: Model, before: float | None, data: Dataset | None, threads: int
-) -> Accuracy | None:
-    after = _top1(model, data, threads)
-    if before is None or after is None or data is None:
-        return None
-    return Accuracy(before, after, data.usable)
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start
 
 
 def pipeline_of(goal: Goal) -> str:

@@ -77,6 +77,12 @@ class Dataset:
             raise DataError(f"{len(self)} samples are too few to keep some out of the fit")
         return most, rest
 
+    def require_labels(self) -> Array:
+        """The labels; DataError where there are none."""
+        if self.labels is None:
+            raise DataError("evaluation data has no labels: add an integer array y, one per sample")
+        return self.labels
+
     def batches(self, size: int) -> Iterator[dict[str, Array]]:
         """Feeds of up to `size` samples, or of the model's own batch where that is fixed.
 

@@ -52,13 +52,14 @@ def check_counts(origin: str, arrays: Mapping[str, Array]) -> None:
 
 
 def read_labels(origin: str, arrays: Mapping[str, Array]) -> Array | None:
-    """The labels among named arrays as int64; DataError where they are no class numbers."""
+    """The labels among named arrays as (n,) int64; DataError where they are no class numbers."""
     labels = arrays.get("y")
     if labels is None:
         return None
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise DataError(f"{origin}: labels y must be integers of shape (samples,)")
+    is_one_each = labels.ndim >= 1 and labels.size == len(labels)
+    if not is_one_each or labels.dtype.kind not in "biu":
+        raise DataError(f"{origin}: labels y must be integers of shape (samples,) or (samples, 1)")
     for label in (int(labels.min()), int(labels.max())):
         if not 0 <= label <= np.iinfo(np.int64).max:
             raise DataError(f"{origin}: labels y hold {label}; classes count from 0")
-    return labels.astype(np.int64)
+    return labels.reshape(-1).astype(np.int64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,6 +22,15 @@ class Accuracy:
     after: float
     samples: int
     metric: str = "top-1"
+
+    @property
+    def loss(self) -> float:
+        """What was lost, as a fraction of the samples; negative where accuracy rose."""
+        return self.before - self.after
+
+    def is_within(self, max_drop: float) -> bool:
+        """True when at most this fraction of the samples is lost on balance."""
+        return round(self.loss * self.samples) <= max_drop * self.samples + 1e-9
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,15 @@ class Agreement:
             return self.value >= self.limit
         return self.value <= self.limit
 
+    def asking(self, least: float) -> Agreement:
+        """The same with another limit, where that is one of top-1 agreement."""
+        return replace(self, limit=least) if self.metric == TOP1_AGREEMENT else self
+
+    @property
+    def loss(self) -> float:
+        """What is missing: the share of inputs that differ, or the error."""
+        return 1 - self.value if self.metric == TOP1_AGREEMENT else self.value
+
 
 _FEWEST_FOR_SHARE = 50
 _NARROW_SPREAD = 0.05
@@ -54,18 +72,55 @@ RELATIVE_ERROR = "relative output error"
 
 
 def top1(outputs: Outputs, labels: Array) -> float:
-    """Fraction of (n,) labels that the only (n, classes) output ranks first.
+    """Fraction of (n,) labels that the only output, (n, classes) or (n,), ranks first."""
+    return float(correct(outputs, labels, binary_threshold(outputs)).mean())
 
-    Raises DataError when the outputs are no class scores or a label is out of their range.
+
+def correct(outputs: Outputs, labels: Array, threshold: float) -> Array:
+    """(n,) booleans: whether the only output's class is the label.
+
+    The output is (n, classes) scores, or one number per sample that is above the threshold
+    for class 1 and not for class 0; see `binary_threshold`. NaN is never correct.
+    Raises DataError when the outputs are neither or a label is out of their range.
     """
     scores = class_scores(outputs)
+    binary = _binary_scores(outputs) if scores is None else None
+    if scores is not None:
+        known = ~np.isnan(scores).any(axis=1)
+        classes, chosen = scores.shape[1], scores.argmax(axis=1)
+    elif binary is not None:
+        known = ~np.isnan(binary)
+        classes, chosen = 2, binary > threshold
+    else:
+        raise DataError(
+            "labels y need a model with one output of shape (samples, classes), "
+            "or (samples, 1) for two classes"
+        )
+    if len(chosen) != len(labels):
+        raise DataError(f"{len(labels)} labels for {len(chosen)} outputs")
+    if labels.size and int(labels.max()) >= classes:
+        raise DataError(f"label {int(labels.max())} is out of range: {classes} classes")
+    return np.asarray((chosen == labels) & known)
+
+
+def _binary_scores(outputs: Outputs) -> Array | None:
+    """(n,) if the only output is one floating-point number per sample, else None."""
+    if len(outputs) != 1:
+        return None
+    scores = next(iter(outputs.values()))
+    is_one_each = scores.ndim >= 1 and scores.size == len(scores) and is_float(scores.dtype)
+    return scores.reshape(-1) if is_one_each else None
+
+
+def binary_threshold(original: Outputs) -> float:
+    """Where one number per sample parts two classes: 0.5 of probabilities, 0 of logits.
+
+    They are probabilities where all that the original network gives lie in [0, 1].
+    """
+    scores = _binary_scores(original)
     if scores is None:
-        raise DataError("labels y need a model with one output of shape (samples, classes)")
-    if len(scores) != len(labels):
-        raise DataError(f"{len(labels)} labels for {len(scores)} outputs")
-    if labels.size and int(labels.max()) >= scores.shape[1]:
-        raise DataError(f"label {int(labels.max())} is out of range: {scores.shape[1]} classes")
-    return float((scores.argmax(axis=1) == labels).mean())
+        return 0.0
+    return 0.5 if bool(((scores >= 0) & (scores <= 1)).all()) else 0.0
 
 
 def class_scores(outputs: Outputs) -> Array | None:
@@ -142,15 +197,31 @@ def output_divergence(reference: Outputs, outputs: Outputs, by_error: bool = Fal
     if by_error or scores is None or other is None:
         return relative_output_error(reference, outputs)
     with np.errstate(over="ignore", invalid="ignore"):
-        spread = float(scores.std(axis=1, dtype=np.float64).mean())
-        narrow = spread if 0 < spread < _NARROW_SPREAD else 1.0
+        narrow = _narrow_spread(scores)
         is_softmax = _is_softmax(scores)
-        log_p, log_q = (
-            np.log(np.maximum(each, 1e-12)) if is_softmax else _log_softmax(each / narrow)
-            for each in (scores.astype(np.float64), other.astype(np.float64))
-        )
+        log_p, log_q = (_log_probabilities(each, narrow, is_softmax) for each in (scores, other))
         divergence = float((np.exp(log_p) * (log_p - log_q)).sum(axis=1).mean())
     return divergence if math.isfinite(divergence) else math.inf
+
+
+def log_probabilities(scores: Array) -> Array:
+    """(n, classes) logarithms of what a softmax makes of scores, or of scores that it made.
+
+    Scores that spread less than softmax can tell apart are spread to unit deviation first.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _log_probabilities(scores, _narrow_spread(scores), _is_softmax(scores))
+
+
+def _log_probabilities(scores: Array, narrow: float, is_softmax: bool) -> Array:
+    wide = scores.astype(np.float64)
+    return np.log(np.maximum(wide, 1e-12)) if is_softmax else _log_softmax(wide / narrow)
+
+
+def _narrow_spread(scores: Array) -> float:
+    """What to divide scores by: their spread over classes where that is narrow, else one."""
+    spread = float(scores.std(axis=1, dtype=np.float64).mean())
+    return spread if 0 < spread < _NARROW_SPREAD else 1.0
 
 
 def _is_softmax(scores: Array) -> bool:

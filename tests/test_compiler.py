@@ -46,7 +46,7 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise AssertionError("work was done")
 
-    monkeypatch.setattr(compiler, "synthesise", fail)
+    monkeypatch.setattr("eapc.preparation.synthesise", fail)
     monkeypatch.setattr("eapc.pipeline.Pipeline.run", fail)
 
 
@@ -210,7 +210,7 @@ def test_an_existing_output_needs_force(tmp_path: Path, monkeypatch: pytest.Monk
 def test_evaluation_data_is_looked_at_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compiler, "Recipe", None)
+    monkeypatch.setattr("eapc.goals.Trials.at", None)
     x = np.load(EVALUATION)["x"]
     np.savez(tmp_path / "plain.npz", x=x)
     np.savez(tmp_path / "classes.npz", x=x, y=np.full(len(x), 10))

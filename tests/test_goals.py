@@ -22,6 +22,7 @@ from eapc.goals import (
     Outcome,
     Sparsity,
     TargetEnergy,
+    Trials,
 )
 from eapc.hardware import load_hardware
 from eapc.pipeline import Compilation, Conditions, Pipeline
@@ -47,10 +48,14 @@ def start(net: Net, synthesised: bool = False) -> Compilation:
     return Compilation(net.model, EYERISS, data, Conditions(threads=1))
 
 
+def trials(net: Net, synthesised: bool = False) -> Trials:
+    return Trials(start(net, synthesised), RECIPE)
+
+
 @cache
 def reached(name: str, goal: Goal) -> Outcome:
     net = varied() if name == "varied" else NETS[name]()
-    return goal.pursue(start(net), RECIPE)
+    return goal.pursue(trials(net))
 
 
 def ratio(outcome: Outcome) -> float:
@@ -189,14 +194,14 @@ def test_other_networks_are_judged_by_their_output_error() -> None:
 
 
 def test_synthesised_inputs_are_judged_by_the_output_error() -> None:
-    outcome = DEFAULT_GOAL.pursue(start(varied(), synthesised=True), RECIPE)
+    outcome = DEFAULT_GOAL.pursue(trials(varied(), synthesised=True))
     assert outcome.agreement is not None
     assert outcome.agreement.metric == RELATIVE_ERROR
 
 
 def test_a_goal_that_nothing_meets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eapc.goals.MAX_OUTPUT_ERROR", -1.0)
-    outcome = DEFAULT_GOAL.pursue(start(transformer()), RECIPE)
+    monkeypatch.setattr("eapc.goals.trials.MAX_OUTPUT_ERROR", -1.0)
+    outcome = DEFAULT_GOAL.pursue(trials(transformer()))
     assert not outcome.is_met
     assert outcome.agreement is not None
     assert not outcome.agreement.is_met
@@ -216,20 +221,20 @@ def test_too_few_inputs_to_hold_any_out() -> None:
     net = dense()
     few = Net(net.proto, {"x": net.arrays["x"][:1]})
     with pytest.raises(DataError, match="too few"):
-        DEFAULT_GOAL.pursue(start(few), RECIPE)
+        DEFAULT_GOAL.pursue(trials(few))
 
 
 def test_a_handful_of_inputs_will_do() -> None:
     net = dense()
     few = Net(net.proto, {"x": net.arrays["x"][:3]})
-    assert DEFAULT_GOAL.pursue(start(few), RECIPE).agreement is not None
+    assert DEFAULT_GOAL.pursue(trials(few)).agreement is not None
 
 
 def test_the_compilation_given_is_left_alone() -> None:
     net = residual()
     compilation = start(net)
     before = net.proto.SerializeToString()
-    TargetEnergy(0.9).pursue(compilation, RECIPE)
+    TargetEnergy(0.9).pursue(Trials(compilation, RECIPE))
     assert compilation.record.layers == {}
     assert compilation.model.weights == {}
     assert net.proto.SerializeToString() == before

@@ -16,6 +16,7 @@ from eapc.cli.listing import hw_list, hw_show, hw_validate, passes
 from eapc.cli.prune import prune
 from eapc.cli.run import run
 from eapc.cli.session import one_line
+from eapc.cli.sweep import sweep
 from eapc.errors import EapcError
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ hw = typer.Typer(help="List the machines that come with eapc, show one, or check
 
 app.command()(analyze)
 app.command()(prune)
+app.command()(sweep)
 app.command()(run)
 app.command()(passes)
 hw.command("list")(hw_list)

@@ -121,6 +121,34 @@ AgreementGoal = Annotated[
         rich_help_panel=_GOAL,
     ),
 ]
+DropGoal = Annotated[
+    float | None,
+    Option(
+        "--max-drop",
+        metavar="D",
+        help="Least energy at which top-1 accuracy on --eval falls by at most D, in [0, 1).",
+        rich_help_panel=_GOAL,
+    ),
+]
+
+_GOALS = "Goals (values of one of these)"
+
+Sparsities = Annotated[
+    str | None,
+    Option("--sparsity", metavar="S,S,...", help="As for prune.", rich_help_panel=_GOALS),
+]
+Energies = Annotated[
+    str | None,
+    Option("--target-energy", metavar="E,E,...", help="As for prune.", rich_help_panel=_GOALS),
+]
+Agreements = Annotated[
+    str | None,
+    Option("--min-agreement", metavar="A,A,...", help="As for prune.", rich_help_panel=_GOALS),
+]
+Drops = Annotated[
+    str | None,
+    Option("--max-drop", metavar="D,D,...", help="As for prune.", rich_help_panel=_GOALS),
+]
 
 Output = Annotated[
     Path | None,
@@ -139,6 +167,25 @@ Csv = Annotated[
         "--csv",
         metavar="PATH",
         help="Write a row per node; - for stdout.",
+        rich_help_panel=_RESULT,
+    ),
+]
+SweepCsv = Annotated[
+    Path | None,
+    Option(
+        "--csv",
+        metavar="PATH",
+        help="Write a row per goal; - for stdout.",
+        rich_help_panel=_RESULT,
+    ),
+]
+Folder = Annotated[
+    Path | None,
+    Option(
+        "-o",
+        "--output",
+        metavar="FOLDER",
+        help="Write each model there, by the name of its goal.",
         rich_help_panel=_RESULT,
     ),
 ]

@@ -28,6 +28,7 @@ def prune(
     sparsity: opt.SparsityGoal = None,
     target_energy: opt.EnergyGoal = None,
     min_agreement: opt.AgreementGoal = None,
+    max_drop: opt.DropGoal = None,
     output: opt.Output = None,
     force: opt.Force = False,
     json: opt.Json = False,
@@ -47,7 +48,7 @@ def prune(
     from eapc import compiler
 
     settings = opt.settings(hw, batch, input_shape, calib, samples, threads, seed)
-    goal = _goal(sparsity, target_energy, min_agreement)
+    goal = _goal(sparsity, target_energy, min_agreement, max_drop)
     target = output or compiler.default_output(model)
     if dry_run:
         _plan(model, settings, goal, evaluation, target, force, json, warnings)
@@ -58,21 +59,19 @@ def prune(
     _report(done, json, warnings)
 
 
-def _goal(sparsity: float | None, target_energy: float | None, min_agreement: float | None) -> Goal:
-    from eapc.goals import DEFAULT_GOAL, MinAgreement, Sparsity, TargetEnergy
+def _goal(
+    sparsity: float | None,
+    target_energy: float | None,
+    min_agreement: float | None,
+    max_drop: float | None,
+) -> Goal:
+    from eapc.goals import DEFAULT_GOAL, GOALS
 
-    goals: list[Goal] = []
-    given = []
-    for option, kind, value in (
-        ("--sparsity", Sparsity, sparsity),
-        ("--target-energy", TargetEnergy, target_energy),
-        ("--min-agreement", MinAgreement, min_agreement),
-    ):
-        if value is not None:
-            given.append(option)
-            goals.append(kind(value))
+    values = (sparsity, target_energy, min_agreement, max_drop)
+    kinds = GOALS.values()
+    goals = [kind(value) for kind, value in zip(kinds, values, strict=True) if value is not None]
     if len(goals) > 1:
-        raise UsageError(f"{' and '.join(given)}: give one goal at a time")
+        raise UsageError(f"{' and '.join(goal.option for goal in goals)}: give one goal at a time")
     return goals[0] if goals else DEFAULT_GOAL
 
 
@@ -90,6 +89,7 @@ def _plan(
     from eapc import compiler
     from eapc.report.documents import plan_document, to_json
 
+    compiler.require_labels(goal, evaluation)
     compilation = compiler.prepare(model, settings)
     if evaluation is not None:
         compiler.load_dataset(evaluation, compilation.model.inputs)

@@ -31,13 +31,13 @@ def analysis_document(
     report = analysis.energy
     return {
         "schema": "eapc.analyze/1",
-        "model": _name(analysis.model),
+        "model": model_name(analysis.model),
         "hardware": report.hardware.name,
         "batch": report.batch,
         "calibration_samples": analysis.samples,
         "totals": totals(report),
         **_nodes(report),
-        "output": _path(output),
+        "output": path_of(output),
         "warnings": [*analysis.notes, *warnings],
     }
 
@@ -46,7 +46,7 @@ def prune_document(pruned: Pruned, warnings: Sequence[str] = ()) -> Document:
     """`eapc.prune/1`: before and after, every layer, what was skipped, whether the goal is met."""
     return {
         "schema": "eapc.prune/1",
-        "model": _name(pruned.model),
+        "model": model_name(pruned.model),
         "hardware": pruned.after.hardware.name,
         "batch": pruned.after.batch,
         "pipeline": pruned.pipeline,
@@ -55,12 +55,14 @@ def prune_document(pruned: Pruned, warnings: Sequence[str] = ()) -> Document:
         "before": totals(pruned.before),
         "after": totals(pruned.after),
         "energy_ratio": pruned.energy_ratio,
-        "accuracy": _accuracy(pruned.accuracy),
-        "agreement": _agreement(pruned.agreement),
+        "accuracy": accuracy_of(pruned.accuracy),
+        "decided": accuracy_of(pruned.decided),
+        "agreement": agreement_of(pruned.agreement),
+        "lowest_energy_ratio": pruned.floor,
         "layers": layers(pruned.layers, pruned.before, pruned.after),
         "skipped": _skipped(pruned.skipped),
         "synthesised": pruned.synthesised,
-        "output": _path(pruned.output),
+        "output": path_of(pruned.output),
         "seconds": dict(pruned.seconds),
         "warnings": list(warnings),
     }
@@ -72,14 +74,14 @@ def run_document(ran: Ran, warnings: Sequence[str] = ()) -> Document:
     report = done.energy
     return {
         "schema": "eapc.run/1",
-        "model": _name(done.model),
+        "model": model_name(done.model),
         "hardware": done.hardware.name,
         "pipeline": ran.pipeline,
         "totals": totals(report) if report else None,
         **(_nodes(report) if report else {"nodes": [], "unmodelled": []}),
         "layers": layers(tuple(done.record.layers.values()), None, report),
         "skipped": _skipped(done.record.skipped),
-        "output": _path(ran.output),
+        "output": path_of(ran.output),
         "seconds": dict(done.record.seconds),
         "warnings": list(warnings),
     }
@@ -89,7 +91,7 @@ def plan_document(model: Model, pipeline: str, warnings: Sequence[str] = ()) -> 
     """`eapc.plan/1`: what a dry run would have run."""
     return {
         "schema": "eapc.plan/1",
-        "model": _name(model),
+        "model": model_name(model),
         "pipeline": pipeline,
         "warnings": list(warnings),
     }
@@ -183,7 +185,8 @@ def _node(node: NodeEnergy) -> Document:
     }
 
 
-def _accuracy(accuracy: Accuracy | None) -> Document | None:
+def accuracy_of(accuracy: Accuracy | None) -> Document | None:
+    """Accuracy before and after; null where there is none."""
     if accuracy is None:
         return None
     return {
@@ -194,7 +197,8 @@ def _accuracy(accuracy: Accuracy | None) -> Document | None:
     }
 
 
-def _agreement(agreement: Agreement | None) -> Document | None:
+def agreement_of(agreement: Agreement | None) -> Document | None:
+    """Agreement, and whether it is within its limit; null where there is none."""
     if agreement is None:
         return None
     return {**asdict(agreement), "met": agreement.is_met}
@@ -204,11 +208,13 @@ def _skipped(skipped: Sequence[Skipped]) -> list[Document]:
     return [asdict(entry) for entry in skipped]
 
 
-def _name(model: Model) -> str:
+def model_name(model: Model) -> str:
+    """The model's path, or its name where it has none."""
     return str(model.path) if model.path else model.name
 
 
-def _path(path: Path | None) -> str | None:
+def path_of(path: Path | None) -> str | None:
+    """The path as text; null where there is none."""
     return None if path is None else str(path)
 
 

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from eapc.allocation import LOWEST_DENSITY
 from eapc.compiler import Pruned, Ran
 from eapc.energy import EnergyReport
-from eapc.evaluation import Agreement
+from eapc.evaluation import Accuracy, Agreement
 from eapc.layers import Skipped
 from eapc.pipeline import LayerRecord
 from eapc.report.documents import node_energy
@@ -19,6 +20,9 @@ from eapc.report.numbers import count, engineering, joules, percent, seconds
 from eapc.report.tables import coverage, heading, some, totals
 
 NOT_MEASURED = "energy is modelled; zeros alone do not make a stock runtime faster"
+
+_CLOSE_TO_FLOOR = 0.05
+"""Above the floor by less than this fraction of the dense energy, little is left to save."""
 
 
 def prune_table(pruned: Pruned, width: int) -> Group:
@@ -32,6 +36,8 @@ def prune_table(pruned: Pruned, width: int) -> Group:
     entries = [
         ("goal", "met" if pruned.goal_met else f"not met: {plain(pruned.reason)}"),
         *_agreement(pruned.agreement),
+        *_decided(pruned.decided),
+        *_floor(pruned),
         *_skipped(pruned.skipped),
         *_unmodelled(pruned.after, width),
         ("pipeline", plain(pruned.pipeline)),
@@ -144,6 +150,20 @@ def _agreement(agreement: Agreement | None) -> Iterator[tuple[str, str]]:
     else:
         said = f"{agreement.value:.3g} {held_out}, at most {agreement.limit:.3g} wanted"
     yield agreement.metric.removeprefix("relative "), said
+
+
+def _decided(decided: Accuracy | None) -> Iterator[tuple[str, str]]:
+    if decided is not None:
+        change = f"{percent(decided.before)} before, {percent(decided.after)} after"
+        yield "decided on", f"top-1 accuracy on {count(decided.samples, 'other input')}: {change}"
+
+
+def _floor(pruned: Pruned) -> Iterator[tuple[str, str]]:
+    """What zeroing weights cannot go below, where the result has come close to it."""
+    floor = pruned.floor
+    if floor is not None and pruned.energy_ratio - floor < _CLOSE_TO_FLOOR:
+        kept = f"{100 * LOWEST_DENSITY:g} % of every layer's weights"
+        yield "floor", f"about {percent(floor)} of the energy stays with {kept} left"
 
 
 def _skipped(skipped: Sequence[Skipped]) -> Iterator[tuple[str, str]]:

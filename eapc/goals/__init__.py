@@ -1,0 +1,38 @@
+"""Goals of pruning, and the search for the lowest energy that meets one: one file per goal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from eapc.goals.goal import Goal, Outcome
+from eapc.goals.max_drop import MaxDrop
+from eapc.goals.min_agreement import DEFAULT_GOAL, MinAgreement
+from eapc.goals.quality import Quality, measure
+from eapc.goals.sparsity import Sparsity
+from eapc.goals.target_energy import TargetEnergy
+from eapc.goals.trials import HELD_OUT, MAX_OUTPUT_ERROR, NEEDS_LABELS, Trials
+
+GOALS: Mapping[str, Callable[[float], Goal]] = {
+    Sparsity.option: Sparsity,
+    TargetEnergy.option: TargetEnergy,
+    MinAgreement.option: MinAgreement,
+    MaxDrop.option: MaxDrop,
+}
+"""Every kind of goal by its option."""
+
+__all__ = [
+    "DEFAULT_GOAL",
+    "GOALS",
+    "HELD_OUT",
+    "MAX_OUTPUT_ERROR",
+    "NEEDS_LABELS",
+    "Goal",
+    "MaxDrop",
+    "MinAgreement",
+    "Outcome",
+    "Quality",
+    "Sparsity",
+    "TargetEnergy",
+    "Trials",
+    "measure",
+]

@@ -1,0 +1,138 @@
+"""The lowest energy budget whose result is still good enough."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+
+from eapc.allocation import Curves, share_out
+from eapc.model import Model
+from eapc.pipeline import Compilation
+
+logger = logging.getLogger(__name__)
+
+_RESOLUTION = 0.008
+"""Budgets closer than this, a fraction of the dense energy, are not worth another trial."""
+
+_GUESSES = 3
+"""Trials that may follow the prediction; a prediction that is still off then is of no use."""
+
+
+class Judgement(NamedTuple):
+    """Whether a trial is good enough, and what it lost."""
+
+    is_met: bool
+    loss: float
+
+
+def lowest_meeting(
+    predicted: Sequence[float], allowed: float, judge: Callable[[int], Judgement]
+) -> int:
+    """The lowest index that is good enough, where all above it are and the last one is.
+
+    The first index counts as not good enough; neither it nor the last one is tried. The
+    answer is bisection's, whatever `predicted` losses by index say: they choose what is tried
+    first. Each trial that follows scales them to what the one before has lost.
+    """
+    low, high, scale, guesses = 0, len(predicted) - 1, 1.0, _GUESSES
+    while high - low > 1:
+        index = (low + high) // 2
+        if guesses:
+            index = _first_within(predicted, allowed / scale, low, high)
+        is_met, loss = judge(index)
+        low, high = (low, index) if is_met else (index, high)
+        guesses -= 1 if guesses else 0
+        if not 0 < predicted[index] < math.inf or not 0 < loss < math.inf:
+            guesses = 0
+        else:
+            scale = loss / predicted[index]
+    return high
+
+
+def _first_within(predicted: Sequence[float], allowed: float, low: int, high: int) -> int:
+    """The lowest index between `low` and `high`, both excluded, that should be good enough."""
+    inside = range(low + 1, high)
+    return next((i for i in inside if predicted[i] <= allowed), inside[-1])
+
+
+class Verdict(Protocol):
+    """What a judge says of a model."""
+
+    @property
+    def loss(self) -> float:
+        """What the model lost, as far as it can be told."""
+
+
+V = TypeVar("V", bound=Verdict)
+
+
+@dataclass(frozen=True)
+class Found(Generic[V]):
+    """The result at the lowest budget that is good enough, or else at the dense energy."""
+
+    budget: float
+    result: Compilation
+    verdict: V
+
+
+class Search(Generic[V]):
+    """Searches budgets for one judge; verdicts are remembered from one search to the next."""
+
+    def __init__(
+        self,
+        prune: Callable[[float], Compilation],
+        curves: Curves,
+        judge: Callable[[Model], V],
+        expected_loss: Callable[[float], float],
+    ) -> None:
+        self._prune = prune
+        self._judge = judge
+        self._budgets = budgets_between(curves.lowest_ratio)
+        errors = np.minimum.accumulate([_error_at(curves, budget) for budget in self._budgets])
+        self._predicted = [expected_loss(float(error)) for error in errors]
+        self._verdicts: dict[float, V] = {}
+        self._latest: tuple[float, Compilation] | None = None
+
+    def lowest(self, is_met: Callable[[V], bool], allowed: float) -> Found[V]:
+        """The lowest budget whose verdict is good enough: a loss of `allowed` is about right."""
+
+        def judge(index: int) -> Judgement:
+            verdict = self._verdict(self._budgets[index])
+            return Judgement(is_met(verdict), verdict.loss)
+
+        budget = self._budgets[lowest_meeting(self._predicted, allowed, judge)]
+        verdict = self._verdict(budget)
+        return Found(budget, self._result(budget), verdict)
+
+    def _verdict(self, budget: float) -> V:
+        if budget not in self._verdicts:
+            verdict = self._judge(self._result(budget).model)
+            logger.info("budget %.4f of the energy: %s", budget, verdict)
+            self._verdicts[budget] = verdict
+        return self._verdicts[budget]
+
+    def _result(self, budget: float) -> Compilation:
+        """The model pruned to a budget; only the latest is kept, whatever its size."""
+        if self._latest is None or self._latest[0] != budget:
+            self._latest = None
+            self._latest = (budget, self._prune(budget))
+        return self._latest[1]
+
+
+def budgets_between(lowest: float) -> list[float]:
+    """Evenly spaced budgets from the lowest to 1: as many as bisection would tell apart."""
+    steps = math.ceil(math.log2(max((1 - lowest) / _RESOLUTION, 1)))
+    return [round(float(budget), 4) for budget in np.linspace(lowest, 1, 2**steps + 1)]
+
+
+def _error_at(curves: Curves, budget: float) -> float:
+    """The sum of what each layer alone does to the outputs at its share of the budget."""
+    densities = share_out(curves, budget)
+    return sum(
+        float(curve.error_at(np.asarray([densities[curve.name]]))[0]) for curve in curves.layers
+    )

@@ -1,0 +1,35 @@
+"""--sparsity: the same fraction of zeros in every layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from eapc.goals.goal import Outcome, require_fraction
+from eapc.goals.trials import Trials
+from eapc.pipeline import Pipeline
+from eapc.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Sparsity:
+    """The same fraction of zeros in every layer."""
+
+    value: float
+
+    option: ClassVar[str] = "--sparsity"
+    note: ClassVar[str] = ""
+    remedy: ClassVar[str] = "a lower --sparsity keeps more"
+    needs_labels: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        require_fraction(self.option, self.value, closed_below=True, closed_above=False)
+
+    def pipeline(self, recipe: Recipe) -> Pipeline:
+        """Uniform pruning."""
+        return recipe.pipeline(f"sparsity={self.value}")
+
+    def pursue(self, trials: Trials) -> Outcome:
+        """Prune once; all calibration inputs are fitted."""
+        result = trials.uniform(self.value)
+        return Outcome(trials.before, result, self.pipeline(trials.recipe), None, True)

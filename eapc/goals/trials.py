@@ -1,0 +1,171 @@
+"""Trials: one model pruned again and again; what does not depend on the goal is kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cached_property
+
+from eapc.allocation import LOWEST_DENSITY, Curves
+from eapc.data import Dataset
+from eapc.energy import EnergyReport
+from eapc.errors import UsageError
+from eapc.evaluation import Accuracy, Agreement
+from eapc.goals.search import Search, V
+from eapc.judges import AccuracyJudge, AgreementJudge
+from eapc.model import Model
+from eapc.pipeline import Compilation, Pipeline
+from eapc.recipe import Recipe
+
+HELD_OUT = 0.2
+"""Fraction of the calibration inputs that decides and is never fitted."""
+
+MAX_OUTPUT_ERROR = 0.05
+"""Where agreement has no meaning: the largest relative output error."""
+
+_FEW = 256
+
+
+class Trials:
+    """Prunes one model on one set of inputs, as often as goals ask for it.
+
+    `compilation` holds calibration data; `accuracy` judges on labelled inputs, `held_out` are
+    inputs to judge agreement on, where there are any. The dense network's energy, the layers'
+    curves, the original's outputs and the verdicts of searches are worked out once, when they
+    are first asked for.
+    """
+
+    def __init__(
+        self,
+        compilation: Compilation,
+        recipe: Recipe,
+        accuracy: AccuracyJudge | None = None,
+        held_out: Dataset | None = None,
+    ) -> None:
+        self.recipe = recipe
+        self._compilation = compilation
+        self.accuracy = accuracy
+        self._held_out = held_out
+        self._seconds: Mapping[str, float] = compilation.record.seconds
+
+    @property
+    def before(self) -> EnergyReport:
+        """The dense network's energy."""
+        return _energy(self._dense)
+
+    @cached_property
+    def curves(self) -> Curves:
+        """The layers' error and energy curves."""
+        _, prune, *_ = self.recipe.pipeline("energy=1.0").passes
+        curves = self._run(Pipeline((prune,)), self._dense).record.curves
+        assert curves is not None  # prune-weights computes them for a budget
+        return curves
+
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """Time spent so far, by pass, all trials together."""
+        return self._seconds
+
+    def uniform(self, sparsity: float) -> Compilation:
+        """The model with this fraction of zeros in every layer."""
+        return self._pruned(f"sparsity={sparsity}", self._dense)
+
+    def at(self, budget: float) -> Compilation:
+        """The model pruned to a budget, a fraction of the dense energy."""
+        return self._pruned(f"energy={budget!r}", self._dense.with_record(curves=self.curves))
+
+    def ratio(self, result: Compilation) -> float:
+        """Measured energy of a result over that of the dense network."""
+        before = self.before.energy_mac_units
+        return _energy(result).energy_mac_units / before if before else 1.0
+
+    def shortfall(self, goal: float, ratio: float) -> str:
+        """Why a budget could not be met."""
+        kept = f"{100 * LOWEST_DENSITY:g} % of every layer's weights"
+        return (
+            f"with {kept} left the network still takes {ratio:.3f} of the energy, not {goal:g}: "
+            "zeroing weights does not save the moving of feature maps"
+        )
+
+    @cached_property
+    def holding_out(self) -> Trials:
+        """Trials that are fitted on most of the calibration inputs and keep out the others."""
+        assert self._compilation.calibration is not None  # see the class
+        fitted, held_out = self._compilation.calibration.split(HELD_OUT)
+        compilation = replace(self._compilation, calibration=fitted)
+        return Trials(compilation, self.recipe, held_out=held_out)
+
+    @cached_property
+    def agreement_judge(self) -> AgreementJudge:
+        """The judge on the inputs that were held out."""
+        assert self._held_out is not None  # see `holding_out`
+        threads = self._compilation.conditions.threads
+        return AgreementJudge.of(self._compilation.model.original, self._held_out, threads)
+
+    @cached_property
+    def by_agreement(self) -> Search[Agreement]:
+        """The search that decides by agreement on the inputs that were held out."""
+        judge = self.agreement_judge
+
+        def agreement(model: Model) -> Agreement:
+            return judge.agreement(model, 1.0, MAX_OUTPUT_ERROR)
+
+        return Search(self.at, self.curves, self._timed(agreement), judge.expected_loss)
+
+    @cached_property
+    def fitted_judge(self) -> AgreementJudge:
+        """A judge on a few of the inputs that are fitted: it flatters, but costs little."""
+        data = self._compilation.calibration
+        assert data is not None  # see the class
+        few = data.take(slice(0, None, max(1, len(data) // _FEW)))
+        threads = self._compilation.conditions.threads
+        original = self._compilation.model.original
+        return AgreementJudge.of(original, few if few.usable else data, threads)
+
+    @cached_property
+    def halves(self) -> tuple[AccuracyJudge, AccuracyJudge]:
+        """Judges on the labelled inputs that decide and on the others.
+
+        Raises UsageError where no inputs have labels.
+        """
+        if self.accuracy is None:
+            raise UsageError(NEEDS_LABELS)
+        return self.accuracy.halves()
+
+    @cached_property
+    def by_accuracy(self) -> Search[Accuracy]:
+        """The search that decides by accuracy on half of the labelled inputs."""
+        judge, _ = self.halves
+        return Search(self.at, self.curves, self._timed(judge.accuracy), judge.expected_loss)
+
+    @cached_property
+    def _dense(self) -> Compilation:
+        return self._run(self.recipe.annotation(), self._compilation)
+
+    def _pruned(self, options: str, dense: Compilation) -> Compilation:
+        _, *steps = self.recipe.pipeline(options).passes
+        return self._run(Pipeline(tuple(steps)), dense)
+
+    def _run(self, pipeline: Pipeline, compilation: Compilation) -> Compilation:
+        result = pipeline.run(compilation.with_record(seconds=self._seconds))
+        self._seconds = result.record.seconds
+        return result
+
+    def _timed(self, judge: Callable[[Model], V]) -> Callable[[Model], V]:
+        def timed(model: Model) -> V:
+            start = time.perf_counter()
+            verdict = judge(model)
+            spent = self._seconds.get("judge", 0.0) + time.perf_counter() - start
+            self._seconds = {**self._seconds, "judge": spent}
+            return verdict
+
+        return timed
+
+
+NEEDS_LABELS = "--max-drop: needs --eval with labels y: it decides by accuracy"
+
+
+def _energy(compilation: Compilation) -> EnergyReport:
+    assert compilation.energy is not None  # the pipelines here end in annotate-energy
+    return compilation.energy

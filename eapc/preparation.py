@@ -1,0 +1,146 @@
+"""What every command starts from: a model, a machine, inputs, all of them checked."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from eapc.data import CalibrationDataReader, Dataset, from_reader, load_data
+from eapc.densities import read_densities
+from eapc.errors import UsageError
+from eapc.given_bits import read_bits
+from eapc.goals import NEEDS_LABELS, Goal, Trials
+from eapc.hardware import HardwareModel, load_hardware
+from eapc.judges import AccuracyJudge
+from eapc.layers import find_layers, require_layers
+from eapc.model import Model
+from eapc.pipeline import Compilation, Conditions
+from eapc.recipe import Recipe
+from eapc.registry import load_passes
+from eapc.shapes import InputShapes
+from eapc.synthesis import synthesise
+from eapc.tensors import TensorSpec
+
+logger = logging.getLogger(__name__)
+
+DataSource = str | Path | Dataset | CalibrationDataReader
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every command has in common.
+
+    `batch` and `input_shapes` hold for analysis only; `density` is one number for every
+    activation or the path of a YAML file, `bits` is like `weights=8,activations=8`; `samples`
+    limits the calibration inputs.
+    """
+
+    hardware: str | Path | HardwareModel = "eyeriss"
+    batch: int | None = None
+    input_shapes: InputShapes = field(default_factory=dict)
+    calibration: DataSource | None = None
+    samples: int | None = None
+    density: float | str | Path | None = None
+    bits: str | None = None
+    threads: int = 0
+    seed: int = 0
+
+
+def prepare(model: str | Path | Model, settings: Settings) -> Compilation:
+    """Load everything a pipeline starts from."""
+    loaded = model if isinstance(model, Model) else Model.load(model)
+    hardware = settings.hardware
+    machine = hardware if isinstance(hardware, HardwareModel) else load_hardware(hardware)
+    calibration = None
+    if settings.calibration is not None:
+        calibration = load_dataset(settings.calibration, loaded.inputs).first(settings.samples)
+    conditions = Conditions(
+        batch=settings.batch,
+        input_shapes=settings.input_shapes,
+        densities=read_densities(settings.density),
+        bits=read_bits(settings.bits),
+        threads=settings.threads,
+        seed=settings.seed,
+    )
+    return Compilation(loaded, machine, calibration, conditions)
+
+
+def load_dataset(source: DataSource, specs: Sequence[TensorSpec]) -> Dataset:
+    """A dataset from a path, a CalibrationDataReader, or as it is."""
+    if isinstance(source, Dataset):
+        return source
+    if isinstance(source, str | Path):
+        return load_data(source, specs)
+    return from_reader(source, specs)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A model that is to be pruned: loaded, looked over, with inputs to fit it on."""
+
+    compilation: Compilation
+    labelled: Dataset | None
+    synthesised: bool
+
+    def trials(self) -> Trials:
+        """Trials of the model; the original is run on the labelled inputs first."""
+        judge = None
+        if self.labelled is not None:
+            threads = self.compilation.conditions.threads
+            judge = AccuracyJudge.of(self.compilation.model, self.labelled, threads)
+        return Trials(self.compilation, Recipe(load_passes()), judge)
+
+
+def begin(
+    model: str | Path | Model,
+    settings: Settings,
+    evaluation: DataSource | None,
+    outputs: Sequence[str | Path],
+    force: bool,
+) -> Begun:
+    """Load everything that pruning takes and check it before any work is done."""
+    compilation = prepare(model, settings)
+    require_layers(find_layers(compilation.model))
+    labelled = None
+    if evaluation is not None:
+        labelled = load_dataset(evaluation, compilation.model.inputs)
+        labelled.require_labels()
+    for output in outputs:
+        compilation.model.require_writable(output, force)
+    synthesised = compilation.calibration is None
+    if synthesised:
+        compilation = with_made_up_inputs(compilation, settings.samples)
+    return Begun(compilation, labelled, synthesised)
+
+
+def require_labels(goal: Goal, evaluation: DataSource | None) -> None:
+    """Raise UsageError where a goal decides by accuracy and there is nothing to tell it."""
+    if goal.needs_labels and evaluation is None:
+        raise UsageError(NEEDS_LABELS)
+
+
+def with_made_up_inputs(compilation: Compilation, samples: int | None) -> Compilation:
+    """The compilation with synthesised calibration inputs, and a warning that says so."""
+    model, conditions = compilation.model, compilation.conditions
+    seconds = dict(compilation.record.seconds)
+    with timed(seconds, "synthesise-inputs"):
+        rng = np.random.default_rng(conditions.seed)
+        made = synthesise(model, conditions.input_shapes, samples, rng, conditions.threads)
+    logger.warning(
+        "no calibration data: %d inputs were made up; real data prunes better", len(made)
+    )
+    return replace(compilation, calibration=made).with_record(seconds=seconds)
+
+
+@contextmanager
+def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Add the time that a block takes to a stage's seconds."""
+    start = time.perf_counter()
+    yield
+    seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start

@@ -1,0 +1,149 @@
+"""A sweep as table, document and comma-separated values: one row per goal."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+
+from eapc.goal_sweep import SweepRow, Swept
+from eapc.report.documents import Document, accuracy_of, agreement_of, model_name, path_of, totals
+from eapc.report.layout import Column, facts, plain, spaced, table, title
+from eapc.report.numbers import count, percent, seconds
+from eapc.report.pruning import NOT_MEASURED
+from eapc.report.tables import heading
+
+_COLUMNS = (
+    "goal",
+    "value",
+    "goal_met",
+    "energy_ratio",
+    "sparsity",
+    "accuracy_before",
+    "accuracy",
+    "accuracy_samples",
+    "agreement_metric",
+    "agreement",
+    "agreement_samples",
+    "agreement_fitted",
+    "seconds",
+    "reason",
+    "output",
+)
+
+
+def sweep_table(swept: Swept, width: int) -> Group:
+    """Everything a sweep found, for an output of `width` characters."""
+    labelled = any(row.accuracy is not None for row in swept.rows)
+    judged = any(row.agreement is not None for row in swept.rows)
+    columns = [Column("goal", "left"), Column("energy"), Column("zeros")]
+    columns += [Column("top-1\nbefore"), Column("top-1\nafter")] if labelled else []
+    columns += [Column(_kept(swept.rows))] if judged else []
+    columns += [Column("time"), Column("met", "left")]
+    rows = [_cells(row, labelled, judged) for row in swept.rows]
+    parts: list[RenderableType] = [
+        title(heading(swept.model.name, swept.before)),
+        table(columns, rows, width),
+    ]
+    missed = [(row.name, plain(row.reason)) for row in swept.missed]
+    written = [("written", plain(str(row.output))) for row in swept.rows if row.output]
+    notes = [("note", note) for note in (*_measured_on(swept.rows), NOT_MEASURED)]
+    parts.append(facts([*missed, *written, ("time", seconds(swept.seconds)), *notes]))
+    return Group(*spaced(parts))
+
+
+def _kept(rows: Sequence[SweepRow]) -> str:
+    found = [row.agreement for row in rows if row.agreement is not None]
+    return found[0].metric.replace(" ", "\n", 1)
+
+
+def _cells(row: SweepRow, labelled: bool, judged: bool) -> list[str]:
+    cells = [row.name, percent(row.energy_ratio), percent(row.sparsity)]
+    if labelled:
+        known = row.accuracy
+        cells += [percent(known.before), percent(known.after)] if known else ["-", "-"]
+    if judged:
+        cells.append(_agreement(row))
+    return [*cells, seconds(row.seconds), "yes" if row.goal_met else "no"]
+
+
+def _agreement(row: SweepRow) -> str:
+    if row.agreement is None:
+        return "-"
+    is_share = row.agreement.metric.endswith("agreement")
+    return percent(row.agreement.value) if is_share else f"{row.agreement.value:.3g}"
+
+
+def _measured_on(rows: Sequence[SweepRow]) -> list[str]:
+    """On how many inputs each figure was measured, and which flatter."""
+    accuracies = {row.accuracy.samples for row in rows if row.accuracy}
+    notes = [f"accuracy is on {count(samples, 'input')}" for samples in sorted(accuracies)]
+    agreements = {(row.agreement.samples, row.fitted) for row in rows if row.agreement}
+    for samples, fitted in sorted(agreements):
+        kind = "that were fitted: others agree less" if fitted else "kept out of the fit"
+        notes.append(f"agreement is on {count(samples, 'input')} {kind}")
+    return notes
+
+
+def sweep_document(swept: Swept, warnings: Sequence[str] = ()) -> Document:
+    """`eapc.sweep/1`: the dense network, then a row per goal."""
+    return {
+        "schema": "eapc.sweep/1",
+        "model": model_name(swept.model),
+        "hardware": swept.before.hardware.name,
+        "batch": swept.before.batch,
+        "before": totals(swept.before),
+        "rows": [_document(row) for row in swept.rows],
+        "synthesised": swept.synthesised,
+        "seconds": swept.seconds,
+        "warnings": list(warnings),
+    }
+
+
+def _document(row: SweepRow) -> Document:
+    return {
+        "goal": row.goal.option.removeprefix("--"),
+        "value": row.goal.value,
+        "goal_met": row.goal_met,
+        "reason": row.reason or None,
+        "energy_ratio": row.energy_ratio,
+        "sparsity": row.sparsity,
+        "accuracy": accuracy_of(row.accuracy),
+        "agreement": agreement_of(row.agreement),
+        "agreement_fitted": row.fitted,
+        "output": path_of(row.output),
+        "seconds": row.seconds,
+    }
+
+
+def sweep_csv(swept: Swept) -> str:
+    """A heading and one row per goal; what is not known is empty."""
+    stream = io.StringIO(newline="")
+    writer = csv.DictWriter(stream, _COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_figures(row) for row in swept.rows)
+    return stream.getvalue()
+
+
+def _figures(row: SweepRow) -> dict[str, Any]:
+    figures = {
+        key: value
+        for key, value in _document(row).items()
+        if key in _COLUMNS and key not in ("accuracy", "agreement")
+    }
+    if row.accuracy is not None:
+        figures |= {
+            "accuracy_before": row.accuracy.before,
+            "accuracy": row.accuracy.after,
+            "accuracy_samples": row.accuracy.samples,
+        }
+    if row.agreement is not None:
+        figures |= {
+            "agreement_metric": row.agreement.metric,
+            "agreement": row.agreement.value,
+            "agreement_samples": row.agreement.samples,
+        }
+    return figures
