@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +94,7 @@ class Bench:
 def at_energy(points: Sequence[Point], energy: float) -> Flags | None:
     """Each image between the two points around an energy; None outside all of them."""
     ordered = sorted(points, key=lambda point: point.energy)
-    for low, high in zip(ordered, ordered[1:], strict=False):
+    for low, high in itertools.pairwise(ordered):
         if low.energy <= energy <= high.energy:
             span = high.energy - low.energy
             share = (energy - low.energy) / span if span else 1.0
