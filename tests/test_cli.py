@@ -154,6 +154,7 @@ def test_exported_names() -> None:
         "GoalError",
         "HardwareError",
         "HardwareModel",
+        "MaxDrop",
         "MinAgreement",
         "Model",
         "ModelError",
@@ -165,6 +166,8 @@ def test_exported_names() -> None:
         "Ran",
         "Settings",
         "Sparsity",
+        "SweepRow",
+        "Swept",
         "TargetEnergy",
         "UsageError",
         "VerificationError",
@@ -174,6 +177,7 @@ def test_exported_names() -> None:
         "load_hardware",
         "prune",
         "run",
+        "sweep",
     ]
     for name in eapc.__all__:
         assert getattr(eapc, name) is not None
@@ -334,6 +338,76 @@ def test_a_dry_run_prints_the_pipeline(cli: Cli) -> None:
     cli.refuses(2, *prune_options("--dry-run", "-o", "out.onnx"))
 
 
+def test_a_drop_is_decided_on_half_of_the_evaluation_inputs(cli: Cli) -> None:
+    options = ("--max-drop", "0.02", "--eval", EVALUATION, "-o", "out.onnx", "--json")
+    result = cli(*prune_options(*options))
+    document = json.loads(result.out)
+    assert (result.code, result.err) == (0, "")
+    decided, other = document["decided"], document["accuracy"]
+    assert (decided["samples"], other["samples"]) == (299, 298)
+    assert round(299 * (decided["before"] - decided["after"])) <= 0.02 * 299
+    assert document["energy_ratio"] < 0.6
+    assert document["lowest_energy_ratio"] < document["energy_ratio"]
+
+
+def test_a_drop_needs_labels(cli: Cli, data: dict[str, Any]) -> None:
+    for more in ((), ("--dry-run",)):
+        said = cli.refuses(2, *prune_options("--max-drop", "0.01", "-o", "out.onnx", *more))
+        assert "--eval" in said
+    np.savez(cli.folder / "bare.npz", **spoilt(data, "no labels"))
+    assert "labels" in cli.refuses(3, *prune_options("--max-drop", "0.01", "--eval", "bare.npz"))
+
+
+def test_spoilt_outputs_are_one_warning(cli: Cli) -> None:
+    result = cli(*prune_options("--sparsity", "0.99", "-o", "out.onnx", "--json"))
+    assert result.code == 0
+    assert result.err.startswith("eapc: warning: --sparsity 0.99 spoils the outputs: ")
+    assert result.err.count("\n") == 1
+    assert len(json.loads(result.out)["warnings"]) == 1
+
+
+# --- sweep -----------------------------------------------------------------------------------
+
+
+def sweep_options(*more: Argument) -> list[Argument]:
+    return ["sweep", DIGITS, "--calib", CALIBRATION, "--samples", 80, "--threads", 1, *more]
+
+
+def test_sweep_prints_a_row_per_value(cli: Cli) -> None:
+    result = cli(*sweep_options("--sparsity", "0.5,0.25", "--eval", EVALUATION, "--csv", "s.csv"))
+    assert (result.code, result.err) == (0, "")
+    for value in ("0.5", "0.25"):
+        assert f"--sparsity {value} " in result.out
+    rows = list(csv.DictReader(io.StringIO((cli.folder / "s.csv").read_text())))
+    assert [row["value"] for row in rows] == ["0.5", "0.25"]
+    assert [path.name for path in cli.folder.iterdir()] == ["s.csv"]
+
+
+def test_sweep_prints_one_document_and_tells_of_goals_not_met(cli: Cli) -> None:
+    (cli.folder / "models").mkdir()
+    options = ("--target-energy", "0.8, 0.01", "--json", "-o", "models")
+    result = cli(*sweep_options(*options))
+    document = json.loads(result.out)
+    assert (result.code, result.err) == (4, "eapc: goals not met: --target-energy 0.01\n")
+    assert document["schema"] == "eapc.sweep/1"
+    assert [row["goal_met"] for row in document["rows"]] == [True, False]
+    assert {Path(row["output"]).name for row in document["rows"]} == {
+        path.name for path in (cli.folder / "models").iterdir()
+    }
+    again = json.loads(cli(*sweep_options(*options, "--force")).out)
+    for document_ in (document, again):
+        for row in document_["rows"]:
+            del row["seconds"]
+    assert again["rows"] == document["rows"]
+
+
+def test_sweep_puts_rows_on_stdout(cli: Cli) -> None:
+    result = cli(*sweep_options("--sparsity", "0.5", "--csv", "-"))
+    assert (result.code, result.err) == (0, "")
+    (row,) = csv.DictReader(io.StringIO(result.out))
+    assert (row["goal"], row["agreement_fitted"]) == ("sparsity", "True")
+
+
 def test_run_does_what_prune_does(cli: Cli) -> None:
     common: list[Argument] = [DIGITS, "--calib", CALIBRATION, "--samples", 80, "--threads", 1]
     ran = cli("run", *common, "--pipeline", UNIFORM, "-o", "ran.onnx", "--json")
@@ -425,6 +499,18 @@ def test_hw_validate_tells_what_is_wrong_in_one_line(cli: Cli) -> None:
         (["prune", DIGITS, "--min-agreement", "2"], "--min-agreement"),
         (["prune", DIGITS, "--sparsity", "0.5", "--target-energy", "0.5"], "one goal"),
         (["prune", DIGITS, "-o", "no/such.onnx"], "no such folder"),
+        (["prune", DIGITS, "--max-drop", "1"], "--max-drop"),
+        (["prune", DIGITS, "--max-drop", "0.1", "--sparsity", "0.5"], "one goal"),
+        (["sweep", DIGITS], "--target-energy"),
+        (["sweep", DIGITS, "--sparsity", "0.5,x"], "'x'"),
+        (["sweep", DIGITS, "--sparsity", ""], "expected numbers"),
+        (["sweep", DIGITS, "--sparsity", "0.5,1"], "--sparsity"),
+        (["sweep", DIGITS, "--sparsity", "0.5,0.50"], "twice"),
+        (["sweep", DIGITS, "--sparsity", "0.5", "--target-energy", "0.5"], "one goal"),
+        (["sweep", DIGITS, "--max-drop", "0.01,0.02"], "--eval"),
+        (["sweep", DIGITS, "--sparsity", "0.5", "-o", "none"], "no such folder"),
+        (["sweep", DIGITS, "--sparsity", "0.5", "--csv", "-", "--json"], "stdout"),
+        (["sweep", DIGITS, "--sparsity", "0.5", "--csv", "no/such.csv"], "no such folder"),
         (["run", DIGITS], "--pipeline"),
         (["run", DIGITS, "--pipeline", "prune-everything"], "prune-everything"),
         (["run", DIGITS, "--pipeline", "prune-weights{much=1}"], "much"),

@@ -69,6 +69,14 @@ def test_one_array_of_any_name_serves_one_input() -> None:
         assert whole(data, "image").dtype == np.float32
 
 
+@pytest.mark.parametrize("labels", [np.arange(5)[:, None], np.array([0, 1, 1, 0, 1]) == 1])
+def test_labels_in_a_column_or_as_booleans(labels: Array) -> None:
+    data = dataset({"x": rows(), "y": labels}, (ROWS,), "test")
+    assert data.require_labels().tolist() == labels.astype(int).ravel().tolist()
+    with pytest.raises(DataError, match="no labels"):
+        dataset({"x": rows()}, (ROWS,), "test").require_labels()
+
+
 def test_labels_and_scaling_come_along(tmp_path: Path) -> None:
     path = npz(
         tmp_path / "data.npz",

@@ -12,9 +12,12 @@ from eapc.errors import DataError
 from eapc.evaluation import (
     RELATIVE_ERROR,
     TOP1_AGREEMENT,
+    Accuracy,
     Agreement,
     agreement,
+    binary_threshold,
     class_scores,
+    correct,
     output_divergence,
     relative_output_error,
     top1,
@@ -38,8 +41,8 @@ def test_top1_by_hand() -> None:
     [
         (out(SCORES), [0, 1, 3, 0], "label 3 is out of range: 3 classes"),
         (out(SCORES), [0, 1], "2 labels for 4 outputs"),
-        (out(SCORES[:, 0]), [0, 0, 0, 0], "one output of shape"),
-        (out(SCORES[:, :1]), [0, 0, 0, 0], "one output of shape"),
+        (out(SCORES[:, 0]), [0, 0, 2, 0], "label 2 is out of range: 2 classes"),
+        (out(SCORES[:, :1].astype(int)), [0, 0, 0, 0], "one output of shape"),
         (out(SCORES.astype(int)), [0, 0, 0, 0], "one output of shape"),
         (out(SCORES[:, :, None].repeat(2, 2)), [0, 0, 0, 0], "one output of shape"),
         ({"y": SCORES, "z": SCORES}, [0, 0, 0, 0], "one output of shape"),
@@ -185,3 +188,45 @@ def test_divergence_of_what_is_not_finite_is_infinite() -> None:
     broken = SCORES.copy()
     broken[1, 1] = np.nan
     assert output_divergence(out(SCORES), out(broken)) == np.inf
+
+
+# --- one number per sample -------------------------------------------------------------------
+
+
+def test_probabilities_part_at_a_half_and_logits_at_zero() -> None:
+    probabilities = np.array([[0.1], [0.5], [0.6], [1.0]])
+    assert binary_threshold(out(probabilities)) == 0.5
+    assert top1(out(probabilities), np.array([0, 0, 1, 1])) == 1.0
+    logits = np.array([-3.0, 0.2, 0.4, 5.0])
+    assert binary_threshold(out(logits)) == 0.0
+    assert top1(out(logits), np.array([0, 1, 1, 0])) == 0.75
+    assert correct(out(logits), np.array([0, 1, 1, 0]), 0.5).tolist() == [True, False, False, False]
+    assert binary_threshold(out(SCORES)) == 0.0
+
+
+def test_what_is_no_number_is_never_correct() -> None:
+    broken = SCORES.copy()
+    broken[0, 2] = np.nan
+    assert correct(out(broken), np.array([2, 0, 1, 0]), 0.0).tolist() == [False, True, True, True]
+    single = np.array([np.nan, -1.0])
+    assert correct(out(single), np.array([0, 0]), 0.0).tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("after", "max_drop", "is_within"),
+    [(0.89, 0.01, True), (0.885, 0.01, False), (0.95, 0.0, True), (0.9, 0.0, True)],
+)
+def test_drops_count_samples(after: float, max_drop: float, is_within: bool) -> None:
+    accuracy = Accuracy(0.9, after, 200)
+    assert accuracy.loss == pytest.approx(0.9 - after)
+    assert accuracy.is_within(max_drop) is is_within
+
+
+def test_a_verdict_can_be_asked_for_more() -> None:
+    share = Agreement(TOP1_AGREEMENT, 0.97, 1.0, 200)
+    assert share.loss == pytest.approx(0.03)
+    assert share.asking(0.97).is_met
+    assert not share.asking(0.98).is_met
+    error = Agreement(RELATIVE_ERROR, 0.04, 0.05, 200)
+    assert error.asking(0.99) == error
+    assert error.loss == 0.04

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from functools import cache
 
@@ -12,19 +13,23 @@ from pruning_builders import NETS, Net, dense, residual, transformer
 
 from eapc import evaluation
 from eapc.errors import DataError, UsageError
-from eapc.evaluation import RELATIVE_ERROR, TOP1_AGREEMENT, agreement
+from eapc.evaluation import RELATIVE_ERROR, TOP1_AGREEMENT, Accuracy, Agreement, agreement
 from eapc.goals import (
     DEFAULT_GOAL,
     HELD_OUT,
     MAX_OUTPUT_ERROR,
     Goal,
+    MaxDrop,
     MinAgreement,
     Outcome,
+    Quality,
     Sparsity,
     TargetEnergy,
     Trials,
+    measure,
 )
 from eapc.hardware import load_hardware
+from eapc.judges import AccuracyJudge
 from eapc.pipeline import Compilation, Conditions, Pipeline
 from eapc.recipe import Recipe
 from eapc.registry import load_passes
@@ -85,7 +90,7 @@ def test_min_agreement_refuses(value: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "goal", [Sparsity(0.0), TargetEnergy(1.0), MinAgreement(1.0), DEFAULT_GOAL]
+    "goal", [Sparsity(0.0), TargetEnergy(1.0), MinAgreement(1.0), MaxDrop(0.01), DEFAULT_GOAL]
 )
 def test_a_goal_prints_a_pipeline_that_can_be_typed(goal: Goal) -> None:
     text = str(goal.pipeline(RECIPE))
@@ -238,3 +243,154 @@ def test_the_compilation_given_is_left_alone() -> None:
     assert compilation.record.layers == {}
     assert compilation.model.weights == {}
     assert net.proto.SerializeToString() == before
+
+
+# --- accuracy --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.0, float("nan")])
+def test_max_drop_refuses(value: float) -> None:
+    with pytest.raises(UsageError, match=r"--max-drop: expected a fraction in \[0, 1\), got"):
+        MaxDrop(value)
+
+
+def labelled(net: Net) -> AccuracyJudge:
+    """A judge whose labels are the network's own answers: all of them right."""
+    (scores,) = collect_outputs(net.model, net.data, 1).values()
+    return AccuracyJudge.of(net.model, replace(net.data, labels=scores.argmax(axis=1)), 1)
+
+
+@cache
+def dropped(value: float) -> Outcome:
+    net = varied()
+    return MaxDrop(value).pursue(Trials(start(net), RECIPE, labelled(net)))
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 0.3])
+def test_max_drop_decides_on_one_half_and_reports_the_other(value: float) -> None:
+    outcome = dropped(value)
+    assert outcome.is_met
+    decided, other = labelled(varied()).halves()
+    model = outcome.result.model
+    assert outcome.decided == decided.accuracy(model)
+    assert outcome.accuracy == other.accuracy(model)
+    assert outcome.decided is not None
+    assert outcome.decided.before == 1
+    assert outcome.decided.after >= 1 - value
+    assert ratio(outcome) < 1
+
+
+def test_a_larger_drop_costs_no_more_energy() -> None:
+    assert ratio(dropped(0.3)) <= ratio(dropped(0.1)) <= ratio(dropped(0.0))
+
+
+def test_a_little_less_energy_drops_more() -> None:
+    outcome = dropped(0.1)
+    net = varied()
+    shared = Trials(start(net), RECIPE)
+    (budget,) = (float(part) for part in re.findall(r"energy=([\d.]+)", str(outcome.pipeline)))
+    below = shared.at(budget - 0.008).model
+    decided, _ = labelled(net).halves()
+    assert not decided.accuracy(below).is_within(0.1)
+
+
+def test_max_drop_needs_labels() -> None:
+    with pytest.raises(UsageError, match="--eval with labels"):
+        MaxDrop(0.1).pursue(trials(varied()))
+
+
+def test_all_calibration_inputs_are_fitted_for_a_drop() -> None:
+    assert "hold-out-inputs" not in str(dropped(0.1).pipeline)
+    again = dropped(0.1).pipeline.run(start(varied()))
+    for name, array in dropped(0.1).result.model.weights.items():
+        np.testing.assert_array_equal(again.model.weights[name], array)
+
+
+# --- trials ----------------------------------------------------------------------------------
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The budgets that are tried from now on."""
+    budgets: list[float] = []
+    at = Trials.at
+
+    def counting(self: Trials, budget: float) -> Compilation:
+        budgets.append(budget)
+        return at(self, budget)
+
+    monkeypatch.setattr(Trials, "at", counting)
+    return budgets
+
+
+@pytest.mark.usefixtures("few_count")
+def test_another_goal_takes_up_the_trials_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = trials(varied())
+    MinAgreement(0.9).pursue(shared)
+    tried = counted(monkeypatch)
+    again = MinAgreement(0.9).pursue(shared)
+    assert len(tried) <= 1
+    assert ratio(again) == ratio(reached("varied", MinAgreement(0.9)))
+    assert again.agreement == reached("varied", MinAgreement(0.9)).agreement
+
+
+@pytest.mark.parametrize("value", [0.9, 0.75])
+def test_an_energy_goal_tries_no_densities_twice(
+    value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = counted(monkeypatch)
+    shared = trials(residual())
+    TargetEnergy(value).pursue(shared)
+    assert tried[0] == pytest.approx(value - 0.001)
+    predictions = [shared.predicted_ratio(budget) for budget in tried]
+    assert len(set(predictions)) == len(predictions) <= 4
+    assert all(ratio <= budget + 1e-12 for ratio, budget in zip(predictions, tried, strict=True))
+
+
+def test_the_floor_is_told() -> None:
+    outcome = reached("residual", TargetEnergy(0.8))
+    lowest = reached("residual", TargetEnergy(0.001))
+    assert outcome.floor == lowest.floor
+    assert outcome.floor == pytest.approx(ratio(lowest), abs=0.03)
+    assert reached("residual", Sparsity(0.75)).floor is None
+
+
+# --- quality ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "agreement", "said"),
+    [
+        (Accuracy(0.9, 0.5, 10), None, "top-1 accuracy fell from 90.0% to 50.0%"),
+        (Accuracy(0.9, 0.81, 100), None, ""),
+        (None, Agreement(TOP1_AGREEMENT, 0.6, 0.9, 10), "only 60.0% of the answers"),
+        (None, Agreement(TOP1_AGREEMENT, 0.91, 0.9, 10), ""),
+        (None, Agreement(RELATIVE_ERROR, 0.5, 0.25, 10), "relative error is 0.5"),
+        (None, Agreement(RELATIVE_ERROR, 0.24, 0.25, 10), ""),
+        (Accuracy(0.9, 0.9, 10), Agreement(TOP1_AGREEMENT, 0.1, 0.9, 10), ""),
+    ],
+)
+def test_spoilt_outputs_are_warned_of(
+    accuracy: Accuracy | None, agreement: Agreement | None, said: str
+) -> None:
+    quality = Quality(accuracy, agreement, fitted=True)
+    warning = quality.warning(TargetEnergy(0.6))
+    assert said in warning
+    assert bool(warning) == bool(said)
+    assert not warning or warning.startswith("--target-energy 0.6 spoils the outputs: ")
+    assert not warning or warning.endswith("; a higher --target-energy keeps more")
+    assert quality.warning(DEFAULT_GOAL) == quality.warning(MaxDrop(0.1)) == ""
+
+
+def test_quality_is_measured_by_labels_or_on_what_was_fitted() -> None:
+    net = varied()
+    outcome = reached("varied", Sparsity(0.9))
+    with_labels = measure(outcome, Trials(start(net), RECIPE, labelled(net)))
+    assert with_labels.accuracy == labelled(net).accuracy(outcome.result.model)
+    assert with_labels.agreement is None
+    without = measure(outcome, trials(net))
+    assert without.accuracy is None
+    assert without.agreement is not None
+    assert (without.agreement.samples, without.fitted) == (len(net.data), True)
+    held_out = measure(reached("transformer", DEFAULT_GOAL), trials(transformer()))
+    assert held_out.agreement == reached("transformer", DEFAULT_GOAL).agreement
+    assert not held_out.fitted

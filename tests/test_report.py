@@ -448,6 +448,19 @@ def test_prune_table_says_why_a_goal_is_missed() -> None:
     assert "not written" in text
 
 
+def test_prune_table_tells_what_decided_and_where_the_floor_is() -> None:
+    near = a_pruned(agreement=None, decided=Accuracy(0.92, 0.91, 39), floor=0.47)
+    text = rendered(prune_table(near, UNLIMITED))
+    assert "top-1 accuracy on 39 other inputs: 92.0% before, 91.0% after" in text
+    assert "about 47.0% of the energy stays with 2 % of every layer's weights left" in text
+    for floor in (0.4, None):
+        assert "floor" not in rendered(prune_table(a_pruned(floor=floor), UNLIMITED))
+    document = documents.prune_document(near)
+    assert document["lowest_energy_ratio"] == 0.47
+    assert document["decided"] == {"metric": "top-1", "before": 0.92, "after": 0.91, "samples": 39}
+    assert documents.prune_document(a_pruned())["decided"] is None
+
+
 def test_run_table_with_and_without_energy() -> None:
     done = Compilation(a_model(), EYERISS, record=Record(layers={"w": LayerRecord("small", 4, 1)}))
     assert "unknown" in rendered(run_table(Ran(done, "prune-weights", None), UNLIMITED))

@@ -93,7 +93,9 @@ class Search(Generic[V]):
         self._prune = prune
         self._judge = judge
         self._budgets = budgets_between(curves.lowest_ratio)
-        errors = np.minimum.accumulate([_error_at(curves, budget) for budget in self._budgets])
+        errors = np.minimum.accumulate(
+            [predicted(curves, budget).error for budget in self._budgets]
+        )
         self._predicted = [expected_loss(float(error)) for error in errors]
         self._verdicts: dict[float, V] = {}
         self._latest: tuple[float, Compilation] | None = None
@@ -130,9 +132,19 @@ def budgets_between(lowest: float) -> list[float]:
     return [round(float(budget), 4) for budget in np.linspace(lowest, 1, 2**steps + 1)]
 
 
-def _error_at(curves: Curves, budget: float) -> float:
-    """The sum of what each layer alone does to the outputs at its share of the budget."""
+class Predicted(NamedTuple):
+    """What the curves make of a budget: the sum of the layers' own errors, the energy ratio."""
+
+    error: float
+    ratio: float
+
+
+def predicted(curves: Curves, budget: float) -> Predicted:
+    """Error and energy at the densities that a budget is shared out to."""
     densities = share_out(curves, budget)
-    return sum(
-        float(curve.error_at(np.asarray([densities[curve.name]]))[0]) for curve in curves.layers
-    )
+    error, energy = 0.0, curves.fixed_energy
+    for curve in curves.layers:
+        density = np.asarray([densities[curve.name]])
+        error += float(curve.error_at(density)[0])
+        energy += float(curve.energy_at(density)[0])
+    return Predicted(error, energy / curves.dense_energy if curves.dense_energy else 1.0)

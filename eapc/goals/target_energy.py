@@ -39,10 +39,16 @@ class TargetEnergy:
         return recipe.pipeline(f"energy={self.value}")
 
     def pursue(self, trials: Trials) -> Outcome:
-        """Prune to the middle of the tolerance; while the energy misses it, aim off by as much."""
+        """Prune to the middle of the tolerance; while the energy misses it, correct by as much.
+
+        Layers take densities in steps: budgets that come to the same densities are tried once.
+        """
         aim = budget = max(self.value - _TOLERANCE / 2, _LOWEST_BUDGET)
         best: tuple[float, Compilation] | None = None
-        for _ in range(_TRIALS):
+        tried: set[float] = set()
+        while len(tried) < _TRIALS and trials.predicted_ratio(budget) not in tried:
+            predicted = trials.predicted_ratio(budget)
+            tried.add(predicted)
             result = trials.at(budget)
             ratio = trials.ratio(result)
             logger.info("budget %.4f of the energy gave %.4f", budget, ratio)
@@ -50,9 +56,7 @@ class TargetEnergy:
                 best = (budget, result)
             if self.value - _TOLERANCE <= ratio <= self.value:
                 break
-            if budget <= trials.curves.lowest_ratio and ratio > self.value:
-                break
-            budget = min(1.0, max(budget + aim - ratio, _LOWEST_BUDGET))
+            budget = min(1.0, max(predicted + aim - ratio, _LOWEST_BUDGET))
         assert best is not None  # the loop ran
         return self._outcome(trials, *best)
 

@@ -12,7 +12,7 @@ from eapc.data import Dataset
 from eapc.energy import EnergyReport
 from eapc.errors import UsageError
 from eapc.evaluation import Accuracy, Agreement
-from eapc.goals.search import Search, V
+from eapc.goals.search import Search, V, predicted
 from eapc.judges import AccuracyJudge, AgreementJudge
 from eapc.model import Model
 from eapc.pipeline import Compilation, Pipeline
@@ -79,6 +79,10 @@ class Trials:
         """Measured energy of a result over that of the dense network."""
         before = self.before.energy_mac_units
         return _energy(result).energy_mac_units / before if before else 1.0
+
+    def predicted_ratio(self, budget: float) -> float:
+        """Energy that the curves predict at a budget; below it, since densities come in steps."""
+        return predicted(self.curves, budget).ratio
 
     def shortfall(self, goal: float, ratio: float) -> str:
         """Why a budget could not be met."""
