@@ -27,7 +27,7 @@ from eapc.data import Dataset
 from eapc.layers import TiedLayers
 from eapc.model import Model
 from eapc.reconstruction import scaled_matrix
-from eapc.solvers import LayerProblem, combine, quick_prune
+from eapc.solvers import LayerProblem, combine, quick_prune, single_thread
 from eapc.sweep import Sweep
 from eapc.tensors import Array
 
@@ -79,7 +79,8 @@ class Schedule:
             excess = spent - budget
             if excess <= 0:
                 break
-            model, density = self._pruned(model, tied, limit, _missing(curve, excess))
+            with single_thread():  # a second one would wait more than it works
+                model, density = self._pruned(model, tied, limit, _missing(curve, excess))
             densities[tied.weight] = density
             spent -= curve.energies[0] - _energy(curve, density)
         return densities, spent

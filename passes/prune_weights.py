@@ -180,13 +180,17 @@ def _uniform(compilation: Compilation, _: PrunableLayers, energy: float) -> Mapp
     return share_out_evenly(_curves_of(compilation), energy)
 
 
+_ROUNDS = 40
+"""Two networks, the rungs of limits that are tried, and the corrections of a budget."""
+
+
 def _by_energy(
     compilation: Compilation, chosen: PrunableLayers, energy: float
 ) -> Mapping[str, float]:
     assert compilation.calibration is not None  # `with_curves` has seen to it
     conditions, model = compilation.conditions, compilation.model.original
     report = compilation.energy
-    macs = report.macs * len(chosen.layers) if report else 0
+    macs = report.macs * len(chosen.layers) * _ROUNDS if report else 0
     probes = _probe_inputs(compilation.calibration, macs)
     curves = _curves_of(compilation)
     schedule = Schedule(model, chosen.layers, curves, probes, conditions.seed, conditions.threads)
