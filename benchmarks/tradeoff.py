@@ -98,7 +98,7 @@ def at_energy(points: Sequence[Point], energy: float) -> Flags | None:
         if low.energy <= energy <= high.energy:
             span = high.energy - low.energy
             share = (energy - low.energy) / span if span else 1.0
-            return (1 - share) * low.right + share * high.right
+            return np.asarray((1 - share) * low.right + share * high.right)
     return None
 
 

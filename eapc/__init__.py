@@ -29,10 +29,11 @@ if TYPE_CHECKING:
         VerificationError,
     )
     from eapc.goal_sweep import SweepRow, Swept, sweep
-    from eapc.goals import Goal, MaxDrop, MinAgreement, Sparsity, TargetEnergy
+    from eapc.goals import Densities, Goal, MaxDrop, MinAgreement, Sparsity, TargetEnergy
     from eapc.hardware import HardwareModel, load_hardware
     from eapc.model import Model
     from eapc.pipeline import Compilation, Pass, Pipeline
+    from eapc.recipe import Recipe
 
 __version__ = "0.1.0"
 
@@ -42,6 +43,7 @@ __all__ = [
     "Compilation",
     "DataError",
     "Dataset",
+    "Densities",
     "DensityTable",
     "EapcError",
     "EnergyReport",
@@ -59,6 +61,7 @@ __all__ = [
     "Pipeline",
     "Pruned",
     "Ran",
+    "Recipe",
     "Settings",
     "Sparsity",
     "SweepRow",
@@ -83,10 +86,11 @@ _HOMES = {
     "errors": """DataError EapcError GoalError HardwareError ModelError PassError UsageError
         VerificationError""",
     "goal_sweep": "SweepRow Swept sweep",
-    "goals": "Goal MaxDrop MinAgreement Sparsity TargetEnergy",
+    "goals": "Densities Goal MaxDrop MinAgreement Sparsity TargetEnergy",
     "hardware": "HardwareModel load_hardware",
     "model": "Model",
     "pipeline": "Compilation Pass Pipeline",
+    "recipe": "Recipe",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 

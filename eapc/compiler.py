@@ -144,19 +144,21 @@ def prune(
     settings: Settings | None = None,
     *,
     goal: Goal = DEFAULT_GOAL,
+    recipe: Recipe | None = None,
     evaluation: DataSource | None = None,
     output: str | Path | None = None,
     force: bool = False,
 ) -> Pruned:
     """Zero weights until the goal is met, refit what is left, verify and write the result.
 
+    `recipe` holds the options that are no goal's: method, pattern, which layers.
     Without calibration data inputs are synthesised. Without `output` nothing is written.
     A goal out of reach is no error here: see `Pruned.goal_met`.
     """
-    settings = settings or Settings()
+    settings, recipe = settings or Settings(), recipe or Recipe()
     start = time.perf_counter()
-    require_labels(goal, evaluation)
-    begun = begin(model, settings, evaluation, () if output is None else (output,), force)
+    outputs = () if output is None else (output,)
+    begun = begin(model, settings, (goal,), recipe, evaluation, outputs, force)
     with blas_threads(settings.threads):
         trials = begun.trials()
         outcome = goal.pursue(trials)
@@ -213,6 +215,7 @@ def run(
     parsed = Pipeline.parse(pipeline, load_passes())
     settings = settings or Settings()
     compilation = prepare(model, settings)
+    parsed.check(compilation.model)
     if output is not None:
         compilation.model.require_writable(output, force)
     if compilation.calibration is None and any(step.needs_calibration for step in parsed.passes):
@@ -232,9 +235,9 @@ def save(compilation: Compilation, output: str | Path, force: bool) -> None:
     model.save(output, check, force)
 
 
-def pipeline_of(goal: Goal) -> str:
-    """The pipeline that pursues a goal, as it would be typed."""
-    return str(goal.pipeline(Recipe(load_passes())))
+def pipeline_of(goal: Goal, recipe: Recipe | None = None) -> Pipeline:
+    """The pipeline that pursues a goal; its text is what would be typed."""
+    return goal.pipeline(recipe or Recipe())
 
 
 def default_output(model: str | Path) -> Path:

@@ -12,9 +12,10 @@ from eapc.compiler import save
 from eapc.energy import EnergyReport
 from eapc.errors import UsageError
 from eapc.evaluation import Accuracy, Agreement
-from eapc.goals import Goal, Trials, measure
+from eapc.goals import Goal, Trials, measure, typed
 from eapc.model import Model
-from eapc.preparation import DataSource, Settings, begin, require_labels
+from eapc.preparation import DataSource, Settings, begin
+from eapc.recipe import Recipe
 from eapc.solvers import blas_threads
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ class SweepRow:
     @property
     def name(self) -> str:
         """The goal as it is typed: `--target-energy 0.7`."""
-        return f"{self.goal.option} {self.goal.value:g}"
+        return typed(self.goal)
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ def sweep(
     settings: Settings | None = None,
     *,
     goals: Sequence[Goal],
+    recipe: Recipe | None = None,
     evaluation: DataSource | None = None,
     folder: str | Path | None = None,
     force: bool = False,
@@ -78,12 +80,12 @@ def sweep(
     out of reach is a row, no error: see `Swept.missed`. Raises UsageError where goals are
     missing or given twice.
     """
-    settings = settings or Settings()
+    settings, recipe = settings or Settings(), recipe or Recipe()
     start = time.perf_counter()
-    _check(goals, evaluation)
+    _check(goals)
     outputs = [None if folder is None else _output(model, goal, Path(folder)) for goal in goals]
     written = [path for path in outputs if path is not None]
-    begun = begin(model, settings, evaluation, written, force)
+    begun = begin(model, settings, goals, recipe, evaluation, written, force)
     with blas_threads(settings.threads):
         trials = begun.trials()
         rows = tuple(_rows(goals, outputs, trials, force))
@@ -91,22 +93,21 @@ def sweep(
     return Swept(begun.compilation.model, trials.before, rows, begun.synthesised, spent)
 
 
-def _check(goals: Sequence[Goal], evaluation: DataSource | None) -> None:
+def _check(goals: Sequence[Goal]) -> None:
     if not goals:
         raise UsageError("a sweep needs at least one goal")
-    names = [(goal.option, goal.value) for goal in goals]
-    for option, value in names:
-        if names.count((option, value)) > 1:
-            raise UsageError(f"{option}: {value:g} is given twice")
-    for goal in goals:
-        require_labels(goal, evaluation)
+    names = [typed(goal) for goal in goals]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"{name} is given twice")
 
 
 def _output(model: str | Path | Model, goal: Goal, folder: Path) -> Path:
     """`MODEL.target-energy-0.7.onnx` in the folder."""
     path = model.path if isinstance(model, Model) else Path(model)
     stem = path.stem if path is not None else "model"
-    return folder / f"{stem}.{goal.option.removeprefix('--')}-{goal.value}.onnx"
+    value = goal.value.stem if isinstance(goal.value, Path) else goal.value
+    return folder / f"{stem}.{goal.option.removeprefix('--')}-{value}.onnx"
 
 
 def _rows(

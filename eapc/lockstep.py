@@ -49,13 +49,13 @@ class Sweep:
             for wanted in (self._plan.original, self._plan.pruned)
         ]
 
-    def rows(self, step: int) -> list[LayerRows]:
-        """What each user of the step's weights is fitted on."""
+    def rows(self, step: int, most: int | None = None) -> list[LayerRows]:
+        """What each user of the step's weights is fitted on: `row_limit` rows, or `most`."""
         tied = self._layers[step]
         original = self._walks[0].step(step, self.original)
         pruned = self._walks[1].step(step, self.model)
         groups, _, inputs = tied.matrix(self.original).shape
-        limit = row_limit(inputs)
+        limit = row_limit(inputs) if most is None else most
         return [
             LayerRows.sample(
                 user, _activations(user, original, pruned), limit, self._rng, groups * inputs
@@ -63,9 +63,9 @@ class Sweep:
             for user in tied.users
         ]
 
-    def replace(self, tied: TiedLayers, matrix: Array, moments: Sequence[Moments]) -> None:
-        """Give a layer its new W of z, and move the biases that belong to it."""
-        biases = moved_biases(tied, self.original, matrix, moments)
+    def replace(self, tied: TiedLayers, matrix: Array, moments: Sequence[Moments] | None) -> None:
+        """Give a layer its new W of z, and move the biases that belong to it; None moves none."""
+        biases = moved_biases(tied, self.original, matrix, moments) if moments else {}
         weight = tied.stored(self.original, unscaled_matrix(tied, matrix))
         self.model = self.model.with_weights({tied.weight: weight, **biases})
 

@@ -22,7 +22,6 @@ from eapc.layers import find_layers, require_layers
 from eapc.model import Model
 from eapc.pipeline import Compilation, Conditions
 from eapc.recipe import Recipe
-from eapc.registry import load_passes
 from eapc.shapes import InputShapes
 from eapc.synthesis import synthesise
 from eapc.tensors import TensorSpec
@@ -85,6 +84,7 @@ class Begun:
     """A model that is to be pruned: loaded, looked over, with inputs to fit it on."""
 
     compilation: Compilation
+    recipe: Recipe
     labelled: Dataset | None
     synthesised: bool
 
@@ -94,19 +94,25 @@ class Begun:
         if self.labelled is not None:
             threads = self.compilation.conditions.threads
             judge = AccuracyJudge.of(self.compilation.model, self.labelled, threads)
-        return Trials(self.compilation, Recipe(load_passes()), judge)
+        return Trials(self.compilation, self.recipe, judge)
 
 
 def begin(
     model: str | Path | Model,
     settings: Settings,
+    goals: Sequence[Goal],
+    recipe: Recipe,
     evaluation: DataSource | None,
     outputs: Sequence[str | Path],
     force: bool,
 ) -> Begun:
     """Load everything that pruning takes and check it before any work is done."""
+    for goal in goals:
+        require_labels(goal, evaluation)
     compilation = prepare(model, settings)
     require_layers(find_layers(compilation.model))
+    for goal in goals:
+        goal.pipeline(recipe).check(compilation.model)
     labelled = None
     if evaluation is not None:
         labelled = load_dataset(evaluation, compilation.model.inputs)
@@ -116,7 +122,7 @@ def begin(
     synthesised = compilation.calibration is None
     if synthesised:
         compilation = with_made_up_inputs(compilation, settings.samples)
-    return Begun(compilation, labelled, synthesised)
+    return Begun(compilation, recipe, labelled, synthesised)
 
 
 def require_labels(goal: Goal, evaluation: DataSource | None) -> None:

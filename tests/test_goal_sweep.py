@@ -96,7 +96,7 @@ def test_agreement_stands_in_for_accuracy() -> None:
     ("goals", "said"),
     [
         ([], "at least one goal"),
-        ([Sparsity(0.5), TargetEnergy(0.5), Sparsity(0.5)], "--sparsity: 0.5 is given twice"),
+        ([Sparsity(0.5), TargetEnergy(0.5), Sparsity(0.5)], "--sparsity 0.5 is given twice"),
         ([MaxDrop(0.1)], "--max-drop: needs --eval"),
     ],
 )

@@ -150,6 +150,16 @@ Drops = Annotated[
     Option("--max-drop", metavar="D,D,...", help="As for prune.", rich_help_panel=_GOALS),
 ]
 
+DensitiesGoal = Annotated[
+    Path | None,
+    Option(
+        "--densities",
+        metavar="PATH",
+        help="YAML of layers and their densities; others stay dense.",
+        rich_help_panel=_GOAL,
+    ),
+]
+
 Output = Annotated[
     Path | None,
     Option("-o", "--output", metavar="PATH", help="Where the model goes.", rich_help_panel=_RESULT),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from eapc.cli import layer_options as how
 from eapc.cli import options as opt
 from eapc.cli.session import begin, show, write
 from eapc.errors import GoalError, UsageError
@@ -15,6 +17,7 @@ logger = logging.getLogger(__name__)
 if TYPE_CHECKING:
     from eapc.compiler import Pruned, Settings
     from eapc.goals import Goal
+    from eapc.recipe import Recipe
 
 
 def prune(
@@ -29,6 +32,13 @@ def prune(
     target_energy: opt.EnergyGoal = None,
     min_agreement: opt.AgreementGoal = None,
     max_drop: opt.DropGoal = None,
+    densities: opt.DensitiesGoal = None,
+    method: how.Method = "admm",
+    thorough: how.Thorough = False,
+    pattern: how.Pattern = "unstructured",
+    include: how.Include = None,
+    exclude: how.Exclude = None,
+    order: how.Order = "shared",
     output: opt.Output = None,
     force: opt.Force = False,
     json: opt.Json = False,
@@ -46,15 +56,29 @@ def prune(
     """
     warnings = begin(verbose, quiet, debug, threads)
     from eapc import compiler
+    from eapc.recipe import Recipe
 
     settings = opt.settings(hw, batch, input_shape, calib, samples, threads, seed)
-    goal = _goal(sparsity, target_energy, min_agreement, max_drop)
+    goal = _goal(sparsity, target_energy, min_agreement, max_drop, densities, pattern)
+    recipe = Recipe(
+        method=method,
+        thorough=thorough,
+        pattern=pattern,
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
+        order=order,
+    )
     target = output or compiler.default_output(model)
     if dry_run:
-        _plan(model, settings, goal, evaluation, target, force, json, warnings)
+        _plan(model, settings, goal, recipe, evaluation, target, force, json, warnings)
         return
     done = compiler.prune(
-        model, settings, goal=goal, evaluation=evaluation, output=target, force=force
+        *(model, settings),
+        goal=goal,
+        recipe=recipe,
+        evaluation=evaluation,
+        output=target,
+        force=force,
     )
     _report(done, json, warnings)
 
@@ -64,21 +88,36 @@ def _goal(
     target_energy: float | None,
     min_agreement: float | None,
     max_drop: float | None,
+    densities: Path | None,
+    pattern: str,
 ) -> Goal:
-    from eapc.goals import DEFAULT_GOAL, GOALS
+    from eapc.goals import DEFAULT_GOAL, GOALS, Densities, Sparsity
+    from eapc.solvers import parse_pattern
 
-    values = (sparsity, target_energy, min_agreement, max_drop)
-    kinds = GOALS.values()
-    goals = [kind(value) for kind, value in zip(kinds, values, strict=True) if value is not None]
+    values = (sparsity, target_energy, min_agreement, max_drop, densities)
+    kinds: Iterable[tuple[Callable[[Any], Goal], object]] = zip(
+        (*GOALS.values(), Densities), values, strict=True
+    )
+    goals = [kind(value) for kind, value in kinds if value is not None]
+    given = [goal.option for goal in goals]
     if len(goals) > 1:
-        raise UsageError(f"{' and '.join(goal.option for goal in goals)}: give one goal at a time")
-    return goals[0] if goals else DEFAULT_GOAL
+        raise UsageError(f"{' and '.join(given)}: give one goal at a time")
+    density = parse_pattern(pattern).fixed_density
+    if density is None:
+        return goals[0] if goals else DEFAULT_GOAL
+    if given not in ([], ["--sparsity"]):
+        raise UsageError(
+            f"{given[0]}: --pattern {pattern} fixes the share of zeros; "
+            f"leave the goal out, or give --sparsity {1 - density:.4g}"
+        )
+    return goals[0] if goals else Sparsity(1 - density)
 
 
 def _plan(
     model: Path,
     settings: Settings,
     goal: Goal,
+    recipe: Recipe,
     evaluation: Path | None,
     output: Path,
     force: bool,
@@ -94,7 +133,9 @@ def _plan(
     if evaluation is not None:
         compiler.load_dataset(evaluation, compilation.model.inputs)
     compilation.model.require_writable(output, force)
-    pipeline = compiler.pipeline_of(goal)
+    planned = compiler.pipeline_of(goal, recipe)
+    planned.check(compilation.model)
+    pipeline = str(planned)
     if goal.note:
         logger.warning(goal.note)
     if json:

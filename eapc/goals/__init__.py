@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from eapc.goals.goal import Goal, Outcome
+from eapc.goals.densities import Densities
+from eapc.goals.goal import Goal, Outcome, typed
 from eapc.goals.max_drop import MaxDrop
 from eapc.goals.min_agreement import DEFAULT_GOAL, MinAgreement
 from eapc.goals.quality import Quality, measure
@@ -18,7 +19,7 @@ GOALS: Mapping[str, Callable[[float], Goal]] = {
     MinAgreement.option: MinAgreement,
     MaxDrop.option: MaxDrop,
 }
-"""Every kind of goal by its option."""
+"""The kinds of goal that are a number, by option."""
 
 __all__ = [
     "DEFAULT_GOAL",
@@ -26,6 +27,7 @@ __all__ = [
     "HELD_OUT",
     "MAX_OUTPUT_ERROR",
     "NEEDS_LABELS",
+    "Densities",
     "Goal",
     "MaxDrop",
     "MinAgreement",
@@ -35,4 +37,5 @@ __all__ = [
     "TargetEnergy",
     "Trials",
     "measure",
+    "typed",
 ]

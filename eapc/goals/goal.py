@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from eapc.energy import EnergyReport
@@ -45,7 +46,7 @@ class Goal(Protocol):
         """The option that sets the goal, such as `--sparsity`."""
 
     @property
-    def value(self) -> float:
+    def value(self) -> float | Path:
         """The option's value."""
 
     @property
@@ -65,6 +66,12 @@ class Goal(Protocol):
 
     def pursue(self, trials: Trials) -> Outcome:
         """The best result for the goal."""
+
+
+def typed(goal: Goal) -> str:
+    """The goal as it is typed: `--target-energy 0.7`."""
+    value = goal.value
+    return f"{goal.option} {value if isinstance(value, Path) else f'{value:g}'}"
 
 
 def require_fraction(option: str, value: float, closed_below: bool, closed_above: bool) -> None:

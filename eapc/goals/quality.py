@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from eapc.evaluation import TOP1_AGREEMENT, Accuracy, Agreement
-from eapc.goals.goal import Goal, Outcome
+from eapc.goals.goal import Goal, Outcome, typed
 from eapc.goals.trials import MAX_OUTPUT_ERROR, Trials
 
 _LOST_ANSWERS = 0.1
@@ -28,7 +28,7 @@ class Quality:
         """One line where a goal was obeyed at the expense of the outputs; else empty."""
         if not goal.remedy or not self._is_spoilt:
             return ""
-        return f"{goal.option} {goal.value:g} spoils the outputs: {self._said}; {goal.remedy}"
+        return f"{typed(goal)} spoils the outputs: {self._said}; {goal.remedy}"
 
     @property
     def _is_spoilt(self) -> bool:

@@ -31,5 +31,5 @@ class Sparsity:
 
     def pursue(self, trials: Trials) -> Outcome:
         """Prune once; all calibration inputs are fitted."""
-        result = trials.uniform(self.value)
+        result = trials.pruned(f"sparsity={self.value}")
         return Outcome(trials.before, result, self.pipeline(trials.recipe), None, True)

@@ -25,6 +25,7 @@ MAX_OUTPUT_ERROR = 0.05
 """Where agreement has no meaning: the largest relative output error."""
 
 _FEW = 256
+_SHARED = "shared"
 
 
 class Trials:
@@ -57,7 +58,8 @@ class Trials:
     @cached_property
     def curves(self) -> Curves:
         """The layers' error and energy curves."""
-        _, prune, *_ = self.recipe.pipeline("energy=1.0").passes
+        shared = replace(self.recipe, order=_SHARED)
+        _, prune, *_ = shared.pipeline("energy=1.0").passes
         curves = self._run(Pipeline((prune,)), self._dense).record.curves
         assert curves is not None  # prune-weights computes them for a budget
         return curves
@@ -67,9 +69,9 @@ class Trials:
         """Time spent so far, by pass, all trials together."""
         return self._seconds
 
-    def uniform(self, sparsity: float) -> Compilation:
-        """The model with this fraction of zeros in every layer."""
-        return self._pruned(f"sparsity={sparsity}", self._dense)
+    def pruned(self, options: str) -> Compilation:
+        """The model pruned with these options of prune-weights, such as `sparsity=0.5`."""
+        return self._pruned(options, self._dense)
 
     def at(self, budget: float) -> Compilation:
         """The model pruned to a budget, a fraction of the dense energy."""
@@ -81,7 +83,12 @@ class Trials:
         return _energy(result).energy_mac_units / before if before else 1.0
 
     def predicted_ratio(self, budget: float) -> float:
-        """Energy that the curves predict at a budget; below it, since densities come in steps."""
+        """Energy that the curves predict at a budget: below it where densities come in steps.
+
+        Orders other than the shared one are taken to spend the budget.
+        """
+        if self.recipe.order != _SHARED:
+            return budget
         return predicted(self.curves, budget).ratio
 
     def shortfall(self, goal: float, ratio: float) -> str:

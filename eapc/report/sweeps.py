@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -106,7 +107,7 @@ def sweep_document(swept: Swept, warnings: Sequence[str] = ()) -> Document:
 def _document(row: SweepRow) -> Document:
     return {
         "goal": row.goal.option.removeprefix("--"),
-        "value": row.goal.value,
+        "value": str(value) if isinstance(value := row.goal.value, Path) else value,
         "goal_met": row.goal_met,
         "reason": row.reason or None,
         "energy_ratio": row.energy_ratio,
