@@ -88,7 +88,7 @@ class Bench:
         (scores,) = collect_outputs(model, self._images).values()
         assert self._images.labels is not None  # evaluation data has labels
         answers = scores.reshape(len(scores), -1).argmax(axis=1)
-        return (answers == self._images.labels[: len(answers)].ravel()).astype(np.float64)
+        return np.asarray(answers == self._images.labels[: len(answers)].ravel(), np.float64)
 
 
 def at_energy(points: Sequence[Point], energy: float) -> Flags | None:
