@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,8 +25,10 @@ from eapc.hardware import HardwareModel, load_hardware
 from eapc.layers import Skipped, find_layers, require_layers
 from eapc.model import Model
 from eapc.pipeline import Compilation, Conditions, LayerRecord, Pipeline
+from eapc.progress import Progress, silent
 from eapc.recipe import Recipe
 from eapc.registry import load_passes
+from eapc.resuming import resumable
 from eapc.runtime import collect_outputs
 from eapc.shapes import InputShapes
 from eapc.solvers import blas_threads
@@ -45,7 +47,7 @@ class Settings:
 
     `batch` and `input_shapes` hold for analysis only; `density` is one number for every
     activation or the path of a YAML file, `bits` is like `weights=8,activations=8`; `samples`
-    limits the calibration inputs.
+    limits the calibration inputs; `memory` bounds the activations kept in memory, in bytes.
     """
 
     hardware: str | Path | HardwareModel = "eyeriss"
@@ -57,6 +59,7 @@ class Settings:
     bits: str | None = None
     threads: int = 0
     seed: int = 0
+    memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -156,6 +159,7 @@ def prepare(model: str | Path | Model, settings: Settings) -> Compilation:
         bits=read_bits(settings.bits),
         threads=settings.threads,
         seed=settings.seed,
+        memory=settings.memory,
     )
     return Compilation(loaded, machine, calibration, conditions)
 
@@ -177,11 +181,14 @@ def prune(
     evaluation: DataSource | None = None,
     output: str | Path | None = None,
     force: bool = False,
+    resume: bool = False,
+    progress: Progress = silent,
 ) -> Pruned:
     """Zero weights until the goal is met, refit what is left, verify and write the result.
 
     Without calibration data inputs are synthesised. Without `output` nothing is written.
-    A goal out of reach is no error here: see `Pruned.goal_met`.
+    A goal out of reach is no error here: see `Pruned.goal_met`. Finished layers are kept in
+    `<output>.partial` until all is done; with `resume` those of a run that was killed are used.
     """
     settings = settings or Settings()
     start = time.perf_counter()
@@ -193,15 +200,19 @@ def prune(
     synthesised = compilation.calibration is None
     if synthesised:
         compilation = _with_made_up_inputs(compilation, settings.samples)
-    with blas_threads(settings.threads):
+    compilation = replace(compilation, progress=progress)
+    with blas_threads(settings.threads), ExitStack() as stack:
         before = _top1(compilation.model, labelled, settings.threads)
-        outcome = goal.pursue(compilation, Recipe(load_passes()))
+        recipe = Recipe(load_passes())
+        typed = f"{goal!r} {goal.pipeline(recipe)}"
+        started = stack.enter_context(resumable(compilation, typed, output, resume))
+        outcome = goal.pursue(started, recipe)
         seconds = dict(outcome.result.record.seconds)
         with _timed(seconds, "evaluate"):
             accuracy = _accuracy(outcome.result.model, before, labelled, settings.threads)
-    if output is not None:
-        with _timed(seconds, "verify-and-save"):
-            _save(outcome.result, output, force)
+        if output is not None:
+            with _timed(seconds, "verify-and-save"):
+                _save(outcome.result, output, force)
     seconds["total"] = time.perf_counter() - start
     return _pruned(outcome, accuracy, seconds, synthesised, output)
 

@@ -155,6 +155,15 @@ DryRun = Annotated[
     bool,
     Option("--dry-run", metavar="", help="Print the pipeline and stop.", rich_help_panel=_RESULT),
 ]
+Resume = Annotated[
+    bool,
+    Option(
+        "--resume",
+        metavar="",
+        help="Continue a run that was killed: same model, data, options.",
+        rich_help_panel=_RESULT,
+    ),
+]
 
 Threads = Annotated[
     int,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eapc.cli import options as opt
+from eapc.cli.bar import progress_bar
 from eapc.cli.session import begin, show, write
 from eapc.errors import GoalError, UsageError
 
@@ -32,6 +33,7 @@ def prune(
     force: opt.Force = False,
     json: opt.Json = False,
     dry_run: opt.DryRun = False,
+    resume: opt.Resume = False,
     threads: opt.Threads = 0,
     seed: opt.Seed = 0,
     verbose: opt.Verbose = 0,
@@ -52,9 +54,17 @@ def prune(
     if dry_run:
         _plan(model, settings, goal, evaluation, target, force, json, warnings)
         return
-    done = compiler.prune(
-        model, settings, goal=goal, evaluation=evaluation, output=target, force=force
-    )
+    with progress_bar(quiet) as progress:
+        done = compiler.prune(
+            model,
+            settings,
+            goal=goal,
+            evaluation=evaluation,
+            output=target,
+            force=force,
+            resume=resume,
+            progress=progress,
+        )
     _report(done, json, warnings)
 
 
