@@ -263,6 +263,7 @@ def run(
     *,
     output: str | Path | None = None,
     force: bool = False,
+    progress: Progress = silent,
 ) -> Ran:
     """Run a typed pipeline over a model; verify and write what comes out."""
     parsed = Pipeline.parse(pipeline, load_passes())
@@ -273,7 +274,7 @@ def run(
     if compilation.calibration is None and any(step.needs_calibration for step in parsed.passes):
         compilation = _with_made_up_inputs(compilation, settings.samples)
     with blas_threads(compilation.conditions.threads):
-        done = parsed.run(compilation)
+        done = parsed.run(replace(compilation, progress=progress))
     if output is not None:
         _save(done, output, force)
     return Ran(done, str(parsed), None if output is None else Path(output))

@@ -55,8 +55,6 @@ def test_damage_is_noticed_wherever_it_is(
     damaged = [whole[:n] for n in (0, 10, 64, 65, 80, len(whole) - 1)]
     for at in (0, 70, len(whole) - 1):
         damaged.append(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
-        whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :] for at in (0, 70, -1 % len(whole))
-    ]
     for content in damaged:
         path.write_bytes(content)
         caplog.clear()

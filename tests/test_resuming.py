@@ -67,7 +67,7 @@ def test_a_resumed_run_ends_in_the_same_bytes(goal: Goal, tmp_path: Path) -> Non
     prune(DIGITS, SETTINGS, goal=goal, output=tmp_path / "whole.onnx", progress=whole)
     expected = (tmp_path / "whole.onnx").read_bytes()
     steps = len(whole.layers)
-    for at in (1, steps // 2, steps - 1):
+    for at in (1, steps // 2) if steps < 20 else (steps // 2,):
         output = tmp_path / f"{at}.onnx"
         stopped(at, goal, output)
         _, again = resumed(goal, output)

@@ -35,6 +35,7 @@ def prune(
     dry_run: opt.DryRun = False,
     resume: opt.Resume = False,
     threads: opt.Threads = 0,
+    memory: opt.Memory = None,
     seed: opt.Seed = 0,
     verbose: opt.Verbose = 0,
     quiet: opt.Quiet = False,
@@ -48,7 +49,7 @@ def prune(
     warnings = begin(verbose, quiet, debug, threads)
     from eapc import compiler
 
-    settings = opt.settings(hw, batch, input_shape, calib, samples, threads, seed)
+    settings = opt.settings(hw, batch, input_shape, calib, samples, threads, seed, memory=memory)
     goal = _goal(sparsity, target_energy, min_agreement)
     target = output or compiler.default_output(model)
     if dry_run:
