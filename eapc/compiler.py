@@ -199,7 +199,7 @@ def prune(
         compilation.model.require_writable(output, force)
     synthesised = compilation.calibration is None
     if synthesised:
-        compilation = _with_made_up_inputs(compilation, settings.samples)
+        compilation = with_made_up_inputs(compilation, settings.samples)
     compilation = replace(compilation, progress=progress)
     with blas_threads(settings.threads), ExitStack() as stack:
         before = _top1(compilation.model, labelled, settings.threads)
@@ -217,7 +217,8 @@ def prune(
     return _pruned(outcome, accuracy, seconds, synthesised, output)
 
 
-def _with_made_up_inputs(compilation: Compilation, samples: int | None) -> Compilation:
+def with_made_up_inputs(compilation: Compilation, samples: int | None) -> Compilation:
+    """The compilation with synthesised calibration inputs; a warning says so."""
     model, conditions = compilation.model, compilation.conditions
     seconds = dict(compilation.record.seconds)
     with _timed(seconds, "synthesise-inputs"):
@@ -272,7 +273,7 @@ def run(
     if output is not None:
         compilation.model.require_writable(output, force)
     if compilation.calibration is None and any(step.needs_calibration for step in parsed.passes):
-        compilation = _with_made_up_inputs(compilation, settings.samples)
+        compilation = with_made_up_inputs(compilation, settings.samples)
     with blas_threads(compilation.conditions.threads):
         done = parsed.run(replace(compilation, progress=progress))
     if output is not None:

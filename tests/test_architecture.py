@@ -42,6 +42,7 @@ LAYERS = (
     "registry recipe resuming",
     "goals",
     "compiler",
+    "planning",
     "report",
     "cli",
 )

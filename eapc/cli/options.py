@@ -154,7 +154,12 @@ Annotate = Annotated[
 ]
 DryRun = Annotated[
     bool,
-    Option("--dry-run", metavar="", help="Print the pipeline and stop.", rich_help_panel=_RESULT),
+    Option(
+        "--dry-run",
+        metavar="",
+        help="Print pipeline, densities, energy.",
+        rich_help_panel=_RESULT,
+    ),
 ]
 Resume = Annotated[
     bool,

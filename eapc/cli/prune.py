@@ -53,7 +53,7 @@ def prune(
     goal = _goal(sparsity, target_energy, min_agreement)
     target = output or compiler.default_output(model)
     if dry_run:
-        _plan(model, settings, goal, evaluation, target, force, json, warnings)
+        _plan(model, settings, goal, evaluation, target, force, json, quiet, warnings)
         return
     with progress_bar(quiet) as progress:
         done = compiler.prune(
@@ -95,23 +95,27 @@ def _plan(
     output: Path,
     force: bool,
     json: bool,
+    quiet: bool,
     warnings: list[str],
 ) -> None:
-    """Load everything, so that what is wrong shows, and print the pipeline."""
-    from eapc import compiler
+    """Load everything, so that what is wrong shows, and print what would be done."""
+    from eapc import compiler, planning
+    from eapc.model import Model
     from eapc.report.documents import plan_document, to_json
+    from eapc.report.pruning import plan_table
 
-    compilation = compiler.prepare(model, settings)
+    loaded = Model.load(model)
     if evaluation is not None:
-        compiler.load_dataset(evaluation, compilation.model.inputs)
-    compilation.model.require_writable(output, force)
-    pipeline = compiler.pipeline_of(goal)
-    if goal.note:
-        logger.warning(goal.note)
+        compiler.load_dataset(evaluation, loaded.inputs)
+    loaded.require_writable(output, force)
+    with progress_bar(quiet) as progress:
+        plan = planning.plan(loaded, settings, goal=goal, progress=progress)
+    if plan.note:
+        logger.warning(plan.note)
     if json:
-        write(to_json(plan_document(compilation.model, pipeline, warnings)))
+        write(to_json(plan_document(plan, warnings)))
     else:
-        write(f"{pipeline}\n")
+        show(lambda width: plan_table(plan, width))
 
 
 def _report(done: Pruned, json: bool, warnings: list[str]) -> None:
