@@ -15,6 +15,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,15 +84,15 @@ def describe(row: Row, shared: Path, output: Path) -> str:
     return f"{line}{cpu:8.1f}" + (f"  {last}" if code else "")
 
 
-def main(words: list[str]) -> None:
-    """Print the table, the rows named by any of the words."""
+def print_table(rows: Sequence[Row], words: Sequence[str]) -> None:
+    """Run and print the rows named by any of the words, all if there are none."""
     shared = shared_folder()
     print(f"{'run':32}{'exit':>5}{'energy':>9}{'zeros %':>8}  {'top-1 %: before after':16}   CPU s")
     with tempfile.TemporaryDirectory() as folder:
-        for row in ROWS:
+        for row in rows:
             if not words or any(word in row.name for word in words):
                 print(describe(row, shared, Path(folder) / "pruned.onnx"), flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    print_table(ROWS, sys.argv[1:])

@@ -28,10 +28,11 @@ if TYPE_CHECKING:
         UsageError,
         VerificationError,
     )
-    from eapc.goals import Goal, MinAgreement, Sparsity, TargetEnergy
+    from eapc.goals import Densities, Goal, MinAgreement, Sparsity, TargetEnergy
     from eapc.hardware import HardwareModel, load_hardware
     from eapc.model import Model
     from eapc.pipeline import Compilation, Pass, Pipeline
+    from eapc.recipe import Recipe
 
 __version__ = "0.1.0"
 
@@ -41,6 +42,7 @@ __all__ = [
     "Compilation",
     "DataError",
     "Dataset",
+    "Densities",
     "DensityTable",
     "EapcError",
     "EnergyReport",
@@ -57,6 +59,7 @@ __all__ = [
     "Pipeline",
     "Pruned",
     "Ran",
+    "Recipe",
     "Settings",
     "Sparsity",
     "TargetEnergy",
@@ -77,10 +80,11 @@ _HOMES = {
     "energy": "EnergyReport NodeEnergy",
     "errors": """DataError EapcError GoalError HardwareError ModelError PassError UsageError
         VerificationError""",
-    "goals": "Goal MinAgreement Sparsity TargetEnergy",
+    "goals": "Densities Goal MinAgreement Sparsity TargetEnergy",
     "hardware": "HardwareModel load_hardware",
     "model": "Model",
     "pipeline": "Compilation Pass Pipeline",
+    "recipe": "Recipe",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 

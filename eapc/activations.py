@@ -88,7 +88,7 @@ class ActivationWalk:
         inputs = [name for name in read if name in self._stored]
         samples = {name: self._stored[name][0] for name in inputs}
         proto = segment(model, nodes, samples, outputs, [n for n in read if n not in samples])
-        session = Session(proto, self._threads, optimise=False)
+        session = Session(proto, self._threads, optimise=True)
         results: dict[str, Batches] = {name: [] for name in outputs}
         for i in range(self._steps):
             values = session.run({name: self._stored[name][i] for name in inputs})

@@ -18,6 +18,7 @@ LOWEST_DENSITY = 0.02
 """No layer gives up more than 98 % of its weights: past that a network computes nothing."""
 
 _GRID = np.linspace(1.0, LOWEST_DENSITY, 99)
+_FINE_GRID = np.linspace(1.0, LOWEST_DENSITY, 981)
 _BISECTIONS = 60
 _TINY = 1e-12
 _ROUNDING = 1e-9
@@ -84,6 +85,15 @@ def share_out(curves: Curves, energy_ratio: float) -> dict[str, float]:
     return {
         curve.name: float(_GRID[index]) for curve, index in zip(curves.layers, chosen, strict=True)
     }
+
+
+def share_out_evenly(curves: Curves, energy_ratio: float) -> dict[str, float]:
+    """The one highest density for all layers that meets an energy budget; see `share_out`."""
+    budget = energy_ratio * curves.dense_energy - curves.fixed_energy
+    energies = sum(_saving(curve.energy_at(_FINE_GRID)) for curve in curves.layers)
+    within = np.flatnonzero(energies <= budget * (1 + _TINY))
+    density = float(_FINE_GRID[within[0] if within.size else -1])
+    return {curve.name: density for curve in curves.layers}
 
 
 def _saving(energies: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -178,6 +178,7 @@ def prune(
     settings: Settings | None = None,
     *,
     goal: Goal = DEFAULT_GOAL,
+    recipe: Recipe | None = None,
     evaluation: DataSource | None = None,
     output: str | Path | None = None,
     force: bool = False,
@@ -186,14 +187,16 @@ def prune(
 ) -> Pruned:
     """Zero weights until the goal is met, refit what is left, verify and write the result.
 
+    `recipe` holds the options that are no goal's: method, pattern, which layers.
     Without calibration data inputs are synthesised. Without `output` nothing is written.
     A goal out of reach is no error here: see `Pruned.goal_met`. Finished layers are kept in
     `<output>.partial` until all is done; with `resume` those of a run that was killed are used.
     """
-    settings = settings or Settings()
+    settings, recipe = settings or Settings(), recipe or Recipe()
     start = time.perf_counter()
     compilation = prepare(model, settings)
     require_layers(find_layers(compilation.model))
+    goal.pipeline(recipe).check(compilation.model)
     labelled = _labelled(evaluation, compilation.model)
     if output is not None:
         compilation.model.require_writable(output, force)
@@ -203,7 +206,6 @@ def prune(
     compilation = replace(compilation, progress=progress)
     with blas_threads(settings.threads), ExitStack() as stack:
         before = _top1(compilation.model, labelled, settings.threads)
-        recipe = Recipe(load_passes())
         typed = f"{goal!r} {goal.pipeline(recipe)}"
         started = stack.enter_context(resumable(compilation, typed, output, resume))
         outcome = goal.pursue(started, recipe)
@@ -270,6 +272,7 @@ def run(
     parsed = Pipeline.parse(pipeline, load_passes())
     settings = settings or Settings()
     compilation = prepare(model, settings)
+    parsed.check(compilation.model)
     if output is not None:
         compilation.model.require_writable(output, force)
     if compilation.calibration is None and any(step.needs_calibration for step in parsed.passes):
@@ -320,9 +323,9 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start
 
 
-def pipeline_of(goal: Goal) -> str:
-    """The pipeline that pursues a goal, as it would be typed."""
-    return str(goal.pipeline(Recipe(load_passes())))
+def pipeline_of(goal: Goal, recipe: Recipe | None = None) -> Pipeline:
+    """The pipeline that pursues a goal; its text is what would be typed."""
+    return goal.pipeline(recipe or Recipe())
 
 
 def default_output(model: str | Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import ClassVar, Protocol
 
 from eapc.allocation import LOWEST_DENSITY
@@ -87,10 +88,36 @@ class Sparsity:
 
     def pursue(self, compilation: Compilation, recipe: Recipe) -> Outcome:
         """Prune once; all calibration inputs are fitted."""
-        annotate, *steps = self.pipeline(recipe).passes
-        dense = Pipeline((annotate,)).run(compilation)
-        result = Pipeline(tuple(steps)).run(dense)
-        return Outcome(_energy(dense), result, self.pipeline(recipe), None, True)
+        return _pruned_once(compilation, self.pipeline(recipe))
+
+
+@dataclass(frozen=True)
+class Densities:
+    """Layers as dense as a YAML file says: {node, weight or operator type, or glob: density}."""
+
+    path: Path
+
+    note: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        text = str(self.path)
+        if any(mark in text for mark in ",{}") or " ".join(text.split()) != text:
+            raise UsageError(f"--densities: a pipeline cannot name '{self.path}'; rename the file")
+
+    def pipeline(self, recipe: Recipe) -> Pipeline:
+        """Pruning to the densities given; layers that the file does not name stay dense."""
+        return recipe.pipeline(f"densities={self.path}")
+
+    def pursue(self, compilation: Compilation, recipe: Recipe) -> Outcome:
+        """Prune once; all calibration inputs are fitted."""
+        return _pruned_once(compilation, self.pipeline(recipe))
+
+
+def _pruned_once(compilation: Compilation, pipeline: Pipeline) -> Outcome:
+    annotate, *steps = pipeline.passes
+    dense = Pipeline((annotate,)).run(compilation)
+    result = Pipeline(tuple(steps)).run(dense)
+    return Outcome(_energy(dense), result, pipeline, None, True)
 
 
 @dataclass(frozen=True)

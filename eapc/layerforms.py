@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -28,6 +28,10 @@ class UnsupportedLayerError(Exception):
 
 class LayerForm(Protocol):
     """What the solver needs to know of an operator."""
+
+    @property
+    def positions(self) -> int:
+        """Kernel positions: k runs over them and, within each, over input channels."""
 
     def to_matrix(self, weight: Array) -> Array:
         """The weights as W (groups, m, k) float32, scaled as y needs them."""
@@ -103,6 +107,11 @@ class ConvForm:
     pads: tuple[tuple[int, int], ...] | None
     same_upper: bool
 
+    @property
+    def positions(self) -> int:
+        """prod(kernel)."""
+        return math.prod(self.windows.kernel)
+
     def to_matrix(self, weight: Array) -> Array:
         """Channels last, then one row per filter."""
         last = np.moveaxis(weight, 1, -1).astype(np.float32)
@@ -175,6 +184,11 @@ class ConvTransposeForm:
     dilations: Shape
     pads_begin: Shape
 
+    @property
+    def positions(self) -> int:
+        """prod(kernel)."""
+        return math.prod(self.kernel)
+
     def to_matrix(self, weight: Array) -> Array:
         """Flip the kernel, put filters first and channels last."""
         channels, filters, *kernel = self.weight_shape
@@ -243,6 +257,7 @@ class DenseForm:
     filters_first: bool
     scale: float = 1.0
     input_transposed: bool = False
+    positions: ClassVar[int] = 1
 
     def to_matrix(self, weight: Array) -> Array:
         """(1, m, k), scaled."""

@@ -12,9 +12,9 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from eapc.allocation import Curves
 from eapc.checkpoints import Checkpoints, Finished
@@ -124,6 +124,9 @@ class Pass(ABC):
         """True when the pass cannot run without calibration inputs."""
         return False
 
+    def check(self, model: Model) -> None:  # noqa: B027 (most passes suit every model)
+        """Raise what is wrong with the options for a model, before time is spent on it."""
+
     @abstractmethod
     def run(self, compilation: Compilation) -> Compilation:
         """The compilation after this pass; what it was given stays as it is."""
@@ -136,11 +139,26 @@ class Pass(ABC):
     def __str__(self) -> str:
         """The pass as it would be typed: its name and the options that are not default."""
         options = [
-            f"{option.name}={getattr(self, option.name)}"
+            f"{option.name}={_typed(getattr(self, option.name))}"
             for option in dataclasses.fields(self)
             if getattr(self, option.name) != option.default
         ]
         return self.name + (f"{{{', '.join(options)}}}" if options else "")
+
+
+def _split_names(value: object) -> object:
+    return tuple(filter(None, value.split(SEPARATOR))) if isinstance(value, str) else value
+
+
+SEPARATOR = "|"
+"""Between the names of a list in a pipeline's text, where commas separate options."""
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split_names)]
+"""An option that lists names: `conv1|block3/*`."""
+
+
+def _typed(value: object) -> str:
+    return SEPARATOR.join(value) if isinstance(value, tuple) else str(value)
 
 
 @dataclass(frozen=True)
@@ -153,6 +171,14 @@ class Pipeline:
     def parse(cls, text: str, table: Mapping[str, type[Pass]]) -> Pipeline:
         """Read `name{option=value, ...}, name`; raises UsageError naming what is wrong."""
         return cls(tuple(_make_pass(name, body, table) for name, body in _split(text)))
+
+    def check(self, model: Model) -> None:
+        """Check every pass's options; raises PassError with the name of the one that is wrong."""
+        for step in self.passes:
+            try:
+                step.check(model)
+            except EapcError as error:
+                raise PassError(step.name, error) from error
 
     def run(self, compilation: Compilation) -> Compilation:
         """Run every pass; raises PassError with the name of the one that failed."""

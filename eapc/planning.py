@@ -7,13 +7,12 @@ from pathlib import Path
 
 from eapc.compiler import Settings, pipeline_of, prepare, with_made_up_inputs
 from eapc.energy import EnergyReport
-from eapc.goals import Goal, Sparsity, TargetEnergy
+from eapc.goals import Densities, Goal, Sparsity, TargetEnergy
 from eapc.layers import find_layers, require_layers
 from eapc.model import Model
 from eapc.pipeline import Compilation, LayerRecord, Pipeline
 from eapc.progress import Progress, silent
 from eapc.recipe import Recipe
-from eapc.registry import load_passes
 from eapc.solvers import blas_threads
 
 _REFITS = "reconstruct-outputs"
@@ -49,21 +48,22 @@ def plan(
     settings: Settings | None = None,
     *,
     goal: Goal,
+    recipe: Recipe | None = None,
     progress: Progress = silent,
 ) -> Plan:
     """What `prune` would do; an energy goal's error curves are computed, nothing is written."""
-    settings = settings or Settings()
+    settings, recipe = settings or Settings(), recipe or Recipe()
     compilation = replace(prepare(model, settings), progress=progress)
     require_layers(find_layers(compilation.model))
     expected = None
-    if isinstance(goal, Sparsity | TargetEnergy):
+    if isinstance(goal, Sparsity | Densities | TargetEnergy):
         with blas_threads(settings.threads):
-            expected = _expected(compilation, settings, goal)
-    return Plan(compilation.model, pipeline_of(goal), goal.note, expected)
+            expected = _expected(compilation, settings, goal.pipeline(recipe))
+    return Plan(compilation.model, str(pipeline_of(goal, recipe)), goal.note, expected)
 
 
-def _expected(compilation: Compilation, settings: Settings, goal: Goal) -> Expected:
-    first, *rest = goal.pipeline(Recipe(load_passes())).passes
+def _expected(compilation: Compilation, settings: Settings, pipeline: Pipeline) -> Expected:
+    first, *rest = pipeline.passes
     steps = [step for step in rest if step.name != _REFITS]
     if compilation.calibration is None and any(step.needs_calibration for step in steps):
         compilation = with_made_up_inputs(compilation, settings.samples)

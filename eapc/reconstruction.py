@@ -22,7 +22,7 @@ from eapc.tensors import Array
 
 MIN_ROWS = 65_536
 ROWS_PER_INPUT = 16
-WORDS = 1 << 26
+WORDS = 1 << 25
 
 
 @dataclass(frozen=True)

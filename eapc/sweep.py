@@ -58,17 +58,18 @@ class Sweep:
         original = ActivationWalk(model, data, plan.original, batch, threads, memory)
         return original, ActivationWalk(model, data, plan.pruned, batch, threads, memory)
 
-    def rows(self, step: int) -> list[LayerRows]:
-        """What each user of the step's weights is fitted on; steps that were left out are made up.
+    def rows(self, step: int, most: int | None = None) -> list[LayerRows]:
+        """What each user of the step's weights is fitted on: `row_limit` rows, or `most`.
 
-        Every run takes the same steps, wherever it began, so that every bit is the same.
+        Steps that were left out are made up: every run takes the same steps, wherever it
+        began, so that every bit is the same.
         """
         while self._walked < step:
             self._advance()
         original, pruned = self._advance()
         tied = self._layers[step]
         groups, _, inputs = tied.matrix(self.original).shape
-        limit = row_limit(inputs)
+        limit = row_limit(inputs) if most is None else most
         return [
             LayerRows.sample(
                 user,
@@ -88,13 +89,13 @@ class Sweep:
         return original.step(step, self.original), pruned.step(step, self.model)
 
     def replace(
-        self, tied: TiedLayers, matrix: Array, moments: Sequence[Moments]
+        self, tied: TiedLayers, matrix: Array, moments: Sequence[Moments] | None
     ) -> dict[str, Array]:
-        """Give a layer its new W of z, and move the biases that belong to it.
+        """Give a layer its new W of z, and move the biases that belong to it; None moves none.
 
         Returns the constants' new values as they are stored.
         """
-        biases = moved_biases(tied, self.original, matrix, moments)
+        biases = moved_biases(tied, self.original, matrix, moments) if moments else {}
         weight = tied.stored(self.original, unscaled_matrix(tied, matrix))
         changed = {tied.weight: weight, **biases}
         self.model = self.model.with_weights(changed)

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
 
-from eapc.allocation import Curves, LayerCurve, share_out
+from eapc.allocation import Curves, LayerCurve, share_out, share_out_evenly
 from eapc.checkpoints import Finished, Part
 from eapc.data import Dataset
 from eapc.densities import DensityTable
 from eapc.energy import EnergyReport, estimate, priced_at
+from eapc.energy_order import Schedule
 from eapc.errors import UsageError
 from eapc.hardware import HardwareModel
-from eapc.layers import PrunableLayers, find_layers, require_layers
-from eapc.pipeline import Compilation, LayerRecord, Pass
+from eapc.layer_choice import (
+    EXCLUDED,
+    choose,
+    given_densities,
+    pattern_of,
+    read_layer_densities,
+    suited,
+)
+from eapc.layers import PrunableLayers, Skipped, find_layers, require_layers
+from eapc.model import Model
+from eapc.pipeline import Compilation, LayerRecord, Names, Pass
 from eapc.progress import Step
 from eapc.reconstruction import scaled_matrix, unscaled_matrix
 from eapc.sensitivity import DENSITIES, error_curves
-from eapc.solvers import PROJECTIONS
+from eapc.solvers import PATTERNS, parse_pattern
 from eapc.tensors import Array
 from eapc.worklist import NodeWork
 
@@ -29,9 +42,13 @@ _PROBE_MACS = 2e12
 _PROBES = (8, 128)
 
 
+_ROUNDING = 0.005
+"""How near the sparsity that is typed must come to the one that a pattern fixes."""
+
+
 @dataclass(frozen=True)
 class PruneWeights(Pass):
-    """Zero weights: the same fraction everywhere, or down to an energy budget."""
+    """Zero weights: the same fraction everywhere, down to an energy budget, or as a file says."""
 
     name: ClassVar[str] = "prune-weights"
 
@@ -42,49 +59,164 @@ class PruneWeights(Pass):
         default=None,
         metadata={"help": "energy to keep, as a fraction of the dense network's, shared out"},
     )
+    densities: Path | None = field(
+        default=None, metadata={"help": "YAML file of layers and their densities; others stay"}
+    )
+    pattern: str = field(
+        default="unstructured",
+        metadata={"help": f"which weights survive together: {', '.join(PATTERNS)}"},
+    )
+    include: Names = field(
+        default=(), metadata={"help": "layers to prune: nodes, weights, operators or globs, by |"}
+    )
+    exclude: Names = field(default=(), metadata={"help": "layers to leave as they are"})
+    order: str = field(
+        default="shared", metadata={"help": "how energy is shared out: shared, energy or uniform"}
+    )
 
     def __post_init__(self) -> None:
-        if (self.sparsity is None) == (self.energy is None):
-            raise UsageError("prune-weights: give either sparsity or energy")
+        self._require_one_goal()
         if self.sparsity is not None and not 0 <= self.sparsity < 1:
             raise UsageError(f"prune-weights: sparsity must be in [0, 1), got {self.sparsity}")
         if self.energy is not None and not 0 < self.energy <= 1:
             raise UsageError(f"prune-weights: energy must be in (0, 1], got {self.energy}")
+        if self.order not in ORDERS:
+            choice = ", ".join(ORDERS)
+            raise UsageError(f"prune-weights: unknown order '{self.order}'; choose from {choice}")
+        if self.order != DEFAULT_ORDER and self.energy is None:
+            raise UsageError("prune-weights: order shares out an energy budget, and there is none")
+
+    def _require_one_goal(self) -> None:
+        goals = (self.sparsity, self.energy, self.densities)
+        given = sum(goal is not None for goal in goals)
+        density = parse_pattern(self.pattern).fixed_density
+        if density is None and given != 1:
+            raise UsageError("prune-weights: give either sparsity or energy or densities")
+        if density is None or given == 0:
+            return
+        sparsity = 1 - density
+        if given > 1 or self.sparsity is None or abs(self.sparsity - sparsity) > _ROUNDING:
+            raise UsageError(
+                f"prune-weights: pattern {self.pattern} fixes the share of zeros: give no "
+                f"other goal, or a sparsity of {sparsity:.4g}"
+            )
 
     @property
     def needs_calibration(self) -> bool:
         """Sharing out a budget takes error curves."""
         return self.energy is not None
 
+    def check(self, model: Model) -> None:
+        """Find the layers that names and patterns mean."""
+        layers = self._chosen(model).layers
+        if self.densities is not None:
+            given_densities(layers, read_layer_densities(self.densities), self.densities)
+
     def run(self, compilation: Compilation) -> Compilation:
         """The compilation with weights zeroed by magnitude, ready to be reconstructed."""
-        found = find_layers(compilation.model)
-        require_layers(found)
-        if self.sparsity is not None:
-            densities = {tied.weight: 1 - self.sparsity for tied in found.layers}
-        else:
-            assert self.energy is not None  # __post_init__ has seen to it
-            compilation = with_curves(compilation, found)
-            assert compilation.record.curves is not None  # just computed
-            densities = share_out(compilation.record.curves, self.energy)
-        return _zeroed(compilation, found, densities)
+        chosen = self._chosen(compilation.model)
+        if self.energy is not None:
+            compilation = with_curves(_without_other_curves(compilation, chosen), chosen)
+        densities = self._densities(compilation, chosen)
+        return self._zeroed(compilation, chosen, densities)
+
+    def _chosen(self, model: Model) -> PrunableLayers:
+        found = choose(find_layers(model), self.include, self.exclude)
+        suitable = suited(found, model, self.pattern)
+        require_layers(suitable)
+        return suitable
+
+    def _densities(self, compilation: Compilation, chosen: PrunableLayers) -> Mapping[str, float]:
+        """The density of each layer's weights; those that a pattern fixes are for show."""
+        if self.densities is not None:
+            table = read_layer_densities(self.densities)
+            return given_densities(chosen.layers, table, self.densities)
+        if self.energy is not None:
+            return ORDERS[self.order](compilation, chosen, self.energy)
+        return dict.fromkeys((tied.weight for tied in chosen.layers), 1 - (self.sparsity or 0.0))
+
+    def _zeroed(
+        self, compilation: Compilation, chosen: PrunableLayers, densities: Mapping[str, float]
+    ) -> Compilation:
+        """Keep each layer's largest weights, as the layers behind see them."""
+        model = compilation.model
+        weights, records = {}, {}
+        for tied in chosen.layers:
+            matrix = scaled_matrix(tied, model)
+            count = round(densities[tied.weight] * matrix.size)
+            mask = pattern_of(tied, self.pattern).mask(matrix, count)
+            weights[tied.weight] = tied.stored(
+                model, unscaled_matrix(tied, np.where(mask, matrix, 0))
+            )
+            nonzero = int(np.count_nonzero(weights[tied.weight]))
+            records[tied.weight] = LayerRecord(tied.first.node.key, matrix.size, nonzero)
+        changed = compilation.with_model(model.with_weights(weights))
+        return _recorded(changed, records, chosen.skipped)
 
 
-def _zeroed(
-    compilation: Compilation, found: PrunableLayers, densities: dict[str, float]
+def _recorded(
+    compilation: Compilation, records: Mapping[str, LayerRecord], skipped: Sequence[Skipped]
 ) -> Compilation:
-    """Keep each layer's largest weights, as the layers behind see them."""
-    model = compilation.model
-    weights, records = {}, {}
-    for tied in found.layers:
-        matrix = scaled_matrix(tied, model)
-        count = round(densities[tied.weight] * matrix.size)
-        kept = np.where(PROJECTIONS["unstructured"](matrix, count), matrix, 0)
-        weights[tied.weight] = tied.stored(model, unscaled_matrix(tied, kept))
-        nonzero = int(np.count_nonzero(weights[tied.weight]))
-        records[tied.weight] = LayerRecord(tied.first.node.key, matrix.size, nonzero)
-    changed = compilation.with_model(model.with_weights(weights))
-    return changed.with_record(layers=records, skipped=found.skipped)
+    """The records beside those of layers that earlier passes have pruned, in data-flow order."""
+    known = {**compilation.record.layers, **records}
+    layers = find_layers(compilation.model).layers
+    ordered = {tied.weight: known[tied.weight] for tied in layers if tied.weight in known}
+    pruned = {user.node.key for tied in layers if tied.weight in known for user in tied.users}
+    left = tuple(one for one in skipped if one.reason != EXCLUDED or one.name not in pruned)
+    return compilation.with_record(layers=ordered, skipped=left)
+
+
+# --- orders ----------------------------------------------------------------------------------
+
+DEFAULT_ORDER = "shared"
+
+Order = Callable[[Compilation, PrunableLayers, float], Mapping[str, float]]
+"""(compilation with curves, layers, energy to keep) -> density by weight."""
+
+
+def _shared(compilation: Compilation, _: PrunableLayers, energy: float) -> Mapping[str, float]:
+    return share_out(_curves_of(compilation), energy)
+
+
+def _uniform(compilation: Compilation, _: PrunableLayers, energy: float) -> Mapping[str, float]:
+    return share_out_evenly(_curves_of(compilation), energy)
+
+
+_ROUNDS = 40
+"""Two networks, the rungs of limits that are tried, and the corrections of a budget."""
+
+
+def _by_energy(
+    compilation: Compilation, chosen: PrunableLayers, energy: float
+) -> Mapping[str, float]:
+    assert compilation.calibration is not None  # `with_curves` has seen to it
+    conditions, model = compilation.conditions, compilation.model.original
+    report = compilation.energy
+    macs = report.macs * len(chosen.layers) * _ROUNDS if report else 0
+    probes = _probe_inputs(compilation.calibration, macs)
+    curves = _curves_of(compilation)
+    schedule = Schedule(model, chosen.layers, curves, probes, conditions.seed, conditions.threads)
+    return schedule.densities(energy)
+
+
+def _curves_of(compilation: Compilation) -> Curves:
+    assert compilation.record.curves is not None  # `run` has had them computed
+    return compilation.record.curves
+
+
+ORDERS: Mapping[str, Order] = MappingProxyType(
+    {DEFAULT_ORDER: _shared, "energy": _by_energy, "uniform": _uniform}
+)
+"""`shared`: least error; `energy`: the costliest layer first; `uniform`: all layers alike."""
+
+
+def _without_other_curves(compilation: Compilation, chosen: PrunableLayers) -> Compilation:
+    """Curves serve the layers that they were made for."""
+    curves = compilation.record.curves
+    weights = {tied.weight for tied in chosen.layers}
+    if curves is None or {curve.name for curve in curves.layers} == weights:
+        return compilation
+    return compilation.with_record(curves=None)
 
 
 # --- curves ----------------------------------------------------------------------------------

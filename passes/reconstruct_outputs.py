@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from typing import ClassVar
@@ -12,17 +12,30 @@ import numpy as np
 
 from eapc.checkpoints import Part
 from eapc.errors import DataError, UsageError
+from eapc.layer_choice import pattern_of
 from eapc.layers import TiedLayers, find_layers
 from eapc.model import Model
 from eapc.pipeline import Compilation, LayerRecord, Pass
 from eapc.progress import Step
 from eapc.reconstruction import LayerRows, scaled_matrix
 from eapc.rectified import is_rectified, rectified
-from eapc.solvers import LayerProblem, Moments, combine, refit, single_thread, solve
+from eapc.solvers import (
+    METHODS,
+    PATTERNS,
+    LayerProblem,
+    Moments,
+    combine,
+    parse_pattern,
+    refit,
+    single_thread,
+    solve,
+)
 from eapc.sweep import Sweep
 from eapc.tensors import Array
 
 logger = logging.getLogger(__name__)
+
+DEFAULT_METHOD = "admm"
 
 
 @dataclass(frozen=True)
@@ -34,6 +47,24 @@ class ReconstructOutputs(Pass):
     keep_mask: bool = field(
         default=False, metadata={"help": "refit the weights that are left, choose none anew"}
     )
+    method: str = field(
+        default=DEFAULT_METHOD, metadata={"help": f"how weights are chosen: {', '.join(METHODS)}"}
+    )
+    thorough: bool = field(default=False, metadata={"help": "take more time for large layers too"})
+    pattern: str = field(
+        default="unstructured",
+        metadata={"help": f"which weights survive together: {', '.join(PATTERNS)}"},
+    )
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            choice = ", ".join(METHODS)
+            raise UsageError(f"unknown method '{self.method}'; choose from {choice}")
+        if self.thorough and METHODS[self.method].thorough is None:
+            raise UsageError(f"method {self.method} knows no thorough; leave it out, or take admm")
+        if self.keep_mask and self.method != DEFAULT_METHOD:
+            raise UsageError("keep_mask chooses no weights: leave method out")
+        parse_pattern(self.pattern)
 
     @property
     def needs_calibration(self) -> bool:
@@ -44,7 +75,7 @@ class ReconstructOutputs(Pass):
         """The compilation with each layer solved at the number of weights it has left."""
         if compilation.calibration is None:
             raise UsageError("needs calibration data")
-        layers = _layers_to_fit(compilation.model)
+        layers = _layers_to_fit(compilation.model, compilation.record.layers)
         records = {  # what comes before the first changed layer stays exact
             name: replace(record, relative_output_error=0.0)
             for name, record in compilation.record.layers.items()
@@ -86,24 +117,36 @@ class ReconstructOutputs(Pass):
         self, sweep: Sweep, step: int, tied: TiedLayers
     ) -> tuple[LayerRecord, dict[str, Array]]:
         """Solve one layer on what reaches it now; its record and its constants' new values."""
+        method = METHODS[self.method]
         rows = sweep.rows(step)
         moments = [user.moments() for user in rows]
+        if not method.fits:  # no bias takes the means up, so they count
+            moments = [moment.uncentred() for moment in moments]
         original = scaled_matrix(tied, sweep.original)
         pruned = scaled_matrix(tied, sweep.model)
         problem = _problem(tied, original, moments)
-        count = int(np.count_nonzero(pruned))
-        if self.keep_mask or count == pruned.size:
-            matrix = refit(problem, pruned != 0)
-        else:
-            thorough = pruned.size * pruned.shape[2] <= _THOROUGH_PRODUCT
-            matrix = solve(problem, count, thorough=thorough)
-        matrix, moved = _rectified(tied, rows, moments, original, matrix)
-        constants = sweep.replace(tied, matrix, moved)
+        matrix = self._solved(problem, tied, pruned)
+        moved = moments
+        if method.refits_behind_activations:
+            matrix, moved = _rectified(tied, rows, moments, original, matrix)
+        constants = sweep.replace(tied, matrix, moved if method.fits else None)
         stored = constants[tied.weight]
         nonzero = int(np.count_nonzero(stored))
         output_error = _relative_error(moments, moved, matrix)
         record = LayerRecord(tied.first.node.key, stored.size, nonzero, output_error)
         return record, constants
+
+    def _solved(self, problem: LayerProblem, tied: TiedLayers, pruned: Array) -> Array:
+        """W of z with as many weights as `pruned` has left; a dense layer is only fitted."""
+        count = int(np.count_nonzero(pruned))
+        is_dense = count == pruned.size
+        if is_dense and not METHODS[self.method].fits:
+            return pruned
+        if is_dense or self.keep_mask:
+            return refit(problem, pruned != 0)
+        thorough = self.thorough or pruned.size * pruned.shape[2] <= _THOROUGH_PRODUCT
+        pattern = pattern_of(tied, self.pattern)
+        return solve(problem, count, method=self.method, pattern=pattern, thorough=thorough)
 
 
 _RECTIFICATIONS = 2
@@ -162,10 +205,14 @@ def _threads_for(tied: TiedLayers, model: Model) -> AbstractContextManager[None]
     return single_thread() if inputs <= _SMALL_INPUTS else nullcontext()
 
 
-def _layers_to_fit(model: Model) -> tuple[TiedLayers, ...]:
-    """The prunable layers from the first one on whose weights are not the file's."""
+def _layers_to_fit(model: Model, records: Mapping[str, LayerRecord]) -> tuple[TiedLayers, ...]:
+    """The layers from the first one on whose weights are not the file's.
+
+    Layers without a record were left alone on purpose, unless there is no record at all.
+    """
     original = model.original
-    layers = find_layers(original).layers
+    found = find_layers(original).layers
+    layers = tuple(tied for tied in found if not records or tied.weight in records)
     changed = (i for i, tied in enumerate(layers) if _is_changed(tied, model, original))
     return layers[next(changed, len(layers)) :]
 

@@ -25,6 +25,7 @@ from eapc.cli.options import read_input_shapes, read_size
 from eapc.cli.session import begin
 from eapc.errors import UsageError
 from eapc.hardware import shipped_hardware
+from eapc.solvers import METHODS, PATTERNS
 
 MODELS = Path(__file__).parents[1] / "models"
 DIGITS = MODELS / "digits.onnx"
@@ -147,6 +148,7 @@ def test_exported_names() -> None:
         "Compilation",
         "DataError",
         "Dataset",
+        "Densities",
         "DensityTable",
         "EapcError",
         "EnergyReport",
@@ -163,6 +165,7 @@ def test_exported_names() -> None:
         "Pipeline",
         "Pruned",
         "Ran",
+        "Recipe",
         "Settings",
         "Sparsity",
         "TargetEnergy",
@@ -353,6 +356,29 @@ def test_a_dry_run_of_an_energy_goal_shares_it_out(cli: Cli) -> None:
     assert not any(cli.folder.iterdir())
 
 
+OPTIONS: list[list[Argument]] = [
+    ["--pattern", "2:4", "--method", "sparsegpt", "--exclude", "Gemm"],
+    ["--sparsity", "0.6", "--pattern", "kernel", "--include", "*conv*", "--thorough"],
+    ["--target-energy", "0.8", "--order", "uniform", "--method", "wanda"],
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_the_printed_pipeline_reproduces_the_file(cli: Cli, options: list[Argument]) -> None:
+    pruned = cli(*prune_options(*options, "-o", "pruned.onnx", "--json"))
+    text = json.loads(pruned.out)["pipeline"]
+    common: list[Argument] = [DIGITS, "--calib", CALIBRATION, "--samples", 80, "--threads", 1]
+    assert cli("run", *common, "--pipeline", text, "-o", "ran.onnx").code == 0
+    assert (cli.folder / "ran.onnx").read_bytes() == (cli.folder / "pruned.onnx").read_bytes()
+
+
+def test_help_lists_the_choices(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    said = cli("prune", "--help").out
+    orders = ("shared", "energy", "uniform")
+    assert all(name in said for name in (*METHODS, *PATTERNS, *orders))
+
+
 def test_run_does_what_prune_does(cli: Cli) -> None:
     common: list[Argument] = [DIGITS, "--calib", CALIBRATION, "--samples", 80, "--threads", 1]
     ran = cli("run", *common, "--pipeline", UNIFORM, "-o", "ran.onnx", "--json")
@@ -444,6 +470,16 @@ def test_hw_validate_tells_what_is_wrong_in_one_line(cli: Cli) -> None:
         (["prune", DIGITS, "--min-agreement", "2"], "--min-agreement"),
         (["prune", DIGITS, "--sparsity", "0.5", "--target-energy", "0.5"], "one goal"),
         (["prune", DIGITS, "-o", "no/such.onnx"], "no such folder"),
+        (["prune", DIGITS, "--method", "best"], "choose from admm, eap"),
+        (["prune", DIGITS, "--pattern", "4:2"], "1 <= N <= M"),
+        (["prune", DIGITS, "--pattern", "2:4", "--sparsity", "0.6"], "sparsity of 0.5"),
+        (["prune", DIGITS, "--pattern", "2:4", "--target-energy", "0.6"], "--sparsity 0.5"),
+        (["prune", DIGITS, "--order", "any", "--target-energy", "0.6"], "shared, energy, uniform"),
+        (["prune", DIGITS, "--order", "energy", "--sparsity", "0.6"], "energy budget"),
+        (["prune", DIGITS, "--thorough", "--method", "wanda"], "thorough"),
+        (["prune", DIGITS, "--include", "nobody"], "near it"),
+        (["prune", DIGITS, "--densities", "no.yaml"], "no.yaml: cannot be read"),
+        (["prune", DIGITS, "--densities", "no.yaml", "--sparsity", "0.5"], "one goal"),
         (["run", DIGITS], "--pipeline"),
         (["run", DIGITS, "--pipeline", "prune-everything"], "prune-everything"),
         (["run", DIGITS, "--pipeline", "prune-weights{much=1}"], "much"),

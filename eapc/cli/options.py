@@ -123,6 +123,16 @@ AgreementGoal = Annotated[
     ),
 ]
 
+DensitiesGoal = Annotated[
+    Path | None,
+    Option(
+        "--densities",
+        metavar="PATH",
+        help="YAML of layers and their densities; others stay dense.",
+        rich_help_panel=_GOAL,
+    ),
+]
+
 Output = Annotated[
     Path | None,
     Option("-o", "--output", metavar="PATH", help="Where the model goes.", rich_help_panel=_RESULT),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from eapc.cli import layer_options as how
 from eapc.cli import options as opt
 from eapc.cli.bar import progress_bar
 from eapc.cli.session import begin, show, write
@@ -16,6 +18,7 @@ logger = logging.getLogger(__name__)
 if TYPE_CHECKING:
     from eapc.compiler import Pruned, Settings
     from eapc.goals import Goal
+    from eapc.recipe import Recipe
 
 
 def prune(
@@ -29,6 +32,13 @@ def prune(
     sparsity: opt.SparsityGoal = None,
     target_energy: opt.EnergyGoal = None,
     min_agreement: opt.AgreementGoal = None,
+    densities: opt.DensitiesGoal = None,
+    method: how.Method = "admm",
+    thorough: how.Thorough = False,
+    pattern: how.Pattern = "unstructured",
+    include: how.Include = None,
+    exclude: how.Exclude = None,
+    order: how.Order = "shared",
     output: opt.Output = None,
     force: opt.Force = False,
     json: opt.Json = False,
@@ -48,18 +58,27 @@ def prune(
     """
     warnings = begin(verbose, quiet, debug, threads)
     from eapc import compiler
+    from eapc.recipe import Recipe
 
     settings = opt.settings(hw, batch, input_shape, calib, samples, threads, seed, memory=memory)
-    goal = _goal(sparsity, target_energy, min_agreement)
+    goal = _goal(sparsity, target_energy, min_agreement, densities, pattern)
+    recipe = Recipe(
+        method=method,
+        thorough=thorough,
+        pattern=pattern,
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
+        order=order,
+    )
     target = output or compiler.default_output(model)
     if dry_run:
-        _plan(model, settings, goal, evaluation, target, force, json, quiet, warnings)
+        _plan(model, settings, goal, recipe, evaluation, target, force, json, quiet, warnings)
         return
     with progress_bar(quiet) as progress:
         done = compiler.prune(
-            model,
-            settings,
+            *(model, settings),
             goal=goal,
+            recipe=recipe,
             evaluation=evaluation,
             output=target,
             force=force,
@@ -69,28 +88,46 @@ def prune(
     _report(done, json, warnings)
 
 
-def _goal(sparsity: float | None, target_energy: float | None, min_agreement: float | None) -> Goal:
-    from eapc.goals import DEFAULT_GOAL, MinAgreement, Sparsity, TargetEnergy
+def _goal(
+    sparsity: float | None,
+    target_energy: float | None,
+    min_agreement: float | None,
+    densities: Path | None,
+    pattern: str,
+) -> Goal:
+    from eapc.goals import DEFAULT_GOAL, Densities, MinAgreement, Sparsity, TargetEnergy
+    from eapc.solvers import parse_pattern
 
     goals: list[Goal] = []
     given = []
-    for option, kind, value in (
+    kinds: tuple[tuple[str, Callable[[Any], Goal], object], ...] = (
         ("--sparsity", Sparsity, sparsity),
         ("--target-energy", TargetEnergy, target_energy),
         ("--min-agreement", MinAgreement, min_agreement),
-    ):
+        ("--densities", Densities, densities),
+    )
+    for option, kind, value in kinds:
         if value is not None:
             given.append(option)
             goals.append(kind(value))
     if len(goals) > 1:
         raise UsageError(f"{' and '.join(given)}: give one goal at a time")
-    return goals[0] if goals else DEFAULT_GOAL
+    density = parse_pattern(pattern).fixed_density
+    if density is None:
+        return goals[0] if goals else DEFAULT_GOAL
+    if given not in ([], ["--sparsity"]):
+        raise UsageError(
+            f"{given[0]}: --pattern {pattern} fixes the share of zeros; "
+            f"leave the goal out, or give --sparsity {1 - density:.4g}"
+        )
+    return goals[0] if goals else Sparsity(1 - density)
 
 
 def _plan(
     model: Path,
     settings: Settings,
     goal: Goal,
+    recipe: Recipe,
     evaluation: Path | None,
     output: Path,
     force: bool,
@@ -108,8 +145,9 @@ def _plan(
     if evaluation is not None:
         compiler.load_dataset(evaluation, loaded.inputs)
     loaded.require_writable(output, force)
+    compiler.pipeline_of(goal, recipe).check(loaded)
     with progress_bar(quiet) as progress:
-        plan = planning.plan(loaded, settings, goal=goal, progress=progress)
+        plan = planning.plan(loaded, settings, goal=goal, recipe=recipe, progress=progress)
     if plan.note:
         logger.warning(plan.note)
     if json:

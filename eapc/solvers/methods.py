@@ -29,6 +29,10 @@ class Method:
     standard: Solver
     thorough: Solver | None = None
     """With more time for a better result; None where the method has just one."""
+    fits: bool = True
+    """Survivors get new values, and a bias the change of the mean; else both stay as they are."""
+    refits_behind_activations: bool = False
+    """Survivors are fitted again to targets that an activation behind the layer leaves free."""
 
 
 def _admm(settings: AdmmSettings) -> Solver:
@@ -44,14 +48,14 @@ def _admm(settings: AdmmSettings) -> Solver:
 
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
-        "admm": Method(_admm(STANDARD), _admm(THOROUGH)),
+        "admm": Method(_admm(STANDARD), _admm(THOROUGH), refits_behind_activations=True),
         "eap": Method(eap),
         "sparsegpt": Method(sparsegpt),
-        "wanda": Method(wanda),
-        "magnitude": Method(magnitude),
+        "wanda": Method(wanda, fits=False),
+        "magnitude": Method(magnitude, fits=False),
     }
 )
-"""`admm`, `eap` and `sparsegpt` fit the survivors, `wanda` and `magnitude` leave them alone."""
+"""By name; those of others are as published, but for what their own modules say."""
 
 _QUICK_FIT_ITERATIONS = 3
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +27,26 @@ Part = tuple[NDArray[np.intp], "Pattern"]
 """Columns whose mask can be chosen without looking at others, and the pattern on them."""
 
 
+@dataclass(frozen=True)
+class Remark:
+    """How a pattern suits a weight: not at all, or not in all channels; `text` says why."""
+
+    text: str = ""
+    applies: bool = True
+
+
+_SUITS = Remark()
+
+
 class Pattern(Protocol):
     """What the methods need to know of a pattern."""
+
+    @property
+    def fixed_density(self) -> float | None:
+        """The share of non-zeros that the pattern fixes; None where it takes any."""
+
+    def remark(self, m: int, k: int) -> Remark:
+        """What to know before a weight (groups, m, k) is given the pattern."""
 
     def mask(self, values: Values, nonzeros: int) -> Mask:
         """The largest of the values (groups, m, k) that the pattern allows; first of equals."""
@@ -46,6 +64,12 @@ class Pattern(Protocol):
 @dataclass(frozen=True)
 class Unstructured:
     """Any entries: one threshold over all rows and groups of the layer."""
+
+    fixed_density: ClassVar[None] = None
+
+    def remark(self, m: int, k: int) -> Remark:  # noqa: ARG002 (the protocol's)
+        """It suits all."""
+        return _SUITS
 
     def mask(self, values: Values, nonzeros: int) -> Mask:
         """The `nonzeros` largest magnitudes."""
@@ -77,6 +101,19 @@ class NOfM:
     n: int
     m: int
     positions: int = 1
+
+    @property
+    def fixed_density(self) -> float:
+        """n of every m."""
+        return self.n / self.m
+
+    def remark(self, m: int, k: int) -> Remark:  # noqa: ARG002 (the protocol's)
+        """Channels that are left over after the last whole m."""
+        channels = k // self.positions
+        left = channels % self.m
+        if left == channels:
+            return Remark(f"{channels} input channels, fewer than {self.m}", applies=False)
+        return Remark(f"{left} of {channels} input channels stay dense") if left else _SUITS
 
     def mask(self, values: Values, nonzeros: int) -> Mask:  # noqa: ARG002 (the protocol's)
         """The n largest magnitudes of each m."""
@@ -131,6 +168,16 @@ class Tiles:
     depth: int
     channels: int
     positions: int
+
+    fixed_density: ClassVar[None] = None
+
+    def remark(self, m: int, k: int) -> Remark:
+        """A weight with less than a tile could only be kept or cut as a whole."""
+        channels = k // self.positions
+        if m >= self.rows and channels >= self.channels:
+            return _SUITS
+        size = f"{self.rows} x {self.channels}"
+        return Remark(f"{m} x {channels} channels, less than a block of {size}", applies=False)
 
     def mask(self, values: Values, nonzeros: int) -> Mask:
         """As many tiles as fit."""

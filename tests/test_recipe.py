@@ -1,0 +1,49 @@
+"""Recipes: the options of pruning, as the text of a pipeline has them."""
+
+from __future__ import annotations
+
+import pytest
+
+from eapc.errors import UsageError
+from eapc.pipeline import Pipeline
+from eapc.recipe import Recipe
+
+RECIPES = [
+    (Recipe(), "prune-weights{energy=0.5}, reconstruct-outputs"),
+    (
+        Recipe(method="eap", pattern="block:2x4", order="uniform"),
+        "prune-weights{energy=0.5, pattern=block:2x4, order=uniform}, "
+        "reconstruct-outputs{method=eap, pattern=block:2x4}",
+    ),
+    (
+        Recipe(thorough=True, include=("conv1", "block3/*"), exclude=("Gemm",)),
+        "prune-weights{energy=0.5, include=conv1|block3/*, exclude=Gemm}, "
+        "reconstruct-outputs{thorough=True}",
+    ),
+    (
+        Recipe(include=("a,b", "{c}|d e")),
+        "prune-weights{energy=0.5, include=a?b|?c??d?e}, reconstruct-outputs",
+    ),
+]
+
+
+@pytest.mark.parametrize(("recipe", "text"), RECIPES)
+def test_a_recipe_is_typed_and_read_again(recipe: Recipe, text: str) -> None:
+    pipeline = recipe.pipeline("energy=0.5")
+    assert str(pipeline) == f"annotate-energy, {text}, annotate-energy"
+    assert Pipeline.parse(str(pipeline), recipe.passes) == pipeline
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        (Recipe(method="best"), "unknown method 'best'; choose from admm"),
+        (Recipe(method="eap", thorough=True), "method eap knows no thorough"),
+        (Recipe(pattern="2by4"), "unknown pattern '2by4'"),
+        (Recipe(pattern="2:4"), "pattern 2:4 fixes the share of zeros"),
+        (Recipe(order="any"), "unknown order 'any'; choose from shared, energy, uniform"),
+    ],
+)
+def test_options_that_do_not_go_together(recipe: Recipe, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        recipe.pipeline("energy=0.5")
