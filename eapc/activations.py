@@ -16,6 +16,7 @@ from eapc.data import Dataset
 from eapc.graph import GraphView, Node
 from eapc.model import Model
 from eapc.runtime import Session
+from eapc.spill import MemoryBudget
 from eapc.tensors import Array, decode, encode, is_external, tensors_of_model
 
 Batches = list[Array]
@@ -36,22 +37,31 @@ def ancestors(view: GraphView, tensors: Iterable[str]) -> set[Node]:
 class ActivationWalk:
     """Walks one network forward over a plan: the tensors wanted at each step.
 
-    `plan[i]` names the tensors that `step(i)` must make available; steps go in order.
+    `plan[i]` names the tensors that `step(i)` must make available; steps go in order. What
+    is kept from step to step counts against `memory`, which several walks may share.
     """
 
     def __init__(
-        self, model: Model, data: Dataset, plan: Sequence[Sequence[str]], batch: int, threads: int
+        self,
+        model: Model,
+        data: Dataset,
+        plan: Sequence[Sequence[str]],
+        batch: int,
+        threads: int,
+        memory: MemoryBudget | None = None,
     ) -> None:
         self._view = model.view
         self._plan = [tuple(dict.fromkeys(wanted)) for wanted in plan]
         self._threads = threads
+        self._memory = memory or MemoryBudget()
         self._left = ancestors(self._view, (name for wanted in self._plan for name in wanted))
         self._order = {node: i for i, node in enumerate(self._view.main_nodes)}
-        feeds = list(data.batches(batch))
-        self._stored: dict[str, Batches] = {
-            name: [feed[name] for feed in feeds] for name in data.shapes(1)
-        }
-        self._steps = len(feeds)
+        self._stored: dict[str, Batches] = {name: [] for name in data.shapes(1)}
+        self._steps = 0
+        for feed in data.batches(batch):
+            self._steps += 1
+            for name, batches in self._stored.items():
+                batches.append(self._memory.keep(feed[name]))
 
     def step(self, index: int, model: Model) -> dict[str, Batches]:
         """The tensors wanted at a step, one array per batch; `model` gives the weights."""
@@ -83,7 +93,7 @@ class ActivationWalk:
         for i in range(self._steps):
             values = session.run({name: self._stored[name][i] for name in inputs})
             for name in outputs:
-                results[name].append(values[name])
+                results[name].append(self._memory.keep(values[name]))
         self._stored.update(results)
 
 

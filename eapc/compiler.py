@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eapc.energy import EnergyReport
@@ -28,8 +29,10 @@ from eapc.preparation import (
     timed,
     with_made_up_inputs,
 )
+from eapc.progress import Progress, silent
 from eapc.recipe import Recipe
 from eapc.registry import load_passes
+from eapc.resuming import resumable
 from eapc.solvers import blas_threads
 from eapc.verify import verifier
 
@@ -148,28 +151,34 @@ def prune(
     evaluation: DataSource | None = None,
     output: str | Path | None = None,
     force: bool = False,
+    resume: bool = False,
+    progress: Progress = silent,
 ) -> Pruned:
     """Zero weights until the goal is met, refit what is left, verify and write the result.
 
     `recipe` holds the options that are no goal's: method, pattern, which layers.
     Without calibration data inputs are synthesised. Without `output` nothing is written.
-    A goal out of reach is no error here: see `Pruned.goal_met`.
+    A goal out of reach is no error here: see `Pruned.goal_met`. Finished layers are kept in
+    `<output>.partial` until all is done; with `resume` those of a run that was killed are used.
     """
     settings, recipe = settings or Settings(), recipe or Recipe()
     start = time.perf_counter()
     outputs = () if output is None else (output,)
     begun = begin(model, settings, (goal,), recipe, evaluation, outputs, force)
-    with blas_threads(settings.threads):
-        trials = begun.trials()
+    watched = replace(begun.compilation, progress=progress)
+    with blas_threads(settings.threads), ExitStack() as stack:
+        typed = f"{goal!r} {goal.pipeline(recipe)}"
+        started = stack.enter_context(resumable(watched, typed, output, resume))
+        trials = replace(begun, compilation=started).trials()
         outcome = goal.pursue(trials)
         seconds = dict(outcome.result.record.seconds)
         with timed(seconds, "evaluate"):
             quality = measure(outcome, trials)
+        if output is not None:
+            with timed(seconds, "verify-and-save"):
+                save(outcome.result, output, force)
     if (warning := quality.warning(goal)) and outcome.is_met:
         logger.warning(warning)
-    if output is not None:
-        with timed(seconds, "verify-and-save"):
-            save(outcome.result, output, force)
     seconds["total"] = time.perf_counter() - start
     return _pruned(outcome, quality.accuracy, seconds, begun.synthesised, output)
 
@@ -210,6 +219,7 @@ def run(
     *,
     output: str | Path | None = None,
     force: bool = False,
+    progress: Progress = silent,
 ) -> Ran:
     """Run a typed pipeline over a model; verify and write what comes out."""
     parsed = Pipeline.parse(pipeline, load_passes())
@@ -221,7 +231,7 @@ def run(
     if compilation.calibration is None and any(step.needs_calibration for step in parsed.passes):
         compilation = with_made_up_inputs(compilation, settings.samples)
     with blas_threads(compilation.conditions.threads):
-        done = parsed.run(compilation)
+        done = parsed.run(replace(compilation, progress=progress))
     if output is not None:
         save(done, output, force)
     return Ran(done, str(parsed), None if output is None else Path(output))

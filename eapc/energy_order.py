@@ -100,8 +100,7 @@ class Schedule:
         """
         if limit == float("inf"):
             return model, GRID[least]
-        rng = np.random.default_rng(self.seed)
-        sweep = Sweep(model, [tied], self.data, rng, self.threads)
+        sweep = Sweep(model, [tied], self.data, self.seed, self.threads)
         moments = [user.moments() for user in sweep.rows(0, _most_rows(tied, model))]
         joint = combine(moments)
         problem = LayerProblem.from_moments(scaled_matrix(tied, model.original), joint)

@@ -7,8 +7,7 @@ once per network.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-
-import numpy as np
+from functools import cached_property
 
 from eapc.activations import ActivationWalk, Batches, ancestors
 from eapc.data import Dataset
@@ -19,11 +18,13 @@ from eapc.reconstruction import (
     LayerActivations,
     LayerRows,
     moved_biases,
+    row_generator,
     row_limit,
     unscaled_matrix,
 )
 from eapc.runtime import feed_size
 from eapc.solvers import Moments
+from eapc.spill import MemoryBudget
 from eapc.tensors import Array
 
 
@@ -35,39 +36,74 @@ class Sweep:
         model: Model,
         layers: Sequence[TiedLayers],
         data: Dataset,
-        rng: np.random.Generator,
+        seed: int,
         threads: int,
+        memory: int | None = None,
     ) -> None:
         self.original = model.original
         self.model = model
         self._layers = layers
-        self._rng = rng
-        self._plan = _Plan(self.original.view, layers)
-        batch = feed_size(self.original, data)
-        self._walks = [
-            ActivationWalk(self.original, data, wanted, batch, threads)
-            for wanted in (self._plan.original, self._plan.pruned)
-        ]
+        self._data = data
+        self._seed = seed
+        self._threads = threads
+        self._memory = memory
+        self._walked = 0
+
+    @cached_property
+    def _walks(self) -> tuple[ActivationWalk, ActivationWalk]:
+        """The walks through the original and the pruned network, once a step is asked for."""
+        model, data, threads = self.original, self._data, self._threads
+        plan = _Plan(model.view, self._layers)
+        batch, memory = feed_size(model, data), MemoryBudget(self._memory)
+        original = ActivationWalk(model, data, plan.original, batch, threads, memory)
+        return original, ActivationWalk(model, data, plan.pruned, batch, threads, memory)
 
     def rows(self, step: int, most: int | None = None) -> list[LayerRows]:
-        """What each user of the step's weights is fitted on: `row_limit` rows, or `most`."""
+        """What each user of the step's weights is fitted on: `row_limit` rows, or `most`.
+
+        Steps that were left out are made up: every run takes the same steps, wherever it
+        began, so that every bit is the same.
+        """
+        while self._walked < step:
+            self._advance()
+        original, pruned = self._advance()
         tied = self._layers[step]
-        original = self._walks[0].step(step, self.original)
-        pruned = self._walks[1].step(step, self.model)
         groups, _, inputs = tied.matrix(self.original).shape
         limit = row_limit(inputs) if most is None else most
         return [
             LayerRows.sample(
-                user, _activations(user, original, pruned), limit, self._rng, groups * inputs
+                user,
+                _activations(user, original, pruned),
+                limit,
+                row_generator(self._seed, user),
+                groups * inputs,
             )
             for user in tied.users
         ]
 
-    def replace(self, tied: TiedLayers, matrix: Array, moments: Sequence[Moments] | None) -> None:
-        """Give a layer its new W of z, and move the biases that belong to it; None moves none."""
+    def _advance(self) -> tuple[Mapping[str, Batches], Mapping[str, Batches]]:
+        """What the two networks have at the next step."""
+        original, pruned = self._walks
+        step = self._walked
+        self._walked += 1
+        return original.step(step, self.original), pruned.step(step, self.model)
+
+    def replace(
+        self, tied: TiedLayers, matrix: Array, moments: Sequence[Moments] | None
+    ) -> dict[str, Array]:
+        """Give a layer its new W of z, and move the biases that belong to it; None moves none.
+
+        Returns the constants' new values as they are stored.
+        """
         biases = moved_biases(tied, self.original, matrix, moments) if moments else {}
         weight = tied.stored(self.original, unscaled_matrix(tied, matrix))
-        self.model = self.model.with_weights({tied.weight: weight, **biases})
+        changed = {tied.weight: weight, **biases}
+        self.model = self.model.with_weights(changed)
+        return {name: self.model.weights[name] for name in changed}
+
+    def resume(self, constants: Mapping[str, Array]) -> None:
+        """Give a layer what `replace` returned for it in another run."""
+        self.model = self.model.with_weights(constants)
 
 
 def _activations(

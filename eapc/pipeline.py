@@ -17,14 +17,17 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from eapc.allocation import Curves
+from eapc.checkpoints import Checkpoints, Finished
 from eapc.data import Dataset
 from eapc.densities import DensityTable
 from eapc.energy import EnergyReport
 from eapc.errors import EapcError, PassError, UsageError
+from eapc.fingerprints import data_digest, digest, model_digest
 from eapc.given_bits import GivenBits
 from eapc.hardware import HardwareModel
 from eapc.layers import Skipped
 from eapc.model import Model
+from eapc.progress import Progress, silent
 from eapc.shapes import InputShapes
 
 
@@ -33,7 +36,8 @@ class Conditions:
     """Under what a model is looked at: shapes, densities and widths for analysis, threads, seed.
 
     `batch` None keeps the model's own batch, or one where it is dynamic. `densities` None
-    measures them on calibration data; without data every activation counts as dense.
+    measures them on calibration data; without data every activation counts as dense. `memory`
+    bounds the activations kept in memory, in bytes; None leaves it to the machine.
     """
 
     batch: int | None = None
@@ -42,6 +46,7 @@ class Conditions:
     bits: GivenBits = field(default=GivenBits())
     threads: int = 0
     seed: int = 0
+    memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,10 @@ class Record:
 
 @dataclass(frozen=True)
 class Compilation:
-    """The one object that passes hand on; `energy` is None unless it is that of `model`."""
+    """The one object that passes hand on; `energy` is None unless it is that of `model`.
+
+    Long passes tell `progress` how far they are and keep finished layers in `checkpoints`.
+    """
 
     model: Model
     hardware: HardwareModel
@@ -84,6 +92,17 @@ class Compilation:
     conditions: Conditions = field(default_factory=Conditions)
     energy: EnergyReport | None = None
     record: Record = field(default_factory=Record)
+    progress: Progress = silent
+    checkpoints: Checkpoints | None = None
+
+    def finished(self, step: str) -> Finished:
+        """The layers that `step` has finished on this model and data, in this run or before."""
+        if self.checkpoints is None or self.calibration is None:
+            return Finished()
+        return Finished(
+            self.checkpoints,
+            digest(step, model_digest(self.model), data_digest(self.calibration)),
+        )
 
     def with_model(self, model: Model) -> Compilation:
         """The same with another model; its energy is unknown until it is estimated."""

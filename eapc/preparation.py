@@ -37,7 +37,7 @@ class Settings:
 
     `batch` and `input_shapes` hold for analysis only; `density` is one number for every
     activation or the path of a YAML file, `bits` is like `weights=8,activations=8`; `samples`
-    limits the calibration inputs.
+    limits the calibration inputs; `memory` bounds the activations kept in memory, in bytes.
     """
 
     hardware: str | Path | HardwareModel = "eyeriss"
@@ -49,6 +49,7 @@ class Settings:
     bits: str | None = None
     threads: int = 0
     seed: int = 0
+    memory: int | None = None
 
 
 def prepare(model: str | Path | Model, settings: Settings) -> Compilation:
@@ -66,6 +67,7 @@ def prepare(model: str | Path | Model, settings: Settings) -> Compilation:
         bits=read_bits(settings.bits),
         threads=settings.threads,
         seed=settings.seed,
+        memory=settings.memory,
     )
     return Compilation(loaded, machine, calibration, conditions)
 

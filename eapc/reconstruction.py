@@ -7,6 +7,7 @@ one pruned so far.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -122,6 +123,12 @@ class LayerRows:
             return None
         outputs = self.layer.form.outputs
         return outputs(original, self.rows[i]), outputs(pruned, self.rows[i])
+
+
+def row_generator(seed: int, layer: Layer) -> np.random.Generator:
+    """The generator for a layer's rows; it owes nothing to the layers that came before."""
+    name = hashlib.sha256(layer.node.key.encode()).digest()
+    return np.random.default_rng([seed, int.from_bytes(name[:8], "little")])
 
 
 def _sample(count: int, share: float, rng: np.random.Generator) -> Array:

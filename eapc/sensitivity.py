@@ -22,11 +22,13 @@ from eapc.reconstruction import (
     LayerActivations,
     LayerRows,
     moved_biases,
+    row_generator,
     scaled_matrix,
     unscaled_matrix,
 )
 from eapc.runtime import collect_outputs, feed_size
 from eapc.solvers import LayerProblem, Moments, combine, quick_prune
+from eapc.spill import MemoryBudget
 from eapc.suffixes import SuffixRun, suffix_behind
 from eapc.tensors import Array
 from eapc.weights import as_seen
@@ -56,22 +58,31 @@ def error_curves(
     model: Model,
     layers: Sequence[TiedLayers],
     data: Dataset,
-    rng: np.random.Generator,
+    seed: int,
     threads: int,
+    first: int = 0,
+    memory: int | None = None,
 ) -> Iterator[ErrorCurve]:
-    """The error curve of every layer in turn, measured on a few inputs."""
+    """The error curve of every layer in turn from `first` on, measured on a few inputs."""
+    if first == len(layers):
+        return
     reference = collect_outputs(model, data, threads)
     suffixes = [suffix_behind(model, _changed_constants(tied)) for tied in layers]
     plan = [
         [*(name for user in tied.users for name in (user.x, user.y)), *suffix.inputs]
         for tied, suffix in zip(layers, suffixes, strict=True)
     ]
-    walk = ActivationWalk(model, data, plan, feed_size(model, data), threads)
+    walk = ActivationWalk(model, data, plan, feed_size(model, data), threads, MemoryBudget(memory))
     for i, (tied, suffix) in enumerate(zip(layers, suffixes, strict=True)):
         values = walk.step(i, model)
+        if i < first:
+            continue
         moments = [
             LayerRows.sample(
-                user, LayerActivations(values[user.x], values[user.y]), _limit(tied, model), rng
+                user,
+                LayerActivations(values[user.x], values[user.y]),
+                _limit(tied, model),
+                row_generator(seed, user),
             ).moments()
             for user in tied.users
         ]

@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from eapc.allocation import Curves, LayerCurve, share_out, share_out_evenly
+from eapc.checkpoints import Finished, Part
 from eapc.data import Dataset
 from eapc.densities import DensityTable
 from eapc.energy import EnergyReport, estimate, priced_at
@@ -28,6 +29,7 @@ from eapc.layer_choice import (
 from eapc.layers import PrunableLayers, Skipped, find_layers, require_layers
 from eapc.model import Model
 from eapc.pipeline import Compilation, LayerRecord, Names, Pass
+from eapc.progress import Step
 from eapc.reconstruction import scaled_matrix, unscaled_matrix
 from eapc.sensitivity import DENSITIES, error_curves
 from eapc.solvers import PATTERNS, parse_pattern
@@ -238,19 +240,38 @@ def _curves(compilation: Compilation, found: PrunableLayers) -> Curves:
     report = estimate(compilation.model, works, compilation.hardware, table, batch)
     passes = len(found.layers) * (len(DENSITIES) - 1)
     probes = _probe_inputs(compilation.calibration, report.macs * passes)
-    rng = np.random.default_rng(conditions.seed)
-    errors = error_curves(compilation.model, found.layers, probes, rng, conditions.threads)
+    finished = compilation.finished("error-curves")
+    curves = _finished_curves(finished, found)
+    where = (conditions.seed, conditions.threads, len(curves), conditions.memory)
+    errors = error_curves(compilation.model, found.layers, probes, *where)
     by_key = {item.node.key: item for item in works}
-    curves = []
-    for tied, curve in zip(found.layers, errors, strict=True):
+    for tied in found.layers[len(curves) :]:
+        name = tied.first.node.key
+        compilation.progress(Step("error-curves", len(curves), len(found.layers), name))
+        curve = next(errors)
         users = [by_key[user.node.key] for user in tied.users]
         energies = [
             sum(_price(item, compilation.hardware, report, table, *point) for item in users)
             for point in zip(DENSITIES, curve.kept, strict=True)
         ]
         curves.append(LayerCurve(curve.name, DENSITIES, curve.errors, tuple(energies)))
+        facts = {"errors": curve.errors, "energies": energies}
+        finished.save(tied.weight, Part(facts=facts))
+    compilation.progress(Step("error-curves", len(curves), len(curves)))
     changeable = sum(curve.energies[0] for curve in curves)
     return Curves(tuple(curves), report.energy_mac_units - changeable)
+
+
+def _finished_curves(finished: Finished, found: PrunableLayers) -> list[LayerCurve]:
+    """The curves of the first layers, as far as a run before has come."""
+    curves = []
+    for tied in found.layers:
+        part = finished.load(tied.weight)
+        if part is None:
+            break
+        errors, energies = tuple(part.facts["errors"]), tuple(part.facts["energies"])
+        curves.append(LayerCurve(tied.weight, DENSITIES, errors, energies))
+    return curves
 
 
 def _price(

@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
 
+from eapc.checkpoints import Part
 from eapc.errors import DataError, UsageError
 from eapc.layer_choice import pattern_of
 from eapc.layers import TiedLayers, find_layers
 from eapc.lockstep import Sweep
 from eapc.model import Model
 from eapc.pipeline import Compilation, LayerRecord, Pass
+from eapc.progress import Step
 from eapc.reconstruction import LayerRows, scaled_matrix
 from eapc.rectified import is_rectified, rectified
 from eapc.solvers import (
@@ -81,22 +83,40 @@ class ReconstructOutputs(Pass):
         if not layers:
             return compilation.with_record(layers=records)
         conditions = compilation.conditions
-        rng = np.random.default_rng(conditions.seed)
         model, data = compilation.model, compilation.calibration
-        sweep = Sweep(model, layers, data, rng, conditions.threads)
+        where = (conditions.seed, conditions.threads, conditions.memory)
+        sweep = Sweep(model, layers, data, *where)
+        finished = compilation.finished(str(self))
+        error = None
         for step, tied in enumerate(layers):
-            with _threads_for(tied, compilation.model):
-                record = self._fit(sweep, step, tied)
-            records[tied.weight] = record
-            logger.info(
-                "%s: %d of %d weights, relative output error %.4f",
-                *(record.name, record.nonzero_weights, record.weights),
-                record.relative_output_error,
-            )
+            part = finished.load(tied.weight)
+            if part is None:
+                name = tied.first.node.key
+                compilation.progress(Step(self.name, step, len(layers), name, error))
+                part = self._finish(sweep, step, tied)
+                finished.save(tied.weight, part)
+            else:
+                sweep.resume(part.arrays)
+            records[tied.weight] = record = LayerRecord(**part.facts)
+            error = record.relative_output_error
+        compilation.progress(Step(self.name, len(layers), len(layers), error=error))
         return compilation.with_model(sweep.model).with_record(layers=records)
 
-    def _fit(self, sweep: Sweep, step: int, tied: TiedLayers) -> LayerRecord:
-        """Solve one layer on what reaches it now, and put the result into the sweep's model."""
+    def _finish(self, sweep: Sweep, step: int, tied: TiedLayers) -> Part:
+        """Solve one layer, put it into the sweep's model and say what came of it."""
+        with _threads_for(tied, sweep.model):
+            record, constants = self._fit(sweep, step, tied)
+        logger.info(
+            "%s: %d of %d weights, relative output error %.4f",
+            *(record.name, record.nonzero_weights, record.weights),
+            record.relative_output_error,
+        )
+        return Part(constants, asdict(record))
+
+    def _fit(
+        self, sweep: Sweep, step: int, tied: TiedLayers
+    ) -> tuple[LayerRecord, dict[str, Array]]:
+        """Solve one layer on what reaches it now; its record and its constants' new values."""
         method = METHODS[self.method]
         rows = sweep.rows(step)
         moments = [user.moments() for user in rows]
@@ -109,11 +129,12 @@ class ReconstructOutputs(Pass):
         moved = moments
         if method.refits_behind_activations:
             matrix, moved = _rectified(tied, rows, moments, original, matrix)
-        sweep.replace(tied, matrix, moved if method.fits else None)
-        stored = sweep.model.weights[tied.weight]
+        constants = sweep.replace(tied, matrix, moved if method.fits else None)
+        stored = constants[tied.weight]
         nonzero = int(np.count_nonzero(stored))
         output_error = _relative_error(moments, moved, matrix)
-        return LayerRecord(tied.first.node.key, stored.size, nonzero, output_error)
+        record = LayerRecord(tied.first.node.key, stored.size, nonzero, output_error)
+        return record, constants
 
     def _solved(self, problem: LayerProblem, tied: TiedLayers, pruned: Array) -> Array:
         """W of z with as many weights as `pruned` has left; a dense layer is only fitted."""

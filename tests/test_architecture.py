@@ -18,12 +18,12 @@ PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())
 SETUPTOOLS = PYPROJECT["tool"]["setuptools"]
 
 LAYERS = (
-    "errors",
+    "errors progress",
     "tensors workload hardware_sections",
-    "given_bits stand_ins",
+    "given_bits stand_ins checkpoints spill",
     "graph modelfile folding hardware_machines hardware_yaml scaling data_checks",
     "model hardware data control_flow",
-    "skeleton weights surroundings layerforms workload_rules",
+    "fingerprints skeleton weights surroundings layerforms workload_rules",
     "shapes",
     "quantization",
     "layers weight_counts mac_operators stream_operators recurrent_operators fusion dataflow",
@@ -40,12 +40,12 @@ LAYERS = (
     "sensitivity synthesis rectified lockstep",
     "energy_order",
     "pipeline",
-    "registry",
+    "registry resuming",
     "recipe",
     "goals",
     "preparation",
     "compiler",
-    "goal_sweep",
+    "goal_sweep planning",
     "report",
     "cli",
 )

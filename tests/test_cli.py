@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 
 import eapc
 from eapc.cli import main
-from eapc.cli.options import read_input_shapes
+from eapc.cli.options import read_input_shapes, read_size
 from eapc.cli.session import begin
 from eapc.errors import UsageError
 from eapc.hardware import shipped_hardware
@@ -329,16 +329,35 @@ def test_a_goal_out_of_reach_is_reported_and_written(cli: Cli) -> None:
     assert (cli.folder / "out.onnx").is_file()
 
 
-def test_a_dry_run_prints_the_pipeline(cli: Cli) -> None:
+def test_a_dry_run_prints_the_plan(cli: Cli) -> None:
     result = cli(*prune_options("--sparsity", "0.5", "--dry-run", "-o", "out.onnx"))
-    assert result == (0, UNIFORM + "\n", "")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.startswith(UNIFORM + "\n")
+    assert "expected energy" in result.out
     options = ("--sparsity", "0.5", "--dry-run", "-o", "out.onnx", "--json")
     document = json.loads(cli(*prune_options(*options)).out)
     assert (document["schema"], document["pipeline"]) == ("eapc.plan/1", UNIFORM)
+    assert [layer["sparsity"] for layer in document["layers"]] == [
+        pytest.approx(0.5, abs=0.01) for _ in range(7)
+    ]
+    spent = [document[when]["energy_mac_units"] for when in ("before", "after")]
+    assert document["energy_ratio"] == pytest.approx(spent[1] / spent[0])
+    assert document["before"]["nonzero_weights"] > document["after"]["nonzero_weights"]
     assert not any(cli.folder.iterdir())
     cli.refuses(3, *prune_options("--dry-run", "--eval", "missing.npz"))
     (cli.folder / "out.onnx").write_text("old")
     cli.refuses(2, *prune_options("--dry-run", "-o", "out.onnx"))
+
+
+def test_a_dry_run_of_an_energy_goal_shares_it_out(cli: Cli) -> None:
+    options = ("--target-energy", "0.8", "--dry-run", "--json")
+    document = json.loads(cli(*prune_options(*options)).out)
+    assert document["energy_ratio"] == pytest.approx(0.8, abs=0.05)
+    assert len({round(layer["sparsity"], 2) for layer in document["layers"]}) > 2
+    searched = cli(*prune_options("--min-agreement", "0.9", "--dry-run"))
+    assert "the budget is searched" in searched.out
+    assert json.loads(cli(*prune_options("--dry-run", "--json")).out)["energy_ratio"] is None
+    assert not any(cli.folder.iterdir())
 
 
 def test_a_drop_is_decided_on_half_of_the_evaluation_inputs(cli: Cli) -> None:
@@ -730,6 +749,20 @@ def test_verbosity(capsys: pytest.CaptureFixture[str]) -> None:
     assert said["more"] == ["eapc: debug", *said["verbose"]]
 
 
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("2GB", 2 * 10**9), ("1.5 GiB", 3 << 29), ("800m", 8 * 10**8), ("64", 64), ("0", 0)],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert read_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "GB", "-1GB", "1 PB", "two"])
+def test_sizes_that_are_none(text: str) -> None:
+    with pytest.raises(UsageError, match="--memory"):
+        read_size(text)
+
+
 def test_threads_reach_blas(cli: Cli) -> None:
     begin()
     assert not any(name in os.environ for name in BLAS_SETTINGS)
@@ -745,7 +778,7 @@ def test_interrupts_are_quiet(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None
     assert cli("analyze", DIGITS) == (130, "", "")
 
 
-def test_an_interrupted_process_leaves_nothing(tmp_path: Path) -> None:
+def test_an_interrupted_process_leaves_what_it_finished(tmp_path: Path) -> None:
     process = subprocess_of(*prune_options("-o", "out.onnx", "-v"), cwd=tmp_path)
     assert process.stderr is not None
     process.stderr.readline()
@@ -753,7 +786,7 @@ def test_an_interrupted_process_leaves_nothing(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=30)
     assert (process.returncode, out) == (130, "")
-    assert not any(tmp_path.iterdir())
+    assert {path.name for path in tmp_path.iterdir()} <= {"out.onnx.partial"}
 
 
 def test_a_poor_encoding_is_no_error() -> None:

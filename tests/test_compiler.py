@@ -210,7 +210,7 @@ def test_an_existing_output_needs_force(tmp_path: Path, monkeypatch: pytest.Monk
 def test_evaluation_data_is_looked_at_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eapc.goals.Trials.at", None)
+    monkeypatch.setattr("eapc.pipeline.Pipeline.run", None)
     x = np.load(EVALUATION)["x"]
     np.savez(tmp_path / "plain.npz", x=x)
     np.savez(tmp_path / "classes.npz", x=x, y=np.full(len(x), 10))

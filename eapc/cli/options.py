@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -210,7 +211,21 @@ Annotate = Annotated[
 ]
 DryRun = Annotated[
     bool,
-    Option("--dry-run", metavar="", help="Print the pipeline and stop.", rich_help_panel=_RESULT),
+    Option(
+        "--dry-run",
+        metavar="",
+        help="Print pipeline, densities, energy.",
+        rich_help_panel=_RESULT,
+    ),
+]
+Resume = Annotated[
+    bool,
+    Option(
+        "--resume",
+        metavar="",
+        help="Continue a run that was killed: same model, data, options.",
+        rich_help_panel=_RESULT,
+    ),
 ]
 
 Threads = Annotated[
@@ -220,6 +235,16 @@ Threads = Annotated[
         min=0,
         metavar="N",
         help="Threads; all cores unless given.",
+        show_default=False,
+        rich_help_panel=_COMMON,
+    ),
+]
+Memory = Annotated[
+    str | None,
+    Option(
+        "--memory",
+        metavar="2GB",
+        help="Feature maps beyond this go to disk; half of the memory unless given.",
         show_default=False,
         rich_help_panel=_COMMON,
     ),
@@ -267,6 +292,7 @@ def settings(
     seed: int,
     density: str | None = None,
     bits: str | None = None,
+    memory: str | None = None,
 ) -> Settings:
     """What the options that commands share come to."""
     from eapc.compiler import Settings
@@ -281,7 +307,20 @@ def settings(
         bits=bits,
         threads=threads,
         seed=seed,
+        memory=None if memory is None else read_size(memory),
     )
+
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?", re.IGNORECASE)
+
+
+def read_size(text: str) -> int:
+    """Bytes of `2GB`, `1.5 GiB` or `800M`: powers of 1000, or of 1024 with an i."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"--memory: expected a size such as 2GB, got '{text}'")
+    base = 1024 if match[3] else 1000
+    return int(float(match[1]) * base ** " KMGT".index(match[2].upper() or " "))
 
 
 def read_input_shapes(texts: Sequence[str] | None) -> dict[str, tuple[int, ...]]:

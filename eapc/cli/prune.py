@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from eapc.cli import layer_options as how
 from eapc.cli import options as opt
+from eapc.cli.bar import progress_bar
 from eapc.cli.session import begin, show, write
 from eapc.errors import GoalError, UsageError
 
@@ -43,7 +44,9 @@ def prune(
     force: opt.Force = False,
     json: opt.Json = False,
     dry_run: opt.DryRun = False,
+    resume: opt.Resume = False,
     threads: opt.Threads = 0,
+    memory: opt.Memory = None,
     seed: opt.Seed = 0,
     verbose: opt.Verbose = 0,
     quiet: opt.Quiet = False,
@@ -58,7 +61,7 @@ def prune(
     from eapc import compiler
     from eapc.recipe import Recipe
 
-    settings = opt.settings(hw, batch, input_shape, calib, samples, threads, seed)
+    settings = opt.settings(hw, batch, input_shape, calib, samples, threads, seed, memory=memory)
     goal = _goal(sparsity, target_energy, min_agreement, max_drop, densities, pattern)
     recipe = Recipe(
         method=method,
@@ -70,16 +73,19 @@ def prune(
     )
     target = output or compiler.default_output(model)
     if dry_run:
-        _plan(model, settings, goal, recipe, evaluation, target, force, json, warnings)
+        _plan(model, settings, goal, recipe, evaluation, target, force, json, quiet, warnings)
         return
-    done = compiler.prune(
-        *(model, settings),
-        goal=goal,
-        recipe=recipe,
-        evaluation=evaluation,
-        output=target,
-        force=force,
-    )
+    with progress_bar(quiet) as progress:
+        done = compiler.prune(
+            *(model, settings),
+            goal=goal,
+            recipe=recipe,
+            evaluation=evaluation,
+            output=target,
+            force=force,
+            resume=resume,
+            progress=progress,
+        )
     _report(done, json, warnings)
 
 
@@ -122,26 +128,29 @@ def _plan(
     output: Path,
     force: bool,
     json: bool,
+    quiet: bool,
     warnings: list[str],
 ) -> None:
-    """Load everything, so that what is wrong shows, and print the pipeline."""
-    from eapc import compiler
+    """Load everything, so that what is wrong shows, and print what would be done."""
+    from eapc import compiler, planning
+    from eapc.model import Model
     from eapc.report.documents import plan_document, to_json
+    from eapc.report.pruning import plan_table
 
     compiler.require_labels(goal, evaluation)
-    compilation = compiler.prepare(model, settings)
+    loaded = Model.load(model)
     if evaluation is not None:
-        compiler.load_dataset(evaluation, compilation.model.inputs)
-    compilation.model.require_writable(output, force)
-    planned = compiler.pipeline_of(goal, recipe)
-    planned.check(compilation.model)
-    pipeline = str(planned)
-    if goal.note:
-        logger.warning(goal.note)
+        compiler.load_dataset(evaluation, loaded.inputs)
+    loaded.require_writable(output, force)
+    compiler.pipeline_of(goal, recipe).check(loaded)
+    with progress_bar(quiet) as progress:
+        plan = planning.plan(loaded, settings, goal=goal, recipe=recipe, progress=progress)
+    if plan.note:
+        logger.warning(plan.note)
     if json:
-        write(to_json(plan_document(compilation.model, pipeline, warnings)))
+        write(to_json(plan_document(plan, warnings)))
     else:
-        write(f"{pipeline}\n")
+        show(lambda width: plan_table(plan, width))
 
 
 def _report(done: Pruned, json: bool, warnings: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from eapc.cli import options as opt
+from eapc.cli.bar import progress_bar
 from eapc.cli.session import begin, show, write
 
 
@@ -18,6 +19,7 @@ def run(
     force: opt.Force = False,
     json: opt.Json = False,
     threads: opt.Threads = 0,
+    memory: opt.Memory = None,
     seed: opt.Seed = 0,
     verbose: opt.Verbose = 0,
     quiet: opt.Quiet = False,
@@ -32,8 +34,11 @@ def run(
     from eapc.report.documents import run_document, to_json
     from eapc.report.pruning import run_table
 
-    settings = opt.settings(hw, batch, input_shape, calib, samples, threads, seed)
-    done = compiler.run(model, pipeline, settings, output=output, force=force)
+    settings = opt.settings(hw, batch, input_shape, calib, samples, threads, seed, memory=memory)
+    with progress_bar(quiet) as progress:
+        done = compiler.run(
+            model, pipeline, settings, output=output, force=force, progress=progress
+        )
     if json:
         write(to_json(run_document(done, warnings)))
     else:

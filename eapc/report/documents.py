@@ -20,6 +20,7 @@ from eapc.hardware import HardwareModel
 from eapc.layers import Skipped
 from eapc.model import Model
 from eapc.pipeline import LayerRecord
+from eapc.planning import Plan
 
 Document = dict[str, Any]
 
@@ -87,12 +88,18 @@ def run_document(ran: Ran, warnings: Sequence[str] = ()) -> Document:
     }
 
 
-def plan_document(model: Model, pipeline: str, warnings: Sequence[str] = ()) -> Document:
-    """`eapc.plan/1`: what a dry run would have run."""
+def plan_document(plan: Plan, warnings: Sequence[str] = ()) -> Document:
+    """`eapc.plan/1`: what a dry run would have run; no energies where the budget is searched."""
+    expected = plan.expected
+    before, after = (expected.before, expected.after) if expected else (None, None)
     return {
         "schema": "eapc.plan/1",
-        "model": model_name(model),
-        "pipeline": pipeline,
+        "model": model_name(plan.model),
+        "pipeline": plan.pipeline,
+        "before": totals(before) if before else None,
+        "after": totals(after) if after else None,
+        "energy_ratio": expected.energy_ratio if expected else None,
+        "layers": layers(expected.layers, before, after) if expected else [],
         "warnings": list(warnings),
     }
 

@@ -14,11 +14,13 @@ from eapc.energy import EnergyReport
 from eapc.evaluation import Accuracy, Agreement
 from eapc.layers import Skipped
 from eapc.pipeline import LayerRecord
+from eapc.planning import Plan
 from eapc.report.documents import node_energy
 from eapc.report.layout import Column, facts, plain, spaced, table, title
 from eapc.report.numbers import count, engineering, joules, percent, seconds
 from eapc.report.tables import coverage, heading, some, totals
 
+_EXPECTED = "weights zeroed by magnitude; refitting chooses anew and moves energies a little"
 NOT_MEASURED = "energy is modelled; zeros alone do not make a stock runtime faster"
 
 _CLOSE_TO_FLOOR = 0.05
@@ -65,6 +67,22 @@ def run_table(ran: Ran, width: int) -> Group:
     entries.append(("pipeline", plain(ran.pipeline)))
     entries.append(("output", plain(str(ran.output)) if ran.output else "not written"))
     entries.append(("time", _times(done.record.seconds)))
+    parts.append(facts(entries))
+    return Group(*spaced(parts))
+
+
+def plan_table(plan: Plan, width: int) -> Group:
+    """What pruning would do, for an output of `width` characters."""
+    expected = plan.expected
+    parts: list[RenderableType] = [plain(plan.pipeline)]
+    if expected is None:
+        parts.append(plain("the budget is searched: energies are not known before"))
+        return Group(*spaced(parts))
+    before, after = expected.before, expected.after
+    parts.append(_layer_table(expected.layers, before, after, width))
+    amounts = [engineering(each.energy_mac_units) for each in (before, after)]
+    said = f"{amounts[0]} -> {amounts[1]} MAC units, {percent(expected.energy_ratio)}"
+    entries = [("expected energy", said), ("note", _EXPECTED)]
     parts.append(facts(entries))
     return Group(*spaced(parts))
 

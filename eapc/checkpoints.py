@@ -1,0 +1,171 @@
+"""Finished parts of a long run, kept in a folder so that a killed run need not start anew.
+
+One file per part, written under another name, flushed to disk and renamed: it is there as a
+whole or not at all. Each begins with the digest of what follows and names the run that it
+belongs to, so what is damaged or of another run is never taken for a result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eapc.tensors import Array
+
+logger = logging.getLogger(__name__)
+
+_SUFFIX = ".part"
+_UNFINISHED = ".tmp"
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one layer came to: arrays by name, and facts that JSON can hold."""
+
+    arrays: Mapping[str, Array] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Checkpoints:
+    """The finished parts of one run; `run` identifies everything that its results depend on."""
+
+    def __init__(self, folder: Path, run: str) -> None:
+        self.folder = folder
+        self._run = run
+        self._is_writable = True
+
+    def load(self, key: str) -> Part | None:
+        """The part under a key; None where there is none or, with a warning, a damaged one."""
+        path = self._path(key)
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            logger.warning("%s: cannot be read and is not used: %s", path, error.strerror)
+            return None
+        try:
+            return _decoded(content, self._run, key)
+        except (ValueError, KeyError, TypeError):
+            logger.warning("%s: is damaged or of another run and is not used", path)
+            return None
+
+    def save(self, key: str, part: Part) -> None:
+        """Keep a part; where the disk refuses, a warning says so and the run goes on without."""
+        if not self._is_writable:
+            return
+        try:
+            self.folder.mkdir(exist_ok=True)
+            _write_atomically(self._path(key), _encoded(part, self._run, key))
+        except OSError as error:
+            self._is_writable = False
+            reason = error.strerror
+            logger.warning("%s: results are not kept for --resume: %s", self.folder, reason)
+
+    def clear(self) -> None:
+        """Remove every part; the folder too, unless something else is in it."""
+        for path in [*_files(self.folder, _SUFFIX), *_files(self.folder, _UNFINISHED)]:
+            path.unlink(missing_ok=True)
+        if self.folder.is_dir() and not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+    @property
+    def parts(self) -> int:
+        """How many parts the folder holds, usable or not."""
+        return len(_files(self.folder, _SUFFIX))
+
+    @property
+    def is_of_this_run(self) -> bool:
+        """True when some part is of this run; damaged ones are not."""
+        return any(_run_of(path) == self._run for path in _files(self.folder, _SUFFIX))
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}{_SUFFIX}"
+
+
+def _files(folder: Path, suffix: str) -> list[Path]:
+    return sorted(folder.glob(f"*{suffix}")) if folder.is_dir() else []
+
+
+def _encoded(part: Part, run: str, key: str) -> bytes:
+    arrays = [(n, a.dtype.name, a.shape) for n, a in part.arrays.items()]
+    header = {"run": run, "key": key, "facts": dict(part.facts), "arrays": arrays}
+    data = (np.ascontiguousarray(array).tobytes() for array in part.arrays.values())
+    content = b"".join([json.dumps(header).encode() + b"\n", *data])
+    return hashlib.sha256(content).hexdigest().encode() + b"\n" + content
+
+
+def _decoded(content: bytes, run: str, key: str) -> Part:
+    """The part in a file's content; raises ValueError unless all of it is as it was written."""
+    digest, _, rest = content.partition(b"\n")
+    if hashlib.sha256(rest).hexdigest().encode() != digest:
+        raise ValueError("the digest is not that of the content")
+    line, _, data = rest.partition(b"\n")
+    header = json.loads(line)
+    if (header["run"], header["key"]) != (run, key):
+        raise ValueError("the part is of another run")
+    arrays, start = {}, 0
+    for name, kind, shape in header["arrays"]:
+        dtype: np.dtype[Any] = np.dtype(kind)
+        count = int(np.prod(shape, dtype=np.int64))
+        values = np.frombuffer(data, dtype, count, start)
+        arrays[name] = values.reshape(shape).copy()
+        start += values.nbytes
+    return Part(arrays, header["facts"])
+
+
+def _run_of(path: Path) -> str:
+    """The run that a file says it is of; empty where it does not."""
+    try:
+        with path.open("rb") as stream:
+            stream.readline()
+            return str(json.loads(stream.readline())["run"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    handle, name = tempfile.mkstemp(suffix=_UNFINISHED, dir=path.parent)
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    Path(name).replace(path)
+    _flush_folder(path.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a rename last; systems that cannot open folders do that by themselves."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The finished layers of one pass; without checkpoints nothing is found and nothing kept."""
+
+    checkpoints: Checkpoints | None = None
+    scope: str = ""
+
+    def load(self, layer: str) -> Part | None:
+        """What the layer came to, if a run has come that far."""
+        return self.checkpoints.load(f"{self.scope} {layer}") if self.checkpoints else None
+
+    def save(self, layer: str, part: Part) -> None:
+        """Keep what the layer came to."""
+        if self.checkpoints:
+            self.checkpoints.save(f"{self.scope} {layer}", part)

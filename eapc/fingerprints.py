@@ -1,0 +1,97 @@
+"""Digests of what a run's results depend on; files and arrays are read piece by piece."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from eapc import __version__
+from eapc.data import Dataset
+from eapc.model import Model
+from eapc.modelfile import external_extent, external_file
+from eapc.tensors import Array, is_external, tensors_of_model
+
+_CHUNK_BYTES = 1 << 24
+_LIBRARIES = ("numpy", "scipy", "onnx", "onnxruntime")
+
+
+def digest(*texts: str) -> str:
+    """One digest of several texts; where one ends and the next begins counts."""
+    whole = hashlib.sha256()
+    for text in texts:
+        content = text.encode()
+        whole.update(len(content).to_bytes(8, "little"))
+        whole.update(content)
+    return whole.hexdigest()
+
+
+def software() -> str:
+    """What computes: versions, the processor's kind and number of cores."""
+    versions = [f"{name} {version(name)}" for name in _LIBRARIES]
+    machine = f"{platform.machine()} {os.cpu_count()}"
+    return digest(__version__, platform.python_version(), machine, *versions)
+
+
+def model_digest(model: Model) -> str:
+    """Of a model's file with its external data, and of the weights laid over it."""
+    return digest(_source_digest(model), arrays_digest(model.weights))
+
+
+def _source_digest(model: Model) -> str:
+    if model.path is None:
+        return hashlib.sha256(model.view.proto.SerializeToString(deterministic=True)).hexdigest()
+    files = [model.path, *_external_files(model)]
+    return digest(*(_digest_of(_pieces_of_file(path)) for path in files))
+
+
+def _external_files(model: Model) -> list[Path]:
+    """The files with external data, each once; parts that no tensor needs count too."""
+    assert model.path is not None  # external data belongs to a file
+    tensors = filter(is_external, tensors_of_model(model.view.proto))
+    named = {external_extent(model.path, tensor)[0]: tensor for tensor in tensors}
+    return [external_file(model.path, named[name]) for name in sorted(named)]
+
+
+def data_digest(data: Dataset) -> str:
+    """Of what a model is fed: arrays as stored, their scaling, the batch they come in."""
+    affine = data.affine
+    scaling = {} if affine is None else {k: getattr(affine, k) for k in ("scale", "mean", "std")}
+    parts = (data.arrays, data.shared, scaling)
+    facts = f"{data.fixed_batch} {data.synthesised} {sorted(data.specs.items())}"
+    return digest(facts, *(arrays_digest(part) for part in parts))
+
+
+def arrays_digest(arrays: Mapping[str, Array]) -> str:
+    """Of arrays by name: types, shapes and bytes."""
+    return digest(
+        *(
+            f"{name} {array.dtype.name} {array.shape} {_digest_of(_pieces_of_array(array))}"
+            for name, array in sorted(arrays.items())
+        )
+    )
+
+
+def _digest_of(pieces: Iterable[bytes]) -> str:
+    whole = hashlib.sha256()
+    for piece in pieces:
+        whole.update(piece)
+    return whole.hexdigest()
+
+
+def _pieces_of_file(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as stream:
+        while piece := stream.read(_CHUNK_BYTES):
+            yield piece
+
+
+def _pieces_of_array(array: Array) -> Iterator[bytes]:
+    rows = np.atleast_1d(array)
+    step = max(1, _CHUNK_BYTES * len(rows) // max(1, rows.nbytes))
+    for start in range(0, len(rows), step):
+        yield np.ascontiguousarray(rows[start : start + step]).tobytes()

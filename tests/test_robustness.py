@@ -1,0 +1,119 @@
+"""The whole prune on numbers that real files hold and tests forget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from builders import Array, make_model, normal, op
+from onnx import TensorProto, numpy_helper
+from pruning_builders import Net, bfloat16, in_type, residual
+
+from eapc.cli import main
+from eapc.compiler import Settings, prune
+from eapc.data import dataset
+from eapc.goals import Goal, MinAgreement, Sparsity, TargetEnergy
+from eapc.runtime import collect_outputs
+
+GOALS = (Sparsity(0.5), TargetEnergy(0.9), MinAgreement(0.9))
+
+
+def two_layers(first: Array, second: Array, x: Array) -> Net:
+    """Gemm, Relu, Gemm."""
+    nodes = [op("Gemm", "x w0", "a", "one"), op("Relu", "a", "r"), op("Gemm", "r w1", "y", "two")]
+    proto = make_model(nodes, {"x": ("N", len(first))}, ["y"], {"w0": first, "w1": second})
+    return Net(proto, {"x": x})
+
+
+def plain() -> tuple[Array, Array, Array]:
+    return normal((12, 16), 1, 0.4), normal((16, 5), 2, 0.4), normal((200, 12), 3, 1.0)
+
+
+def dead_inputs() -> Net:
+    first, second, x = plain()
+    x[:, ::2] = 0
+    return two_layers(first, second, x)
+
+
+def constant_inputs() -> Net:
+    first, second, x = plain()
+    x[:] = x[0]
+    return two_layers(first, second, x)
+
+
+def few_rows() -> Net:
+    first, second, x = plain()
+    return two_layers(first, second, x[:5])
+
+
+def zero_layer() -> Net:
+    first, second, x = plain()
+    return two_layers(np.zeros_like(first), second, x)
+
+
+def all_zero() -> Net:
+    first, second, x = plain()
+    return two_layers(np.zeros_like(first), np.zeros_like(second), x)
+
+
+def huge_weights() -> Net:
+    first, second, x = plain()
+    return two_layers(first * np.float32(1e15), second, x)
+
+
+def denormal_weights() -> Net:
+    first, second, x = plain()
+    return two_layers(first * np.float32(1e-40), second, x)
+
+
+AWKWARD: dict[str, Callable[[], Net]] = {
+    "dead inputs": dead_inputs,
+    "constant inputs": constant_inputs,
+    "few rows": few_rows,
+    "a layer of zeros": zero_layer,
+    "nothing but zeros": all_zero,
+    "huge weights": huge_weights,
+    "denormal weights": denormal_weights,
+    "float16": lambda: in_type(TensorProto.FLOAT16),
+    "double": lambda: in_type(TensorProto.DOUBLE),
+    "cast bfloat16": bfloat16,
+    "one image at a time": lambda: residual(batch=1),
+}
+
+
+@pytest.mark.parametrize("goal", GOALS, ids=lambda goal: type(goal).__name__)
+@pytest.mark.parametrize("name", AWKWARD)
+def test_awkward_numbers_are_pruned_or_refused(name: str, goal: Goal, tmp_path: Path) -> None:
+    net = AWKWARD[name]()
+    path, output = tmp_path / "m.onnx", tmp_path / "o.onnx"
+    path.write_bytes(net.proto.SerializeToString())
+    data = dataset(net.arrays, net.model.inputs, "test")
+    settings = Settings(calibration=data, threads=1)
+    done = prune(path, settings, goal=goal, output=output)
+    before = {t.name: t.data_type for t in net.proto.graph.initializer}
+    after = onnx.load(output)
+    assert {t.name: t.data_type for t in after.graph.initializer} == before
+    for tensor in after.graph.initializer:
+        assert np.isfinite(numpy_helper.to_array(tensor).astype(np.float64)).all()
+    for values in collect_outputs(done.model, data, 1).values():
+        assert np.isfinite(values.astype(np.float64)).all()
+    assert all(record.sparsity >= 0 for record in done.layers)
+    if isinstance(goal, Sparsity):
+        assert all(record.sparsity >= 0.49 for record in done.layers)
+
+
+def test_weights_of_a_type_that_the_runtime_lacks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """onnxruntime has no bfloat16 Gemm on a CPU: one line, code 3, and nothing is written."""
+    net = in_type(TensorProto.BFLOAT16)
+    (tmp_path / "m.onnx").write_bytes(net.proto.SerializeToString())
+    code = main(["prune", str(tmp_path / "m.onnx"), "--sparsity", "0.5"])
+    said = [line for line in capsys.readouterr().err.splitlines() if "warning" not in line]
+    assert code == 3
+    assert len(said) == 1
+    assert "onnxruntime" in said[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
