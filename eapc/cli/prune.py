@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eapc.cli import goal_options as aim
 from eapc.cli import layer_options as how
 from eapc.cli import options as opt
 from eapc.cli.bar import progress_bar
@@ -29,11 +30,11 @@ def prune(
     calib: opt.Calibration = None,
     samples: opt.Samples = None,
     evaluation: opt.Evaluation = None,
-    sparsity: opt.SparsityGoal = None,
-    target_energy: opt.EnergyGoal = None,
-    min_agreement: opt.AgreementGoal = None,
-    max_drop: opt.DropGoal = None,
-    densities: opt.DensitiesGoal = None,
+    sparsity: aim.SparsityGoal = None,
+    target_energy: aim.EnergyGoal = None,
+    min_agreement: aim.AgreementGoal = None,
+    max_drop: aim.DropGoal = None,
+    densities: aim.DensitiesGoal = None,
     method: how.Method = "admm",
     thorough: how.Thorough = False,
     pattern: how.Pattern = "unstructured",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from eapc.cli import goal_options as aim
 from eapc.cli import options as opt
 from eapc.cli.session import begin, show, write
 from eapc.errors import GoalError, UsageError
@@ -24,10 +25,10 @@ def sweep(
     calib: opt.Calibration = None,
     samples: opt.Samples = None,
     evaluation: opt.Evaluation = None,
-    sparsity: opt.Sparsities = None,
-    target_energy: opt.Energies = None,
-    min_agreement: opt.Agreements = None,
-    max_drop: opt.Drops = None,
+    sparsity: aim.Sparsities = None,
+    target_energy: aim.Energies = None,
+    min_agreement: aim.Agreements = None,
+    max_drop: aim.Drops = None,
     output: opt.Folder = None,
     force: opt.Force = False,
     json: opt.Json = False,
