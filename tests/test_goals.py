@@ -373,12 +373,19 @@ def test_spoilt_outputs_are_warned_of(
     accuracy: Accuracy | None, agreement: Agreement | None, said: str
 ) -> None:
     quality = Quality(accuracy, agreement, fitted=True)
-    warning = quality.warning(TargetEnergy(0.6))
+    warning = quality.warning(TargetEnergy(0.6), "unstructured")
     assert said in warning
     assert bool(warning) == bool(said)
     assert not warning or warning.startswith("--target-energy 0.6 spoils the outputs: ")
     assert not warning or warning.endswith("; a higher --target-energy keeps more")
-    assert quality.warning(DEFAULT_GOAL) == quality.warning(MaxDrop(0.1)) == ""
+    for goal in (DEFAULT_GOAL, MaxDrop(0.1)):
+        assert not quality.warning(goal, "unstructured")
+
+
+def test_a_pattern_that_fixes_the_zeros_is_what_spoils_outputs() -> None:
+    warning = Quality(Accuracy(0.9, 0.5, 10), None, fitted=True).warning(Sparsity(0.5), "2:4")
+    assert warning.startswith("--pattern 2:4 spoils the outputs: ")
+    assert warning.endswith("; a pattern of fewer zeros keeps more")
 
 
 def test_quality_is_measured_by_labels_or_on_what_was_fitted() -> None:
