@@ -354,6 +354,14 @@ def test_the_floor_is_told() -> None:
     assert reached("residual", Sparsity(0.75)).floor is None
 
 
+def test_an_agreement_that_does_not_decide_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    made_up = trials(varied(), synthesised=True)
+    DEFAULT_GOAL.pursue(made_up)
+    assert "has no say" not in caplog.text
+    MinAgreement(0.9).pursue(made_up)
+    assert "--min-agreement 0.9 has no say: outputs are judged by their relative" in caplog.text
+
+
 # --- quality ---------------------------------------------------------------------------------
 
 
