@@ -81,7 +81,9 @@ def share_out(curves: Curves, energy_ratio: float) -> dict[str, float]:
     budget = energy_ratio * curves.dense_energy - curves.fixed_energy
     errors = np.stack([curve.error_at(_GRID) for curve in curves.layers])
     energies = np.stack([_saving(curve.energy_at(_GRID)) for curve in curves.layers])
-    chosen = _choice(errors, energies, _price(errors, energies, budget))
+    low, high = _prices(errors, energies, budget)
+    frugal, generous = _choice(errors, energies, high), _choice(errors, energies, low)
+    chosen = _between(frugal, generous, energies, budget)
     return {
         curve.name: float(_GRID[index]) for curve, index in zip(curves.layers, chosen, strict=True)
     }
@@ -102,18 +104,40 @@ def _saving(energies: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(dense - energies > _ROUNDING * dense, energies, dense)
 
 
-def _price(errors: NDArray[np.float64], energies: NDArray[np.float64], budget: float) -> float:
-    """The lowest price whose choice is within the budget; found by its logarithm."""
+def _prices(
+    errors: NDArray[np.float64], energies: NDArray[np.float64], budget: float
+) -> tuple[float, float]:
+    """Neighbouring prices, found by their logarithm: the first's choice is beyond the budget.
+
+    The second's is within it, if any is; both are 0 where nothing has to go.
+    """
     if energies[:, 0].sum() <= budget * (1 + _TINY):
-        return 0.0
+        return 0.0, 0.0
     low, high = _LOWEST_PRICE, _highest_price(errors, energies)
     for _ in range(_BISECTIONS):
         price = math.sqrt(low) * math.sqrt(high)
-        if _spent(errors, energies, price) > budget:
+        if _spent(energies, _choice(errors, energies, price)) > budget:
             low = price
         else:
             high = price
-    return high
+    return low, high
+
+
+def _between(
+    frugal: NDArray[np.intp],
+    generous: NDArray[np.intp],
+    energies: NDArray[np.float64],
+    budget: float,
+) -> NDArray[np.intp]:
+    """The choice nearest to the generous one within the budget; the frugal one if none is.
+
+    No price leads to densities where a curve is not convex: choices leap over them, and part
+    of the budget would be left. All layers that leap go the same part of the way back.
+    """
+    leap = frugal - generous
+    steps = max(int(leap.max()), 1)
+    parts = (frugal - leap * part // steps for part in range(steps, 0, -1))
+    return next((each for each in parts if _spent(energies, each) <= budget), frugal)
 
 
 def _choice(
@@ -123,8 +147,7 @@ def _choice(
     return np.asarray(np.argmin(errors + price * energies, axis=1))
 
 
-def _spent(errors: NDArray[np.float64], energies: NDArray[np.float64], price: float) -> float:
-    chosen = _choice(errors, energies, price)
+def _spent(energies: NDArray[np.float64], chosen: NDArray[np.intp]) -> float:
     return float(energies[np.arange(len(energies)), chosen].sum())
 
 

@@ -177,7 +177,7 @@ def prune(
         if output is not None:
             with timed(seconds, "verify-and-save"):
                 save(outcome.result, output, force)
-    if (warning := quality.warning(goal)) and outcome.is_met:
+    if (warning := quality.warning(goal, recipe.pattern)) and outcome.is_met:
         logger.warning(warning)
     seconds["total"] = time.perf_counter() - start
     return _pruned(outcome, quality.accuracy, seconds, begun.synthesised, output)

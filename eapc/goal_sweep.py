@@ -123,7 +123,7 @@ def _row(goal: Goal, output: Path | None, trials: Trials, force: bool) -> SweepR
     start = time.perf_counter()
     outcome = goal.pursue(trials)
     quality = measure(outcome, trials)
-    if (warning := quality.warning(goal)) and outcome.is_met:
+    if (warning := quality.warning(goal, trials.recipe.pattern)) and outcome.is_met:
         logger.warning(warning)
     if output is not None:
         save(outcome.result, output, force)

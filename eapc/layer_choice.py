@@ -30,7 +30,7 @@ def choose(
     """
     for option, names in (("include", include), ("exclude", exclude)):
         for name in names:
-            _require_meaning(option, name, found.layers)
+            _require_meaning(option, name, found)
     chosen = tuple(
         tied
         for tied in found.layers
@@ -102,7 +102,7 @@ def _density(path: Path, key: str, value: object) -> float:
 
 
 def given_densities(
-    layers: Sequence[TiedLayers], table: Mapping[str, float], path: Path
+    found: PrunableLayers, table: Mapping[str, float], path: Path
 ) -> dict[str, float]:
     """The density of each weight by a table that was read from `path`; 1 where none is given.
 
@@ -110,8 +110,8 @@ def given_densities(
     UsageError where an entry means no layer.
     """
     for key in table:
-        _require_meaning(str(path), key, layers)
-    return {tied.weight: _given(tied, table) for tied in layers}
+        _require_meaning(str(path), key, found)
+    return {tied.weight: _given(tied, table) for tied in found.layers}
 
 
 def _given(tied: TiedLayers, table: Mapping[str, float]) -> float:
@@ -134,9 +134,15 @@ def _is_any_of(tied: TiedLayers, patterns: Iterable[str]) -> bool:
     )
 
 
-def _require_meaning(where: str, pattern: str, layers: Sequence[TiedLayers]) -> None:
+def _require_meaning(where: str, pattern: str, found: PrunableLayers) -> None:
+    layers = found.layers
     if any(_is_any_of(tied, [pattern]) for tied in layers):
         return
+    for skip in found.skipped:
+        if fnmatchcase(skip.name, pattern):
+            raise UsageError(
+                f"{where}: '{pattern}' means '{skip.name}', which is left alone: {skip.reason}"
+            )
     known = dict.fromkeys(
         name for tied in layers for name in (*_names(tied), tied.first.node.op_type)
     )

@@ -108,9 +108,9 @@ class PruneWeights(Pass):
 
     def check(self, model: Model) -> None:
         """Find the layers that names and patterns mean."""
-        layers = self._chosen(model).layers
+        chosen = self._chosen(model)
         if self.densities is not None:
-            given_densities(layers, read_layer_densities(self.densities), self.densities)
+            given_densities(chosen, read_layer_densities(self.densities), self.densities)
 
     def run(self, compilation: Compilation) -> Compilation:
         """The compilation with weights zeroed by magnitude, ready to be reconstructed."""
@@ -130,7 +130,7 @@ class PruneWeights(Pass):
         """The density of each layer's weights; those that a pattern fixes are for show."""
         if self.densities is not None:
             table = read_layer_densities(self.densities)
-            return given_densities(chosen.layers, table, self.densities)
+            return given_densities(chosen, table, self.densities)
         if self.energy is not None:
             return ORDERS[self.order](compilation, chosen, self.energy)
         return dict.fromkeys((tied.weight for tied in chosen.layers), 1 - (self.sparsity or 0.0))

@@ -84,6 +84,14 @@ def test_an_error_without_bounds_only_keeps_that_layer_from_going_there(bad: flo
     assert shared["a"] >= 0.5
 
 
+@pytest.mark.parametrize("ratio", [0.9, 0.7, 0.55, 0.3, 0.1])
+def test_a_budget_is_spent_where_the_curve_is_not_convex(ratio: float) -> None:
+    step = curve("a", (0.0, 0.5, 0.6))  # past the first half, zeroing costs next to nothing
+    curves = Curves((step,), 0.0)
+    spent = energy_of(curves, share_out(curves, ratio)) / curves.dense_energy
+    assert ratio - 0.0101 < spent <= ratio
+
+
 def random_curves(rng: np.random.Generator, layers: int) -> Curves:
     def one(index: int) -> LayerCurve:
         errors = np.sort(10.0 ** rng.uniform(-6, 1, len(DENSITIES) - 1))
@@ -123,10 +131,21 @@ def brute_force(curves: Curves, budget: float) -> float:
     return float(errors[energies <= budget].min())
 
 
+def random_convex_curves(rng: np.random.Generator) -> Curves:
+    """Two layers whose log errors and whose energies are straight lines."""
+
+    def one(name: str) -> LayerCurve:
+        exponents = np.interp(DENSITIES, (0.02, 1.0), (rng.uniform(-6, 1), -12))
+        energies = 10.0 ** rng.uniform(0, 7) * (rng.random() + np.asarray(DENSITIES))
+        return curve(name, tuple((10.0**exponents).tolist()), tuple(energies.tolist()))
+
+    return Curves((one("a"), one("b")), float(10.0 ** rng.uniform(0, 7)))
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10_000), st.floats(0.1, 0.95))
 def test_no_other_choice_of_that_energy_has_less_error(seed: int, ratio: float) -> None:
-    curves = random_curves(np.random.default_rng(seed), 2)
+    curves = random_convex_curves(np.random.default_rng(seed))
     shared = share_out(curves, ratio)
     best = brute_force(curves, energy_of(curves, shared) * (1 + 1e-12))
     assert error_of(curves, shared) <= best * (1 + 1e-6) + 1e-12

@@ -354,6 +354,14 @@ def test_the_floor_is_told() -> None:
     assert reached("residual", Sparsity(0.75)).floor is None
 
 
+def test_an_agreement_that_does_not_decide_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    made_up = trials(varied(), synthesised=True)
+    DEFAULT_GOAL.pursue(made_up)
+    assert "has no say" not in caplog.text
+    MinAgreement(0.9).pursue(made_up)
+    assert "--min-agreement 0.9 has no say: outputs are judged by their relative" in caplog.text
+
+
 # --- quality ---------------------------------------------------------------------------------
 
 
@@ -373,12 +381,19 @@ def test_spoilt_outputs_are_warned_of(
     accuracy: Accuracy | None, agreement: Agreement | None, said: str
 ) -> None:
     quality = Quality(accuracy, agreement, fitted=True)
-    warning = quality.warning(TargetEnergy(0.6))
+    warning = quality.warning(TargetEnergy(0.6), "unstructured")
     assert said in warning
     assert bool(warning) == bool(said)
     assert not warning or warning.startswith("--target-energy 0.6 spoils the outputs: ")
     assert not warning or warning.endswith("; a higher --target-energy keeps more")
-    assert quality.warning(DEFAULT_GOAL) == quality.warning(MaxDrop(0.1)) == ""
+    for goal in (DEFAULT_GOAL, MaxDrop(0.1)):
+        assert not quality.warning(goal, "unstructured")
+
+
+def test_a_pattern_that_fixes_the_zeros_is_what_spoils_outputs() -> None:
+    warning = Quality(Accuracy(0.9, 0.5, 10), None, fitted=True).warning(Sparsity(0.5), "2:4")
+    assert warning.startswith("--pattern 2:4 spoils the outputs: ")
+    assert warning.endswith("; a pattern of fewer zeros keeps more")
 
 
 def test_quality_is_measured_by_labels_or_on_what_was_fitted() -> None:

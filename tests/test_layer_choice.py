@@ -96,13 +96,18 @@ def test_blocks_larger_than_a_layer_are_said() -> None:
 def densities(folder: Path, text: str) -> dict[str, float]:
     path = folder / "d.yaml"
     path.write_text(text)
-    layers = find_layers(residual().model).layers
-    return given_densities(layers, read_layer_densities(path), path)
+    return given_densities(find_layers(residual().model), read_layer_densities(path), path)
 
 
 def test_densities_go_by_name_then_by_the_later_glob(tmp_path: Path) -> None:
     found = densities(tmp_path, "conv1: 0.25\nw*: 0.5\nconv*: 0.75\nGemm: 1\n")
     assert found == {"w0": 0.5, "w1": 0.25, "w2": 0.75, "fw": 1.0}
+
+
+def test_a_density_for_a_layer_left_alone_is_refused_with_the_reason() -> None:
+    chosen = choose(find_layers(residual().model), (), ("conv1",))
+    with pytest.raises(UsageError, match="d: 'conv1' means 'conv1', which is left alone: excluded"):
+        given_densities(chosen, {"conv1": 0.5}, Path("d"))
 
 
 def test_layers_without_a_density_stay_dense(tmp_path: Path) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import ClassVar
 
-from eapc.goals.goal import Outcome, require_fraction
+from eapc.evaluation import RELATIVE_ERROR
+from eapc.goals.goal import Outcome, require_fraction, typed
 from eapc.goals.trials import HELD_OUT, MAX_OUTPUT_ERROR, Trials
 from eapc.pipeline import Pipeline
 from eapc.recipe import Recipe
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,11 @@ class MinAgreement:
             trials.agreement_judge.allowed(self.value, MAX_OUTPUT_ERROR),
         )
         verdict = found.verdict.asking(self.value)
+        if verdict.metric == RELATIVE_ERROR and self != DEFAULT_GOAL:
+            logger.warning(
+                f"{typed(self)} has no say: outputs are judged by their relative error, at most "
+                f"{MAX_OUTPUT_ERROR}; agreement takes a classifier and 250 real inputs"
+            )
         return Outcome(
             before=trials.before,
             result=found.result.with_record(seconds=trials.seconds),

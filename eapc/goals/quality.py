@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from eapc.evaluation import TOP1_AGREEMENT, Accuracy, Agreement
 from eapc.goals.goal import Goal, Outcome, typed
 from eapc.goals.trials import MAX_OUTPUT_ERROR, Trials
+from eapc.solvers import parse_pattern
 
 _LOST_ANSWERS = 0.1
 _LOST_OUTPUTS = 5 * MAX_OUTPUT_ERROR
@@ -24,11 +25,17 @@ class Quality:
     agreement: Agreement | None
     fitted: bool
 
-    def warning(self, goal: Goal) -> str:
-        """One line where a goal was obeyed at the expense of the outputs; else empty."""
+    def warning(self, goal: Goal, pattern: str) -> str:
+        """One line where a goal was obeyed at the expense of the outputs; else empty.
+
+        It names the pattern in place of the goal where the pattern fixes the share of zeros.
+        """
         if not goal.remedy or not self._is_spoilt:
             return ""
-        return f"{typed(goal)} spoils the outputs: {self._said}; {goal.remedy}"
+        asked, remedy = typed(goal), goal.remedy
+        if parse_pattern(pattern).fixed_density is not None:
+            asked, remedy = f"--pattern {pattern}", "a pattern of fewer zeros keeps more"
+        return f"{asked} spoils the outputs: {self._said}; {remedy}"
 
     @property
     def _is_spoilt(self) -> bool:
