@@ -17,12 +17,15 @@ from eapc.tensors import Array
 class Slice:
     """What a channel takes of one axis of one tensor: `width` indices for each channel.
 
-    `indices` (channels, width) are positions along the axis as the file has it.
+    `indices` (channels, width) are positions along the axis as the file has it. `reader` is the
+    key of a node where the slice is of a constant as that node reads it: several nodes share the
+    constant, and each may need another part of it. It is empty for all other tensors.
     """
 
     tensor: str
     axis: int
     indices: Array
+    reader: str = ""
 
     @property
     def width(self) -> int:
@@ -34,10 +37,11 @@ class Slice:
 class ChannelGroup:
     """Channels that compete with each other: each takes as much of the same axes.
 
-    `name` is the key of the first node, in data-flow order, whose weights make the channels.
-    `producers` are the keys of the nodes whose weights make them (outputs), `consumers` of those
-    whose weights read them (inputs); a depthwise convolution is both. `may_vanish` is True where
-    all channels can go, because they are the inside of a branch that an Add leads around.
+    `name` is the key of the first node, in data-flow order, whose weights make the channels;
+    further groups of that node end in `#2`, `#3`. `producers` are the keys of the nodes whose
+    weights make them (outputs), `consumers` of those whose weights read them (inputs); a
+    depthwise convolution is both. `may_vanish` is True where all channels can go, because they
+    are the inside of a branch that an Add leads around.
     """
 
     name: str
@@ -49,8 +53,36 @@ class ChannelGroup:
 
 
 @dataclass(frozen=True)
+class Number:
+    """A number in the file that counts indices of an axis, and so shrinks with it.
+
+    It stands at `index` of an attribute or of a constant operand of `node`, whichever is named,
+    and counts the indices start <= i < stop of the tensor's axis, `per` at a time: an entry of
+    a Reshape's shape, a size of a Split, an end of a Slice, the groups of a convolution.
+    """
+
+    node: str
+    index: int
+    tensor: str
+    axis: int
+    start: int
+    stop: int
+    per: int = 1
+    attribute: str = ""
+    constant: str = ""
+
+
+@dataclass(frozen=True)
 class ChannelGroups:
-    """Every group of a model in data-flow order; `left_whole` says by node why others are not."""
+    """Every group of a model in data-flow order; `left_whole` says by node why others are not.
+
+    `numbers` are those in attributes and constants that follow an axis's length.
+    """
 
     groups: tuple[ChannelGroup, ...]
     left_whole: Mapping[str, str]
+    numbers: tuple[Number, ...] = ()
+
+    def by_name(self) -> dict[str, ChannelGroup]:
+        """The groups by name."""
+        return {group.name: group for group in self.groups}

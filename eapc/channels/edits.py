@@ -1,0 +1,101 @@
+"""Changes to a graph's constants and attributes, of which some readers may want others."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from eapc.graph import Node, constant_value, walk
+from eapc.tensors import Array, encode
+
+
+class Edits:
+    """Collects new values of constants by reader, and writes them into a proto it may change."""
+
+    def __init__(self, proto: onnx.ModelProto) -> None:
+        self._proto = proto
+        self._nodes = {node.key: (node, target) for node, target in walk(proto.graph)}
+        self._new: dict[str, dict[str, Array]] = {}
+
+    def replace(self, constant: str, array: Array, reader: str = "") -> None:
+        """Give a constant a new value, for one reader alone where that is named."""
+        self._new.setdefault(constant, {})[reader] = array
+
+    def attribute(self, node: str, name: str, index: int, number: int) -> None:
+        """Write a number into an attribute of a node."""
+        found = next(a for a in self._nodes[node][1].attribute if a.name == name)
+        if found.type == onnx.AttributeProto.INTS:
+            found.ints[index] = number
+        else:
+            found.i = number
+
+    def finish(self) -> None:
+        """Write the new values; readers that want different ones get constants of their own."""
+        tensors = _tensors(self._proto.graph)
+        for constant, by_reader in self._new.items():
+            readers = self._readers(constant)
+            wanted = {key: by_reader.get(key, by_reader.get("")) for key in readers}
+            kept = tensors.get(constant)
+            if kept is not None and "" in by_reader:
+                kept.CopyFrom(resized(by_reader[""], kept))
+                continue
+            first = next(iter(wanted.values()))
+            if kept is not None and first is not None and _all_equal(first, wanted):
+                kept.CopyFrom(resized(first, kept))
+                continue
+            for key, array in wanted.items():
+                if array is not None:
+                    self._own_copy(constant, array, key, kept)
+
+    def _readers(self, constant: str) -> list[str]:
+        return [key for key, (node, _) in self._nodes.items() if constant in _operands(node)]
+
+    def _own_copy(
+        self, constant: str, array: Array, reader: str, original: onnx.TensorProto | None
+    ) -> None:
+        name = self._unused(f"{constant}@{reader}")
+        tensor = numpy_helper.from_array(array) if original is None else resized(array, original)
+        tensor.name = name
+        self._proto.graph.initializer.append(tensor)
+        if self._proto.ir_version < 4:
+            kind, dims = tensor.data_type, tensor.dims
+            self._proto.graph.input.append(
+                onnx.helper.make_tensor_value_info(name, kind, list(dims))
+            )
+        target = self._nodes[reader][1]
+        for place, operand in enumerate(target.input):
+            if operand == constant:
+                target.input[place] = name
+
+    def _unused(self, name: str) -> str:
+        taken = {tensor.name for tensor in self._proto.graph.initializer}
+        while name in taken:
+            name += "_"
+        return name
+
+
+def _operands(node: Node) -> tuple[str, ...]:
+    return () if node.scope else node.inputs
+
+
+def _all_equal(first: Array, wanted: dict[str, Array | None]) -> bool:
+    return all(array is not None and np.array_equal(first, array) for array in wanted.values())
+
+
+def _tensors(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+    """The tensors of initializers and Constant nodes, by the name that the graph gives them."""
+    found = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        tensor = constant_value(node)
+        if tensor is not None:
+            found[node.output[0]] = tensor
+    return found
+
+
+def resized(array: Array, original: onnx.TensorProto) -> onnx.TensorProto:
+    """A copy of `original`, its name and element type, holding an array of another shape."""
+    tensor = encode(array, original)
+    del tensor.dims[:]
+    tensor.dims.extend(array.shape)
+    return tensor

@@ -1,0 +1,110 @@
+"""Taking channels out of a model: smaller constants, and the numbers that follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import numpy as np
+import onnx
+
+from eapc.channels.constants import Constants
+from eapc.channels.edits import Edits
+from eapc.channels.groups import ChannelGroups, Number
+from eapc.channels.vanishing import without_branches
+from eapc.errors import ModelError
+from eapc.graph import GraphView
+from eapc.model import Model
+from eapc.tensors import Array
+
+Removed = dict[tuple[str, str, int], Array]
+"""(tensor, reader, axis) -> sorted indices that go."""
+
+
+def remove_channels(model: Model, groups: ChannelGroups, kept: Mapping[str, Array]) -> Model:
+    """A new model without the channels that `kept` leaves out.
+
+    `kept` gives, by group name, the sorted indices of the channels that stay; a group that it
+    does not name stays whole. Weights of the overlay are written into the new model, which has
+    the old one's path, so that external data is found. Raises ModelError for an unknown group,
+    indices out of range, and where nothing would be left of a group that may not vanish.
+    """
+    gone = {name: _gone(groups, name, stay) for name, stay in kept.items()}
+    vanished = [g for g in groups.groups if g.name in gone and len(gone[g.name]) == g.size]
+    removed = _removed(groups, gone)
+    proto = replace(model, annotations={}).to_proto()
+    edits = Edits(proto)
+    _shrink_constants(model, edits, removed)
+    _rewrite_numbers(model, edits, groups.numbers, removed)
+    _shrink_declared(proto.graph, removed)
+    edits.finish()
+    if vanished:
+        without_branches(model, proto, vanished)
+    return Model(GraphView(proto), model.path)
+
+
+def _gone(groups: ChannelGroups, name: str, stay: Array) -> Array:
+    group = groups.by_name().get(name)
+    if group is None:
+        raise ModelError(f"no channel group '{name}'")
+    if len(stay) and not (stay.min() >= 0 and stay.max() < group.size):
+        raise ModelError(f"group '{name}' has {group.size} channels, got index {stay.max()}")
+    if not len(stay) and not group.may_vanish:
+        raise ModelError(f"group '{name}': at least one channel must stay")
+    return np.setdiff1d(np.arange(group.size), stay)
+
+
+def _removed(groups: ChannelGroups, gone: Mapping[str, Array]) -> Removed:
+    parts: dict[tuple[str, str, int], list[Array]] = {}
+    for group in groups.groups:
+        channels = gone.get(group.name, np.empty(0, np.int64))
+        for cut in group.slices if len(channels) else ():
+            place = (cut.tensor, cut.reader, cut.axis)
+            parts.setdefault(place, []).append(cut.indices[channels].reshape(-1))
+    return {place: np.unique(np.concatenate(found)) for place, found in parts.items()}
+
+
+def _shrink_constants(model: Model, edits: Edits, removed: Removed) -> None:
+    cuts: dict[tuple[str, str], list[tuple[int, Array]]] = {}
+    for (tensor, reader, axis), indices in removed.items():
+        if tensor in model.view.constants:
+            cuts.setdefault((tensor, reader), []).append((axis, indices))
+    for (tensor, reader), axes in cuts.items():
+        array = model.constant(tensor)
+        assert array is not None  # it is among the constants
+        for axis, indices in axes:
+            array = np.delete(array, indices, axis)
+        edits.replace(tensor, array, reader)
+
+
+def _rewrite_numbers(
+    model: Model, edits: Edits, numbers: Iterable[Number], removed: Removed
+) -> None:
+    constants = Constants(model)
+    rewritten: dict[tuple[str, str], Array] = {}
+    for number in numbers:
+        indices = removed.get((number.tensor, "", number.axis))
+        if indices is None:
+            continue
+        cut = int(np.count_nonzero((number.start <= indices) & (indices < number.stop)))
+        count = (number.stop - number.start - cut) // number.per
+        if number.attribute:
+            edits.attribute(number.node, number.attribute, number.index, count)
+            continue
+        place = (number.constant, number.node)
+        found = rewritten.get(place, constants.value(number.constant))
+        assert found is not None  # the rule has read it
+        rewritten[place] = found.copy()
+        rewritten[place].reshape(-1)[number.index] = count
+    for (constant, reader), array in rewritten.items():
+        edits.replace(constant, array, reader)
+
+
+def _shrink_declared(graph: onnx.GraphProto, removed: Removed) -> None:
+    """Shapes of value_info, and of initializers that IR 3 lists among the inputs."""
+    for value in (*graph.value_info, *graph.input):
+        dims = value.type.tensor_type.shape.dim
+        for axis, dim in enumerate(dims):
+            indices = removed.get((value.name, "", axis))
+            if indices is not None and dim.HasField("dim_value"):
+                dim.dim_value -= len(indices)

@@ -1,0 +1,184 @@
+"""Where the entries of a computed shape come from: a constant, or the length of some axis.
+
+Exporters write a Reshape's target as Shape, Gather and Concat. After channels are removed, an
+entry that is the length of an axis follows by itself; one out of a constant must be rewritten;
+one that arithmetic made of several lengths cannot be trusted to follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from eapc.channels.constants import ConstantOf
+from eapc.graph import GraphView, Node
+from eapc.tensors import Array
+
+LARGEST_ENTRIES = 64
+"""No tensor has as many axes; longer integers are data."""
+
+
+@dataclass(frozen=True)
+class Literal:
+    """A number at `index` of a constant that `reader` reads; `shared` where others do too."""
+
+    value: int
+    constant: str
+    index: int
+    reader: str
+    shared: bool
+
+
+@dataclass(frozen=True)
+class Length:
+    """The length of an axis of a tensor."""
+
+    tensor: str
+    axis: int
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A number that was computed from these lengths."""
+
+    lengths: frozenset[Length]
+
+
+Entry = Literal | Length | Mixture
+Entries = tuple[Entry, ...]
+Tracer = Callable[[Node], Entries | None]
+
+_KEEPING = frozenset(("Cast", "Identity", "Squeeze", "Unsqueeze", "Reshape", "Flatten"))
+_ARITHMETIC = frozenset(
+    """Abs Add And Ceil Div Equal Expand Floor Greater Less Max Min Mod Mul Neg Not Or Pow Range
+    ReduceMax ReduceMin ReduceProd ReduceSum Round ScatterND Sqrt Sub Tile Where
+    ConstantOfShape""".split()
+)
+SHAPE_OPERATORS = _KEEPING | _ARITHMETIC | {"Shape", "Size", "Gather", "Slice", "Concat"}
+
+
+class ShapeEntries:
+    """Traces integer tensors of a graph back to constants and lengths of axes."""
+
+    def __init__(
+        self,
+        view: GraphView,
+        constant: ConstantOf,
+        rank_of: Callable[[str], int | None],
+    ) -> None:
+        self._view, self._constant, self._rank_of = view, constant, rank_of
+        self._known: dict[str, Entries | None] = {}
+
+    def of(self, tensor: str, reader: Node | None = None) -> Entries | None:
+        """Where the elements of a tensor come from; None where it is no shape."""
+        literal = self._literal(tensor, reader)
+        if literal is not None:
+            return literal
+        if tensor not in self._known:
+            node = self._view.producer(tensor)
+            self._known[tensor] = None  # graphs have no cycles; a malformed one ends here
+            self._known[tensor] = None if node is None else self._traced(node)
+        return self._known[tensor]
+
+    def carries_lengths(self, tensor: str) -> bool:
+        """True where some element of the tensor comes from the length of an axis."""
+        return any(not isinstance(entry, Literal) for entry in self.of(tensor) or ())
+
+    def _literal(self, tensor: str, reader: Node | None) -> Entries | None:
+        array = self._constant(tensor)
+        if array is None or array.dtype.kind not in "iu" or array.size > LARGEST_ENTRIES:
+            return None
+        key = reader.key if reader else ""
+        numbers = enumerate(array.reshape(-1).tolist())
+        return tuple(Literal(int(value), tensor, i, key, False) for i, value in numbers)
+
+    def _traced(self, node: Node) -> Entries | None:
+        if node.domain or node.op_type not in SHAPE_OPERATORS:
+            return None
+        if node.op_type in _TRACERS:
+            found = _TRACERS[node.op_type](self, node)
+        elif node.op_type in _KEEPING:
+            found = self.of(node.input(0), node)
+        else:
+            found = self._mixed(node)
+        if found is None or len(self._view.consumers(node.outputs[0])) == 1:
+            return found
+        return tuple(_as_shared(entry) for entry in found)
+
+    def shape(self, node: Node) -> Entries | None:
+        """Shape: the lengths of the axes start <= i < end."""
+        rank = self._rank_of(node.input(0))
+        if rank is None:
+            return None
+        axes = range(rank)[node.attribute("start", 0) : node.attribute("end", rank)]
+        return tuple(Length(node.input(0), axis) for axis in axes)
+
+    def size(self, node: Node) -> Entries | None:
+        """Size: the product of all lengths."""
+        rank = self._rank_of(node.input(0))
+        if rank is None:
+            return None
+        return (Mixture(frozenset(Length(node.input(0), axis) for axis in range(rank))),)
+
+    def picked(self, node: Node) -> Entries | None:
+        """Gather of entries by constant indices."""
+        entries, indices = self.of(node.input(0), node), self._constant(node.input(1))
+        if entries is None or indices is None or np.any(indices >= len(entries)):
+            return self._mixed(node)
+        return tuple(entries[int(index)] for index in indices.reshape(-1))
+
+    def cut(self, node: Node) -> Entries | None:
+        """Slice of entries, bounds as attributes or constant operands."""
+        entries = self.of(node.input(0), node)
+        bounds = [self._bound(node, *place) for place in ((1, "starts"), (2, "ends"))]
+        step = self._bound(node, 4, "steps") if node.input(4) else 1
+        if entries is None or None in bounds or step is None:
+            return self._mixed(node)
+        return entries[slice(bounds[0], bounds[1], step)]
+
+    def _bound(self, node: Node, operand: int, attribute: str) -> int | None:
+        if attribute in node.attributes:
+            return int(node.attributes[attribute][0])
+        value: Array | None = self._constant(node.input(operand))
+        return None if value is None or value.size != 1 else int(value.reshape(-1)[0])
+
+    def joined(self, node: Node) -> Entries | None:
+        """Concat of entries."""
+        parts = [self.of(name, node) for name in node.inputs]
+        whole = [entry for part in parts if part is not None for entry in part]
+        return tuple(whole) if None not in parts else self._mixed(node)
+
+    def _mixed(self, node: Node) -> Entries | None:
+        """One mixture of all lengths that go in; None where none does."""
+        lengths: set[Length] = set()
+        for name in node.inputs:
+            lengths |= lengths_in(self.of(name, node) or ())
+        return (Mixture(frozenset(lengths)),) if lengths else None
+
+
+def lengths_in(entries: Entries) -> set[Length]:
+    """Every length that the entries come from."""
+    found: set[Length] = set()
+    for entry in entries:
+        if isinstance(entry, Length):
+            found.add(entry)
+        elif isinstance(entry, Mixture):
+            found |= entry.lengths
+    return found
+
+
+def _as_shared(entry: Entry) -> Entry:
+    if not isinstance(entry, Literal):
+        return entry
+    return Literal(entry.value, entry.constant, entry.index, entry.reader, True)
+
+
+_TRACERS: dict[str, Callable[[ShapeEntries, Node], Entries | None]] = {
+    "Shape": ShapeEntries.shape,
+    "Size": ShapeEntries.size,
+    "Gather": ShapeEntries.picked,
+    "Slice": ShapeEntries.cut,
+    "Concat": ShapeEntries.joined,
+}

@@ -1,0 +1,65 @@
+"""Shapes as operands: which numbers of a target shape must change with the axes it describes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from eapc.channels.axis_rules import Effect, Follows, Freeze, Port, Site, Tie
+from eapc.channels.groups import Number
+from eapc.channels.shape_entries import Entry, Length, Literal, lengths_in
+
+COMPUTED = "its shape is computed in a way that need not follow"
+
+
+def describe_target(
+    site: Site, operand: int, described: Port, shrinking: dict[int, int]
+) -> Iterator[Effect]:
+    """Ties, freezes and numbers that make a shape operand follow the axes of `described`.
+
+    `shrinking` maps positions of the operand to the axes that a rule has tied; the axis at any
+    other position keeps its length, and so does every length that its entry comes from.
+    """
+    name = site.node.input(operand)
+    yield Follows(operand)
+    entries = site.entries(name)
+    if entries is None or len(entries) <= max(shrinking, default=0):
+        for axis in shrinking.values():
+            yield Freeze(described, axis, COMPUTED)
+        for length in lengths_in(entries or ()):
+            yield from _frozen(site, length)
+        return
+    for place, entry in enumerate(entries):
+        if place in shrinking:
+            yield from _following(site, name, entry, described, shrinking[place])
+        else:
+            for length in lengths_in((entry,)):
+                yield from _frozen(site, length)
+
+
+def _following(
+    site: Site, operand: str, entry: Entry, described: Port, axis: int
+) -> Iterator[Effect]:
+    size = described.shape[axis]
+    if isinstance(entry, Literal):
+        if entry.value <= 0 or entry.value != size:
+            return
+        if entry.shared and entry.constant != operand:
+            yield Freeze(described, axis, "its shape is shared with other nodes")
+            return
+        reader = entry.reader or site.node.key
+        place = (reader, entry.index, described.tensor, axis, 0, size)
+        yield Number(*place, constant=entry.constant)
+        return
+    source = site.port_of(entry.tensor) if isinstance(entry, Length) else None
+    if isinstance(entry, Length) and source and source.shape[entry.axis] == size:
+        yield Tie(source, entry.axis, described, axis)
+        return
+    yield Freeze(described, axis, COMPUTED)
+    for length in lengths_in((entry,)):
+        yield from _frozen(site, length)
+
+
+def _frozen(site: Site, length: Length) -> Iterator[Freeze]:
+    port = site.port_of(length.tensor)
+    if port is not None:
+        yield Freeze(port, length.axis)
