@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +54,24 @@ class LayerCurve:
         return np.asarray(np.interp(densities, points, np.asarray(self.energies)[::-1]))
 
 
+class Predicted(NamedTuple):
+    """What curves make of a budget: the sum of their errors, the energy ratio."""
+
+    error: float
+    ratio: float
+
+
+class Plan(Protocol):
+    """Shares out any budget, and says beforehand what comes of it."""
+
+    @property
+    def lowest_ratio(self) -> float:
+        """The least that can be left of the energy, a fraction of the dense network's."""
+
+    def predicted(self, budget: float) -> Predicted:
+        """What is expected at a budget, a fraction of the dense energy."""
+
+
 @dataclass(frozen=True)
 class Curves:
     """The curves of every layer, and the energy that no weight can change."""
@@ -71,6 +90,16 @@ class Curves:
         lowest = np.asarray([LOWEST_DENSITY])
         layers = sum(float(curve.energy_at(lowest)[0]) for curve in self.layers)
         return (self.fixed_energy + layers) / self.dense_energy
+
+    def predicted(self, budget: float) -> Predicted:
+        """Error and energy at the densities that a budget is shared out to."""
+        densities = share_out(self, budget)
+        error, energy = 0.0, self.fixed_energy
+        for curve in self.layers:
+            density = np.asarray([densities[curve.name]])
+            error += float(curve.error_at(density)[0])
+            energy += float(curve.energy_at(density)[0])
+        return Predicted(error, energy / self.dense_energy if self.dense_energy else 1.0)
 
 
 def share_out(curves: Curves, energy_ratio: float) -> dict[str, float]:

@@ -264,6 +264,16 @@ def priced_at(
     return _price(item, hardware, tuple(sparser), report.batch, node.stay).energy_mac_units
 
 
+def priced_as(item: NodeWork, hardware: HardwareModel, report: EnergyReport) -> float:
+    """Energy per inference of a node whose operands have other shapes than in `report`.
+
+    Densities are those of the report, as is what stays on chip.
+    """
+    node = report.by_node[item.node.key]
+    found = node.part_densities[: len(item.work.parts)]
+    return _price(item, hardware, found, report.batch, node.stay).energy_mac_units
+
+
 def _nonskipped(load: Workload) -> float:
     return load.nonskipped_macs if isinstance(load, ConvWorkload) else 0.0
 

@@ -17,6 +17,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from eapc.allocation import Curves
+from eapc.channel_counts import ChannelPlan
 from eapc.checkpoints import Checkpoints, Finished
 from eapc.data import Dataset
 from eapc.densities import DensityTable
@@ -71,11 +72,16 @@ class LayerRecord:
 
 @dataclass(frozen=True)
 class Record:
-    """What passes found out: per-layer results, what they left alone, curves, time spent."""
+    """What passes found out: per-layer results, what they left alone, curves, time spent.
+
+    `channels` has those of each channel group that are to stay.
+    """
 
     layers: Mapping[str, LayerRecord] = field(default_factory=dict)
     skipped: tuple[Skipped, ...] = ()
     curves: Curves | None = None
+    channels: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    channel_plan: ChannelPlan | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from eapc.errors import UsageError
 from eapc.pipeline import SEPARATOR, Pass, Pipeline
 from eapc.registry import load_passes
 
@@ -20,6 +21,8 @@ class Recipe:
 
     `method` and `thorough` say how each layer is pruned, `pattern` which weights survive
     together, `include` and `exclude` name layers, `order` shares out an energy budget.
+    With `structured` whole channels go, chosen by `criterion`; with `zeros` as well, weights of
+    what is left are zeroed then.
     """
 
     passes: Mapping[str, type[Pass]] = field(default_factory=load_passes)
@@ -29,22 +32,66 @@ class Recipe:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     order: str = "shared"
+    structured: bool = False
+    zeros: bool = False
+    criterion: str = "obs"
+
+    def __post_init__(self) -> None:
+        if self.zeros and not self.structured:
+            raise UsageError("zeros come on top of channels: they take structured, too")
+        if self.structured and not self.zeros and self.pattern != "unstructured":
+            raise UsageError("a pattern is one of zeros: with structured it takes zeros, too")
 
     def pipeline(self, prune: str, held_out: float | None = None) -> Pipeline:
-        """The pipeline that prunes with these options of prune-weights, such as `energy=0.7`.
+        """The pipeline that prunes with these options, such as `energy=0.7`, to the recipe.
 
-        With `held_out` that fraction of the inputs takes no part in it. Raises UsageError
-        where options do not go together.
+        The options are those of prune-weights, or of prune-channels where the recipe is
+        structured. With `held_out` that fraction of the inputs takes no part in it. Raises
+        UsageError where options do not go together.
         """
+        if self.zeros:
+            return self.pipeline_of_both(prune, "energy=1.0", held_out)
+        steps = self._channels(prune) if self.structured else self._weights(prune)
+        return self._parsed(["annotate-energy", *steps], held_out)
+
+    def evenly(self, fraction: float) -> str:
+        """The option that takes the same fraction everywhere: of weights or of channels."""
+        if self.zeros:
+            raise UsageError("--sparsity is one number: with channels and zeros there are two")
+        return f"{'fraction' if self.structured else 'sparsity'}={fraction}"
+
+    def pipeline_of_both(
+        self, channels: str, weights: str, held_out: float | None = None
+    ) -> Pipeline:
+        """The pipeline that takes out channels and zeroes weights of what is left."""
+        steps = ["annotate-energy", *self._channels(channels), *self._weights(weights)]
+        return self._parsed(steps, held_out)
+
+    def zeroing(self) -> Recipe:
+        """The same without channels."""
+        return replace(self, structured=False, zeros=False)
+
+    def _parsed(self, steps: Sequence[str], held_out: float | None) -> Pipeline:
+        kept_out = [] if held_out is None else [f"hold-out-inputs{{fraction={held_out}}}"]
+        return Pipeline.parse(", ".join([*kept_out, *steps]), self.passes)
+
+    def _weights(self, prune: str) -> list[str]:
         options = self._typed("pattern", "include", "exclude", "order")
         fitting = self._typed("method", "thorough", "pattern")
-        text = (
-            f"annotate-energy, prune-weights{{{', '.join([prune, *options])}}}, "
-            f"reconstruct-outputs{{{', '.join(fitting)}}}, annotate-energy"
-        )
-        if held_out is not None:
-            text = f"hold-out-inputs{{fraction={held_out}}}, {text}"
-        return Pipeline.parse(text, self.passes)
+        return [
+            f"prune-weights{{{', '.join([prune, *options])}}}",
+            f"reconstruct-outputs{{{', '.join(fitting)}}}",
+            "annotate-energy",
+        ]
+
+    def _channels(self, prune: str) -> list[str]:
+        options = self._typed("criterion", "include", "exclude")
+        return [
+            f"prune-channels{{{', '.join([prune, *options])}}}",
+            "reconstruct-outputs{keep_mask=true}",
+            "shrink-channels",
+            "annotate-energy",
+        ]
 
     def _typed(self, *names: str) -> list[str]:
         """These options as a pipeline's text has them."""

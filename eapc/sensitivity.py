@@ -8,12 +8,12 @@ the outputs from the original's is KL divergence for classifiers, relative error
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from eapc.activations import ActivationWalk
+from eapc.activations import ActivationWalk, Batches
 from eapc.data import Dataset
 from eapc.evaluation import output_divergence
 from eapc.layers import TiedLayers
@@ -41,6 +41,9 @@ DENSITIES = (1.0, 0.6, 0.35, 0.2, 0.12, 0.06, 0.02)
 _ROWS_PER_INPUT = 4
 _MIN_ROWS = 8192
 
+_PROBE_MACS = 2e12
+_PROBES = (8, 128)
+
 
 @dataclass(frozen=True)
 class ErrorCurve:
@@ -67,7 +70,7 @@ def error_curves(
     if first == len(layers):
         return
     reference = collect_outputs(model, data, threads)
-    suffixes = [suffix_behind(model, _changed_constants(tied)) for tied in layers]
+    suffixes = [suffix_behind(model, changed_constants(tied)) for tied in layers]
     plan = [
         [*(name for user in tied.users for name in (user.x, user.y)), *suffix.inputs]
         for tied, suffix in zip(layers, suffixes, strict=True)
@@ -77,19 +80,11 @@ def error_curves(
         values = walk.step(i, model)
         if i < first:
             continue
-        moments = [
-            LayerRows.sample(
-                user,
-                LayerActivations(values[user.x], values[user.y]),
-                _limit(tied, model),
-                row_generator(seed, user),
-            ).moments()
-            for user in tied.users
-        ]
-        run = SuffixRun(model, suffix, values, _constants(model, tied), threads)
+        moments = probe_moments(model, tied, values, seed)
+        run = SuffixRun(model, suffix, values, constants_of(model, tied), threads)
         effects, kept = [0.0], [_weights(model, tied) != 0]
         for pruned in _probes(model, tied, moments):
-            outputs = run.outputs(_constants(pruned, tied))
+            outputs = run.outputs(constants_of(pruned, tied))
             distance = output_divergence(
                 reference, {**reference, **outputs}, by_error=data.synthesised
             )
@@ -100,9 +95,31 @@ def error_curves(
         yield ErrorCurve(tied.weight, errors, tuple(kept))
 
 
-def _limit(tied: TiedLayers, model: Model) -> int:
-    inputs: int = tied.matrix(model).shape[2]
-    return max(_MIN_ROWS, _ROWS_PER_INPUT * inputs)
+def probe_inputs(data: Dataset, macs_per_input: float) -> Dataset:
+    """Evenly spaced inputs: as many as keep all passes within `_PROBE_MACS`, 8 to 128."""
+    fewest, most = _PROBES
+    count = min(len(data), most, max(fewest, int(_PROBE_MACS / max(macs_per_input, 1))))
+    thinned = data.take(slice(0, None, max(1, len(data) // count))).take(slice(0, count))
+    return thinned if thinned.usable else data
+
+
+def probe_moments(
+    model: Model, tied: TiedLayers, values: Mapping[str, Batches], seed: int
+) -> list[Moments]:
+    """Moments of each user of a weight on a few rows: enough for a rough fit.
+
+    `values` holds the inputs and outputs of the users.
+    """
+    limit = max(_MIN_ROWS, _ROWS_PER_INPUT * tied.matrix(model).shape[2])
+    return [
+        LayerRows.sample(
+            user,
+            LayerActivations(values[user.x], values[user.y]),
+            limit,
+            row_generator(seed, user),
+        ).moments()
+        for user in tied.users
+    ]
 
 
 def _probes(model: Model, tied: TiedLayers, moments: Sequence[Moments]) -> Iterator[Model]:
@@ -120,14 +137,14 @@ def _weights(model: Model, tied: TiedLayers) -> Array:
     return as_seen(model, tied.first.source)
 
 
-def _changed_constants(tied: TiedLayers) -> tuple[str, ...]:
+def changed_constants(tied: TiedLayers) -> tuple[str, ...]:
     """What a layer's nodes read of its weights, and the constants that take up its bias."""
     weights = [user.node.input(1) for user in tied.users]
     biases = [user.bias.tensor for user in tied.users if user.bias]
     return tuple(dict.fromkeys([*weights, *biases]))
 
 
-def _constants(model: Model, tied: TiedLayers) -> dict[str, Array]:
+def constants_of(model: Model, tied: TiedLayers) -> dict[str, Array]:
     """The values of those constants."""
     values = {user.node.input(1): as_seen(model, user.source) for user in tied.users}
     for name in (user.bias.tensor for user in tied.users if user.bias):

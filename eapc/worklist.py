@@ -17,7 +17,7 @@ from eapc.operators import Operands, UnmodelledError, Work, work_of
 from eapc.quantization import tensor_bits
 from eapc.shapes import Shapes
 from eapc.workload import BitWidths, StreamWorkload
-from eapc.workload_rules import Part
+from eapc.workload_rules import Part, Shape
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,46 @@ def work_list(model: Model, shapes: Shapes, given: GivenBits | None = None) -> t
         _with_widths(item, bits[item.node.scope], constants[item.node.scope], given or GivenBits())
         for item in _fuse(Fusion(model, shapes, constants[""]), works)
     )
+
+
+def resized(
+    item: NodeWork,
+    input_shapes: tuple[Shape | None, ...],
+    output_shapes: tuple[Shape | None, ...],
+) -> NodeWork:
+    """The work of a node if its operands had other shapes, all else as it was.
+
+    Fusion, widths and repetitions are the item's own; a Conv has the groups that its shapes
+    imply. Work that cannot be told has the reason. Items without operands come back as they are.
+    """
+    if item.operands is None:
+        return item
+    operands = replace(
+        item.operands,
+        node=_with_groups(item.node, input_shapes),
+        input_shapes=input_shapes,
+        output_shapes=output_shapes,
+    )
+    work, reason = _work_or_reason(operands)
+    parts = (_like(part, old, item) for part, old in zip(work.parts, item.work.parts, strict=False))
+    return replace(item, work=Work(tuple(parts)), reason=reason, operands=operands)
+
+
+def _like(part: Part, old: Part, item: NodeWork) -> Part:
+    """A part of other shape with the widths and repetitions of the old one."""
+    part = _without_traffic(part) if item.fused_into else part
+    workload = replace(part.workload, bits=old.workload.bits)
+    return replace(part, workload=workload, times=old.times)
+
+
+def _with_groups(node: Node, shapes: tuple[Shape | None, ...]) -> Node:
+    """A Conv with as many groups as its filters read of its channels."""
+    if node.op_type != "Conv" or node.attribute("group", 1) == 1:
+        return node
+    x, weight = shapes[:2]
+    if x is None or weight is None or not weight[1]:
+        return node
+    return replace(node, attributes={**node.attributes, "group": x[1] // weight[1]})
 
 
 def activation_tensors(works: tuple[NodeWork, ...]) -> tuple[str, ...]:
@@ -127,14 +167,21 @@ def _node_work(shapes: Shapes, node: Node, constants: set[str], times: int) -> N
         tuple(shapes.shape(node, name) if name else None for name in node.outputs),
         tuple(name in constants for name in node.inputs),
     )
-    try:
-        work = work_of(operands)
-    except UnmodelledError as error:
-        return NodeWork(node, Work(), reason=str(error))
-    except (IndexError, ValueError, ZeroDivisionError, TypeError) as error:
-        return NodeWork(node, Work(), reason=f"operands are malformed ({error})")
+    work, reason = _work_or_reason(operands)
+    if reason:
+        return NodeWork(node, work, reason=reason)
     repeated = Work(tuple(replace(part, times=part.times * times) for part in work.parts))
     return NodeWork(node, repeated if times > 1 else work, ofmap=work.ofmap, operands=operands)
+
+
+def _work_or_reason(operands: Operands) -> tuple[Work, str]:
+    """A node's work, or none and why it cannot be told."""
+    try:
+        return work_of(operands), ""
+    except UnmodelledError as error:
+        return Work(), str(error)
+    except (IndexError, ValueError, ZeroDivisionError, TypeError) as error:
+        return Work(), f"operands are malformed ({error})"
 
 
 def _fuse(fusion: Fusion, works: list[NodeWork]) -> Iterator[NodeWork]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from .annotate_energy import AnnotateEnergy
 from .hold_out_inputs import HoldOutInputs
+from .prune_channels import PruneChannels
 from .prune_weights import PruneWeights
 from .reconstruct_outputs import ReconstructOutputs
 
@@ -22,5 +23,14 @@ if TYPE_CHECKING:
     from eapc.pipeline import Pass
 
 PASSES: Mapping[str, type[Pass]] = MappingProxyType(
-    {kind.name: kind for kind in (AnnotateEnergy, HoldOutInputs, PruneWeights, ReconstructOutputs)}
+    {
+        kind.name: kind
+        for kind in (
+            AnnotateEnergy,
+            HoldOutInputs,
+            PruneChannels,
+            PruneWeights,
+            ReconstructOutputs,
+        )
+    }
 )

@@ -41,11 +41,11 @@ def estimate_energy(compilation: Compilation) -> EnergyReport:
 
 def works_of(compilation: Compilation) -> tuple[tuple[NodeWork, ...], int]:
     """The model's work list and the inferences it stands for."""
-    shapes, batch = _analysis_shapes(compilation)
+    shapes, batch = shapes_of(compilation)
     return work_list_with_bodies(compilation.model, shapes, compilation.conditions.bits), batch
 
 
-def _analysis_shapes(compilation: Compilation) -> tuple[Shapes, int]:
+def shapes_of(compilation: Compilation) -> tuple[Shapes, int]:
     """Shapes under the conditions, with the inferences that they stand for.
 
     Axes that the conditions leave open follow the calibration data.

@@ -12,7 +12,6 @@ import numpy as np
 
 from eapc.allocation import Curves, LayerCurve, share_out, share_out_evenly
 from eapc.checkpoints import Finished, Part
-from eapc.data import Dataset
 from eapc.densities import DensityTable
 from eapc.energy import EnergyReport, estimate, priced_at
 from eapc.energy_order import Schedule
@@ -31,16 +30,12 @@ from eapc.model import Model
 from eapc.pipeline import Compilation, LayerRecord, Names, Pass
 from eapc.progress import Step
 from eapc.reconstruction import scaled_matrix, unscaled_matrix
-from eapc.sensitivity import DENSITIES, error_curves
+from eapc.sensitivity import DENSITIES, error_curves, probe_inputs
 from eapc.solvers import PATTERNS, parse_pattern
 from eapc.tensors import Array
 from eapc.worklist import NodeWork
 
 from .annotate_energy import density_table, works_of
-
-_PROBE_MACS = 2e12
-_PROBES = (8, 128)
-
 
 _ROUNDING = 0.005
 """How near the sparsity that is typed must come to the one that a pattern fixes."""
@@ -193,7 +188,7 @@ def _by_energy(
     conditions, model = compilation.conditions, compilation.model.original
     report = compilation.energy
     macs = report.macs * len(chosen.layers) * _ROUNDS if report else 0
-    probes = _probe_inputs(compilation.calibration, macs)
+    probes = probe_inputs(compilation.calibration, macs)
     curves = _curves_of(compilation)
     schedule = Schedule(model, chosen.layers, curves, probes, conditions.seed, conditions.threads)
     return schedule.densities(energy)
@@ -239,7 +234,7 @@ def _curves(compilation: Compilation, found: PrunableLayers) -> Curves:
     table = density_table(compilation, works)
     report = estimate(compilation.model, works, compilation.hardware, table, batch)
     passes = len(found.layers) * (len(DENSITIES) - 1)
-    probes = _probe_inputs(compilation.calibration, report.macs * passes)
+    probes = probe_inputs(compilation.calibration, report.macs * passes)
     finished = compilation.finished("error-curves")
     curves = _finished_curves(finished, found)
     where = (conditions.seed, conditions.threads, len(curves), conditions.memory)
@@ -285,11 +280,3 @@ def _price(
     """Energy of a node with the kept weights, their zeros met by the ifmap's where counted."""
     count = table.macs_with.get(item.node.key)
     return priced_at(item, hardware, report, density, None if count is None else count(kept))
-
-
-def _probe_inputs(data: Dataset, macs_per_input: float) -> Dataset:
-    """Evenly spaced inputs: as many as keep all passes within `_PROBE_MACS`, 8 to 128."""
-    fewest, most = _PROBES
-    count = min(len(data), most, max(fewest, int(_PROBE_MACS / max(macs_per_input, 1))))
-    thinned = data.take(slice(0, None, max(1, len(data) // count))).take(slice(0, count))
-    return thinned if thinned.usable else data

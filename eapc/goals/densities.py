@@ -36,6 +36,8 @@ class Densities:
 
     def pipeline(self, recipe: Recipe) -> Pipeline:
         """Pruning to the densities given; layers that the file does not name stay dense."""
+        if recipe.structured:
+            raise UsageError("--densities names densities of weights: leave out --structured")
         return recipe.pipeline(f"densities={self.path}")
 
     def pursue(self, trials: Trials) -> Outcome:

@@ -41,11 +41,11 @@ class MaxDrop:
         return Outcome(
             before=trials.before,
             result=found.result.with_record(seconds=trials.seconds),
-            pipeline=trials.recipe.pipeline(f"energy={found.budget:.6g}"),
+            pipeline=trials.pipeline_at(found.budget),
             agreement=None,
             is_met=is_met,
             reason="" if is_met else "no energy below the original's keeps the accuracy",
             decided=found.verdict,
             accuracy=others.accuracy(found.result.model),
-            floor=trials.curves.lowest_ratio,
+            floor=trials.plan.lowest_ratio,
         )

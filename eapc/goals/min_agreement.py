@@ -53,11 +53,11 @@ class MinAgreement:
         return Outcome(
             before=trials.before,
             result=found.result.with_record(seconds=trials.seconds),
-            pipeline=trials.recipe.pipeline(f"energy={found.budget:.6g}", HELD_OUT),
+            pipeline=trials.pipeline_at(found.budget, HELD_OUT),
             agreement=verdict,
             is_met=verdict.is_met,
             reason="" if verdict.is_met else "no energy below the original's keeps the outputs",
-            floor=trials.curves.lowest_ratio,
+            floor=trials.plan.lowest_ratio,
         )
 
 

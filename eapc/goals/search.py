@@ -10,7 +10,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from eapc.allocation import Curves, share_out
+from eapc.allocation import Plan
 from eapc.model import Model
 from eapc.pipeline import Compilation
 
@@ -86,16 +86,14 @@ class Search(Generic[V]):
     def __init__(
         self,
         prune: Callable[[float], Compilation],
-        curves: Curves,
+        curves: Plan,
         judge: Callable[[Model], V],
         expected_loss: Callable[[float], float],
     ) -> None:
         self._prune = prune
         self._judge = judge
         self._budgets = budgets_between(curves.lowest_ratio)
-        errors = np.minimum.accumulate(
-            [predicted(curves, budget).error for budget in self._budgets]
-        )
+        errors = np.minimum.accumulate([curves.predicted(budget).error for budget in self._budgets])
         self._predicted = [expected_loss(float(error)) for error in errors]
         self._verdicts: dict[float, V] = {}
         self._latest: tuple[float, Compilation] | None = None
@@ -130,21 +128,3 @@ def budgets_between(lowest: float) -> list[float]:
     """Evenly spaced budgets from the lowest to 1: as many as bisection would tell apart."""
     steps = math.ceil(math.log2(max((1 - lowest) / _RESOLUTION, 1)))
     return [round(float(budget), 4) for budget in np.linspace(lowest, 1, 2**steps + 1)]
-
-
-class Predicted(NamedTuple):
-    """What the curves make of a budget: the sum of the layers' own errors, the energy ratio."""
-
-    error: float
-    ratio: float
-
-
-def predicted(curves: Curves, budget: float) -> Predicted:
-    """Error and energy at the densities that a budget is shared out to."""
-    densities = share_out(curves, budget)
-    error, energy = 0.0, curves.fixed_energy
-    for curve in curves.layers:
-        density = np.asarray([densities[curve.name]])
-        error += float(curve.error_at(density)[0])
-        energy += float(curve.energy_at(density)[0])
-    return Predicted(error, energy / curves.dense_energy if curves.dense_energy else 1.0)

@@ -1,4 +1,4 @@
-"""--sparsity: the same fraction of zeros in every layer."""
+"""--sparsity: the same fraction of zeros in every layer, or of channels of every group."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from eapc.recipe import Recipe
 
 @dataclass(frozen=True)
 class Sparsity:
-    """The same fraction of zeros in every layer."""
+    """The same fraction of zeros in every layer; of channels of every group if structured."""
 
     value: float
 
@@ -27,9 +27,9 @@ class Sparsity:
 
     def pipeline(self, recipe: Recipe) -> Pipeline:
         """Uniform pruning."""
-        return recipe.pipeline(f"sparsity={self.value}")
+        return recipe.pipeline(recipe.evenly(self.value))
 
     def pursue(self, trials: Trials) -> Outcome:
         """Prune once; all calibration inputs are fitted."""
-        result = trials.pruned(f"sparsity={self.value}")
+        result = trials.pruned(trials.recipe.evenly(self.value))
         return Outcome(trials.before, result, self.pipeline(trials.recipe), None, True)

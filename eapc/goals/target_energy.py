@@ -74,9 +74,9 @@ class TargetEnergy:
         return Outcome(
             before=trials.before,
             result=result.with_record(seconds=trials.seconds),
-            pipeline=trials.recipe.pipeline(f"energy={budget:.6g}"),
+            pipeline=trials.pipeline_at(budget),
             agreement=None,
             is_met=is_met,
             reason="" if is_met else trials.shortfall(self.value, ratio),
-            floor=trials.curves.lowest_ratio,
+            floor=trials.plan.lowest_ratio,
         )

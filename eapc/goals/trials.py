@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 
-from eapc.allocation import LOWEST_DENSITY, Curves
+from eapc.allocation import LOWEST_DENSITY, Plan
 from eapc.data import Dataset
 from eapc.energy import EnergyReport
 from eapc.errors import UsageError
 from eapc.evaluation import Accuracy, Agreement
-from eapc.goals.search import Search, V, predicted
+from eapc.goals.pruners import Pruner, pruner_of
+from eapc.goals.search import Search, V
 from eapc.judges import AccuracyJudge, AgreementJudge
 from eapc.model import Model
 from eapc.pipeline import Compilation, Pipeline
@@ -55,14 +56,10 @@ class Trials:
         """The dense network's energy."""
         return _energy(self._dense)
 
-    @cached_property
-    def curves(self) -> Curves:
-        """The layers' error and energy curves."""
-        shared = replace(self.recipe, order=_SHARED)
-        _, prune, *_ = shared.pipeline("energy=1.0").passes
-        curves = self._run(Pipeline((prune,)), self._dense).record.curves
-        assert curves is not None  # prune-weights computes them for a budget
-        return curves
+    @property
+    def plan(self) -> Plan:
+        """What budgets are expected to lose, by the layers' or channel groups' curves."""
+        return self._pruner.plan
 
     @property
     def seconds(self) -> Mapping[str, float]:
@@ -70,12 +67,17 @@ class Trials:
         return self._seconds
 
     def pruned(self, options: str) -> Compilation:
-        """The model pruned with these options of prune-weights, such as `sparsity=0.5`."""
-        return self._pruned(options, self._dense)
+        """The model pruned with these options of the recipe's pass, such as `sparsity=0.5`."""
+        _, *steps = self.recipe.pipeline(options).passes
+        return self._run(Pipeline(tuple(steps)), self._dense)
 
     def at(self, budget: float) -> Compilation:
         """The model pruned to a budget, a fraction of the dense energy."""
-        return self._pruned(f"energy={budget!r}", self._dense.with_record(curves=self.curves))
+        return self._pruner.at(budget)
+
+    def pipeline_at(self, budget: float, held_out: float | None = None) -> Pipeline:
+        """What leads to a budget, as it would be typed."""
+        return self._pruner.pipeline(float(f"{budget:.6g}"), held_out)
 
     def ratio(self, result: Compilation) -> float:
         """Measured energy of a result over that of the dense network."""
@@ -89,10 +91,15 @@ class Trials:
         """
         if self.recipe.order != _SHARED:
             return budget
-        return predicted(self.curves, budget).ratio
+        return self.plan.predicted(budget).ratio
 
     def shortfall(self, goal: float, ratio: float) -> str:
         """Why a budget could not be met."""
+        if self.recipe.structured:
+            return (
+                f"with the fewest channels the network still takes {ratio:.3f} of the energy, "
+                f"not {goal:g}"
+            )
         kept = f"{100 * LOWEST_DENSITY:g} % of every layer's weights"
         return (
             f"with {kept} left the network still takes {ratio:.3f} of the energy, not {goal:g}: "
@@ -122,7 +129,7 @@ class Trials:
         def agreement(model: Model) -> Agreement:
             return judge.agreement(model, 1.0, MAX_OUTPUT_ERROR)
 
-        return Search(self.at, self.curves, self._timed(agreement), judge.expected_loss)
+        return Search(self.at, self.plan, self._timed(agreement), judge.expected_loss)
 
     @cached_property
     def fitted_judge(self) -> AgreementJudge:
@@ -148,15 +155,15 @@ class Trials:
     def by_accuracy(self) -> Search[Accuracy]:
         """The search that decides by accuracy on half of the labelled inputs."""
         judge, _ = self.halves
-        return Search(self.at, self.curves, self._timed(judge.accuracy), judge.expected_loss)
+        return Search(self.at, self.plan, self._timed(judge.accuracy), judge.expected_loss)
 
     @cached_property
     def _dense(self) -> Compilation:
         return self._run(self.recipe.annotation(), self._compilation)
 
-    def _pruned(self, options: str, dense: Compilation) -> Compilation:
-        _, *steps = self.recipe.pipeline(options).passes
-        return self._run(Pipeline(tuple(steps)), dense)
+    @cached_property
+    def _pruner(self) -> Pruner:
+        return pruner_of(self.recipe, self._run, self._dense)
 
     def _run(self, pipeline: Pipeline, compilation: Compilation) -> Compilation:
         result = pipeline.run(compilation.with_record(seconds=self._seconds))

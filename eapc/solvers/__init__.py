@@ -2,10 +2,11 @@
 
 Moments of calibration data (`MomentAccumulator`) become a `LayerProblem`, which `solve`
 prunes to a number of non-zeros, `refit` fits to a given mask, and `quick_prune` prunes
-roughly to several numbers of non-zeros.
+roughly to several numbers of non-zeros; `eliminate` takes whole channels away.
 """
 
 from eapc.solvers.blas import blas_threads, single_thread
+from eapc.solvers.elimination import Consumer, Elimination, eliminate
 from eapc.solvers.gram import DenseGram, Gram, RowGram
 from eapc.solvers.methods import METHODS, quick_prune, refit, solve
 from eapc.solvers.moments import MomentAccumulator, Moments, combine
@@ -17,7 +18,9 @@ __all__ = [
     "METHODS",
     "PATTERNS",
     "PROJECTIONS",
+    "Consumer",
     "DenseGram",
+    "Elimination",
     "Gram",
     "LayerProblem",
     "MomentAccumulator",
@@ -28,6 +31,7 @@ __all__ = [
     "RowGram",
     "blas_threads",
     "combine",
+    "eliminate",
     "parse_pattern",
     "quick_prune",
     "refit",

@@ -1,0 +1,156 @@
+"""How many channels each group keeps: the least loss for a cost.
+
+Groups give up channels where a unit of cost saved loses least, one group at a time. A group may
+leap over counts: where costs fall in steps, or the error curve flattens, the best ratio is at
+the far end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from eapc.allocation import Predicted
+from eapc.channel_costs import ChannelCosts
+from eapc.channel_curves import ChannelCurve
+
+CANDIDATES = 16
+"""Counts of each group that are looked at, evenly spaced, where no steps are known."""
+
+_TINY = 1e-12
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Move:
+    """A group going down to a count: what that saves and what it loses."""
+
+    name: str
+    count: int
+    saved: float
+    lost: float
+
+    @property
+    def ratio(self) -> float:
+        """Saved per loss."""
+        return self.saved / max(self.lost, _TINY)
+
+
+def candidates(curve: ChannelCurve) -> tuple[int, ...]:
+    """Evenly spaced counts below all channels, down to the fewest."""
+    steps = {round(curve.size * i / CANDIDATES) for i in range(CANDIDATES)}
+    return tuple(sorted({max(curve.fewest, count) for count in steps} - {curve.size}))
+
+
+def choose_counts(
+    curves: Sequence[ChannelCurve],
+    costs: ChannelCosts,
+    budget: float,
+    allowed: Mapping[str, Sequence[int]] | None = None,
+) -> dict[str, int]:
+    """Counts by group whose cost is at most `budget`, or the fewest if none are.
+
+    `allowed` names counts that groups may go down to, `candidates` by default.
+    """
+    allowed = allowed or {curve.name: candidates(curve) for curve in curves}
+    by_name = {curve.name: curve for curve in curves}
+    counts = costs.sizes
+    cost = costs.total(counts)
+    while cost > budget * (1 + _ROUNDING):
+        moves = _moves(by_name, costs, counts, allowed)
+        if not moves:
+            break
+        best = _best(moves, cost - budget)
+        counts[best.name] = best.count
+        cost = costs.total(counts)
+    return _given_back(by_name, costs, counts, allowed, budget)
+
+
+@dataclass(frozen=True)
+class ChannelPlan:
+    """What is needed to share out any budget: the groups' curves and what counts cost."""
+
+    curves: tuple[ChannelCurve, ...]
+    costs: ChannelCosts
+
+    @cached_property
+    def whole_cost(self) -> float:
+        """The cost with all channels."""
+        return self.costs.total({})
+
+    @cached_property
+    def lowest_ratio(self) -> float:
+        """The cost with the fewest channels over that of the whole network."""
+        fewest = {curve.name: curve.fewest for curve in self.curves}
+        return self.costs.total(fewest) / self.whole_cost if self.whole_cost else 1.0
+
+    def counts(self, budget: float) -> dict[str, int]:
+        """Counts by group for a budget, a fraction of the whole network's cost."""
+        return choose_counts(self.curves, self.costs, budget * self.whole_cost)
+
+    def predicted(self, budget: float) -> Predicted:
+        """What is expected of the counts for a budget."""
+        counts = self.counts(budget)
+        ratio = self.costs.total(counts) / self.whole_cost if self.whole_cost else 1.0
+        return Predicted(predicted_error(self.curves, counts), ratio)
+
+
+def predicted_error(curves: Sequence[ChannelCurve], counts: Mapping[str, int]) -> float:
+    """The sum of the groups' own errors."""
+    return math.fsum(curve.error_at(counts[curve.name]) for curve in curves)
+
+
+def _moves(
+    curves: Mapping[str, ChannelCurve],
+    costs: ChannelCosts,
+    counts: dict[str, int],
+    allowed: Mapping[str, Sequence[int]],
+) -> list[Move]:
+    """Every way down that saves something."""
+    found = []
+    for name, curve in curves.items():
+        here = curve.error_at(counts[name])
+        for count in allowed[name]:
+            if count < counts[name]:
+                saved = costs.saved(counts, name, count)
+                if saved > 0:
+                    found.append(Move(name, count, saved, curve.error_at(count) - here))
+    return found
+
+
+def _best(moves: Sequence[Move], missing: float) -> Move:
+    """The move that saves most per loss; where that goes past the budget, the one that loses least.
+
+    Only moves that bring the budget within reach compete then.
+    """
+    best = max(moves, key=lambda move: move.ratio)
+    if best.saved < missing:
+        return best
+    return min((m for m in moves if m.saved >= missing), key=lambda move: (move.lost, -move.saved))
+
+
+def _given_back(
+    curves: Mapping[str, ChannelCurve],
+    costs: ChannelCosts,
+    counts: dict[str, int],
+    allowed: Mapping[str, Sequence[int]],
+    budget: float,
+) -> dict[str, int]:
+    """The counts raised again where the budget has room, where that wins most first."""
+    room = budget - costs.total(counts)
+    while True:
+        ways = []
+        for name, curve in curves.items():
+            for count in (*allowed[name], curve.size):
+                spent = -costs.saved(counts, name, count) if count > counts[name] else math.inf
+                if spent <= room:
+                    won = curve.error_at(counts[name]) - curve.error_at(count)
+                    ways.append((won, count, name, spent))
+        best = max(ways, default=None)
+        if best is None or best[0] <= 0:
+            return counts
+        _, count, name, spent = best
+        counts[name] = count
+        room -= spent

@@ -1,0 +1,128 @@
+"""Channel groups as the prunable layers see them: whose filters they are, and whose inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eapc.channels import ChannelGroup, Slice
+from eapc.layers import TiedLayers
+from eapc.model import Model
+from eapc.tensors import Array
+from eapc.weights import as_seen
+
+
+@dataclass(frozen=True)
+class Producer:
+    """A layer whose filters make the channels; `places` (channels, filters) among all m."""
+
+    tied: TiedLayers
+    places: NDArray[np.intp]
+
+    def filters(self, model: Model) -> Array:
+        """The weights of each channel's filters, (channels, weights)."""
+        matrix = self.tied.matrix(model)
+        rows = matrix.reshape(-1, matrix.shape[2])
+        return rows[self.places].reshape(len(self.places), -1)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A layer whose inputs the channels are; `places` (groups, channels, width) among k."""
+
+    tied: TiedLayers
+    places: NDArray[np.intp]
+    maps: tuple[tuple[str, Slice], ...]
+    """The tensors that the layer reads the channels in, with the channels' places there."""
+
+
+@dataclass(frozen=True)
+class LayeredGroup:
+    """A channel group with its layers, in data-flow order."""
+
+    group: ChannelGroup
+    producers: tuple[Producer, ...]
+    readers: tuple[Reader, ...]
+
+
+def with_layers(group: ChannelGroup, layers: Sequence[TiedLayers], model: Model) -> LayeredGroup:
+    """The group with those of the layers whose weights hold slices of it."""
+    by_tensor: dict[str, list[Slice]] = {}
+    for part in group.slices:
+        by_tensor.setdefault(part.tensor, []).append(part)
+    producers, readers = [], []
+    for tied in layers:
+        for part in _by_axis(by_tensor.get(tied.weight, ())):
+            labels = _labels(tied, model, part)
+            if (labels == labels[:, :, :1]).all():  # the same for all inputs of a filter
+                producers.append(Producer(tied, _places(labels[:, :, 0].ravel(), group.size)))
+            else:
+                places = np.stack([_places(row, group.size) for row in labels[:, 0]])
+                readers.append(Reader(tied, places, _maps(tied, by_tensor)))
+    return LayeredGroup(group, tuple(producers), tuple(readers))
+
+
+def _by_axis(parts: Iterable[Slice]) -> Iterable[Slice]:
+    """One slice of each axis: users that share weights have the same."""
+    return {part.axis: part for part in parts}.values()
+
+
+def _maps(tied: TiedLayers, by_tensor: Mapping[str, list[Slice]]) -> tuple[tuple[str, Slice], ...]:
+    return tuple((user.x, by_tensor[user.x][0]) for user in tied.users if by_tensor.get(user.x))
+
+
+def _labels(tied: TiedLayers, model: Model, part: Slice) -> NDArray[np.intp]:
+    """The channel of every weight of W (groups, m, k); -1 for weights of no channel."""
+    shape = model.constant_shape(tied.weight)
+    assert shape is not None  # a layer's weights are constant
+    along = np.full(shape[part.axis], -1.0, np.float32)
+    along[part.indices.ravel()] = np.repeat(np.arange(len(part.indices)), part.width)
+    spread = along.reshape([-1 if axis == part.axis else 1 for axis in range(len(shape))])
+    numbered = _as_matrix(tied, model, np.broadcast_to(spread + 1, shape))
+    unit = _as_matrix(tied, model, np.ones(shape, np.float32))  # alpha of a Gemm
+    return np.asarray(np.rint(numbered / unit), np.intp) - 1
+
+
+def _as_matrix(tied: TiedLayers, model: Model, stored: Array) -> Array:
+    numbered = model.with_weights({tied.weight: stored.copy()})
+    return tied.first.form.to_matrix(as_seen(numbered, tied.first.source).astype(np.float32))
+
+
+def _places(labels: NDArray[np.intp], channels: int) -> NDArray[np.intp]:
+    """(channels, width): where each channel's label stands."""
+    order = np.argsort(labels, kind="stable")
+    return order[np.searchsorted(labels[order], 0) :].reshape(channels, -1)
+
+
+def without_channels(
+    model: Model,
+    layers: Iterable[TiedLayers],
+    removed: Mapping[str, Sequence[int]],
+    groups: Iterable[ChannelGroup],
+) -> Model:
+    """The model with weight 0 wherever a layer makes or reads one of the removed channels.
+
+    `removed` has the channels by the group's name. Nothing else changes: the tensors keep their
+    shapes.
+    """
+    weights = {tied.weight for tied in layers}
+    changed: dict[str, Array] = {}
+    for group in groups:
+        channels = list(removed.get(group.name, ()))
+        for part in group.slices:
+            if part.tensor in weights and channels:
+                value = changed.get(part.tensor)
+                value = _copy(model, part.tensor) if value is None else value
+                index = (slice(None),) * part.axis + (part.indices[channels].ravel(),)
+                value[index] = 0
+                changed[part.tensor] = value
+    return model.with_weights(changed)
+
+
+def _copy(model: Model, tensor: str) -> Array:
+    value = model.constant(tensor)
+    assert value is not None  # the weights of a layer
+    return value.copy()
