@@ -32,7 +32,7 @@ class Edits:
 
     def finish(self) -> None:
         """Write the new values; readers that want different ones get constants of their own."""
-        tensors = _tensors(self._proto.graph)
+        tensors = tensors_by_name(self._proto.graph)
         for constant, by_reader in self._new.items():
             readers = self._readers(constant)
             wanted = {key: by_reader.get(key, by_reader.get("")) for key in readers}
@@ -83,7 +83,7 @@ def _all_equal(first: Array, wanted: dict[str, Array | None]) -> bool:
     return all(array is not None and np.array_equal(first, array) for array in wanted.values())
 
 
-def _tensors(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+def tensors_by_name(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
     """The tensors of initializers and Constant nodes, by the name that the graph gives them."""
     found = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:

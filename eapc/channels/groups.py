@@ -8,7 +8,7 @@ filters that read it, and, where an Add ties two branches, a filter of the other
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from eapc.tensors import Array
 
@@ -73,15 +73,30 @@ class Number:
 
 
 @dataclass(frozen=True)
+class Branch:
+    """How a branch without channels ends: in `adds`, the node and the place of its operand.
+
+    `consumers`, layers without inputs, write their bias then; `path` are the nodes that turn it
+    into what is added. All are keys of nodes.
+    """
+
+    consumers: tuple[str, ...]
+    path: tuple[str, ...]
+    adds: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
 class ChannelGroups:
     """Every group of a model in data-flow order; `left_whole` says by node why others are not.
 
-    `numbers` are those in attributes and constants that follow an axis's length.
+    `numbers` are those in attributes and constants that follow an axis's length; `branches` has,
+    by name, where the branches of groups that may vanish end.
     """
 
     groups: tuple[ChannelGroup, ...]
     left_whole: Mapping[str, str]
     numbers: tuple[Number, ...] = ()
+    branches: Mapping[str, Branch] = field(default_factory=dict)
 
     def by_name(self) -> dict[str, ChannelGroup]:
         """The groups by name."""

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import onnx
 
+from eapc.channels.bypassing import bypass
 from eapc.channels.constants import Constants
 from eapc.channels.edits import Edits
 from eapc.channels.groups import ChannelGroups, Number
-from eapc.channels.vanishing import without_branches
 from eapc.errors import ModelError
 from eapc.graph import GraphView
 from eapc.model import Model
@@ -30,7 +30,7 @@ def remove_channels(model: Model, groups: ChannelGroups, kept: Mapping[str, Arra
     indices out of range, and where nothing would be left of a group that may not vanish.
     """
     gone = {name: _gone(groups, name, stay) for name, stay in kept.items()}
-    vanished = [g for g in groups.groups if g.name in gone and len(gone[g.name]) == g.size]
+    vanished = [groups.branches[name] for name, stay in kept.items() if not len(stay)]
     removed = _removed(groups, gone)
     proto = replace(model, annotations={}).to_proto()
     edits = Edits(proto)
@@ -39,7 +39,7 @@ def remove_channels(model: Model, groups: ChannelGroups, kept: Mapping[str, Arra
     _shrink_declared(proto.graph, removed)
     edits.finish()
     if vanished:
-        without_branches(model, proto, vanished)
+        bypass(proto, vanished, str(model.folder))
     return Model(GraphView(proto), model.path)
 
 

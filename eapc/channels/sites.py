@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -75,18 +74,19 @@ class Sites:
         )
 
     def _port(self, name: str, node: Node | None) -> Port | None:
-        shape = self._shape(name)
+        shape = self.shape(name)
         if not name or shape is None:
             return None
         own = node is not None and self._is_shared_vector(name, shape)
         return Port(name, shape, node.key if node and own else "")
 
-    def _shape(self, name: str) -> tuple[int, ...] | None:
+    def shape(self, name: str) -> tuple[int, ...] | None:
+        """The shape of a tensor of the main graph; None where an axis is unknown."""
         constant = self._model.constant_shape(name)
         return self._shapes.main(name) if constant is None else constant
 
     def _rank(self, name: str) -> int | None:
-        shape = self._shape(name)
+        shape = self.shape(name)
         return None if shape is None else len(shape)
 
     def _is_read(self, name: str) -> bool:
@@ -156,10 +156,6 @@ class Sites:
                 yield from (Freeze(port, axis) for axis in range(port.rank))
             if name in self._outputs:
                 yield from self._frozen_lengths(name)
-
-    def elements(self, tensor: str) -> int:
-        """How many elements a tensor has; 0 where its shape is unknown."""
-        return math.prod(self._shape(tensor) or (0,))
 
 
 def _unmentioned(site: Site, effects: tuple[Effect, ...]) -> Iterator[Freeze]:

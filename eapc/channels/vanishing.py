@@ -1,17 +1,131 @@
-"""Branches that can go whole."""
+"""Branches that can go whole: where they end once all their channels are gone.
+
+Without inputs a layer writes its bias everywhere. What follows turns that into another constant,
+up to an Add that has the trunk for its other operand.
+"""
 
 from __future__ import annotations
 
-from eapc.channels.groups import ChannelGroup
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from eapc.channels.elementwise_rules import BROADCASTING, UNARY
+from eapc.channels.groups import Branch, ChannelGroup
+from eapc.graph import Node
 from eapc.model import Model
-from eapc.shapes import Shapes
+
+ShapeOf = Callable[[str], tuple[int, ...] | None]
+
+_LAYERS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
+_KEEPING_CONSTANT = frozenset((*UNARY, *BROADCASTING, "BatchNormalization"))
+
+
+class _NoEndError(Exception):
+    """The branch does not end in constants that are added to something."""
 
 
 def with_vanishing(
-    model: Model, shapes: Shapes, groups: tuple[ChannelGroup, ...]
-) -> tuple[ChannelGroup, ...]:
-    return groups
+    model: Model, shape_of: ShapeOf, groups: Iterable[ChannelGroup]
+) -> tuple[tuple[ChannelGroup, ...], dict[str, Branch]]:
+    """The groups, marked where all channels can go, and how their branches end by name.
+
+    Where both operands of an Add could be such branches, the first group's branch is the one.
+    """
+    taken: dict[str, int] = {}
+    branches: dict[str, Branch] = {}
+    marked = []
+    for group in groups:
+        branch = branch_of(model, shape_of, group)
+        free = branch is not None and all(taken.get(add, at) == at for add, at in branch.adds)
+        if branch is not None and free:
+            taken |= dict(branch.adds)
+            branches[group.name] = branch
+        marked.append(replace(group, may_vanish=free))
+    return tuple(marked), branches
 
 
-def without_branches(model, proto, vanished) -> None:
-    raise NotImplementedError
+def branch_of(model: Model, shape_of: ShapeOf, group: ChannelGroup) -> Branch | None:
+    """The branch inside of which the group lies; None where there is none that could go."""
+    try:
+        return _branch(model, shape_of, group)
+    except _NoEndError:
+        return None
+
+
+def _branch(model: Model, shape_of: ShapeOf, group: ChannelGroup) -> Branch:
+    for cut in group.slices:
+        shape = shape_of(cut.tensor)
+        if shape is None or cut.indices.size < shape[cut.axis]:
+            raise _NoEndError
+    inside = {cut.tensor for cut in group.slices} - model.view.constants.keys()
+    consumers = _consumers(model, group, inside)
+    path: list[str] = []
+    adds: list[tuple[str, int]] = []
+    constant = {node.outputs[0] for node in consumers}
+    for node in model.view.main_nodes:
+        if node in consumers or not constant & set(model.view.dependencies(node)):
+            continue
+        if node.outputs[0] in inside:
+            continue
+        if _is_trunk(model, shape_of, node, constant):
+            adds.append((node.key, int(node.inputs[1] in constant)))
+        elif _stays_constant(model, node, constant):
+            path.append(node.key)
+            constant.add(node.outputs[0])
+        else:
+            raise _NoEndError
+    if not adds or constant & set(model.outputs):
+        raise _NoEndError
+    return Branch(tuple(node.key for node in consumers), tuple(path), tuple(adds))
+
+
+def _consumers(model: Model, group: ChannelGroup, inside: set[str]) -> tuple[Node, ...]:
+    """The layers behind the channels; whatever else reads them must write such channels too."""
+    found: dict[Node, None] = {}
+    for tensor in inside:
+        for node in model.view.consumers(tensor):
+            if node.outputs[0] in inside:
+                continue
+            if node.key not in group.consumers or not _writes_bias(model, node):
+                raise _NoEndError
+            found[node] = None
+    if not found:
+        raise _NoEndError
+    return tuple(found)
+
+
+def _writes_bias(model: Model, node: Node) -> bool:
+    """True where a layer without inputs writes one constant per channel."""
+    bias = node.input(2)
+    shape = model.constant_shape(bias) if bias else ()
+    is_vector = shape is not None and not any(size > 1 for size in shape[:-1])
+    is_plain = model.constant_shape(node.input(1)) is not None
+    return node.op_type in _LAYERS and is_plain and is_vector
+
+
+def _is_trunk(model: Model, shape_of: ShapeOf, node: Node, constant: set[str]) -> bool:
+    """True for an Add of the branch to something as large as the sum that is no constant."""
+    if node.op_type != "Add" or node.domain:
+        return False
+    others = [name for name in node.inputs if name not in constant]
+    if len(others) != 1 or others[0] in model.view.constants:
+        return False
+    shape = shape_of(others[0])
+    return shape is not None and shape == shape_of(node.outputs[0])
+
+
+def _stays_constant(model: Model, node: Node, constant: set[str]) -> bool:
+    """True where a constant per channel goes in and one comes out, the same everywhere."""
+    others = [name for name in model.view.dependencies(node) if name not in constant]
+    given = all(name in model.view.constants for name in others)
+    if node.domain or node.subgraphs or not given or len(node.outputs) > 1:
+        return False
+    return node.op_type in _KEEPING_CONSTANT or _is_pointwise(model, node)
+
+
+def _is_pointwise(model: Model, node: Node) -> bool:
+    """True for a layer whose every output reads one position alone, none of it padding."""
+    shape = model.constant_shape(node.input(1)) or ()
+    if node.op_type == "Conv":
+        return set(shape[2:]) <= {1} and not any(node.attribute("pads", ()))
+    return node.op_type in ("Gemm", "MatMul") and not node.attribute("transA", 0)

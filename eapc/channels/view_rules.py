@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -76,9 +77,10 @@ def _number(
     bounds: tuple[int, int],
 ) -> Number:
     """A number of an attribute, or of a constant operand, that counts indices of an axis."""
-    named = attribute in site.node.attributes
-    place = {"attribute": attribute} if named else {"constant": site.node.input(operand)}
-    return Number(site.node.key, index, port.tensor, axis, *bounds, **place)
+    number = Number(site.node.key, index, port.tensor, axis, *bounds)
+    if attribute in site.node.attributes:
+        return replace(number, attribute=attribute)
+    return replace(number, constant=site.node.input(operand))
 
 
 @axis_rule("Slice")
@@ -156,7 +158,7 @@ def regrouping(site: Site) -> Iterator[Effect]:
     """
     x, y = site.input(0), site.output()
     blocks = _blocks(x.shape, y.shape)
-    yield Options(max((len(_carriers(x, y, block)) for block in blocks), default=1))
+    yield Options(max((len(_carriers(block)) for block in blocks), default=1))
     tied: dict[int, int] = {}
     for block in blocks:
         ties = _block_ties(x, y, block, site)
@@ -195,7 +197,7 @@ def _blocks(one: tuple[int, ...], two: tuple[int, ...]) -> list[_Block]:
     return blocks
 
 
-def _carriers(x: Port, y: Port, block: _Block) -> list[int]:
+def _carriers(block: _Block) -> list[int]:
     """Which of the parts of a block may carry the channels; none where both sides have several."""
     sources, targets = block
     if len(sources) > 1 and len(targets) > 1:
@@ -204,7 +206,7 @@ def _carriers(x: Port, y: Port, block: _Block) -> list[int]:
 
 
 def _block_ties(x: Port, y: Port, block: _Block, site: Site) -> list[Tie]:
-    carriers = _carriers(x, y, block)
+    carriers = _carriers(block)
     if not carriers:
         return []
     sources, targets = block

@@ -1,0 +1,126 @@
+"""Taking out branches without channels: the trunk goes on, plus the constant they ended in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, MutableSequence, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from eapc.channels.edits import tensors_by_name
+from eapc.channels.groups import Branch
+from eapc.graph import free_names, walk
+from eapc.tensors import Array, subgraphs_of_node
+
+
+def bypass(proto: ModelProto, branches: Iterable[Branch], folder: str) -> None:
+    """Remove branches from a model, in place, whose channels have been taken out of it.
+
+    `folder` is where its external data lies.
+    """
+    branches = list(branches)
+    nodes = {node.key: target for node, target in walk(proto.graph)}
+    used = _used(proto.graph)
+    ends = _constant_ends(proto, branches, nodes, folder)
+    for key, place in dict.fromkeys(add for one in branches for add in one.adds):
+        _detach(proto.graph, nodes[key], place, ends[nodes[key].input[place]])
+    _drop_unused(proto.graph, used)
+
+
+def _constant_ends(
+    proto: ModelProto, branches: list[Branch], nodes: dict[str, NodeProto], folder: str
+) -> dict[str, Array]:
+    """What the branches end in, by tensor, evaluated by onnx's reference implementation."""
+    from onnx.reference import ReferenceEvaluator
+
+    consumers = {key for one in branches for key in one.consumers}
+    inner = {key for one in branches for key in one.path} - consumers
+    targets = sorted({nodes[add].input[at] for one in branches for add, at in one.adds})
+    constants = tensors_by_name(proto.graph)
+    given = {nodes[key].output[0]: _bias(nodes[key], constants, folder) for key in consumers}
+    path = [node for key, node in nodes.items() if key in inner]
+    read = {name for node in path for name in node.input} - given.keys()
+    given |= {n: numpy_helper.to_array(constants[n], folder) for n in read & constants.keys()}
+    tensors = [numpy_helper.from_array(array, name) for name, array in given.items()]
+    results = [helper.make_tensor_value_info(n, TensorProto.UNDEFINED, None) for n in targets]
+    graph = helper.make_graph(path, "ends", [], results, tensors)
+    model = helper.make_model(graph, opset_imports=list(proto.opset_import))
+    values = ReferenceEvaluator(model).run(None, {})
+    return dict(zip(targets, map(np.asarray, values), strict=True))
+
+
+def _bias(node: NodeProto, constants: dict[str, TensorProto], folder: str) -> Array:
+    """What a layer without inputs writes, one number per channel."""
+    weight = constants.get(node.input[1])
+    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    bias = constants.get(node.input[2]) if len(node.input) > 2 else None
+    assert weight is not None  # its weights are constant
+    channels = _outputs(node, weight, attributes.get("group", 1), attributes.get("transB", 0))
+    kind = helper.tensor_dtype_to_np_dtype(weight.data_type)
+    row = np.zeros(channels, kind)
+    if bias is not None:
+        row = row + numpy_helper.to_array(bias, folder).reshape(-1)
+        row = (row * attributes.get("beta", 1.0)).astype(kind)
+    is_dense = node.op_type in ("Gemm", "MatMul")
+    return row.reshape(1, -1, *(() if is_dense else (1,) * (len(weight.dims) - 2)))
+
+
+def _outputs(node: NodeProto, weight: TensorProto, groups: int, transposed: int) -> int:
+    if node.op_type == "ConvTranspose":
+        return int(weight.dims[1]) * groups
+    return int(weight.dims[0] if node.op_type == "Conv" or transposed else weight.dims[-1])
+
+
+def _detach(graph: onnx.GraphProto, add: NodeProto, place: int, end: Array) -> None:
+    """Add a constant in place of the branch; where it is zero, the Add goes as well."""
+    if np.any(end):
+        name = f"{add.input[place]}@constant"
+        graph.initializer.append(numpy_helper.from_array(end, name))
+        add.input[place] = name
+        return
+    trunk, result = add.input[1 - place], add.output[0]
+    del add.input[:]
+    add.input.append(trunk)
+    add.op_type = "Identity"
+    if result in {value.name for value in graph.output} | _captured(graph):
+        return
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            if name == result:
+                node.input[index] = trunk
+
+
+def _captured(graph: onnx.GraphProto) -> set[str]:
+    return {
+        n for node in graph.node for inner in subgraphs_of_node(node) for n in free_names(inner)
+    }
+
+
+def _used(graph: onnx.GraphProto) -> set[str]:
+    """Every tensor that the graph's outputs come from."""
+    used = {value.name for value in graph.output}
+    for node in reversed(graph.node):
+        if used & set(node.output):
+            used.update(node.input)
+            for inner in subgraphs_of_node(node):
+                used |= free_names(inner)
+    return used
+
+
+def _drop_unused(graph: onnx.GraphProto, used: set[str]) -> None:
+    """Drop nodes, constants and declarations that were used before and are no more."""
+    unused = used - _used(graph)
+    constants = {tensor.name for tensor in graph.initializer} & unused
+    _drop(graph.node, [unused.issuperset(filter(None, node.output)) for node in graph.node])
+    _drop(graph.initializer, [tensor.name in constants for tensor in graph.initializer])
+    _drop(graph.input, [value.name in constants for value in graph.input])
+    _drop(graph.value_info, [value.name in unused for value in graph.value_info])
+
+
+def _drop(elements: MutableSequence[Any], unwanted: Sequence[bool]) -> None:
+    """Delete in place: to copy a list of weights would double them."""
+    for place in reversed(range(len(unwanted))):
+        if unwanted[place]:
+            del elements[place]
