@@ -430,6 +430,21 @@ def test_sweep_puts_rows_on_stdout(cli: Cli) -> None:
     assert (row["goal"], row["agreement_fitted"]) == ("sparsity", "True")
 
 
+def test_sweep_takes_what_prune_takes(cli: Cli) -> None:
+    (cli.folder / "half.yaml").write_text("Conv: 0.5\n")
+    (cli.folder / "most.yaml").write_text("Conv: 0.9\n")
+    files = ("--densities", "half.yaml, most.yaml")
+    options = (*files, "--method", "wanda", "--exclude", "Gemm", "--memory", "1GB", "--json")
+    rows = json.loads(cli(*sweep_options(*options)).out)["rows"]
+    assert [(row["goal"], row["value"]) for row in rows] == [
+        ("densities", "half.yaml"),
+        ("densities", "most.yaml"),
+    ]
+    assert rows[0]["energy_ratio"] < rows[1]["energy_ratio"] < 1
+    fixed = cli(*sweep_options("--sparsity", "0.5", "--pattern", "2:4", "--json"))
+    assert json.loads(fixed.out)["rows"][0]["goal_met"]
+
+
 OPTIONS: list[list[Argument]] = [
     ["--pattern", "2:4", "--method", "sparsegpt", "--exclude", "Gemm"],
     ["--sparsity", "0.6", "--pattern", "kernel", "--include", "*conv*", "--thorough"],
@@ -555,6 +570,12 @@ def test_hw_validate_tells_what_is_wrong_in_one_line(cli: Cli) -> None:
         (["sweep", DIGITS, "--max-drop", "0.01,0.02"], "--eval"),
         (["sweep", DIGITS, "--sparsity", "0.5", "-o", "none"], "no such folder"),
         (["sweep", DIGITS, "--sparsity", "0.5", "--csv", "-", "--json"], "stdout"),
+        (["sweep", DIGITS, "--sparsity", "0.5", "--resume"], "needs -o FOLDER"),
+        (["sweep", DIGITS, "--sparsity", "0.5,0.6", "--pattern", "2:4"], "sparsity of 0.5"),
+        (["sweep", DIGITS, "--target-energy", "0.5", "--pattern", "2:4"], "give --sparsity 0.5"),
+        (["sweep", DIGITS, "--sparsity", "0.5", "--order", "energy"], "energy budget"),
+        (["sweep", DIGITS, "--densities", "a.yaml", "--sparsity", "0.5"], "one goal"),
+        (["sweep", DIGITS, "--densities", "no.yaml"], "no.yaml: cannot be read"),
         (["sweep", DIGITS, "--sparsity", "0.5", "--csv", "no/such.csv"], "no such folder"),
         (["prune", DIGITS, "--method", "best"], "choose from admm, eap"),
         (["prune", DIGITS, "--pattern", "4:2"], "1 <= N <= M"),

@@ -5,14 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from typer import Argument, Option
 
 from eapc.errors import UsageError
-
-if TYPE_CHECKING:
-    from eapc.compiler import Settings
 
 _DATA = "Data"
 _RESULT = "Result"
@@ -213,35 +210,6 @@ Debug = Annotated[
     bool,
     Option("--debug", metavar="", help="Log everything; show tracebacks.", rich_help_panel=_COMMON),
 ]
-
-
-def settings(
-    hw: str,
-    batch: int | None,
-    input_shape: Sequence[str] | None,
-    calib: Path | None,
-    samples: int | None,
-    threads: int,
-    seed: int,
-    density: str | None = None,
-    bits: str | None = None,
-    memory: str | None = None,
-) -> Settings:
-    """What the options that commands share come to."""
-    from eapc.compiler import Settings
-
-    return Settings(
-        hardware=hw,
-        batch=batch,
-        input_shapes=read_input_shapes(input_shape),
-        calibration=calib,
-        samples=samples,
-        density=density,
-        bits=bits,
-        threads=threads,
-        seed=seed,
-        memory=None if memory is None else read_size(memory),
-    )
 
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?", re.IGNORECASE)
