@@ -71,11 +71,15 @@ class LayerRecord:
 
 @dataclass(frozen=True)
 class Record:
-    """What passes found out: per-layer results, what they left alone, curves, time spent."""
+    """What passes found out: per-layer results, what they left alone, curves, time spent.
+
+    `budget` is the energy that was to be kept, a fraction of that of the curves.
+    """
 
     layers: Mapping[str, LayerRecord] = field(default_factory=dict)
     skipped: tuple[Skipped, ...] = ()
     curves: Curves | None = None
+    budget: float | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 

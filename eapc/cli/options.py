@@ -221,7 +221,10 @@ def read_size(text: str) -> int:
     if match is None:
         raise UsageError(f"--memory: expected a size such as 2GB, got '{text}'")
     base = 1024 if match[3] else 1000
-    return int(float(match[1]) * base ** " KMGT".index(match[2].upper() or " "))
+    size = int(float(match[1]) * base ** " KMGT".index(match[2].upper() or " "))
+    if size == 0:
+        raise UsageError(f"--memory: expected a size above 0, such as 2GB, got '{text}'")
+    return size
 
 
 def read_input_shapes(texts: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
