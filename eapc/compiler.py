@@ -232,9 +232,21 @@ def run(
         compilation = with_made_up_inputs(compilation, settings.samples)
     with blas_threads(compilation.conditions.threads):
         done = parsed.run(replace(compilation, progress=progress))
+    if warning := _missed_budget(done):
+        logger.warning(warning)
     if output is not None:
         save(done, output, force)
     return Ran(done, str(parsed), None if output is None else Path(output))
+
+
+def _missed_budget(done: Compilation) -> str:
+    """What to say of an energy budget below what zeroing weights can reach; else empty."""
+    curves, budget = done.record.curves, done.record.budget
+    if curves is None or budget is None or curves.lowest_ratio <= budget:
+        return ""
+    energy = done.energy.energy_mac_units / curves.dense_energy if done.energy else None
+    ratio = f"about {curves.lowest_ratio:.3f}" if energy is None else f"{energy:.3f}"
+    return f"energy={budget:g} is out of reach: the network still takes {ratio} of the energy"
 
 
 def save(compilation: Compilation, output: str | Path, force: bool) -> None:

@@ -37,7 +37,12 @@ LIMITS = (*(0.001 * 2 ** (rung / 2) for rung in range(20)), float("inf"))
 """Relative output errors, 0.001 to 0.72; without a limit layers go to the lowest density."""
 
 GRID = tuple(float(density) for density in np.geomspace(1.0, LOWEST_DENSITY, 33))
-"""Densities that a layer may get: each keeps a ninth less than the one before."""
+"""Densities that a layer may get: each keeps a ninth less than the one before.
+
+The layer that meets the budget gets the density that just does.
+"""
+
+_FINE_GRID = np.linspace(1.0, LOWEST_DENSITY, 981)
 
 _MIN_ROWS = 8192
 _ROWS_PER_INPUT = 4
@@ -80,7 +85,7 @@ class Schedule:
             if excess <= 0:
                 break
             with single_thread():  # a second one would wait more than it works
-                model, density = self._pruned(model, tied, limit, _missing(curve, excess))
+                model, density = self._pruned(model, tied, limit, _ladder(curve, excess))
             densities[tied.weight] = density
             spent -= curve.energies[0] - _energy(curve, density)
         return densities, spent
@@ -92,30 +97,30 @@ class Schedule:
         return [(curve, by_weight[curve.name]) for curve in ordered]
 
     def _pruned(
-        self, model: Model, tied: TiedLayers, limit: float, least: int
+        self, model: Model, tied: TiedLayers, limit: float, ladder: Sequence[float]
     ) -> tuple[Model, float]:
         """The model with one layer at its lowest density within the limit, and the density.
 
-        `least` is the place in the grid past which nothing is to be gained.
+        `ladder` are densities from 1 down to the one past which nothing is to be gained.
         """
         if limit == float("inf"):
-            return model, GRID[least]
+            return model, ladder[-1]
         sweep = Sweep(model, [tied], self.data, self.seed, self.threads)
         moments = [user.moments() for user in sweep.rows(0, _most_rows(tied, model))]
         joint = combine(moments)
         problem = LayerProblem.from_moments(scaled_matrix(tied, model.original), joint)
 
         def fitted(place: int) -> Array:
-            return quick_prune(problem, [round(GRID[place] * problem.weight.size)])[0]
+            return quick_prune(problem, [round(ladder[place] * problem.weight.size)])[0]
 
         def exceeds(place: int) -> bool:
             return joint.error(fitted(place)) > limit * joint.power
 
-        place = bisect_left(range(least + 1), True, key=exceeds) - 1
+        place = bisect_left(range(len(ladder)), True, key=exceeds) - 1
         if place <= 0:
             return model, 1.0
         sweep.replace(tied, fitted(place), moments)
-        return sweep.model, GRID[place]
+        return sweep.model, ladder[place]
 
 
 def _most_rows(tied: TiedLayers, model: Model) -> int:
@@ -128,8 +133,9 @@ def _energy(curve: LayerCurve, density: float) -> float:
     return float(curve.energy_at(np.asarray([density]))[0])
 
 
-def _missing(curve: LayerCurve, excess: float) -> int:
-    """The first place in the grid that saves so much energy; the last if none does."""
-    saved = curve.energies[0] - curve.energy_at(np.asarray(GRID))
+def _ladder(curve: LayerCurve, excess: float) -> list[float]:
+    """The grid down to the density that saves so much energy; all of it if none does."""
+    saved = curve.energies[0] - curve.energy_at(_FINE_GRID)
     enough = np.flatnonzero(saved >= excess)
-    return int(enough[0]) if enough.size else len(GRID) - 1
+    last = float(_FINE_GRID[enough[0]]) if enough.size else LOWEST_DENSITY
+    return [*(density for density in GRID if density > last), last]

@@ -47,7 +47,12 @@ def _source_digest(model: Model) -> str:
     if model.path is None:
         return hashlib.sha256(model.view.proto.SerializeToString(deterministic=True)).hexdigest()
     files = [model.path, *_external_files(model)]
-    return digest(*(_digest_of(_pieces_of_file(path)) for path in files))
+    return digest(*(file_digest(path) for path in files))
+
+
+def file_digest(path: Path) -> str:
+    """Of a file's bytes."""
+    return _digest_of(_pieces_of_file(path))
 
 
 def _external_files(model: Model) -> list[Path]:

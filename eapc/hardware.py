@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
@@ -29,7 +29,7 @@ from eapc.hardware_sections import (
     Text,
     ZeroSkipping,
 )
-from eapc.hardware_yaml import parse_document, report_errors
+from eapc.hardware_yaml import Document, parse_document, report_errors, spelling
 
 AnyMachine = TypeVar("AnyMachine", bound=MachineSection)
 
@@ -196,7 +196,7 @@ def parse_hardware(text: bytes, file: str) -> HardwareModel:
     """The machine described by a YAML document; `file` is the name that errors give."""
     document = parse_document(text, file)
     try:
-        return HardwareModel.model_validate(document.value)
+        machine = HardwareModel.model_validate(document.value)
     except ValidationError as error:
         known = {
             info.alias or name
@@ -204,6 +204,25 @@ def parse_hardware(text: bytes, file: str) -> HardwareModel:
             for name, info in section.model_fields.items()
         }
         raise HardwareError(report_errors(error, document, known)) from None
+    _require_fields_of_sources(machine, document)
+    return machine
+
+
+def _require_fields_of_sources(machine: HardwareModel, document: Document) -> None:
+    """Raise HardwareError for a key of `sources` that names no field, such as a misspelt one."""
+    paths = set(_paths(machine.model_dump(by_alias=True, exclude={"sources"})))
+    for key in machine.sources:
+        if not any(fnmatchcase(path, key) for path in paths):
+            problem = f"names no field of the file; {spelling(key, paths)}"
+            raise HardwareError(document.located(("sources", key), problem))
+
+
+def _paths(fields: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """Dotted paths of all fields, sections included."""
+    for name, value in fields.items():
+        yield f"{above}{name}"
+        if isinstance(value, Mapping):
+            yield from _paths(value, f"{above}{name}.")
 
 
 def _sections(kind: type[Section]) -> Iterator[type[Section]]:

@@ -183,7 +183,7 @@ def _problem(path: Path, details: ErrorDetails, known: Collection[str]) -> str:
         case "missing":
             return f"missing; add it ({_remedy(name)})"
         case "extra_forbidden":
-            return f"unknown key; {_spelling(name, known)}"
+            return f"unknown key; {spelling(name, known)}"
         case "model_type" | "mapping_type" | "dict_type":
             return f"expected a mapping, got {got}; {_remedy(name)}"
         case "value_error":
@@ -216,6 +216,7 @@ def _remedy(name: str) -> str:
     return _REMEDIES[suffix] if suffix else "see `eapc hw show eyeriss`"
 
 
-def _spelling(name: str, known: Collection[str]) -> str:
+def spelling(name: str, known: Collection[str]) -> str:
+    """The remedy for a name that is not known: the one that is nearest, if any is near."""
     near = get_close_matches(name, known, n=1)
     return f"did you mean {near[0]}?" if near else "remove it"

@@ -75,6 +75,7 @@ class Record:
     """What passes found out: per-layer results, what they left alone, curves, time spent.
 
     `channels` has those of each channel group that are to stay.
+    `budget` is the energy that was to be kept, a fraction of that of the curves.
     """
 
     layers: Mapping[str, LayerRecord] = field(default_factory=dict)
@@ -82,6 +83,7 @@ class Record:
     curves: Curves | None = None
     channels: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     channel_plan: ChannelPlan | None = None
+    budget: float | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from eapc.checkpoints import Checkpoints
-from eapc.fingerprints import data_digest, digest, model_digest, software
+from eapc.checkpoints import Checkpoints, Finished, Part
+from eapc.fingerprints import data_digest, digest, file_digest, model_digest, software
 from eapc.pipeline import Compilation
 
 logger = logging.getLogger(__name__)
@@ -70,3 +70,19 @@ def _settle_leftover(checkpoints: Checkpoints, resume: bool) -> None:
     elif parts:
         logger.warning("%s: %d parts of an earlier run are dropped: no --resume", folder, parts)
     checkpoints.clear()
+
+
+@dataclass(frozen=True)
+class Written:
+    """The files that a run of several outputs has written: going on, it may replace them."""
+
+    finished: Finished
+
+    def note(self, output: Path) -> None:
+        """Take up a file that has just been written."""
+        self.finished.save(output.name, Part(facts={"digest": file_digest(output)}))
+
+    def holds(self, output: Path) -> bool:
+        """True for a file that is still as the run has left it."""
+        part = self.finished.load(output.name)
+        return part is not None and output.is_file() and part.facts["digest"] == file_digest(output)

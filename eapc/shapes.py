@@ -17,6 +17,7 @@ from eapc.control_flow import runs_of
 from eapc.errors import ModelError, UsageError
 from eapc.folding import fold_constants, known_constants
 from eapc.graph import Node, free_names
+from eapc.loop_states import carry_shapes
 from eapc.model import Model
 from eapc.skeleton import loosen_reshapes, skeleton_of
 from eapc.tensors import Array, TensorSpec, spec_of, subgraphs_of_node
@@ -171,6 +172,7 @@ def _fold_all(
     for node, proto, known in _with_subgraphs(graph, model, scope, outer):
         for inner_scope, inner in zip(node.subgraphs, subgraphs_of_node(proto), strict=True):
             folded += _bring_in(inner, known)
+            folded += carry_shapes(graph, proto, inner, _shape_of(scopes, scope))
             folded += _fold_all(inner, model, scopes, inner_scope, known)
         folded += _declare_taken(graph, node, proto, scopes, known)
     return folded

@@ -112,6 +112,7 @@ class PruneWeights(Pass):
         chosen = self._chosen(compilation.model)
         if self.energy is not None:
             compilation = with_curves(_without_other_curves(compilation, chosen), chosen)
+            compilation = compilation.with_record(budget=self.energy)
         densities = self._densities(compilation, chosen)
         return self._zeroed(compilation, chosen, densities)
 

@@ -21,7 +21,7 @@ LAYERS = (
     "errors progress",
     "tensors workload hardware_sections",
     "given_bits stand_ins checkpoints spill",
-    "graph modelfile folding hardware_machines hardware_yaml scaling data_checks",
+    "graph modelfile folding loop_states hardware_machines hardware_yaml scaling data_checks",
     "model hardware data control_flow",
     "fingerprints skeleton weights surroundings layerforms workload_rules",
     "shapes",

@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -430,6 +431,42 @@ def test_sweep_puts_rows_on_stdout(cli: Cli) -> None:
     assert (row["goal"], row["agreement_fitted"]) == ("sparsity", "True")
 
 
+def test_sweep_takes_what_prune_takes(cli: Cli) -> None:
+    (cli.folder / "half.yaml").write_text("Conv: 0.5\n")
+    (cli.folder / "most.yaml").write_text("Conv: 0.9\n")
+    files = ("--densities", "half.yaml, most.yaml")
+    options = (*files, "--method", "wanda", "--exclude", "Gemm", "--memory", "1GB", "--json")
+    rows = json.loads(cli(*sweep_options(*options)).out)["rows"]
+    assert [(row["goal"], row["value"]) for row in rows] == [
+        ("densities", "half.yaml"),
+        ("densities", "most.yaml"),
+    ]
+    assert rows[0]["energy_ratio"] < rows[1]["energy_ratio"] < 1
+    fixed = cli(*sweep_options("--sparsity", "0.5", "--pattern", "2:4", "--json"))
+    assert json.loads(fixed.out)["rows"][0]["goal_met"]
+
+
+def test_a_pipeline_tells_of_an_energy_out_of_reach(cli: Cli) -> None:
+    common = ("run", DIGITS, "--calib", CALIBRATION, "--samples", 40, "--threads", 1, "--json")
+    pruned = "annotate-energy, prune-weights{energy=0.01}"
+    priced = cli(*common, "--pipeline", f"{pruned}, annotate-energy")
+    found = re.fullmatch(
+        r"eapc: warning: energy=0\.01 is out of reach: the network still takes (0\.\d{3}) of the "
+        r"energy\n",
+        priced.err,
+    )
+    assert priced.code == 0
+    assert found
+    document = json.loads(priced.out)
+    dense = json.loads(cli("analyze", *common[1:]).out)
+    ratio = document["totals"]["energy_mac_units"] / dense["totals"]["energy_mac_units"]
+    assert float(found[1]) == pytest.approx(ratio, abs=6e-4)
+    assert document["warnings"] == [priced.err.removeprefix("eapc: warning: ").strip()]
+    assert "takes about 0." in cli(*common, "--pipeline", pruned).err
+    within = cli(*common, "--pipeline", "prune-weights{energy=0.9}")
+    assert (within.code, within.err) == (0, "")
+
+
 OPTIONS: list[list[Argument]] = [
     ["--pattern", "2:4", "--method", "sparsegpt", "--exclude", "Gemm"],
     ["--sparsity", "0.6", "--pattern", "kernel", "--include", "*conv*", "--thorough"],
@@ -555,9 +592,17 @@ def test_hw_validate_tells_what_is_wrong_in_one_line(cli: Cli) -> None:
         (["sweep", DIGITS, "--max-drop", "0.01,0.02"], "--eval"),
         (["sweep", DIGITS, "--sparsity", "0.5", "-o", "none"], "no such folder"),
         (["sweep", DIGITS, "--sparsity", "0.5", "--csv", "-", "--json"], "stdout"),
+        (["sweep", DIGITS, "--sparsity", "0.5", "--resume"], "needs -o FOLDER"),
+        (["sweep", DIGITS, "--sparsity", "0.5,0.6", "--pattern", "2:4"], "sparsity of 0.5"),
+        (["sweep", DIGITS, "--target-energy", "0.5", "--pattern", "2:4"], "give --sparsity 0.5"),
+        (["sweep", DIGITS, "--sparsity", "0.5", "--order", "energy"], "energy budget"),
+        (["sweep", DIGITS, "--densities", "a.yaml", "--sparsity", "0.5"], "one goal"),
+        (["sweep", DIGITS, "--densities", "no.yaml"], "no.yaml: cannot be read"),
         (["sweep", DIGITS, "--sparsity", "0.5", "--csv", "no/such.csv"], "no such folder"),
         (["prune", DIGITS, "--method", "best"], "choose from admm, eap"),
-        (["prune", DIGITS, "--pattern", "4:2"], "1 <= N <= M"),
+        (["prune", DIGITS, "--pattern", "4:2"], "1 <= N < M"),
+        (["prune", DIGITS, "--pattern", "4:4"], "1 <= N < M, such as 2:4"),
+        (["prune", DIGITS, "--memory", "0"], "above 0, such as 2GB"),
         (["prune", DIGITS, "--pattern", "2:4", "--sparsity", "0.6"], "sparsity of 0.5"),
         (["prune", DIGITS, "--pattern", "2:4", "--target-energy", "0.6"], "--sparsity 0.5"),
         (["prune", DIGITS, "--order", "any", "--target-energy", "0.6"], "shared, energy, uniform"),
@@ -751,13 +796,13 @@ def test_verbosity(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("2GB", 2 * 10**9), ("1.5 GiB", 3 << 29), ("800m", 8 * 10**8), ("64", 64), ("0", 0)],
+    [("2GB", 2 * 10**9), ("1.5 GiB", 3 << 29), ("800m", 8 * 10**8), ("64", 64)],
 )
 def test_sizes(text: str, size: int) -> None:
     assert read_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "GB", "-1GB", "1 PB", "two"])
+@pytest.mark.parametrize("text", ["", "GB", "-1GB", "1 PB", "two", "0", "0.1B"])
 def test_sizes_that_are_none(text: str) -> None:
     with pytest.raises(UsageError, match="--memory"):
         read_size(text)

@@ -33,8 +33,8 @@ def energy(densities: dict[str, float]) -> float:
 
 
 @pytest.mark.parametrize("ratio", [0.95, 0.8, 0.6, 0.3])
-def test_the_budget_is_met(ratio: float) -> None:
-    assert energy(schedule().densities(ratio)) <= 100 * ratio
+def test_the_budget_is_met_and_spent(ratio: float) -> None:
+    assert 100 * ratio - 0.06 < energy(schedule().densities(ratio)) <= 100 * ratio
 
 
 def test_a_budget_of_one_takes_nothing() -> None:
@@ -49,7 +49,7 @@ def test_the_costliest_layer_goes_first() -> None:
 
 def test_the_last_layer_gives_up_no_more_than_is_missing() -> None:
     densities = schedule()._round(float("inf"), 95.0)[0]
-    assert densities["w1"] == pytest.approx(55 / 60, abs=0.12)
+    assert densities["w1"] == pytest.approx(55 / 60, abs=0.001)
     assert densities["w1"] <= 55 / 60
 
 

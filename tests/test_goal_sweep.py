@@ -13,8 +13,10 @@ from eapc import sweep
 from eapc.compiler import Settings, prune
 from eapc.errors import UsageError
 from eapc.goal_sweep import Swept
-from eapc.goals import Goal, MaxDrop, MinAgreement, Sparsity, TargetEnergy
+from eapc.goals import Densities, Goal, MaxDrop, MinAgreement, Sparsity, TargetEnergy
 from eapc.model import Model
+from eapc.progress import Progress, Step
+from eapc.recipe import Recipe
 
 MODELS = Path(__file__).parents[1] / "models"
 DIGITS = MODELS / "digits.onnx"
@@ -103,3 +105,121 @@ def test_agreement_stands_in_for_accuracy() -> None:
 def test_sweeps_that_make_no_sense(goals: list[Goal], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         sweep(DIGITS, SETTINGS, goals=goals)
+
+
+def test_goals_share_a_recipe() -> None:
+    recipe = Recipe(method="wanda", exclude=("Gemm",), order="uniform")
+    found = sweep(DIGITS, SETTINGS, goals=[TargetEnergy(0.9)], recipe=recipe)
+    alone = prune(DIGITS, SETTINGS, goal=TargetEnergy(0.9), recipe=recipe)
+    assert found.rows[0].energy_ratio == alone.energy_ratio
+    assert found.rows[0].agreement is not None
+    assert found.rows[0].energy_ratio != swept().rows[0].energy_ratio
+
+
+def test_files_of_densities_that_share_a_name(tmp_path: Path) -> None:
+    goals = [Densities(tmp_path / folder / "d.yaml") for folder in ("a", "b")]
+    for goal in goals:
+        goal.path.parent.mkdir()
+        goal.path.write_text("Conv: 0.5\n")
+    with pytest.raises(UsageError, match=r"written as digits\.densities-d\.onnx too; rename it"):
+        sweep(DIGITS, SETTINGS, goals=goals, folder=tmp_path)
+    assert len(sweep(DIGITS, SETTINGS, goals=goals).rows) == 2
+
+
+# --- going on --------------------------------------------------------------------------------
+
+TWO = (Sparsity(0.5), Sparsity(0.75))
+LAYERS = 7
+
+
+class StopError(Exception):
+    """Raised to end a sweep in its middle."""
+
+
+def stopping_at(step: int) -> Progress:
+    """Ends a sweep when it comes to this layer, counted over all goals."""
+    seen: list[str] = []
+
+    def progress(at: Step) -> None:
+        seen.extend([at.layer] if at.layer else [])
+        if len(seen) > step:
+            raise StopError
+
+    return progress
+
+
+def stop(folder: Path, step: int, goals: tuple[Goal, ...] = TWO) -> None:
+    with pytest.raises(StopError):
+        sweep(
+            *(DIGITS, SETTINGS),
+            goals=goals,
+            folder=folder,
+            resume=True,
+            progress=stopping_at(step),
+        )
+
+
+def go_on(folder: Path, goals: tuple[Goal, ...] = TWO, force: bool = False) -> list[str]:
+    """Resume a sweep to its end; gives the layers that were worked on."""
+    layers: list[str] = []
+
+    def progress(at: Step) -> None:
+        layers.extend([at.layer] if at.layer else [])
+
+    sweep(
+        *(DIGITS, SETTINGS),
+        goals=goals,
+        folder=folder,
+        force=force,
+        resume=True,
+        progress=progress,
+    )
+    return layers
+
+
+def bytes_in(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """An empty folder, and one with what a sweep that was left alone has written."""
+    folder, whole = tmp_path / "folder", tmp_path / "whole"
+    folder.mkdir()
+    whole.mkdir()
+    sweep(DIGITS, SETTINGS, goals=TWO, folder=whole)
+    return folder, whole
+
+
+@pytest.mark.parametrize("step", [3, LAYERS, LAYERS + 4])
+def test_a_sweep_that_was_stopped_goes_on(folders: tuple[Path, Path], step: int) -> None:
+    folder, whole = folders
+    stop(folder, step)
+    assert (folder / "digits.sweep.partial").is_dir()
+    assert len(go_on(folder)) == 2 * LAYERS - step
+    assert bytes_in(folder) == bytes_in(whole)
+
+
+def test_another_sweep_uses_nothing(
+    folders: tuple[Path, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, _ = folders
+    stop(folder, 3)
+    assert len(go_on(folder, (Sparsity(0.75), Sparsity(0.5)))) == 2 * LAYERS
+    assert "another model, data or options" in caplog.text
+
+
+def test_going_on_overwrites_only_what_it_has_written(folders: tuple[Path, Path]) -> None:
+    folder, whole = folders
+    stop(folder, LAYERS + 1)
+    (folder / "digits.sparsity-0.5.onnx").write_bytes(b"a user's own")
+    with pytest.raises(UsageError, match="--force"):
+        go_on(folder)
+    assert (folder / "digits.sparsity-0.5.onnx").read_bytes() == b"a user's own"
+    assert len(go_on(folder, force=True)) == LAYERS - 1
+    assert bytes_in(folder) == bytes_in(whole)
+
+
+def test_going_on_takes_a_folder() -> None:
+    with pytest.raises(UsageError, match="--resume: needs -o FOLDER"):
+        sweep(DIGITS, SETTINGS, goals=TWO, resume=True)

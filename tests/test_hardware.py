@@ -103,6 +103,29 @@ def test_every_source_is_about_some_field(name: str) -> None:
     assert set(hardware.sources.values()) <= used
 
 
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("word_bit", "did you mean word_bits?"),
+        ("machine.*_spads", "names no field"),
+        ("compression.ifmap.run_bits", "names no field"),
+    ],
+)
+def test_a_source_of_no_field_is_refused(key: str, said: str) -> None:
+    text = EYERISS.replace("sources:\n", f"sources:\n  {key}: A book.\n", 1)
+    line = 1 + text[: text.index(f"  {key}: A book")].count("\n")
+    with pytest.raises(HardwareError) as caught:
+        parse_hardware(text.encode(), "m.yaml")
+    assert str(caught.value).startswith(f"m.yaml:{line}: sources.{key}: names no field")
+    assert said in str(caught.value)
+
+
+def test_a_source_may_be_of_a_section_or_of_what_is_not_given() -> None:
+    more = "  machine: A book.\n  static_power_mw: Not published.\n  '*.dram.*': A book.\n"
+    text = EYERISS.replace("sources:\n", f"sources:\n{more}", 1)
+    assert parse_hardware(text.encode(), "m.yaml").source_of("machine.array_rows") == "A book."
+
+
 def test_equal_models_are_equal_and_hash_alike() -> None:
     first, second = load_hardware("eyeriss"), load_hardware("eyeriss")
     assert first == second

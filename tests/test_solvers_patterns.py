@@ -184,7 +184,12 @@ def test_spellings() -> None:
     assert parse_pattern("kernel", 9) == Tiles(1, 9, 1, 9)
     with pytest.raises(UsageError, match=f"unknown pattern 'cross'.*{', '.join(PATTERNS)}"):
         parse_pattern("cross")
-    for text, remedy in (("5:4", "1 <= N <= M"), ("0:4", "1 <= N <= M"), ("block:0x1", "sides")):
+    for text, remedy in (
+        ("5:4", "1 <= N < M"),
+        ("4:4", "such as 2:4"),
+        ("0:4", "1 <= N < M"),
+        ("block:0x1", "sides"),
+    ):
         with pytest.raises(UsageError, match=remedy):
             parse_pattern(text)
 

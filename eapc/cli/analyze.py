@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eapc.cli import options as opt
-from eapc.cli.session import begin, show, write
+from eapc.cli.option_groups import Common, Inputs, spread
+from eapc.cli.session import show, write
 from eapc.errors import UsageError
 
 if TYPE_CHECKING:
@@ -15,40 +16,34 @@ if TYPE_CHECKING:
 _STDOUT = Path("-")
 
 
+@spread
 def analyze(
     model: opt.ModelPath,
-    hw: opt.Hardware = "eyeriss",
-    batch: opt.Batch = None,
-    input_shape: opt.InputShapes = None,
-    calib: opt.Calibration = None,
-    samples: opt.Samples = None,
+    inputs: Inputs,
+    *,
     density: opt.Density = None,
     bits: opt.Bits = None,
     json: opt.Json = False,
     csv: opt.Csv = None,
     annotate: opt.Annotate = None,
     force: opt.Force = False,
-    threads: opt.Threads = 0,
-    seed: opt.Seed = 0,
-    verbose: opt.Verbose = 0,
-    quiet: opt.Quiet = False,
-    debug: opt.Debug = False,
+    common: Common,
 ) -> None:
     """Estimate the energy of every node of MODEL on a machine.
 
     Figures are per inference, in units of one multiply-accumulate (MAC). Densities come from
     the weights and from calibration inputs; without any, activations count as dense.
     """
-    warnings = begin(verbose, quiet, debug, threads)
+    warnings = common.begin()
     if json and csv == _STDOUT:
         raise UsageError("--json and --csv -: only one can have stdout")
     from eapc import compiler
     from eapc.model import Model
     from eapc.report.files import require_writable
 
-    settings = opt.settings(hw, batch, input_shape, calib, samples, threads, seed, density, bits)
+    settings = inputs.settings(common, density=density, bits=bits)
     if csv not in (None, _STDOUT):
-        require_writable(csv, force, [model, calib, Path(hw), annotate])
+        require_writable(csv, force, [model, inputs.calib, Path(inputs.hw), annotate])
     loaded = Model.load(model)
     if annotate is not None:
         loaded.require_writable(annotate, force)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
+
+from eapc.errors import UsageError
+
+if TYPE_CHECKING:
+    from eapc.goals import Goal
 
 _GOAL = "Goal (one of these; --min-agreement 0.98 if none is given)"
 
@@ -46,6 +53,16 @@ DropGoal = Annotated[
     ),
 ]
 
+DensitiesGoal = Annotated[
+    Path | None,
+    Option(
+        "--densities",
+        metavar="PATH",
+        help="YAML of layers and their densities; others stay dense.",
+        rich_help_panel=_GOAL,
+    ),
+]
+
 _GOALS = "Goals (values of one of these)"
 
 Sparsities = Annotated[
@@ -64,13 +81,94 @@ Drops = Annotated[
     str | None,
     Option("--max-drop", metavar="D,D,...", help="As for prune.", rich_help_panel=_GOALS),
 ]
-
-DensitiesGoal = Annotated[
-    Path | None,
-    Option(
-        "--densities",
-        metavar="PATH",
-        help="YAML of layers and their densities; others stay dense.",
-        rich_help_panel=_GOAL,
-    ),
+DensityFiles = Annotated[
+    str | None,
+    Option("--densities", metavar="PATH,PATH,...", help="As for prune.", rich_help_panel=_GOALS),
 ]
+
+
+@dataclass(frozen=True)
+class OneGoal:
+    """The group of the options that `prune` knows, of which one may be given."""
+
+    sparsity: SparsityGoal = None
+    target_energy: EnergyGoal = None
+    min_agreement: AgreementGoal = None
+    max_drop: DropGoal = None
+    densities: DensitiesGoal = None
+
+    def goal(self, pattern: str) -> Goal:
+        """The goal that is given, else the one of a pattern that fixes it, else the default."""
+        from eapc.goals import DEFAULT_GOAL, Sparsity
+
+        given = _given(self)
+        if len(given) > 1:
+            raise UsageError(f"{' and '.join(given)}: give one goal at a time")
+        goals = [_kinds()[option](value) for option, value in given.items()]
+        fixed = _fixed_sparsity(pattern, goals)
+        if goals:
+            return goals[0]
+        return DEFAULT_GOAL if fixed is None else Sparsity(fixed)
+
+
+@dataclass(frozen=True)
+class SeveralGoals:
+    """The group of the same options in `sweep`, each with several values."""
+
+    sparsity: Sparsities = None
+    target_energy: Energies = None
+    min_agreement: Agreements = None
+    max_drop: Drops = None
+    densities: DensityFiles = None
+
+    def goals(self, pattern: str) -> list[Goal]:
+        """The goals of one option's comma-separated values, in their order."""
+        given = _given(self)
+        if not given:
+            raise UsageError(f"a sweep needs values of a goal: {', '.join(_kinds())}")
+        if len(given) > 1:
+            raise UsageError(f"{' and '.join(given)}: give values of one goal")
+        ((option, text),) = given.items()
+        goals = [_kinds()[option](_value(option, part.strip())) for part in text.split(",")]
+        _fixed_sparsity(pattern, goals)
+        return goals
+
+
+def _given(group: OneGoal | SeveralGoals) -> dict[str, Any]:
+    """What is given, by option."""
+    values = asdict(group).items()
+    return {f"--{name.replace('_', '-')}": value for name, value in values if value is not None}
+
+
+def _kinds() -> Mapping[str, Callable[[Any], Goal]]:
+    from eapc.goals import GOALS, Densities
+
+    return {**GOALS, Densities.option: Densities}
+
+
+def _value(option: str, text: str) -> float | Path:
+    from eapc.goals import GOALS
+
+    if option not in GOALS:
+        return Path(text)
+    try:
+        return float(text)
+    except ValueError as error:
+        raise UsageError(f"{option}: expected numbers like 0.9,0.8,0.7, got '{text}'") from error
+
+
+def _fixed_sparsity(pattern: str, goals: Sequence[Goal]) -> float | None:
+    """The share of zeros that a pattern fixes, if it does; then no goal may say another thing."""
+    from eapc.goals import Sparsity
+    from eapc.solvers import parse_pattern
+
+    density = parse_pattern(pattern).fixed_density
+    if density is None:
+        return None
+    other = [goal.option for goal in goals if goal.option != Sparsity.option]
+    if other:
+        raise UsageError(
+            f"{other[0]}: --pattern {pattern} fixes the share of zeros; "
+            f"give --sparsity {1 - density:.4g} or another pattern"
+        )
+    return 1 - density

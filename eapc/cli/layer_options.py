@@ -5,9 +5,13 @@ Their choices are written out: the tables that hold them take too long to import
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
+
+if TYPE_CHECKING:
+    from eapc.recipe import Recipe
 
 _PANEL = "How layers are pruned"
 
@@ -65,3 +69,28 @@ Order = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The group of all these options."""
+
+    method: Method = "admm"
+    thorough: Thorough = False
+    pattern: Pattern = "unstructured"
+    include: Include = None
+    exclude: Exclude = None
+    order: Order = "shared"
+
+    def recipe(self) -> Recipe:
+        """What the options come to."""
+        from eapc.recipe import Recipe
+
+        return Recipe(
+            method=self.method,
+            thorough=self.thorough,
+            pattern=self.pattern,
+            include=tuple(self.include or ()),
+            exclude=tuple(self.exclude or ()),
+            order=self.order,
+        )

@@ -5,14 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from typer import Argument, Option
 
 from eapc.errors import UsageError
-
-if TYPE_CHECKING:
-    from eapc.compiler import Settings
 
 _DATA = "Data"
 _RESULT = "Result"
@@ -215,35 +212,6 @@ Debug = Annotated[
 ]
 
 
-def settings(
-    hw: str,
-    batch: int | None,
-    input_shape: Sequence[str] | None,
-    calib: Path | None,
-    samples: int | None,
-    threads: int,
-    seed: int,
-    density: str | None = None,
-    bits: str | None = None,
-    memory: str | None = None,
-) -> Settings:
-    """What the options that commands share come to."""
-    from eapc.compiler import Settings
-
-    return Settings(
-        hardware=hw,
-        batch=batch,
-        input_shapes=read_input_shapes(input_shape),
-        calibration=calib,
-        samples=samples,
-        density=density,
-        bits=bits,
-        threads=threads,
-        seed=seed,
-        memory=None if memory is None else read_size(memory),
-    )
-
-
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?", re.IGNORECASE)
 
 
@@ -253,7 +221,10 @@ def read_size(text: str) -> int:
     if match is None:
         raise UsageError(f"--memory: expected a size such as 2GB, got '{text}'")
     base = 1024 if match[3] else 1000
-    return int(float(match[1]) * base ** " KMGT".index(match[2].upper() or " "))
+    size = int(float(match[1]) * base ** " KMGT".index(match[2].upper() or " "))
+    if size == 0:
+        raise UsageError(f"--memory: expected a size above 0, such as 2GB, got '{text}'")
+    return size
 
 
 def read_input_shapes(texts: Sequence[str] | None) -> dict[str, tuple[int, ...]]:

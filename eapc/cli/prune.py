@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from eapc.cli import goal_options as aim
-from eapc.cli import layer_options as how
 from eapc.cli import options as opt
 from eapc.cli.bar import progress_bar
-from eapc.cli.session import begin, show, write
-from eapc.errors import GoalError, UsageError
+from eapc.cli.goal_options import OneGoal
+from eapc.cli.layer_options import Layers
+from eapc.cli.option_groups import Common, Inputs, spread
+from eapc.cli.session import show, write
+from eapc.errors import GoalError
 
 logger = logging.getLogger(__name__)
 
@@ -22,57 +22,34 @@ if TYPE_CHECKING:
     from eapc.recipe import Recipe
 
 
+@spread
 def prune(
     model: opt.ModelPath,
-    hw: opt.Hardware = "eyeriss",
-    batch: opt.Batch = None,
-    input_shape: opt.InputShapes = None,
-    calib: opt.Calibration = None,
-    samples: opt.Samples = None,
+    inputs: Inputs,
     evaluation: opt.Evaluation = None,
-    sparsity: aim.SparsityGoal = None,
-    target_energy: aim.EnergyGoal = None,
-    min_agreement: aim.AgreementGoal = None,
-    max_drop: aim.DropGoal = None,
-    densities: aim.DensitiesGoal = None,
-    method: how.Method = "admm",
-    thorough: how.Thorough = False,
-    pattern: how.Pattern = "unstructured",
-    include: how.Include = None,
-    exclude: how.Exclude = None,
-    order: how.Order = "shared",
+    *,
+    aim: OneGoal,
+    layers: Layers,
     output: opt.Output = None,
     force: opt.Force = False,
     json: opt.Json = False,
     dry_run: opt.DryRun = False,
     resume: opt.Resume = False,
-    threads: opt.Threads = 0,
     memory: opt.Memory = None,
-    seed: opt.Seed = 0,
-    verbose: opt.Verbose = 0,
-    quiet: opt.Quiet = False,
-    debug: opt.Debug = False,
+    common: Common,
 ) -> None:
     """Zero weights of MODEL to save energy, and refit what is left.
 
     Without -o the result is MODEL.pruned.onnx beside MODEL. Without --calib inputs are made
     up. Without a goal the lowest energy is sought at which 98 % of the answers stay.
     """
-    warnings = begin(verbose, quiet, debug, threads)
+    warnings = common.begin()
     from eapc import compiler
-    from eapc.recipe import Recipe
 
-    settings = opt.settings(hw, batch, input_shape, calib, samples, threads, seed, memory=memory)
-    goal = _goal(sparsity, target_energy, min_agreement, max_drop, densities, pattern)
-    recipe = Recipe(
-        method=method,
-        thorough=thorough,
-        pattern=pattern,
-        include=tuple(include or ()),
-        exclude=tuple(exclude or ()),
-        order=order,
-    )
+    settings = inputs.settings(common, memory=memory)
+    goal, recipe = aim.goal(layers.pattern), layers.recipe()
     target = output or compiler.default_output(model)
+    quiet = common.quiet
     if dry_run:
         _plan(model, settings, goal, recipe, evaluation, target, force, json, quiet, warnings)
         return
@@ -88,36 +65,6 @@ def prune(
             progress=progress,
         )
     _report(done, json, warnings)
-
-
-def _goal(
-    sparsity: float | None,
-    target_energy: float | None,
-    min_agreement: float | None,
-    max_drop: float | None,
-    densities: Path | None,
-    pattern: str,
-) -> Goal:
-    from eapc.goals import DEFAULT_GOAL, GOALS, Densities, Sparsity
-    from eapc.solvers import parse_pattern
-
-    values = (sparsity, target_energy, min_agreement, max_drop, densities)
-    kinds: Iterable[tuple[Callable[[Any], Goal], object]] = zip(
-        (*GOALS.values(), Densities), values, strict=True
-    )
-    goals = [kind(value) for kind, value in kinds if value is not None]
-    given = [goal.option for goal in goals]
-    if len(goals) > 1:
-        raise UsageError(f"{' and '.join(given)}: give one goal at a time")
-    density = parse_pattern(pattern).fixed_density
-    if density is None:
-        return goals[0] if goals else DEFAULT_GOAL
-    if given not in ([], ["--sparsity"]):
-        raise UsageError(
-            f"{given[0]}: --pattern {pattern} fixes the share of zeros; "
-            f"leave the goal out, or give --sparsity {1 - density:.4g}"
-        )
-    return goals[0] if goals else Sparsity(1 - density)
 
 
 def _plan(

@@ -4,38 +4,33 @@ from __future__ import annotations
 
 from eapc.cli import options as opt
 from eapc.cli.bar import progress_bar
-from eapc.cli.session import begin, show, write
+from eapc.cli.option_groups import Common, Inputs, spread
+from eapc.cli.session import show, write
 
 
+@spread
 def run(
     model: opt.ModelPath,
     pipeline: opt.PipelineText,
-    hw: opt.Hardware = "eyeriss",
-    batch: opt.Batch = None,
-    input_shape: opt.InputShapes = None,
-    calib: opt.Calibration = None,
-    samples: opt.Samples = None,
+    inputs: Inputs,
+    *,
     output: opt.Output = None,
     force: opt.Force = False,
     json: opt.Json = False,
-    threads: opt.Threads = 0,
     memory: opt.Memory = None,
-    seed: opt.Seed = 0,
-    verbose: opt.Verbose = 0,
-    quiet: opt.Quiet = False,
-    debug: opt.Debug = False,
+    common: Common,
 ) -> None:
     """Run a pipeline of passes over MODEL; eapc passes lists them.
 
     Without -o nothing is written.
     """
-    warnings = begin(verbose, quiet, debug, threads)
+    warnings = common.begin()
     from eapc import compiler
     from eapc.report.documents import run_document, to_json
     from eapc.report.pruning import run_table
 
-    settings = opt.settings(hw, batch, input_shape, calib, samples, threads, seed, memory=memory)
-    with progress_bar(quiet) as progress:
+    settings = inputs.settings(common, memory=memory)
+    with progress_bar(common.quiet) as progress:
         done = compiler.run(
             model, pipeline, settings, output=output, force=force, progress=progress
         )

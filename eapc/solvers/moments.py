@@ -18,7 +18,7 @@ from eapc.solvers.gram import DenseGram, Gram, RowGram
 
 _Float = TypeVar("_Float", np.float32, np.float64)
 
-_ROWS = 4096
+ROWS_PER_PRODUCT = 4096
 """Rows per float32 product; the products are summed in float64."""
 
 _DUAL = 0.25
@@ -126,8 +126,9 @@ class MomentAccumulator:
             self._x_shift = x.mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
             self._y_shift = y.mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
         with np.errstate(over="ignore", invalid="ignore"):  # the layer problem refuses infinity
-            for begin in range(0, rows, _ROWS):
-                self._add_rows(x[:, begin : begin + _ROWS], y[:, begin : begin + _ROWS])
+            for begin in range(0, rows, ROWS_PER_PRODUCT):
+                part = slice(begin, begin + ROWS_PER_PRODUCT)
+                self._add_rows(x[:, part], y[:, part])
 
     def _add_rows(self, x: NDArray[np.float32], y: NDArray[np.float32]) -> None:
         x = np.subtract(x, self._x_shift, dtype=np.float32)

@@ -7,10 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from eapc.solvers.moments import Moments
-
-_ROWS = 4096
-"""Rows per float32 product; the products are summed in float64."""
+from eapc.solvers.moments import ROWS_PER_PRODUCT, Moments
 
 
 class MovedTargets:
@@ -30,10 +27,11 @@ class MovedTargets:
 
     def add(self, x: NDArray[np.float32], y: NDArray[np.float32]) -> None:
         """Add x (groups, rows, k) and targets y (groups, rows, m)."""
-        for begin in range(0, x.shape[1], _ROWS):
-            targets = y[:, begin : begin + _ROWS] - self._y_shift
+        for begin in range(0, x.shape[1], ROWS_PER_PRODUCT):
+            part = slice(begin, begin + ROWS_PER_PRODUCT)
+            targets = y[:, part] - self._y_shift
             self._sum += targets.sum(axis=1, dtype=np.float64)
-            self._yx += np.matmul(targets.transpose(0, 2, 1), x[:, begin : begin + _ROWS])
+            self._yx += np.matmul(targets.transpose(0, 2, 1), x[:, part])
             self._yy += np.square(targets).sum(axis=1, dtype=np.float64)
 
     def finish(self) -> Moments:

@@ -247,8 +247,8 @@ def _unstructured(positions: int, numbers: tuple[int, ...]) -> Pattern:  # noqa:
 
 def _n_of_m(positions: int, numbers: tuple[int, ...]) -> Pattern:
     n, m = numbers
-    if not 1 <= n <= m:
-        raise UsageError(f"pattern '{n}:{m}': expected N:M with 1 <= N <= M")
+    if not 1 <= n < m:
+        raise UsageError(f"pattern '{n}:{m}': expected N:M with 1 <= N < M, such as 2:4")
     return NOfM(n, m, positions)
 
 

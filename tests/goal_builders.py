@@ -1,0 +1,69 @@
+"""Networks pruned towards goals, each pair once a session."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+from pruning_builders import NETS, Net, residual
+
+from eapc.goals import Goal, Outcome, Trials
+from eapc.hardware import load_hardware
+from eapc.judges import AccuracyJudge
+from eapc.pipeline import Compilation, Conditions
+from eapc.recipe import Recipe
+from eapc.registry import load_passes
+from eapc.runtime import collect_outputs
+
+EYERISS = load_hardware("eyeriss")
+RECIPE = Recipe(load_passes())
+
+
+def varied() -> Net:
+    """The residual network on images that differ enough to fall in several classes."""
+    x = residual().arrays["x"]
+    gains = np.random.default_rng(1).normal(1, 1.5, (len(x), 3, 1, 1)).astype(np.float32)
+    return Net(residual().proto, {"x": x * gains})
+
+
+def start(net: Net, synthesised: bool = False) -> Compilation:
+    data = net.data
+    if synthesised:
+        data = replace(data, synthesised=True)
+    return Compilation(net.model, EYERISS, data, Conditions(threads=1))
+
+
+def trials(net: Net, synthesised: bool = False) -> Trials:
+    return Trials(start(net, synthesised), RECIPE)
+
+
+@cache
+def reached(name: str, goal: Goal) -> Outcome:
+    net = varied() if name == "varied" else NETS[name]()
+    return goal.pursue(trials(net))
+
+
+def ratio(outcome: Outcome) -> float:
+    assert outcome.result.energy is not None
+    return outcome.result.energy.energy_mac_units / outcome.before.energy_mac_units
+
+
+def labelled(net: Net) -> AccuracyJudge:
+    """A judge whose labels are the network's own answers: all of them right."""
+    (scores,) = collect_outputs(net.model, net.data, 1).values()
+    return AccuracyJudge.of(net.model, replace(net.data, labels=scores.argmax(axis=1)), 1)
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The budgets that are tried from now on."""
+    budgets: list[float] = []
+    at = Trials.at
+
+    def counting(self: Trials, budget: float) -> Compilation:
+        budgets.append(budget)
+        return at(self, budget)
+
+    monkeypatch.setattr(Trials, "at", counting)
+    return budgets

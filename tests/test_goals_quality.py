@@ -1,0 +1,56 @@
+"""What pruning did to the outputs, and when that is worth a warning."""
+
+from __future__ import annotations
+
+import pytest
+from goal_builders import RECIPE, labelled, reached, start, trials, varied
+from pruning_builders import transformer
+
+from eapc.evaluation import RELATIVE_ERROR, TOP1_AGREEMENT, Accuracy, Agreement
+from eapc.goals import DEFAULT_GOAL, MaxDrop, Quality, Sparsity, TargetEnergy, Trials, measure
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "agreement", "said"),
+    [
+        (Accuracy(0.9, 0.5, 10), None, "top-1 accuracy fell from 90.0% to 50.0%"),
+        (Accuracy(0.9, 0.81, 100), None, ""),
+        (None, Agreement(TOP1_AGREEMENT, 0.6, 0.9, 10), "only 60.0% of the answers"),
+        (None, Agreement(TOP1_AGREEMENT, 0.91, 0.9, 10), ""),
+        (None, Agreement(RELATIVE_ERROR, 0.5, 0.25, 10), "relative error is 0.5"),
+        (None, Agreement(RELATIVE_ERROR, 0.24, 0.25, 10), ""),
+        (Accuracy(0.9, 0.9, 10), Agreement(TOP1_AGREEMENT, 0.1, 0.9, 10), ""),
+    ],
+)
+def test_spoilt_outputs_are_warned_of(
+    accuracy: Accuracy | None, agreement: Agreement | None, said: str
+) -> None:
+    quality = Quality(accuracy, agreement, fitted=True)
+    warning = quality.warning(TargetEnergy(0.6), "unstructured")
+    assert said in warning
+    assert bool(warning) == bool(said)
+    assert not warning or warning.startswith("--target-energy 0.6 spoils the outputs: ")
+    assert not warning or warning.endswith("; a higher --target-energy keeps more")
+    for goal in (DEFAULT_GOAL, MaxDrop(0.1)):
+        assert not quality.warning(goal, "unstructured")
+
+
+def test_a_pattern_that_fixes_the_zeros_is_what_spoils_outputs() -> None:
+    warning = Quality(Accuracy(0.9, 0.5, 10), None, fitted=True).warning(Sparsity(0.5), "2:4")
+    assert warning.startswith("--pattern 2:4 spoils the outputs: ")
+    assert warning.endswith("; a pattern of fewer zeros keeps more")
+
+
+def test_quality_is_measured_by_labels_or_on_what_was_fitted() -> None:
+    net = varied()
+    outcome = reached("varied", Sparsity(0.9))
+    with_labels = measure(outcome, Trials(start(net), RECIPE, labelled(net)))
+    assert with_labels.accuracy == labelled(net).accuracy(outcome.result.model)
+    assert with_labels.agreement is None
+    without = measure(outcome, trials(net))
+    assert without.accuracy is None
+    assert without.agreement is not None
+    assert (without.agreement.samples, without.fitted) == (len(net.data), True)
+    held_out = measure(reached("transformer", DEFAULT_GOAL), trials(transformer()))
+    assert held_out.agreement == reached("transformer", DEFAULT_GOAL).agreement
+    assert not held_out.fitted
