@@ -17,8 +17,9 @@ from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from eapc.errors import HardwareError
+from eapc.errors import HardwareError, UsageError
 from eapc.hardware_machines import Machine, MachineSection
+from eapc.hardware_measured import MeasuredMachine, is_measured
 from eapc.hardware_sections import (
     Amount,
     Compression,
@@ -32,6 +33,7 @@ from eapc.hardware_sections import (
 from eapc.hardware_yaml import Document, parse_document, report_errors, spelling
 
 AnyMachine = TypeVar("AnyMachine", bound=MachineSection)
+AnySection = TypeVar("AnySection", bound=Section)
 
 
 class HardwareModel(Section):
@@ -174,12 +176,26 @@ def shipped_hardware() -> tuple[str, ...]:
 def load_hardware(name_or_path: str | Path) -> HardwareModel:
     """The machine described by a YAML file, or one that is shipped, by its name.
 
+    Like `load_machine`, for those who need energies: UsageError where there are only latencies.
+    """
+    machine = load_machine(name_or_path)
+    if isinstance(machine, MeasuredMachine):
+        raise UsageError(
+            f"{name_or_path}: holds measured latencies and no energies; give a machine that has "
+            f"them, one of {', '.join(shipped_hardware())} or a file of your own"
+        )
+    return machine
+
+
+def load_machine(name_or_path: str | Path) -> HardwareModel | MeasuredMachine:
+    """The machine in a YAML file, of either kind, or one that is shipped, by its name.
+
     A file that exists wins over a shipped name; `eyeriss.yaml` is a name too. Raises
     HardwareError with file, line, field and remedy.
     """
     path = Path(name_or_path)
     if path.is_file():
-        return parse_hardware(_read(path), str(name_or_path))
+        return parse_machine(_read(path), str(name_or_path))
     name = str(name_or_path).removesuffix(".yaml")
     if name in shipped_hardware():
         file = resources.files("eapc.hwmodels") / f"{name}.yaml"
@@ -194,18 +210,33 @@ def load_hardware(name_or_path: str | Path) -> HardwareModel:
 
 def parse_hardware(text: bytes, file: str) -> HardwareModel:
     """The machine described by a YAML document; `file` is the name that errors give."""
+    return _checked(parse_document(text, file))
+
+
+def parse_machine(text: bytes, file: str) -> HardwareModel | MeasuredMachine:
+    """The machine in a YAML document: what was measured if it says `kind: measured`."""
     document = parse_document(text, file)
+    if is_measured(document.value):
+        return _validated(MeasuredMachine, document, "let `eapc profile` write the file anew")
+    return _checked(document)
+
+
+def _checked(document: Document) -> HardwareModel:
+    machine = _validated(HardwareModel, document, "see `eapc hw show eyeriss`")
+    _require_fields_of_sources(machine, document)
+    return machine
+
+
+def _validated(kind: type[AnySection], document: Document, advice: str) -> AnySection:
     try:
-        machine = HardwareModel.model_validate(document.value)
+        return kind.model_validate(document.value)
     except ValidationError as error:
         known = {
             info.alias or name
             for section in _sections(Section)
             for name, info in section.model_fields.items()
         }
-        raise HardwareError(report_errors(error, document, known)) from None
-    _require_fields_of_sources(machine, document)
-    return machine
+        raise HardwareError(report_errors(error, document, known, advice)) from None
 
 
 def _require_fields_of_sources(machine: HardwareModel, document: Document) -> None:

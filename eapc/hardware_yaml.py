@@ -42,6 +42,7 @@ _REMEDIES = {
     "_pj": "give the energy in picojoules",
     "_mhz": "give the clock in MHz",
     "_mw": "give the power in milliwatts",
+    "_ms": "give the time in milliseconds",
     "_mac_units": "give the energy in units of one MAC",
     "_mac_units_per_word": "give the energy of one word's access in units of one MAC",
 }
@@ -150,15 +151,18 @@ def _syntax_problem(file: str, error: yaml.YAMLError) -> str:
     return f"{file}:1: not valid YAML: a character that text cannot hold; give a text file"
 
 
-def report_errors(error: ValidationError, document: Document, known: Collection[str]) -> str:
+def report_errors(
+    error: ValidationError, document: Document, known: Collection[str], advice: str
+) -> str:
     """The first error of a validation, in the file's order, and the fields of the others.
 
-    `known` are the schema's keys, from which a misspelt one is guessed.
+    `known` are the schema's keys, from which a misspelt one is guessed; `advice` is the remedy
+    where a field's name suggests none.
     """
     found = [(_field_path(details, document), details) for details in error.errors()]
     found.sort(key=lambda item: document.line_of(item[0]))
     path, details = found[0]
-    message = document.located(path, _problem(path, details, known))
+    message = document.located(path, _problem(path, details, known, advice))
     others = list(dict.fromkeys(dotted(other) for other, _ in found[1:]))
     if len(others) > _MOST_OTHERS:
         others[_MOST_OTHERS:] = [f"{len(others) - _MOST_OTHERS} more"]
@@ -176,20 +180,20 @@ def _field_path(details: ErrorDetails, document: Document) -> Path:
     return path
 
 
-def _problem(path: Path, details: ErrorDetails, known: Collection[str]) -> str:
+def _problem(path: Path, details: ErrorDetails, known: Collection[str], advice: str) -> str:
     """Problem, value and remedy in words."""
     name, got = str(path[-1]) if path else "", _shown(details["input"])
     match details["type"]:
         case "missing":
-            return f"missing; add it ({_remedy(name)})"
+            return f"missing; add it ({_remedy(name, advice)})"
         case "extra_forbidden":
             return f"unknown key; {spelling(name, known)}"
         case "model_type" | "mapping_type" | "dict_type":
-            return f"expected a mapping, got {got}; {_remedy(name)}"
+            return f"expected a mapping, got {got}; {_remedy(name, advice)}"
         case "value_error":
             return f"{details['ctx']['error']}; correct it"
         case "expected":
-            return f"{details['msg']}, got {got}; {_remedy(name)}"
+            return f"{details['msg']}, got {got}; {_remedy(name, advice)}"
         case "literal_error":
             return f"expected {details['ctx']['expected']}, got {got}; use one of these"
         case "union_tag_not_found":
@@ -200,7 +204,8 @@ def _problem(path: Path, details: ErrorDetails, known: Collection[str]) -> str:
             name = details["ctx"]["discriminator"].strip("'")
             return f"expected a {name} of {tags}, got {got}; use one of these"
         case _:
-            return f"{details['msg'].removeprefix('Input should be ')}, got {got}; {_remedy(name)}"
+            problem = details["msg"].removeprefix("Input should be ")
+            return f"{problem}, got {got}; {_remedy(name, advice)}"
 
 
 def _shown(value: object) -> str:
@@ -211,9 +216,9 @@ def _shown(value: object) -> str:
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
 
 
-def _remedy(name: str) -> str:
+def _remedy(name: str, advice: str) -> str:
     suffix = next((s for s in sorted(_REMEDIES, key=len, reverse=True) if name.endswith(s)), None)
-    return _REMEDIES[suffix] if suffix else "see `eapc hw show eyeriss`"
+    return _REMEDIES[suffix] if suffix else advice
 
 
 def spelling(name: str, known: Collection[str]) -> str:

@@ -30,13 +30,20 @@ def resumable(
     With `resume` those of an earlier run count if everything that decides the result is the
     same; otherwise they are removed. Without an output nothing is kept.
     """
+    with kept_beside(output, _run(compilation, goal), resume) as checkpoints:
+        yield replace(compilation, checkpoints=checkpoints)
+
+
+@contextmanager
+def kept_beside(output: str | Path | None, run: str, resume: bool) -> Iterator[Checkpoints | None]:
+    """Checkpoints beside an output, of the run that `run` identifies; as `resumable` keeps them."""
     if output is None:
-        yield compilation
+        yield None
         return
-    checkpoints = Checkpoints(partial_folder(output), _run(compilation, goal))
+    checkpoints = Checkpoints(partial_folder(output), run)
     _settle_leftover(checkpoints, resume)
     try:
-        yield replace(compilation, checkpoints=checkpoints)
+        yield checkpoints
     except BaseException:
         if checkpoints.parts:
             logger.warning("%s: holds what is finished; --resume goes on", checkpoints.folder)

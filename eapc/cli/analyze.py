@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,11 @@ from eapc.cli.session import show, write
 from eapc.errors import UsageError
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from eapc.compiler import Analysis, Settings
+    from eapc.report.documents import Document
+    from eapc.timing import Timing
 
 _STDOUT = Path("-")
 
@@ -29,7 +35,7 @@ def analyze(
     force: opt.Force = False,
     common: Common,
 ) -> None:
-    """Estimate the energy of every node of MODEL on a machine.
+    """Estimate the energy of every node of MODEL on a machine, or its time on a measured one.
 
     Figures are per inference, in units of one multiply-accumulate (MAC). Densities come from
     the weights and from calibration inputs; without any, activations count as dense.
@@ -37,7 +43,8 @@ def analyze(
     warnings = common.begin()
     if json and csv == _STDOUT:
         raise UsageError("--json and --csv -: only one can have stdout")
-    from eapc import compiler
+    from eapc import compiler, timing
+    from eapc.hardware import HardwareModel, load_machine
     from eapc.model import Model
     from eapc.report.files import require_writable
 
@@ -47,32 +54,60 @@ def analyze(
     loaded = Model.load(model)
     if annotate is not None:
         loaded.require_writable(annotate, force)
-    found = compiler.analyze(loaded, settings)
+    machine = load_machine(inputs.hw)
+    found: Analysis | Timing
+    if isinstance(machine, HardwareModel):
+        found = compiler.analyze(loaded, settings)
+    else:
+        found = timing.time_nodes(loaded, machine, settings)
     if annotate is not None:
         found.save(annotate, force)
     _report(found, settings, csv, annotate, json, warnings)
 
 
 def _report(
-    found: Analysis,
+    found: Analysis | Timing,
     settings: Settings,
     csv: Path | None,
     annotated: Path | None,
     json: bool,
     warnings: list[str],
 ) -> None:
-    from eapc.report.csv import analysis_csv
-    from eapc.report.documents import analysis_document, to_json
+    from eapc.report.documents import to_json
     from eapc.report.files import write_report
-    from eapc.report.tables import analysis_table
 
+    rows, document, table = _forms(found, settings)
     if csv == _STDOUT:
-        write(analysis_csv(found.energy))
+        write(rows())
         return
     if csv is not None:
-        write_report(csv, analysis_csv(found.energy))
+        write_report(csv, rows())
     if json:
-        write(to_json(analysis_document(found, warnings, annotated)))
+        write(to_json(document(warnings, annotated)))
     else:
         written = [path for path in (csv, annotated) if path is not None]
-        show(lambda width: analysis_table(found, settings, width, written))
+        show(lambda width: table(width, written))
+
+
+def _forms(
+    found: Analysis | Timing, settings: Settings
+) -> tuple[
+    Callable[[], str],
+    Callable[[list[str], Path | None], Document],
+    Callable[[int, list[Path]], RenderableType],
+]:
+    """What was found as CSV, as a document and as a table."""
+    from eapc.report import csv, documents, tables, timings
+    from eapc.timing import Timing
+
+    if isinstance(found, Timing):
+        return (
+            partial(timings.timing_csv, found),
+            partial(timings.timing_document, found),
+            partial(timings.timing_table, found),
+        )
+    return (
+        partial(csv.analysis_csv, found.energy),
+        partial(documents.analysis_document, found),
+        partial(tables.analysis_table, found, settings),
+    )

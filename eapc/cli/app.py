@@ -13,6 +13,7 @@ import typer
 from eapc import __version__
 from eapc.cli.analyze import analyze
 from eapc.cli.listing import hw_list, hw_show, hw_validate, passes
+from eapc.cli.profile import profile
 from eapc.cli.prune import prune
 from eapc.cli.run import run
 from eapc.cli.session import one_line
@@ -35,6 +36,7 @@ app = typer.Typer(
 hw = typer.Typer(help="List the machines that come with eapc, show one, or check a file.")
 
 app.command()(analyze)
+app.command()(profile)
 app.command()(prune)
 app.command()(sweep)
 app.command()(run)

@@ -44,11 +44,11 @@ def hw_show(
     The output is a valid file itself: a start for a machine of your own.
     """
     begin(verbose, quiet, debug)
-    from eapc.hardware import load_hardware
+    from eapc.hardware import load_machine
     from eapc.report.documents import hardware_document, to_json
     from eapc.report.listings import hardware_summary
 
-    machine = load_hardware(name)
+    machine = load_machine(name)
     if json:
         write(to_json(hardware_document(machine)))
         return
@@ -64,15 +64,15 @@ def hw_validate(
 ) -> None:
     """Check a machine's YAML file and sum it up; exits with 3 where it is invalid."""
     begin(verbose, quiet, debug)
-    from eapc.hardware import load_hardware
+    from eapc.hardware import load_machine
     from eapc.report.listings import hardware_summary
 
-    summary = hardware_summary(load_hardware(file))
+    summary = hardware_summary(load_machine(file))
     write("".join(f"{line}\n" for line in (f"{file}: valid", "", *summary)))
 
 
 def _yaml_text(name: str) -> str:
-    """The file that `load_hardware` reads for this name, which it has found valid."""
+    """The file that `load_machine` reads for this name, which it has found valid."""
     path = Path(name)
     if not path.is_file():
         shipped = resources.files("eapc.hwmodels") / f"{name.removesuffix('.yaml')}.yaml"

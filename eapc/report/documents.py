@@ -17,6 +17,7 @@ from eapc.compiler import Analysis, Pruned, Ran
 from eapc.energy import EnergyReport, NodeEnergy
 from eapc.evaluation import Accuracy, Agreement
 from eapc.hardware import HardwareModel
+from eapc.hardware_measured import MeasuredMachine
 from eapc.layers import Skipped
 from eapc.model import Model
 from eapc.pipeline import LayerRecord
@@ -104,8 +105,8 @@ def plan_document(plan: Plan, warnings: Sequence[str] = ()) -> Document:
     }
 
 
-def hardware_document(hardware: HardwareModel) -> Document:
-    """`eapc.hardware/1`: the machine's file, its defaults filled in."""
+def hardware_document(hardware: HardwareModel | MeasuredMachine) -> Document:
+    """`eapc.hardware/1` or `eapc.measured/1`: the machine's file, its defaults filled in."""
     found: Document = hardware.model_dump(mode="json", by_alias=True)
     return found
 

@@ -11,9 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from eapc.hardware import HardwareModel
+from eapc.hardware_measured import MeasuredMachine
 from eapc.pipeline import Pass
 from eapc.report.layout import facts, plain, spaced, title
 from eapc.report.numbers import engineering
+from eapc.report.timings import machine_summary
 
 
 def passes_table(passes: Mapping[str, type[Pass]]) -> Group:
@@ -28,8 +30,10 @@ def hardware_list(machines: Iterable[HardwareModel]) -> Table:
     return facts((machine.name, plain(machine.description)) for machine in machines)
 
 
-def hardware_summary(machine: HardwareModel) -> list[str]:
-    """A machine in a few lines: arithmetic, array, memory levels outermost first."""
+def hardware_summary(machine: HardwareModel | MeasuredMachine) -> list[str]:
+    """A machine in a few lines: arithmetic, array, memory levels outermost first; or its grids."""
+    if isinstance(machine, MeasuredMachine):
+        return machine_summary(machine)
     lines = [f"{machine.name}: {machine.description}"]
     pj = machine.mac_energy_pj
     kind = f"{machine.dataflow.replace('_', ' ')}, {machine.word_bits}-bit words"

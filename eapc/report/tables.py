@@ -104,7 +104,7 @@ def coverage(report: EnergyReport, width: int) -> Iterator[tuple[str, Renderable
         yield "modelled", said
         return
     yield "modelled", f"{said}; the total leaves out the others:"
-    yield "", _unmodelled(report.unmodelled, width)
+    yield "", unmodelled_table(report.unmodelled, width)
 
 
 def _shares(names: Iterable[str], parts: Iterable[Mapping[str, float]]) -> str:
@@ -188,7 +188,7 @@ def _work(node: NodeEnergy) -> tuple[str, str, str]:
 # --- what is not modelled --------------------------------------------------------------------
 
 
-def _unmodelled(nodes: Sequence[Unmodelled], width: int) -> Table:
+def unmodelled_table(nodes: Sequence[Unmodelled], width: int) -> Table:
     """One line per node, or per reason where they are many."""
     grid = Table.grid(padding=(0, 2))
     if len(nodes) <= _LISTED:
