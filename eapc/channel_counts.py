@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from eapc.allocation import Predicted
@@ -44,6 +44,17 @@ def candidates(curve: ChannelCurve) -> tuple[int, ...]:
     return tuple(sorted({max(curve.fewest, count) for count in steps} - {curve.size}))
 
 
+def right_edges(curve: ChannelCurve, costs: ChannelCosts) -> tuple[int, ...]:
+    """Counts below all channels whose cost is less than that of one more, all else whole.
+
+    Between them channels go without saving anything.
+    """
+    whole = costs.sizes
+    saved = [costs.saved(whole, curve.name, count) for count in range(curve.size + 1)]
+    rises = range(curve.fewest, curve.size)
+    return tuple(count for count in rises if saved[count] > saved[count + 1] * (1 + _ROUNDING))
+
+
 def choose_counts(
     curves: Sequence[ChannelCurve],
     costs: ChannelCosts,
@@ -70,10 +81,14 @@ def choose_counts(
 
 @dataclass(frozen=True)
 class ChannelPlan:
-    """What is needed to share out any budget: the groups' curves and what counts cost."""
+    """What is needed to share out any budget: the groups' curves and what counts cost.
+
+    `allowed` names the counts that groups may go down to, where costs fall in steps.
+    """
 
     curves: tuple[ChannelCurve, ...]
     costs: ChannelCosts
+    allowed: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     @cached_property
     def whole_cost(self) -> float:
@@ -88,7 +103,7 @@ class ChannelPlan:
 
     def counts(self, budget: float) -> dict[str, int]:
         """Counts by group for a budget, a fraction of the whole network's cost."""
-        return choose_counts(self.curves, self.costs, budget * self.whole_cost)
+        return choose_counts(self.curves, self.costs, budget * self.whole_cost, self.allowed)
 
     def predicted(self, budget: float) -> Predicted:
         """What is expected of the counts for a budget."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,8 @@ class LayeredGroup:
     group: ChannelGroup
     producers: tuple[Producer, ...]
     readers: tuple[Reader, ...]
+    obstacle: str = ""
+    """Why zeros in the layers' weights cannot stand for the channels being gone; empty if they can."""
 
 
 def with_layers(group: ChannelGroup, layers: Sequence[TiedLayers], model: Model) -> LayeredGroup:
@@ -62,7 +64,25 @@ def with_layers(group: ChannelGroup, layers: Sequence[TiedLayers], model: Model)
             else:
                 places = np.stack([_places(row, group.size) for row in labels[:, 0]])
                 readers.append(Reader(tied, places, _maps(tied, by_tensor)))
-    return LayeredGroup(group, tuple(producers), tuple(readers))
+    found = LayeredGroup(group, tuple(producers), tuple(readers))
+    return replace(found, obstacle=_obstacle(found, layers))
+
+
+def _obstacle(found: LayeredGroup, layers: Sequence[TiedLayers]) -> str:
+    group = found.group
+    known = {
+        user.node.key for each in (*found.producers, *found.readers) for user in each.tied.users
+    }
+    wanted = group.consumers if found.readers else group.producers
+    if not found.producers or not known.issuperset(wanted):
+        return "weights of its channels are in no layer that can be pruned"
+    users = {tied.weight: {user.node.key for user in tied.users} for tied in layers}
+    for part in group.slices:
+        shared = users.get(part.tensor, set())
+        readers = {s.reader for s in group.slices if (s.tensor, s.axis) == (part.tensor, part.axis)}
+        if len(shared) > 1 and part.reader and readers != shared:
+            return "weights of its channels are shared with layers that use them otherwise"
+    return ""
 
 
 def _by_axis(parts: Iterable[Slice]) -> Iterable[Slice]:

@@ -26,6 +26,7 @@ from eapc.errors import EapcError, PassError, UsageError
 from eapc.fingerprints import data_digest, digest, model_digest
 from eapc.given_bits import GivenBits
 from eapc.hardware import HardwareModel
+from eapc.hardware_measured import MeasuredMachine
 from eapc.layers import Skipped
 from eapc.model import Model
 from eapc.progress import Progress, silent
@@ -92,6 +93,7 @@ class Compilation:
     """The one object that passes hand on; `energy` is None unless it is that of `model`.
 
     Long passes tell `progress` how far they are and keep finished layers in `checkpoints`.
+    `measured` is the machine whose latencies count, if any does.
     """
 
     model: Model
@@ -102,6 +104,7 @@ class Compilation:
     record: Record = field(default_factory=Record)
     progress: Progress = silent
     checkpoints: Checkpoints | None = None
+    measured: MeasuredMachine | None = None
 
     def finished(self, step: str) -> Finished:
         """The layers that `step` has finished on this model and data, in this run or before."""

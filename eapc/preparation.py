@@ -16,7 +16,8 @@ from eapc.densities import read_densities
 from eapc.errors import UsageError
 from eapc.given_bits import read_bits
 from eapc.goals import NEEDS_LABELS, Goal, Trials
-from eapc.hardware import HardwareModel, load_hardware
+from eapc.hardware import HardwareModel, load_hardware, load_machine
+from eapc.hardware_measured import MeasuredMachine
 from eapc.judges import AccuracyJudge
 from eapc.layers import find_layers, require_layers
 from eapc.model import Model
@@ -28,6 +29,8 @@ from eapc.tensors import TensorSpec
 
 logger = logging.getLogger(__name__)
 
+DEFAULT_HARDWARE = "eyeriss"
+
 DataSource = str | Path | Dataset | CalibrationDataReader
 
 
@@ -35,12 +38,13 @@ DataSource = str | Path | Dataset | CalibrationDataReader
 class Settings:
     """What every command has in common.
 
+    A measured machine gives latencies; energies are then those of `DEFAULT_HARDWARE`.
     `batch` and `input_shapes` hold for analysis only; `density` is one number for every
     activation or the path of a YAML file, `bits` is like `weights=8,activations=8`; `samples`
     limits the calibration inputs; `memory` bounds the activations kept in memory, in bytes.
     """
 
-    hardware: str | Path | HardwareModel = "eyeriss"
+    hardware: str | Path | HardwareModel | MeasuredMachine = DEFAULT_HARDWARE
     batch: int | None = None
     input_shapes: InputShapes = field(default_factory=dict)
     calibration: DataSource | None = None
@@ -56,7 +60,8 @@ def prepare(model: str | Path | Model, settings: Settings) -> Compilation:
     """Load everything a pipeline starts from."""
     loaded = model if isinstance(model, Model) else Model.load(model)
     hardware = settings.hardware
-    machine = hardware if isinstance(hardware, HardwareModel) else load_hardware(hardware)
+    machine = load_machine(hardware) if isinstance(hardware, str | Path) else hardware
+    measured = machine if isinstance(machine, MeasuredMachine) else None
     calibration = None
     if settings.calibration is not None:
         calibration = load_dataset(settings.calibration, loaded.inputs).first(settings.samples)
@@ -69,7 +74,8 @@ def prepare(model: str | Path | Model, settings: Settings) -> Compilation:
         seed=settings.seed,
         memory=settings.memory,
     )
-    return Compilation(loaded, machine, calibration, conditions)
+    energies = load_hardware(DEFAULT_HARDWARE) if isinstance(machine, MeasuredMachine) else machine
+    return Compilation(loaded, energies, calibration, conditions, measured=measured)
 
 
 def load_dataset(source: DataSource, specs: Sequence[TensorSpec]) -> Dataset:

@@ -15,6 +15,9 @@ _UNTYPABLE = re.compile(rf"[,{{}}{re.escape(SEPARATOR)}\s]")
 """What a pipeline's text has other uses for: in a name, a glob's ? stands for it."""
 
 
+OBJECTIVES = ("energy", "latency")
+
+
 @dataclass(frozen=True)
 class Recipe:
     """What the pipelines of every goal have in common; `passes` is the table of passes.
@@ -22,7 +25,7 @@ class Recipe:
     `method` and `thorough` say how each layer is pruned, `pattern` which weights survive
     together, `include` and `exclude` name layers, `order` shares out an energy budget.
     With `structured` whole channels go, chosen by `criterion`; with `zeros` as well, weights of
-    what is left are zeroed then.
+    what is left are zeroed then. `objective` says what a budget is one of: energy, or latency.
     """
 
     passes: Mapping[str, type[Pass]] = field(default_factory=load_passes)
@@ -35,10 +38,17 @@ class Recipe:
     structured: bool = False
     zeros: bool = False
     criterion: str = "obs"
+    objective: str = "energy"
 
     def __post_init__(self) -> None:
         if self.zeros and not self.structured:
             raise UsageError("zeros come on top of channels: they take structured, too")
+        if self.objective not in OBJECTIVES:
+            raise UsageError(
+                f"unknown objective '{self.objective}'; choose from {', '.join(OBJECTIVES)}"
+            )
+        if self.objective != "energy" and (self.zeros or not self.structured):
+            raise UsageError("zeros save no time on stock runtimes: latency takes channels alone")
         if self.structured and not self.zeros and self.pattern != "unstructured":
             raise UsageError("a pattern is one of zeros: with structured it takes zeros, too")
 
@@ -66,6 +76,10 @@ class Recipe:
         """The pipeline that takes out channels and zeroes weights of what is left."""
         steps = ["annotate-energy", *self._channels(channels), *self._weights(weights)]
         return self._parsed(steps, held_out)
+
+    def budget(self, ratio: float) -> str:
+        """The option that keeps a fraction of the objective: `energy=0.7`."""
+        return f"{self.objective}={ratio!r}"
 
     def zeroing(self) -> Recipe:
         """The same without channels."""

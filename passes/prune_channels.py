@@ -4,27 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import ClassVar
 
 import numpy as np
 
-from eapc.channel_costs import ChannelCosts
-from eapc.channel_counts import ChannelPlan
-from eapc.channel_curves import ChannelCurve, Survey
+from eapc.channel_counts import ChannelPlan, right_edges
+from eapc.channel_curves import FRACTIONS, ChannelCurve, Survey
 from eapc.channel_layers import LayeredGroup, with_layers, without_channels
-from eapc.channels import ChannelGroup, find_groups
+from eapc.channels import find_groups
 from eapc.criteria import CRITERIA, DEFAULT_CRITERION, NEED_NO_DATA, require_criterion
-from eapc.energy import estimate, priced_as
 from eapc.errors import ModelError, UsageError
-from eapc.layers import TiedLayers, find_layers
+from eapc.layers import Skipped, TiedLayers, find_layers
 from eapc.model import Model
 from eapc.pipeline import Compilation, LayerRecord, Names, Pass
 from eapc.progress import Step
 from eapc.sensitivity import probe_inputs
-from eapc.worklist import NodeWork
 
-from .annotate_energy import density_table, shapes_of, works_of
+from .annotate_energy import shapes_of
+from .channel_prices import energy_costs, latency_costs
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,9 @@ class PruneChannels(Pass):
         default=None,
         metadata={"help": "energy to keep, as a fraction of the whole network's, shared out"},
     )
+    latency: float | None = field(
+        default=None, metadata={"help": "the same for latency, on a measured machine"}
+    )
     criterion: str = field(
         default=DEFAULT_CRITERION,
         metadata={"help": f"which channels go first: {', '.join(CRITERIA)}"},
@@ -52,12 +54,18 @@ class PruneChannels(Pass):
 
     def __post_init__(self) -> None:
         require_criterion(self.criterion)
-        if (self.fraction is None) == (self.energy is None):
-            raise UsageError("prune-channels: give either fraction or energy")
+        goals = (self.fraction, self.energy, self.latency)
+        if sum(goal is not None for goal in goals) != 1:
+            raise UsageError("prune-channels: give either fraction or energy or latency")
         if self.fraction is not None and not 0 <= self.fraction < 1:
             raise UsageError(f"prune-channels: fraction must be in [0, 1), got {self.fraction}")
-        if self.energy is not None and not 0 < self.energy <= 1:
-            raise UsageError(f"prune-channels: energy must be in (0, 1], got {self.energy}")
+        if self._budget is not None and not 0 < self._budget <= 1:
+            raise UsageError(f"prune-channels: a budget must be in (0, 1], got {self._budget}")
+
+    @property
+    def _budget(self) -> float | None:
+        """What is to be kept of the energy or the latency."""
+        return self.latency if self.energy is None else self.energy
 
     @property
     def needs_calibration(self) -> bool:
@@ -67,76 +75,82 @@ class PruneChannels(Pass):
     def run(self, compilation: Compilation) -> Compilation:
         """The compilation with channels zeroed, ready to be reconstructed and shrunk."""
         model = compilation.model
-        groups = self._chosen(compilation)
         layers = find_layers(model).layers
-        if self.energy is None:
-            curves = self._curves(
-                compilation, [with_layers(each, layers, model) for each in groups]
-            )
+        chosen, skipped = self._chosen(compilation, layers)
+        if self._budget is None:
+            curves = self._curves(compilation, chosen)
             counts = self._even_counts(curves)
         else:
-            compilation = self._with_plan(compilation, groups, layers)
+            compilation = self._with_plan(compilation, chosen)
             plan = compilation.record.channel_plan
-            assert plan is not None
-            curves, counts = plan.curves, plan.counts(self.energy)
+            assert plan is not None  # `_with_plan` has seen to it
+            curves, counts = plan.curves, plan.counts(self._budget)
         removed = {curve.name: curve.removed(counts[curve.name]) for curve in curves}
         kept = {curve.name: tuple(curve.kept(counts[curve.name])) for curve in curves}
-        pruned = without_channels(model, layers, removed, groups)
+        pruned = without_channels(model, layers, removed, [each.group for each in chosen])
         records = dict(_record(tied, pruned) for tied in layers)
-        return compilation.with_model(pruned).with_record(layers=records, channels=kept)
+        done = compilation.with_model(pruned)
+        return done.with_record(layers=records, channels=kept, skipped=skipped)
 
-    def _chosen(self, compilation: Compilation) -> tuple[ChannelGroup, ...]:
-        found = find_groups(compilation.model, shapes_of(compilation)[0]).groups
-        for name in (*self.include, *self.exclude):
-            if not any(_is_meant(group, [name]) for group in found):
-                known = ", ".join(group.name for group in found[:3])
-                raise UsageError(f"'{name}' means no group of channels; there are {known} ...")
-        chosen = tuple(
-            group
-            for group in found
-            if (not self.include or _is_meant(group, self.include))
-            and not _is_meant(group, self.exclude)
+    def _chosen(
+        self, compilation: Compilation, layers: Sequence[TiedLayers]
+    ) -> tuple[list[LayeredGroup], tuple[Skipped, ...]]:
+        """The groups that names mean, and why parts of the graph are left whole."""
+        model = compilation.model
+        found = find_groups(model, shapes_of(compilation)[0])
+        layered = [with_layers(group, layers, model) for group in found.groups]
+        usable = [each for each in layered if not each.obstacle]
+        _require_meaning((*self.include, *self.exclude), usable)
+        skipped = (
+            *(Skipped(key, reason) for key, reason in found.left_whole.items()),
+            *(Skipped(each.group.name, each.obstacle) for each in layered if each.obstacle),
         )
+        chosen = [
+            each
+            for each in usable
+            if (not self.include or _is_meant(each, self.include))
+            and not _is_meant(each, self.exclude)
+        ]
         if not chosen:
-            raise ModelError("no channels can be taken out: `eapc run` with -v says why")
-        return chosen
+            why = f": {skipped[0].reason}" if skipped else ""
+            raise ModelError(f"no channels can be taken out{why}")
+        return chosen, skipped
 
     def _curves(
-        self, compilation: Compilation, layered: Sequence[LayeredGroup]
+        self, compilation: Compilation, groups: Sequence[LayeredGroup]
     ) -> tuple[ChannelCurve, ...]:
         conditions, data = compilation.conditions, compilation.calibration
-        macs = compilation.energy.macs if compilation.energy else 0.0
+        passes = (
+            len(FRACTIONS) * len(groups) * (compilation.energy.macs if compilation.energy else 0)
+        )
         survey = Survey(
             self.criterion,
-            None if data is None else probe_inputs(data, macs * 8 * len(layered)),
-            self.energy is not None,
+            None if data is None else probe_inputs(data, passes),
+            self._budget is not None,
             *(conditions.seed, conditions.threads, conditions.memory),
         )
         curves: list[ChannelCurve] = []
-        for curve in survey.curves(compilation.model, layered):
-            compilation.progress(Step("channel-curves", len(curves), len(layered), curve.name))
+        for curve in survey.curves(compilation.model, groups):
+            compilation.progress(Step("channel-curves", len(curves), len(groups), curve.name))
             curves.append(curve)
-        compilation.progress(Step("channel-curves", len(layered), len(layered)))
+        compilation.progress(Step("channel-curves", len(groups), len(groups)))
         return tuple(curves)
 
     def _even_counts(self, curves: Sequence[ChannelCurve]) -> Mapping[str, int]:
         left = 1 - (self.fraction or 0.0)
         return {curve.name: max(1, round(left * curve.size)) for curve in curves}
 
-    def _with_plan(
-        self,
-        compilation: Compilation,
-        groups: Sequence[ChannelGroup],
-        layers: Sequence[TiedLayers],
-    ) -> Compilation:
+    def _with_plan(self, compilation: Compilation, chosen: Sequence[LayeredGroup]) -> Compilation:
         """The compilation with curves and costs of these groups, worked out if need be."""
-        plan, model = compilation.record.channel_plan, compilation.model
-        names = {group.name for group in groups}
-        if plan is not None and {curve.name for curve in plan.curves} == names:
+        groups = [each.group for each in chosen]
+        plan = compilation.record.channel_plan
+        if plan is not None and [curve.name for curve in plan.curves] == [g.name for g in groups]:
             return compilation
-        curves = self._curves(compilation, [with_layers(each, layers, model) for each in groups])
-        plan = ChannelPlan(curves, energy_costs(compilation, groups))
-        return compilation.with_record(channel_plan=plan)
+        prices = energy_costs if self.latency is None else latency_costs
+        costs = prices(compilation, groups)
+        curves = self._curves(compilation, chosen)
+        allowed = {} if self.latency is None else {c.name: right_edges(c, costs) for c in curves}
+        return compilation.with_record(channel_plan=ChannelPlan(curves, costs, allowed))
 
 
 def _record(tied: TiedLayers, model: Model) -> tuple[str, LayerRecord]:
@@ -145,23 +159,19 @@ def _record(tied: TiedLayers, model: Model) -> tuple[str, LayerRecord]:
     return tied.weight, LayerRecord(tied.first.node.key, weights.size, nonzero)
 
 
-def _is_meant(group: ChannelGroup, patterns: Sequence[str]) -> bool:
-    names = (group.name, *group.producers)
-    return any(
-        name == pattern or fnmatchcase(name, pattern) for pattern in patterns for name in names
-    )
+def _names(layered: LayeredGroup) -> tuple[str, ...]:
+    return (layered.group.name, *layered.group.producers)
 
 
-def energy_costs(compilation: Compilation, groups: Sequence[ChannelGroup]) -> ChannelCosts:
-    """The energy of the network as a function of its channel counts, in MAC units."""
-    works, batch = works_of(compilation)
-    table = density_table(compilation, works)
-    hardware = compilation.hardware
-    report = estimate(compilation.model, works, hardware, table, batch)
+def _is_meant(layered: LayeredGroup, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, each) for each in patterns for name in _names(layered))
 
-    def price(item: NodeWork) -> float:
-        if item.node.key not in report.by_node or item.reason:
-            return 0.0
-        return priced_as(item, hardware, report)
 
-    return ChannelCosts(works, groups, price)
+def _require_meaning(patterns: Sequence[str], groups: Sequence[LayeredGroup]) -> None:
+    for pattern in patterns:
+        if not any(_is_meant(each, [pattern]) for each in groups):
+            known = [name for each in groups for name in _names(each)]
+            near = get_close_matches(pattern, known, n=3, cutoff=0.4) or known[:3]
+            raise UsageError(
+                f"'{pattern}' means no channels that can be taken out; near it: {', '.join(near)}"
+            )

@@ -31,7 +31,7 @@ class MaxDrop:
 
     def pipeline(self, recipe: Recipe) -> Pipeline:
         """The pipeline of one trial; the search chooses the energy."""
-        return recipe.pipeline("energy=1.0")
+        return recipe.pipeline(recipe.budget(1.0))
 
     def pursue(self, trials: Trials) -> Outcome:
         """Search the energy budget by accuracy; UsageError without labelled inputs."""

@@ -35,7 +35,7 @@ class MinAgreement:
 
     def pipeline(self, recipe: Recipe) -> Pipeline:
         """The pipeline of one trial; the search chooses the energy."""
-        return recipe.pipeline("energy=1.0", HELD_OUT)
+        return recipe.pipeline(recipe.budget(1.0), HELD_OUT)
 
     def pursue(self, trials: Trials) -> Outcome:
         """Search the energy budget by agreement on a fifth of the inputs, kept out of the fit."""

@@ -67,13 +67,13 @@ class OneStage:
 
     def pipeline(self, budget: float, held_out: float | None = None) -> Pipeline:
         """One pruning pass and what belongs to it."""
-        return self.recipe.pipeline(f"energy={budget!r}", held_out)
+        return self.recipe.pipeline(self.recipe.budget(budget), held_out)
 
     @cached_property
     def _with_plan(self) -> Compilation:
         """The dense network with the curves that any budget is shared out by."""
         shared = replace(self.recipe, order=_SHARED)
-        _, prune, *_ = shared.pipeline("energy=1.0").passes
+        _, prune, *_ = shared.pipeline(shared.budget(1.0)).passes
         record = self.run(Pipeline((prune,)), self.dense).record
         return self.dense.with_record(curves=record.curves, channel_plan=record.channel_plan)
 
