@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from eapc.graph import Node, constant_value, walk
-from eapc.tensors import Array, encode
+from eapc.graph import Node, constant_value, free_names, walk
+from eapc.tensors import Array, encode, subgraphs_of_node
 
 
 class Edits:
@@ -49,7 +51,17 @@ class Edits:
                     self._own_copy(constant, array, key, kept)
 
     def _readers(self, constant: str) -> list[str]:
-        return [key for key, (node, _) in self._nodes.items() if constant in _operands(node)]
+        """Keys of the nodes that read a constant; empty ones stand for readers out of reach."""
+        found = [key for key, (node, _) in self._nodes.items() if constant in _operands(node)]
+        return [*found, *([""] if constant in self._kept else [])]
+
+    @cached_property
+    def _kept(self) -> set[str]:
+        """What subgraphs or the model's user see: it keeps its name and value."""
+        graph = self._proto.graph
+        inner = (inner for node in graph.node for inner in subgraphs_of_node(node))
+        captured = {name for subgraph in inner for name in free_names(subgraph)}
+        return captured | {value.name for value in graph.output}
 
     def _own_copy(
         self, constant: str, array: Array, reader: str, original: onnx.TensorProto | None
