@@ -15,6 +15,7 @@ from .annotate_energy import AnnotateEnergy
 from .hold_out_inputs import HoldOutInputs
 from .prune_weights import PruneWeights
 from .reconstruct_outputs import ReconstructOutputs
+from .shrink_channels import ShrinkChannels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,5 +23,14 @@ if TYPE_CHECKING:
     from eapc.pipeline import Pass
 
 PASSES: Mapping[str, type[Pass]] = MappingProxyType(
-    {kind.name: kind for kind in (AnnotateEnergy, HoldOutInputs, PruneWeights, ReconstructOutputs)}
+    {
+        kind.name: kind
+        for kind in (
+            AnnotateEnergy,
+            HoldOutInputs,
+            PruneWeights,
+            ReconstructOutputs,
+            ShrinkChannels,
+        )
+    }
 )

@@ -286,7 +286,7 @@ def quantized() -> Model:
         op("Relu", "cd", "r"),
         op("Conv", "r w2", "y", "two"),
     ]
-    tensors = {
+    tensors: dict[str, Array] = {
         "q1": rng.integers(-100, 100, (6, 3, 3, 3)).astype(np.int8),
         "s1": np.abs(normal((6,))) / 50 + np.float32(0.001),
         "z1": np.zeros(6, np.int8),

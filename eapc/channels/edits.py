@@ -19,6 +19,7 @@ class Edits:
         self._proto = proto
         self._nodes = {node.key: (node, target) for node, target in walk(proto.graph)}
         self._new: dict[str, dict[str, Array]] = {}
+        self.written: list[tuple[str, str, str]] = []
 
     def replace(self, constant: str, array: Array, reader: str = "") -> None:
         """Give a constant a new value, for one reader alone where that is named."""
@@ -33,7 +34,10 @@ class Edits:
             found.i = number
 
     def finish(self) -> None:
-        """Write the new values; readers that want different ones get constants of their own."""
+        """Write the new values; readers that want different ones get constants of their own.
+
+        `written` lists them then: (name, constant that it was, reader).
+        """
         tensors = tensors_by_name(self._proto.graph)
         for constant, by_reader in self._new.items():
             readers = self._readers(constant)
@@ -41,10 +45,12 @@ class Edits:
             kept = tensors.get(constant)
             if kept is not None and "" in by_reader:
                 kept.CopyFrom(resized(by_reader[""], kept))
+                self.written.append((constant, constant, ""))
                 continue
-            first = next(iter(wanted.values()))
+            reader, first = next(iter(wanted.items()))
             if kept is not None and first is not None and _all_equal(first, wanted):
                 kept.CopyFrom(resized(first, kept))
+                self.written.append((constant, constant, reader))
                 continue
             for key, array in wanted.items():
                 if array is not None:
@@ -70,6 +76,7 @@ class Edits:
         tensor = numpy_helper.from_array(array) if original is None else resized(array, original)
         tensor.name = name
         self._proto.graph.initializer.append(tensor)
+        self.written.append((name, constant, reader))
         if self._proto.ir_version < 4:
             kind, dims = tensor.data_type, tensor.dims
             self._proto.graph.input.append(

@@ -24,13 +24,18 @@ def find_groups(model: Model, shapes: Shapes) -> ChannelGroups:
     Where a node's axes can be tied in several ways (see `Options`), the first is taken unless
     nothing around the node can shrink then and another way lets more channels go.
     """
+    return tied_groups(model, shapes)[0]
+
+
+def tied_groups(model: Model, shapes: Shapes) -> tuple[ChannelGroups, list[Said]]:
+    """The channel groups, and what each node says of its axes, in data-flow order."""
     sites = Sites(model, shapes)
     search = _Search(sites)
     search.improve()
     groups = collect(search.made(), search.labels, search.alive, search.atoms)
     numbers = tuple(e for said in search.said for e in said.effects if isinstance(e, Number))
     groups, branches = with_vanishing(model, sites.shape, groups)
-    return ChannelGroups(groups, _left_whole(search.said), numbers, branches)
+    return ChannelGroups(groups, _left_whole(search.said), numbers, branches), search.said
 
 
 def _left_whole(said: Iterable[Said]) -> dict[str, str]:
