@@ -523,6 +523,24 @@ def test_a_length_that_goes_into_arithmetic_stays() -> None:
     assert groups_of(between(*nodes)).groups == ()
 
 
+def test_a_map_of_one_channel_stays() -> None:
+    """Depth that becomes one channel, and one channel beside others in a Concat."""
+    deep = [
+        op("Conv", "x w1", "c", "one"),
+        op("DepthToSpace", "c", "d", blocksize=3),
+        op("Sigmoid", "d", "y"),
+    ]
+    assert axes_of(net(deep, IMAGE, weights(w1=(9, 3, 1, 1)))) == {}
+    joined = [
+        op("Conv", "x w1", "a", "one"),
+        op("Conv", "x w2", "b", "two"),
+        op("Concat", "a b", "c", axis=1),
+        op("Conv", "c w3", "y", "three"),
+    ]
+    tensors = weights(w1=(1, 3, 1, 1), w2=(4, 3, 1, 1), w3=(4, 5, 1, 1))
+    assert axes_of(net(joined, IMAGE, tensors)) == {"two": (4, {("w2", 0): 1, ("w3", 1): 1})}
+
+
 def test_model_inputs_and_outputs_stay_whole_without_a_word() -> None:
     model = net([op("Conv", "x w", "y", "only")], IMAGE, weights(w=(4, 3, 1, 1)))
     assert groups_of(model).groups == ()

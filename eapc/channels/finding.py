@@ -68,9 +68,11 @@ class _Search:
         self._settle()
 
     def _in_atoms(self, said: Said) -> _Bound:
-        edges = tuple(self.atoms.edges(e) for e in said.effects if isinstance(e, Tie))
+        ties = [effect for effect in said.effects if isinstance(effect, Tie)]
         stays = (*said.whole, *(e for e in said.effects if isinstance(e, Freeze)))
-        return _Bound(edges, tuple(self.atoms.atoms(e.port, e.axis) for e in stays))
+        frozen = [self.atoms.atoms(e.port, e.axis) for e in stays]
+        frozen += [self.atoms.single(tie) for tie in ties]
+        return _Bound(tuple(self.atoms.edges(tie) for tie in ties), tuple(frozen))
 
     def made(self) -> list[Made]:
         """The axes of weights that make and read channels, in data-flow order."""
