@@ -47,7 +47,7 @@ class LayeredGroup:
     producers: tuple[Producer, ...]
     readers: tuple[Reader, ...]
     obstacle: str = ""
-    """Why zeros in the layers' weights cannot stand for the channels being gone; empty if they can."""
+    """Why zeros in weights cannot stand for the channels being gone; empty if they can."""
 
 
 def with_layers(group: ChannelGroup, layers: Sequence[TiedLayers], model: Model) -> LayeredGroup:
@@ -70,9 +70,8 @@ def with_layers(group: ChannelGroup, layers: Sequence[TiedLayers], model: Model)
 
 def _obstacle(found: LayeredGroup, layers: Sequence[TiedLayers]) -> str:
     group = found.group
-    known = {
-        user.node.key for each in (*found.producers, *found.readers) for user in each.tied.users
-    }
+    tied = [*(each.tied for each in found.producers), *(each.tied for each in found.readers)]
+    known = {user.node.key for one in tied for user in one.users}
     wanted = group.consumers if found.readers else group.producers
     if not found.producers or not known.issuperset(wanted):
         return "weights of its channels are in no layer that can be pruned"

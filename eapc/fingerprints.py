@@ -44,10 +44,13 @@ def model_digest(model: Model) -> str:
 
 
 def _source_digest(model: Model) -> str:
-    if model.path is None:
-        return hashlib.sha256(model.view.proto.SerializeToString(deterministic=True)).hexdigest()
-    files = [model.path, *_external_files(model)]
-    return digest(*(file_digest(path) for path in files))
+    """Of the file, or of the graph where that is not the file's, and of its external data."""
+    external = () if model.path is None else _external_files(model)
+    digests = [file_digest(path) for path in external]
+    if model.path is None or model.origin is not None:
+        graph = model.view.proto.SerializeToString(deterministic=True)
+        return digest(hashlib.sha256(graph).hexdigest(), *digests)
+    return digest(file_digest(model.path), *digests)
 
 
 def file_digest(path: Path) -> str:

@@ -119,20 +119,27 @@ def _evaluate(
     shape_of: ShapeOf,
     opsets: Sequence[onnx.OperatorSetIdProto],
 ) -> Array | None:
-    from onnx.reference import ReferenceEvaluator
-
     if any(name and name not in known for name in node.input) or not node.input:
         return None
     shape = shape_of(node.output[0])
     if shape is not None and np.prod(shape) > LARGEST_ELEMENTS:
         return None
-    feeds = {name: known[name] for name in node.input if name}
+    array = evaluate_node(node, {name: known[name] for name in node.input if name}, opsets)
+    return array if array is not None and array.size <= LARGEST_ELEMENTS else None
+
+
+def evaluate_node(
+    node: NodeProto, feeds: Mapping[str, Array], opsets: Sequence[onnx.OperatorSetIdProto]
+) -> Array | None:
+    """The first result of a node by onnx's reference implementation; None where it lacks it."""
+    from onnx.reference import ReferenceEvaluator
+
     try:
-        results: Any = ReferenceEvaluator(_single_node_model(node, feeds, opsets)).run(None, feeds)
-        array = np.asarray(results[0])
+        model = _single_node_model(node, feeds, opsets)
+        results: Any = ReferenceEvaluator(model).run(None, dict(feeds))
+        return np.asarray(results[0])
     except Exception:  # whatever the reference implementation lacks simply stays a node
         return None
-    return array if array.size <= LARGEST_ELEMENTS else None
 
 
 def _single_node_model(

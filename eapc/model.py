@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import onnx
 
 from eapc import modelfile
@@ -22,17 +23,46 @@ from eapc.tensors import Array, TensorSpec, decode, encode, is_external, numpy_t
 ANNOTATION_PREFIX = "eapc."
 
 
+@dataclass(frozen=True)
+class Part:
+    """What a constant kept of another: the indices along some axes, all along the others."""
+
+    constant: str
+    indices: Mapping[int, Array] = field(default_factory=dict)
+
+    def of(self, array: Array) -> Array:
+        """The part of the other constant's value."""
+        for axis, kept in self.indices.items():
+            array = np.take(array, kept, axis)
+        return array
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The model that a smaller one was cut out of.
+
+    `parts` gives, for each constant of the smaller one that differs, what it kept of which
+    constant; `new` are those with values of their own: shapes, and what takes a branch's place.
+    """
+
+    model: Model
+    parts: Mapping[str, Part] = field(default_factory=dict)
+    new: frozenset[str] = frozenset()
+
+
 @dataclass(frozen=True, eq=False)
 class Model:
     """An ONNX model with new weights and annotations laid over it.
 
-    `weights` replaces constants by name; `annotations` adds metadata to nodes by key.
+    `weights` replaces constants by name; `annotations` adds metadata to nodes by key. `origin`
+    is the model that this one was cut out of, if it was; its file is then that at `path`.
     """
 
     view: GraphView
     path: Path | None = None
     weights: Mapping[str, Array] = field(default_factory=dict)
     annotations: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    origin: Origin | None = None
 
     @classmethod
     def load(cls, path: str | Path) -> Model:

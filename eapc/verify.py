@@ -11,7 +11,7 @@ import onnx
 from eapc.data import Dataset
 from eapc.errors import EapcError, ModelError, VerificationError
 from eapc.graph import walk
-from eapc.model import ANNOTATION_PREFIX, Model
+from eapc.model import ANNOTATION_PREFIX, Model, Origin, Part
 from eapc.modelfile import Check
 from eapc.runtime import Session
 from eapc.tensors import Array, decode, is_external, tensors_of_model
@@ -24,14 +24,19 @@ def verifier(
 
     The file must pass onnx's checker if the original does, have the same inputs and
     outputs, differ from the original in the tensors `changed` alone (and in `eapc.*`
-    metadata), and, where `data` is given, run in onnxruntime with finite outputs. The
-    check raises VerificationError.
+    metadata), and, where `data` is given, run in onnxruntime with finite outputs. A model
+    that was cut out of another must have that one's inputs and outputs, no tensor that it has
+    not, parts of its constants that are the same to the bit, and load in onnxruntime if that
+    one does. The check raises VerificationError.
     """
 
     def check(path: Path) -> None:
         written = _read(path)
         _check_format(original, path)
         _check_differences(original.original, written, changed)
+        if original.origin is not None:
+            _check_cut(original.origin, written, changed)
+            _check_loads(original.origin, path, threads)
         if data is not None:
             _check_outputs(original.original, path, data, threads)
 
@@ -94,8 +99,7 @@ def _same(
 ) -> bool:
     if not is_external(tensor) and not is_external(other_tensor):
         return bool(tensor == other_tensor)
-    one, two = decode(tensor, model.folder), decode(other_tensor, other.folder)
-    return one.dtype == two.dtype and one.shape == two.shape and one.tobytes() == two.tobytes()
+    return _equal_bits(decode(tensor, model.folder), decode(other_tensor, other.folder))
 
 
 def _without_tensors(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -111,6 +115,45 @@ def _without_tensors(proto: onnx.ModelProto) -> onnx.ModelProto:
         del node.metadata_props[:]
         node.metadata_props.extend(kept)
     return bare
+
+
+def _check_cut(origin: Origin, written: Model, changed: frozenset[str]) -> None:
+    source = origin.model
+    if (source.inputs, _output_values(source)) != (written.inputs, _output_values(written)):
+        raise VerificationError("the smaller model has other inputs or outputs than the original")
+    foreign = _computed(written) - _computed(source)
+    if foreign:
+        raise VerificationError(
+            f"tensor '{min(foreign)}' of the smaller model is not the original's"
+        )
+    for name in written.view.constants.keys() - changed - origin.new:
+        part = origin.parts.get(name, Part(name))
+        whole, found = source.constant(part.constant), written.constant(name)
+        if whole is None or found is None or not _equal_bits(part.of(whole), found):
+            raise VerificationError(f"tensor '{name}' is no part of the original's")
+
+
+def _output_values(model: Model) -> list[onnx.ValueInfoProto]:
+    return list(model.view.proto.graph.output)
+
+
+def _computed(model: Model) -> set[str]:
+    return {name for node in model.view.main_nodes for name in node.outputs}
+
+
+def _equal_bits(one: Array, two: Array) -> bool:
+    return one.dtype == two.dtype and one.shape == two.shape and one.tobytes() == two.tobytes()
+
+
+def _check_loads(origin: Origin, path: Path, threads: int) -> None:
+    try:
+        Session(path, threads)
+    except EapcError as error:
+        try:
+            Session(origin.model.to_proto(embed=True), threads)
+        except EapcError:
+            return  # onnxruntime lacks an operator of the original too
+        raise VerificationError(f"the result does not load: {error}") from error
 
 
 def _check_outputs(original: Model, path: Path, data: Dataset, threads: int) -> None:

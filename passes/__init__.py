@@ -16,6 +16,7 @@ from .hold_out_inputs import HoldOutInputs
 from .prune_channels import PruneChannels
 from .prune_weights import PruneWeights
 from .reconstruct_outputs import ReconstructOutputs
+from .shrink_channels import ShrinkChannels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,6 +32,7 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
             PruneChannels,
             PruneWeights,
             ReconstructOutputs,
+            ShrinkChannels,
         )
     }
 )

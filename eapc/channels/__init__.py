@@ -4,6 +4,7 @@ from eapc.channels.finding import find_groups
 from eapc.channels.groups import Branch, ChannelGroup, ChannelGroups, Number, Slice
 from eapc.channels.lengths import shapes_at
 from eapc.channels.removal import remove_channels
+from eapc.channels.silence import silent_channels
 
 __all__ = [
     "Branch",
@@ -14,4 +15,5 @@ __all__ = [
     "find_groups",
     "remove_channels",
     "shapes_at",
+    "silent_channels",
 ]

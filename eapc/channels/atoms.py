@@ -60,9 +60,17 @@ class Atoms:
 
     def edges(self, tie: Tie) -> Edges:
         """The pairs of atoms that a tie puts together; none where an axis has length 1."""
-        one = _picked(self.atoms(tie.one, tie.one_axis), tie.one_indices)
-        other = _picked(self.atoms(tie.other, tie.other_axis), tie.other_indices)
+        one, other = self._tied(tie)
         return (one, other) if len(one) and len(other) else NO_EDGES
+
+    def single(self, tie: Tie) -> Array:
+        """The atoms that a tie puts together with an axis of length 1: such an axis must stay."""
+        one, other = self._tied(tie)
+        return NO_EDGES[0] if len(one) and len(other) else np.concatenate([one, other])
+
+    def _tied(self, tie: Tie) -> Edges:
+        one = _picked(self.atoms(tie.one, tie.one_axis), tie.one_indices)
+        return one, _picked(self.atoms(tie.other, tie.other_axis), tie.other_indices)
 
 
 def _picked(atoms: Array, indices: Array | None) -> Array:

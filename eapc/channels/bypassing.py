@@ -15,10 +15,10 @@ from eapc.graph import free_names, walk
 from eapc.tensors import Array, subgraphs_of_node
 
 
-def bypass(proto: ModelProto, branches: Iterable[Branch], folder: str) -> None:
+def bypass(proto: ModelProto, branches: Iterable[Branch], folder: str) -> frozenset[str]:
     """Remove branches from a model, in place, whose channels have been taken out of it.
 
-    `folder` is where its external data lies.
+    `folder` is where its external data lies. Returns the constants that are added instead.
     """
     branches = list(branches)
     nodes = {node.key: target for node, target in walk(proto.graph)}
@@ -27,6 +27,11 @@ def bypass(proto: ModelProto, branches: Iterable[Branch], folder: str) -> None:
     for key, place in dict.fromkeys(add for one in branches for add in one.adds):
         _detach(proto.graph, nodes[key], place, ends[nodes[key].input[place]])
     _drop_unused(proto.graph, used)
+    return frozenset(map(_end_name, ends))
+
+
+def _end_name(tensor: str) -> str:
+    return f"{tensor}@constant"
 
 
 def _constant_ends(
@@ -76,7 +81,7 @@ def _outputs(node: NodeProto, weight: TensorProto, groups: int, transposed: int)
 def _detach(graph: onnx.GraphProto, add: NodeProto, place: int, end: Array) -> None:
     """Add a constant in place of the branch; where it is zero, the Add goes as well."""
     if np.any(end):
-        name = f"{add.input[place]}@constant"
+        name = _end_name(add.input[place])
         graph.initializer.append(numpy_helper.from_array(end, name))
         add.input[place] = name
         return

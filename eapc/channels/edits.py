@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from eapc.graph import Node, constant_value, walk
-from eapc.tensors import Array, encode
+from eapc.graph import Node, constant_value, free_names, walk
+from eapc.tensors import Array, encode, subgraphs_of_node
 
 
 class Edits:
@@ -17,6 +19,7 @@ class Edits:
         self._proto = proto
         self._nodes = {node.key: (node, target) for node, target in walk(proto.graph)}
         self._new: dict[str, dict[str, Array]] = {}
+        self.written: list[tuple[str, str, str]] = []
 
     def replace(self, constant: str, array: Array, reader: str = "") -> None:
         """Give a constant a new value, for one reader alone where that is named."""
@@ -31,7 +34,10 @@ class Edits:
             found.i = number
 
     def finish(self) -> None:
-        """Write the new values; readers that want different ones get constants of their own."""
+        """Write the new values; readers that want different ones get constants of their own.
+
+        `written` lists them then: (name, constant that it was, reader).
+        """
         tensors = tensors_by_name(self._proto.graph)
         for constant, by_reader in self._new.items():
             readers = self._readers(constant)
@@ -39,17 +45,29 @@ class Edits:
             kept = tensors.get(constant)
             if kept is not None and "" in by_reader:
                 kept.CopyFrom(resized(by_reader[""], kept))
+                self.written.append((constant, constant, ""))
                 continue
-            first = next(iter(wanted.values()))
+            reader, first = next(iter(wanted.items()))
             if kept is not None and first is not None and _all_equal(first, wanted):
                 kept.CopyFrom(resized(first, kept))
+                self.written.append((constant, constant, reader))
                 continue
             for key, array in wanted.items():
                 if array is not None:
                     self._own_copy(constant, array, key, kept)
 
     def _readers(self, constant: str) -> list[str]:
-        return [key for key, (node, _) in self._nodes.items() if constant in _operands(node)]
+        """Keys of the nodes that read a constant; empty ones stand for readers out of reach."""
+        found = [key for key, (node, _) in self._nodes.items() if constant in _operands(node)]
+        return [*found, *([""] if constant in self._kept else [])]
+
+    @cached_property
+    def _kept(self) -> set[str]:
+        """What subgraphs or the model's user see: it keeps its name and value."""
+        graph = self._proto.graph
+        inner = (inner for node in graph.node for inner in subgraphs_of_node(node))
+        captured = {name for subgraph in inner for name in free_names(subgraph)}
+        return captured | {value.name for value in graph.output}
 
     def _own_copy(
         self, constant: str, array: Array, reader: str, original: onnx.TensorProto | None
@@ -58,6 +76,7 @@ class Edits:
         tensor = numpy_helper.from_array(array) if original is None else resized(array, original)
         tensor.name = name
         self._proto.graph.initializer.append(tensor)
+        self.written.append((name, constant, reader))
         if self._proto.ir_version < 4:
             kind, dims = tensor.data_type, tensor.dims
             self._proto.graph.input.append(

@@ -70,7 +70,7 @@ def quantization(site: Site) -> Iterator[Effect]:
     yield from tie_axes(x, y, range(x.rank))
     axis = positive(site.node.attribute("axis", 1), x.rank)
     for port in site.given(1):
-        if port.rank == 1 and axis < x.rank:
+        if port.rank == 1 and axis < x.rank and port.shape[0] == x.shape[axis]:
             yield Tie(port, 0, y, axis)
 
 

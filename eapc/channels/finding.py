@@ -24,13 +24,18 @@ def find_groups(model: Model, shapes: Shapes) -> ChannelGroups:
     Where a node's axes can be tied in several ways (see `Options`), the first is taken unless
     nothing around the node can shrink then and another way lets more channels go.
     """
+    return tied_groups(model, shapes)[0]
+
+
+def tied_groups(model: Model, shapes: Shapes) -> tuple[ChannelGroups, list[Said]]:
+    """The channel groups, and what each node says of its axes, in data-flow order."""
     sites = Sites(model, shapes)
     search = _Search(sites)
     search.improve()
     groups = collect(search.made(), search.labels, search.alive, search.atoms)
     numbers = tuple(e for said in search.said for e in said.effects if isinstance(e, Number))
     groups, branches = with_vanishing(model, sites.shape, groups)
-    return ChannelGroups(groups, _left_whole(search.said), numbers, branches)
+    return ChannelGroups(groups, _left_whole(search.said), numbers, branches), search.said
 
 
 def _left_whole(said: Iterable[Said]) -> dict[str, str]:
@@ -63,9 +68,11 @@ class _Search:
         self._settle()
 
     def _in_atoms(self, said: Said) -> _Bound:
-        edges = tuple(self.atoms.edges(e) for e in said.effects if isinstance(e, Tie))
+        ties = [effect for effect in said.effects if isinstance(effect, Tie)]
         stays = (*said.whole, *(e for e in said.effects if isinstance(e, Freeze)))
-        return _Bound(edges, tuple(self.atoms.atoms(e.port, e.axis) for e in stays))
+        frozen = [self.atoms.atoms(e.port, e.axis) for e in stays]
+        frozen += [self.atoms.single(tie) for tie in ties]
+        return _Bound(tuple(self.atoms.edges(tie) for tie in ties), tuple(frozen))
 
     def made(self) -> list[Made]:
         """The axes of weights that make and read channels, in data-flow order."""

@@ -14,7 +14,7 @@ from eapc.channels.edits import Edits
 from eapc.channels.groups import ChannelGroups, Number
 from eapc.errors import ModelError
 from eapc.graph import GraphView
-from eapc.model import Model
+from eapc.model import Model, Origin, Part
 from eapc.tensors import Array
 
 Removed = dict[tuple[str, str, int], Array]
@@ -26,8 +26,9 @@ def remove_channels(model: Model, groups: ChannelGroups, kept: Mapping[str, Arra
 
     `kept` gives, by group name, the sorted indices of the channels that stay; a group that it
     does not name stays whole. Weights of the overlay are written into the new model, which has
-    the old one's path, so that external data is found. Raises ModelError for an unknown group,
-    indices out of range, and where nothing would be left of a group that may not vanish.
+    the old one's path, so that external data is found, and the old one for its origin. Raises
+    ModelError for an unknown group, indices out of range, and where nothing would be left of a
+    group that may not vanish.
     """
     gone = {name: _gone(groups, name, stay) for name, stay in kept.items()}
     vanished = [groups.branches[name] for name, stay in kept.items() if not len(stay)]
@@ -38,9 +39,30 @@ def remove_channels(model: Model, groups: ChannelGroups, kept: Mapping[str, Arra
     _rewrite_numbers(model, edits, groups.numbers, removed)
     _shrink_declared(proto.graph, removed)
     edits.finish()
-    if vanished:
-        bypass(proto, vanished, str(model.folder))
-    return Model(GraphView(proto), model.path)
+    ends = bypass(proto, vanished, str(model.folder)) if vanished else frozenset()
+    origin = _origin(model, edits, removed, ends)
+    return Model(GraphView(proto), model.path, origin=origin)
+
+
+def _origin(model: Model, edits: Edits, removed: Removed, new: frozenset[str]) -> Origin:
+    """Where the constants come from: the model itself, or what that was cut out of."""
+    before = model.origin or Origin(model)
+    parts, made = dict(before.parts), set(before.new) | new
+    for name, constant, reader in edits.written:
+        cuts = {a: gone for (t, r, a), gone in removed.items() if (t, r) == (constant, reader)}
+        if not cuts or constant in before.new:
+            made.add(name)
+            continue
+        shape = model.constant_shape(constant)
+        assert shape is not None  # constants are cut
+        earlier = before.parts.get(constant, Part(constant))
+        kept = {axis: np.setdiff1d(np.arange(shape[axis]), gone) for axis, gone in cuts.items()}
+        kept = {
+            axis: earlier.indices[axis][k] if axis in earlier.indices else k
+            for axis, k in kept.items()
+        }
+        parts[name] = Part(earlier.constant, {**earlier.indices, **kept})
+    return Origin(before.model, parts, frozenset(made))
 
 
 def _gone(groups: ChannelGroups, name: str, stay: Array) -> Array:

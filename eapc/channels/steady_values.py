@@ -1,0 +1,282 @@
+"""What stays the same whatever a model is fed: values of single indices of an axis.
+
+The steady value of an index is the number that all elements at that index are, or NaN where
+nothing is known of them. Values start in layers with weights of zero and go through the graph
+in data-flow order, along the ties of its nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from eapc.channels.axis_rules import Port, Site, Tie
+from eapc.channels.elementwise_rules import BROADCASTING, UNARY
+from eapc.channels.sites import Said
+from eapc.folding import evaluate_node
+from eapc.graph import Node
+from eapc.model import Model
+from eapc.shapes import Shapes
+from eapc.tensors import Array, is_float
+from eapc.weights import find_weights, spread_zero_points
+
+_KEEPING_ZERO = frozenset(
+    """AveragePool DepthToSpace Flatten Gather GlobalAveragePool GlobalLpPool GlobalMaxPool LpPool
+    MaxPool Pad ReduceL1 ReduceL2 ReduceMax ReduceMean ReduceMin ReduceSum ReduceSumSquare Reshape
+    Resize Slice SpaceToDepth Split Squeeze Tile Transpose Unsqueeze Upsample Concat""".split()
+)
+"""What they write is zero where all that they read for it is zero."""
+
+_Way = Callable[["SteadyValues", Said, Port, int], Array]
+
+
+def tied_pairs(tie: Tie) -> tuple[Array, Array]:
+    """The indices that a tie pairs, as arrays of equal length."""
+    one, other = tie.one_indices, tie.other_indices
+    one = np.arange(tie.one.shape[tie.one_axis]) if one is None else one
+    return one, np.arange(tie.other.shape[tie.other_axis]) if other is None else other
+
+
+class SteadyValues:
+    """The steady values of every tied axis of a model's tensors."""
+
+    def __init__(self, model: Model, shapes: Shapes, said: Iterable[Said]) -> None:
+        self._model, self._shapes = model, shapes
+        self._found: dict[tuple[str, int], Array] = {}
+        for one in said:
+            way = _WAYS.get(one.site.node.op_type)
+            if way is not None and not one.reason and not one.site.node.domain:
+                self._visit(one, way)
+
+    def _visit(self, said: Said, way: _Way) -> None:
+        for name, port in zip(said.site.node.outputs, said.site.outputs, strict=True):
+            if not name or port is None or find_weights(self._model.view, name):
+                continue
+            for axis in range(port.rank):
+                if port.shape[axis] > 1:
+                    self._found[name, axis] = way(self, said, port, axis)
+
+    def of(self, port: Port, axis: int) -> Array:
+        """The steady values (length of the axis,) float64 along an axis of a tensor."""
+        key = (port.tensor, axis)
+        if key not in self._found:
+            array = self._constant(port.tensor)
+            if array is None:
+                return np.full(port.shape[axis], np.nan)
+            self._found[key] = _common(array, axis)
+        return self._found[key]
+
+    def _constant(self, tensor: str) -> Array | None:
+        """The value of a constant, behind Transpose, DequantizeLinear and the like too."""
+        source = find_weights(self._model.view, tensor)
+        array = self._model.constant(source.root) if source else None
+        for node in source.chain if source else ():
+            feeds = {name: self._model.constant(name) for name in node.inputs[1:] if name}
+            known = {name: value for name, value in feeds.items() if value is not None}
+            if array is None or len(known) < len(feeds):
+                return None
+            if node.op_type == "DequantizeLinear":
+                array = _dequantized(node, array, *known.values())
+                continue
+            array = evaluate_node(
+                self._model.view.node_proto(node),
+                {node.input(0): array, **known},
+                self._model.view.proto.opset_import,
+            )
+        return array
+
+    def _along(self, port: Port, said: Said, y: Port, axis: int) -> Array | None:
+        """What an operand holds for every index of an axis of y; None where they are not tied."""
+        for one, other in _ties_to(said, port, y, axis):
+            values = np.full(y.shape[axis], np.nan)
+            indices, targets = other
+            values[targets] = self.of(port, one)[indices]
+            return values
+        return None
+
+    def zero_kept(self, said: Said, y: Port, axis: int) -> Array:
+        """Zero where all that is read is zero; padding with zeros counts as read."""
+        site = said.site
+        if site.node.op_type == "Pad" and not self._pads_with_zero(site):
+            return np.full(y.shape[axis], np.nan)
+        read = np.zeros(y.shape[axis], np.bool_)
+        loud = np.zeros(y.shape[axis], np.bool_)
+        sources = site.inputs if site.node.op_type == "Concat" else site.inputs[:1]
+        for port in sources:
+            for one, (indices, targets) in _ties_to(said, port, y, axis) if port else ():
+                assert port is not None  # it has ties
+                read[targets] = True
+                loud[targets[self.of(port, one)[indices] != 0]] = True
+        quiet = read.any() if site.node.op_type == "Pad" else read
+        return np.where(quiet & ~loud, 0.0, np.nan)
+
+    def _pads_with_zero(self, site: Site) -> bool:
+        given = site.node.input(2)
+        value = site.constant(given) if given else np.asarray(site.node.attribute("value", 0.0))
+        return value is not None and not np.any(value)
+
+    def mapped(self, said: Said, y: Port, axis: int) -> Array:
+        """Element-wise: the operator's own value where all operands are steady."""
+        operands = [self._operand(port, said, y, axis) for port in said.site.given()]
+        known = np.ones(y.shape[axis], np.bool_)
+        for values in operands:
+            known &= ~np.isnan(values)
+        result = np.full(y.shape[axis], np.nan)
+        if known.any():
+            result[known] = self._evaluated(said.site, [values[known] for values in operands])
+        if said.site.node.op_type == "Mul":
+            result[np.any([values == 0 for values in operands], axis=0)] = 0
+        return result
+
+    def _operand(self, port: Port, said: Said, y: Port, axis: int) -> Array:
+        along = self._along(port, said, y, axis)
+        if along is not None:
+            return along
+        array = self._constant(port.tensor)
+        steady = array is not None and array.size > 0 and np.all(array == array.flat[0])
+        value = float(array.flat[0]) if array is not None and steady else np.nan
+        return np.full(y.shape[axis], value)
+
+    def _evaluated(self, site: Site, operands: list[Array]) -> Array:
+        """The operator applied to vectors of steady values; NaN where it cannot be evaluated."""
+        feeds = {}
+        for port, values in zip(site.given(), operands, strict=True):
+            spec = self._shapes.by_scope[""].get(port.tensor)
+            if spec is None:
+                return np.full(len(operands[0]), np.nan)
+            feeds[port.tensor] = values.astype(spec.dtype)
+            if port.rank == 0:
+                feeds[port.tensor] = feeds[port.tensor][0]
+        opsets = self._model.view.proto.opset_import
+        found = evaluate_node(self._model.view.node_proto(site.node), feeds, opsets)
+        if found is None or not (is_float(found.dtype) or found.dtype.kind in "iub"):
+            return np.full(len(operands[0]), np.nan)
+        return np.broadcast_to(found.astype(np.float64), operands[0].shape)
+
+    def normalised(self, said: Said, y: Port, axis: int) -> Array:
+        """BatchNormalization: scale 0 leaves the offset, whatever is read."""
+        site = said.site
+        if site.node.attribute("training_mode", 0):
+            return np.full(y.shape[axis], np.nan)
+        x = self._along(site.input(0), said, y, axis)
+        if axis != 1 or x is None:
+            return np.full(y.shape[axis], np.nan)
+        scale, offset, mean, variance = (self.of(port, 0) for port in site.given(1))
+        spread = np.sqrt(variance + site.node.attribute("epsilon", 1e-5))
+        return np.where(scale == 0, 0.0, (x - mean) / spread * scale) + offset
+
+    def instance_normalised(self, said: Said, y: Port, axis: int) -> Array:
+        """InstanceNormalization: what is the same everywhere becomes the offset."""
+        x = self._along(said.site.input(0), said, y, axis)
+        if axis != 1 or x is None:
+            return np.full(y.shape[axis], np.nan)
+        return np.where(np.isnan(x), np.nan, self.of(said.site.input(2), 0))
+
+    def quantized(self, said: Said, y: Port, axis: int) -> Array:
+        """Quantization by one scale: zero becomes the zero point, and that zero again."""
+        site = said.site
+        given = [self._constant(port.tensor) for port in site.given(1)]
+        x = self._along(site.input(0), said, y, axis)
+        if x is None or any(array is None or array.size > 1 for array in given):
+            return np.full(y.shape[axis], np.nan)
+        zero = float(given[1].flat[0]) if len(given) > 1 and given[1] is not None else 0.0
+        before, after = (0, zero) if site.node.op_type == "QuantizeLinear" else (zero, 0)
+        return np.where(x == before, after, np.nan)
+
+    def layered(self, said: Said, y: Port, axis: int) -> Array:
+        """Conv and Gemm: the bias where every weight or its input is zero."""
+        site = said.site
+        if axis != 1:
+            return np.full(y.shape[axis], np.nan)
+        weight = self._constant(site.input(1).tensor)
+        if weight is None:
+            return np.full(y.shape[axis], np.nan)
+        is_gemm = site.node.op_type == "Gemm"
+        reads = 1 - int(site.node.attribute("transA", 0)) if is_gemm else 1
+        x = self.of(site.input(0), reads) if site.input(0).shape[reads] > 1 else np.array([np.nan])
+        loud = np.any(_used_weights(site, weight) & (x != 0)[_inputs_of(site, weight)], axis=1)
+        bias = [self._bias(port, said, y) for port in site.given(2)]
+        value = bias[0] if bias else np.zeros(y.shape[1])
+        return np.where(loud, np.nan, float(site.node.attribute("beta", 1.0)) * value)
+
+    def _bias(self, port: Port, said: Said, y: Port) -> Array:
+        return self._operand(port, said, y, 1)
+
+    def multiplied(self, said: Said, y: Port, axis: int) -> Array:
+        """MatMul: zero where a whole row or column is, or every weight or its input."""
+        site = said.site
+        zero = np.zeros(y.shape[axis], np.bool_)
+        for port in site.given():
+            along = self._along(port, said, y, axis)
+            zero |= False if along is None else along == 0
+        b = site.input(1)
+        weight = self._constant(b.tensor)
+        if axis == y.rank - 1 and weight is not None and weight.ndim == 2 and b.shape[0] > 1:
+            x = self.of(site.input(0), site.input(0).rank - 1)
+            zero |= ~np.any((weight != 0) & (x != 0)[:, None], axis=0)
+        return np.where(zero, 0.0, np.nan)
+
+
+def _dequantized(node: Node, array: Array, scale: Array, zero: Array | None = None) -> Array:
+    """(x - zero point) * scale, one of each for the tensor, an index of an axis or a block."""
+    place = (array.shape, int(node.attribute("axis", 1)), node.attribute("block_size", 0) or 1)
+    offset = 0.0 if zero is None else spread_zero_points(zero, *place).astype(np.float32)
+    values: Array = (array.astype(np.float32) - offset) * spread_zero_points(scale, *place)
+    return values
+
+
+def _ties_to(said: Said, port: Port, y: Port, axis: int) -> list[tuple[int, tuple[Array, Array]]]:
+    """(axis of the operand, (indices there, indices along y's axis)) of each tie between them."""
+    found = []
+    for tie in said.effects:
+        if not isinstance(tie, Tie):
+            continue
+        one, other = tied_pairs(tie)
+        if (tie.one, tie.other, tie.other_axis) == (port, y, axis) and len(one) == len(other):
+            found.append((tie.one_axis, (one, other)))
+        elif (tie.other, tie.one, tie.one_axis) == (port, y, axis) and len(one) == len(other):
+            found.append((tie.other_axis, (other, one)))
+    return found
+
+
+def _common(array: Array, axis: int) -> Array:
+    """The value of each index along an axis where all elements there are equal, else NaN."""
+    if array.dtype.kind not in "fiub" and not is_float(array.dtype):
+        return np.full(array.shape[axis], np.nan)
+    rows = np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)
+    equal = np.all(rows == rows[:, :1], axis=1)
+    return np.where(equal, rows[:, 0].astype(np.float64), np.nan)
+
+
+def _used_weights(site: Site, weight: Array) -> Array:
+    """(outputs, inputs of one group): True where some weight between the two is not zero."""
+    if site.node.op_type == "Gemm":
+        dense: Array = (weight if site.node.attribute("transB", 0) else weight.T) != 0
+        return dense
+    used: Array = np.any((weight != 0).reshape(*weight.shape[:2], -1), axis=2)
+    if site.node.op_type == "Conv":
+        return used
+    groups = int(site.node.attribute("group", 1))
+    apart = used.reshape(groups, -1, used.shape[1])
+    return apart.swapaxes(1, 2).reshape(-1, apart.shape[1])
+
+
+def _inputs_of(site: Site, weight: Array) -> Array:
+    """(outputs, inputs of one group): which channel of x each weight of an output reads."""
+    used = _used_weights(site, weight)
+    groups = int(site.node.attribute("group", 1)) if site.node.op_type != "Gemm" else 1
+    group = np.arange(len(used)) // (len(used) // groups)
+    places: Array = group[:, None] * used.shape[1] + np.arange(used.shape[1])
+    return places
+
+
+_WAYS: dict[str, _Way] = {
+    **dict.fromkeys(_KEEPING_ZERO, SteadyValues.zero_kept),
+    **dict.fromkeys((*UNARY, *BROADCASTING), SteadyValues.mapped),
+    **dict.fromkeys(("Conv", "ConvTranspose", "Gemm"), SteadyValues.layered),
+    "BatchNormalization": SteadyValues.normalised,
+    "InstanceNormalization": SteadyValues.instance_normalised,
+    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), SteadyValues.quantized),
+    "MatMul": SteadyValues.multiplied,
+}

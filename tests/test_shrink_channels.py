@@ -1,0 +1,274 @@
+"""shrink-channels: what is silent goes, outputs stay, the written file is verified."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from builders import Array, ints, normal, op, save
+from channel_builders import a_third, feed_of, groups_of, net, outputs_of, silenced
+from onnx import NodeProto
+from test_channels import IMAGE, NETS, gated, plain, residual, weights
+from typer.testing import CliRunner
+
+from eapc.channels import remove_channels, silent_channels
+from eapc.cli.app import app
+from eapc.compiler import run
+from eapc.errors import VerificationError
+from eapc.model import Model, Origin, Part
+from eapc.shapes import infer_shapes, input_shapes
+from eapc.verify import verifier
+
+
+def silent_in(model: Model) -> dict[str, list[int]]:
+    """Silent channels by group, groups without any left out."""
+    _, silent = silent_channels(model, infer_shapes(model, input_shapes(model, {}, None)))
+    return {name: found.tolist() for name, found in silent.items() if len(found)}
+
+
+def sizes_of(model: Model) -> dict[str, int]:
+    """Channels by group, of groups with a choice."""
+    return {group.name: group.size for group in groups_of(model).groups if group.size > 1}
+
+
+def shrunk(model: Model) -> Model:
+    return run(model, "shrink-channels").compilation.model
+
+
+def with_zeros(model: Model, **places: Any) -> Model:
+    """The model with zeros at an index (or a tuple of them) of some constants."""
+    new: dict[str, Array] = {}
+    for name, place in places.items():
+        found = model.constant(name)
+        assert found is not None
+        new[name] = found.copy()
+        new[name][place] = 0
+    return model.with_weights(new)
+
+
+def behind(nodes: Sequence[NodeProto], **tensors: Array) -> Model:
+    """`one` makes 6 channels of which filter 2 is zero; nodes from c to d; `two` reads them."""
+    made = [op("Conv", "x w1 b1", "c", "one"), *nodes, op("Conv", "d w2", "y", "two")]
+    found = weights(w1=(6, 3, 1, 1), b1=(6,), w2=(4, 6, 1, 1))
+    return with_zeros(net(made, IMAGE, {**found, **tensors}), w1=2, b1=2)
+
+
+# --- what is silent -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_zero_filters_are_found_and_taken_out(name: str) -> None:
+    model = NETS[name]()
+    groups = groups_of(model)
+    gone = a_third(groups)
+    quiet = silenced(model, groups, gone)
+    assert silent_in(quiet) == {group: channels.tolist() for group, channels in gone.items()}
+    smaller = shrunk(quiet)
+    left = {g.name: g.size - len(gone[g.name]) for g in groups.groups}
+    assert sizes_of(smaller) == {name: size for name, size in left.items() if size > 1}
+    feed = feed_of(model)
+    wanted, found = outputs_of(quiet, feed)["y"], outputs_of(smaller, feed)["y"]
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5 * float(np.abs(wanted).max()))
+
+
+def test_a_channel_that_nothing_reads_is_silent() -> None:
+    model = with_zeros(plain(), w2=(slice(None), 4))
+    assert silent_in(model) == {"one": [4]}
+
+
+def test_one_reader_is_enough_to_keep_a_channel() -> None:
+    """The trunk of a residual network: `one` and `head` read it."""
+    model = with_zeros(residual(), w1=(slice(None), 3))
+    assert silent_in(model) == {}
+    assert silent_in(with_zeros(model, w3=3)) == {"stem": [3]}
+
+
+@pytest.mark.parametrize(
+    ("node", "is_silent"),
+    [
+        (op("Relu", "c", "d"), True),
+        (op("HardSwish", "c", "d"), True),
+        (op("Tanh", "c", "d"), True),
+        (op("Sigmoid", "c", "d"), False),  # 0.5
+        (op("HardSigmoid", "c", "d"), False),
+        (op("Exp", "c", "d"), False),
+        (op("Mul", "c vector", "d"), True),
+        (op("Add", "c vector", "d"), False),
+        (op("Add", "c zero", "d"), True),
+        (op("Clip", "c low high", "d"), False),  # 0 becomes 0.1
+        (op("AveragePool", "c", "d", kernel_shape=[1, 1]), True),
+    ],
+    ids=lambda value: value.op_type if isinstance(value, NodeProto) else "",
+)
+def test_zero_behind_an_operator(node: NodeProto, is_silent: bool) -> None:
+    tensors = {
+        "vector": normal((6, 1, 1)),
+        "zero": np.zeros((6, 1, 1), np.float32),
+        "low": np.array(0.1, np.float32),
+        "high": np.array(1, np.float32),
+    }
+    assert silent_in(behind([node], **tensors)) == ({"one": [2]} if is_silent else {})
+
+
+def test_an_offset_below_zero_is_silent_behind_relu() -> None:
+    """A normalisation without scale leaves its offset: -1 at channel 1, 1 at channel 4."""
+    nodes = [op("BatchNormalization", "c s o m v", "n"), op("Relu", "n", "d")]
+    offset = np.array([0.5, -1, 0.5, 0.5, 1, 0.5], np.float32)
+    scale = np.array([1, 0, 1, 1, 0, 1], np.float32)
+    rest = {"m": normal((6,)), "v": np.ones(6, np.float32)}
+    assert silent_in(behind(nodes, s=scale, o=offset, **rest)) == {"one": [1]}
+
+
+def test_what_only_silent_channels_read_goes_too() -> None:
+    """Nothing reads filter 1 of `two`, and only that filter reads channel 4 of `one`."""
+    model = plain()
+    second = np.array(model.constant("w2"))
+    second[[0, 2, 3, 4], 4] = 0
+    third = np.array(model.constant("w3"))
+    third[:, 4:8] = 0  # four positions of channel 1
+    model = model.with_weights({"w2": second, "w3": third})
+    assert silent_in(model) == {"two": [1]}
+    assert sizes_of(shrunk(model)) == {"one": 5, "two": 4, "three": 7}
+
+
+def test_one_channel_stays_where_a_layer_would_be_empty() -> None:
+    model = with_zeros(plain(), w2=slice(None))
+    assert silent_in(model)["one"] == list(range(6))
+    assert "one" not in sizes_of(shrunk(model))
+    assert shrunk(model).constant_shape("w1") == (1, 3, 3, 3)
+
+
+def test_a_silent_branch_vanishes() -> None:
+    model = with_zeros(residual(), w2=slice(None))
+    smaller = shrunk(model)
+    assert smaller.constant_shape("w1") is None
+    feed = feed_of(model)
+    np.testing.assert_allclose(
+        outputs_of(smaller, feed)["y"], outputs_of(model, feed)["y"], rtol=1e-5, atol=1e-6
+    )
+
+
+def test_nothing_silent_changes_nothing() -> None:
+    model = gated()
+    assert shrunk(model) is model
+
+
+# --- the written file ---------------------------------------------------------------------------
+
+
+def check(model: Model, tmp_path: Path) -> None:
+    """Save a model through its verifier."""
+    model.save(tmp_path / "out.onnx", verifier(model, frozenset(model.weights), None))
+
+
+def test_a_smaller_file_is_written_and_verified(tmp_path: Path) -> None:
+    quiet = with_zeros(plain(), w2=(slice(None), 4))
+    path = save(quiet.to_proto(), tmp_path / "in.onnx")
+    out = tmp_path / "out.onnx"
+    arguments = ["run", str(path), "--pipeline", "shrink-channels", "-o", str(out)]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    written = Model.load(out)
+    assert written.constant_shape("w2") == (5, 5, 3, 3)
+    feed = feed_of(quiet)
+    np.testing.assert_allclose(
+        outputs_of(written, feed)["y"], outputs_of(quiet, feed)["y"], rtol=1e-5, atol=1e-6
+    )
+
+
+def test_a_vanished_branch_is_verified(tmp_path: Path) -> None:
+    check(shrunk(with_zeros(residual(), w2=slice(None))), tmp_path)
+
+
+def test_parts_of_parts_are_verified(tmp_path: Path) -> None:
+    model = plain()
+    once = remove_channels(model, groups_of(model), {"one": ints(1, 2, 5)})
+    twice = remove_channels(once, groups_of(once), {"one": ints(0, 2), "two": ints(3)})
+    assert twice.origin is not None
+    assert twice.origin.model is model
+    assert twice.origin.parts["w2"].indices[1].tolist() == [1, 5]
+    check(twice, tmp_path)
+
+
+def forged(model: Model, **changes: object) -> Model:
+    """A model cut out of `plain`, with another origin."""
+    from dataclasses import replace
+
+    return replace(model, origin=Origin(plain(), **changes))  # type: ignore[arg-type]
+
+
+def test_a_wrong_part_is_refused(tmp_path: Path) -> None:
+    model = plain()
+    smaller = remove_channels(model, groups_of(model), {"three": ints(0, 1)})
+    assert smaller.origin is not None
+    wrong = {**smaller.origin.parts, "b3": Part("b3", {0: ints(0, 2)})}
+    with pytest.raises(VerificationError, match="tensor 'b3' is no part of the original's"):
+        check(forged(smaller, parts=wrong), tmp_path)
+
+
+def test_a_foreign_tensor_is_refused(tmp_path: Path) -> None:
+    proto = plain().to_proto()
+    renamed = {"r1": "other"}
+    for node in proto.graph.node:
+        for names in (node.input, node.output):
+            names[:] = [renamed.get(name, name) for name in names]
+    with pytest.raises(VerificationError, match="tensor 'other' of the smaller model is not"):
+        check(forged(Model.from_proto(proto)), tmp_path)
+
+
+def test_another_output_is_refused(tmp_path: Path) -> None:
+    other = net([op("Flatten", "x", "y")], IMAGE, {})
+    with pytest.raises(VerificationError, match="other inputs or outputs"):
+        check(forged(other), tmp_path)
+
+
+# --- whole networks -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cifar10_resnet32_bn",
+        "cifar10_resnet20_folded",
+        "cifar10_resnet20_qdq_int8",
+        "cifar10_resnet20_external",
+        "imagenet_squeezenet1_1",
+        "mnist-8",
+        "ultraface_rfb320",
+    ],
+)
+def test_networks_lose_their_silent_channels(name: str, shared_data: Path, tmp_path: Path) -> None:
+    lose_a_third(Model.load(shared_data / "models" / f"{name}.onnx"), tmp_path)
+
+
+def test_the_shipped_network_loses_its_silent_channels(digits: Path, tmp_path: Path) -> None:
+    lose_a_third(Model.load(digits), tmp_path)
+
+
+def lose_a_third(model: Model, tmp_path: Path) -> None:
+    """Silence a third of the channels of every group, shrink, write, compare outputs."""
+    groups = groups_of(model)
+    gone = a_third(groups)
+    quiet = silenced(model, groups, gone)
+    out = tmp_path / "out.onnx"
+    run(quiet, "shrink-channels", output=out)
+    written = Model.load(out)
+    assert sizes_of(written) == {g.name: g.size - len(gone[g.name]) for g in groups.groups}
+    feed = feed_of(model)
+    found = outputs_of(written, feed)
+    for output, wanted in outputs_of(quiet, feed).items():
+        scale = max(float(np.abs(wanted).max()), 1e-30)
+        assert float(np.abs(found[output] - wanted).max()) / scale < 1e-5
+
+
+def test_channels_between_operators_of_other_domains(shared_data: Path) -> None:
+    """Pre- and post-processing that onnxruntime alone does not know stays as it is."""
+    model = Model.load(shared_data / "models" / "superres_prepost_op18.onnx")
+    groups = groups_of(model)
+    assert [(group.name, group.size) for group in groups.groups] == [("Conv_2", 64), ("Conv_4", 32)]
+    assert "no axis rule for com.microsoft.extensions.DecodeImage" in groups.left_whole.values()
+    smaller = remove_channels(model, groups, {"Conv_2": np.arange(40), "Conv_4": np.arange(9)})
+    assert smaller.constant_shape("conv3.weight") == (9, 40, 3, 3)
