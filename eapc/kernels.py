@@ -196,11 +196,15 @@ def constant_tensors(model: Model) -> frozenset[str]:
 def folded_constants(model: Model, optimised: onnx.ModelProto) -> dict[str, Array]:
     """Small constants that onnxruntime has computed, by the names that the model has for them."""
     computed = {name for node in model.view.main_nodes for name in node.outputs}
-    return {
+    known = {
         tensor.name: numpy_helper.to_array(tensor)
         for tensor in optimised.graph.initializer
         if tensor.name in computed and math.prod(tensor.dims) <= _SMALL
     }
+    for node in model.view.main_nodes:  # what changes nothing is dropped, with its result's name
+        if node.op_type in ("Cast", "Identity") and node.inputs[0] in known:
+            known.setdefault(node.outputs[0], known[node.inputs[0]])
+    return known
 
 
 def _reads_only(node: Node, known: set[str], model: Model) -> bool:

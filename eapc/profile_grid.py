@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -33,17 +33,18 @@ def counts_at(level: int, most: int) -> tuple[int, ...]:
 
 
 def step_width(channels: Sequence[int], ms: Sequence[float]) -> int:
-    """The widest step that explains a scan of single counts; 1 if there are no steps.
+    """The widest step that explains a scan of single counts; 1 if none does.
 
-    A width explains it if behind the first step nine in ten counts take as long as the end of
-    their step, within 6 %; latencies are cleaned by a running minimum from the larger counts.
+    A width explains it if nine in ten counts take as long as the end of their step, within 6 %.
+    Latencies are cleaned by a running minimum from the larger counts; the lower half of the scan
+    is left out, since kernels treat the smallest counts apart.
     """
     cleaned = np.minimum.accumulate(np.asarray(ms)[::-1])[::-1]
-    known = dict(zip(channels, cleaned, strict=True))
+    known = {c: t for c, t in zip(channels, cleaned, strict=True) if 2 * c > channels[-1]}
     return next((width for width in _WIDTHS if _explains(width, known)), 1)
 
 
-def _explains(width: int, known: dict[int, float]) -> bool:
-    ends = [(count, -(-count // width) * width) for count in known if count > width]
-    off = [abs(known[c] / known[e] - 1) > _NOISE for c, e in ends if e in known and c != e]
+def _explains(width: int, known: Mapping[int, float]) -> bool:
+    ends = {count: -(-count // width) * width for count in known}
+    off = [abs(known[c] / known[e] - 1) > _NOISE for c, e in ends.items() if e in known and c != e]
     return len(off) >= width - 1 and float(np.mean(off)) <= 1 - _SHARE_WITHIN

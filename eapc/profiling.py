@@ -206,10 +206,10 @@ class Profiler:
         return sized(grid.kind_at(counts), self.shapes, *counts)
 
     def _scans(self, timer: LayerTimer, grids: Sequence[_Grid]) -> Iterator[Scan]:
-        """Single counts of the layers that take longest, along each axis that can vary."""
+        """Single counts of the widest layers, slow ones first, along both of their axes."""
         able = [grid for grid in grids if grid.kinds[0].independent and not grid.problem]
         able = [grid for grid in able if not (grid.fixed_in or grid.fixed_out)]
-        able.sort(key=lambda grid: -grid.ms[grid.axes[0][-1], grid.axes[1][-1]])
+        able.sort(key=lambda grid: (-min(*grid.most, _LONGEST_SCAN), -grid.ms[grid.most]))
         for grid in able[:_SCANNED_LAYERS]:
             for place, axis in enumerate[Axis](("in", "out")):
                 yield self._scan(timer, grid, place, axis)
