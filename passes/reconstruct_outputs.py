@@ -149,8 +149,11 @@ class ReconstructOutputs(Pass):
         return solve(problem, count, method=self.method, pattern=pattern, thorough=thorough)
 
 
-_RECTIFICATIONS = 2
-"""Times that targets are moved: the first brings most, the second a third of that again."""
+_STEP = 1.5
+"""How far to go towards moved targets: 1 is to them, and anything below 2 lowers the error.
+
+One longer step brings what two plain ones do, which would cost as much as the moments.
+"""
 
 _FEWEST_ROWS = 4
 """Rows per input from which on targets may be moved: they leave a layer less determined."""
@@ -163,18 +166,18 @@ def _rectified(
     original: Array,
     matrix: Array,
 ) -> tuple[Array, list[Moments]]:
-    """The weights refitted to targets that an activation behind leaves free, and these targets."""
+    """The weights refitted to targets that an activation behind leaves free, and these targets.
+
+    The targets' moments are about the means that the longer step leads to: biases follow it.
+    """
     inputs = matrix.shape[2]
-    moved = moments
     if not all(is_rectified(user) for user in rows) or moments[0].count < _FEWEST_ROWS * inputs:
-        return matrix, moved
-    for _ in range(_RECTIFICATIONS):
-        moved = [
-            rectified(user, before, matrix, now.bias(matrix))
-            for user, before, now in zip(rows, moments, moved, strict=True)
-        ]
-        matrix = refit(_problem(tied, original, moved), matrix != 0, matrix)
-    return matrix, moved
+        return matrix, moments
+    before = list(zip(rows, moments, strict=True))
+    moved = [rectified(user, now, matrix, now.bias(matrix)) for user, now in before]
+    beyond = [end.beyond(start, _STEP) for end, start in zip(moved, moments, strict=True)]
+    refitted = refit(_problem(tied, original, beyond), matrix != 0, matrix)
+    return refitted, [end.about_outputs(aim.y_mean) for end, aim in zip(moved, beyond, strict=True)]
 
 
 def _problem(tied: TiedLayers, original: Array, moments: Sequence[Moments]) -> LayerProblem:
