@@ -309,14 +309,14 @@ def test_all_calibration_inputs_are_fitted_for_a_drop() -> None:
 # --- trials ----------------------------------------------------------------------------------
 
 
-def counted(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The budgets that are tried from now on."""
-    budgets: list[float] = []
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float]]:
+    """The budgets that are tried from now on, and what the last layers get beyond their share."""
+    budgets: list[tuple[float, float]] = []
     at = Trials.at
 
-    def counting(self: Trials, budget: float) -> Compilation:
-        budgets.append(budget)
-        return at(self, budget)
+    def counting(self: Trials, budget: float, late: float = 0.0) -> Compilation:
+        budgets.append((budget, late))
+        return at(self, budget, late)
 
     monkeypatch.setattr(Trials, "at", counting)
     return budgets
@@ -340,10 +340,10 @@ def test_an_energy_goal_tries_no_densities_twice(
     tried = counted(monkeypatch)
     shared = trials(residual())
     TargetEnergy(value).pursue(shared)
-    assert tried[0] == pytest.approx(value - 0.001)
-    predictions = [shared.predicted_ratio(budget) for budget in tried]
+    assert tried[0] == pytest.approx((value - 0.001, 0))
+    predictions = [shared.predicted_ratio(*each) for each in tried]
     assert len(set(predictions)) == len(predictions) <= 4
-    assert all(ratio <= budget + 1e-12 for ratio, budget in zip(predictions, tried, strict=True))
+    assert all(ratio <= sum(each) + 1e-12 for ratio, each in zip(predictions, tried, strict=True))
 
 
 def test_the_floor_is_told() -> None:

@@ -10,7 +10,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from eapc.allocation import Curves, share_out
+from eapc.allocation import Curves, share_late, share_out
 from eapc.model import Model
 from eapc.pipeline import Compilation
 
@@ -139,9 +139,9 @@ class Predicted(NamedTuple):
     ratio: float
 
 
-def predicted(curves: Curves, budget: float) -> Predicted:
-    """Error and energy at the densities that a budget is shared out to."""
-    densities = share_out(curves, budget)
+def predicted(curves: Curves, budget: float, late: float = 0.0) -> Predicted:
+    """Error and energy at the densities that a budget is shared out to; see `share_late`."""
+    densities = share_late(curves, share_out(curves, budget), late)
     error, energy = 0.0, curves.fixed_energy
     for curve in curves.layers:
         density = np.asarray([densities[curve.name]])

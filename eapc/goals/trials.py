@@ -73,23 +73,32 @@ class Trials:
         """The model pruned with these options of prune-weights, such as `sparsity=0.5`."""
         return self._pruned(options, self._dense)
 
-    def at(self, budget: float) -> Compilation:
-        """The model pruned to a budget, a fraction of the dense energy."""
-        return self._pruned(f"energy={budget!r}", self._dense.with_record(curves=self.curves))
+    def at(self, budget: float, late: float = 0.0) -> Compilation:
+        """The model pruned to a budget, a fraction of the dense energy.
+
+        The last layers' energy is changed by `late`, such a fraction too.
+        """
+        options = budget_options(budget, late)
+        return self._pruned(options, self._dense.with_record(curves=self.curves))
 
     def ratio(self, result: Compilation) -> float:
         """Measured energy of a result over that of the dense network."""
         before = self.before.energy_mac_units
         return _energy(result).energy_mac_units / before if before else 1.0
 
-    def predicted_ratio(self, budget: float) -> float:
+    @property
+    def can_correct(self) -> bool:
+        """Whether the last layers alone may be given another share of a budget."""
+        return self.recipe.order == _SHARED
+
+    def predicted_ratio(self, budget: float, late: float = 0.0) -> float:
         """Energy that the curves predict at a budget: below it where densities come in steps.
 
         Orders other than the shared one are taken to spend the budget.
         """
         if self.recipe.order != _SHARED:
             return budget
-        return predicted(self.curves, budget).ratio
+        return predicted(self.curves, budget, late).ratio
 
     def shortfall(self, goal: float, ratio: float) -> str:
         """Why a budget could not be met."""
@@ -175,6 +184,11 @@ class Trials:
 
 
 NEEDS_LABELS = "--max-drop: needs --eval with labels y: it decides by accuracy"
+
+
+def budget_options(budget: float, late: float = 0.0) -> str:
+    """A budget as options of prune-weights."""
+    return f"energy={budget!r}" + (f", late={late!r}" if late else "")
 
 
 def _energy(compilation: Compilation) -> EnergyReport:
