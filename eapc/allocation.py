@@ -9,6 +9,7 @@ takes weights away where a joule saved costs least error: weights go in energy o
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -17,6 +18,9 @@ from numpy.typing import NDArray
 
 LOWEST_DENSITY = 0.02
 """No layer gives up more than 98 % of its weights: past that a network computes nothing."""
+
+_LATE = 0.25
+"""What the last layers that correct a budget hold of all that weights can save."""
 
 _GRID = np.linspace(1.0, LOWEST_DENSITY, 99)
 _FINE_GRID = np.linspace(1.0, LOWEST_DENSITY, 981)
@@ -68,8 +72,8 @@ class Plan(Protocol):
     def lowest_ratio(self) -> float:
         """The least that can be left of the energy, a fraction of the dense network's."""
 
-    def predicted(self, budget: float) -> Predicted:
-        """What is expected at a budget, a fraction of the dense energy."""
+    def predicted(self, budget: float, late: float = 0.0) -> Predicted:
+        """What is expected at a budget, a fraction of the dense energy; see `share_late`."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +95,9 @@ class Curves:
         layers = sum(float(curve.energy_at(lowest)[0]) for curve in self.layers)
         return (self.fixed_energy + layers) / self.dense_energy
 
-    def predicted(self, budget: float) -> Predicted:
-        """Error and energy at the densities that a budget is shared out to."""
-        densities = share_out(self, budget)
+    def predicted(self, budget: float, late: float = 0.0) -> Predicted:
+        """Error and energy at the densities that a budget is shared out to; see `share_late`."""
+        densities = share_late(self, share_out(self, budget), late)
         error, energy = 0.0, self.fixed_energy
         for curve in self.layers:
             density = np.asarray([densities[curve.name]])
@@ -116,6 +120,33 @@ def share_out(curves: Curves, energy_ratio: float) -> dict[str, float]:
     return {
         curve.name: float(_GRID[index]) for curve, index in zip(curves.layers, chosen, strict=True)
     }
+
+
+def share_late(curves: Curves, densities: Mapping[str, float], late: float) -> dict[str, float]:
+    """The densities, but with the last layers' energy changed by `late` and shared out anew.
+
+    `late` is a fraction of the dense energy. So a budget that is missed by little is corrected,
+    and what was fitted before these layers holds.
+    """
+    if not late:
+        return dict(densities)
+    last = Curves(_last_layers(curves), 0.0)
+    spent = sum(_energy_at(curve, densities[curve.name]) for curve in last.layers)
+    ratio = (spent + late * curves.dense_energy) / last.dense_energy
+    return {**densities, **share_out(last, ratio)}
+
+
+def _last_layers(curves: Curves) -> tuple[LayerCurve, ...]:
+    """The fewest layers at the end that hold `_LATE` of all that weights can save."""
+    savings = [
+        curve.energies[0] - _energy_at(curve, LOWEST_DENSITY) for curve in reversed(curves.layers)
+    ]
+    enough = np.cumsum(savings) >= _LATE * sum(savings)
+    return curves.layers[-1 - int(np.argmax(enough)) :]
+
+
+def _energy_at(curve: LayerCurve, density: float) -> float:
+    return float(curve.energy_at(np.asarray([density]))[0])
 
 
 def share_out_evenly(curves: Curves, energy_ratio: float) -> dict[str, float]:

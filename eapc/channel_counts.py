@@ -105,9 +105,9 @@ class ChannelPlan:
         """Counts by group for a budget, a fraction of the whole network's cost."""
         return choose_counts(self.curves, self.costs, budget * self.whole_cost, self.allowed)
 
-    def predicted(self, budget: float) -> Predicted:
-        """What is expected of the counts for a budget."""
-        counts = self.counts(budget)
+    def predicted(self, budget: float, late: float = 0.0) -> Predicted:
+        """What is expected of the counts for a budget; no group takes `late` by itself."""
+        counts = self.counts(budget + late)
         ratio = self.costs.total(counts) / self.whole_cost if self.whole_cost else 1.0
         return Predicted(predicted_error(self.curves, counts), ratio)
 

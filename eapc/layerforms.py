@@ -10,10 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import ClassVar, Protocol, TypeVar
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from eapc.graph import Node
 from eapc.tensors import Array
@@ -82,16 +81,14 @@ class _Windows:
 
     def at(self, padded: Array, y: Shape, rows: Array, groups: int) -> Array:
         """padded (n, *spatial, C), y (n, M, *positions) -> (groups, rows, prod(kernel) C/g)."""
-        axes = tuple(range(1, 1 + len(self.kernel)))
-        extents = tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
-        windows = sliding_window_view(padded, extents, axis=axes)  # n, *positions, C, *window
-        taps = (slice(None, None, d) for d in self.dilations)
-        selection: tuple[Any, ...] = (..., *taps)
-        windows = np.moveaxis(windows[selection], len(axes) + 1, -1)
+        places, words = padded.shape[:-1], padded.shape[-1]
         sample, *position = np.unravel_index(rows, (y[0], *y[2:]))
-        index = (sample, *(p * s for p, s in zip(position, self.strides, strict=True)))
-        patches = windows[index]  # rows, *kernel, C
-        channels = padded.shape[-1] // groups
+        first = (p * s for p, s in zip(position, self.strides, strict=True))
+        taps = (t * d for t, d in zip(np.indices(self.kernel), self.dilations, strict=True))
+        start = np.ravel_multi_index((sample, *first), places)
+        steps = np.ravel_multi_index((np.zeros(self.kernel, int), *taps), places)
+        patches = padded.reshape(-1, words).take(start[:, None] + steps.ravel(), axis=0)
+        channels = words // groups
         grouped = patches.reshape(len(rows), -1, groups, channels)
         moved = np.moveaxis(grouped, 2, 0).reshape(groups, len(rows), -1)
         return np.ascontiguousarray(moved, np.float32)

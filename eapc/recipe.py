@@ -77,9 +77,12 @@ class Recipe:
         steps = ["annotate-energy", *self._channels(channels), *self._weights(weights)]
         return self._parsed(steps, held_out)
 
-    def budget(self, ratio: float) -> str:
-        """The option that keeps a fraction of the objective: `energy=0.7`."""
-        return f"{self.objective}={ratio!r}"
+    def budget(self, ratio: float, late: float = 0.0) -> str:
+        """The options that keep a fraction of the objective: `energy=0.7`.
+
+        With `late`, a fraction as well, the last layers get so much more than their share.
+        """
+        return f"{self.objective}={ratio!r}" + (f", late={late!r}" if late else "")
 
     def zeroing(self) -> Recipe:
         """The same without channels."""

@@ -116,6 +116,13 @@ class LayerRows:
 
     def branch(self, i: int) -> tuple[Array, Array] | None:
         """(original, pruned) of the other summand at a batch's rows, if there is one."""
+        return self._kept_branches[i] if self.keep else self._branch(i)
+
+    @cached_property
+    def _kept_branches(self) -> Sequence[tuple[Array, Array] | None]:
+        return [self._branch(i) for i in range(len(self.rows))]
+
+    def _branch(self, i: int) -> tuple[Array, Array] | None:
         if self.activations.branch is None:
             return None
         original, pruned = (batches[i] for batches in self.activations.branch)

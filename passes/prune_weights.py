@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from eapc.allocation import Curves, LayerCurve, share_out, share_out_evenly
+from eapc.allocation import Curves, LayerCurve, share_late, share_out, share_out_evenly
 from eapc.checkpoints import Finished, Part
 from eapc.densities import DensityTable
 from eapc.energy import EnergyReport, estimate, priced_at
@@ -69,6 +69,10 @@ class PruneWeights(Pass):
         default="shared", metadata={"help": "how energy is shared out: shared, energy or uniform"}
     )
 
+    late: float = field(
+        default=0.0, metadata={"help": "energy, such a fraction, that goes to the last layers too"}
+    )
+
     def __post_init__(self) -> None:
         self._require_one_goal()
         if self.sparsity is not None and not 0 <= self.sparsity < 1:
@@ -78,8 +82,8 @@ class PruneWeights(Pass):
         if self.order not in ORDERS:
             choice = ", ".join(ORDERS)
             raise UsageError(f"prune-weights: unknown order '{self.order}'; choose from {choice}")
-        if self.order != DEFAULT_ORDER and self.energy is None:
-            raise UsageError("prune-weights: order shares out an energy budget, and there is none")
+        if self.energy is None and (self.order != DEFAULT_ORDER or self.late):
+            raise UsageError("prune-weights: order and late share out energy, and there is none")
 
     def _require_one_goal(self) -> None:
         goals = (self.sparsity, self.energy, self.densities)
@@ -128,7 +132,8 @@ class PruneWeights(Pass):
             table = read_layer_densities(self.densities)
             return given_densities(chosen, table, self.densities)
         if self.energy is not None:
-            return ORDERS[self.order](compilation, chosen, self.energy)
+            densities = ORDERS[self.order](compilation, chosen, self.energy)
+            return share_late(_curves_of(compilation), densities, self.late)
         return dict.fromkeys((tied.weight for tied in chosen.layers), 1 - (self.sparsity or 0.0))
 
     def _zeroed(

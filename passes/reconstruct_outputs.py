@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from typing import ClassVar
@@ -12,6 +12,7 @@ import numpy as np
 
 from eapc.checkpoints import Part
 from eapc.errors import DataError, UsageError
+from eapc.fingerprints import arrays_digest, digest
 from eapc.layer_choice import pattern_of
 from eapc.layers import TiedLayers, find_layers
 from eapc.lockstep import Sweep
@@ -86,15 +87,15 @@ class ReconstructOutputs(Pass):
         model, data = compilation.model, compilation.calibration
         where = (conditions.seed, conditions.threads, conditions.memory)
         sweep = Sweep(model, layers, data, *where)
-        finished = compilation.finished(str(self))
+        finished = _unpruned(compilation, layers).finished(str(self))
         error = None
-        for step, tied in enumerate(layers):
-            part = finished.load(tied.weight)
+        for step, (tied, key) in enumerate(zip(layers, _keys(model, layers), strict=True)):
+            part = finished.load(key)
             if part is None:
                 name = tied.first.node.key
                 compilation.progress(Step(self.name, step, len(layers), name, error))
                 part = self._finish(sweep, step, tied)
-                finished.save(tied.weight, part)
+                finished.save(key, part)
             else:
                 sweep.resume(part.arrays)
             records[tied.weight] = record = LayerRecord(**part.facts)
@@ -149,8 +150,11 @@ class ReconstructOutputs(Pass):
         return solve(problem, count, method=self.method, pattern=pattern, thorough=thorough)
 
 
-_RECTIFICATIONS = 2
-"""Times that targets are moved: the first brings most, the second a third of that again."""
+_STEP = 1.5
+"""How far to go towards moved targets: 1 is to them, and anything below 2 lowers the error.
+
+One longer step brings what two plain ones do, which would cost as much as the moments.
+"""
 
 _FEWEST_ROWS = 4
 """Rows per input from which on targets may be moved: they leave a layer less determined."""
@@ -163,18 +167,18 @@ def _rectified(
     original: Array,
     matrix: Array,
 ) -> tuple[Array, list[Moments]]:
-    """The weights refitted to targets that an activation behind leaves free, and these targets."""
+    """The weights refitted to targets that an activation behind leaves free, and these targets.
+
+    The targets' moments are about the means that the longer step leads to: biases follow it.
+    """
     inputs = matrix.shape[2]
-    moved = moments
     if not all(is_rectified(user) for user in rows) or moments[0].count < _FEWEST_ROWS * inputs:
-        return matrix, moved
-    for _ in range(_RECTIFICATIONS):
-        moved = [
-            rectified(user, before, matrix, now.bias(matrix))
-            for user, before, now in zip(rows, moments, moved, strict=True)
-        ]
-        matrix = refit(_problem(tied, original, moved), matrix != 0, matrix)
-    return matrix, moved
+        return matrix, moments
+    before = list(zip(rows, moments, strict=True))
+    moved = [rectified(user, now, matrix, now.bias(matrix)) for user, now in before]
+    beyond = [end.beyond(start, _STEP) for end, start in zip(moved, moments, strict=True)]
+    refitted = refit(_problem(tied, original, beyond), matrix != 0, matrix)
+    return refitted, [end.about_outputs(aim.y_mean) for end, aim in zip(moved, beyond, strict=True)]
 
 
 def _problem(tied: TiedLayers, original: Array, moments: Sequence[Moments]) -> LayerProblem:
@@ -203,6 +207,27 @@ def _threads_for(tied: TiedLayers, model: Model) -> AbstractContextManager[None]
     """One BLAS thread for a small layer: a second one would spend its time waiting."""
     inputs = tied.matrix(model).shape[2]
     return single_thread() if inputs <= _SMALL_INPUTS else nullcontext()
+
+
+def _unpruned(compilation: Compilation, layers: Sequence[TiedLayers]) -> Compilation:
+    """The compilation with the original's weights in these layers."""
+    model = compilation.model
+    constants = {tied.weight: model.original.constant(tied.weight) for tied in layers}
+    return compilation.with_model(
+        model.with_weights({name: value for name, value in constants.items() if value is not None})
+    )
+
+
+def _keys(model: Model, layers: Sequence[TiedLayers]) -> Iterator[str]:
+    """What each layer's fit depends on of the pruned weights: its own and those before it.
+
+    So a run that differs only in later layers finds the earlier ones finished.
+    """
+    key = digest(*(tied.weight for tied in layers))
+    for tied in layers:
+        changed = {name: model.weights[name] for name in (tied.weight,) if name in model.weights}
+        key = digest(key, arrays_digest(changed))
+        yield key
 
 
 def _layers_to_fit(model: Model, records: Mapping[str, LayerRecord]) -> tuple[TiedLayers, ...]:

@@ -56,14 +56,14 @@ def labelled(net: Net) -> AccuracyJudge:
     return AccuracyJudge.of(net.model, replace(net.data, labels=scores.argmax(axis=1)), 1)
 
 
-def counted(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The budgets that are tried from now on."""
-    budgets: list[float] = []
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float]]:
+    """The budgets that are tried from now on, and what the last layers get beyond their share."""
+    budgets: list[tuple[float, float]] = []
     at = Trials.at
 
-    def counting(self: Trials, budget: float) -> Compilation:
-        budgets.append(budget)
-        return at(self, budget)
+    def counting(self: Trials, budget: float, late: float = 0.0) -> Compilation:
+        budgets.append((budget, late))
+        return at(self, budget, late)
 
     monkeypatch.setattr(Trials, "at", counting)
     return budgets

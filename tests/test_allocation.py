@@ -10,7 +10,7 @@ from builders import Array
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eapc.allocation import LOWEST_DENSITY, Curves, LayerCurve, share_out
+from eapc.allocation import LOWEST_DENSITY, Curves, LayerCurve, share_late, share_out
 
 DENSITIES = (1.0, 0.5, 0.02)
 
@@ -90,6 +90,23 @@ def test_a_budget_is_spent_where_the_curve_is_not_convex(ratio: float) -> None:
     curves = Curves((step,), 0.0)
     spent = energy_of(curves, share_out(curves, ratio)) / curves.dense_energy
     assert ratio - 0.0101 < spent <= ratio
+
+
+@pytest.mark.parametrize("late", [-0.02, 0.01])
+def test_a_correction_falls_to_the_last_layers_alone(late: float) -> None:
+    errors = (0.0, 1e-3, 1e-1)
+    curves = Curves(tuple(curve(name, errors) for name in "abcdefgh"), 200.0)
+    shared = share_out(curves, 0.6)
+    corrected = share_late(curves, shared, late)
+    changed = [name for name in shared if corrected[name] != shared[name]]
+    assert changed == ["g", "h"]  # two of eight equal layers hold a quarter of what can be saved
+    change = energy_of(curves, corrected) - energy_of(curves, shared)
+    assert change == pytest.approx(late * 1000, abs=1)  # a step of a density is one MAC unit
+
+
+def test_no_correction_changes_nothing() -> None:
+    curves = Curves((curve("a", (0, 1, 2)), curve("b", (0, 1, 2))), 0.0)
+    assert share_late(curves, {"a": 0.3, "b": 0.4}, 0.0) == {"a": 0.3, "b": 0.4}
 
 
 def random_curves(rng: np.random.Generator, layers: int) -> Curves:

@@ -84,10 +84,10 @@ def test_an_energy_goal_tries_no_densities_twice(
     tried = counted(monkeypatch)
     shared = trials(residual())
     TargetEnergy(value).pursue(shared)
-    assert tried[0] == pytest.approx(value - 0.001)
-    predictions = [shared.predicted_ratio(budget) for budget in tried]
+    assert tried[0] == pytest.approx((value - 0.001, 0))
+    predictions = [shared.predicted_ratio(*each) for each in tried]
     assert len(set(predictions)) == len(predictions) <= 4
-    assert all(ratio <= budget + 1e-12 for ratio, budget in zip(predictions, tried, strict=True))
+    assert all(ratio <= sum(each) + 1e-12 for ratio, each in zip(predictions, tried, strict=True))
 
 
 def test_the_floor_is_told() -> None:

@@ -139,7 +139,13 @@ def test_blocks_are_kept_or_cut_whole() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    ["sparsity=0.4, pattern=2:4", "energy=0.5, pattern=2:4", "pattern=kernel", "order=energy"],
+    [
+        "sparsity=0.4, pattern=2:4",
+        "energy=0.5, pattern=2:4",
+        "pattern=kernel",
+        "order=energy",
+        "sparsity=0.4, late=0.01",
+    ],
 )
 def test_goals_that_do_not_go_together(options: str) -> None:
     with pytest.raises(UsageError, match="prune-weights"):

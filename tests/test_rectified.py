@@ -110,6 +110,34 @@ def test_each_round_lowers_the_error_behind_the_activation(behind: str) -> None:
     assert errors[-1] < 0.98 * errors[0]
 
 
+@pytest.mark.parametrize("step", [1.5, 1.9])
+def test_a_longer_step_lowers_the_error_too_and_its_biases_follow(step: float) -> None:
+    model, tied = gemm_and(op("Relu", "h", "y"))
+    rows = rows_of(model, tied)
+    moments, original = rows.moments(), scaled_matrix(tied, model)
+    mask = np.abs(original) > np.median(np.abs(original))
+    matrix = refit(LayerProblem.from_moments(original, moments, damping=1e-6), mask)
+    moved = rectified(rows, moments, matrix, moments.bias(matrix))
+    beyond = moved.beyond(moments, step)
+    np.testing.assert_allclose(
+        beyond.y_mean - moments.y_mean, step * (moved.y_mean - moments.y_mean)
+    )
+    farther = refit(LayerProblem.from_moments(original, beyond, damping=1e-6), mask, matrix)
+    bias = beyond.bias(farther)
+    before = clipped_error(rows, matrix, moments.bias(matrix))
+    assert clipped_error(rows, farther, bias) < before
+    about = moved.about_outputs(beyond.y_mean)
+    np.testing.assert_array_equal(about.bias(farther), bias)
+    distance = 0.0  # from the moved targets, the bias as it is
+    for _, x, z in rows.batches():
+        fitted = x @ matrix.transpose(0, 2, 1) + moments.bias(matrix)[:, None]
+        shift = 0 if tied.first.clipping is None else tied.first.clipping.shift
+        target = np.where(z + shift <= 0, np.minimum(fitted, -shift), z)
+        now = x @ farther.transpose(0, 2, 1) + bias[:, None]
+        distance += float(((now - target) ** 2).sum()) / len(X)
+    assert about.error(farther) == pytest.approx(distance, rel=1e-3)
+
+
 def test_what_is_added_on_the_way_counts() -> None:
     model, tied = gemm_and(op("Add", "h x4", "s"), op("Relu", "s", "y"), x4=normal((400, 4), 9))
     rows = rows_of(model, tied)

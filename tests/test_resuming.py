@@ -14,9 +14,14 @@ from pathlib import Path
 import pytest
 
 from eapc import compiler
+from eapc.checkpoints import Checkpoints
 from eapc.compiler import Pruned, Settings, prune
+from eapc.fingerprints import model_digest
 from eapc.goals import Goal, MinAgreement, Sparsity, TargetEnergy
+from eapc.pipeline import Pipeline
+from eapc.preparation import prepare
 from eapc.progress import Step
+from eapc.registry import load_passes
 from eapc.resuming import partial_folder
 
 MODELS = Path(__file__).parents[1] / "models"
@@ -75,6 +80,23 @@ def test_a_resumed_run_ends_in_the_same_bytes(goal: Goal, tmp_path: Path) -> Non
         assert output.read_bytes() == expected
         assert again == whole.layers[-len(again) :]
         assert len(again) < steps or at == 1
+
+
+def test_a_run_that_differs_in_later_layers_finds_the_earlier_ones_finished(tmp_path: Path) -> None:
+    passes, count = load_passes(), Count()
+    kept = Checkpoints(tmp_path / "kept", "run")
+    start = replace(prepare(DIGITS, SETTINGS), progress=count)
+    first = Pipeline.parse("prune-weights{energy=0.75}, reconstruct-outputs", passes)
+    done = first.run(replace(start, checkpoints=kept))
+    start = start.with_record(curves=done.record.curves)
+    count.layers.clear()
+    text = "prune-weights{energy=0.75, late=-0.01}, reconstruct-outputs"
+    again = Pipeline.parse(text, passes).run(replace(start, checkpoints=kept))
+    fitted = len(count.layers)
+    anew = Pipeline.parse(text, passes).run(start)
+    assert 0 < fitted < len(count.layers) - fitted == 7
+    assert model_digest(again.model) == model_digest(anew.model) != model_digest(done.model)
+    assert again.record.layers == anew.record.layers
 
 
 def test_a_run_may_be_stopped_again_and_again(tmp_path: Path) -> None:

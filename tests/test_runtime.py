@@ -74,11 +74,12 @@ def test_inputs_that_onnxruntime_refuses() -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_feed_size_bounds_the_largest_activation() -> None:
+@pytest.mark.parametrize(("words", "samples"), [(1 << 14, 64), (1 << 20, 16), (1 << 25, 1)])
+def test_feed_size_bounds_the_largest_activation(words: int, samples: int) -> None:
     nodes = [op("Expand", "x shape", "a"), op("ReduceSum", "a axes", "y")]
-    given = {"shape": np.array([1, 1 << 20]), "axes": np.array([1])}
+    given = {"shape": np.array([1, words]), "axes": np.array([1])}
     net = Net(make_model(nodes, {"x": ("N", 1)}, ["y"], given), {"x": normal((50, 1))})
-    assert feed_size(net.model, net.data) == 16
+    assert feed_size(net.model, net.data) == samples
     assert feed_size(residual().model, residual().data) == 256
 
 

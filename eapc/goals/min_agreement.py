@@ -53,7 +53,7 @@ class MinAgreement:
         return Outcome(
             before=trials.before,
             result=found.result.with_record(seconds=trials.seconds),
-            pipeline=trials.pipeline_at(found.budget, HELD_OUT),
+            pipeline=trials.pipeline_at(found.budget, held_out=HELD_OUT),
             agreement=verdict,
             is_met=verdict.is_met,
             reason="" if verdict.is_met else "no energy below the original's keeps the outputs",

@@ -30,10 +30,14 @@ class Pruner(Protocol):
     def plan(self) -> Plan:
         """What budgets are expected to lose; it takes the curves."""
 
-    def at(self, budget: float) -> Compilation:
-        """The model pruned to a budget."""
+    @property
+    def can_correct(self) -> bool:
+        """Whether the last layers alone may be given another share of a budget."""
 
-    def pipeline(self, budget: float, held_out: float | None = None) -> Pipeline:
+    def at(self, budget: float, late: float = 0.0) -> Compilation:
+        """The model pruned to a budget; with `late` the last layers get so much more."""
+
+    def pipeline(self, budget: float, late: float = 0.0, held_out: float | None = None) -> Pipeline:
         """What `at` does, as it would be typed."""
 
 
@@ -60,14 +64,19 @@ class OneStage:
         assert plan is not None  # the pass has worked it out for its budget
         return plan
 
-    def at(self, budget: float) -> Compilation:
+    @property
+    def can_correct(self) -> bool:
+        """Layers have shares to correct where they are shared out for the least error."""
+        return self.recipe.order == _SHARED and not self.recipe.structured
+
+    def at(self, budget: float, late: float = 0.0) -> Compilation:
         """The model pruned to a budget in one go."""
-        _, *steps = self.pipeline(budget).passes
+        _, *steps = self.pipeline(budget, late).passes
         return self.run(Pipeline(tuple(steps)), self._with_plan)
 
-    def pipeline(self, budget: float, held_out: float | None = None) -> Pipeline:
+    def pipeline(self, budget: float, late: float = 0.0, held_out: float | None = None) -> Pipeline:
         """One pruning pass and what belongs to it."""
-        return self.recipe.pipeline(self.recipe.budget(budget), held_out)
+        return self.recipe.pipeline(self.recipe.budget(budget, late), held_out)
 
     @cached_property
     def _with_plan(self) -> Compilation:
@@ -93,9 +102,9 @@ class SplitPlan:
         """Fewest channels, and lowest densities of what they leave."""
         return self.channels.lowest_ratio * self.zeros.lowest_ratio
 
-    def predicted(self, budget: float) -> Predicted:
-        """What is expected of the best split."""
-        return self._best(budget)[1]
+    def predicted(self, budget: float, late: float = 0.0) -> Predicted:
+        """What is expected of the best split; `late` changes what zeros have to do."""
+        return self._both(self._best(budget)[2], budget + late)
 
     def split(self, budget: float) -> float:
         """The budget of the channels; zeros are to do the rest."""
@@ -106,9 +115,10 @@ class SplitPlan:
         budgets = np.linspace(self.channels.lowest_ratio, 1, _SPLITS).round(4).tolist()
         return tuple((budget, self.channels.predicted(budget)) for budget in budgets)
 
-    def _best(self, budget: float) -> tuple[float, Predicted]:
+    def _best(self, budget: float) -> tuple[float, Predicted, Predicted]:
+        """The best split, what both stages and what the first alone should come to."""
         return min(
-            ((tried, self._both(first, budget)) for tried, first in self._tried),
+            ((tried, self._both(first, budget), first) for tried, first in self._tried),
             key=lambda found: (found[1].ratio > budget + _SLACK, found[1].error),
         )
 
@@ -144,17 +154,24 @@ class TwoStages:
         assert isinstance(channels, ChannelPlan)
         return SplitPlan(channels, zeros)
 
-    def at(self, budget: float) -> Compilation:
+    @property
+    def can_correct(self) -> bool:
+        """The second stage can."""
+        return self._recipe.order == _SHARED
+
+    def at(self, budget: float, late: float = 0.0) -> Compilation:
         """The model with fewer channels, and zeros for what the budget still asks."""
         second = self._second(budget)
-        left = self._left(budget)
-        return second.dense if left >= 1 else second.at(left)
+        left = self._left(budget, late)
+        return second.dense if left[0] >= 1 else second.at(*left)
 
-    def pipeline(self, budget: float, held_out: float | None = None) -> Pipeline:
+    def pipeline(self, budget: float, late: float = 0.0, held_out: float | None = None) -> Pipeline:
         """Both stages, the second's budget a fraction of what the first has left."""
-        channels = f"energy={self.plan.split(budget)!r}"
-        left = min(self._left(budget), 1.0)
-        return self._recipe.pipeline_of_both(channels, f"energy={left!r}", held_out)
+        recipe = self._recipe
+        channels = recipe.budget(self.plan.split(budget))
+        left = self._left(budget, late)
+        zeros = recipe.budget(*left) if left[0] < 1 else recipe.budget(1.0)
+        return recipe.pipeline_of_both(channels, zeros, held_out)
 
     def _second(self, budget: float) -> OneStage:
         """The pruner of what the first stage leaves; the latest is kept with its curves."""
@@ -165,10 +182,11 @@ class TwoStages:
             self._latest = (split, OneStage(self._recipe.zeroing(), self._run, shrunk))
         return self._latest[1]
 
-    def _left(self, budget: float) -> float:
-        """The budget as a fraction of the first stage's energy."""
+    def _left(self, budget: float, late: float) -> tuple[float, float]:
+        """The budget and `late` as fractions of the first stage's energy, as they are typed."""
         first = self._second(budget).dense.energy
         assert first is not None  # every stage ends in annotate-energy
         assert self._dense.energy is not None
         energy = first.energy_mac_units
-        return budget * self._dense.energy.energy_mac_units / energy if energy else 1.0
+        scale = self._dense.energy.energy_mac_units / energy if energy else 1.0
+        return round(budget * scale, 6), round(late * scale, 6)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from eapc.goals.goal import Outcome, require_fraction
 from eapc.goals.trials import Trials
@@ -18,6 +19,16 @@ _TOLERANCE = 0.002
 
 _TRIALS = 4
 _LOWEST_BUDGET = 1e-3
+
+_MOST_LATE = 0.005
+"""What the last layers may take alone: beyond it their share would be far from the best."""
+
+
+class Shares(NamedTuple):
+    """A budget, and what the last layers get beyond their share of it; both as they are typed."""
+
+    budget: float
+    late: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -41,22 +52,24 @@ class TargetEnergy:
     def pursue(self, trials: Trials) -> Outcome:
         """Prune to the middle of the tolerance; while the energy misses it, correct by as much.
 
-        Layers take densities in steps: budgets that come to the same densities are tried once.
+        Where that is little the last layers take it alone, so that the others' fits hold. Layers
+        take densities in steps: what comes to the same densities is tried once.
         """
-        aim = budget = max(self.value - _TOLERANCE / 2, _LOWEST_BUDGET)
-        best: tuple[float, Compilation] | None = None
+        aim = _typed(self.value - _TOLERANCE / 2)
+        shares: Shares | None = Shares(aim)
+        best: tuple[Shares, Compilation] | None = None
         tried: set[float] = set()
-        while len(tried) < _TRIALS and trials.predicted_ratio(budget) not in tried:
-            predicted = trials.predicted_ratio(budget)
+        while shares and len(tried) < _TRIALS:
+            predicted = trials.predicted_ratio(*shares)
             tried.add(predicted)
-            result = trials.at(budget)
+            result = trials.at(*shares)
             ratio = trials.ratio(result)
-            logger.info("budget %.4f of the energy gave %.4f", budget, ratio)
+            logger.info("%s of the energy gave %.4f", trials.recipe.budget(*shares), ratio)
             if best is None or self._is_better(ratio, trials.ratio(best[1])):
-                best = (budget, result)
+                best = (shares, result)
             if self.value - _TOLERANCE <= ratio <= self.value:
                 break
-            budget = min(1.0, max(predicted + aim - ratio, _LOWEST_BUDGET))
+            shares = _next(trials, shares, predicted + aim - ratio, tried)
         assert best is not None  # the loop ran
         return self._outcome(trials, *best)
 
@@ -68,15 +81,31 @@ class TargetEnergy:
             return ratio > other
         return self.value < ratio < other
 
-    def _outcome(self, trials: Trials, budget: float, result: Compilation) -> Outcome:
+    def _outcome(self, trials: Trials, shares: Shares, result: Compilation) -> Outcome:
         ratio = trials.ratio(result)
         is_met = ratio <= self.value
         return Outcome(
             before=trials.before,
             result=result.with_record(seconds=trials.seconds),
-            pipeline=trials.pipeline_at(budget),
+            pipeline=trials.pipeline_at(*shares),
             agreement=None,
             is_met=is_met,
             reason="" if is_met else trials.shortfall(self.value, ratio),
             floor=trials.plan.lowest_ratio,
         )
+
+
+def _next(trials: Trials, last: Shares, wanted: float, tried: Collection[float]) -> Shares | None:
+    """What to try for a predicted energy of `wanted`; None where all of it was tried."""
+    late = round(wanted - trials.predicted_ratio(last.budget), 6)
+    corrected, anew = Shares(last.budget, late), Shares(_typed(wanted))
+    if trials.can_correct and abs(late) <= _MOST_LATE:
+        predicted = trials.predicted_ratio(*corrected)
+        if predicted not in tried and abs(predicted - wanted) <= _TOLERANCE / 2:
+            return corrected
+    return None if trials.predicted_ratio(*anew) in tried else anew
+
+
+def _typed(budget: float) -> float:
+    """A budget that can be had, of as many digits as are printed."""
+    return round(min(1.0, max(budget, _LOWEST_BUDGET)), 6)

@@ -71,27 +71,37 @@ class Trials:
         _, *steps = self.recipe.pipeline(options).passes
         return self._run(Pipeline(tuple(steps)), self._dense)
 
-    def at(self, budget: float) -> Compilation:
-        """The model pruned to a budget, a fraction of the dense energy."""
-        return self._pruner.at(budget)
+    def at(self, budget: float, late: float = 0.0) -> Compilation:
+        """The model pruned to a budget, a fraction of the dense energy.
 
-    def pipeline_at(self, budget: float, held_out: float | None = None) -> Pipeline:
+        The last layers' energy is changed by `late`, such a fraction too.
+        """
+        return self._pruner.at(budget, late)
+
+    def pipeline_at(
+        self, budget: float, late: float = 0.0, held_out: float | None = None
+    ) -> Pipeline:
         """What leads to a budget, as it would be typed."""
-        return self._pruner.pipeline(float(f"{budget:.6g}"), held_out)
+        return self._pruner.pipeline(float(f"{budget:.6g}"), late, held_out)
 
     def ratio(self, result: Compilation) -> float:
         """Measured energy of a result over that of the dense network."""
         before = self.before.energy_mac_units
         return _energy(result).energy_mac_units / before if before else 1.0
 
-    def predicted_ratio(self, budget: float) -> float:
+    @property
+    def can_correct(self) -> bool:
+        """Whether the last layers alone may be given another share of a budget."""
+        return self._pruner.can_correct
+
+    def predicted_ratio(self, budget: float, late: float = 0.0) -> float:
         """Energy that the curves predict at a budget: below it where densities come in steps.
 
         Orders other than the shared one are taken to spend the budget.
         """
         if self.recipe.order != _SHARED:
             return budget
-        return self.plan.predicted(budget).ratio
+        return self.plan.predicted(budget, late).ratio
 
     def shortfall(self, goal: float, ratio: float) -> str:
         """Why a budget could not be met."""

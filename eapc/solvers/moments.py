@@ -64,6 +64,21 @@ class Moments:
             yy=self.yy + dy**2,
         )
 
+    def beyond(self, start: Moments, step: float) -> Moments:
+        """Of targets at `step` times the way from `start`'s to these, for fits only: not `yy`.
+
+        `start` has other targets for the same inputs.
+        """
+        return replace(
+            self,
+            y_mean=start.y_mean + step * (self.y_mean - start.y_mean),
+            yx=start.yx + np.float32(step) * (self.yx - start.yx),
+        )
+
+    def about_outputs(self, y_mean: NDArray[np.float64]) -> Moments:
+        """Of the same targets about another point, (groups, m), where the inputs' stays."""
+        return replace(self, y_mean=y_mean, yy=self.yy + (self.y_mean - y_mean) ** 2)
+
     def bias(self, weight: NDArray[np.float32]) -> NDArray[np.float32]:
         """y_mean - W x_mean: the (groups, m) bias that is best for a (groups, m, k) weight."""
         absorbed = np.matmul(weight.astype(np.float64), self.x_mean[:, :, None])[:, :, 0]
