@@ -18,12 +18,12 @@ PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())
 SETUPTOOLS = PYPROJECT["tool"]["setuptools"]
 
 LAYERS = (
-    "errors progress",
+    "errors progress stopwatch",
     "tensors workload hardware_sections",
     "given_bits stand_ins checkpoints spill",
     "graph modelfile folding loop_states hardware_machines hardware_yaml scaling data_checks",
     "model hardware data control_flow",
-    "fingerprints skeleton weights surroundings layerforms workload_rules",
+    "fingerprints interface skeleton weights surroundings layerforms workload_rules",
     "shapes",
     "quantization",
     "channels layers weight_counts",
@@ -46,7 +46,7 @@ LAYERS = (
     "goals",
     "preparation",
     "compiler",
-    "goal_sweep planning",
+    "goal_sweep planning comparison",
     "report",
     "cli",
 )

@@ -12,6 +12,7 @@ import typer
 
 from eapc import __version__
 from eapc.cli.analyze import analyze
+from eapc.cli.compare import compare
 from eapc.cli.listing import hw_list, hw_show, hw_validate, passes
 from eapc.cli.prune import prune
 from eapc.cli.run import run
@@ -37,6 +38,7 @@ hw = typer.Typer(help="List the machines that come with eapc, show one, or check
 app.command()(analyze)
 app.command()(prune)
 app.command()(sweep)
+app.command()(compare)
 app.command()(run)
 app.command()(passes)
 hw.command("list")(hw_list)
