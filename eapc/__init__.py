@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from eapc.comparison import Comparison, compare
     from eapc.compiler import Analysis, Pruned, Ran, Settings, analyze, prune, run
     from eapc.data import CalibrationDataReader, Dataset, load_data
     from eapc.densities import DensityTable
@@ -40,6 +41,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Analysis",
     "CalibrationDataReader",
+    "Comparison",
     "Compilation",
     "DataError",
     "Dataset",
@@ -71,6 +73,7 @@ __all__ = [
     "VerificationError",
     "__version__",
     "analyze",
+    "compare",
     "load_data",
     "load_hardware",
     "prune",
@@ -79,6 +82,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "comparison": "Comparison compare",
     "compiler": "Analysis Pruned Ran Settings analyze prune run",
     "data": "CalibrationDataReader Dataset load_data",
     "densities": "DensityTable",

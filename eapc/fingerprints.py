@@ -14,8 +14,8 @@ import numpy as np
 from eapc import __version__
 from eapc.data import Dataset
 from eapc.model import Model
-from eapc.modelfile import external_extent, external_file
-from eapc.tensors import Array, is_external, tensors_of_model
+from eapc.modelfile import files_of
+from eapc.tensors import Array
 
 _CHUNK_BYTES = 1 << 24
 _LIBRARIES = ("numpy", "scipy", "onnx", "onnxruntime")
@@ -45,10 +45,11 @@ def model_digest(model: Model) -> str:
 
 def _source_digest(model: Model) -> str:
     """Of the file, or of the graph where that is not the file's, and of its external data."""
-    external = () if model.path is None else _external_files(model)
-    digests = [file_digest(path) for path in external]
+    proto = model.view.proto
+    files = [] if model.path is None else files_of(model.path, proto)
+    digests = [file_digest(path) for path in files[1:]]
     if model.path is None or model.origin is not None:
-        graph = model.view.proto.SerializeToString(deterministic=True)
+        graph = proto.SerializeToString(deterministic=True)
         return digest(hashlib.sha256(graph).hexdigest(), *digests)
     return digest(file_digest(model.path), *digests)
 
@@ -56,14 +57,6 @@ def _source_digest(model: Model) -> str:
 def file_digest(path: Path) -> str:
     """Of a file's bytes."""
     return _digest_of(_pieces_of_file(path))
-
-
-def _external_files(model: Model) -> list[Path]:
-    """The files with external data, each once; parts that no tensor needs count too."""
-    assert model.path is not None  # external data belongs to a file
-    tensors = filter(is_external, tensors_of_model(model.view.proto))
-    named = {external_extent(model.path, tensor)[0]: tensor for tensor in tensors}
-    return [external_file(model.path, named[name]) for name in sorted(named)]
 
 
 def data_digest(data: Dataset) -> str:

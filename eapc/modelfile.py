@@ -129,6 +129,13 @@ def external_file(path: Path, tensor: TensorProto) -> Path:
     return target
 
 
+def files_of(path: Path, proto: ModelProto) -> list[Path]:
+    """A model's file and those of its external data, each once; unused parts of them count too."""
+    tensors = filter(is_external, tensors_of_model(proto))
+    named = {external_extent(path, tensor)[0]: tensor for tensor in tensors}
+    return [path, *(external_file(path, named[name]) for name in sorted(named))]
+
+
 def write(proto: ModelProto, path: Path, source: Path | None, check: Check, force: bool) -> None:
     """Write `proto` to `path` atomically, once `check(written file)` has let it pass.
 

@@ -18,13 +18,13 @@ PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())
 SETUPTOOLS = PYPROJECT["tool"]["setuptools"]
 
 LAYERS = (
-    "errors progress profile_grid",
+    "errors progress profile_grid stopwatch",
     "tensors workload hardware_sections",
     "given_bits stand_ins checkpoints spill",
     "graph modelfile folding loop_states",
     "hardware_machines hardware_measured hardware_yaml scaling data_checks",
     "model hardware data control_flow",
-    "fingerprints skeleton weights surroundings layerforms workload_rules",
+    "fingerprints interface skeleton weights surroundings layerforms workload_rules",
     "shapes",
     "quantization",
     "channels layers weight_counts",
@@ -52,7 +52,7 @@ LAYERS = (
     "goals",
     "preparation",
     "compiler machine_profile timing",
-    "goal_sweep planning",
+    "goal_sweep planning comparison",
     "report",
     "cli",
 )

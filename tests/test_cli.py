@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 import pytest
+from builders import gemm_model
 from threadpoolctl import threadpool_limits
 
 import eapc
@@ -113,7 +114,8 @@ def subprocess_of(*arguments: Argument, **options: Any) -> subprocess.Popen[str]
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["--help"], ["-h"]] + [[c, "--help"] for c in ("analyze", "prune", "run", "passes", "hw")],
+    [[], ["--help"], ["-h"]]
+    + [[c, "--help"] for c in ("analyze", "prune", "sweep", "compare", "run", "passes", "hw")],
 )
 def test_help_is_printed(cli: Cli, arguments: list[str]) -> None:
     result = cli(*arguments)
@@ -146,6 +148,7 @@ def test_exported_names() -> None:
     assert sorted(eapc.__all__) == [
         "Analysis",
         "CalibrationDataReader",
+        "Comparison",
         "Compilation",
         "DataError",
         "Dataset",
@@ -177,6 +180,7 @@ def test_exported_names() -> None:
         "VerificationError",
         "__version__",
         "analyze",
+        "compare",
         "load_data",
         "load_hardware",
         "prune",
@@ -389,6 +393,36 @@ def test_spoilt_outputs_are_one_warning(cli: Cli) -> None:
     assert len(json.loads(result.out)["warnings"]) == 1
 
 
+# --- compare ---------------------------------------------------------------------------------
+
+
+def test_compare_prints_both(cli: Cli) -> None:
+    options = ("--eval", EVALUATION, "--threads", 1, "--repeats", 2, "--csv", "c.csv")
+    result = cli("compare", DIGITS, DIGITS, *options)
+    assert (result.code, result.err) == (0, "")
+    for said in ("parameters", "modelled energy", "measured latency", "top-1", "1 thread,"):
+        assert said in result.out
+    rows = {r["figure"]: r for r in csv.DictReader(io.StringIO((cli.folder / "c.csv").read_text()))}
+    assert rows["energy_mac_units"]["ratio"] == "1.0"
+    assert result.out.count("\n") < 20
+
+
+def test_compare_prints_one_document(cli: Cli) -> None:
+    options = ("--calib", CALIBRATION, "--samples", 60, "--no-latency", "--json")
+    document = json.loads(cli("compare", DIGITS, DIGITS, *options).out)
+    assert document["schema"] == "eapc.compare/1"
+    assert document["measured_latency"] is None
+    assert document["likeness"] == {"metric": "top-1 agreement", "value": 1.0, "samples": 60}
+    analysed = cli("analyze", DIGITS, "--calib", CALIBRATION, "--samples", 60, "--json")
+    assert document["before"]["modelled"] == json.loads(analysed.out)["totals"]
+    assert cli("compare", DIGITS, DIGITS, *options[:-1], "--csv", "-").out.startswith("figure,")
+
+
+def test_models_of_other_inputs_are_not_compared(cli: Cli) -> None:
+    (cli.folder / "other.onnx").write_bytes(gemm_model().SerializeToString())
+    assert "same inputs and outputs" in cli.refuses(2, "compare", DIGITS, "other.onnx")
+
+
 # --- sweep -----------------------------------------------------------------------------------
 
 
@@ -599,6 +633,11 @@ def test_hw_validate_tells_what_is_wrong_in_one_line(cli: Cli) -> None:
         (["sweep", DIGITS, "--densities", "a.yaml", "--sparsity", "0.5"], "one goal"),
         (["sweep", DIGITS, "--densities", "no.yaml"], "no.yaml: cannot be read"),
         (["sweep", DIGITS, "--sparsity", "0.5", "--csv", "no/such.csv"], "no such folder"),
+        (["compare", DIGITS], "AFTER"),
+        (["compare", DIGITS, DIGITS, "--json", "--csv", "-"], "stdout"),
+        (["compare", DIGITS, DIGITS, "--no-latency", "--repeats", "3"], "--no-latency"),
+        (["compare", DIGITS, DIGITS, "--repeats", "0"], "--repeats"),
+        (["compare", DIGITS, DIGITS, "--csv", "no/such.csv"], "no such folder"),
         (["prune", DIGITS, "--method", "best"], "choose from admm, eap"),
         (["prune", DIGITS, "--pattern", "4:2"], "1 <= N < M"),
         (["prune", DIGITS, "--pattern", "4:4"], "1 <= N < M, such as 2:4"),

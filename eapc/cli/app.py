@@ -12,6 +12,7 @@ import typer
 
 from eapc import __version__
 from eapc.cli.analyze import analyze
+from eapc.cli.compare import compare
 from eapc.cli.listing import hw_list, hw_show, hw_validate, passes
 from eapc.cli.profile import profile
 from eapc.cli.prune import prune
@@ -39,6 +40,7 @@ app.command()(analyze)
 app.command()(profile)
 app.command()(prune)
 app.command()(sweep)
+app.command()(compare)
 app.command()(run)
 app.command()(passes)
 hw.command("list")(hw_list)

@@ -18,6 +18,12 @@ _COMMON = "Common"
 ModelPath = Annotated[
     Path, Argument(metavar="MODEL", help="ONNX file; it is never written to.", show_default=False)
 ]
+BeforePath = Annotated[
+    Path, Argument(metavar="BEFORE", help="ONNX file to compare with.", show_default=False)
+]
+AfterPath = Annotated[
+    Path, Argument(metavar="AFTER", help="ONNX file to compare.", show_default=False)
+]
 Hardware = Annotated[
     str,
     Option("--hw", metavar="NAME|PATH", help="A shipped machine or a YAML file."),
@@ -120,6 +126,15 @@ SweepCsv = Annotated[
         rich_help_panel=_RESULT,
     ),
 ]
+CompareCsv = Annotated[
+    Path | None,
+    Option(
+        "--csv",
+        metavar="PATH",
+        help="Write a row per figure; - for stdout.",
+        rich_help_panel=_RESULT,
+    ),
+]
 Folder = Annotated[
     Path | None,
     Option(
@@ -155,6 +170,20 @@ Resume = Annotated[
         metavar="",
         help="Continue a run that was killed: same model, data, options.",
         rich_help_panel=_RESULT,
+    ),
+]
+
+MeasureLatency = Annotated[
+    bool,
+    Option("--latency/--no-latency", help="Measure both in onnxruntime.", metavar=""),
+]
+Repeats = Annotated[
+    int | None,
+    Option(
+        "--repeats",
+        min=1,
+        metavar="N",
+        help="Rounds of both models; as many as take 2 s unless given.",
     ),
 ]
 

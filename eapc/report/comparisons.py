@@ -1,0 +1,167 @@
+"""Two models side by side, as table, document and comma-separated values.
+
+Energy is modelled for a machine and latency measured on this computer: each says which.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+from rich.console import Group, RenderableType
+
+from eapc.comparison import Comparison, Latency, Side
+from eapc.report.documents import Document, accuracy_of, model_name, totals
+from eapc.report.layout import Column, facts, plain, spaced, table, title
+from eapc.report.numbers import count, engineering, joules, percent
+from eapc.report.tables import coverage
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of both models: its key, how a table calls and writes it."""
+
+    key: str
+    label: str
+    before: float
+    after: float
+    shown: Callable[[float], str] = engineering
+    measured_ratio: float | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """After over before, unless it was measured by itself; None where before is nothing."""
+        if self.measured_ratio is not None:
+            return self.measured_ratio
+        return self.after / self.before if self.before else None
+
+
+def _figures(compared: Comparison) -> Iterator[Figure]:
+    """What both models have of everything that is better smaller."""
+    before, after = compared.before, compared.after
+    one, two = before.energy, after.energy
+    yield Figure("parameters", "parameters", before.parameters, after.parameters)
+    yield Figure("nonzero_weights", "non-zero weights", one.nonzero_weights, two.nonzero_weights)
+    yield Figure("file_bytes", "file size", before.file_bytes, after.file_bytes, _bytes)
+    yield Figure("macs", "MACs", one.macs, two.macs)
+    both = "MACs, both operands non-zero"
+    yield Figure("nonskipped_macs", both, one.nonskipped_macs, two.nonskipped_macs)
+    energies = one.energy_mac_units, two.energy_mac_units
+    yield Figure("energy_mac_units", "modelled energy, MAC units", *energies)
+    if one.energy_pj is not None and two.energy_pj is not None:
+        yield Figure("energy_pj", "modelled energy", one.energy_pj, two.energy_pj, joules)
+    if (latency := compared.latency) is not None:
+        times = latency.before_ms, latency.after_ms
+        ratio = latency.ratio.median
+        yield Figure("measured_latency_ms", "measured latency", *times, _milliseconds, ratio)
+
+
+def _bytes(size: float) -> str:
+    return engineering(size, "B")
+
+
+def _milliseconds(time: float) -> str:
+    return engineering(time * 1e-3, "s")
+
+
+def comparison_table(compared: Comparison, width: int) -> Group:
+    """Everything known of two models, for an output of `width` characters."""
+    report = compared.before.energy
+    machine = f"{report.hardware.name}, per inference at batch {report.batch}"
+    before, after = compared.before.model.name, compared.after.model.name
+    columns = (Column("", "left"), Column("before"), Column("after"), Column("ratio"))
+    parts: list[RenderableType] = [
+        title(f"{before} and {after} on {machine}"),
+        table(columns, list(_rows(compared)), width),
+        facts(_facts(compared, width)),
+    ]
+    return Group(*spaced(parts))
+
+
+def _rows(compared: Comparison) -> Iterator[tuple[str, str, str, str]]:
+    """(figure, before, after, how they compare)."""
+    for figure in _figures(compared):
+        amounts = figure.shown(figure.before), figure.shown(figure.after)
+        yield figure.label, *amounts, percent(figure.ratio)
+    accuracy = compared.accuracy
+    if accuracy is not None:
+        name = f"{accuracy.metric} accuracy on {count(accuracy.samples, 'input')}"
+        points = f"{100 * (accuracy.after - accuracy.before):+.1f} points"
+        yield name, percent(accuracy.before), percent(accuracy.after), points
+
+
+def _facts(compared: Comparison, width: int) -> Iterator[tuple[str, RenderableType]]:
+    if (latency := compared.latency) is not None:
+        yield "latency", _measured(latency)
+    if (likeness := compared.likeness) is not None:
+        is_share = likeness.metric.endswith("agreement")
+        value = percent(likeness.value) if is_share else f"{likeness.value:.3g}"
+        kind = "made-up input" if compared.made_up else "input"
+        yield (
+            likeness.metric.removeprefix("relative "),
+            f"{value} on {count(likeness.samples, kind)}",
+        )
+    for side in (compared.before, compared.after):
+        if side.energy.unmodelled:
+            yield "energy of", plain(side.model.name)
+            yield from coverage(side.energy, width)
+    yield from (("note", plain(note)) for note in compared.notes)
+    yield (
+        "note",
+        "energy is modelled for the machine named above, latency measured on this computer",
+    )
+
+
+def _measured(latency: Latency) -> str:
+    """Under what conditions, and how sure the ratio is."""
+    ratio = latency.ratio
+    return (
+        f"onnxruntime, {count(latency.threads, 'thread')}, batch {latency.batch}; medians of "
+        f"{count(latency.repeats, 'round')} of both in turns; the ratio lies between "
+        f"{percent(ratio.low)} and {percent(ratio.high)} with 95 % confidence"
+    )
+
+
+def comparison_document(compared: Comparison, warnings: Sequence[str] = ()) -> Document:
+    """`eapc.compare/1`: both models, ratios of after to before, null where before is nothing."""
+    report, latency = compared.before.energy, compared.latency
+    return {
+        "schema": "eapc.compare/1",
+        "hardware": report.hardware.name,
+        "batch": report.batch,
+        "before": _side(compared.before),
+        "after": _side(compared.after),
+        "ratios": {figure.key: figure.ratio for figure in _figures(compared)},
+        "measured_latency": None
+        if latency is None
+        else {"runtime": "onnxruntime"} | asdict(latency),
+        "accuracy": accuracy_of(compared.accuracy),
+        "likeness": None if compared.likeness is None else asdict(compared.likeness),
+        "made_up_inputs": compared.made_up,
+        "warnings": [*compared.notes, *warnings],
+    }
+
+
+def _side(side: Side) -> Document:
+    return {
+        "model": model_name(side.model),
+        "parameters": side.parameters,
+        "file_bytes": side.file_bytes,
+        "modelled": totals(side.energy),
+    }
+
+
+def comparison_csv(compared: Comparison) -> str:
+    """A heading and one row per figure: before, after and their ratio, empty where unknown."""
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(("figure", "before", "after", "ratio"))
+    for figure in _figures(compared):
+        writer.writerow((figure.key, figure.before, figure.after, figure.ratio))
+    if (accuracy := compared.accuracy) is not None:
+        writer.writerow(("accuracy", accuracy.before, accuracy.after, ""))
+    if (likeness := compared.likeness) is not None:
+        writer.writerow((likeness.metric, "", likeness.value, ""))
+    return stream.getvalue()
