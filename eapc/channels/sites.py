@@ -44,7 +44,7 @@ class Sites:
     def __init__(self, model: Model, shapes: Shapes) -> None:
         self._model, self._shapes = model, shapes
         self._constants = Constants(model)
-        self._entries = ShapeEntries(model.view, self._constants.value, self._rank)
+        self._entries = ShapeEntries(model.view, self._constants.value, shapes.by_scope[""].get)
         self._outputs = frozenset(model.outputs)
         self._opset = next(
             (o.version for o in model.view.proto.opset_import if o.domain in ("", "ai.onnx")), 1
@@ -84,10 +84,6 @@ class Sites:
         """The shape of a tensor of the main graph; None where an axis is unknown."""
         constant = self._model.constant_shape(name)
         return self._shapes.main(name) if constant is None else constant
-
-    def _rank(self, name: str) -> int | None:
-        shape = self.shape(name)
-        return None if shape is None else len(shape)
 
     def _is_read(self, name: str) -> bool:
         return bool(self._model.view.consumers(name)) or name in self._outputs
