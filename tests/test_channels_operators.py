@@ -67,6 +67,9 @@ BETWEEN: dict[str, Callable[[], Model]] = {
             op("Mul", "c e", "d"),
         ]
     ),
+    "GridSample": lambda: between(
+        [op("GridSample", "c grid", "d")], grid=np.zeros((1, 4, 4, 2), np.float32)
+    ),
     "Tile": lambda: between([op("Tile", "c times", "d")], times=ints(1, 1, 2, 1)),
     "normalised over positions": lambda: between(
         [op("InstanceNormalization", "c s b", "d")], s=normal((6,)), b=normal((6,), 1)
@@ -246,6 +249,15 @@ def test_shared_kernels_tie_their_readers() -> None:
     model = net(nodes, IMAGE, tensors)
     assert axes_of(model) == {"one": (6, {("w1", 0): 1, ("w2", 0): 1, ("w2", 1): 1, ("w3", 1): 1})}
     assert removal_error(model, {"one": ints(0, 3)}) < 1e-5
+
+
+def test_operands_that_do_not_fit_leave_a_node_whole() -> None:
+    """A normalisation by position, as BatchNormalization of opset 8 allows."""
+    rows = {name: normal((384,)) for name in "sbm"} | {"v": np.ones(384, np.float32)}
+    node = op("BatchNormalization", "c s b m v", "d", "norm", spatial=0)
+    found = groups_of(between([node], opset=8, **rows))
+    assert found.groups == ()
+    assert "norm" in found.left_whole
 
 
 def test_indices_of_a_pool_that_are_read_keep_channels() -> None:

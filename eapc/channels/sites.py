@@ -104,6 +104,7 @@ class Sites:
             if site.node.subgraphs:
                 raise LeftWholeError("it holds subgraphs")
             effects = effects_of(site)
+            _require_fit(effects)
         except LeftWholeError as error:
             return Said(site, (), tuple(self._everything(site)), str(error))
         whole = (*_unmentioned(site, effects), *self._lengths(site, effects))
@@ -152,6 +153,22 @@ class Sites:
                 yield from (Freeze(port, axis) for axis in range(port.rank))
             if name in self._outputs:
                 yield from self._frozen_lengths(name)
+
+
+def _require_fit(effects: tuple[Effect, ...]) -> None:
+    """Raise LeftWholeError where a rule ties axes that the graph's shapes do not have."""
+    for tie in effects:
+        if not isinstance(tie, Tie):
+            continue
+        sides = (
+            (tie.one, tie.one_axis, tie.one_indices),
+            (tie.other, tie.other_axis, tie.other_indices),
+        )
+        if any(axis >= port.rank for port, axis, _ in sides):
+            raise LeftWholeError("an operand has fewer axes than expected")
+        lengths = {port.shape[a] if at is None else len(at) for port, a, at in sides}
+        if len(lengths) > 1:
+            raise LeftWholeError("its operands do not fit each other")
 
 
 def _unmentioned(site: Site, effects: tuple[Effect, ...]) -> Iterator[Freeze]:
