@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
 from eapc.channels import ChannelGroup, remove_channels, silent_channels
 from eapc.model import Model
-from eapc.pipeline import Compilation, Conditions, Pass
+from eapc.pipeline import Compilation, Conditions, LayerRecord, Pass
 from eapc.shapes import infer_shapes, input_shapes
 from eapc.tensors import Array
 
@@ -19,7 +20,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ShrinkChannels(Pass):
-    """Take out the channels that are zero or that nothing reads, so that tensors get smaller."""
+    """Take out the channels that are zero or that nothing reads, so that tensors get smaller.
+
+    Those that prune-channels has chosen go with them.
+    """
 
     name: ClassVar[str] = "shrink-channels"
 
@@ -28,17 +32,42 @@ class ShrinkChannels(Pass):
 
         A channel may be read by nothing but channels that go, so this repeats until all stay.
         """
-        model = compilation.model
-        while (smaller := _shrunk(model, compilation.conditions)) is not None:
-            model = smaller
-        return compilation if model is compilation.model else compilation.with_model(model)
+        model, chosen = compilation.model, compilation.record.channels
+        while (smaller := _shrunk(model, compilation.conditions, chosen)) is not None:
+            model, chosen = smaller, {}
+        if model is compilation.model:
+            return compilation
+        records = _records(compilation.record.layers, model)
+        return compilation.with_model(model).with_record(
+            layers=records, channels={}, curves=None, channel_plan=None
+        )
 
 
-def _shrunk(model: Model, conditions: Conditions) -> Model | None:
-    """The model without its silent channels; None where there are none to take out."""
+def _records(before: Mapping[str, LayerRecord], model: Model) -> dict[str, LayerRecord]:
+    """What is known of the layers that are left, as large as they are now."""
+    found = {}
+    for weight, record in before.items():
+        value = model.constant(weight)
+        if value is not None:
+            nonzero = int(np.count_nonzero(value))
+            found[weight] = replace(record, weights=value.size, nonzero_weights=nonzero)
+    return found
+
+
+def _shrunk(
+    model: Model, conditions: Conditions, chosen: Mapping[str, Sequence[int]]
+) -> Model | None:
+    """The model without its silent channels; None where there are none to take out.
+
+    Of the groups that `chosen` names nothing but these channels stays either.
+    """
     sizes = input_shapes(model, conditions.input_shapes, conditions.batch)
     groups, silent = silent_channels(model, infer_shapes(model, sizes))
-    kept = {group.name: _kept(group, silent[group.name]) for group in groups.groups}
+    gone = {
+        group.name: np.union1d(silent[group.name], _others(group, chosen))
+        for group in groups.groups
+    }
+    kept = {group.name: _kept(group, gone[group.name]) for group in groups.groups}
     kept = {
         group.name: kept[group.name]
         for group in groups.groups
@@ -46,9 +75,15 @@ def _shrunk(model: Model, conditions: Conditions) -> Model | None:
     }
     if not kept:
         return None
-    gone = sum(group.size - len(kept[group.name]) for group in groups.groups if group.name in kept)
-    logger.info("%d channels in %d groups are silent", gone, len(kept))
+    count = sum(group.size - len(kept[group.name]) for group in groups.groups if group.name in kept)
+    logger.info("%d channels in %d groups go", count, len(kept))
     return remove_channels(model, groups, kept)
+
+
+def _others(group: ChannelGroup, chosen: Mapping[str, Sequence[int]]) -> Array:
+    """The channels of a group that were not chosen to stay; none where nobody has chosen."""
+    stay = chosen.get(group.name, range(group.size))
+    return np.setdiff1d(np.arange(group.size), np.asarray(stay, np.int64))
 
 
 def _kept(group: ChannelGroup, silent: Array) -> Array:

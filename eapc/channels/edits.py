@@ -88,7 +88,9 @@ class Edits:
                 target.input[place] = name
 
     def _unused(self, name: str) -> str:
-        taken = {tensor.name for tensor in self._proto.graph.initializer}
+        graph = self._proto.graph
+        taken = {tensor.name for tensor in graph.initializer}
+        taken |= {output for node in graph.node for output in node.output}
         while name in taken:
             name += "_"
         return name

@@ -108,7 +108,8 @@ def _mixed_axes(site: Site) -> list[int]:
     return [int(site.node.attribute("axis", -1))]
 
 
-POOLING = """AveragePool GlobalAveragePool GlobalLpPool GlobalMaxPool LpPool MaxPool""".split()
+POOLING = """AveragePool GlobalAveragePool GlobalLpPool GlobalMaxPool GridSample LpPool
+    MaxPool""".split()
 
 
 @axis_rule(*POOLING)

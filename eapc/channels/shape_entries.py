@@ -14,7 +14,7 @@ import numpy as np
 
 from eapc.channels.constants import ConstantOf
 from eapc.graph import GraphView, Node
-from eapc.tensors import Array
+from eapc.tensors import Array, TensorSpec
 
 LARGEST_ENTRIES = 64
 """No tensor has as many axes; longer integers are data."""
@@ -66,9 +66,9 @@ class ShapeEntries:
         self,
         view: GraphView,
         constant: ConstantOf,
-        rank_of: Callable[[str], int | None],
+        spec_of: Callable[[str], TensorSpec | None],
     ) -> None:
-        self._view, self._constant, self._rank_of = view, constant, rank_of
+        self._view, self._constant, self._spec_of = view, constant, spec_of
         self._known: dict[str, Entries | None] = {}
 
     def of(self, tensor: str, reader: Node | None = None) -> Entries | None:
@@ -82,10 +82,6 @@ class ShapeEntries:
             self._known[tensor] = None if node is None else self._traced(node)
         return self._known[tensor]
 
-    def carries_lengths(self, tensor: str) -> bool:
-        """True where some element of the tensor comes from the length of an axis."""
-        return any(not isinstance(entry, Literal) for entry in self.of(tensor) or ())
-
     def _literal(self, tensor: str, reader: Node | None) -> Entries | None:
         array = self._constant(tensor)
         if array is None or array.dtype.kind not in "iu" or array.size > LARGEST_ENTRIES:
@@ -95,7 +91,7 @@ class ShapeEntries:
         return tuple(Literal(int(value), tensor, i, key, False) for i, value in numbers)
 
     def _traced(self, node: Node) -> Entries | None:
-        if node.domain or node.op_type not in SHAPE_OPERATORS:
+        if node.domain or node.op_type not in SHAPE_OPERATORS or not self._may_be_shape(node):
             return None
         if node.op_type in _TRACERS:
             found = _TRACERS[node.op_type](self, node)
@@ -106,6 +102,14 @@ class ShapeEntries:
         if found is None or len(self._view.consumers(node.outputs[0])) == 1:
             return found
         return tuple(_as_shared(entry) for entry in found)
+
+    def _may_be_shape(self, node: Node) -> bool:
+        spec = self._spec_of(node.outputs[0])
+        return spec is None or (len(spec.shape) < 2 and spec.dtype.kind in "iub")
+
+    def _rank_of(self, tensor: str) -> int | None:
+        spec = self._spec_of(tensor)
+        return None if spec is None else len(spec.shape)
 
     def shape(self, node: Node) -> Entries | None:
         """Shape: the lengths of the axes start <= i < end."""

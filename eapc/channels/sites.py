@@ -44,7 +44,7 @@ class Sites:
     def __init__(self, model: Model, shapes: Shapes) -> None:
         self._model, self._shapes = model, shapes
         self._constants = Constants(model)
-        self._entries = ShapeEntries(model.view, self._constants.value, self._rank)
+        self._entries = ShapeEntries(model.view, self._constants.value, shapes.by_scope[""].get)
         self._outputs = frozenset(model.outputs)
         self._opset = next(
             (o.version for o in model.view.proto.opset_import if o.domain in ("", "ai.onnx")), 1
@@ -85,10 +85,6 @@ class Sites:
         constant = self._model.constant_shape(name)
         return self._shapes.main(name) if constant is None else constant
 
-    def _rank(self, name: str) -> int | None:
-        shape = self.shape(name)
-        return None if shape is None else len(shape)
-
     def _is_read(self, name: str) -> bool:
         return bool(self._model.view.consumers(name)) or name in self._outputs
 
@@ -108,6 +104,7 @@ class Sites:
             if site.node.subgraphs:
                 raise LeftWholeError("it holds subgraphs")
             effects = effects_of(site)
+            _require_fit(effects)
         except LeftWholeError as error:
             return Said(site, (), tuple(self._everything(site)), str(error))
         whole = (*_unmentioned(site, effects), *self._lengths(site, effects))
@@ -156,6 +153,22 @@ class Sites:
                 yield from (Freeze(port, axis) for axis in range(port.rank))
             if name in self._outputs:
                 yield from self._frozen_lengths(name)
+
+
+def _require_fit(effects: tuple[Effect, ...]) -> None:
+    """Raise LeftWholeError where a rule ties axes that the graph's shapes do not have."""
+    for tie in effects:
+        if not isinstance(tie, Tie):
+            continue
+        sides = (
+            (tie.one, tie.one_axis, tie.one_indices),
+            (tie.other, tie.other_axis, tie.other_indices),
+        )
+        if any(axis >= port.rank for port, axis, _ in sides):
+            raise LeftWholeError("an operand has fewer axes than expected")
+        lengths = {port.shape[a] if at is None else len(at) for port, a, at in sides}
+        if len(lengths) > 1:
+            raise LeftWholeError("its operands do not fit each other")
 
 
 def _unmentioned(site: Site, effects: tuple[Effect, ...]) -> Iterator[Freeze]:

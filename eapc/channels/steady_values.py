@@ -44,10 +44,11 @@ class SteadyValues:
     def __init__(self, model: Model, shapes: Shapes, said: Iterable[Said]) -> None:
         self._model, self._shapes = model, shapes
         self._found: dict[tuple[str, int], Array] = {}
-        for one in said:
-            way = _WAYS.get(one.site.node.op_type)
-            if way is not None and not one.reason and not one.site.node.domain:
-                self._visit(one, way)
+        with np.errstate(all="ignore"):  # what divides by zero has no steady value
+            for one in said:
+                way = _WAYS.get(one.site.node.op_type)
+                if way is not None and not one.reason and not one.site.node.domain:
+                    self._visit(one, way)
 
     def _visit(self, said: Said, way: _Way) -> None:
         for name, port in zip(said.site.node.outputs, said.site.outputs, strict=True):
