@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 LOWEST_DENSITY = 0.02
 """No layer gives up more than 98 % of its weights: past that a network computes nothing."""
 
-_LATE = 0.25
+_LATE = 0.15
 """What the last layers that correct a budget hold of all that weights can save."""
 
 _GRID = np.linspace(1.0, LOWEST_DENSITY, 99)

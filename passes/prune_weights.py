@@ -83,7 +83,7 @@ class PruneWeights(Pass):
             choice = ", ".join(ORDERS)
             raise UsageError(f"prune-weights: unknown order '{self.order}'; choose from {choice}")
         if self.energy is None and (self.order != DEFAULT_ORDER or self.late):
-            raise UsageError("prune-weights: order and late share out energy, and there is none")
+            raise UsageError("prune-weights: order and late share an energy budget: give energy")
 
     def _require_one_goal(self) -> None:
         goals = (self.sparsity, self.energy, self.densities)

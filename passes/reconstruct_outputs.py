@@ -150,7 +150,7 @@ class ReconstructOutputs(Pass):
         return solve(problem, count, method=self.method, pattern=pattern, thorough=thorough)
 
 
-_STEP = 1.5
+_STEP = 1.25
 """How far to go towards moved targets: 1 is to them, and anything below 2 lowers the error.
 
 One longer step brings what two plain ones do, which would cost as much as the moments.

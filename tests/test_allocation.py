@@ -99,7 +99,7 @@ def test_a_correction_falls_to_the_last_layers_alone(late: float) -> None:
     shared = share_out(curves, 0.6)
     corrected = share_late(curves, shared, late)
     changed = [name for name in shared if corrected[name] != shared[name]]
-    assert changed == ["g", "h"]  # two of eight equal layers hold a quarter of what can be saved
+    assert changed == ["g", "h"]  # two of eight equal layers hold 15 % of what can be saved
     change = energy_of(curves, corrected) - energy_of(curves, shared)
     assert change == pytest.approx(late * 1000, abs=1)  # a step of a density is one MAC unit
 

@@ -38,7 +38,7 @@ class TargetEnergy:
     value: float
 
     option: ClassVar[str] = "--target-energy"
-    note: ClassVar[str] = "where measured energy exceeds the goal, lower budgets are tried"
+    note: ClassVar[str] = "where measured energy misses the goal, budgets beside it are tried"
     remedy: ClassVar[str] = "a higher --target-energy keeps more"
     needs_labels: ClassVar[bool] = False
 
