@@ -2,15 +2,16 @@
 
 Level by level: first every layer at the counts it has in the model, then ever finer grids, a
 layer's next level being left out once it would no longer fit the time. So the grid is as fine
-as time allows, and finest where layers are quick.
+as time allows, and finest where layers are quick. With each level the model's own counts are
+timed again, since the machine may be busy for a while: the least counts.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, field
 
 import onnx
 
@@ -19,7 +20,7 @@ from eapc.hardware_measured import Axis, MeasuredLayer, Scan
 from eapc.kernels import constant_tensors, find_kernels, folded_constants
 from eapc.layer_kinds import LayerKind, NotTimedError, layer_kind
 from eapc.layer_sizes import Sizing, sized
-from eapc.layer_timer import LayerTimer, NetworkTimer
+from eapc.layer_timer import LayerTimer, NetworkTimer, Reading
 from eapc.model import Model
 from eapc.probes import ProbeMaker
 from eapc.profile_grid import DEEPEST_LEVEL, counts_at, step_width
@@ -45,7 +46,7 @@ class _Grid:
     own: list[Counts]
     fixed_in: bool
     fixed_out: bool
-    ms: dict[Counts, float] = field(default_factory=dict)
+    readings: dict[Counts, Reading] = field(default_factory=dict)
     axes: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
     seconds_per_point: float = 0.0
     problem: str = ""
@@ -76,10 +77,15 @@ class _Grid:
         largest = max(range(len(self.own)), key=lambda i: math.prod(filter(None, self.own[i])))
         return same[0] if same else self.kinds[largest]
 
+    def add(self, readings: Mapping[Counts, Reading]) -> None:
+        """Take up readings, the least of those of one count."""
+        for counts, reading in readings.items():
+            self.readings[counts] = reading.least(self.readings.get(counts))
+
     def measured(self) -> MeasuredLayer:
         """The grid as the profile has it."""
         rows, columns = self.axes
-        ms = tuple(tuple(_digits(self.ms[r, c]) for c in columns) for r in rows)
+        ms = tuple(tuple(_digits(self.readings[r, c].layer_ms) for c in columns) for r in rows)
         independent = self.kinds[0].independent
         return MeasuredLayer(
             layer=self.name,
@@ -174,33 +180,42 @@ class Profiler:
         return list(grids.values())
 
     def _refine(self, timer: LayerTimer, grid: _Grid, level: int) -> None:
-        """Measure what a level adds, if it fits the time."""
+        """Measure what a level adds, if it fits the time, and the model's own counts once more."""
         axes = grid.axes_at(level)
-        new = [(r, c) for r in axes[0] for c in axes[1] if (r, c) not in grid.ms]
+        new = [(r, c) for r in axes[0] for c in axes[1] if (r, c) not in grid.readings]
         expected = self._spent + len(new) * grid.seconds_per_point
-        if grid.problem or not new or (level and expected > self.seconds):
+        if grid.problem or (level and expected > self.seconds):
             return
-        label = f"{grid.name} level {level}"
-        part = self.finished.load(label)
-        if part is None:
-            part = self._timed(timer, grid, new)
-            self.finished.save(label, part)
-        self._spent += part.facts["seconds"]
+        points = dict.fromkeys((*new, *grid.own))
+        part = self._part(timer, grid, f"level {level}", tuple(points))
         grid.problem = part.facts["problem"]
-        grid.ms |= {(r, c): ms for r, c, ms in part.facts["points"]}
-        grid.seconds_per_point = part.facts["seconds"] / len(new)
+        grid.add(_readings(part))
+        grid.seconds_per_point = part.facts["seconds"] / len(points)
         grid.axes = axes
 
+    def _part(self, timer: LayerTimer, grid: _Grid, label: str, points: Sequence[Counts]) -> Part:
+        """Points of a layer, timed now or by a run that was killed."""
+        key = f"{grid.name} {label}"
+        part = self.finished.load(key)
+        if part is None:
+            part = self._timed(timer, grid, points)
+            self.finished.save(key, part)
+        self._spent += part.facts["seconds"]
+        return part
+
     def _timed(self, timer: LayerTimer, grid: _Grid, points: Sequence[Counts]) -> Part:
-        start, found, problem = time.perf_counter(), [], ""
+        """Time some points, one after the other and then once more: disturbances pass."""
+        start, found, problem = time.perf_counter(), dict[Counts, Reading](), ""
         try:
-            for counts in points:
+            for counts in (*points, *points):
                 repeats = self.repeats * (_CARE if counts in grid.own else 1)
-                found.append((*counts, timer.layer_ms(self._sizing(grid, counts), repeats)))
+                reading = timer.read(self._sizing(grid, counts), repeats)
+                found[counts] = reading.least(found.get(counts))
         except NotTimedError as reason:
             problem = str(reason)
+        readings = [(*counts, *astuple(reading)) for counts, reading in found.items()]
         seconds = time.perf_counter() - start
-        return Part(facts={"points": found, "problem": problem, "seconds": seconds})
+        return Part(facts={"readings": readings, "problem": problem, "seconds": seconds})
 
     def _sizing(self, grid: _Grid, counts: Counts) -> Sizing:
         return sized(grid.kind_at(counts), self.shapes, *counts)
@@ -209,23 +224,24 @@ class Profiler:
         """Single counts of the widest layers, slow ones first, along both of their axes."""
         able = [grid for grid in grids if grid.kinds[0].independent and not grid.problem]
         able = [grid for grid in able if not (grid.fixed_in or grid.fixed_out)]
-        able.sort(key=lambda grid: (-min(*grid.most, _LONGEST_SCAN), -grid.ms[grid.most]))
+        able.sort(
+            key=lambda grid: (-min(*grid.most, _LONGEST_SCAN), -grid.readings[grid.most].layer_ms)
+        )
         for grid in able[:_SCANNED_LAYERS]:
             for place, axis in enumerate[Axis](("in", "out")):
                 yield self._scan(timer, grid, place, axis)
 
     def _scan(self, timer: LayerTimer, grid: _Grid, place: int, axis: Axis) -> Scan:
-        label = f"{grid.name} scan {axis}"
         most = grid.most
-        channels = tuple(range(1, min(most[place], _LONGEST_SCAN) + 1))
+        channels = range(1, min(most[place], _LONGEST_SCAN) + 1)
         points = [(c, most[1]) if place == 0 else (most[0], c) for c in channels]
-        part = self.finished.load(label)
-        if part is None:
-            part = self._timed(timer, grid, points)
-            self.finished.save(label, part)
-        self._spent += part.facts["seconds"]
-        ms = tuple(_digits(ms) for _, _, ms in part.facts["points"])
-        return Scan(layer=grid.name, axis=axis, channels=channels[: len(ms)], ms=ms)
+        found = _readings(self._part(timer, grid, f"scan {axis}", points))
+        ms = {counts[place]: _digits(reading.layer_ms) for counts, reading in found.items()}
+        return Scan(layer=grid.name, axis=axis, channels=tuple(ms), ms=tuple(ms.values()))
+
+
+def _readings(part: Part) -> dict[Counts, Reading]:
+    return {(ins, outs): Reading(*reading) for ins, outs, *reading in part.facts["readings"]}
 
 
 def _weight_bytes(model: Model) -> int:
@@ -233,11 +249,14 @@ def _weight_bytes(model: Model) -> int:
 
 
 def _steps(scans: Sequence[Scan]) -> dict[Axis, int]:
-    """The narrowest step that the scans of each axis show: wider ones end where it does too."""
-    widths: dict[Axis, list[int]] = {"in": [], "out": []}
-    for scan in scans:
-        widths[scan.axis].append(step_width(scan.channels, scan.ms))
-    return {axis: min(found, default=1) for axis, found in widths.items()}
+    """The width of the steps that the scans of each axis show together."""
+    of_axis: dict[Axis, list[Scan]] = {
+        axis: [scan for scan in scans if scan.axis == axis] for axis in ("in", "out")
+    }
+    return {
+        axis: step_width([dict(zip(scan.channels, scan.ms, strict=True)) for scan in found])
+        for axis, found in of_axis.items()
+    }
 
 
 def _digits(ms: float) -> float:
