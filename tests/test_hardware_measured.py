@@ -45,7 +45,7 @@ def test_latency_is_interpolated_on_both_axes() -> None:
 
 def test_no_count_takes_longer_than_a_larger_one() -> None:
     layer = measured_layer((8, 16), (8, 16, 24), [[2, 9, 3], [4, 5, 6]])
-    assert layer.cleaned.tolist() == [[2, 3, 3], [4, 5, 6]]
+    assert layer.cleaned == ((2, 3, 3), (4, 5, 6))
     assert layer.ms == ((2, 9, 3), (4, 5, 6))
 
 
