@@ -112,7 +112,8 @@ def subprocess_of(*arguments: Argument, **options: Any) -> subprocess.Popen[str]
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["--help"], ["-h"]] + [[c, "--help"] for c in ("analyze", "prune", "run", "passes", "hw")],
+    [[], ["--help"], ["-h"]]
+    + [[c, "--help"] for c in ("analyze", "prune", "profile", "run", "passes", "hw")],
 )
 def test_help_is_printed(cli: Cli, arguments: list[str]) -> None:
     result = cli(*arguments)
@@ -157,6 +158,7 @@ def test_exported_names() -> None:
         "HardwareError",
         "HardwareModel",
         "MaxDrop",
+        "MeasuredMachine",
         "MinAgreement",
         "Model",
         "ModelError",
@@ -164,6 +166,8 @@ def test_exported_names() -> None:
         "Pass",
         "PassError",
         "Pipeline",
+        "ProfileSettings",
+        "Profiled",
         "Pruned",
         "Ran",
         "Recipe",
@@ -172,15 +176,19 @@ def test_exported_names() -> None:
         "SweepRow",
         "Swept",
         "TargetEnergy",
+        "Timing",
         "UsageError",
         "VerificationError",
         "__version__",
         "analyze",
         "load_data",
         "load_hardware",
+        "load_machine",
+        "profile",
         "prune",
         "run",
         "sweep",
+        "time_nodes",
     ]
     for name in eapc.__all__:
         assert getattr(eapc, name) is not None

@@ -71,9 +71,7 @@ def test_free_axes_are_refined_and_the_models_own_ends_are_not() -> None:
     layers = {layer.layer: layer for layer in profile().layers}
     assert all(layer.out_channels[-1] in (5, 32) for layer in layers.values())
     convolutions = [layer for name, layer in layers.items() if name.startswith("Conv")]
-    assert {layer.in_channels for layer in convolutions} >= {tuple(range(4, 33, 4))} or (
-        any(3 in layer.in_channels for layer in convolutions)
-    )
+    assert all(layer.out_channels == tuple(range(4, 33, 4)) for layer in convolutions)
     (gemm,) = (layer for name, layer in layers.items() if name.startswith("Gemm"))
     assert gemm.out_channels == (5,)
     assert len(gemm.in_channels) == 8
@@ -132,6 +130,20 @@ def test_a_layer_that_cannot_be_timed_is_told(monkeypatch: pytest.MonkeyPatch) -
     found = profile(model)
     assert found.layers == ()
     assert found.missing == (("r", "no"),)
+
+
+def test_a_layer_that_cannot_be_resized_keeps_its_own_counts(
+    timed: Timed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def own_only(timer: LayerTimer, sizing: Sizing, repeats: int) -> Reading:
+        if sizing.counts not in ((3, 32), (32, 32), (0, 32), (32, 5)):
+            raise NotTimedError("no")
+        return timed(timer, sizing, repeats)
+
+    monkeypatch.setattr(LayerTimer, "read", own_only)
+    found = profile()
+    assert found.missing == ()
+    assert {layer.out_channels for layer in found.layers} == {(32,), (5,)}
 
 
 def test_a_tiny_network_is_really_timed(monkeypatch: pytest.MonkeyPatch) -> None:
