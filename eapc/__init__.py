@@ -31,10 +31,13 @@ if TYPE_CHECKING:
     )
     from eapc.goal_sweep import SweepRow, Swept, sweep
     from eapc.goals import Densities, Goal, MaxDrop, MinAgreement, Sparsity, TargetEnergy
-    from eapc.hardware import HardwareModel, load_hardware
+    from eapc.hardware import HardwareModel, load_hardware, load_machine
+    from eapc.hardware_measured import MeasuredMachine
+    from eapc.machine_profile import Profiled, ProfileSettings, profile
     from eapc.model import Model
     from eapc.pipeline import Compilation, Pass, Pipeline
     from eapc.recipe import Recipe
+    from eapc.timing import Timing, time_nodes
 
 __version__ = "0.1.0"
 
@@ -54,6 +57,7 @@ __all__ = [
     "HardwareError",
     "HardwareModel",
     "MaxDrop",
+    "MeasuredMachine",
     "MinAgreement",
     "Model",
     "ModelError",
@@ -61,6 +65,8 @@ __all__ = [
     "Pass",
     "PassError",
     "Pipeline",
+    "ProfileSettings",
+    "Profiled",
     "Pruned",
     "Ran",
     "Recipe",
@@ -69,6 +75,7 @@ __all__ = [
     "SweepRow",
     "Swept",
     "TargetEnergy",
+    "Timing",
     "UsageError",
     "VerificationError",
     "__version__",
@@ -76,9 +83,12 @@ __all__ = [
     "compare",
     "load_data",
     "load_hardware",
+    "load_machine",
+    "profile",
     "prune",
     "run",
     "sweep",
+    "time_nodes",
 ]
 
 _HOMES = {
@@ -91,10 +101,13 @@ _HOMES = {
         VerificationError""",
     "goal_sweep": "SweepRow Swept sweep",
     "goals": "Densities Goal MaxDrop MinAgreement Sparsity TargetEnergy",
-    "hardware": "HardwareModel load_hardware",
+    "hardware": "HardwareModel load_hardware load_machine",
+    "hardware_measured": "MeasuredMachine",
+    "machine_profile": "ProfileSettings Profiled profile",
     "model": "Model",
     "pipeline": "Compilation Pass Pipeline",
     "recipe": "Recipe",
+    "timing": "Timing time_nodes",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 

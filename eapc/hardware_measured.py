@@ -16,7 +16,6 @@ from functools import cached_property
 from typing import Any, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from eapc.hardware_sections import Count, Price, Section, Text
@@ -60,12 +59,12 @@ class MeasuredLayer(Section):
         return ms
 
     @cached_property
-    def cleaned(self) -> NDArray[np.float64]:
+    def cleaned(self) -> tuple[tuple[float, ...], ...]:
         """`ms` made monotone: the least of a count's and all larger counts' latencies."""
         grid = np.asarray(self.ms)[::-1, ::-1]
         for axis in (0, 1):
             grid = np.minimum.accumulate(grid, axis)
-        return grid[::-1, ::-1]
+        return tuple(tuple(map(float, row)) for row in grid[::-1, ::-1])
 
     def counts(self, axis: Axis) -> tuple[int, ...]:
         """The measured counts of an axis."""
@@ -76,7 +75,7 @@ class MeasuredLayer(Section):
         columns = weights_of(self.out_channels, out_channels, steps["out"])
         rows = weights_of(self.in_channels, in_channels, steps["in"]) if self.in_channels else _ONE
         return float(
-            sum(p * q * self.cleaned[row, column] for row, p in rows for column, q in columns)
+            sum(p * q * self.cleaned[row][column] for row, p in rows for column, q in columns)
         )
 
 

@@ -97,7 +97,8 @@ class _Tracer:
         self.boundaries |= set(outputs)
         if node.output[0] not in self._producer:
             self.tensor_of[node.output[0]] = last
-        blocked = frozenset(self.tensor_of[name] for name in node.input if name in self.tensor_of)
+        read = (self.tensor_of[name] for name in node.input if name in self.tensor_of)
+        blocked = frozenset(name for name in read if name in self._producer)  # inputs are plain
         return _Draft(nodes, inputs, blocked, outputs) if nodes else None
 
     def readers(self, graph: onnx.GraphProto) -> Mapping[str, set[Layout]]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from eapc.errors import DataError, ModelError
 from eapc.kernels import Layout
@@ -27,7 +27,30 @@ _WARM_UP = 2
 _LEAST_SECONDS = 0.01
 """Quick probes run more often, for about as long as making their sessions takes."""
 
+_LOOK_SECONDS = 0.3
 _MS = 1e3
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The least times of a layer's probes, and what the readers that only one has cost."""
+
+    bare_ms: float
+    whole_ms: float
+    copies: int
+    readers_ms: float
+
+    def least(self, other: Reading | None) -> Reading:
+        """This and another reading of the same layer as one: the least time of each probe."""
+        if other is None:
+            return self
+        bare, whole = min(self.bare_ms, other.bare_ms), min(self.whole_ms, other.whole_ms)
+        return replace(self, bare_ms=bare, whole_ms=whole)
+
+    @property
+    def layer_ms(self) -> float:
+        """What one copy of the layer takes."""
+        return max(0.0, (self.whole_ms - self.bare_ms) / self.copies - self.readers_ms)
 
 
 @dataclass
@@ -59,18 +82,18 @@ class LayerTimer:
                 one, two = self._least(probes, _CARE * self.repeats)
                 self._reader_ms[layout] = max(0.0, (two - one) / _MOST_COPIES)
 
-    def layer_ms(self, sizing: Sizing, repeats: int) -> float:
-        """Milliseconds of a layer; NotTimedError where onnxruntime refuses its probe."""
+    def read(self, sizing: Sizing, repeats: int) -> Reading:
+        """Time a layer once; NotTimedError where onnxruntime refuses its probe."""
         copies = max(1, min(_MOST_COPIES, -(-self.footprint_bytes // max(1, sizing.bytes))))
         probes = [self.maker.bare(sizing, copies), self.maker.layer(sizing, copies)]
         try:
-            without, with_layer = self._least(probes, repeats)
+            bare, whole = self._least(probes, repeats)
         except (ModelError, DataError) as error:
             raise NotTimedError(str(error)) from error
         readers = sum(
             self._reader_ms.get(layout, 0.0) * count for layout, count in readers_of(sizing)
         )
-        return max(0.0, (with_layer - without) / copies - readers)
+        return Reading(bare, whole, copies, readers)
 
     def _least(self, probes: Sequence[Probe], repeats: int) -> list[float]:
         """The least milliseconds of each probe, in turns of some runs; a first turn warms up."""
@@ -95,6 +118,6 @@ class NetworkTimer:
         """Run some more times, behind some runs that warm up."""
         if self._watch is None:
             return
-        self._watch.seconds(_WARM_UP)
-        found = min(self._watch.seconds(runs)) * _MS
+        quickest = min(self._watch.seconds(_WARM_UP))
+        found = min(self._watch.seconds(max(runs, math.ceil(_LOOK_SECONDS / quickest)))) * _MS
         self.least_ms = found if self.least_ms is None else min(found, self.least_ms)

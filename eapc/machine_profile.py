@@ -68,7 +68,7 @@ def profile(
     settings = settings or ProfileSettings()
     loaded = model if isinstance(model, Model) else Model.load(model)
     sizes = input_shapes(loaded, settings.input_shapes, settings.batch)
-    run = digest("profile", software(), model_digest(loaded), repr(settings), repr(sizes))
+    run = digest("profile", software(), _cpu(), model_digest(loaded), repr(settings), repr(sizes))
     with kept_beside(output, run, resume) as checkpoints:
         profiler = Profiler(
             model=loaded,

@@ -11,8 +11,6 @@ _ALIGNMENT = 4
 """Counts that are no multiple of 4 leave the blocked layouts of CPU kernels."""
 
 _WIDTHS = (32, 16, 8, 4, 2)
-_NOISE = 0.06
-_SHARE_WITHIN = 0.9
 
 
 def counts_at(level: int, most: int) -> tuple[int, ...]:
@@ -32,19 +30,26 @@ def counts_at(level: int, most: int) -> tuple[int, ...]:
     return tuple(sorted(count for count in counts if count <= most))
 
 
-def step_width(channels: Sequence[int], ms: Sequence[float]) -> int:
-    """The widest step that explains a scan of single counts; 1 if none does.
+def step_width(scans: Sequence[Mapping[int, float]]) -> int:
+    """The widest step that explains scans, each milliseconds by single counts; 1 if none does.
 
-    A width explains it if nine in ten counts take as long as the end of their step, within 6 %.
-    Latencies are cleaned by a running minimum from the larger counts; the lower half of the scan
-    is left out, since kernels treat the smallest counts apart.
+    A width explains them if more than half of what latency rises by, it does from one multiple of
+    the width to the next count. Without steps that share is one over the width. Latencies are
+    cleaned by a running minimum from the larger counts; the first quarter of each scan is left
+    out, since kernels treat the smallest counts apart.
     """
-    cleaned = np.minimum.accumulate(np.asarray(ms)[::-1])[::-1]
-    known = {c: t for c, t in zip(channels, cleaned, strict=True) if 2 * c > channels[-1]}
-    return next((width for width in _WIDTHS if _explains(width, known)), 1)
+    rises = [rise for scan in scans for rise in _rises(scan)]
+    total = sum(ms for _, ms in rises)
+    return next((width for width in _WIDTHS if _at_ends(rises, width) * 2 > total), 1)
 
 
-def _explains(width: int, known: Mapping[int, float]) -> bool:
-    ends = {count: -(-count // width) * width for count in known}
-    off = [abs(known[c] / known[e] - 1) > _NOISE for c, e in ends.items() if e in known and c != e]
-    return len(off) >= width - 1 and float(np.mean(off)) <= 1 - _SHARE_WITHIN
+def _rises(scan: Mapping[int, float]) -> list[tuple[int, float]]:
+    """Each count of a scan with what the next adds, as a share of the scan's last latency."""
+    counts = sorted(scan)
+    cleaned = np.minimum.accumulate([scan[count] for count in reversed(counts)])[::-1]
+    steps = zip(counts, np.diff(cleaned) / (cleaned[-1] or 1.0), strict=False)
+    return [(count, float(rise)) for count, rise in steps if 4 * count >= counts[-1]]
+
+
+def _at_ends(rises: Sequence[tuple[int, float]], width: int) -> float:
+    return sum(rise for count, rise in rises if count % width == 0)

@@ -60,9 +60,12 @@ class Stopwatch:
         self._feed = dict(feed)
 
     def seconds(self, runs: int) -> list[float]:
-        """The time of each of some runs, behind one that is not counted."""
+        """The time of each of some runs, behind one that is not counted; DataError if it fails."""
         session, feed, times = self._session, self._feed, []
-        session.run(None, feed)
+        try:
+            session.run(None, feed)
+        except Exception as error:  # onnxruntime's exceptions share no public base
+            raise DataError(f"onnxruntime cannot run the model: {_first_line(error)}") from error
         for _ in range(runs):
             start = time.perf_counter()
             session.run(None, feed)

@@ -115,7 +115,10 @@ def subprocess_of(*arguments: Argument, **options: Any) -> subprocess.Popen[str]
 @pytest.mark.parametrize(
     "arguments",
     [[], ["--help"], ["-h"]]
-    + [[c, "--help"] for c in ("analyze", "prune", "sweep", "compare", "run", "passes", "hw")],
+    + [
+        [c, "--help"]
+        for c in ("analyze", "prune", "sweep", "compare", "profile", "run", "passes", "hw")
+    ],
 )
 def test_help_is_printed(cli: Cli, arguments: list[str]) -> None:
     result = cli(*arguments)
@@ -161,6 +164,7 @@ def test_exported_names() -> None:
         "HardwareError",
         "HardwareModel",
         "MaxDrop",
+        "MeasuredMachine",
         "MinAgreement",
         "Model",
         "ModelError",
@@ -168,6 +172,8 @@ def test_exported_names() -> None:
         "Pass",
         "PassError",
         "Pipeline",
+        "ProfileSettings",
+        "Profiled",
         "Pruned",
         "Ran",
         "Recipe",
@@ -176,6 +182,7 @@ def test_exported_names() -> None:
         "SweepRow",
         "Swept",
         "TargetEnergy",
+        "Timing",
         "UsageError",
         "VerificationError",
         "__version__",
@@ -183,9 +190,12 @@ def test_exported_names() -> None:
         "compare",
         "load_data",
         "load_hardware",
+        "load_machine",
+        "profile",
         "prune",
         "run",
         "sweep",
+        "time_nodes",
     ]
     for name in eapc.__all__:
         assert getattr(eapc, name) is not None
