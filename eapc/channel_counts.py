@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from eapc.allocation import Predicted
-from eapc.channel_costs import ChannelCosts
+from eapc.channel_costs import ChannelCosts, Counts
 from eapc.channel_curves import ChannelCurve
 
 CANDIDATES = 16
@@ -99,7 +99,7 @@ class ChannelPlan:
     def lowest_ratio(self) -> float:
         """The cost with the fewest channels over that of the whole network."""
         fewest = {curve.name: curve.fewest for curve in self.curves}
-        return self.costs.total(fewest) / self.whole_cost if self.whole_cost else 1.0
+        return self.ratio(fewest)
 
     def counts(self, budget: float) -> dict[str, int]:
         """Counts by group for a budget, a fraction of the whole network's cost."""
@@ -108,8 +108,11 @@ class ChannelPlan:
     def predicted(self, budget: float, late: float = 0.0) -> Predicted:
         """What is expected of the counts for a budget; no group takes `late` by itself."""
         counts = self.counts(budget + late)
-        ratio = self.costs.total(counts) / self.whole_cost if self.whole_cost else 1.0
-        return Predicted(predicted_error(self.curves, counts), ratio)
+        return Predicted(predicted_error(self.curves, counts), self.ratio(counts))
+
+    def ratio(self, counts: Counts) -> float:
+        """What these counts cost, a fraction of the whole network's cost."""
+        return self.costs.total(counts) / self.whole_cost if self.whole_cost else 1.0
 
 
 def predicted_error(curves: Sequence[ChannelCurve], counts: Mapping[str, int]) -> float:

@@ -12,13 +12,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from eapc.channel_counts import ChannelPlan
 from eapc.energy import EnergyReport
 from eapc.errors import UsageError
 from eapc.evaluation import Accuracy, Agreement
-from eapc.goals import DEFAULT_GOAL, Goal, Outcome, measure
+from eapc.goals import DEFAULT_GOAL, Goal, Outcome, Trials, measure
 from eapc.layers import Skipped
 from eapc.model import Model
-from eapc.pipeline import Compilation, LayerRecord, Pipeline
+from eapc.pipeline import ChannelRecord, Compilation, LayerRecord, Pipeline
 from eapc.preparation import (
     DataSource,
     Settings,
@@ -76,7 +77,8 @@ class Pruned:
 
     `goal_met` is False when the best that could be done falls short; `reason` says why.
     Where labelled inputs decided, `decided` is accuracy on those and `accuracy` on the others.
-    `floor` is about the lowest fraction of the energy that zeroing weights leaves, if known.
+    `floor` is about the lowest fraction of the objective that the goal could have asked, if known.
+    `groups` has channel counts where channels went; `latency` is known on a measured machine.
     """
 
     model: Model
@@ -94,12 +96,28 @@ class Pruned:
     output: Path | None = None
     decided: Accuracy | None = None
     floor: float | None = None
+    groups: tuple[ChannelRecord, ...] = ()
+    latency: Latency | None = None
 
     @property
     def energy_ratio(self) -> float:
         """Energy after over energy before."""
         before = self.before.energy_mac_units
         return self.after.energy_mac_units / before if before else 1.0
+
+
+@dataclass(frozen=True)
+class Latency:
+    """What a machine's measurements say of a network, in ms per inference."""
+
+    machine: str
+    before_ms: float
+    ratio: float
+
+    @property
+    def after_ms(self) -> float:
+        """Milliseconds of the pruned network."""
+        return self.before_ms * self.ratio
 
 
 @dataclass(frozen=True)
@@ -156,7 +174,8 @@ def prune(
 ) -> Pruned:
     """Zero weights until the goal is met, refit what is left, verify and write the result.
 
-    `recipe` holds the options that are no goal's: method, pattern, which layers.
+    `recipe` holds the options that are no goal's: method, pattern, which layers, and whether
+    channels go in place of weights or before them.
     Without calibration data inputs are synthesised. Without `output` nothing is written.
     A goal out of reach is no error here: see `Pruned.goal_met`. Finished layers are kept in
     `<output>.partial` until all is done; with `resume` those of a run that was killed are used.
@@ -174,18 +193,29 @@ def prune(
         seconds = dict(outcome.result.record.seconds)
         with timed(seconds, "evaluate"):
             quality = measure(outcome, trials)
+        latency = _latency(started, trials, outcome)
         if output is not None:
             with timed(seconds, "verify-and-save"):
                 save(outcome.result, output, force)
     if (warning := quality.warning(goal, recipe.pattern)) and outcome.is_met:
         logger.warning(warning)
     seconds["total"] = time.perf_counter() - start
-    return _pruned(outcome, quality.accuracy, seconds, begun.synthesised, output)
+    return _pruned(outcome, quality.accuracy, latency, seconds, begun.synthesised, output)
+
+
+def _latency(compilation: Compilation, trials: Trials, outcome: Outcome) -> Latency | None:
+    """Latency before and after where a measured machine was the objective."""
+    machine = compilation.measured
+    if machine is None or not isinstance(trials.plan, ChannelPlan):
+        return None
+    before = trials.plan.whole_cost / machine.batch
+    return Latency(machine.name, before, trials.ratio(outcome.result))
 
 
 def _pruned(
     outcome: Outcome,
     accuracy: Accuracy | None,
+    latency: Latency | None,
     seconds: Mapping[str, float],
     synthesised: bool,
     output: str | Path | None,
@@ -209,6 +239,8 @@ def _pruned(
         output=None if output is None else Path(output),
         decided=outcome.decided,
         floor=outcome.floor,
+        groups=record.groups,
+        latency=latency,
     )
 
 

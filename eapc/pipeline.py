@@ -72,10 +72,20 @@ class LayerRecord:
 
 
 @dataclass(frozen=True)
+class ChannelRecord:
+    """What became of the channels of one group, by its name."""
+
+    name: str
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
 class Record:
     """What passes found out: per-layer results, what they left alone, curves, time spent.
 
-    `channels` has those of each channel group that are to stay.
+    `channels` has those of each channel group that are to stay, by the group's name, `groups`
+    how many each had and has.
     `budget` is the energy that was to be kept, a fraction of that of the curves.
     """
 
@@ -84,6 +94,7 @@ class Record:
     curves: Curves | None = None
     channels: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     channel_plan: ChannelPlan | None = None
+    groups: tuple[ChannelRecord, ...] = ()
     budget: float | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
 

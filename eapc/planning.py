@@ -7,11 +7,11 @@ from pathlib import Path
 
 from eapc.compiler import pipeline_of
 from eapc.energy import EnergyReport
-from eapc.goals import Densities, Goal, Sparsity, TargetEnergy
+from eapc.goals import Densities, Goal, Sparsity, Target
 from eapc.layers import find_layers, require_layers
 from eapc.model import Model
 from eapc.pipeline import Compilation, LayerRecord, Pipeline
-from eapc.preparation import Settings, prepare, with_made_up_inputs
+from eapc.preparation import Settings, prepare, with_made_up_inputs, with_objective
 from eapc.progress import Progress, silent
 from eapc.recipe import Recipe
 from eapc.solvers import blas_threads
@@ -56,8 +56,9 @@ def plan(
     settings, recipe = settings or Settings(), recipe or Recipe()
     compilation = replace(prepare(model, settings), progress=progress)
     require_layers(find_layers(compilation.model))
+    recipe = with_objective(recipe, compilation)
     expected = None
-    if isinstance(goal, Sparsity | Densities | TargetEnergy):
+    if isinstance(goal, Sparsity | Densities | Target) and not recipe.zeros:
         with blas_threads(settings.threads):
             expected = _expected(compilation, settings, goal.pipeline(recipe))
     return Plan(compilation.model, str(pipeline_of(goal, recipe)), goal.note, expected)

@@ -15,7 +15,7 @@ from eapc.data import CalibrationDataReader, Dataset, from_reader, load_data
 from eapc.densities import read_densities
 from eapc.errors import UsageError
 from eapc.given_bits import read_bits
-from eapc.goals import NEEDS_LABELS, Goal, Trials
+from eapc.goals import NEEDS_LABELS, NEEDS_MEASUREMENTS, Goal, Trials
 from eapc.hardware import HardwareModel, load_hardware, load_machine
 from eapc.hardware_measured import MeasuredMachine
 from eapc.judges import AccuracyJudge
@@ -119,6 +119,7 @@ def begin(
         require_labels(goal, evaluation)
     compilation = prepare(model, settings)
     require_layers(find_layers(compilation.model))
+    recipe = with_objective(recipe, compilation)
     for goal in goals:
         goal.pipeline(recipe).check(compilation.model)
     labelled = None
@@ -131,6 +132,19 @@ def begin(
     if synthesised:
         compilation = with_made_up_inputs(compilation, settings.samples)
     return Begun(compilation, recipe, labelled, synthesised)
+
+
+def with_objective(recipe: Recipe, compilation: Compilation) -> Recipe:
+    """The recipe with the objective that the machine tells of; UsageError where it does not."""
+    machine = compilation.measured
+    if machine is None and recipe.objective == "latency":
+        raise UsageError(f"--objective latency: {NEEDS_MEASUREMENTS}")
+    if machine is not None and (recipe.objective == "energy" or not recipe.structured):
+        raise UsageError(
+            f"{machine.name} was measured: it has latencies and no energies; give --structured "
+            "and a goal of latency, or a machine with energies"
+        )
+    return replace(recipe, objective="latency" if machine else "energy")
 
 
 def require_labels(goal: Goal, evaluation: DataSource | None) -> None:

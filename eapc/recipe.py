@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from eapc.criteria import DEFAULT_CRITERION, require_criterion
 from eapc.errors import UsageError
 from eapc.pipeline import SEPARATOR, Pass, Pipeline
 from eapc.registry import load_passes
@@ -25,7 +26,8 @@ class Recipe:
     `method` and `thorough` say how each layer is pruned, `pattern` which weights survive
     together, `include` and `exclude` name layers, `order` shares out an energy budget.
     With `structured` whole channels go, chosen by `criterion`; with `zeros` as well, weights of
-    what is left are zeroed then. `objective` says what a budget is one of: energy, or latency.
+    what is left are zeroed then. `objective` says what a budget is one of: energy, latency, or,
+    left empty, whichever the machine tells.
     """
 
     passes: Mapping[str, type[Pass]] = field(default_factory=load_passes)
@@ -37,20 +39,25 @@ class Recipe:
     order: str = "shared"
     structured: bool = False
     zeros: bool = False
-    criterion: str = "obs"
-    objective: str = "energy"
+    criterion: str = DEFAULT_CRITERION
+    objective: str = ""
 
     def __post_init__(self) -> None:
         if self.zeros and not self.structured:
-            raise UsageError("zeros come on top of channels: they take structured, too")
-        if self.objective not in OBJECTIVES:
+            raise UsageError("--zeros come on top of channels: give --structured as well")
+        if self.criterion != DEFAULT_CRITERION and not self.structured:
+            raise UsageError("--criterion chooses channels: give --structured as well")
+        require_criterion(self.criterion)
+        if self.objective and self.objective not in OBJECTIVES:
             raise UsageError(
                 f"unknown objective '{self.objective}'; choose from {', '.join(OBJECTIVES)}"
             )
-        if self.objective != "energy" and (self.zeros or not self.structured):
-            raise UsageError("zeros save no time on stock runtimes: latency takes channels alone")
+        if self.objective == "latency" and (self.zeros or not self.structured):
+            raise UsageError(
+                "zeros save no time on stock runtimes: latency takes --structured without --zeros"
+            )
         if self.structured and not self.zeros and self.pattern != "unstructured":
-            raise UsageError("a pattern is one of zeros: with structured it takes zeros, too")
+            raise UsageError("--pattern is one of zeros: give --zeros as well, or no --structured")
 
     def pipeline(self, prune: str, held_out: float | None = None) -> Pipeline:
         """The pipeline that prunes with these options, such as `energy=0.7`, to the recipe.
@@ -82,7 +89,7 @@ class Recipe:
 
         With `late`, a fraction as well, the last layers get so much more than their share.
         """
-        return f"{self.objective}={ratio!r}" + (f", late={late!r}" if late else "")
+        return f"{self.objective or OBJECTIVES[0]}={ratio!r}" + (f", late={late!r}" if late else "")
 
     def zeroing(self) -> Recipe:
         """The same without channels."""

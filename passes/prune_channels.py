@@ -18,7 +18,7 @@ from eapc.criteria import CRITERIA, DEFAULT_CRITERION, NEED_NO_DATA, require_cri
 from eapc.errors import ModelError, UsageError
 from eapc.layers import Skipped, TiedLayers, find_layers
 from eapc.model import Model
-from eapc.pipeline import Compilation, LayerRecord, Names, Pass
+from eapc.pipeline import ChannelRecord, Compilation, LayerRecord, Names, Pass
 from eapc.progress import Step
 from eapc.sensitivity import probe_inputs
 
@@ -90,7 +90,10 @@ class PruneChannels(Pass):
         pruned = without_channels(model, layers, removed, [each.group for each in chosen])
         records = dict(_record(tied, pruned) for tied in layers)
         done = compilation.with_model(pruned)
-        return done.with_record(layers=records, channels=kept, skipped=skipped)
+        groups = tuple(
+            ChannelRecord(curve.name, curve.size, counts[curve.name]) for curve in curves
+        )
+        return done.with_record(layers=records, channels=kept, groups=groups, skipped=skipped)
 
     def _chosen(
         self, compilation: Compilation, layers: Sequence[TiedLayers]

@@ -34,6 +34,15 @@ EnergyGoal = Annotated[
         rich_help_panel=_GOAL,
     ),
 ]
+LatencyGoal = Annotated[
+    float | None,
+    Option(
+        "--target-latency",
+        metavar="L",
+        help="At most this fraction of the latency, in (0, 1]; with --structured.",
+        rich_help_panel=_GOAL,
+    ),
+]
 AgreementGoal = Annotated[
     float | None,
     Option(
@@ -73,6 +82,10 @@ Energies = Annotated[
     str | None,
     Option("--target-energy", metavar="E,E,...", help="As for prune.", rich_help_panel=_GOALS),
 ]
+Latencies = Annotated[
+    str | None,
+    Option("--target-latency", metavar="L,L,...", help="As for prune.", rich_help_panel=_GOALS),
+]
 Agreements = Annotated[
     str | None,
     Option("--min-agreement", metavar="A,A,...", help="As for prune.", rich_help_panel=_GOALS),
@@ -93,6 +106,7 @@ class OneGoal:
 
     sparsity: SparsityGoal = None
     target_energy: EnergyGoal = None
+    target_latency: LatencyGoal = None
     min_agreement: AgreementGoal = None
     max_drop: DropGoal = None
     densities: DensitiesGoal = None
@@ -117,6 +131,7 @@ class SeveralGoals:
 
     sparsity: Sparsities = None
     target_energy: Energies = None
+    target_latency: Latencies = None
     min_agreement: Agreements = None
     max_drop: Drops = None
     densities: DensityFiles = None

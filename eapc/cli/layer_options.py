@@ -69,6 +69,45 @@ Order = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
+_CHANNELS = "Channels"
+
+Structured = Annotated[
+    bool,
+    Option(
+        "--structured",
+        metavar="",
+        help="Take out whole channels, so that tensors get smaller.",
+        rich_help_panel=_CHANNELS,
+    ),
+]
+Zeros = Annotated[
+    bool,
+    Option(
+        "--zeros",
+        metavar="",
+        help="With --structured: then zero weights in what is left.",
+        rich_help_panel=_CHANNELS,
+    ),
+]
+Criterion = Annotated[
+    str,
+    Option(
+        "--criterion",
+        metavar="NAME",
+        help="Which channels go first: obs, hessian, nuclear, activation, l1, l2, "
+        "geometric-median, lamp or random.",
+        rich_help_panel=_CHANNELS,
+    ),
+]
+Objective = Annotated[
+    str,
+    Option(
+        "--objective",
+        metavar="NAME",
+        help="What is to fall: energy, or latency on a measured --hw; by default what --hw tells.",
+        rich_help_panel=_CHANNELS,
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -81,6 +120,10 @@ class Layers:
     include: Include = None
     exclude: Exclude = None
     order: Order = "shared"
+    structured: Structured = False
+    zeros: Zeros = False
+    criterion: Criterion = "obs"
+    objective: Objective = ""
 
     def recipe(self) -> Recipe:
         """What the options come to."""
@@ -93,4 +136,8 @@ class Layers:
             include=tuple(self.include or ()),
             exclude=tuple(self.exclude or ()),
             order=self.order,
+            structured=self.structured,
+            zeros=self.zeros,
+            criterion=self.criterion,
+            objective=self.objective,
         )

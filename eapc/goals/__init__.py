@@ -10,12 +10,15 @@ from eapc.goals.max_drop import MaxDrop
 from eapc.goals.min_agreement import DEFAULT_GOAL, MinAgreement
 from eapc.goals.quality import Quality, measure
 from eapc.goals.sparsity import Sparsity
+from eapc.goals.target import NEEDS_MEASUREMENTS, Target
 from eapc.goals.target_energy import TargetEnergy
+from eapc.goals.target_latency import TargetLatency
 from eapc.goals.trials import HELD_OUT, MAX_OUTPUT_ERROR, NEEDS_LABELS, Trials
 
 GOALS: Mapping[str, Callable[[float], Goal]] = {
     Sparsity.option: Sparsity,
     TargetEnergy.option: TargetEnergy,
+    TargetLatency.option: TargetLatency,
     MinAgreement.option: MinAgreement,
     MaxDrop.option: MaxDrop,
 }
@@ -27,6 +30,7 @@ __all__ = [
     "HELD_OUT",
     "MAX_OUTPUT_ERROR",
     "NEEDS_LABELS",
+    "NEEDS_MEASUREMENTS",
     "Densities",
     "Goal",
     "MaxDrop",
@@ -34,7 +38,9 @@ __all__ = [
     "Outcome",
     "Quality",
     "Sparsity",
+    "Target",
     "TargetEnergy",
+    "TargetLatency",
     "Trials",
     "measure",
     "typed",

@@ -2,110 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Collection
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
-from eapc.goals.goal import Outcome, require_fraction
-from eapc.goals.trials import Trials
-from eapc.pipeline import Compilation, Pipeline
-from eapc.recipe import Recipe
-
-logger = logging.getLogger(__name__)
-
-_TOLERANCE = 0.002
-"""What the measured energy may stay below the goal by."""
-
-_TRIALS = 4
-_LOWEST_BUDGET = 1e-3
-
-_MOST_LATE = 0.005
-"""What the last layers may take alone: beyond it their share would be far from the best."""
-
-
-class Shares(NamedTuple):
-    """A budget, and what the last layers get beyond their share of it; both as they are typed."""
-
-    budget: float
-    late: float = 0.0
+from eapc.goals.target import Target
 
 
 @dataclass(frozen=True)
-class TargetEnergy:
-    """Energy at most this fraction of the dense network's, measured on the pruned one."""
-
-    value: float
+class TargetEnergy(Target):
+    """Energy at most this fraction of the dense network's, estimated for the pruned one."""
 
     option: ClassVar[str] = "--target-energy"
-    note: ClassVar[str] = "where measured energy misses the goal, budgets beside it are tried"
-    remedy: ClassVar[str] = "a higher --target-energy keeps more"
-    needs_labels: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        require_fraction(self.option, self.value, closed_below=False, closed_above=True)
-
-    def pipeline(self, recipe: Recipe) -> Pipeline:
-        """Pruning to the budget itself; the search may have to aim lower."""
-        return recipe.pipeline(f"energy={self.value}")
-
-    def pursue(self, trials: Trials) -> Outcome:
-        """Prune to the middle of the tolerance; while the energy misses it, correct by as much.
-
-        Where that is little the last layers take it alone, so that the others' fits hold. Layers
-        take densities in steps: what comes to the same densities is tried once.
-        """
-        aim = _typed(self.value - _TOLERANCE / 2)
-        shares: Shares | None = Shares(aim)
-        best: tuple[Shares, Compilation] | None = None
-        tried: set[float] = set()
-        while shares and len(tried) < _TRIALS:
-            predicted = trials.predicted_ratio(*shares)
-            tried.add(predicted)
-            result = trials.at(*shares)
-            ratio = trials.ratio(result)
-            logger.info("%s of the energy gave %.4f", trials.recipe.budget(*shares), ratio)
-            if best is None or self._is_better(ratio, trials.ratio(best[1])):
-                best = (shares, result)
-            if self.value - _TOLERANCE <= ratio <= self.value:
-                break
-            shares = _next(trials, shares, predicted + aim - ratio, tried)
-        assert best is not None  # the loop ran
-        return self._outcome(trials, *best)
-
-    def _is_better(self, ratio: float, other: float) -> bool:
-        """Below the goal the one that gives up less, above it the one that comes closer."""
-        if ratio <= self.value < other:
-            return True
-        if ratio <= self.value:
-            return ratio > other
-        return self.value < ratio < other
-
-    def _outcome(self, trials: Trials, shares: Shares, result: Compilation) -> Outcome:
-        ratio = trials.ratio(result)
-        is_met = ratio <= self.value
-        return Outcome(
-            before=trials.before,
-            result=result.with_record(seconds=trials.seconds),
-            pipeline=trials.pipeline_at(*shares),
-            agreement=None,
-            is_met=is_met,
-            reason="" if is_met else trials.shortfall(self.value, ratio),
-            floor=trials.plan.lowest_ratio,
-        )
-
-
-def _next(trials: Trials, last: Shares, wanted: float, tried: Collection[float]) -> Shares | None:
-    """What to try for a predicted energy of `wanted`; None where all of it was tried."""
-    late = round(wanted - trials.predicted_ratio(last.budget), 6)
-    corrected, anew = Shares(last.budget, late), Shares(_typed(wanted))
-    if trials.can_correct and abs(late) <= _MOST_LATE:
-        predicted = trials.predicted_ratio(*corrected)
-        if predicted not in tried and abs(predicted - wanted) <= _TOLERANCE / 2:
-            return corrected
-    return None if trials.predicted_ratio(*anew) in tried else anew
-
-
-def _typed(budget: float) -> float:
-    """A budget that can be had, of as many digits as are printed."""
-    return round(min(1.0, max(budget, _LOWEST_BUDGET)), 6)
+    objective: ClassVar[str] = "energy"
+    other_objective: ClassVar[str] = "what counts is latency; give --target-latency or another --hw"

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import cached_property
 
 from eapc.allocation import LOWEST_DENSITY, Plan
+from eapc.channel_counts import ChannelPlan
 from eapc.data import Dataset
 from eapc.energy import EnergyReport
 from eapc.errors import UsageError
@@ -85,7 +86,10 @@ class Trials:
         return self._pruner.pipeline(float(f"{budget:.6g}"), late, held_out)
 
     def ratio(self, result: Compilation) -> float:
-        """Measured energy of a result over that of the dense network."""
+        """What a result takes of the objective, over what the dense network takes."""
+        if self.recipe.objective == "latency":
+            assert isinstance(self.plan, ChannelPlan)  # channels alone save time
+            return self.plan.ratio({group.name: group.after for group in result.record.groups})
         before = self.before.energy_mac_units
         return _energy(result).energy_mac_units / before if before else 1.0
 
@@ -107,8 +111,8 @@ class Trials:
         """Why a budget could not be met."""
         if self.recipe.structured:
             return (
-                f"with the fewest channels the network still takes {ratio:.3f} of the energy, "
-                f"not {goal:g}"
+                f"with the fewest channels the network still takes {ratio:.3f} of the "
+                f"{self.recipe.objective or 'energy'}, not {goal:g}"
             )
         kept = f"{100 * LOWEST_DENSITY:g} % of every layer's weights"
         return (

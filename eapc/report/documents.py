@@ -60,13 +60,29 @@ def prune_document(pruned: Pruned, warnings: Sequence[str] = ()) -> Document:
         "accuracy": accuracy_of(pruned.accuracy),
         "decided": accuracy_of(pruned.decided),
         "agreement": agreement_of(pruned.agreement),
-        "lowest_energy_ratio": pruned.floor,
+        "latency": _latency(pruned),
+        "lowest_energy_ratio": None if pruned.latency else pruned.floor,
+        "channels": [asdict(group) for group in pruned.groups],
         "layers": layers(pruned.layers, pruned.before, pruned.after),
         "skipped": _skipped(pruned.skipped),
         "synthesised": pruned.synthesised,
         "output": path_of(pruned.output),
         "seconds": dict(pruned.seconds),
         "warnings": list(warnings),
+    }
+
+
+def _latency(pruned: Pruned) -> Document | None:
+    """What measurements of single layers add up to; None without them."""
+    found = pruned.latency
+    if found is None:
+        return None
+    return {
+        "machine": found.machine,
+        "before_ms": found.before_ms,
+        "after_ms": found.after_ms,
+        "ratio": found.ratio,
+        "lowest_ratio": pruned.floor,
     }
 
 

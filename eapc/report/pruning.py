@@ -13,7 +13,7 @@ from eapc.compiler import Pruned, Ran
 from eapc.energy import EnergyReport
 from eapc.evaluation import Accuracy, Agreement
 from eapc.layers import Skipped
-from eapc.pipeline import LayerRecord
+from eapc.pipeline import ChannelRecord, LayerRecord
 from eapc.planning import Plan
 from eapc.report.documents import node_energy
 from eapc.report.layout import Column, facts, plain, spaced, table, title
@@ -22,6 +22,7 @@ from eapc.report.tables import coverage, heading, some, totals
 
 _EXPECTED = "weights zeroed by magnitude; refitting chooses anew and moves energies a little"
 NOT_MEASURED = "energy is modelled; zeros alone do not make a stock runtime faster"
+NO_COMPARISON = "energy is modelled; `eapc compare` measures the latency of both models"
 
 _CLOSE_TO_FLOOR = 0.05
 """Above the floor by less than this fraction of the dense energy, little is left to save."""
@@ -33,6 +34,8 @@ def prune_table(pruned: Pruned, width: int) -> Group:
         title(heading(pruned.model.name, pruned.after)),
         _before_and_after(pruned, width),
     ]
+    if pruned.groups:
+        parts.append(_channel_table(pruned.groups, width))
     if pruned.layers:
         parts.append(_layer_table(pruned.layers, pruned.before, pruned.after, width))
     entries = [
@@ -45,7 +48,7 @@ def prune_table(pruned: Pruned, width: int) -> Group:
         ("pipeline", plain(pruned.pipeline)),
         ("output", plain(str(pruned.output)) if pruned.output else "not written"),
         ("time", _times(pruned.seconds)),
-        ("note", NOT_MEASURED),
+        ("note", NO_COMPARISON if pruned.groups else NOT_MEASURED),
     ]
     parts.append(facts(entries))
     return Group(*spaced(parts))
@@ -105,11 +108,26 @@ def _changes(pruned: Pruned) -> Iterator[tuple[str, str, str, str]]:
         ("non-zero weights", before.nonzero_weights, after.nonzero_weights),
     ):
         yield name, engineering(one), engineering(other), _ratio(one, other)
+    if pruned.latency is not None:
+        one, other = pruned.latency.before_ms, pruned.latency.after_ms
+        name = f"latency on {pruned.latency.machine}, ms"
+        yield name, f"{one:.3g}", f"{other:.3g}", percent(pruned.latency.ratio)
+    for name, one, other in (("weights", before.weights, after.weights),):
+        if one != other:
+            yield name, engineering(one), engineering(other), _ratio(one, other)
     accuracy = pruned.accuracy
     if accuracy is not None:
         points = f"{100 * (accuracy.after - accuracy.before):+.1f} points"
         name = f"{accuracy.metric} accuracy on {count(accuracy.samples, 'input')}"
         yield name, percent(accuracy.before), percent(accuracy.after), points
+
+
+def _channel_table(groups: Sequence[ChannelRecord], width: int) -> Table:
+    """A row per channel group that lost channels."""
+    columns = (Column("channels made by", "left", least=12), Column("before"), Column("after"))
+    changed = [group for group in groups if group.after < group.before]
+    rows = [(group.name, str(group.before), str(group.after)) for group in changed]
+    return table(columns, rows, width)
 
 
 def _ratio(before: float, after: float) -> str:
@@ -179,6 +197,8 @@ def _decided(decided: Accuracy | None) -> Iterator[tuple[str, str]]:
 def _floor(pruned: Pruned) -> Iterator[tuple[str, str]]:
     """What zeroing weights cannot go below, where the result has come close to it."""
     floor = pruned.floor
+    if pruned.groups:
+        return
     if floor is not None and pruned.energy_ratio - floor < _CLOSE_TO_FLOOR:
         kept = f"{100 * LOWEST_DENSITY:g} % of every layer's weights"
         yield "floor", f"about {percent(floor)} of the energy stays with {kept} left"

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from scipy.linalg.lapack import dpotrf, dpotri
 
 from eapc.errors import DataError
+from eapc.solvers.blas import single_thread
 from eapc.solvers.problem import LayerProblem
 
 _STEPS = 32
@@ -89,6 +90,13 @@ def eliminate(
     """
     if not consumers:
         raise ValueError("channels without a consumer cost nothing")
+    with single_thread():  # factors have the same bytes however many threads there are
+        return _eliminated(consumers, counts, order)
+
+
+def _eliminated(
+    consumers: Sequence[Consumer], counts: Sequence[int], order: NDArray[np.intp] | None
+) -> Elimination:
     states = [_State(consumer) for consumer in consumers]
     size = consumers[0].channels
     gone: list[int] = []
