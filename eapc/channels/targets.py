@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from eapc.channels.axis_rules import Effect, Follows, Freeze, Port, Site, Tie
+from eapc.channels.axis_rules import Counts, Effect, Follows, Freeze, Port, Site
 from eapc.channels.groups import Number
 from eapc.channels.shape_entries import Entry, Length, Literal, lengths_in
 
@@ -51,12 +51,16 @@ def _following(
         yield Number(*place, constant=entry.constant)
         return
     source = site.port_of(entry.tensor) if isinstance(entry, Length) else None
-    if isinstance(entry, Length) and source and source.shape[entry.axis] == size:
-        yield Tie(source, entry.axis, described, axis)
+    if isinstance(entry, Length) and source and _is_part(entry, source, size):
+        yield Counts(source, entry.axis, described, axis, entry.divisor)
         return
     yield Freeze(described, axis, COMPUTED)
     for length in lengths_in((entry,)):
         yield from _frozen(site, length)
+
+
+def _is_part(length: Length, source: Port, size: int) -> bool:
+    return source.shape[length.axis] == length.divisor * size
 
 
 def _frozen(site: Site, length: Length) -> Iterator[Freeze]:
