@@ -401,6 +401,14 @@ def test_few_large_groups_lose_the_same_position() -> None:
     }
 
 
+def test_the_other_way_is_taken_where_the_first_leaves_nothing() -> None:
+    """Outputs of the model stay, and whole groups with them; positions of the inputs can go."""
+    nodes = [op("Conv", "x w1", "c", "one"), op("Conv", "c w2", "y", "two", group=8)]
+    model = net(nodes, IMAGE, weights(w1=(24, 3, 1, 1), w2=(16, 3, 3, 3)))
+    assert axes_of(model) == {"one": (3, {("w1", 0): 8, ("w2", 1): 1})}
+    assert removal_error(model, {"one": ints(1)}) < 1e-5
+
+
 def test_concatenated_maps_are_groups_of_their_own() -> None:
     assert axes_of(dense_block()) == {
         "one": (
