@@ -140,6 +140,27 @@ def shuffle(dynamic: bool = False) -> Model:
     return net(nodes, IMAGE, {**shapes, **ends})
 
 
+def viewed_shuffle() -> Model:
+    """The shuffle of two halves with the shape of view(n, 2, c // 2, h, w) as it is traced."""
+    nodes = [op("Conv", "x k1", "f", "one"), op("Shape", "f", "shape")]
+    for place, letter in enumerate("nchw"):
+        nodes.append(op("Gather", f"shape i{place}", f"{letter}0"))
+        nodes.append(op("Unsqueeze", f"{letter}0 axis", letter))
+    nodes += [
+        op("Div", "c0 two", "half0"),
+        op("Unsqueeze", "half0 axis", "half"),
+        op("Concat", "n groups half h w", "apart", axis=0),
+        op("Reshape", "f apart", "s1"),
+        op("Transpose", "s1", "s2", perm=[0, 2, 1, 3, 4]),
+        op("Concat", "n c h w", "joint", axis=0),
+        op("Reshape", "s2 joint", "s3"),
+        op("Conv", "s3 k2", "y", "two"),
+    ]
+    numbers = {f"i{i}": np.array(i, np.int64) for i in range(4)}
+    numbers |= {"axis": ints(0), "two": np.array(2, np.int64), "groups": ints(2)}
+    return net(nodes, IMAGE, {**weights(k1=(8, 3, 1, 1), k2=(5, 8, 1, 1)), **numbers})
+
+
 def gated(gate: str = "HardSigmoid") -> Model:
     """Squeeze and excite inside a residual block."""
     nodes = [
@@ -307,6 +328,7 @@ NETS: dict[str, Callable[[], Model]] = {
     "dense block": dense_block,
     "shuffle": shuffle,
     "shuffle of any size": lambda: shuffle(dynamic=True),
+    "shuffle as traced": viewed_shuffle,
     "gated": gated,
     "unet": unet,
     "attention": attention,
@@ -379,6 +401,14 @@ def test_few_large_groups_lose_the_same_position() -> None:
     }
 
 
+def test_the_other_way_is_taken_where_the_first_leaves_nothing() -> None:
+    """Outputs of the model stay, and whole groups with them; positions of the inputs can go."""
+    nodes = [op("Conv", "x w1", "c", "one"), op("Conv", "c w2", "y", "two", group=8)]
+    model = net(nodes, IMAGE, weights(w1=(24, 3, 1, 1), w2=(16, 3, 3, 3)))
+    assert axes_of(model) == {"one": (3, {("w1", 0): 8, ("w2", 1): 1})}
+    assert removal_error(model, {"one": ints(1)}) < 1e-5
+
+
 def test_concatenated_maps_are_groups_of_their_own() -> None:
     assert axes_of(dense_block()) == {
         "one": (
@@ -398,6 +428,11 @@ def test_a_channel_shuffle(dynamic: bool) -> None:
     found = axes_of(shuffle(dynamic))
     assert found["squeeze"] == (2, {("w1", 0): 4, ("b1", 0): 4, ("w2", 0): 4, ("w3", 1): 2})
     assert found["stem"] == (6, {("w0", 0): 2, ("w1", 1): 1, ("w3", 0): 2, ("w4", 1): 2})
+
+
+def test_a_shuffle_whose_shapes_are_computed() -> None:
+    """c // 2 follows c where both halves lose the same position."""
+    assert axes_of(viewed_shuffle()) == {"one": (4, {("k1", 0): 2, ("k2", 1): 2})}
 
 
 def test_a_gate_follows_what_it_gates() -> None:

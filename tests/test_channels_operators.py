@@ -139,6 +139,22 @@ def test_channels_pass_through(name: str) -> None:
     assert removal_error(model, a_third(groups_of(model))) < 1e-5
 
 
+def test_a_number_that_stands_for_two_lengths_cannot_change() -> None:
+    """6 is the channels and the height: one constant, read twice."""
+    nodes = [
+        op("Conv", "x w1", "c", "one"),
+        op("Shape", "c", "batch", end=1),
+        op("Concat", "batch six six rest", "shape", axis=0),
+        op("Reshape", "c shape", "d", "view"),
+        op("Conv", "d w2", "y", "two"),
+    ]
+    numbers = {"six": ints(6), "rest": ints(-1)}
+    tensors = {**weights(w1=(6, 3, 1, 1), w2=(4, 6, 1, 1)), **numbers}
+    found = groups_of(net(nodes, ("N", 3, 6, 8), tensors))
+    assert found.groups == ()
+    assert found.left_whole == {"view": "a number of its shape is used elsewhere too"}
+
+
 def test_channels_of_one_and_three_dimensions() -> None:
     for kernel in ((3,), (1, 3, 2)):
         nodes = [op("Conv", "x w1", "c", "one"), op("Conv", "c w2", "y", "two")]

@@ -12,9 +12,11 @@ from builders import Array
 from pruning_builders import residual
 
 from eapc import fingerprints
+from eapc.channels import find_groups, remove_channels
 from eapc.fingerprints import arrays_digest, data_digest, digest, model_digest, software
 from eapc.model import Model
 from eapc.scaling import Affine
+from eapc.shapes import infer_shapes, input_shapes
 
 
 def test_texts_do_not_run_together() -> None:
@@ -73,3 +75,15 @@ def test_data_counts_with_its_scaling_and_batch() -> None:
         replace(data, synthesised=True),
     ]
     assert len({data_digest(each) for each in variants}) == len(variants)
+
+
+def test_a_model_that_was_cut_is_another_although_its_file_is_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    onnx.save(residual().proto, path)
+    model = Model.load(path)
+    groups = find_groups(model, infer_shapes(model, input_shapes(model, {}, None)))
+    name = groups.groups[0].name
+    digests = {
+        model_digest(remove_channels(model, groups, {name: np.arange(count)})) for count in (1, 2)
+    }
+    assert len(digests | {model_digest(model)}) == 3

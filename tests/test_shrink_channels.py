@@ -193,6 +193,16 @@ def test_parts_of_parts_are_verified(tmp_path: Path) -> None:
     check(twice, tmp_path)
 
 
+def test_weights_that_changed_between_two_cuts_are_verified(tmp_path: Path) -> None:
+    model = plain()
+    once = remove_channels(model, groups_of(model), {"one": ints(1, 2, 5)})
+    new = once.with_weights({"w2": normal((5, 3, 3, 3), 7), "b3": normal((7,), 8)})
+    twice = remove_channels(new, groups_of(new), {"two": ints(0, 3)})
+    assert twice.origin is not None
+    assert twice.origin.new == {"w2", "b3"}
+    check(twice, tmp_path)
+
+
 def forged(model: Model, **changes: object) -> Model:
     """A model cut out of `plain`, with another origin."""
     from dataclasses import replace

@@ -62,6 +62,17 @@ class Freeze:
 
 
 @dataclass(frozen=True)
+class Counts:
+    """Each channel must take `per` times as many indices of one axis as of the other."""
+
+    one: Port
+    one_axis: int
+    other: Port
+    other_axis: int
+    per: int = 1
+
+
+@dataclass(frozen=True)
 class Weights:
     """The axis of a layer's weights that makes channels, or that reads them."""
 
@@ -84,7 +95,7 @@ class Follows:
     operand: int
 
 
-Effect = Tie | Freeze | Weights | Options | Follows | Number
+Effect = Tie | Freeze | Counts | Weights | Options | Follows | Number
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import cached_property
 
-import numpy as np
 import onnx
 from onnx import numpy_helper
 
 from eapc.folding import LARGEST_ELEMENTS, fold_constants, known_constants
 from eapc.model import Model
-from eapc.tensors import Array, is_external
+from eapc.tensors import Array
 
 ConstantOf = Callable[[str], Array | None]
 
@@ -23,9 +23,15 @@ class Constants:
         self._model = model
 
     def value(self, name: str) -> Array | None:
-        """The value of a constant, or of a small tensor that integers alone determine."""
+        """The value of a small constant, or of a tensor that small integers alone determine."""
         found = self.folded.get(name)
-        return self._model.constant(name) if found is None else found
+        return self._small(name) if found is None else found
+
+    def _small(self, name: str) -> Array | None:
+        shape = self._model.constant_shape(name)
+        if shape is None or math.prod(shape) > LARGEST_ELEMENTS:
+            return None
+        return self._model.constant(name)
 
     @cached_property
     def folded(self) -> Mapping[str, Array]:
@@ -46,8 +52,5 @@ class Constants:
         return {name: array for name, array in found.items() if name not in stored}
 
     def _small_integers(self, name: str) -> Array | None:
-        tensor = self._model.view.initializers[name]
-        if is_external(tensor) or int(np.prod(tensor.dims)) > LARGEST_ELEMENTS:
-            return None
-        array = self._model.constant(name)
+        array = self._small(name)
         return array if array is not None and array.dtype.kind in "iu" else None

@@ -45,12 +45,16 @@ def remove_channels(model: Model, groups: ChannelGroups, kept: Mapping[str, Arra
 
 
 def _origin(model: Model, edits: Edits, removed: Removed, new: frozenset[str]) -> Origin:
-    """Where the constants come from: the model itself, or what that was cut out of."""
+    """Where the constants come from: the model itself, or what that was cut out of.
+
+    Constants that changed since then have values of their own.
+    """
     before = model.origin or Origin(model)
-    parts, made = dict(before.parts), set(before.new) | new
+    own = before.new | (model.weights.keys() if model.origin else set())
+    parts, made = dict(before.parts), {*own, *new}
     for name, constant, reader in edits.written:
         cuts = {a: gone for (t, r, a), gone in removed.items() if (t, r) == (constant, reader)}
-        if not cuts or constant in before.new:
+        if not cuts or constant in own:
             made.add(name)
             continue
         shape = model.constant_shape(constant)

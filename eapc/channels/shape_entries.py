@@ -33,10 +33,11 @@ class Literal:
 
 @dataclass(frozen=True)
 class Length:
-    """The length of an axis of a tensor."""
+    """The length of an axis of a tensor, or a whole part of it: 1 / `divisor`."""
 
     tensor: str
     axis: int
+    divisor: int = 1
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,16 @@ class ShapeEntries:
         whole = [entry for part in parts if part is not None for entry in part]
         return tuple(whole) if None not in parts else self._mixed(node)
 
+    def divided(self, node: Node) -> Entries | None:
+        """Div of a length by a constant: channels of a group."""
+        entries, by = self.of(node.input(0), node), self._constant(node.input(1))
+        is_length = entries is not None and len(entries) == 1 and isinstance(entries[0], Length)
+        if entries is None or not is_length or by is None or by.size != 1 or by.flat[0] < 1:
+            return self._mixed(node)
+        length = entries[0]
+        assert isinstance(length, Length)  # it was looked at
+        return (Length(length.tensor, length.axis, length.divisor * int(by.flat[0])),)
+
     def _mixed(self, node: Node) -> Entries | None:
         """One mixture of all lengths that go in; None where none does."""
         lengths: set[Length] = set()
@@ -185,4 +196,5 @@ _TRACERS: dict[str, Callable[[ShapeEntries, Node], Entries | None]] = {
     "Gather": ShapeEntries.picked,
     "Slice": ShapeEntries.cut,
     "Concat": ShapeEntries.joined,
+    "Div": ShapeEntries.divided,
 }

@@ -64,7 +64,7 @@ class SteadyValues:
         if key not in self._found:
             array = self._constant(port.tensor)
             if array is None:
-                return np.full(port.shape[axis], np.nan)
+                return _unknown(port.shape[axis])
             self._found[key] = _common(array, axis)
         return self._found[key]
 
@@ -89,9 +89,8 @@ class SteadyValues:
 
     def _along(self, port: Port, said: Said, y: Port, axis: int) -> Array | None:
         """What an operand holds for every index of an axis of y; None where they are not tied."""
-        for one, other in _ties_to(said, port, y, axis):
-            values = np.full(y.shape[axis], np.nan)
-            indices, targets = other
+        for one, (indices, targets) in _ties_to(said, port, y, axis):
+            values = _unknown(y.shape[axis])
             values[targets] = self.of(port, one)[indices]
             return values
         return None
@@ -100,7 +99,7 @@ class SteadyValues:
         """Zero where all that is read is zero; padding with zeros counts as read."""
         site = said.site
         if site.node.op_type == "Pad" and not self._pads_with_zero(site):
-            return np.full(y.shape[axis], np.nan)
+            return _unknown(y.shape[axis])
         read = np.zeros(y.shape[axis], np.bool_)
         loud = np.zeros(y.shape[axis], np.bool_)
         sources = site.inputs if site.node.op_type == "Concat" else site.inputs[:1]
@@ -120,14 +119,12 @@ class SteadyValues:
     def mapped(self, said: Said, y: Port, axis: int) -> Array:
         """Element-wise: the operator's own value where all operands are steady."""
         operands = [self._operand(port, said, y, axis) for port in said.site.given()]
-        known = np.ones(y.shape[axis], np.bool_)
-        for values in operands:
-            known &= ~np.isnan(values)
-        result = np.full(y.shape[axis], np.nan)
+        known = ~np.any(np.isnan(operands), axis=0)
+        result = _unknown(y.shape[axis])
         if known.any():
             result[known] = self._evaluated(said.site, [values[known] for values in operands])
         if said.site.node.op_type == "Mul":
-            result[np.any([values == 0 for values in operands], axis=0)] = 0
+            result[np.any(np.equal(operands, 0), axis=0)] = 0
         return result
 
     def _operand(self, port: Port, said: Said, y: Port, axis: int) -> Array:
@@ -145,24 +142,24 @@ class SteadyValues:
         for port, values in zip(site.given(), operands, strict=True):
             spec = self._shapes.by_scope[""].get(port.tensor)
             if spec is None:
-                return np.full(len(operands[0]), np.nan)
+                return _unknown(len(operands[0]))
             feeds[port.tensor] = values.astype(spec.dtype)
             if port.rank == 0:
                 feeds[port.tensor] = feeds[port.tensor][0]
         opsets = self._model.view.proto.opset_import
         found = evaluate_node(self._model.view.node_proto(site.node), feeds, opsets)
         if found is None or not (is_float(found.dtype) or found.dtype.kind in "iub"):
-            return np.full(len(operands[0]), np.nan)
+            return _unknown(len(operands[0]))
         return np.broadcast_to(found.astype(np.float64), operands[0].shape)
 
     def normalised(self, said: Said, y: Port, axis: int) -> Array:
         """BatchNormalization: scale 0 leaves the offset, whatever is read."""
         site = said.site
         if site.node.attribute("training_mode", 0):
-            return np.full(y.shape[axis], np.nan)
+            return _unknown(y.shape[axis])
         x = self._along(site.input(0), said, y, axis)
         if axis != 1 or x is None:
-            return np.full(y.shape[axis], np.nan)
+            return _unknown(y.shape[axis])
         scale, offset, mean, variance = (self.of(port, 0) for port in site.given(1))
         spread = np.sqrt(variance + site.node.attribute("epsilon", 1e-5))
         return np.where(scale == 0, 0.0, (x - mean) / spread * scale) + offset
@@ -171,7 +168,7 @@ class SteadyValues:
         """InstanceNormalization: what is the same everywhere becomes the offset."""
         x = self._along(said.site.input(0), said, y, axis)
         if axis != 1 or x is None:
-            return np.full(y.shape[axis], np.nan)
+            return _unknown(y.shape[axis])
         return np.where(np.isnan(x), np.nan, self.of(said.site.input(2), 0))
 
     def quantized(self, said: Said, y: Port, axis: int) -> Array:
@@ -180,7 +177,7 @@ class SteadyValues:
         given = [self._constant(port.tensor) for port in site.given(1)]
         x = self._along(site.input(0), said, y, axis)
         if x is None or any(array is None or array.size > 1 for array in given):
-            return np.full(y.shape[axis], np.nan)
+            return _unknown(y.shape[axis])
         zero = float(given[1].flat[0]) if len(given) > 1 and given[1] is not None else 0.0
         before, after = (0, zero) if site.node.op_type == "QuantizeLinear" else (zero, 0)
         return np.where(x == before, after, np.nan)
@@ -189,20 +186,17 @@ class SteadyValues:
         """Conv and Gemm: the bias where every weight or its input is zero."""
         site = said.site
         if axis != 1:
-            return np.full(y.shape[axis], np.nan)
+            return _unknown(y.shape[axis])
         weight = self._constant(site.input(1).tensor)
         if weight is None:
-            return np.full(y.shape[axis], np.nan)
+            return _unknown(y.shape[axis])
         is_gemm = site.node.op_type == "Gemm"
         reads = 1 - int(site.node.attribute("transA", 0)) if is_gemm else 1
         x = self.of(site.input(0), reads) if site.input(0).shape[reads] > 1 else np.array([np.nan])
         loud = np.any(_used_weights(site, weight) & (x != 0)[_inputs_of(site, weight)], axis=1)
-        bias = [self._bias(port, said, y) for port in site.given(2)]
+        bias = [self._operand(port, said, y, 1) for port in site.given(2)]
         value = bias[0] if bias else np.zeros(y.shape[1])
         return np.where(loud, np.nan, float(site.node.attribute("beta", 1.0)) * value)
-
-    def _bias(self, port: Port, said: Said, y: Port) -> Array:
-        return self._operand(port, said, y, 1)
 
     def multiplied(self, said: Said, y: Port, axis: int) -> Array:
         """MatMul: zero where a whole row or column is, or every weight or its input."""
@@ -227,6 +221,10 @@ def _dequantized(node: Node, array: Array, scale: Array, zero: Array | None = No
     return values
 
 
+def _unknown(length: int) -> Array:
+    return np.full(length, np.nan)
+
+
 def _ties_to(said: Said, port: Port, y: Port, axis: int) -> list[tuple[int, tuple[Array, Array]]]:
     """(axis of the operand, (indices there, indices along y's axis)) of each tie between them."""
     found = []
@@ -244,7 +242,7 @@ def _ties_to(said: Said, port: Port, y: Port, axis: int) -> list[tuple[int, tupl
 def _common(array: Array, axis: int) -> Array:
     """The value of each index along an axis where all elements there are equal, else NaN."""
     if array.dtype.kind not in "fiub" and not is_float(array.dtype):
-        return np.full(array.shape[axis], np.nan)
+        return _unknown(array.shape[axis])
     rows = np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)
     equal = np.all(rows == rows[:, :1], axis=1)
     return np.where(equal, rows[:, 0].astype(np.float64), np.nan)

@@ -228,7 +228,8 @@ def expansion(site: Site) -> Iterator[Effect]:
     x, y = site.input(0), site.output()
     ties = list(tie_last_axes(x, y))
     yield from ties
-    shift = y.rank - len(site.entries(site.node.input(1)) or (0,) * y.rank)
+    entries = site.entries(site.node.input(1))
+    shift = y.rank - len(entries) if entries else 0  # a short shape describes the last axes
     kept = {tie.other_axis - shift: tie.other_axis for tie in ties if tie.other_axis >= shift}
     yield from describe_target(site, 1, y, kept)
 

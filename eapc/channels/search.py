@@ -1,0 +1,125 @@
+"""Which way each node's axes are tied, where there are several, and what can shrink then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from eapc.channels.atoms import NO_EDGES, Atoms, Edges, components
+from eapc.channels.axis_rules import Counts, Freeze, Options, Tie, Weights
+from eapc.channels.collecting import Channels, Made
+from eapc.channels.sites import Said, Sites
+from eapc.tensors import Array
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """What one node says, in atoms."""
+
+    edges: tuple[Edges, ...]
+    frozen: tuple[Array, ...]
+    counts: tuple[tuple[Array, Array, int], ...]
+
+
+@dataclass(frozen=True)
+class _Settled:
+    """The component of every atom, and by component: do weights make it, can it go."""
+
+    labels: Array
+    made: Array
+    alive: Array
+
+
+class Search:
+    """The ways chosen so far, by node in data-flow order, and what they leave alive."""
+
+    def __init__(self, sites: Sites) -> None:
+        self.said = [sites.said(site, 0) for site in sites.all()]
+        self._sites, self._atoms = sites, Atoms()
+        self._bound = [self._in_atoms(one) for one in self.said]
+        self._ends = tuple(self._atoms.atoms(e.port, e.axis) for e in sites.ends())
+        self._settled = self._settle()
+
+    def channels(self) -> Channels:
+        """What can go."""
+        return Channels(self._settled.labels, self._settled.alive, self._atoms)
+
+    def made(self) -> list[Made]:
+        """The axes of weights that make and read channels, in data-flow order."""
+        found = []
+        for said in self.said:
+            for effect in said.effects:
+                if isinstance(effect, Weights):
+                    axis = self._atoms.axis(effect.port, effect.axis)
+                    if axis is not None:
+                        found.append(Made(said.site.node.key, axis, effect.makes))
+        return found
+
+    def improve(self) -> None:
+        """Try other ways around nodes where nothing can shrink; keep what lets more go."""
+        for place, said in enumerate(self.said):
+            options = next((e.count for e in said.effects if isinstance(e, Options)), 1)
+            for choice in range(1, options):
+                if self._shrinks(said):
+                    break
+                other = self._sites.said(said.site, choice)
+                if self._concerns_channels(place, other):
+                    self._try(place, other)
+
+    def _try(self, place: int, other: Said) -> None:
+        before = self.said[place], self._bound[place], self._settled
+        spare = self.channels().spare()
+        self.said[place], self._bound[place] = other, self._in_atoms(other)
+        self._settled = self._settle()
+        if self.channels().spare() <= spare:
+            self.said[place], self._bound[place], self._settled = before
+
+    def _shrinks(self, said: Said) -> bool:
+        """True where an axis of the node's first result can shrink."""
+        port = said.site.outputs[0]
+        atoms = [self._atoms.atoms(port, a) for a in range(port.rank)] if port else []
+        return bool(self._settled.alive[self._settled.labels[_joined(atoms)]].any())
+
+    def _concerns_channels(self, place: int, other: Said) -> bool:
+        """True where the other way ties anew what weights make; most ties are of positions."""
+        known = {_key(e) for e in self.said[place].effects if isinstance(e, Tie)}
+        ties = (e for e in other.effects if isinstance(e, Tie) and _key(e) not in known)
+        edges = [self._atoms.edges(tie) for tie in ties]
+        atoms = _joined(side for pair in edges for side in pair)
+        return bool(self._settled.made[self._settled.labels[atoms]].any())
+
+    def _in_atoms(self, said: Said) -> _Bound:
+        ties = [effect for effect in said.effects if isinstance(effect, Tie)]
+        stays = (*said.whole, *(e for e in said.effects if isinstance(e, Freeze)))
+        frozen = [self._atoms.atoms(e.port, e.axis) for e in stays]
+        frozen += [self._atoms.single(tie) for tie in ties]
+        counts = (
+            (self._atoms.atoms(e.one, e.one_axis), self._atoms.atoms(e.other, e.other_axis), e.per)
+            for e in said.effects
+            if isinstance(e, Counts)
+        )
+        return _Bound(tuple(map(self._atoms.edges, ties)), tuple(frozen), tuple(counts))
+
+    def _settle(self) -> _Settled:
+        count = self._atoms.count
+        labels = components(count, (pair for one in self._bound for pair in one.edges))
+        whole, made = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
+        frozen = (atoms for one in self._bound for atoms in one.frozen)
+        whole[labels[_joined([*self._ends, *frozen])]] = True
+        for one, other, per in (counts for bound in self._bound for counts in bound.counts):
+            indices = np.bincount(labels[one], minlength=count)
+            whole |= indices != per * np.bincount(labels[other], minlength=count)
+        for use in self.made():
+            axis = self._atoms.axes[use.axis]
+            made[labels[axis.start : axis.start + axis.size]] |= use.makes
+        return _Settled(labels, made, made & ~whole)
+
+
+def _joined(arrays: Iterable[Array]) -> Array:
+    return np.concatenate([NO_EDGES[0], *arrays])
+
+
+def _key(tie: Tie) -> tuple[str, int, str, int]:
+    return tie.one.tensor, tie.one_axis, tie.other.tensor, tie.other_axis
