@@ -10,6 +10,7 @@ Convolutional Neural Network Channel Pruning for Embedded GPUs", IISWC 2019 (arX
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -21,6 +22,8 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from eapc.hardware_sections import Count, Price, Section, Text
 
 Axis = Literal["in", "out"]
+
+_LAYOUTS = re.compile(r" (blocked|plain)(/plain)?(?=,| ->|$)")
 
 RISE = 0.04
 """A rise of latency by less than this share is noise: it begins no new step."""
@@ -165,6 +168,16 @@ class MeasuredMachine(Section):
     def _known(self) -> dict[tuple[str, int, int], float]:
         return {}
 
+    @cached_property
+    def _in_any_layout(self) -> Mapping[str, str]:
+        return {without_layouts(layer.layer): layer.layer for layer in reversed(self.layers)}
+
+    def find(self, layer: str) -> str | None:
+        """The name of a layer here: with its layouts if it was measured so, else with others."""
+        if layer in self.by_layer:
+            return layer
+        return self._in_any_layout.get(without_layouts(layer))
+
     def node_ms(self, layer: str, in_channels: int, out_channels: int) -> float:
         """Milliseconds of a layer at some counts; KeyError where it was not measured."""
         key = (layer, in_channels, out_channels)
@@ -191,6 +204,11 @@ class MeasuredMachine(Section):
         if axis == "in":
             return self.node_ms(layer.layer, count, layer.out_channels[-1])
         return self.node_ms(layer.layer, most, count)
+
+
+def without_layouts(layer: str) -> str:
+    """A layer's name but for the layouts that its tensors are handed on in."""
+    return _LAYOUTS.sub("", layer)
 
 
 def _edges(counts: Sequence[int], ms: Sequence[float]) -> list[int]:

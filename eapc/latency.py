@@ -7,7 +7,7 @@ off takes shapes, as they are or as they would be with fewer channels, and looks
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from eapc.energy import Unmodelled
 from eapc.graph import Node
@@ -88,8 +88,9 @@ def _found(
         kind = layer_kind(kernel, shapes, constants)
     except NotTimedError as reason:
         return str(reason)
-    if kind.name in machine.by_layer:
-        return kind
+    name = machine.find(kind.name)
+    if name is not None:
+        return replace(kind, name=name)
     return f"no such layer in {machine.name} (batch {machine.batch}); profile this model"
 
 

@@ -27,7 +27,7 @@ _WARM_UP = 2
 _LEAST_SECONDS = 0.01
 """Quick probes run more often, for about as long as making their sessions takes."""
 
-_LOOK_SECONDS = 0.3
+_LOOK_SECONDS = 1.0
 _MS = 1e3
 
 

@@ -11,7 +11,7 @@ from measured_builders import measured_layer, measured_machine
 
 from eapc.errors import HardwareError, UsageError
 from eapc.hardware import load_hardware, load_machine, parse_machine
-from eapc.hardware_measured import Scan, weights_of
+from eapc.hardware_measured import Scan, weights_of, without_layouts
 from eapc.machine_profile import machine_yaml
 
 
@@ -74,6 +74,19 @@ def test_edges_are_where_latency_rises_by_more_than_noise() -> None:
 def test_edges_lie_between_measured_counts_too() -> None:
     machine = measured_machine(measured_layer((16,), (16, 64), [[1, 4]]))
     assert machine.step_edges("conv", "out") == (16, 32, 48, 64)
+
+
+def test_a_layer_is_found_in_other_layouts() -> None:
+    kept = "Conv Add: 1x*x8x8 blocked, 1x*x8x8 plain -> 1x*x4x4 blocked/plain"
+    first = "Relu: 1x* blocked -> 1x* plain"
+    machine = measured_machine(
+        *(measured_layer((), (4,), [[1]], n) for n in (kept, first, "Relu: 1x* plain -> 1x* plain"))
+    )
+    assert without_layouts(kept) == "Conv Add: 1x*x8x8, 1x*x8x8 -> 1x*x4x4"
+    assert machine.find("Conv Add: 1x*x8x8 plain, 1x*x8x8 plain -> 1x*x4x4 plain") == kept
+    assert machine.find("Relu: 1x* plain -> 1x* plain") == "Relu: 1x* plain -> 1x* plain"
+    assert machine.find("Relu: 1x* plain -> 1x* blocked") == first
+    assert machine.find("Conv: 1x*x8x8 plain -> 1x*x4x4 plain") is None
 
 
 def test_a_machine_survives_its_file(tmp_path: Path) -> None:
