@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
 """Networks with a third of their channels silenced, before and after these are taken out.
 
-python benchmarks/lossless_channels.py [network ...]
+python benchmarks/lossless_channels.py [--alone] [network ...]
 
 A seeded third of the channels of every group gets zeros for its filters, biases and
 normalisation; `shrink-channels` must find exactly those, and outputs must stay. Networks are the
 recipes of models/, by name, or ONNX files. Prints a table; ends with 1 where anything differs.
+With `--alone` the silent channels of each group are also taken out alone, and `error` is the worst.
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import sys
 import tempfile
@@ -60,7 +62,7 @@ def channels_in(model: Model) -> int:
     return sum(group.size for group in find_groups(model, shapes).groups)
 
 
-def line_for(name: str) -> tuple[str, bool]:
+def line_for(name: str, alone: bool) -> tuple[str, bool]:
     """The table's line for one network, and whether it is as it should be."""
     model = load(name)
     start = time.process_time()
@@ -73,6 +75,8 @@ def line_for(name: str) -> tuple[str, bool]:
         run(quiet, "shrink-channels", output=out)
         written = Model.load(out)
         error = difference(quiet, written)
+    for group, channels in gone.items() if alone else ():
+        error = max(error, builders.removal_error(model, {group: channels}))
     before = sum(group.size for group in groups.groups)
     silenced, removed = sum(map(len, gone.values())), before - channels_in(written)
     figures = (
@@ -99,10 +103,14 @@ def difference(one: Model, other: Model) -> float:
 
 def main() -> int:
     """Print the table; 1 where a network is not as it should be."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("networks", nargs="*", default=DEFAULT, metavar="network")
+    parser.add_argument("--alone", action="store_true", help="also take out each group alone")
+    options = parser.parse_args()
     print(LINE.format(*HEADER))
     fine = True
-    for name in sys.argv[1:] or DEFAULT:
-        text, is_fine = line_for(name)
+    for name in options.networks:
+        text, is_fine = line_for(name, options.alone)
         fine &= is_fine
         print(text if is_fine else f"{text}  WRONG", flush=True)
     return int(not fine)
