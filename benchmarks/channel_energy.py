@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+"""The lowest modelled energy within one and three points: zeros, channels, and both.
+
+    python benchmarks/channel_energy.py                      # resnet32 and squeezenet on eyeriss
+    python benchmarks/channel_energy.py resnet20 --batch 16 --drops 0.01 0.02
+
+Each row is `eapc prune --max-drop`, alone, with `--structured`, or with `--structured --zeros`.
+Half of the evaluation images decide; the accuracies are those of the other half. Energies are
+fractions of the dense network's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+from shared_data import shared_folder
+from tradeoff import TASKS, Task
+
+from eapc.compiler import Settings, load_dataset
+from eapc.goal_sweep import sweep
+from eapc.goals import MaxDrop
+from eapc.model import Model
+from eapc.recipe import Recipe
+
+RECIPES: Mapping[str, Recipe] = {
+    "zeros": Recipe(),
+    "channels": Recipe(structured=True),
+    "both": Recipe(structured=True, zeros=True),
+}
+
+
+def rows(
+    name: str, task: Task, kinds: Sequence[str], hardware: str, batch: int, drops: Sequence[float]
+) -> Iterator[str]:
+    """One line per kind and drop."""
+    folder = shared_folder()
+    model = Model.load(folder / f"models/{task.model}.onnx")
+    settings = Settings(
+        hardware=hardware,
+        batch=batch,
+        calibration=folder / f"data/{task.data}_calibration.npz",
+        samples=task.calibration,
+    )
+    images = load_dataset(folder / f"data/{task.data}_eval.npz", model.inputs)
+    images = images.first(task.evaluation)
+    for kind in kinds:
+        start = time.process_time()
+        done = sweep(
+            model,
+            settings,
+            goals=[MaxDrop(drop) for drop in drops],
+            recipe=RECIPES[kind],
+            evaluation=images,
+        )
+        spent = time.process_time() - start
+        for drop, found in zip(drops, done.rows, strict=True):
+            accuracy = found.accuracy
+            assert accuracy is not None  # there are labels
+            yield (
+                f"{name:12}{kind:10}{100 * drop:>6.1f}"
+                f"{found.energy_ratio:>9.3f}{100 * accuracy.before:>9.2f}"
+                f"{100 * accuracy.after:>8.2f}{spent:>7.0f}"
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The lowest energy by zeros, channels and both.")
+    known = ", ".join(TASKS)
+    parser.add_argument("networks", nargs="*", help=f"of {known}; resnet32 and squeezenet")
+    parser.add_argument("--kinds", nargs="+", choices=RECIPES, default=list(RECIPES))
+    parser.add_argument("--hw", default="eyeriss", metavar="NAME|PATH")
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--drops", nargs="+", type=float, default=(0.01, 0.03))
+    options = parser.parse_args()
+    head = ("network", "kind", "points", "energy", "before", "after", "CPU s")
+    print("{:12}{:10}{:>6}{:>9}{:>9}{:>8}{:>7}".format(*head))
+    for name in options.networks or ("resnet32", "squeezenet"):
+        task = TASKS[name]
+        for line in rows(name, task, options.kinds, options.hw, options.batch, options.drops):
+            print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
