@@ -45,14 +45,18 @@ def candidates(curve: ChannelCurve) -> tuple[int, ...]:
 
 
 def right_edges(curve: ChannelCurve, costs: ChannelCosts) -> tuple[int, ...]:
-    """Counts below all channels whose cost is less than that of one more, all else whole.
+    """Counts below all channels that cost less than any larger count, all else whole.
 
     Between them channels go without saving anything.
     """
     whole = costs.sizes
-    saved = [costs.saved(whole, curve.name, count) for count in range(curve.size + 1)]
-    rises = range(curve.fewest, curve.size)
-    return tuple(count for count in rises if saved[count] > saved[count + 1] * (1 + _ROUNDING))
+    edges, most = [], 0.0
+    for count in range(curve.size - 1, curve.fewest - 1, -1):
+        saved = costs.saved(whole, curve.name, count)
+        if saved > most * (1 + _ROUNDING):
+            edges.append(count)
+            most = saved
+    return tuple(reversed(edges))
 
 
 def choose_counts(
@@ -97,9 +101,12 @@ class ChannelPlan:
 
     @cached_property
     def lowest_ratio(self) -> float:
-        """The cost with the fewest channels over that of the whole network."""
-        fewest = {curve.name: curve.fewest for curve in self.curves}
+        """The cost with the lowest counts over that of the whole network."""
+        fewest = {curve.name: self._lowest(curve) for curve in self.curves}
         return self.ratio(fewest)
+
+    def _lowest(self, curve: ChannelCurve) -> int:
+        return min(self.allowed.get(curve.name, (curve.fewest,)), default=curve.size)
 
     def counts(self, budget: float) -> dict[str, int]:
         """Counts by group for a budget, a fraction of the whole network's cost."""
@@ -156,19 +163,22 @@ def _given_back(
     allowed: Mapping[str, Sequence[int]],
     budget: float,
 ) -> dict[str, int]:
-    """The counts raised again where the budget has room, where that wins most first."""
+    """The counts raised again where the budget has room, where that wins most first.
+
+    What costs nothing needs no room: larger counts may be no dearer.
+    """
     room = budget - costs.total(counts)
     while True:
         ways = []
         for name, curve in curves.items():
+            here = curve.error_at(counts[name])
             for count in (*allowed[name], curve.size):
                 spent = -costs.saved(counts, name, count) if count > counts[name] else math.inf
-                if spent <= room:
-                    won = curve.error_at(counts[name]) - curve.error_at(count)
+                won = here - curve.error_at(count)
+                if spent <= max(room, 0) and (won > 0 or spent < 0):
                     ways.append((won, count, name, spent))
-        best = max(ways, default=None)
-        if best is None or best[0] <= 0:
+        if not ways:
             return counts
-        _, count, name, spent = best
+        _, count, name, spent = max(ways)
         counts[name] = count
         room -= spent

@@ -70,9 +70,14 @@ class ChannelCurve:
         return sorted(self.order[: self.size - count].tolist())
 
     def error_at(self, count: int) -> float:
-        """The error between the points: its logarithm is linear in the count; 0 for all."""
+        """The error between the points: its logarithm is linear in the count; 0 for all.
+
+        Next to all channels, where the logarithm has no end, the error itself is.
+        """
         if count >= self.size:
             return 0.0
+        if count > self.counts[1]:
+            return self.errors[1] * (self.size - count) / (self.size - self.counts[1])
         logs = np.log(np.maximum(self.errors[1:], _LEAST_ERROR))
         return math.exp(float(np.interp(count, self.counts[:0:-1], logs[::-1])))
 

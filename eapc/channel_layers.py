@@ -12,7 +12,7 @@ from eapc.channels import ChannelGroup, Slice
 from eapc.layers import TiedLayers
 from eapc.model import Model
 from eapc.tensors import Array
-from eapc.weights import as_seen
+from eapc.weights import seen_through
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def _obstacle(found: LayeredGroup, layers: Sequence[TiedLayers]) -> str:
     group = found.group
     tied = [*(each.tied for each in found.producers), *(each.tied for each in found.readers)]
     known = {user.node.key for one in tied for user in one.users}
-    wanted = group.consumers if found.readers else group.producers
+    wanted = group.consumers or group.producers
     if not found.producers or not known.issuperset(wanted):
         return "weights of its channels are in no layer that can be pruned"
     users = {tied.weight: {user.node.key for user in tied.users} for tied in layers}
@@ -97,17 +97,17 @@ def _labels(tied: TiedLayers, model: Model, part: Slice) -> NDArray[np.intp]:
     """The channel of every weight of W (groups, m, k); -1 for weights of no channel."""
     shape = model.constant_shape(tied.weight)
     assert shape is not None  # a layer's weights are constant
-    along = np.full(shape[part.axis], -1.0, np.float32)
+    along = np.full(shape[part.axis], -1.0)
     along[part.indices.ravel()] = np.repeat(np.arange(len(part.indices)), part.width)
     spread = along.reshape([-1 if axis == part.axis else 1 for axis in range(len(shape))])
     numbered = _as_matrix(tied, model, np.broadcast_to(spread + 1, shape))
-    unit = _as_matrix(tied, model, np.ones(shape, np.float32))  # alpha of a Gemm
+    unit = _as_matrix(tied, model, np.ones(shape))  # alpha of a Gemm
     return np.asarray(np.rint(numbered / unit), np.intp) - 1
 
 
 def _as_matrix(tied: TiedLayers, model: Model, stored: Array) -> Array:
-    numbered = model.with_weights({tied.weight: stored.copy()})
-    return tied.first.form.to_matrix(as_seen(numbered, tied.first.source).astype(np.float32))
+    seen = seen_through(model, tied.first.source, stored)
+    return tied.first.form.to_matrix(seen.astype(np.float32))  # whatever the weights' own type
 
 
 def _places(labels: NDArray[np.intp], channels: int) -> NDArray[np.intp]:

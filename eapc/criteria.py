@@ -1,7 +1,8 @@
 """Criteria: which channels of a group go first.
 
 A criterion gives every channel a score; those with the lowest go first, of equals the first in
-the file. Scores are compared within one group only.
+the file. Scores are compared within one group only. Where no layer reads the channels (queries
+and keys, which multiply each other), criteria that look at readers leave them to l2.
 """
 
 from __future__ import annotations
@@ -79,10 +80,11 @@ def obs(evidence: Evidence) -> Scores:
     """Optimal Brain Surgeon by channels: the error of the readers' outputs once refitted.
 
     The score is the place in the order of elimination, each channel's cost told with those
-    before it gone (see eapc.solvers.elimination). Channels that no layer reads go by l2.
+    before it gone (see eapc.solvers.elimination). Where a reader is too wide for that, channels
+    go by hessian.
     """
-    if not evidence.consumers:
-        return l2(evidence)
+    if not evidence.consumers or any(consumer.is_wide for consumer in evidence.consumers):
+        return hessian(evidence)
     places = np.empty(evidence.channels)
     places[eliminate(evidence.consumers).order] = np.arange(evidence.channels)
     return places
@@ -95,7 +97,7 @@ def hessian(evidence: Evidence) -> Scores:
     LeCun, Denker, Solla, "Optimal Brain Damage" (1990), for the layer-wise output error, whose
     Hessian is the Gram matrix of the inputs (Dong, Chen, Pan, "Layer-wise OBS", 2017).
     """
-    return _sum((consumer.removal_costs for consumer in evidence.consumers), evidence)
+    return _of_readers((consumer.removal_costs for consumer in evidence.consumers), evidence)
 
 
 @criterion("nuclear")
@@ -104,7 +106,7 @@ def nuclear(evidence: Evidence) -> Scores:
 
     Yeom, Shim, Hwang, "Toward Compact Deep Neural Networks via Energy-Aware Pruning" (2021).
     """
-    return _sum((_nuclear_norms(maps) for maps in evidence.maps), evidence)
+    return _of_readers((_nuclear_norms(maps) for maps in evidence.maps), evidence)
 
 
 @criterion("activation")
@@ -115,7 +117,7 @@ def activation(evidence: Evidence) -> Scores:
     (2017), criterion "minimum activation".
     """
     means = (np.abs(maps).mean(axis=(0, 2, 3), dtype=np.float64) for maps in evidence.maps)
-    return _sum(means, evidence)
+    return _of_readers(means, evidence)
 
 
 @criterion("l1")
@@ -149,6 +151,11 @@ def lamp(evidence: Evidence) -> Scores:
 def random(evidence: Evidence) -> Scores:
     """A seeded shuffle: what any other criterion has to beat."""
     return evidence.rng.permutation(evidence.channels).astype(np.float64)
+
+
+def _of_readers(scores: Iterable[Scores], evidence: Evidence) -> Scores:
+    found = list(scores)
+    return _sum(found, evidence) if found else l2(evidence)
 
 
 def _sum(scores: Iterable[Scores], evidence: Evidence) -> Scores:

@@ -86,6 +86,11 @@ def as_seen(model: Model, source: WeightSource) -> Array:
     """The root's values with the axes that the layer sees."""
     array = model.constant(source.root)
     assert array is not None  # a source's root is a constant
+    return seen_through(model, source, array)
+
+
+def seen_through(model: Model, source: WeightSource, array: Array) -> Array:
+    """Other values of the root's shape with the axes that the layer sees."""
     for node in source.chain:
         array = _forward(model, node, array)
     return array

@@ -10,20 +10,24 @@ from typing import ClassVar
 
 import numpy as np
 
+from eapc.channel_costs import ChannelCosts
 from eapc.channel_counts import ChannelPlan, right_edges
 from eapc.channel_curves import FRACTIONS, ChannelCurve, Survey
 from eapc.channel_layers import LayeredGroup, with_layers, without_channels
-from eapc.channels import find_groups
+from eapc.channel_prices import energy_costs, latency_costs
+from eapc.channels import ChannelGroup, find_groups
 from eapc.criteria import CRITERIA, DEFAULT_CRITERION, NEED_NO_DATA, require_criterion
+from eapc.energy import estimate
 from eapc.errors import ModelError, UsageError
+from eapc.latency import prepare_network
 from eapc.layers import Skipped, TiedLayers, find_layers
 from eapc.model import Model
 from eapc.pipeline import ChannelRecord, Compilation, LayerRecord, Names, Pass
 from eapc.progress import Step
 from eapc.sensitivity import probe_inputs
+from eapc.shapes import infer_shapes, input_shapes
 
-from .annotate_energy import shapes_of
-from .channel_prices import energy_costs, latency_costs
+from .annotate_energy import density_table, shapes_of, works_of
 
 
 @dataclass(frozen=True)
@@ -149,11 +153,29 @@ class PruneChannels(Pass):
         plan = compilation.record.channel_plan
         if plan is not None and [curve.name for curve in plan.curves] == [g.name for g in groups]:
             return compilation
-        prices = energy_costs if self.latency is None else latency_costs
+        prices = _energy_costs if self.latency is None else _latency_costs
         costs = prices(compilation, groups)
         curves = self._curves(compilation, chosen)
         allowed = {} if self.latency is None else {c.name: right_edges(c, costs) for c in curves}
         return compilation.with_record(channel_plan=ChannelPlan(curves, costs, allowed))
+
+
+def _energy_costs(compilation: Compilation, groups: Sequence[ChannelGroup]) -> ChannelCosts:
+    works, batch = works_of(compilation)
+    table = density_table(compilation, works)
+    report = estimate(compilation.model, works, compilation.hardware, table, batch)
+    return energy_costs(works, report, groups)
+
+
+def _latency_costs(compilation: Compilation, groups: Sequence[ChannelGroup]) -> ChannelCosts:
+    """Raises UsageError where no machine was measured."""
+    machine = compilation.measured
+    if machine is None:
+        raise UsageError("latency is measured: `eapc profile MODEL -o host.yaml`, then --hw it")
+    model, conditions = compilation.model, compilation.conditions
+    shapes = infer_shapes(model, input_shapes(model, conditions.input_shapes, machine.batch))
+    network = prepare_network(model, shapes, machine, conditions.threads)
+    return latency_costs(network, shapes, groups)
 
 
 def _record(tied: TiedLayers, model: Model) -> tuple[str, LayerRecord]:

@@ -44,7 +44,7 @@ LAYERS = (
     "reconstruction input_scale judges profiling",
     "sensitivity synthesis rectified lockstep",
     "energy_order channel_layers criteria channel_costs",
-    "channel_curves",
+    "channel_curves channel_prices",
     "channel_counts",
     "pipeline",
     "registry resuming",

@@ -6,7 +6,7 @@ roughly to several numbers of non-zeros; `eliminate` takes whole channels away.
 """
 
 from eapc.solvers.blas import blas_threads, single_thread
-from eapc.solvers.elimination import Consumer, Elimination, eliminate
+from eapc.solvers.elimination import Consumer, Elimination, eliminate, fitted
 from eapc.solvers.gram import DenseGram, Gram, RowGram
 from eapc.solvers.methods import METHODS, quick_prune, refit, solve
 from eapc.solvers.moments import MomentAccumulator, Moments, combine
@@ -32,6 +32,7 @@ __all__ = [
     "blas_threads",
     "combine",
     "eliminate",
+    "fitted",
     "parse_pattern",
     "quick_prune",
     "refit",

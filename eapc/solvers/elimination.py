@@ -11,6 +11,8 @@ in the layer's output error once all other weights are refitted, which makes the
 
 Several layers that read the same channels lose them together: their errors, each relative to
 the power of its outputs, are added.
+
+Layers too wide for H^-1 are fitted by masks instead: `fitted` does for all.
 """
 
 from __future__ import annotations
@@ -25,11 +27,17 @@ from scipy.linalg.lapack import dpotrf, dpotri
 
 from eapc.errors import DataError
 from eapc.solvers.blas import single_thread
+from eapc.solvers.methods import refit
 from eapc.solvers.problem import LayerProblem
 
 _STEPS = 32
 """A step takes one channel in so many of those left: a layer of up to that many loses one at a
 time, one of 512 channels takes 150 steps."""
+
+WIDEST = 8192
+"""Inputs of a layer up to which H^-1 is kept: half a gigabyte, and as much to mirror it."""
+
+_TINY = np.finfo(np.float64).tiny
 
 
 @dataclass(frozen=True)
@@ -49,20 +57,32 @@ class Consumer:
         """Channels that can be taken away."""
         return int(self.inputs.shape[1])
 
+    @property
+    def is_wide(self) -> bool:
+        """True where H^-1 would take more memory than it is worth."""
+        return int(self.problem.weight.shape[2]) > WIDEST
+
     @cached_property
     def removal_costs(self) -> NDArray[np.float64]:
         """(channels,) tr(W_c H_cc W_c^T) / power: what each costs alone if nothing is refitted.
 
         The second-order cost of Optimal Brain Damage (LeCun, Denker, Solla, 1990) for the
-        layer's output error, with all of a channel's products.
+        layer's output error, with all of a channel's products. H is never written out.
         """
-        H, weight = self.problem.gram.dense(), self.problem.weight
+        gram, weight = self.problem.gram, self.problem.weight
         costs = np.zeros(self.channels)
+        for g, channels in enumerate(self.inputs):
+            for channel, inputs in enumerate(channels):
+                columns = weight[g][:, inputs].astype(np.float64)
+                costs[channel] += np.sum(columns @ gram.corner(g, inputs) * columns)
+        return costs / max(self.power, _TINY)
+
+    def without(self, channels: NDArray[np.intp]) -> NDArray[np.float32]:
+        """The best weight (groups, m, k) with 0 for the inputs of some channels."""
+        mask = np.ones(self.problem.weight.shape, np.bool_)
         for g, inputs in enumerate(self.inputs):
-            blocks = H[g][inputs[:, :, None], inputs[:, None, :]]
-            columns = weight[g][:, inputs].transpose(1, 0, 2)
-            costs += np.einsum("cmw,cwv,cmv->c", columns, blocks, columns, optimize=True)
-        return costs / max(self.power, np.finfo(np.float64).tiny)
+            mask[g][:, inputs[channels].ravel()] = False
+        return refit(self.problem, mask)
 
 
 @dataclass(frozen=True)
@@ -115,6 +135,19 @@ def _eliminated(
     return Elimination(np.asarray(gone, np.intp), np.asarray(errors), weights)
 
 
+def fitted(
+    consumers: Sequence[Consumer], counts: Sequence[int], order: NDArray[np.intp]
+) -> dict[int, tuple[NDArray[np.float32], ...]]:
+    """What is best of each consumer's weight, by counts of channels that are left.
+
+    They go in the order given. Raises as `eliminate`.
+    """
+    if not any(consumer.is_wide for consumer in consumers):
+        return dict(eliminate(consumers, counts, order).weights)
+    gone = {count: order[: len(order) - count] for count in counts}
+    return {n: tuple(consumer.without(gone[n]) for consumer in consumers) for n in counts}
+
+
 def _steps(size: int, counts: Sequence[int]) -> Iterator[int]:
     """How many channels go at each step: never past a count that is asked for."""
     left = size
@@ -143,9 +176,12 @@ class _State:
 
     def __init__(self, consumer: Consumer) -> None:
         self._inputs = consumer.inputs
-        self._scale = 1 / max(consumer.power, np.finfo(np.float64).tiny)
-        self._inverse = np.stack([_inverse(H) for H in consumer.problem.gram.dense()])
-        self._weight = np.matmul(consumer.problem.G.astype(np.float64), self._inverse)
+        self._scale = 1 / max(consumer.power, _TINY)
+        self._inverse = [_inverse(H) for H in consumer.problem.gram.dense()]
+        G = consumer.problem.G.astype(np.float64)
+        self._weight = np.stack(
+            [rows @ inverse for rows, inverse in zip(G, self._inverse, strict=True)]
+        )
 
     def costs(self, channels: NDArray[np.intp]) -> NDArray[np.float64]:
         """Equation 1 for each of some channels alone."""
@@ -180,8 +216,9 @@ class _State:
 
 
 def _inverse(H: NDArray[np.float32]) -> NDArray[np.float64]:
-    factor, failed = dpotrf(H.astype(np.float64), lower=1, overwrite_a=1)
+    factor, failed = dpotrf(H.T.astype(np.float64), lower=1, overwrite_a=1)
     if failed:
         raise DataError("moments of a layer: the Gram matrix is not one; check the data")
     inverse, _ = dpotri(factor, lower=1, overwrite_c=1)
-    return np.asarray(np.tril(inverse) + np.tril(inverse, -1).T)
+    inverse += np.tril(inverse, -1).T  # the upper half is zero
+    return np.asarray(inverse.T)
