@@ -3,8 +3,8 @@
 
     python benchmarks/profile_narrower.py [--minutes M] [--threads N]
 
-A CIFAR ResNet of 32 layers is profiled; then narrower ones are timed in turns, the least of all runs
-counts, and their latencies are read off the profile. Channels are those between blocks and those inside.
+A CIFAR ResNet of 32 layers is profiled; then narrower ones are timed in turns, of which the least
+counts, and their latencies are read off the profile. Channels: between blocks, and inside them.
 """
 
 from __future__ import annotations

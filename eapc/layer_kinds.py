@@ -21,6 +21,7 @@ _UNTIMED_ATTRIBUTES = frozenset(
     "epsilon momentum spatial is_test training_mode consumed_inputs".split()
 )
 _CHANNELS_FIRST_RANKS = (2, 4, 5)
+_BLOCKED_RANK = 4
 _FREE_CHANNELS = frozenset(
     """Abs Add AveragePool BatchNormalization Cast Clip Concat Conv Div Dropout Elu Erf Exp Flatten
     Gelu GlobalAveragePool GlobalMaxPool HardSigmoid HardSwish Identity LRN LeakyRelu Log
@@ -102,6 +103,11 @@ def _known_specs(kernel: Kernel, shapes: Shapes) -> dict[str, TensorSpec]:
         if spec is None or static_shape(spec) is None:
             raise NotTimedError(f"the shape of '{name}' is unknown")
         specs[name] = spec
+    handed_on = [*zip(kernel.inputs, kernel.layouts, strict=True)]
+    handed_on += [(kernel.outputs[0], layout) for layout in kernel.read_as]
+    for name, layout in handed_on:
+        if layout == "blocked" and len(specs[name].shape) != _BLOCKED_RANK:
+            raise NotTimedError(f"the layout of '{name}' is unknown")
     for name in kernel.inputs:
         if specs[name].dtype != np.float32:
             raise NotTimedError(f"'{name}' holds {specs[name].dtype}; float32 layers are timed")
