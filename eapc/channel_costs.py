@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from eapc.channels import ChannelGroup
 
@@ -21,6 +22,11 @@ Shrink = Callable[[str, Shape], Shape]
 """(tensor, its shape with all channels) -> its shape with those that are left."""
 
 
+def always(_: Shrink) -> bool:
+    """For prices that are known whatever the shapes."""
+    return True
+
+
 @dataclass(frozen=True)
 class Item:
     """A part of the cost: the tensors that it depends on, as `reader` sees them, and its price."""
@@ -28,6 +34,8 @@ class Item:
     reader: str
     tensors: tuple[str, ...]
     price: Callable[[Shrink], float]
+    is_known: Callable[[Shrink], bool] = always
+    """Whether the price at these shapes is more than a guess between others."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,19 @@ class ChannelCosts:
         places = self._touched[name]
         return sum(self._cost(place, counts) - self._cost(place, fewer) for place in places)
 
+    def touched(self, name: str, count: int) -> float:
+        """The cost of all that a group has a say in, with it at a count and the others whole."""
+        counts = {**self._sizes, name: count}
+        return sum(self._cost(place, counts) for place in self._touched[name])
+
+    def is_known(self, name: str, count: int) -> bool:
+        """Whether all prices are known with a group at a count and the others whole."""
+        shrink = self._shrink({**self._sizes, name: count})
+        return all(
+            self._items[place].is_known(partial(shrink, self._items[place]))
+            for place in self._touched[name]
+        )
+
     def _shares_of(self, item: Item, tensor: str) -> list[_Share]:
         own = self._shares.get((tensor, item.reader), []) if item.reader else []
         return [*self._shares.get((tensor, ""), ()), *own]
@@ -87,12 +108,14 @@ class ChannelCosts:
         key = (place, tuple(counts[name] for name in self._groups[place]))
         if key not in self._known:
             item = self._items[place]
-
-            def shrink(tensor: str, shape: Shape) -> Shape:
-                left = list(shape)
-                for share in self._shares_of(item, tensor):
-                    left[share.axis] -= (share.size - counts[share.group]) * share.width
-                return tuple(left)
-
-            self._known[key] = item.price(shrink)
+            self._known[key] = item.price(partial(self._shrink(counts), item))
         return self._known[key]
+
+    def _shrink(self, counts: Counts) -> Callable[[Item, str, Shape], Shape]:
+        def shrink(item: Item, tensor: str, shape: Shape) -> Shape:
+            left = list(shape)
+            for share in self._shares_of(item, tensor):
+                left[share.axis] -= (share.size - counts[share.group]) * share.width
+            return tuple(left)
+
+        return shrink

@@ -22,6 +22,9 @@ CANDIDATES = 16
 _TINY = 1e-12
 _ROUNDING = 1e-9
 
+_NOISE = 0.01
+"""A step by less than this fraction of what a group has a say in may be noise of the clock."""
+
 
 @dataclass(frozen=True)
 class Move:
@@ -47,15 +50,17 @@ def candidates(curve: ChannelCurve) -> tuple[int, ...]:
 def right_edges(curve: ChannelCurve, costs: ChannelCosts) -> tuple[int, ...]:
     """Counts below all channels that cost less than any larger count, all else whole.
 
-    Between them channels go without saving anything.
+    Between them channels go without saving anything: less than `_NOISE` of what the group has a
+    say in is nothing. Counts whose cost is a guess between known ones take no part: the next
+    step's edge may lie beyond them.
     """
-    whole = costs.sizes
-    edges, most = [], 0.0
+    edges, level = [], costs.touched(curve.name, curve.size)
     for count in range(curve.size - 1, curve.fewest - 1, -1):
-        saved = costs.saved(whole, curve.name, count)
-        if saved > most * (1 + _ROUNDING):
-            edges.append(count)
-            most = saved
+        if costs.is_known(curve.name, count):
+            cost = costs.touched(curve.name, count)
+            if cost < level * (1 - _NOISE):
+                edges.append(count)
+                level = cost
     return tuple(reversed(edges))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from operator import contains
 
 from eapc.channel_costs import ChannelCosts, Item, Shape, Shrink
 from eapc.channels import ChannelGroup
@@ -37,7 +38,12 @@ def latency_costs(
     """
     machine, specs = network.machine, shapes.by_scope[""]
     layers = [
-        Item(key, (*kind.kernel.inputs, *kind.kernel.outputs), partial(_ms, kind, specs, machine))
+        Item(
+            key,
+            (*kind.kernel.inputs, *kind.kernel.outputs),
+            partial(_ms, kind, specs, machine),
+            partial(_is_measured, kind, specs, machine),
+        )
         for key, kind in network.layers.items()
     ]
     return ChannelCosts([*layers, Item("", (), lambda _: machine.overhead_ms)], groups)
@@ -47,6 +53,24 @@ def _ms(
     kind: LayerKind, specs: Mapping[str, TensorSpec], machine: MeasuredMachine, shrink: Shrink
 ) -> float:
     """Latency of a layer at smaller shapes; nothing with no channels left."""
+    counts = _counts(kind, specs, shrink)
+    return 0.0 if counts is None else machine.node_ms(kind.name, *counts)
+
+
+def _is_measured(
+    kind: LayerKind, specs: Mapping[str, TensorSpec], machine: MeasuredMachine, shrink: Shrink
+) -> bool:
+    """Whether the layer was timed at the counts of these shapes."""
+    counts = _counts(kind, specs, shrink)
+    layer = machine.by_layer[kind.name]
+    measured = (layer.in_channels or (0,), layer.out_channels)
+    return counts is None or all(map(contains, measured, counts))
+
+
+def _counts(
+    kind: LayerKind, specs: Mapping[str, TensorSpec], shrink: Shrink
+) -> tuple[int, int] | None:
+    """(input, output) channels of a layer at smaller shapes; None with no channels left."""
     names = (*kind.kernel.inputs, *kind.kernel.outputs)
     shapes = {name: static_shape(specs[name]) for name in names}
     smaller = {
@@ -55,8 +79,8 @@ def _ms(
         if shape is not None
     }
     if any(_is_emptied(shapes[name], spec.shape) for name, spec in smaller.items()):
-        return 0.0
-    return machine.node_ms(kind.name, *kind.counts({**specs, **smaller}))
+        return None
+    return kind.counts({**specs, **smaller})
 
 
 def _item(item: NodeWork, report: EnergyReport) -> Item:
