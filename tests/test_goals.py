@@ -84,7 +84,7 @@ def test_an_energy_goal_tries_no_densities_twice(
     tried = counted(monkeypatch)
     shared = trials(residual())
     TargetEnergy(value).pursue(shared)
-    assert tried[0] == pytest.approx((value - 0.001, 0))
+    assert tried[0] == pytest.approx((value - 0.0015, 0))
     predictions = [shared.predicted_ratio(*each) for each in tried]
     assert len(set(predictions)) == len(predictions) <= 4
     assert all(ratio <= sum(each) + 1e-12 for ratio, each in zip(predictions, tried, strict=True))

@@ -18,6 +18,9 @@ logger = logging.getLogger(__name__)
 _TOLERANCE = 0.002
 """What the result may stay below the goal by."""
 
+_AIM = 0.75
+"""Where in the tolerance to aim: a result above the goal takes another fit, one below it none."""
+
 _TRIALS = 4
 _LOWEST_BUDGET = 1e-3
 
@@ -65,12 +68,12 @@ class Target:
         return asked.pipeline(asked.budget(self.value))
 
     def pursue(self, trials: Trials) -> Outcome:
-        """Prune to the middle of the tolerance; while the result misses it, correct by as much.
+        """Prune to within the tolerance; while the result misses it, correct by as much.
 
         Where that is little the last layers take it alone, so that the others' fits hold. Layers
         take densities in steps: what comes to the same densities is tried once.
         """
-        aim = _typed(self.value - _TOLERANCE / 2)
+        aim = _typed(self.value - _AIM * _TOLERANCE)
         shares: Shares | None = Shares(aim)
         best: tuple[Shares, Compilation] | None = None
         tried: set[float] = set()
