@@ -12,9 +12,10 @@ import numpy as np
 
 from eapc.channel_costs import ChannelCosts
 from eapc.channel_counts import ChannelPlan, right_edges
-from eapc.channel_curves import FRACTIONS, ChannelCurve, Survey
+from eapc.channel_curves import FRACTIONS, ChannelCurve
 from eapc.channel_layers import LayeredGroup, with_layers, without_channels
 from eapc.channel_prices import energy_costs, latency_costs
+from eapc.channel_survey import Survey
 from eapc.channels import ChannelGroup, find_groups
 from eapc.criteria import CRITERIA, DEFAULT_CRITERION, NEED_NO_DATA, require_criterion
 from eapc.energy import estimate
