@@ -8,7 +8,7 @@ the far end.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -92,12 +92,14 @@ def choose_counts(
 class ChannelPlan:
     """What is needed to share out any budget: the groups' curves and what counts cost.
 
-    `allowed` names the counts that groups may go down to, where costs fall in steps.
+    `allowed` names the counts that groups may go down to, where costs fall in steps; `basis` says
+    by what the curves and costs were made, for those who made them.
     """
 
     curves: tuple[ChannelCurve, ...]
     costs: ChannelCosts
     allowed: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    basis: Hashable = None
 
     @cached_property
     def whole_cost(self) -> float:

@@ -12,9 +12,10 @@ import numpy as np
 
 from eapc.channel_costs import ChannelCosts
 from eapc.channel_counts import ChannelPlan, right_edges
-from eapc.channel_curves import FRACTIONS, ChannelCurve, Survey
+from eapc.channel_curves import FRACTIONS, ChannelCurve
 from eapc.channel_layers import LayeredGroup, with_layers, without_channels
 from eapc.channel_prices import energy_costs, latency_costs
+from eapc.channel_survey import Survey
 from eapc.channels import ChannelGroup, find_groups
 from eapc.criteria import CRITERIA, DEFAULT_CRITERION, NEED_NO_DATA, require_criterion
 from eapc.energy import estimate
@@ -52,7 +53,7 @@ class PruneChannels(Pass):
     )
     include: Names = field(
         default=(),
-        metadata={"help": "groups to prune: nodes that make them, or globs, by |"},
+        metadata={"help": "groups to prune: nodes that make them, operators, or globs, by |"},
     )
     exclude: Names = field(default=(), metadata={"help": "groups to leave as they are"})
 
@@ -105,9 +106,10 @@ class PruneChannels(Pass):
         """The groups that names mean, and why parts of the graph are left whole."""
         model = compilation.model
         found = find_groups(model, shapes_of(compilation)[0])
-        layered = [with_layers(group, layers, model) for group in found.groups]
+        layered = [with_layers(group, layers, model) for group in found.groups if group.size > 1]
         usable = [each for each in layered if not each.obstacle]
-        _require_meaning((*self.include, *self.exclude), usable)
+        _require_meaning(self.include, usable)
+        _require_meaning(self.exclude, usable, [node.key for node in model.nodes])
         skipped = (
             *(Skipped(key, reason) for key, reason in found.left_whole.items()),
             *(Skipped(each.group.name, each.obstacle) for each in layered if each.obstacle),
@@ -150,14 +152,15 @@ class PruneChannels(Pass):
     def _with_plan(self, compilation: Compilation, chosen: Sequence[LayeredGroup]) -> Compilation:
         """The compilation with curves and costs of these groups, worked out if need be."""
         groups = [each.group for each in chosen]
-        plan = compilation.record.channel_plan
-        if plan is not None and [curve.name for curve in plan.curves] == [g.name for g in groups]:
+        plan, basis = compilation.record.channel_plan, (self.criterion, self.latency is None)
+        names = [group.name for group in groups]
+        if plan and plan.basis == basis and [curve.name for curve in plan.curves] == names:
             return compilation
         prices = _energy_costs if self.latency is None else _latency_costs
         costs = prices(compilation, groups)
         curves = self._curves(compilation, chosen)
         allowed = {} if self.latency is None else {c.name: right_edges(c, costs) for c in curves}
-        return compilation.with_record(channel_plan=ChannelPlan(curves, costs, allowed))
+        return compilation.with_record(channel_plan=ChannelPlan(curves, costs, allowed, basis))
 
 
 def _energy_costs(compilation: Compilation, groups: Sequence[ChannelGroup]) -> ChannelCosts:
@@ -185,17 +188,24 @@ def _record(tied: TiedLayers, model: Model) -> tuple[str, LayerRecord]:
 
 
 def _names(layered: LayeredGroup) -> tuple[str, ...]:
-    return (layered.group.name, *layered.group.producers)
+    """What a group may be called: itself, the nodes that make it, their operators."""
+    users = (user for producer in layered.producers for user in producer.tied.users)
+    operators = dict.fromkeys(user.node.op_type for user in users)
+    return (layered.group.name, *layered.group.producers, *operators)
 
 
 def _is_meant(layered: LayeredGroup, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(name, each) for each in patterns for name in _names(layered))
 
 
-def _require_meaning(patterns: Sequence[str], groups: Sequence[LayeredGroup]) -> None:
+def _require_meaning(
+    patterns: Sequence[str], groups: Sequence[LayeredGroup], others: Sequence[str] = ()
+) -> None:
+    """Raise UsageError for a pattern that means neither a group nor one of some other names."""
     for pattern in patterns:
-        if not any(_is_meant(each, [pattern]) for each in groups):
-            known = [name for each in groups for name in _names(each)]
+        means_other = any(fnmatchcase(name, pattern) for name in others)
+        if not means_other and not any(_is_meant(each, [pattern]) for each in groups):
+            known = list(dict.fromkeys(name for each in groups for name in _names(each)))
             near = get_close_matches(pattern, known, n=3, cutoff=0.4) or known[:3]
             raise UsageError(
                 f"'{pattern}' means no channels that can be taken out; near it: {', '.join(near)}"

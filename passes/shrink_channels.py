@@ -11,9 +11,10 @@ import numpy as np
 
 from eapc.channels import ChannelGroup, remove_channels, silent_channels
 from eapc.model import Model
-from eapc.pipeline import Compilation, Conditions, LayerRecord, Pass
-from eapc.shapes import infer_shapes, input_shapes
+from eapc.pipeline import Compilation, LayerRecord, Pass
 from eapc.tensors import Array
+
+from .annotate_energy import shapes_of
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class ShrinkChannels(Pass):
         A channel may be read by nothing but channels that go, so this repeats until all stay.
         """
         model, chosen = compilation.model, compilation.record.channels
-        while (smaller := _shrunk(model, compilation.conditions, chosen)) is not None:
+        while (smaller := _shrunk(replace(compilation, model=model), chosen)) is not None:
             model, chosen = smaller, {}
         if model is compilation.model:
             return compilation
@@ -54,15 +55,13 @@ def _records(before: Mapping[str, LayerRecord], model: Model) -> dict[str, Layer
     return found
 
 
-def _shrunk(
-    model: Model, conditions: Conditions, chosen: Mapping[str, Sequence[int]]
-) -> Model | None:
+def _shrunk(compilation: Compilation, chosen: Mapping[str, Sequence[int]]) -> Model | None:
     """The model without its silent channels; None where there are none to take out.
 
     Of the groups that `chosen` names nothing but these channels stays either.
     """
-    sizes = input_shapes(model, conditions.input_shapes, conditions.batch)
-    groups, silent = silent_channels(model, infer_shapes(model, sizes))
+    model = compilation.model
+    groups, silent = silent_channels(model, shapes_of(compilation)[0])
     gone = {
         group.name: np.union1d(silent[group.name], _others(group, chosen))
         for group in groups.groups

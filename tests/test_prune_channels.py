@@ -1,0 +1,305 @@
+"""prune-channels and what follows it: smaller models that answer as the masked ones did."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import onnx
+import pytest
+from builders import ints, normal, op
+from channel_builders import groups_of, net
+from pruning_builders import NETS, Net, dense, residual, transformer
+from structured_builders import MODELS, answers, bytes_of, compiled, estimated
+from test_channels import IMAGE, weights
+from test_latency import MODEL, machine
+
+from eapc.criteria import CRITERIA, NEED_NO_DATA
+from eapc.densities import DensityTable
+from eapc.errors import ModelError, PassError, UsageError
+from eapc.evaluation import relative_output_error
+from eapc.hardware import load_hardware
+from eapc.layers import find_layers
+from eapc.model import Model
+from eapc.pipeline import Compilation, Conditions, Pipeline
+from eapc.registry import load_passes
+
+REST = "reconstruct-outputs{keep_mask=true}, shrink-channels"
+EYERISS = load_hardware("eyeriss")
+UNPRUNABLE = ("quantized", "tied net", "bfloat16 net", "constants net")
+PRUNABLE = [name for name in MODELS if name not in UNPRUNABLE]
+HALF = Conditions(threads=1, densities=DensityTable(activations=0.5))
+
+
+def then(text: str, compilation: Compilation) -> Compilation:
+    return Pipeline.parse(text, load_passes()).run(compilation)
+
+
+@cache
+def masked(name: str, options: str = "fraction=0.4") -> Compilation:
+    prune = f"prune-channels{{{options}}}, reconstruct-outputs{{keep_mask=true}}"
+    source = NETS[name.removesuffix(" net")]() if name.endswith(" net") else MODELS[name]()
+    return compiled(source, prune)
+
+
+# --- properties of all networks ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", ["fraction=0.4", "energy=0.6, criterion=l1"])
+@pytest.mark.parametrize("name", PRUNABLE)
+def test_the_smaller_model_answers_as_the_masked_one(name: str, options: str) -> None:
+    before = masked(name, options)
+    after = then("shrink-channels", before)
+    proto = after.model.to_proto()
+    onnx.checker.check_model(proto, full_check=True)
+    assert proto.ByteSize() < before.model.to_proto().ByteSize()
+    assert before.calibration is not None
+    wanted = answers(before.model, before.calibration)
+    for key, found in answers(after.model, before.calibration).items():
+        scale = float(np.abs(wanted[key]).max())
+        np.testing.assert_allclose(found, wanted[key], rtol=1e-5, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("name", PRUNABLE)
+def test_a_fraction_of_every_group_goes(name: str) -> None:
+    done = masked(name)
+    sizes = {group.name: group.size for group in groups_of(done.model.original).groups}
+    kept = done.record.channels
+    assert kept
+    for group, stay in kept.items():
+        assert len(stay) == max(1, round(0.6 * sizes[group]))
+        assert list(stay) == sorted(set(stay))
+    assert set(done.record.layers) == {tied.weight for tied in find_layers(done.model).layers}
+    for record in done.record.layers.values():
+        assert record.relative_output_error is not None
+
+
+@pytest.mark.parametrize("name", ["residual", "transformer", "branches"])
+@pytest.mark.parametrize(
+    "options", ["fraction=0.4", "fraction=0.4, criterion=random", "energy=0.7"]
+)
+def test_the_same_seed_gives_the_same_bytes(name: str, options: str) -> None:
+    one, two = (compiled(NETS[name](), f"prune-channels{{{options}}}, {REST}") for _ in range(2))
+    assert bytes_of(one.model) == bytes_of(two.model)
+
+
+def test_another_seed_draws_other_channels() -> None:
+    text = "prune-channels{fraction=0.4, criterion=random}"
+    one, two = (compiled(residual(), text, Conditions(seed=s, threads=1)) for s in (1, 2))
+    assert one.record.channels != two.record.channels
+
+
+@pytest.mark.parametrize("name", ["residual", "transformer", "branches", "old"])
+def test_the_input_is_never_changed(name: str) -> None:
+    net = NETS[name]()
+    model, before = net.model, net.proto.SerializeToString()
+    start = Compilation(model, EYERISS, net.data, Conditions(threads=1))
+    then(f"prune-channels{{energy=0.7}}, {REST}", start)
+    assert net.proto.SerializeToString() == before
+    assert model.weights == {}
+
+
+@pytest.mark.parametrize("options", ["fraction=0", "energy=1", "fraction=0, criterion=l1"])
+@pytest.mark.parametrize("name", ["residual", "transformer", "branches"])
+def test_nothing_asked_changes_nothing(name: str, options: str) -> None:
+    net = NETS[name]()
+    done = compiled(net, f"prune-channels{{{options}}}, {REST}")
+    assert bytes_of(done.model) == bytes_of(net.model)
+    assert {len(stay) for stay in done.record.channels.values()} == {
+        group.size for group in groups_of(net.model).groups
+    }
+
+
+def test_reconstruction_makes_up_for_channels() -> None:
+    net = dense()
+    zeroed = compiled(net, "prune-channels{fraction=0.4}")
+    original = answers(net.model, net.data)
+    errors = [
+        relative_output_error(original, answers(done.model, net.data))
+        for done in (masked("dense net"), zeroed)
+    ]
+    assert errors[0] < 0.5 * errors[1]
+
+
+# --- budgets -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("budget", [0.9, 0.7, 0.5])
+@pytest.mark.parametrize("name", ["residual", "dense", "branches", "projected"])
+def test_an_energy_budget_is_kept(name: str, budget: float) -> None:
+    done = compiled(NETS[name](), f"prune-channels{{energy={budget}}}, {REST}", HALF)
+    whole = estimated(NETS[name]().model).energy_mac_units
+    assert 0 < estimated(done.model).energy_mac_units <= budget * whole * (1 + 1e-9)
+
+
+def test_a_plan_is_made_once_and_serves_every_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = compiled(residual(), "prune-channels{energy=0.9}")
+    dense_again = first.with_model(first.model.original)
+    monkeypatch.setattr(
+        "eapc.passes.prune_channels.Survey", lambda *_: pytest.fail("curves are measured again")
+    )
+    again = then("prune-channels{energy=0.6}", dense_again)
+    assert again.record.channel_plan is first.record.channel_plan
+    direct = first.record.channel_plan
+    assert direct is not None
+    assert {k: len(v) for k, v in again.record.channels.items()} == direct.counts(0.6)
+
+
+def test_another_criterion_takes_another_plan() -> None:
+    first = compiled(residual(), "prune-channels{energy=0.9}")
+    dense_again = first.with_model(first.model.original)
+    again = then("prune-channels{energy=0.6, criterion=l1}", dense_again)
+    alone = compiled(residual(), "prune-channels{energy=0.6, criterion=l1}")
+    assert again.record.channels == alone.record.channels
+
+
+def test_a_latency_budget_ends_on_a_step() -> None:
+    rng = np.random.default_rng(0)
+    source = Net(MODEL.to_proto(), {"x": rng.normal(size=(16, 3, 8, 8)).astype(np.float32)})
+    start = Compilation(MODEL, EYERISS, source.data, Conditions(threads=1), measured=machine())
+    done = then("prune-channels{latency=0.9}", start)
+    plan = done.record.channel_plan
+    assert plan is not None
+    assert plan.allowed == {"Conv_0": (16,), "Conv_2": (16,)}
+    assert {len(stay) for stay in done.record.channels.values()} == {16, 32}
+    with pytest.raises(PassError, match="latency is measured: `eapc profile"):
+        compiled(source, "prune-channels{latency=0.9}")
+
+
+def test_latency_after_energy_takes_another_plan() -> None:
+    rng = np.random.default_rng(0)
+    source = Net(MODEL.to_proto(), {"x": rng.normal(size=(16, 3, 8, 8)).astype(np.float32)})
+    start = Compilation(MODEL, EYERISS, source.data, Conditions(threads=1), measured=machine())
+    first = then("prune-channels{energy=0.9}", start)
+    again = then("prune-channels{latency=0.9}", first.with_model(MODEL))
+    assert again.record.channel_plan is not None
+    assert again.record.channel_plan.whole_cost == pytest.approx(9.5)
+
+
+# --- shapes that only data tell ----------------------------------------------------------------
+
+
+def open_sided() -> Net:
+    """Height and width are open, but the classifier fixes them."""
+    nodes = [
+        op("Conv", "x w1 b1", "c", "one", pads=[1, 1, 1, 1]),
+        op("Relu", "c", "r"),
+        op("Flatten", "r", "f"),
+        op("Gemm", "f w2", "y", "two"),
+    ]
+    made = net(nodes, ("N", 3, "h", "w"), weights(w1=(6, 3, 3, 3), b1=(6,), w2=(6 * 16, 4)))
+    return Net(made.to_proto(), {"x": normal((24, 3, 4, 4), 3, 1.0)})
+
+
+def test_open_axes_follow_the_data_all_the_way() -> None:
+    done = compiled(open_sided(), f"prune-channels{{fraction=0.5}}, {REST}")
+    assert done.model.constant_shape("w1") == (3, 3, 3, 3)
+    assert done.model.constant_shape("w2") == (3 * 16, 4)
+
+
+# --- names -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "pruned"),
+    [
+        ("include=stem", {"stem"}),
+        ("include=conv*", {"stem", "conv1"}),  # conv2 makes the stem's channels, too
+        ("include=conv1", {"conv1"}),
+        ("exclude=conv1", {"stem"}),
+        ("exclude=conv2", {"conv1"}),
+        ("include=Conv, exclude=stem", {"conv1"}),
+        ("exclude=fc", {"stem", "conv1"}),  # it makes none, and may be named all the same
+        ("exclude=s", {"stem", "conv1"}),  # an Add
+    ],
+)
+def test_groups_go_by_the_nodes_that_make_them(options: str, pruned: set[str]) -> None:
+    done = compiled(residual(), f"prune-channels{{fraction=0.5, criterion=l1, {options}}}, {REST}")
+    left = {"stem": 4 if "stem" in pruned else 8, "conv1": 4 if "conv1" in pruned else 8}
+    assert {group.name: group.size for group in groups_of(done.model).groups} == left
+
+
+@pytest.mark.parametrize("options", ["include=fc", "include=stam", "exclude=stam"])
+def test_names_that_mean_nothing_are_refused(options: str) -> None:
+    with pytest.raises(
+        PassError, match=r"means no channels that can be taken out; near it: .*stem"
+    ):
+        compiled(residual(), f"prune-channels{{fraction=0.5, {options}}}")
+
+
+def test_nothing_to_prune() -> None:
+    with pytest.raises(PassError, match="no channels can be taken out") as caught:
+        compiled(residual(), "prune-channels{fraction=0.5, exclude=*}")
+    assert isinstance(caught.value.__cause__, ModelError)
+    with pytest.raises(PassError, match="in no layer that can be pruned"):
+        compiled(MODELS["quantized"](), "prune-channels{fraction=0.5}")
+    lone = net([op("Conv", "x w1", "y", "one")], IMAGE, weights(w1=(4, 3, 1, 1)))
+    with pytest.raises(PassError, match="no channels can be taken out"):
+        compiled(lone, "prune-channels{fraction=0.5}")
+
+
+def test_a_group_of_one_channel_is_left_alone() -> None:
+    """Two filters whose maps are added crosswise go together, or not at all."""
+    nodes = [
+        op("Conv", "x w1", "c", "one"),
+        op("Split", "c sizes", "p q", axis=1),
+        op("Concat", "q p", "s", axis=1),
+        op("Add", "c s", "t"),
+        op("Conv", "t w2", "y", "two"),
+    ]
+    tensors = {**weights(w1=(2, 3, 1, 1), w2=(4, 2, 1, 1)), "sizes": ints(1, 1)}
+    with pytest.raises(PassError, match="no channels can be taken out"):
+        compiled(net(nodes, IMAGE, tensors), "prune-channels{fraction=0.5}")
+
+
+# --- options -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("fraction=0.5, criterion=best", "unknown criterion 'best'; choose from obs, hessian"),
+        ("criterion=l1", "give either fraction or energy or latency"),
+        ("fraction=0.5, energy=0.5", "give either fraction or energy or latency"),
+        ("energy=0.5, latency=0.5", "give either fraction or energy or latency"),
+        ("fraction=1", r"fraction must be in \[0, 1\), got 1"),
+        ("fraction=-0.1", r"fraction must be in \[0, 1\), got -0.1"),
+        ("fraction=nan", r"fraction must be in \[0, 1\), got nan"),
+        ("energy=0", r"a budget must be in \(0, 1\], got 0"),
+        ("latency=1.5", r"a budget must be in \(0, 1\], got 1.5"),
+    ],
+)
+def test_options_are_checked(options: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        Pipeline.parse(f"prune-channels{{{options}}}", load_passes())
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_criteria_that_need_data_say_so(criterion: str) -> None:
+    (step,) = Pipeline.parse(
+        f"prune-channels{{fraction=0.5, criterion={criterion}}}", load_passes()
+    ).passes
+    start = Compilation(residual().model, EYERISS)
+    assert step.needs_calibration == (criterion not in NEED_NO_DATA)
+    if criterion in NEED_NO_DATA:
+        assert step.run(start).record.channels["stem"]
+    else:
+        with pytest.raises(UsageError, match=f"criterion {criterion} looks at calibration data"):
+            step.run(start)
+
+
+def test_a_budget_needs_data() -> None:
+    start = Compilation(transformer().model, EYERISS)
+    with pytest.raises(PassError, match="looks at calibration data; there is none"):
+        then("prune-channels{energy=0.5, criterion=l1}", start)
+
+
+def test_records_are_those_of_the_smaller_layers() -> None:
+    done: Model = (after := then("shrink-channels", masked("dense net"))).model
+    for weight, record in after.record.layers.items():
+        value = done.constant(weight)
+        assert value is not None
+        assert record.weights == value.size
+        assert record.nonzero_weights == np.count_nonzero(value)
+    assert after.record.channels == {}
+    assert after.record.channel_plan is None
