@@ -60,11 +60,14 @@ def _ms(
 def _is_measured(
     kind: LayerKind, specs: Mapping[str, TensorSpec], machine: MeasuredMachine, shrink: Shrink
 ) -> bool:
-    """Whether the layer was timed at the counts of these shapes."""
-    counts = _counts(kind, specs, shrink)
+    """Whether the layer was timed at those counts of these shapes that are not the whole ones."""
+    counts, whole = _counts(kind, specs, shrink), kind.counts(specs)
     layer = machine.by_layer[kind.name]
-    measured = (layer.in_channels or (0,), layer.out_channels)
-    return counts is None or all(map(contains, measured, counts))
+    known = (
+        (*measured, own)
+        for measured, own in zip((layer.in_channels, layer.out_channels), whole, strict=True)
+    )
+    return counts is None or all(map(contains, known, counts))
 
 
 def _counts(

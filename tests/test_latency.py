@@ -19,13 +19,13 @@ OPS = ["Conv", "Relu", "Conv", "Relu", "GlobalAveragePool", "Flatten", "Gemm"]
 MODEL = Model.from_proto(chain(OPS, width=32))
 
 
-def machine(without: str = "none") -> MeasuredMachine:
+def machine(without: str = "none", inputs: tuple[int, int] = (8, 32)) -> MeasuredMachine:
     """Every layer of MODEL, a millisecond for each block of 16 output channels."""
     layers = {}
     for kind in kinds_of(MODEL):
         if kind.kernel.host.op_type == without:
             continue
-        ins = (8, 32) if kind.independent else ()
+        ins = inputs if kind.independent else ()
         rows = [[1, 2]] * max(1, len(ins))
         layers[kind.name] = measured_layer(ins, (16, 32), rows, kind.name)
     return measured_machine(*layers.values())

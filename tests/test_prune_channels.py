@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -156,12 +157,16 @@ def test_another_criterion_takes_another_plan() -> None:
 def test_a_latency_budget_ends_on_a_step() -> None:
     rng = np.random.default_rng(0)
     source = Net(MODEL.to_proto(), {"x": rng.normal(size=(16, 3, 8, 8)).astype(np.float32)})
-    start = Compilation(MODEL, EYERISS, source.data, Conditions(threads=1), measured=machine())
+    timed = machine(inputs=(16, 32))
+    start = Compilation(MODEL, EYERISS, source.data, Conditions(threads=1), measured=timed)
     done = then("prune-channels{latency=0.9}", start)
     plan = done.record.channel_plan
     assert plan is not None
     assert plan.allowed == {"Conv_0": (16,), "Conv_2": (16,)}
     assert {len(stay) for stay in done.record.channels.values()} == {16, 32}
+    guessed = then("prune-channels{latency=0.9}", replace(start, measured=machine()))
+    assert guessed.record.channel_plan is not None
+    assert guessed.record.channel_plan.allowed == {"Conv_0": (), "Conv_2": ()}
     with pytest.raises(PassError, match="latency is measured: `eapc profile"):
         compiled(source, "prune-channels{latency=0.9}")
 
@@ -169,7 +174,8 @@ def test_a_latency_budget_ends_on_a_step() -> None:
 def test_latency_after_energy_takes_another_plan() -> None:
     rng = np.random.default_rng(0)
     source = Net(MODEL.to_proto(), {"x": rng.normal(size=(16, 3, 8, 8)).astype(np.float32)})
-    start = Compilation(MODEL, EYERISS, source.data, Conditions(threads=1), measured=machine())
+    timed = machine(inputs=(16, 32))
+    start = Compilation(MODEL, EYERISS, source.data, Conditions(threads=1), measured=timed)
     first = then("prune-channels{energy=0.9}", start)
     again = then("prune-channels{latency=0.9}", first.with_model(MODEL))
     assert again.record.channel_plan is not None
