@@ -58,11 +58,11 @@ def with_layers(group: ChannelGroup, layers: Sequence[TiedLayers], model: Model)
     producers, readers = [], []
     for tied in layers:
         for part in _by_axis(by_tensor.get(tied.weight, ())):
-            labels = _labels(tied, model, part)
-            if (labels == labels[:, :, :1]).all():  # the same for all inputs of a filter
-                producers.append(Producer(tied, _places(labels[:, :, 0].ravel(), group.size)))
+            inputs, filters = _labels(tied, model, part)
+            if (inputs == inputs[:, :1]).all():  # the same for all inputs of a filter
+                producers.append(Producer(tied, _places(filters.ravel(), group.size)))
             else:
-                places = np.stack([_places(row, group.size) for row in labels[:, 0]])
+                places = np.stack([_places(row, group.size) for row in inputs])
                 readers.append(Reader(tied, places, _maps(tied, by_tensor)))
     found = LayeredGroup(group, tuple(producers), tuple(readers))
     return replace(found, obstacle=_obstacle(found, layers))
@@ -93,21 +93,26 @@ def _maps(tied: TiedLayers, by_tensor: Mapping[str, list[Slice]]) -> tuple[tuple
     return tuple((user.x, by_tensor[user.x][0]) for user in tied.users if by_tensor.get(user.x))
 
 
-def _labels(tied: TiedLayers, model: Model, part: Slice) -> NDArray[np.intp]:
-    """The channel of every weight of W (groups, m, k); -1 for weights of no channel."""
+def _labels(
+    tied: TiedLayers, model: Model, part: Slice
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The channel of each input of a filter (groups, k), and of each filter (groups, m).
+
+    -1 for those of no channel. Labels go the way of the weights, which are never written out.
+    """
     shape = model.constant_shape(tied.weight)
     assert shape is not None  # a layer's weights are constant
-    along = np.full(shape[part.axis], -1.0)
-    along[part.indices.ravel()] = np.repeat(np.arange(len(part.indices)), part.width)
+    along = np.zeros(shape[part.axis], np.float32)
+    along[part.indices.ravel()] = 1 + np.repeat(np.arange(len(part.indices)), part.width)
     spread = along.reshape([-1 if axis == part.axis else 1 for axis in range(len(shape))])
-    numbered = _as_matrix(tied, model, np.broadcast_to(spread + 1, shape))
-    unit = _as_matrix(tied, model, np.ones(shape))  # alpha of a Gemm
-    return np.asarray(np.rint(numbered / unit), np.intp) - 1
+    numbered = _as_matrix(tied, model, np.broadcast_to(spread, shape))
+    unit = _as_matrix(tied, model, np.broadcast_to(np.float32(1), shape))  # alpha of a Gemm
+    inputs, filters = numbered[:, 0] / unit[:, 0], numbered[:, :, 0] / unit[:, :, 0]
+    return np.rint(inputs).astype(np.intp) - 1, np.rint(filters).astype(np.intp) - 1
 
 
 def _as_matrix(tied: TiedLayers, model: Model, stored: Array) -> Array:
-    seen = seen_through(model, tied.first.source, stored)
-    return tied.first.form.to_matrix(seen.astype(np.float32))  # whatever the weights' own type
+    return tied.first.form.to_matrix(seen_through(model, tied.first.source, stored))
 
 
 def _places(labels: NDArray[np.intp], channels: int) -> NDArray[np.intp]:

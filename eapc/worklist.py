@@ -67,14 +67,15 @@ def resized(
 ) -> NodeWork:
     """The work of a node if its operands had other shapes, all else as it was.
 
-    Fusion, widths and repetitions are the item's own; a Conv has the groups that its shapes
-    imply. Work that cannot be told has the reason. Items without operands come back as they are.
+    Fusion, widths and repetitions are the item's own; a convolution has the groups that its
+    shapes imply. Work that cannot be told has the reason. Items without operands come back as
+    they are.
     """
     if item.operands is None:
         return item
     operands = replace(
         item.operands,
-        node=_with_groups(item.node, input_shapes),
+        node=_with_groups(item.node, (*input_shapes[:2], *output_shapes[:1])),
         input_shapes=input_shapes,
         output_shapes=output_shapes,
     )
@@ -90,14 +91,18 @@ def _like(part: Part, old: Part, item: NodeWork) -> Part:
     return replace(part, workload=workload, times=old.times)
 
 
+_SPLIT_BY_GROUPS = {"Conv": 0, "ConvTranspose": 2}
+"""Which of x, w, y has as many channels as axis 1 of w times the groups."""
+
+
 def _with_groups(node: Node, shapes: tuple[Shape | None, ...]) -> Node:
-    """A Conv with as many groups as its filters read of its channels."""
-    if node.op_type != "Conv" or node.attribute("group", 1) == 1:
+    """A convolution with the groups that the shapes of x, w and y imply."""
+    if node.op_type not in _SPLIT_BY_GROUPS or node.attribute("group", 1) == 1:
         return node
-    x, weight = shapes[:2]
-    if x is None or weight is None or not weight[1]:
+    split, weight = shapes[_SPLIT_BY_GROUPS[node.op_type]], shapes[1]
+    if split is None or weight is None or not weight[1]:
         return node
-    return replace(node, attributes={**node.attributes, "group": x[1] // weight[1]})
+    return replace(node, attributes={**node.attributes, "group": split[1] // weight[1]})
 
 
 def activation_tensors(works: tuple[NodeWork, ...]) -> tuple[str, ...]:

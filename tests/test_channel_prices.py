@@ -64,6 +64,17 @@ def test_the_shipped_network(digits: Path) -> None:
     check(Model.load(digits))
 
 
+@pytest.mark.parametrize(("groups", "ins", "outs"), [(6, 1, 1), (8, 2, 3), (8, 3, 1), (2, 5, 6)])
+def test_transposed_convolutions_of_groups(groups: int, ins: int, outs: int) -> None:
+    nodes = [
+        op("Conv", "x w1", "c", "one"),
+        op("ConvTranspose", "c w2", "u", "up", group=groups, strides=[2, 2]),
+        op("Conv", "u w3", "y", "three"),
+    ]
+    wide, deep = groups * ins, groups * outs
+    check(net(nodes, IMAGE, weights(w1=(wide, 3, 1, 1), w2=(wide, outs, 2, 2), w3=(4, deep, 1, 1))))
+
+
 def resized_map() -> Model:
     """A Resize whose regions of interest are an empty constant, as exporters write it."""
     nodes = [

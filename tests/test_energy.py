@@ -26,14 +26,14 @@ from onnx import ModelProto, TensorProto
 from eapc.annotations import node_annotations
 from eapc.data import Dataset, dataset
 from eapc.densities import DensityTable
-from eapc.energy import EnergyReport, estimate, priced_at
+from eapc.energy import EnergyReport, estimate, priced_as, priced_at
 from eapc.errors import ModelError
 from eapc.hardware import HardwareModel
 from eapc.model import Model
 from eapc.pipeline import Compilation, Conditions
 from eapc.registry import load_passes
 from eapc.shapes import infer_shapes, input_shapes
-from eapc.worklist import work_list
+from eapc.worklist import resized, work_list
 
 CODED = 64 / 3 / 16
 """Words per word of dense weights under Eyeriss's run-length code."""
@@ -331,6 +331,18 @@ def test_weights_never_get_denser(eyeriss: HardwareModel) -> None:
     (item,) = work_list(model, infer_shapes(model, {"x": (1, 4, 8, 8)}))
     report = price(model, eyeriss)
     assert priced_at(item, eyeriss, report, 0.9) == report.nodes[0].energy_mac_units
+
+
+def test_a_node_of_other_shapes_keeps_its_densities(eyeriss: HardwareModel) -> None:
+    """Half of 4 filters' weights are zero; so are half of 3 filters', for all that is known."""
+    model = Model.from_proto(conv_model((1, 4, 8, 8), weight=half_zero((4, 4, 3, 3)), filters=4))
+    (item,) = work_list(model, infer_shapes(model, {"x": (1, 4, 8, 8)}))
+    report = price(model, eyeriss)
+    smaller = resized(item, ((1, 4, 8, 8), (3, 4, 3, 3)), ((1, 3, 6, 6),))
+    alone = Model.from_proto(conv_model((1, 4, 8, 8), weight=half_zero((3, 4, 3, 3)), filters=3))
+    wanted = price(alone, eyeriss).energy_mac_units
+    assert priced_as(smaller, eyeriss, report) == pytest.approx(wanted, rel=1e-9)
+    assert priced_as(item, eyeriss, report) == report.nodes[0].energy_mac_units
 
 
 # --- the pass --------------------------------------------------------------------------------

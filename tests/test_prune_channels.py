@@ -245,17 +245,20 @@ def test_nothing_to_prune() -> None:
 
 
 def test_a_group_of_one_channel_is_left_alone() -> None:
-    """Two filters whose maps are added crosswise go together, or not at all."""
+    """Of three channels the first two are read by another layer as well."""
     nodes = [
         op("Conv", "x w1", "c", "one"),
-        op("Split", "c sizes", "p q", axis=1),
-        op("Concat", "q p", "s", axis=1),
-        op("Add", "c s", "t"),
-        op("Conv", "t w2", "y", "two"),
+        op("Slice", "c zero two axis", "d"),
+        op("Conv", "d w2", "e", "two"),
+        op("Conv", "c w3", "f", "three"),
+        op("Add", "e f", "y"),
     ]
-    tensors = {**weights(w1=(2, 3, 1, 1), w2=(4, 2, 1, 1)), "sizes": ints(1, 1)}
-    with pytest.raises(PassError, match="no channels can be taken out"):
-        compiled(net(nodes, IMAGE, tensors), "prune-channels{fraction=0.5}")
+    ends = {"zero": ints(0), "two": ints(2), "axis": ints(1)}
+    model = net(
+        nodes, IMAGE, {**weights(w1=(3, 3, 1, 1), w2=(5, 2, 1, 1), w3=(5, 3, 1, 1)), **ends}
+    )
+    assert {group.name: group.size for group in groups_of(model).groups} == {"one": 2, "one#2": 1}
+    assert set(compiled(model, "prune-channels{fraction=0.5}").record.channels) == {"one"}
 
 
 # --- options -----------------------------------------------------------------------------------

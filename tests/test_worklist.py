@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from builders import Array, chain, ints, loaded, make_graph, normal, op, scalar, value
+from builders import Array, chain, conv_model, ints, loaded, make_graph, normal, op, scalar, value
 from onnx import ModelProto, NodeProto, TensorProto
 
 from eapc.model import Model
 from eapc.shapes import infer_shapes, input_shapes
-from eapc.worklist import NodeWork, activation_tensors, work_list
+from eapc.worklist import NodeWork, activation_tensors, resized, work_list
 from eapc.workload import StreamWorkload
 
 X = {"x": (1, 4, 8, 8)}
@@ -160,3 +160,49 @@ def test_the_shape_of_something_unknown_is_not_a_constant() -> None:
     ]
     model = loaded(nodes, X, [value("y", None)], {"one": ints(1)})
     assert works_of(model)["expand"].reason == "shape of the output is unknown"
+
+
+# --- nodes of other shapes ---------------------------------------------------------------------
+
+
+def resized_macs(model: ModelProto, x: int, w: tuple[int, int], y: int) -> float:
+    """MACs of a 3 x 3 convolution of 8 x 8 maps once x, w and y have so many channels."""
+    item = works_of(model)["conv"]
+    smaller = resized(item, ((1, x, 8, 8), (*w, 3, 3)), ((1, y, 6, 6),))
+    assert not smaller.reason
+    (load,) = smaller.work.workloads
+    return load.macs
+
+
+def test_a_smaller_convolution_by_hand() -> None:
+    assert resized_macs(conv_model(), 3, (5, 3), 5) == 5 * 3 * 9 * 36
+    assert resized_macs(conv_model(), 4, (6, 4), 6) == 6 * 4 * 9 * 36
+
+
+def test_groups_follow_the_shapes() -> None:
+    """Whole groups go, or the same channels of each: the filters' inputs tell."""
+    assert resized_macs(conv_model(group=2), 2, (3, 2), 3) == 3 * 2 * 9 * 36
+    assert resized_macs(conv_model(group=2), 2, (4, 1), 4) == 4 * 1 * 9 * 36
+    assert resized_macs(conv_model((1, 6, 8, 8), group=6), 4, (4, 1), 4) == 4 * 9 * 36
+
+
+def test_what_is_fused_stays_fused_in_other_shapes() -> None:
+    item = works_of(chain(["Conv", "Relu"]))["Relu_1"]
+    smaller = resized(item, ((1, 4, 8, 8),), ((1, 4, 8, 8),))
+    (load,) = smaller.work.workloads
+    assert isinstance(load, StreamWorkload)
+    assert load.operations == 4 * 64
+    assert load.ifmap_words == load.ofmap_words == 0
+    assert smaller.fused_into == item.fused_into == "Conv_0"
+
+
+def test_shapes_that_do_not_fit_have_a_reason() -> None:
+    item = works_of(conv_model())["conv"]
+    assert resized(item, ((1, 4, 8, 8), (6,)), ((1, 6, 6, 6),)).reason
+    assert resized(item, ((1, 4, 8, 8), None), ((1, 6, 6, 6),)).reason
+
+
+def test_work_without_operands_stays() -> None:
+    item = works_of(conv_model())["conv"]
+    bare = NodeWork(item.node, item.work)
+    assert resized(bare, (), ()) is bare

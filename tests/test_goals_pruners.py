@@ -1,0 +1,195 @@
+"""Pruners of channels, and of channels and zeros: goals, plans, printed pipelines."""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import pairwise
+
+import numpy as np
+import onnx
+import pytest
+from goal_builders import labelled, ratio, start, varied
+from pruning_builders import NETS, Net
+from structured_builders import bytes_of
+
+from eapc.channel_counts import ChannelPlan
+from eapc.errors import PassError, UsageError
+from eapc.goals import Goal, MaxDrop, MinAgreement, Outcome, Sparsity, TargetEnergy, Trials
+from eapc.goals.goal import typed
+from eapc.goals.pruners import OneStage, SplitPlan, TwoStages, pruner_of
+from eapc.pipeline import Pipeline
+from eapc.recipe import Recipe
+
+CHANNELS = Recipe(structured=True)
+BOTH = Recipe(structured=True, zeros=True)
+RECIPES = {"channels": CHANNELS, "both": BOTH}
+
+
+def net_of(name: str) -> Net:
+    return varied() if name == "varied" else NETS[name]()
+
+
+def trials_of(name: str, recipe: str) -> Trials:
+    net = net_of(name)
+    return Trials(start(net), RECIPES[recipe], labelled(net) if name == "varied" else None)
+
+
+_REACHED: dict[tuple[str, str, str], Outcome] = {}
+
+
+def reached(name: str, recipe: str, goal: Goal) -> Outcome:
+    """The outcome of a goal, worked out once."""
+    key = (name, recipe, typed(goal))
+    if key not in _REACHED:
+        _REACHED[key] = goal.pursue(trials_of(name, recipe))
+    return _REACHED[key]
+
+
+# --- goals -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [0.9, 0.7])
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("name", ["residual", "dense"])
+def test_target_energy_is_met(name: str, recipe: str, value: float) -> None:
+    outcome = reached(name, recipe, TargetEnergy(value))
+    assert outcome.is_met
+    assert outcome.reason == ""
+    assert value - 0.2 < ratio(outcome) <= value
+    assert outcome.floor is not None
+    assert outcome.floor < ratio(outcome)
+    onnx.checker.check_model(outcome.result.model.to_proto(), full_check=True)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_energy_out_of_reach_says_so(recipe: str) -> None:
+    outcome = reached("residual", recipe, TargetEnergy(0.001))
+    assert not outcome.is_met
+    assert f"the fewest channels the network still takes {ratio(outcome):.3f}" in outcome.reason
+    assert outcome.floor == pytest.approx(ratio(outcome), abs=0.05)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("value", [0.2, 0.5])
+def test_max_drop_holds_on_the_half_that_decides(recipe: str, value: float) -> None:
+    outcome = reached("varied", recipe, MaxDrop(value))
+    decided, other = labelled(varied()).halves()
+    assert outcome.is_met
+    assert outcome.decided == decided.accuracy(outcome.result.model)
+    assert outcome.decided is not None
+    assert outcome.decided.is_within(value)
+    assert outcome.accuracy == other.accuracy(outcome.result.model)
+    assert ratio(outcome) < 1
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_min_agreement_is_judged_on_inputs_that_were_not_fitted(recipe: str) -> None:
+    outcome = reached("dense", recipe, MinAgreement(0.9))
+    assert outcome.agreement is not None
+    assert outcome.is_met == outcome.agreement.is_met
+    assert str(outcome.pipeline).startswith("hold-out-inputs, ")
+    assert ratio(outcome) <= 1
+
+
+def test_sparsity_takes_a_fraction_of_every_group() -> None:
+    outcome = reached("residual", "channels", Sparsity(0.5))
+    assert outcome.is_met
+    assert outcome.result.model.constant_shape("w1") == (4, 4, 3, 3)
+    with pytest.raises(UsageError, match="with channels and zeros there are two"):
+        reached("residual", "both", Sparsity(0.5))
+
+
+# --- what is printed ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize(
+    ("name", "goal"),
+    [
+        ("residual", TargetEnergy(0.7)),
+        ("dense", TargetEnergy(0.9)),
+        ("varied", MaxDrop(0.5)),
+        ("dense", MinAgreement(0.9)),
+    ],
+)
+def test_the_printed_pipeline_gives_the_result_again(name: str, recipe: str, goal: Goal) -> None:
+    outcome = reached(name, recipe, goal)
+    text = str(outcome.pipeline)
+    assert str(Pipeline.parse(text, CHANNELS.passes)) == text
+    again = outcome.pipeline.run(start(net_of(name)))
+    assert again.energy is not None
+    energy = outcome.result.energy
+    assert energy is not None
+    assert again.energy.energy_mac_units == pytest.approx(energy.energy_mac_units, rel=5e-3)
+    if recipe == "channels":
+        assert bytes_of(again.model) == bytes_of(outcome.result.model)
+
+
+# --- pruners -----------------------------------------------------------------------------------
+
+
+@cache
+def pruner(recipe: str) -> OneStage | TwoStages:
+    chosen = RECIPES[recipe]
+    dense = chosen.annotation().run(start(NETS["residual"]()))
+    made = pruner_of(chosen, lambda pipeline, compilation: pipeline.run(compilation), dense)
+    assert isinstance(made, OneStage | TwoStages)
+    return made
+
+
+def test_channels_are_no_layers_to_correct() -> None:
+    assert not pruner("channels").can_correct
+    assert pruner("both").can_correct
+    assert isinstance(pruner("channels").plan, ChannelPlan)
+    assert isinstance(pruner("both").plan, SplitPlan)
+
+
+def test_curves_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = pruner("channels")
+    assert isinstance(made, OneStage)
+    assert made.plan.lowest_ratio < 1
+    monkeypatch.setattr(
+        "eapc.passes.prune_channels.Survey", lambda *_: pytest.fail("curves are measured again")
+    )
+    for budget in (0.9, 0.8):
+        found = made.at(budget)
+        assert found.energy is not None
+        assert made.dense.energy is not None
+        assert found.energy.energy_mac_units <= 1.02 * budget * made.dense.energy.energy_mac_units
+
+
+def test_the_best_split_is_never_worse_than_one_kind_alone() -> None:
+    plan = pruner("both").plan
+    assert isinstance(plan, SplitPlan)
+    assert plan.lowest_ratio == pytest.approx(plan.channels.lowest_ratio * plan.zeros.lowest_ratio)
+    for budget in np.linspace(0.4, 1, 13).tolist():
+        both = plan.predicted(budget)
+        alone = plan.zeros.predicted(budget)
+        assert both.ratio <= budget + 1e-6
+        if alone.ratio <= budget + 1e-6:
+            assert both.error <= alone.error + 1e-12
+
+
+def test_more_budget_is_never_expected_to_lose_more() -> None:
+    for recipe in RECIPES:
+        plan = pruner(recipe).plan
+        errors = [plan.predicted(budget).error for budget in np.linspace(0.3, 1, 15).tolist()]
+        assert all(a >= b - 1e-9 for a, b in pairwise(errors))
+        assert errors[-1] == pytest.approx(0, abs=1e-9)
+
+
+def test_two_stages_share_a_budget() -> None:
+    made = pruner("both")
+    assert isinstance(made, TwoStages)
+    found = made.at(0.5)
+    assert found.energy is not None
+    before = NETS["residual"]().model
+    assert any(found.model.constant_shape(n) != before.constant_shape(n) for n in ("w0", "w1"))
+    text = str(made.pipeline(0.5))
+    assert text.index("shrink-channels") < text.index("prune-weights")
+
+
+def test_a_failure_names_its_pass() -> None:
+    lone = NETS["tied"]()
+    with pytest.raises(PassError, match="prune-channels: no channels can be taken out"):
+        TargetEnergy(0.5).pursue(Trials(start(lone), CHANNELS))
