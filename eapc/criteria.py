@@ -102,7 +102,7 @@ def hessian(evidence: Evidence) -> Scores:
 
 @criterion("nuclear")
 def nuclear(evidence: Evidence) -> Scores:
-    """Nuclear norm of the feature maps: of the matrix (inputs, h * w), one row for each input.
+    """Nuclear norm of the feature maps, h x w matrices, averaged over inputs.
 
     Yeom, Shim, Hwang, "Toward Compact Deep Neural Networks via Energy-Aware Pruning" (2021).
     """
@@ -166,10 +166,9 @@ def _sum(scores: Iterable[Scores], evidence: Evidence) -> Scores:
 
 
 def _nuclear_norms(maps: Array) -> Scores:
-    """(channels,): sums of singular values of each channel's maps as a matrix (inputs, h * w)."""
-    inputs, channels = maps.shape[:2]
-    matrices = np.moveaxis(maps, 1, 0).reshape(channels, inputs, -1).astype(np.float32)
-    return np.asarray(np.linalg.svd(matrices, compute_uv=False).sum(axis=-1), np.float64)
+    """(channels,): sums of singular values of h x w maps, averaged over the inputs."""
+    found = np.linalg.svd(maps.astype(np.float32), compute_uv=False).sum(axis=-1)
+    return np.asarray(found.mean(axis=0), np.float64)
 
 
 def _distances(filters: NDArray[np.float64]) -> Scores:

@@ -45,8 +45,8 @@ BY_HAND = {
     ),
     # energies 25, 2, 4 over the sums of those of no less
     "lamp": ([1, 2 / 31, 4 / 29], [1, 2, 0]),
-    # two rows a and b of four: the singular values add up to (aa + bb + 2 sqrt(aa bb - ab^2))^(1/2)
-    "nuclear": ([ROOT(5 + 9 + 2 * ROOT(45 - 9)), ROOT(4 + 16), ROOT(2)], [2, 1, 0]),
+    # singular values: diag(1, 2) and (3); ones have one of 2, twos of 4; none and 1, 1
+    "nuclear": ([(3 + 3) / 2, (2 + 4) / 2, (0 + 2) / 2], [2, 0, 1]),
     "activation": ([6 / 8, 12 / 8, 2 / 8], [2, 0, 1]),
 }
 
