@@ -15,11 +15,10 @@ from pathlib import Path
 from eapc.channel_counts import ChannelPlan
 from eapc.energy import EnergyReport
 from eapc.errors import UsageError
-from eapc.evaluation import Accuracy, Agreement
+from eapc.evaluation import Accuracy
 from eapc.goals import DEFAULT_GOAL, Goal, Outcome, Trials, measure
-from eapc.layers import Skipped
 from eapc.model import Model
-from eapc.pipeline import ChannelRecord, Compilation, LayerRecord, Pipeline
+from eapc.pipeline import Compilation, Pipeline
 from eapc.preparation import (
     DataSource,
     Settings,
@@ -33,6 +32,7 @@ from eapc.preparation import (
 from eapc.progress import Progress, silent
 from eapc.recipe import Recipe
 from eapc.registry import load_passes
+from eapc.results import Latency, Pruned
 from eapc.resuming import resumable
 from eapc.solvers import blas_threads
 from eapc.verify import verifier
@@ -69,55 +69,6 @@ class Analysis:
     def save(self, path: str | Path, force: bool = False) -> None:
         """Write the annotated model once it has been verified."""
         self.model.save(path, verifier(self.model, frozenset(), None), force)
-
-
-@dataclass(frozen=True)
-class Pruned:
-    """A pruned model and everything known about it.
-
-    `goal_met` is False when the best that could be done falls short; `reason` says why.
-    Where labelled inputs decided, `decided` is accuracy on those and `accuracy` on the others.
-    `floor` is about the lowest fraction of the objective that the goal could have asked, if known.
-    `groups` has channel counts where channels went; `latency` is known on a measured machine.
-    """
-
-    model: Model
-    pipeline: str
-    before: EnergyReport
-    after: EnergyReport
-    accuracy: Accuracy | None
-    agreement: Agreement | None
-    layers: tuple[LayerRecord, ...]
-    skipped: tuple[Skipped, ...]
-    goal_met: bool
-    reason: str
-    seconds: Mapping[str, float]
-    synthesised: bool = False
-    output: Path | None = None
-    decided: Accuracy | None = None
-    floor: float | None = None
-    groups: tuple[ChannelRecord, ...] = ()
-    latency: Latency | None = None
-
-    @property
-    def energy_ratio(self) -> float:
-        """Energy after over energy before."""
-        before = self.before.energy_mac_units
-        return self.after.energy_mac_units / before if before else 1.0
-
-
-@dataclass(frozen=True)
-class Latency:
-    """What a machine's measurements say of a network, in ms per inference."""
-
-    machine: str
-    before_ms: float
-    ratio: float
-
-    @property
-    def after_ms(self) -> float:
-        """Milliseconds of the pruned network."""
-        return self.before_ms * self.ratio
 
 
 @dataclass(frozen=True)

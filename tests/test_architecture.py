@@ -50,7 +50,7 @@ LAYERS = (
     "pipeline",
     "registry resuming",
     "recipe",
-    "goals",
+    "goals results",
     "preparation",
     "compiler machine_profile timing",
     "goal_sweep planning comparison",
