@@ -33,6 +33,9 @@ CANDIDATES: Mapping[str, tuple[float, float]] = {
 """Scale and offset of inputs made with mean 0 and variance about 1."""
 
 _TRIALS = 32
+_AT_ONCE = 4
+"""Inputs per run: without fusion, and with so many outputs, each takes much memory."""
+
 _NORMALIZATIONS = 8
 
 
@@ -68,9 +71,8 @@ def _merit(model: Model, trial: Dataset, threads: int) -> float:
     bias = model.constant(first.input(2)) if first and first.input(2) else None
     if first is None or bias is None or not np.any(bias):
         return _variety(collect_outputs(model, trial, threads))
-    response = _values(model, trial, [first.outputs[0]], threads)[first.outputs[0]]
-    deviation = response.std(axis=_all_but_channels(response), dtype=np.float64)
-    ratio = np.sqrt(np.square(deviation).mean() / np.square(bias.astype(np.float64)).mean())
+    _, variance = channel_moments(model, trial, [first.outputs[0]], threads)[first.outputs[0]]
+    ratio = np.sqrt(variance.mean() / np.square(bias.astype(np.float64)).mean())
     return -abs(math.log(ratio)) if ratio > 0 else -math.inf
 
 
@@ -89,29 +91,43 @@ def _normalizations(model: Model) -> list[Node]:
 
 def _divergence(model: Model, trial: Dataset, nodes: Sequence[Node], threads: int) -> float:
     """KL divergence of normal distributions, found against expected; median over channels."""
-    values = _values(model, trial, [node.input(0) for node in nodes], threads)
+    moments = channel_moments(model, trial, [node.input(0) for node in nodes], threads)
     divergences = []
     for node in nodes:
-        found = values[node.input(0)].astype(np.float64)
-        axes = _all_but_channels(found)
+        found_mean, found_variance = moments[node.input(0)]
         mean, variance = (np.asarray(model.constant(name), float) for name in node.inputs[3:5])
         variance = variance + float(node.attribute("epsilon", 1e-5))
-        ratio = found.var(axis=axes) / variance
-        shift = np.square(found.mean(axis=axes) - mean) / variance
+        ratio = found_variance / variance
+        shift = np.square(found_mean - mean) / variance
         divergence = (ratio + shift - 1 - np.log(np.maximum(ratio, 1e-12))) / 2
         divergences.append(float(np.median(divergence)))
     return float(np.mean(divergences))
 
 
-def _all_but_channels(values: Array) -> tuple[int, ...]:
-    return (0, *range(2, values.ndim))
-
-
-def _values(model: Model, data: Dataset, tensors: Sequence[str], threads: int) -> dict[str, Array]:
+def channel_moments(
+    model: Model, data: Dataset, tensors: Sequence[str], threads: int
+) -> dict[str, tuple[Array, Array]]:
+    """Mean and variance of each channel of some tensors, in float64."""
     proto = with_outputs(model.to_proto(embed=True), list(dict.fromkeys(tensors)))
     session = Session(proto, threads, optimise=False)
-    runs = [session.run(feed) for feed in data.batches(_TRIALS)]
-    return {name: np.concatenate([run[name] for run in runs]) for name in session.outputs}
+    sums = {name: np.zeros((3, 1)) for name in session.outputs}
+    for feed in data.batches(_AT_ONCE):
+        for name, values in session.run(feed).items():
+            sums[name] = sums[name] + _sums(values)
+    return {name: _mean_and_variance(*of) for name, of in sums.items()}
+
+
+def _sums(values: Array) -> Array:
+    """(3, channels): the number of values (n, channels, ...), their sum and that of squares."""
+    wide = values.astype(np.float64)
+    axes = (0, *range(2, wide.ndim))
+    total = wide.sum(axis=axes)
+    return np.stack([np.full_like(total, wide.size / total.size), total, (wide**2).sum(axis=axes)])
+
+
+def _mean_and_variance(count: Array, total: Array, squares: Array) -> tuple[Array, Array]:
+    mean = total / count
+    return mean, np.maximum(squares / count - mean**2, 0)
 
 
 def _variety(outputs: Outputs) -> float:

@@ -68,15 +68,15 @@ class Sweep:
             self._advance()
         original, pruned = self._advance()
         tied = self._layers[step]
-        groups, _, inputs = tied.matrix(self.original).shape
-        limit = row_limit(inputs) if most is None else most
+        shape = tied.matrix(self.original).shape
+        limit = row_limit(shape[2]) if most is None else most
         return [
             LayerRows.sample(
                 user,
                 _activations(user, original, pruned),
                 limit,
                 row_generator(self._seed, user),
-                groups * inputs,
+                _row_words(user, shape),
             )
             for user in tied.users
         ]
@@ -113,6 +113,12 @@ def _activations(
     x, other = layer.x, layer.other
     branch = (original[other], pruned[other]) if other in pruned and other in original else None
     return LayerActivations(pruned.get(x, original.get(x, [])), original[layer.y], branch)
+
+
+def _row_words(layer: Layer, shape: tuple[int, ...]) -> int:
+    """Inputs, targets and both branches of a row, of a weight (groups, m, k)."""
+    groups, outputs, inputs = shape
+    return groups * (inputs + outputs * (3 if layer.other else 1))
 
 
 class _Plan:

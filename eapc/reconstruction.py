@@ -24,6 +24,9 @@ MIN_ROWS = 65_536
 ROWS_PER_INPUT = 16
 WORDS = 1 << 25
 
+_KEPT_WORDS = 1 << 26
+"""Words of a layer's rows that may stay in memory for further passes: 256 MiB."""
+
 
 @dataclass(frozen=True)
 class LayerActivations:
@@ -50,7 +53,7 @@ def row_limit(inputs: int) -> int:
 class LayerRows:
     """The rows of a layer's activations that it is fitted on: indices for every batch.
 
-    With `keep` unrolled inputs stay in memory for further passes.
+    With `keep` inputs, targets and branches stay in memory for further passes.
     """
 
     layer: Layer
@@ -69,12 +72,12 @@ class LayerRows:
     ) -> LayerRows:
         """About `limit` rows, or all if there are no more.
 
-        `row_words`, the inputs of a row in all groups, are given where several passes are to
-        be made.
+        `row_words`, all that a row consists of in all groups, are given where several passes
+        are to be made.
         """
         counts = [layer.form.row_count(y.shape) for y in activations.y]
         share = min(1.0, limit / sum(counts))
-        keep = row_words is not None and share * sum(counts) * row_words <= WORDS
+        keep = row_words is not None and share * sum(counts) * row_words <= _KEPT_WORDS
         rows = tuple(_sample(count, share, rng) for count in counts)
         return cls(layer, activations, rows, keep)
 

@@ -97,6 +97,7 @@ def _open(
 
     options = _options(threads)
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.enable_cpu_mem_arena = False  # one output that is kept would keep all of an arena
     levels = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimise else levels.ORT_DISABLE_ALL
     return _start(model, options)

@@ -9,6 +9,7 @@ import pytest
 from builders import Array, chain, loaded, op
 
 from eapc.data import Dataset
+from eapc.input_scale import channel_moments
 from eapc.model import Model
 from eapc.runtime import Session, with_outputs
 from eapc.synthesis import dead_leaves, synthesise
@@ -41,6 +42,18 @@ def expecting(scale: float, ops: Sequence[str]) -> Model:
 def test_normalization_tells_the_scale(scale: float, expected: tuple[float, float]) -> None:
     ops = ["Conv", "BatchNormalization", "Relu", "GlobalAveragePool", "Flatten", "Gemm"]
     assert expected[0] < power(fed(made(expecting(scale, ops)))) < expected[1]
+
+
+def test_moments_of_channels_are_those_of_all_runs_together() -> None:
+    model = expecting(1.0, ["Conv", "Relu", "GlobalAveragePool"])
+    data = made(model).first(10)
+    session = Session(with_outputs(model.to_proto(), ["Relu_1_out"]), 1, optimise=False)
+    runs = [session.run(feed)["Relu_1_out"] for feed in data.batches(10)]
+    values = np.concatenate(runs).astype(np.float64)
+    mean, variance = channel_moments(model, data, ["Relu_1_out"], 1)["Relu_1_out"]
+    assert values.shape[:2] == (10, len(mean))
+    np.testing.assert_allclose(mean, values.mean((0, 2, 3)), rtol=1e-5)
+    np.testing.assert_allclose(variance, values.var((0, 2, 3)), rtol=1e-5)
 
 
 def test_normalization_further_on_outweighs_biases() -> None:

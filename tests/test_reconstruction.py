@@ -85,6 +85,19 @@ def test_rows_are_sampled_up_to_a_limit(limit: int) -> None:
     np.testing.assert_array_equal(moments.xx, again.xx)
 
 
+def test_rows_are_kept_where_all_that_they_consist_of_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eapc.reconstruction._KEPT_WORDS", 90 * 10)
+    model, tied = plain()
+    runs = batches(model, ["y"], X)
+    activations = LayerActivations(runs["x"], runs["y"])
+    kept, made, once = (
+        LayerRows.sample(tied.first, activations, 10**6, RNG, words) for words in (10, 11, None)
+    )
+    assert (kept.keep, made.keep, once.keep) == (True, False, False)
+    assert kept.batches() is kept.batches()
+    np.testing.assert_array_equal(kept.moments().yx, made.moments().yx)
+
+
 def test_the_limit_grows_with_the_inputs() -> None:
     assert row_limit(10**6) == ROWS_PER_INPUT * 10**6
     assert min(row_limit(k) for k in (10, 1000, 4000, 5000)) >= MIN_ROWS
