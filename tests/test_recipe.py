@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from eapc.errors import UsageError
@@ -47,3 +49,25 @@ def test_a_recipe_is_typed_and_read_again(recipe: Recipe, text: str) -> None:
 def test_options_that_do_not_go_together(recipe: Recipe, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         recipe.pipeline("energy=0.5")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"pattern": "2:4"}, "--pattern is one of zeros"),
+        ({"method": "eap"}, "--method is one of zeros"),
+        ({"thorough": True}, "--thorough is one of zeros"),
+        ({"order": "uniform"}, "--order is one of zeros"),
+    ],
+)
+def test_options_of_zeros_are_refused_where_channels_alone_go(
+    options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        Recipe(structured=True, **options)
+
+
+def test_each_stage_of_both_takes_its_own_options() -> None:
+    both = Recipe(structured=True, zeros=True, criterion="l1", pattern="block:2x4", order="uniform")
+    assert both.removing() == Recipe(structured=True, criterion="l1")
+    assert both.zeroing() == Recipe(pattern="block:2x4", order="uniform")
