@@ -10,7 +10,7 @@ from eapc.energy import EnergyReport
 from eapc.goals import Densities, Goal, Sparsity, Target
 from eapc.layers import find_layers, require_layers
 from eapc.model import Model
-from eapc.pipeline import Compilation, LayerRecord, Pipeline
+from eapc.pipeline import ChannelRecord, Compilation, LayerRecord, Pipeline
 from eapc.preparation import Settings, prepare, with_made_up_inputs, with_objective
 from eapc.progress import Progress, silent
 from eapc.recipe import Recipe
@@ -21,11 +21,12 @@ _REFITS = "reconstruct-outputs"
 
 @dataclass(frozen=True)
 class Expected:
-    """Energy before and after, with weights zeroed by magnitude, and what each layer keeps."""
+    """Energy before and after, not refitted, and what each layer and channel group keeps."""
 
     before: EnergyReport
     after: EnergyReport
     layers: tuple[LayerRecord, ...]
+    groups: tuple[ChannelRecord, ...] = ()
 
     @property
     def energy_ratio(self) -> float:
@@ -73,4 +74,5 @@ def _expected(compilation: Compilation, settings: Settings, pipeline: Pipeline) 
     done = Pipeline(tuple(steps)).run(dense)
     assert dense.energy is not None  # both pipelines end in annotate-energy
     assert done.energy is not None
-    return Expected(dense.energy, done.energy, tuple(done.record.layers.values()))
+    layers = tuple(done.record.layers.values())
+    return Expected(dense.energy, done.energy, layers, done.record.groups)

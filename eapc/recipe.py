@@ -18,6 +18,14 @@ _UNTYPABLE = re.compile(rf"[,{{}}{re.escape(SEPARATOR)}\s]")
 
 OBJECTIVES = ("energy", "latency")
 
+_OF_ZEROS: dict[str, Any] = {
+    "method": "admm",
+    "thorough": False,
+    "pattern": "unstructured",
+    "order": "shared",
+}
+"""Options that mean nothing where channels alone go, and their defaults."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -31,12 +39,12 @@ class Recipe:
     """
 
     passes: Mapping[str, type[Pass]] = field(default_factory=load_passes)
-    method: str = "admm"
-    thorough: bool = False
-    pattern: str = "unstructured"
+    method: str = _OF_ZEROS["method"]
+    thorough: bool = _OF_ZEROS["thorough"]
+    pattern: str = _OF_ZEROS["pattern"]
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-    order: str = "shared"
+    order: str = _OF_ZEROS["order"]
     structured: bool = False
     zeros: bool = False
     criterion: str = DEFAULT_CRITERION
@@ -56,8 +64,8 @@ class Recipe:
             raise UsageError(
                 "zeros save no time on stock runtimes: latency takes --structured without --zeros"
             )
-        if self.structured and not self.zeros and self.pattern != "unstructured":
-            raise UsageError("--pattern is one of zeros: give --zeros as well, or no --structured")
+        if self.structured and not self.zeros:
+            self._require_no_options_of_zeros()
 
     def pipeline(self, prune: str, held_out: float | None = None) -> Pipeline:
         """The pipeline that prunes with these options, such as `energy=0.7`, to the recipe.
@@ -91,9 +99,20 @@ class Recipe:
         """
         return f"{self.objective or OBJECTIVES[0]}={ratio!r}" + (f", late={late!r}" if late else "")
 
+    def removing(self) -> Recipe:
+        """The same without zeros: channels alone go."""
+        return replace(self, zeros=False, **_OF_ZEROS)
+
     def zeroing(self) -> Recipe:
         """The same without channels."""
-        return replace(self, structured=False, zeros=False)
+        return replace(self, structured=False, zeros=False, criterion=DEFAULT_CRITERION)
+
+    def _require_no_options_of_zeros(self) -> None:
+        for name, default in _OF_ZEROS.items():
+            if getattr(self, name) != default:
+                raise UsageError(
+                    f"--{name} is one of zeros: give --zeros as well, or no --structured"
+                )
 
     def _parsed(self, steps: Sequence[str], held_out: float | None) -> Pipeline:
         kept_out = [] if held_out is None else [f"hold-out-inputs{{fraction={held_out}}}"]

@@ -288,19 +288,42 @@ def test_indices_of_a_pool_that_are_read_keep_channels() -> None:
     assert found.left_whole["pool"] == "its indices count channels"
 
 
-def test_initializers_among_the_inputs_shrink_there_too() -> None:
-    """IR 3 lists every initializer as an input."""
-    proto = between([op("Relu", "c", "d")], opset=8).to_proto()
+def listed_among_inputs(model: Model) -> Model:
+    """The model as IR 3 has it: every initializer is an input too."""
+    proto = model.to_proto()
     proto.ir_version = 3
     for tensor in proto.graph.initializer:
         kind, dims = tensor.data_type, list(tensor.dims)
         proto.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, kind, dims))
-    model = Model.from_proto(proto)
+    return Model.from_proto(proto)
+
+
+def lengths_among_inputs(model: Model) -> dict[str, int]:
+    """The first axis of everything that is listed as an input."""
+    inputs = model.view.proto.graph.input
+    return {value.name: value.type.tensor_type.shape.dim[0].dim_value for value in inputs}
+
+
+def test_initializers_among_the_inputs_shrink_there_too() -> None:
+    model = listed_among_inputs(between([op("Relu", "c", "d")], opset=8))
     smaller = remove_channels(model, groups_of(model), {"one": ints(0, 2)})
-    listed = {
-        v.name: v.type.tensor_type.shape.dim[0].dim_value for v in smaller.view.proto.graph.input
-    }
-    assert listed["w1"] == 2
+    assert lengths_among_inputs(smaller)["w1"] == 2
+    assert removal_error(model, {"one": ints(1)}) < 1e-5
+
+
+def test_shared_initializers_among_the_inputs_shrink_there_too() -> None:
+    """Both readers of the bias want the same part of it: it keeps its name."""
+    nodes = [
+        op("Conv", "x w1 b", "c", "one"),
+        op("Conv", "x w2 b", "d", "two"),
+        op("Add", "c d", "e", "add"),
+        op("Conv", "e w3", "y", "three"),
+    ]
+    tensors = weights(w1=(6, 3, 1, 1), w2=(6, 3, 1, 1), b=(6,), w3=(4, 6, 1, 1))
+    model = listed_among_inputs(net(nodes, IMAGE, tensors, opset=8))
+    smaller = remove_channels(model, groups_of(model), {"one": ints(0, 2)})
+    assert smaller.constant_shape("b") == (2,)
+    assert lengths_among_inputs(smaller)["b"] == 2
     assert removal_error(model, {"one": ints(1)}) < 1e-5
 
 

@@ -364,6 +364,16 @@ def test_a_dry_run_prints_the_plan(cli: Cli) -> None:
     cli.refuses(2, *prune_options("--dry-run", "-o", "out.onnx"))
 
 
+def test_a_dry_run_says_which_channels_would_go(cli: Cli) -> None:
+    options = ("--structured", "--sparsity", "0.5", "--dry-run")
+    said = cli(*prune_options(*options)).out
+    assert "channels made by" in said
+    assert "weights zeroed by magnitude" not in said
+    groups = json.loads(cli(*prune_options(*options, "--json")).out)["channels"]
+    assert groups
+    assert all(group["after"] == round(group["before"] / 2) for group in groups)
+
+
 def test_a_dry_run_of_an_energy_goal_shares_it_out(cli: Cli) -> None:
     options = ("--target-energy", "0.8", "--dry-run", "--json")
     document = json.loads(cli(*prune_options(*options)).out)

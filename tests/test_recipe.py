@@ -27,7 +27,7 @@ RECIPES = [
         "prune-weights{energy=0.5, include=a?b|?c??d?e}, reconstruct-outputs",
     ),
     (
-        Recipe(structured=True, criterion="l1", exclude=("stem",), method="eap", order="uniform"),
+        Recipe(structured=True, criterion="l1", exclude=("stem",)),
         "prune-channels{energy=0.5, criterion=l1, exclude=stem}, "
         "reconstruct-outputs{keep_mask=True}, shrink-channels",
     ),
@@ -92,11 +92,11 @@ def test_inputs_are_held_out_before_all_else() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"zeros": True}, "zeros come on top of channels"),
+        ({"zeros": True}, "--zeros come on top of channels"),
         ({"objective": "size"}, "unknown objective 'size'; choose from energy, latency"),
-        ({"objective": "latency"}, "latency takes channels alone"),
-        ({"objective": "latency", "structured": True, "zeros": True}, "takes channels alone"),
-        ({"structured": True, "pattern": "2:4"}, "a pattern is one of zeros"),
+        ({"objective": "latency"}, "latency takes --structured without --zeros"),
+        ({"objective": "latency", "structured": True, "zeros": True}, "without --zeros"),
+        ({"structured": True, "pattern": "2:4"}, "--pattern is one of zeros"),
     ],
 )
 def test_recipes_that_make_no_sense(options: dict[str, Any], said: str) -> None:
@@ -107,3 +107,25 @@ def test_recipes_that_make_no_sense(options: dict[str, Any], said: str) -> None:
 def test_an_unknown_criterion() -> None:
     with pytest.raises(UsageError, match="unknown criterion 'best'; choose from obs"):
         Recipe(structured=True, criterion="best").pipeline("energy=0.5")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"pattern": "2:4"}, "--pattern is one of zeros"),
+        ({"method": "eap"}, "--method is one of zeros"),
+        ({"thorough": True}, "--thorough is one of zeros"),
+        ({"order": "uniform"}, "--order is one of zeros"),
+    ],
+)
+def test_options_of_zeros_are_refused_where_channels_alone_go(
+    options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        Recipe(structured=True, **options)
+
+
+def test_each_stage_of_both_takes_its_own_options() -> None:
+    both = Recipe(structured=True, zeros=True, criterion="l1", pattern="block:2x4", order="uniform")
+    assert both.removing() == Recipe(structured=True, criterion="l1")
+    assert both.zeroing() == Recipe(pattern="block:2x4", order="uniform")

@@ -37,8 +37,8 @@ def remove_channels(model: Model, groups: ChannelGroups, kept: Mapping[str, Arra
     edits = Edits(proto)
     _shrink_constants(model, edits, removed)
     _rewrite_numbers(model, edits, groups.numbers, removed)
-    _shrink_declared(proto.graph, removed)
     edits.finish()
+    _shrink_declared(proto.graph, removed)
     ends = bypass(proto, vanished, str(model.folder)) if vanished else frozenset()
     origin = _origin(model, edits, removed, ends)
     return Model(GraphView(proto), model.path, origin=origin)
@@ -127,9 +127,14 @@ def _rewrite_numbers(
 
 
 def _shrink_declared(graph: onnx.GraphProto, removed: Removed) -> None:
-    """Shapes of value_info, and of initializers that IR 3 lists among the inputs."""
+    """Shapes of value_info and, in IR 3, of initializers among the inputs: as they now are."""
+    constants = {tensor.name: tensor.dims for tensor in graph.initializer}
     for value in (*graph.value_info, *graph.input):
         dims = value.type.tensor_type.shape.dim
+        if value.name in constants:
+            for dim, length in zip(dims, constants[value.name], strict=False):
+                dim.dim_value = length
+            continue
         for axis, dim in enumerate(dims):
             indices = removed.get((value.name, "", axis))
             if indices is not None and dim.HasField("dim_value"):

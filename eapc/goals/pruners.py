@@ -142,7 +142,7 @@ class TwoStages:
         self._recipe = recipe
         self._run = run
         self._dense = dense
-        self._channels = OneStage(replace(recipe, zeros=False), run, dense)
+        self._channels = OneStage(recipe.removing(), run, dense)
         self._latest: tuple[float, OneStage] | None = None
 
     @cached_property

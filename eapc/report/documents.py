@@ -116,6 +116,7 @@ def plan_document(plan: Plan, warnings: Sequence[str] = ()) -> Document:
         "before": totals(before) if before else None,
         "after": totals(after) if after else None,
         "energy_ratio": expected.energy_ratio if expected else None,
+        "channels": [asdict(group) for group in expected.groups] if expected else [],
         "layers": layers(expected.layers, before, after) if expected else [],
         "warnings": list(warnings),
     }

@@ -21,6 +21,7 @@ from eapc.report.numbers import count, engineering, joules, percent, seconds
 from eapc.report.tables import coverage, heading, some, totals
 
 _EXPECTED = "weights zeroed by magnitude; refitting chooses anew and moves energies a little"
+_NOT_REFITTED = "before refitting, which moves energies a little"
 NOT_MEASURED = "energy is modelled; zeros alone do not make a stock runtime faster"
 NO_COMPARISON = "energy is modelled; `eapc compare` measures the latency of both models"
 
@@ -82,10 +83,13 @@ def plan_table(plan: Plan, width: int) -> Group:
         parts.append(plain("the budget is searched: energies are not known before"))
         return Group(*spaced(parts))
     before, after = expected.before, expected.after
+    if expected.groups:
+        parts.append(_channel_table(expected.groups, width))
     parts.append(_layer_table(expected.layers, before, after, width))
     amounts = [engineering(each.energy_mac_units) for each in (before, after)]
     said = f"{amounts[0]} -> {amounts[1]} MAC units, {percent(expected.energy_ratio)}"
-    entries = [("expected energy", said), ("note", _EXPECTED)]
+    note = _NOT_REFITTED if expected.groups else _EXPECTED
+    entries = [("expected energy", said), ("note", note)]
     parts.append(facts(entries))
     return Group(*spaced(parts))
 
