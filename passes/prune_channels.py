@@ -171,13 +171,20 @@ def _energy_costs(compilation: Compilation, groups: Sequence[ChannelGroup]) -> C
 
 
 def _latency_costs(compilation: Compilation, groups: Sequence[ChannelGroup]) -> ChannelCosts:
-    """Raises UsageError where no machine was measured."""
+    """Raises UsageError where no machine was measured, or its profile lacks layers with weights."""
     machine = compilation.measured
     if machine is None:
         raise UsageError("latency is measured: `eapc profile MODEL -o host.yaml`, then --hw it")
     model, conditions = compilation.model, compilation.conditions
     shapes = infer_shapes(model, input_shapes(model, conditions.input_shapes, machine.batch))
     network = prepare_network(model, shapes, machine, conditions.threads)
+    users = {user.node.key for tied in find_layers(model).layers for user in tied.users}
+    missing = [node.key for node in network.missing if node.key in users]
+    if missing:
+        raise UsageError(
+            f"{len(missing)} layers of {model.name} are not in the profile {machine.name}, such as "
+            f"'{missing[0]}': make one of this model, `eapc profile MODEL -o host.yaml`"
+        )
     return latency_costs(network, shapes, groups)
 
 

@@ -312,3 +312,12 @@ def test_records_are_those_of_the_smaller_layers() -> None:
         assert record.nonzero_weights == np.count_nonzero(value)
     assert after.record.channels == {}
     assert after.record.channel_plan is None
+
+
+def test_a_profile_of_another_network_is_refused() -> None:
+    rng = np.random.default_rng(0)
+    source = Net(MODEL.to_proto(), {"x": rng.normal(size=(16, 3, 8, 8)).astype(np.float32)})
+    timed = machine(without="Conv")
+    start = Compilation(MODEL, EYERISS, source.data, Conditions(threads=1), measured=timed)
+    with pytest.raises(PassError, match=r"2 layers of .* are not in the profile"):
+        then("prune-channels{latency=0.9}", start)

@@ -117,8 +117,9 @@ class SplitPlan:
 
     def _best(self, budget: float) -> tuple[float, Predicted, Predicted]:
         """The best split, what both stages and what the first alone should come to."""
+        alone = (budget, self.channels.predicted(budget))
         return min(
-            ((tried, self._both(first, budget), first) for tried, first in self._tried),
+            ((tried, self._both(first, budget), first) for tried, first in (*self._tried, alone)),
             key=lambda found: (found[1].ratio > budget + _SLACK, found[1].error),
         )
 
