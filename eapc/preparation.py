@@ -141,8 +141,8 @@ def with_objective(recipe: Recipe, compilation: Compilation) -> Recipe:
         raise UsageError(f"--objective latency: {NEEDS_MEASUREMENTS}")
     if machine is not None and (recipe.objective == "energy" or not recipe.structured):
         raise UsageError(
-            f"{machine.name} was measured: it has latencies and no energies; give --structured "
-            "and a goal of latency, or a machine with energies"
+            f"{machine.name} holds measured latencies and no energies; give a machine that has "
+            "them, or --structured and a goal of latency"
         )
     return replace(recipe, objective="latency" if machine else "energy")
 
