@@ -23,9 +23,9 @@ from shared_data import shared_folder
 from tradeoff import TASKS
 
 from eapc.compiler import Settings, load_dataset, prepare
+from eapc.evaluation import AccuracyJudge
 from eapc.goals import Goal, MaxDrop, Sparsity, TargetLatency, Trials, typed
 from eapc.hardware import load_machine
-from eapc.judges import AccuracyJudge
 from eapc.model import Model
 from eapc.preparation import with_objective
 from eapc.recipe import Recipe

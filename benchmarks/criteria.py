@@ -16,10 +16,10 @@ import time
 from shared_data import shared_folder
 
 from eapc.compiler import Settings, load_dataset, prepare
-from eapc.criteria import CRITERIA
-from eapc.judges import AccuracyJudge
+from eapc.evaluation import AccuracyJudge
 from eapc.pipeline import Compilation, Pipeline
 from eapc.registry import load_passes
+from eapc.structured import CRITERIA
 
 MODEL, DATA = "cifar10_resnet20_folded", "cifar10"
 FIRST_OF_BLOCKS = "/layer*/conv1/Conv"

@@ -23,8 +23,7 @@ from shared_data import ROOT
 
 from eapc.channels import find_groups
 from eapc.compiler import run
-from eapc.model import Model
-from eapc.shapes import infer_shapes, input_shapes
+from eapc.model import Model, infer_shapes, input_shapes
 
 sys.path[:0] = [str(ROOT / "models"), str(ROOT / "tests")]
 builders = importlib.import_module("channel_builders")

@@ -15,10 +15,9 @@ from collections.abc import Iterator
 from shared_data import ROOT
 
 from eapc.dataflow import DATAFLOWS
+from eapc.energy import work_list
 from eapc.hardware import HardwareModel, load_hardware, shipped_hardware
-from eapc.model import Model
-from eapc.shapes import infer_shapes, input_shapes
-from eapc.worklist import work_list
+from eapc.model import Model, infer_shapes, input_shapes
 from eapc.workload import ConvWorkload
 
 sys.path.insert(0, str(ROOT / "models"))

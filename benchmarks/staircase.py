@@ -21,14 +21,18 @@ import onnx
 from onnx import helper, numpy_helper
 from shared_data import ROOT
 
-from eapc.kernels import constant_tensors, find_kernels
-from eapc.layer_kinds import LayerKind, layer_kind
-from eapc.layer_sizes import sized
-from eapc.layer_timer import LayerTimer, Reading
-from eapc.model import Model
-from eapc.probes import ProbeMaker
+from eapc.model import Model, infer_shapes, input_shapes
+from eapc.profiling import (
+    LayerKind,
+    LayerTimer,
+    ProbeMaker,
+    Reading,
+    constant_tensors,
+    find_kernels,
+    layer_kind,
+    sized,
+)
 from eapc.runtime import optimised_model
-from eapc.shapes import infer_shapes, input_shapes
 
 LAYERS = {
     "3x3, 64 in, 8x8": (64, 3, 8),

@@ -48,16 +48,16 @@ STAGES = {
     # function: the stage that its time counts as
     "eapc.runtime.Session.run": NETWORKS,
     "eapc.runtime.Session.__init__": "sessions",
-    "eapc.layerforms.ConvForm.inputs": "unrolling",
-    "eapc.layerforms.DenseForm.inputs": "unrolling",
-    "eapc.reconstruction.LayerRows._targets": "targets",
+    "eapc.layers.forms.ConvForm.inputs": "unrolling",
+    "eapc.layers.forms.DenseForm.inputs": "unrolling",
+    "eapc.calibration.statistics.LayerRows._targets": "targets",
     "eapc.solvers.MomentAccumulator.add": "moments",
     "eapc.solvers.MomentAccumulator.finish": "moments",
     "eapc.solvers.MovedTargets.add": "moved targets",
     "eapc.passes.reconstruct_outputs.rectified": "moved targets",
     "eapc.passes.reconstruct_outputs.solve": "solver",
     "eapc.passes.reconstruct_outputs.refit": "refits",
-    "eapc.sensitivity.quick_prune": "quick solver",
+    "eapc.calibration.sensitivity.quick_prune": "quick solver",
     "eapc.passes.annotate_energy.AnnotateEnergy.run": "annotate-energy",
 }
 FACTORISATIONS = {"inverses": 1.0, "inverse_factors": 2 / 3, "solve": 1 / 3}

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from eapc.comparison import Comparison, compare
     from eapc.compiler import Analysis, Pruned, Ran, Settings, analyze, prune, run
     from eapc.data import CalibrationDataReader, Dataset, load_data
-    from eapc.densities import DensityTable
-    from eapc.energy import EnergyReport, NodeEnergy
+    from eapc.energy import DensityTable, EnergyReport, NodeEnergy
     from eapc.errors import (
         DataError,
         EapcError,
@@ -30,9 +29,16 @@ if TYPE_CHECKING:
         VerificationError,
     )
     from eapc.goal_sweep import SweepRow, Swept, sweep
-    from eapc.goals import Densities, Goal, MaxDrop, MinAgreement, Sparsity, TargetEnergy
-    from eapc.hardware import HardwareModel, load_hardware, load_machine
-    from eapc.hardware_measured import MeasuredMachine
+    from eapc.goals import (
+        Densities,
+        Goal,
+        MaxDrop,
+        MinAgreement,
+        Sparsity,
+        TargetEnergy,
+        TargetLatency,
+    )
+    from eapc.hardware import HardwareModel, MeasuredMachine, load_hardware, load_machine
     from eapc.machine_profile import Profiled, ProfileSettings, profile
     from eapc.model import Model
     from eapc.pipeline import Compilation, Pass, Pipeline
@@ -75,6 +81,7 @@ __all__ = [
     "SweepRow",
     "Swept",
     "TargetEnergy",
+    "TargetLatency",
     "Timing",
     "UsageError",
     "VerificationError",
@@ -95,14 +102,12 @@ _HOMES = {
     "comparison": "Comparison compare",
     "compiler": "Analysis Pruned Ran Settings analyze prune run",
     "data": "CalibrationDataReader Dataset load_data",
-    "densities": "DensityTable",
-    "energy": "EnergyReport NodeEnergy",
+    "energy": "DensityTable EnergyReport NodeEnergy",
     "errors": """DataError EapcError GoalError HardwareError ModelError PassError UsageError
         VerificationError""",
     "goal_sweep": "SweepRow Swept sweep",
-    "goals": "Densities Goal MaxDrop MinAgreement Sparsity TargetEnergy",
-    "hardware": "HardwareModel load_hardware load_machine",
-    "hardware_measured": "MeasuredMachine",
+    "goals": "Densities Goal MaxDrop MinAgreement Sparsity TargetEnergy TargetLatency",
+    "hardware": "HardwareModel MeasuredMachine load_hardware load_machine",
     "machine_profile": "ProfileSettings Profiled profile",
     "model": "Model",
     "pipeline": "Compilation Pass Pipeline",

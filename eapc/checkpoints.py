@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from eapc.tensors import Array
+from eapc.model import Array
 
 logger = logging.getLogger(__name__)
 

@@ -17,17 +17,12 @@ from eapc.compiler import analyze
 from eapc.data import Dataset, dataset
 from eapc.energy import EnergyReport
 from eapc.errors import UsageError
-from eapc.evaluation import Accuracy
-from eapc.interface import common_inputs
-from eapc.judges import AccuracyJudge, AgreementJudge
-from eapc.model import Model
-from eapc.modelfile import files_of
+from eapc.evaluation import Accuracy, AccuracyJudge, AgreementJudge
+from eapc.model import Model, TensorSpec, batch_inputs, common_inputs, files_of, tensors_of_model
 from eapc.preparation import DataSource, Settings, load_dataset
 from eapc.runtime import open_model
-from eapc.shapes import batch_inputs
 from eapc.stopwatch import Ratio, run_in_turns
 from eapc.synthesis import synthesise
-from eapc.tensors import TensorSpec, tensors_of_model
 
 logger = logging.getLogger(__name__)
 

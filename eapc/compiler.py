@@ -12,7 +12,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from eapc.channel_counts import ChannelPlan
 from eapc.energy import EnergyReport
 from eapc.errors import UsageError
 from eapc.evaluation import Accuracy
@@ -35,6 +34,7 @@ from eapc.registry import load_passes
 from eapc.results import Latency, Pruned
 from eapc.resuming import resumable
 from eapc.solvers import blas_threads
+from eapc.structured import ChannelPlan
 from eapc.verify import verifier
 
 __all__ = [

@@ -23,13 +23,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from eapc.allocation import LOWEST_DENSITY, Curves, LayerCurve
+from eapc.calibration import Sweep, scaled_matrix
 from eapc.data import Dataset
 from eapc.layers import TiedLayers
-from eapc.lockstep import Sweep
-from eapc.model import Model
-from eapc.reconstruction import scaled_matrix
+from eapc.model import Array, Model
 from eapc.solvers import LayerProblem, combine, quick_prune, single_thread
-from eapc.tensors import Array
 
 logger = logging.getLogger(__name__)
 

@@ -13,9 +13,7 @@ import numpy as np
 
 from eapc import __version__
 from eapc.data import Dataset
-from eapc.model import Model
-from eapc.modelfile import files_of
-from eapc.tensors import Array
+from eapc.model import Array, Model, files_of
 
 _CHUNK_BYTES = 1 << 24
 _LIBRARIES = ("numpy", "scipy", "onnx", "onnxruntime")

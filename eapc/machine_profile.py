@@ -13,15 +13,12 @@ import yaml
 
 from eapc.checkpoints import Finished
 from eapc.fingerprints import digest, model_digest, software
-from eapc.hardware_measured import MeasuredMachine
-from eapc.layer_timer import NetworkTimer
-from eapc.model import Model
-from eapc.probes import Probe
-from eapc.profiling import Profiler
+from eapc.hardware import MeasuredMachine
+from eapc.model import InputShapes, Model, infer_shapes, input_shapes
+from eapc.profiling import NetworkTimer, Probe, Profiler
 from eapc.progress import Progress, silent
 from eapc.resuming import kept_beside
 from eapc.runtime import runtime_version
-from eapc.shapes import InputShapes, infer_shapes, input_shapes
 
 _CPU_FACTS = Path("/proc/cpuinfo")
 

@@ -17,20 +17,16 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from eapc.allocation import Curves
-from eapc.channel_counts import ChannelPlan
 from eapc.checkpoints import Checkpoints, Finished
 from eapc.data import Dataset
-from eapc.densities import DensityTable
-from eapc.energy import EnergyReport
+from eapc.energy import DensityTable, EnergyReport, GivenBits
 from eapc.errors import EapcError, PassError, UsageError
 from eapc.fingerprints import data_digest, digest, model_digest
-from eapc.given_bits import GivenBits
-from eapc.hardware import HardwareModel
-from eapc.hardware_measured import MeasuredMachine
+from eapc.hardware import HardwareModel, MeasuredMachine
 from eapc.layers import Skipped
-from eapc.model import Model
+from eapc.model import InputShapes, Model
 from eapc.progress import Progress, silent
-from eapc.shapes import InputShapes
+from eapc.structured import ChannelPlan
 
 
 @dataclass(frozen=True)

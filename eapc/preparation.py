@@ -12,20 +12,16 @@ from pathlib import Path
 import numpy as np
 
 from eapc.data import CalibrationDataReader, Dataset, from_reader, load_data
-from eapc.densities import read_densities
+from eapc.energy import read_bits, read_densities
 from eapc.errors import UsageError
-from eapc.given_bits import read_bits
+from eapc.evaluation import AccuracyJudge
 from eapc.goals import NEEDS_LABELS, NEEDS_MEASUREMENTS, Goal, Trials
-from eapc.hardware import HardwareModel, load_hardware, load_machine
-from eapc.hardware_measured import MeasuredMachine
-from eapc.judges import AccuracyJudge
+from eapc.hardware import HardwareModel, MeasuredMachine, load_hardware, load_machine
 from eapc.layers import find_layers, require_layers
-from eapc.model import Model
+from eapc.model import InputShapes, Model, TensorSpec
 from eapc.pipeline import Compilation, Conditions
 from eapc.recipe import Recipe
-from eapc.shapes import InputShapes
 from eapc.synthesis import synthesise
-from eapc.tensors import TensorSpec
 
 logger = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from eapc.criteria import DEFAULT_CRITERION, require_criterion
 from eapc.errors import UsageError
 from eapc.pipeline import SEPARATOR, Pass, Pipeline
 from eapc.registry import load_passes
+from eapc.structured import DEFAULT_CRITERION, require_criterion
 
 _UNTYPABLE = re.compile(rf"[,{{}}{re.escape(SEPARATOR)}\s]")
 """What a pipeline's text has other uses for: in a name, a glob's ? stands for it."""

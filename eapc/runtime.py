@@ -18,9 +18,7 @@ import onnx
 
 from eapc.data import Dataset
 from eapc.errors import DataError, ModelError
-from eapc.model import Model
-from eapc.shapes import infer_shapes, static_shape
-from eapc.tensors import Array
+from eapc.model import Array, Model, infer_shapes, static_shape
 
 if TYPE_CHECKING:
     import onnxruntime

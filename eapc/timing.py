@@ -7,12 +7,11 @@ from pathlib import Path
 
 from eapc.energy import Unmodelled
 from eapc.errors import UsageError
-from eapc.hardware_measured import MeasuredMachine
-from eapc.latency import NetworkLatency, prepare_network
-from eapc.model import Model
+from eapc.hardware import MeasuredMachine
+from eapc.model import Model, batch_inputs, infer_shapes, input_shapes
 from eapc.preparation import Settings
+from eapc.profiling import NetworkLatency, prepare_network
 from eapc.runtime import runtime_version
-from eapc.shapes import batch_inputs, infer_shapes, input_shapes
 from eapc.verify import verifier
 
 

@@ -10,11 +10,19 @@ import onnx
 
 from eapc.data import Dataset
 from eapc.errors import EapcError, ModelError, VerificationError
-from eapc.graph import walk
-from eapc.model import ANNOTATION_PREFIX, Model, Origin, Part
-from eapc.modelfile import Check
+from eapc.model import (
+    ANNOTATION_PREFIX,
+    Array,
+    Check,
+    Model,
+    Origin,
+    Part,
+    decode,
+    is_external,
+    tensors_of_model,
+    walk,
+)
 from eapc.runtime import Session
-from eapc.tensors import Array, decode, is_external, tensors_of_model
 
 
 def verifier(

@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from eapc.annotations import node_annotations
 from eapc.data import Dataset
-from eapc.densities import DensityTable
-from eapc.energy import EnergyReport, estimate
-from eapc.local_functions import work_list_with_bodies
-from eapc.measured_zeros import measured_table
+from eapc.energy import (
+    DensityTable,
+    EnergyReport,
+    NodeWork,
+    estimate,
+    measured_table,
+    node_annotations,
+    work_list_with_bodies,
+)
+from eapc.model import InputShapes, Shapes, batch_inputs, infer_shapes, input_shapes
 from eapc.pipeline import Compilation, Pass
-from eapc.shapes import InputShapes, Shapes, batch_inputs, infer_shapes, input_shapes
-from eapc.worklist import NodeWork
 
 _INPUTS_FOR_DENSITIES = 256
 """Densities average over all elements of a tensor: a few hundred inputs fix them."""

@@ -10,23 +10,32 @@ from typing import ClassVar
 
 import numpy as np
 
-from eapc.channel_costs import ChannelCosts
-from eapc.channel_counts import ChannelPlan, right_edges
-from eapc.channel_curves import FRACTIONS, ChannelCurve
-from eapc.channel_layers import LayeredGroup, with_layers, without_channels
-from eapc.channel_prices import energy_costs, latency_costs
-from eapc.channel_survey import Survey
+from eapc.calibration import probe_inputs
 from eapc.channels import ChannelGroup, find_groups
-from eapc.criteria import CRITERIA, DEFAULT_CRITERION, NEED_NO_DATA, require_criterion
 from eapc.energy import estimate
 from eapc.errors import ModelError, UsageError
-from eapc.latency import prepare_network
 from eapc.layers import Skipped, TiedLayers, find_layers
-from eapc.model import Model
+from eapc.model import Model, infer_shapes, input_shapes
 from eapc.pipeline import ChannelRecord, Compilation, LayerRecord, Names, Pass
+from eapc.profiling import prepare_network
 from eapc.progress import Step
-from eapc.sensitivity import probe_inputs
-from eapc.shapes import infer_shapes, input_shapes
+from eapc.structured import (
+    CRITERIA,
+    DEFAULT_CRITERION,
+    FRACTIONS,
+    NEED_NO_DATA,
+    ChannelCosts,
+    ChannelCurve,
+    ChannelPlan,
+    LayeredGroup,
+    Survey,
+    energy_costs,
+    latency_costs,
+    require_criterion,
+    right_edges,
+    with_layers,
+    without_channels,
+)
 
 from .annotate_energy import density_table, shapes_of, works_of
 

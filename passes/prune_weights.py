@@ -11,29 +11,28 @@ from typing import ClassVar
 import numpy as np
 
 from eapc.allocation import Curves, LayerCurve, share_late, share_out, share_out_evenly
+from eapc.calibration import DENSITIES, error_curves, probe_inputs, scaled_matrix, unscaled_matrix
 from eapc.checkpoints import Finished, Part
-from eapc.densities import DensityTable
-from eapc.energy import EnergyReport, estimate, priced_at
+from eapc.energy import DensityTable, EnergyReport, NodeWork, estimate, priced_at
 from eapc.energy_order import Schedule
 from eapc.errors import UsageError
 from eapc.hardware import HardwareModel
-from eapc.layer_choice import (
+from eapc.layers import (
     EXCLUDED,
+    PrunableLayers,
+    Skipped,
     choose,
+    find_layers,
     given_densities,
     pattern_of,
     read_layer_densities,
+    require_layers,
     suited,
 )
-from eapc.layers import PrunableLayers, Skipped, find_layers, require_layers
-from eapc.model import Model
+from eapc.model import Array, Model
 from eapc.pipeline import Compilation, LayerRecord, Names, Pass
 from eapc.progress import Step
-from eapc.reconstruction import scaled_matrix, unscaled_matrix
-from eapc.sensitivity import DENSITIES, error_curves, probe_inputs
 from eapc.solvers import PATTERNS, parse_pattern
-from eapc.tensors import Array
-from eapc.worklist import NodeWork
 
 from .annotate_energy import density_table, works_of
 

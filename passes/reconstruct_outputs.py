@@ -10,17 +10,14 @@ from typing import ClassVar
 
 import numpy as np
 
+from eapc.calibration import LayerRows, Sweep, is_rectified, rectified, scaled_matrix
 from eapc.checkpoints import Part
 from eapc.errors import DataError, UsageError
 from eapc.fingerprints import arrays_digest, digest
-from eapc.layer_choice import pattern_of
-from eapc.layers import TiedLayers, find_layers
-from eapc.lockstep import Sweep
-from eapc.model import Model
+from eapc.layers import TiedLayers, find_layers, pattern_of
+from eapc.model import Array, Model
 from eapc.pipeline import Compilation, LayerRecord, Pass
 from eapc.progress import Step
-from eapc.reconstruction import LayerRows, scaled_matrix
-from eapc.rectified import is_rectified, rectified
 from eapc.solvers import (
     METHODS,
     PATTERNS,
@@ -32,7 +29,6 @@ from eapc.solvers import (
     single_thread,
     solve,
 )
-from eapc.tensors import Array
 
 logger = logging.getLogger(__name__)
 

@@ -10,9 +10,8 @@ from typing import ClassVar
 import numpy as np
 
 from eapc.channels import ChannelGroup, remove_channels, silent_channels
-from eapc.model import Model
+from eapc.model import Array, Model
 from eapc.pipeline import Compilation, LayerRecord, Pass
-from eapc.tensors import Array
 
 from .annotate_energy import shapes_of
 

@@ -11,9 +11,8 @@ from builders import Array, Initializers, loaded
 from onnx import NodeProto
 
 from eapc.channels import ChannelGroups, find_groups, remove_channels
-from eapc.model import Model
+from eapc.model import Model, infer_shapes, input_shapes
 from eapc.runtime import Session
-from eapc.shapes import infer_shapes, input_shapes
 
 Axes = dict[tuple[str, int], int]
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from pruning_builders import NETS, Net, residual
 
+from eapc.evaluation import AccuracyJudge
 from eapc.goals import Goal, Outcome, Trials
 from eapc.hardware import load_hardware
-from eapc.judges import AccuracyJudge
 from eapc.pipeline import Compilation, Conditions
 from eapc.recipe import Recipe
 from eapc.registry import load_passes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from eapc.hardware_measured import MeasuredLayer, MeasuredMachine
+from eapc.hardware import MeasuredLayer, MeasuredMachine
 
 
 def measured_layer(

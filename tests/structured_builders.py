@@ -11,18 +11,15 @@ from builders import Array
 from channel_builders import feed_of, groups_of
 from pruning_builders import Net
 
-from eapc.channel_layers import LayeredGroup, with_layers
 from eapc.data import Dataset, dataset
-from eapc.densities import DensityTable
-from eapc.energy import EnergyReport, estimate
+from eapc.energy import DensityTable, EnergyReport, NodeWork, estimate, work_list
 from eapc.hardware import load_hardware
 from eapc.layers import find_layers
-from eapc.model import Model
+from eapc.model import Model, infer_shapes, input_shapes
 from eapc.pipeline import Compilation, Conditions, Pipeline
 from eapc.registry import load_passes
 from eapc.runtime import collect_outputs
-from eapc.shapes import infer_shapes, input_shapes
-from eapc.worklist import NodeWork, work_list
+from eapc.structured import LayeredGroup, with_layers
 
 EYERISS = load_hardware("eyeriss")
 

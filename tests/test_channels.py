@@ -22,8 +22,7 @@ from onnx import NodeProto
 from eapc.channels import find_groups, remove_channels, shapes_at
 from eapc.channels.axis_rules import AXIS_RULES, axis_rule
 from eapc.errors import ModelError
-from eapc.model import Model
-from eapc.shapes import infer_shapes, input_shapes
+from eapc.model import Model, infer_shapes, input_shapes
 
 IMAGE = ("N", 3, 8, 8)
 

@@ -11,8 +11,7 @@ from channel_builders import a_third, feed_of, groups_of, net, outputs_of, silen
 from onnx import NodeProto
 
 from eapc.channels import ChannelGroup, find_groups, remove_channels, shapes_at, silent_channels
-from eapc.model import Model
-from eapc.shapes import infer_shapes, input_shapes
+from eapc.model import Model, infer_shapes, input_shapes
 
 SEEDS = range(40)
 SIDE = 6

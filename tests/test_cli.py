@@ -182,6 +182,7 @@ def test_exported_names() -> None:
         "SweepRow",
         "Swept",
         "TargetEnergy",
+        "TargetLatency",
         "Timing",
         "UsageError",
         "VerificationError",

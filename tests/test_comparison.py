@@ -16,8 +16,7 @@ from eapc.compiler import Settings, analyze
 from eapc.data import Dataset, dataset
 from eapc.errors import DataError, ModelError, UsageError
 from eapc.evaluation import Accuracy
-from eapc.model import Model
-from eapc.tensors import TensorSpec
+from eapc.model import Model, TensorSpec
 
 SETTINGS = Settings(threads=1)
 CLASSES = 3

@@ -20,8 +20,7 @@ from eapc.compiler import Pruned, Settings, analyze, default_output, pipeline_of
 from eapc.data import load_data
 from eapc.errors import DataError, ModelError, PassError, UsageError, VerificationError
 from eapc.goals import Goal, MinAgreement, Sparsity, TargetEnergy
-from eapc.model import Model
-from eapc.tensors import Array
+from eapc.model import Array, Model
 
 MODELS = Path(__file__).parents[1] / "models"
 DIGITS = MODELS / "digits.onnx"

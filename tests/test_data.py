@@ -14,7 +14,7 @@ import pytest
 
 from eapc.data import Dataset, dataset, from_reader, load_data
 from eapc.errors import DataError
-from eapc.tensors import Array, TensorSpec
+from eapc.model import Array, TensorSpec
 
 Axes = Sequence[int | str | None]
 

@@ -10,8 +10,7 @@ import pytest
 
 import eapc.dataflow as dataflow
 from eapc.dataflow import Accesses, execute
-from eapc.hardware import load_hardware, shipped_hardware
-from eapc.hardware_machines import CacheMachine
+from eapc.hardware import CacheMachine, load_hardware, shipped_hardware
 from eapc.workload import ConvWorkload, Densities, StreamWorkload
 
 EYERISS = load_hardware("eyeriss")

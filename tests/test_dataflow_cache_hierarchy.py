@@ -15,8 +15,7 @@ from eapc.dataflow.cache_hierarchy import vector_instructions
 from eapc.dataflow.cache_tiling import Prices, Room, Traffic, best_tile
 from eapc.dataflow.tiling import Extents
 from eapc.dataflow.widths import Widths
-from eapc.hardware import HardwareModel, load_hardware
-from eapc.hardware_machines import CacheMachine
+from eapc.hardware import CacheMachine, HardwareModel, load_hardware
 from eapc.workload import ConvWorkload, Densities, StreamWorkload
 
 CPU = load_hardware("mobile-cpu")

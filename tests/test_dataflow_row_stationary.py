@@ -14,8 +14,7 @@ from eapc.dataflow.row_stationary_folding import nests
 from eapc.dataflow.row_stationary_nest import (
     pe_sets,
 )
-from eapc.hardware import HardwareModel, load_hardware
-from eapc.hardware_machines import RowStationaryMachine
+from eapc.hardware import HardwareModel, RowStationaryMachine, load_hardware
 from eapc.workload import ConvWorkload, Densities
 
 EYERISS = load_hardware("eyeriss")

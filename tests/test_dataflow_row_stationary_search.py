@@ -25,8 +25,7 @@ from eapc.dataflow.row_stationary_nest import (
     total_cost,
 )
 from eapc.dataflow.row_stationary_search import best_mapping
-from eapc.hardware import HardwareModel, load_hardware
-from eapc.hardware_machines import RowStationaryMachine
+from eapc.hardware import HardwareModel, RowStationaryMachine, load_hardware
 from eapc.workload import BitWidths, ConvWorkload
 
 EYERISS = load_hardware("eyeriss")

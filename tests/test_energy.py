@@ -23,17 +23,22 @@ from builders import (
 )
 from onnx import ModelProto, TensorProto
 
-from eapc.annotations import node_annotations
 from eapc.data import Dataset, dataset
-from eapc.densities import DensityTable
-from eapc.energy import EnergyReport, estimate, priced_as, priced_at
+from eapc.energy import (
+    DensityTable,
+    EnergyReport,
+    estimate,
+    node_annotations,
+    priced_as,
+    priced_at,
+    resized,
+    work_list,
+)
 from eapc.errors import ModelError
 from eapc.hardware import HardwareModel
-from eapc.model import Model
+from eapc.model import Model, infer_shapes, input_shapes
 from eapc.pipeline import Compilation, Conditions
 from eapc.registry import load_passes
-from eapc.shapes import infer_shapes, input_shapes
-from eapc.worklist import resized, work_list
 
 CODED = 64 / 3 / 16
 """Words per word of dense weights under Eyeriss's run-length code."""

@@ -7,18 +7,14 @@ import numpy as np
 import pytest
 from builders import Array
 
-from eapc import evaluation
 from eapc.errors import DataError
-from eapc.evaluation import (
-    RELATIVE_ERROR,
-    TOP1_AGREEMENT,
-    Accuracy,
-    Agreement,
+from eapc.evaluation import RELATIVE_ERROR, TOP1_AGREEMENT, Accuracy, Agreement, output_divergence
+from eapc.evaluation import measures as evaluation
+from eapc.evaluation.measures import (
     agreement,
     binary_threshold,
     class_scores,
     correct,
-    output_divergence,
     relative_output_error,
     top1,
 )

@@ -13,10 +13,9 @@ from pruning_builders import residual
 
 from eapc import fingerprints
 from eapc.channels import find_groups, remove_channels
+from eapc.data import Affine
 from eapc.fingerprints import arrays_digest, data_digest, digest, model_digest, software
-from eapc.model import Model
-from eapc.scaling import Affine
-from eapc.shapes import infer_shapes, input_shapes
+from eapc.model import Model, infer_shapes, input_shapes
 
 
 def test_texts_do_not_run_together() -> None:

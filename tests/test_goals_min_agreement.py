@@ -7,9 +7,10 @@ from builders import Array
 from goal_builders import RECIPE, counted, ratio, reached, start, trials, varied
 from pruning_builders import Net, dense, residual, transformer
 
-from eapc import evaluation
 from eapc.errors import DataError, UsageError
-from eapc.evaluation import RELATIVE_ERROR, TOP1_AGREEMENT, agreement
+from eapc.evaluation import RELATIVE_ERROR, TOP1_AGREEMENT
+from eapc.evaluation import measures as evaluation
+from eapc.evaluation.measures import agreement
 from eapc.goals import (
     DEFAULT_GOAL,
     HELD_OUT,

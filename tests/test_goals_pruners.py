@@ -12,13 +12,13 @@ from goal_builders import labelled, ratio, start, varied
 from pruning_builders import NETS, Net
 from structured_builders import bytes_of
 
-from eapc.channel_counts import ChannelPlan
 from eapc.errors import PassError, UsageError
 from eapc.goals import Goal, MaxDrop, MinAgreement, Outcome, Sparsity, TargetEnergy, Trials
 from eapc.goals.goal import typed
 from eapc.goals.pruners import OneStage, SplitPlan, TwoStages, pruner_of
 from eapc.pipeline import Pipeline
 from eapc.recipe import Recipe
+from eapc.structured import ChannelPlan
 
 CHANNELS = Recipe(structured=True)
 BOTH = Recipe(structured=True, zeros=True)

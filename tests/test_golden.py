@@ -17,12 +17,9 @@ from typing import Any
 import pytest
 from onnx import ModelProto
 
-from eapc.densities import DensityTable
-from eapc.energy import EnergyReport, estimate
+from eapc.energy import DensityTable, EnergyReport, NodeWork, estimate, work_list
 from eapc.hardware import load_hardware, shipped_hardware
-from eapc.model import Model
-from eapc.shapes import infer_shapes, input_shapes
-from eapc.worklist import NodeWork, work_list
+from eapc.model import Model, infer_shapes, input_shapes
 
 GOLDEN = Path(__file__).parent / "golden"
 MODELS = Path(__file__).parents[1] / "models"

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from eapc.errors import HardwareError
-from eapc.hardware import HardwareModel, load_hardware, parse_hardware, shipped_hardware
-from eapc.hardware_machines import RowStationaryMachine
-from eapc.hardware_sections import NoCode, RunLengthCode
+from eapc.hardware import HardwareModel, RowStationaryMachine, load_hardware, shipped_hardware
+from eapc.hardware.schema import parse_hardware
+from eapc.hardware.sections import NoCode, RunLengthCode
 
 HWMODELS = Path(__file__).parent.parent / "hwmodels"
 EYERISS = (HWMODELS / "eyeriss.yaml").read_text()

@@ -10,8 +10,9 @@ import yaml
 from measured_builders import measured_layer, measured_machine
 
 from eapc.errors import HardwareError, UsageError
-from eapc.hardware import load_hardware, load_machine, parse_machine
-from eapc.hardware_measured import Scan, weights_of, without_layouts
+from eapc.hardware import Scan, load_hardware, load_machine
+from eapc.hardware.measured import weights_of, without_layouts
+from eapc.hardware.schema import parse_machine
 from eapc.machine_profile import machine_yaml
 
 

@@ -10,12 +10,11 @@ import pytest
 import yaml
 from builders import chain, loaded, op, save, value
 
-from eapc import layer_timer
 from eapc.cli import main
-from eapc.hardware import load_machine
-from eapc.hardware_measured import MeasuredMachine
+from eapc.hardware import MeasuredMachine, load_machine
 from eapc.machine_profile import ProfileSettings, machine_yaml, profile
 from eapc.model import Model
+from eapc.profiling import layer_timer
 from eapc.progress import Step
 
 QUICK = ProfileSettings(threads=1, repeats=1, minutes=0.0)

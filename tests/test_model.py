@@ -28,8 +28,7 @@ from builders import (
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from eapc.errors import ModelError
-from eapc.model import Model
-from eapc.tensors import is_external, subgraphs_of_node, tensors_of_model
+from eapc.model import Model, is_external, subgraphs_of_node, tensors_of_model
 
 BACKEND_MODELS = sorted((Path(onnx.__file__).parent / "backend/test/data").rglob("*.onnx"))
 ANNOTATION = {"eapc.energy_mac_units": "12.5", "eapc.macs": "7"}

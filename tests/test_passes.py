@@ -14,7 +14,7 @@ from pruning_builders import NETS, Net, dense, fixed_batch, residual, statistics
 from eapc.compiler import Settings, analyze
 from eapc.data import dataset
 from eapc.errors import ModelError, PassError, UsageError
-from eapc.evaluation import relative_output_error
+from eapc.evaluation.measures import relative_output_error
 from eapc.hardware import load_hardware
 from eapc.layers import find_layers
 from eapc.pipeline import Compilation, Conditions, Pipeline
@@ -159,7 +159,7 @@ def test_the_number_of_threads_changes_no_bytes(name: str) -> None:
 
 
 def test_a_seed_decides_which_rows_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eapc.lockstep.row_limit", lambda _: 300)
+    monkeypatch.setattr("eapc.calibration.lockstep.row_limit", lambda _: 300)
     one, two = (compile_net(residual(), UNIFORM % 0.5, seed=seed) for seed in (1, 2))
     assert one.model.to_proto() != two.model.to_proto()
     assert error_of(one) < 0.3
@@ -247,7 +247,7 @@ def test_aiming_at_the_residual_sum_helps(
     name: str, sparsity: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     aware = error_at(uniform(name, sparsity), "s")
-    monkeypatch.setattr("eapc.surroundings._addends", lambda *_: ("", ""))
+    monkeypatch.setattr("eapc.model.neighbourhood._addends", lambda *_: ("", ""))
     blind = error_at(compile_net(NETS[name](), UNIFORM % sparsity), "s")
     assert aware < blind
 

@@ -6,15 +6,14 @@ from pathlib import Path
 
 import pytest
 from builders import chain, loaded, op
-from test_layer_kinds import shapes_of
+from test_profiling_layer_kinds import shapes_of
 
-from eapc import layer_timer
 from eapc.checkpoints import Checkpoints, Finished
-from eapc.layer_kinds import NotTimedError
-from eapc.layer_sizes import Sizing
-from eapc.layer_timer import LayerTimer, NetworkTimer, Reading
 from eapc.model import Model
-from eapc.profiling import Profile, Profiler
+from eapc.profiling import LayerTimer, NetworkTimer, Profiler, Reading, layer_timer
+from eapc.profiling.layer_kinds import NotTimedError
+from eapc.profiling.layer_sizes import Sizing
+from eapc.profiling.profiler import Profile
 from eapc.progress import Step, silent
 
 OPS = ["Conv", "Relu", "Conv", "Relu", "Conv", "Relu", "GlobalAveragePool", "Flatten", "Gemm"]

@@ -13,17 +13,17 @@ from channel_builders import groups_of, net
 from pruning_builders import NETS, Net, dense, residual, transformer
 from structured_builders import MODELS, answers, bytes_of, compiled, estimated
 from test_channels import IMAGE, weights
-from test_latency import MODEL, machine
+from test_profiling_latency import MODEL, machine
 
-from eapc.criteria import CRITERIA, NEED_NO_DATA
-from eapc.densities import DensityTable
+from eapc.energy import DensityTable
 from eapc.errors import ModelError, PassError, UsageError
-from eapc.evaluation import relative_output_error
+from eapc.evaluation.measures import relative_output_error
 from eapc.hardware import load_hardware
 from eapc.layers import find_layers
 from eapc.model import Model
 from eapc.pipeline import Compilation, Conditions, Pipeline
 from eapc.registry import load_passes
+from eapc.structured import CRITERIA, NEED_NO_DATA
 
 REST = "reconstruct-outputs{keep_mask=true}, shrink-channels"
 EYERISS = load_hardware("eyeriss")

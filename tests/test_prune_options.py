@@ -11,7 +11,7 @@ from builders import Array
 from pruning_builders import NETS, Net, branches, residual
 
 from eapc.errors import PassError, UsageError
-from eapc.evaluation import relative_output_error
+from eapc.evaluation.measures import relative_output_error
 from eapc.goals import Densities, Sparsity, TargetEnergy, Trials
 from eapc.hardware import load_hardware
 from eapc.layers import find_layers

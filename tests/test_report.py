@@ -15,10 +15,10 @@ import pytest
 from onnx import TensorProto, helper
 from rich.console import Console, RenderableType
 
-from eapc.annotations import node_annotations
 from eapc.compiler import Analysis, Pruned, Ran, Settings
 from eapc.dataflow import Accesses
-from eapc.energy import OPERANDS, EnergyReport, NodeEnergy, Unmodelled
+from eapc.energy import OPERANDS, EnergyReport, NodeEnergy, Unmodelled, node_annotations
+from eapc.energy.residency import Residency, Stay
 from eapc.errors import UsageError
 from eapc.evaluation import Accuracy, Agreement
 from eapc.hardware import load_hardware
@@ -32,7 +32,6 @@ from eapc.report.layout import UNLIMITED, shorten
 from eapc.report.listings import hardware_list, hardware_summary, passes_table, type_name
 from eapc.report.pruning import prune_table, run_table
 from eapc.report.tables import analysis_table, totals
-from eapc.residency import Residency, Stay
 from eapc.workload import BitWidths, Densities, Kept
 
 EYERISS = load_hardware("eyeriss")

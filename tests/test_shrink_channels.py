@@ -18,8 +18,7 @@ from eapc.channels import remove_channels, silent_channels
 from eapc.cli.app import app
 from eapc.compiler import run
 from eapc.errors import VerificationError
-from eapc.model import Model, Origin, Part
-from eapc.shapes import infer_shapes, input_shapes
+from eapc.model import Model, Origin, Part, infer_shapes, input_shapes
 from eapc.verify import verifier
 
 

@@ -14,7 +14,8 @@ from eapc.data import Dataset
 from eapc.errors import EapcError
 from eapc.model import Model
 from eapc.runtime import collect_outputs
-from eapc.synthesis import dead_leaves, synthesise
+from eapc.synthesis import synthesise
+from eapc.synthesis.inputs import dead_leaves
 
 
 def made(model: Model, count: int | None = 20, seed: int = 0, **given: tuple[int, ...]) -> Dataset:

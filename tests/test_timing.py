@@ -10,7 +10,7 @@ import pytest
 from builders import chain
 from measured_builders import measured_machine
 from rich.console import Console
-from test_latency import MODEL, machine
+from test_profiling_latency import MODEL, machine
 
 from eapc.errors import UsageError
 from eapc.model import Model

@@ -14,8 +14,7 @@ from pruning_builders import Net, residual, with_constants
 
 from eapc.data import Dataset, dataset
 from eapc.errors import VerificationError
-from eapc.model import Model
-from eapc.tensors import Array
+from eapc.model import Array, Model
 from eapc.verify import verifier
 
 Tamper = Callable[[ModelProto], object]

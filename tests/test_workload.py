@@ -8,15 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eapc.workload import (
-    ConvWorkload,
-    Densities,
-    MacFractions,
-    StreamWorkload,
-    output_extent,
-    same_padding,
-    unpadded_taps,
-)
+from eapc.workload import ConvWorkload, Densities, MacFractions, StreamWorkload, same_padding
+from eapc.workload.loop_nests import output_extent, unpadded_taps
 
 
 def test_counts_of_a_convolution() -> None:

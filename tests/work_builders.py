@@ -6,11 +6,9 @@ import onnx
 from builders import Array, loaded, value
 from onnx import ModelProto
 
-from eapc.model import Model
-from eapc.shapes import infer_shapes, input_shapes
-from eapc.worklist import NodeWork, work_list
-from eapc.workload import ConvWorkload, StreamWorkload
-from eapc.workload_rules import Work
+from eapc.energy import NodeWork, work_list
+from eapc.model import Model, infer_shapes, input_shapes
+from eapc.workload import ConvWorkload, StreamWorkload, Work
 
 Sizes = dict[str, tuple[int, ...]]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from eapc.channels.axis_rules import Port, Tie
-from eapc.tensors import Array
+from eapc.model import Array
 
 Edges = tuple[Array, Array]
 NO_EDGES: Edges = (np.empty(0, np.int64), np.empty(0, np.int64))

@@ -14,9 +14,8 @@ import numpy as np
 
 from eapc.channels.groups import Number
 from eapc.channels.shape_entries import Entries
-from eapc.graph import Node
-from eapc.tensors import Array
-from eapc.workload_rules import rule_name
+from eapc.model import Array, Node
+from eapc.workload import rule_name
 
 Shape = tuple[int, ...]
 Option = TypeVar("Option")

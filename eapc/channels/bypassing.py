@@ -11,8 +11,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from eapc.channels.edits import tensors_by_name
 from eapc.channels.groups import Branch
-from eapc.graph import free_names, walk
-from eapc.tensors import Array, subgraphs_of_node
+from eapc.model import Array, free_names, subgraphs_of_node, walk
 
 
 def bypass(proto: ModelProto, branches: Iterable[Branch], folder: str) -> frozenset[str]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from eapc.channels.atoms import Atoms
 from eapc.channels.groups import ChannelGroup, Slice
-from eapc.tensors import Array
+from eapc.model import Array
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,7 @@ from functools import cached_property
 import onnx
 from onnx import numpy_helper
 
-from eapc.folding import LARGEST_ELEMENTS, fold_constants, known_constants
-from eapc.model import Model
-from eapc.tensors import Array
+from eapc.model import LARGEST_ELEMENTS, Array, Model, fold_constants, known_constants
 
 ConstantOf = Callable[[str], Array | None]
 

@@ -8,8 +8,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from eapc.graph import Node, constant_value, free_names, walk
-from eapc.tensors import Array, encode, subgraphs_of_node
+from eapc.model import Array, Node, constant_value, encode, free_names, subgraphs_of_node, walk
 
 
 class Edits:

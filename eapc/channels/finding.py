@@ -9,8 +9,7 @@ from eapc.channels.groups import ChannelGroups, Number
 from eapc.channels.search import Search
 from eapc.channels.sites import Said, Sites
 from eapc.channels.vanishing import with_vanishing
-from eapc.model import Model
-from eapc.shapes import Shapes
+from eapc.model import Model, Shapes
 
 
 def find_groups(model: Model, shapes: Shapes) -> ChannelGroups:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from eapc.tensors import Array
+from eapc.model import Array
 
 
 @dataclass(frozen=True)

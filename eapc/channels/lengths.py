@@ -8,8 +8,7 @@ from dataclasses import replace
 from typing import cast
 
 from eapc.channels.groups import ChannelGroups
-from eapc.shapes import Shapes, static_shape
-from eapc.tensors import TensorSpec
+from eapc.model import Shapes, TensorSpec, static_shape
 
 
 def shapes_at(groups: ChannelGroups, shapes: Shapes, counts: Mapping[str, int]) -> Shapes:

@@ -13,9 +13,7 @@ from eapc.channels.constants import Constants
 from eapc.channels.edits import Edits
 from eapc.channels.groups import ChannelGroups, Number
 from eapc.errors import ModelError
-from eapc.graph import GraphView
-from eapc.model import Model, Origin, Part
-from eapc.tensors import Array
+from eapc.model import Array, GraphView, Model, Origin, Part
 
 Removed = dict[tuple[str, str, int], Array]
 """(tensor, reader, axis) -> sorted indices that go."""

@@ -11,7 +11,7 @@ from eapc.channels.atoms import NO_EDGES, Atoms, Edges, components
 from eapc.channels.axis_rules import Counts, Freeze, Options, Tie, Weights
 from eapc.channels.collecting import Channels, Made
 from eapc.channels.sites import Said, Sites
-from eapc.tensors import Array
+from eapc.model import Array
 
 
 @dataclass(frozen=True)

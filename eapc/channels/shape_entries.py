@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from eapc.channels.constants import ConstantOf
-from eapc.graph import GraphView, Node
-from eapc.tensors import Array, TensorSpec
+from eapc.model import Array, GraphView, Node, TensorSpec
 
 LARGEST_ENTRIES = 64
 """No tensor has as many axes; longer integers are data."""

@@ -9,9 +9,7 @@ from eapc.channels.finding import tied_groups
 from eapc.channels.groups import ChannelGroup, ChannelGroups
 from eapc.channels.sites import Said
 from eapc.channels.steady_values import SteadyValues, tied_pairs
-from eapc.model import Model
-from eapc.shapes import Shapes
-from eapc.tensors import Array
+from eapc.model import Array, Model, Shapes
 
 _CONTRACTING = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
 

@@ -19,10 +19,7 @@ from eapc.channels.axis_rules import (
 )
 from eapc.channels.constants import Constants
 from eapc.channels.shape_entries import SHAPE_OPERATORS, Length, ShapeEntries, lengths_in
-from eapc.graph import Node
-from eapc.model import Model
-from eapc.shapes import Shapes
-from eapc.weights import find_weights
+from eapc.model import Model, Node, Shapes, find_weights
 
 RULE_MODULES = (elementwise_rules, layer_rules, view_rules)
 """Imported for the rules that they enter in the table."""

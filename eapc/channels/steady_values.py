@@ -14,12 +14,16 @@ import numpy as np
 from eapc.channels.axis_rules import Port, Site, Tie
 from eapc.channels.elementwise_rules import BROADCASTING, UNARY
 from eapc.channels.sites import Said
-from eapc.folding import evaluate_node
-from eapc.graph import Node
-from eapc.model import Model
-from eapc.shapes import Shapes
-from eapc.tensors import Array, is_float
-from eapc.weights import find_weights, spread_zero_points
+from eapc.model import (
+    Array,
+    Model,
+    Node,
+    Shapes,
+    evaluate_node,
+    find_weights,
+    is_float,
+    spread_zero_points,
+)
 
 _KEEPING_ZERO = frozenset(
     """AveragePool DepthToSpace Flatten Gather GlobalAveragePool GlobalLpPool GlobalMaxPool LpPool

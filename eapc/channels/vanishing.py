@@ -11,8 +11,7 @@ from dataclasses import replace
 
 from eapc.channels.elementwise_rules import BROADCASTING, UNARY
 from eapc.channels.groups import Branch, ChannelGroup
-from eapc.graph import Node
-from eapc.model import Model
+from eapc.model import Model, Node
 
 ShapeOf = Callable[[str], tuple[int, ...] | None]
 

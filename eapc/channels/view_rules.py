@@ -22,7 +22,7 @@ from eapc.channels.axis_rules import (
 from eapc.channels.elementwise_rules import tie_last_axes
 from eapc.channels.groups import Number
 from eapc.channels.targets import describe_target
-from eapc.tensors import Array
+from eapc.model import Array
 
 
 @axis_rule("Transpose")

@@ -55,8 +55,7 @@ from eapc.dataflow.integers import ceil_div
 from eapc.dataflow.stream import feature_map_bits, stream_route
 from eapc.dataflow.tiling import Extents
 from eapc.dataflow.widths import Widths
-from eapc.hardware import HardwareModel
-from eapc.hardware_machines import CacheMachine
+from eapc.hardware import CacheMachine, HardwareModel
 from eapc.workload import ConvWorkload
 
 

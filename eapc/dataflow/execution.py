@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from eapc.errors import EapcError
-from eapc.hardware import HardwareModel
-from eapc.hardware_sections import ZeroSkipping
+from eapc.hardware import HardwareModel, ZeroSkipping
 from eapc.workload import ConvWorkload, Densities
 
 

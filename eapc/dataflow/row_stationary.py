@@ -31,8 +31,7 @@ from eapc.dataflow.row_stationary_nest import (
 )
 from eapc.dataflow.row_stationary_search import Choice, best_mapping
 from eapc.dataflow.widths import Widths
-from eapc.hardware import HardwareModel
-from eapc.hardware_machines import LayerShape, PinnedMapping, RowStationaryMachine
+from eapc.hardware import HardwareModel, LayerShape, PinnedMapping, RowStationaryMachine
 from eapc.workload import ConvWorkload
 
 

@@ -14,8 +14,7 @@ from eapc.dataflow.row_stationary_nest import (
     Room,
     pe_sets,
 )
-from eapc.hardware import HardwareModel
-from eapc.hardware_machines import RowStationaryMachine
+from eapc.hardware import HardwareModel, RowStationaryMachine
 
 Flags = NDArray[np.bool_]
 Numbers = NDArray[Any]

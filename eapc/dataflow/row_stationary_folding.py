@@ -11,8 +11,7 @@ from dataclasses import replace
 from eapc.dataflow.integers import ceil_div
 from eapc.dataflow.row_stationary_nest import Nest, Pads, Room
 from eapc.dataflow.widths import Widths
-from eapc.hardware import HardwareModel
-from eapc.hardware_machines import RowStationaryMachine
+from eapc.hardware import HardwareModel, RowStationaryMachine
 from eapc.workload import ConvWorkload
 
 

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from eapc.dataflow.execution import MappingError
 from eapc.dataflow.integers import Ints, ceil_div, ceil_divs, rows_touched
 from eapc.dataflow.widths import Widths
-from eapc.hardware import HardwareModel
-from eapc.hardware_machines import RowStationaryMachine
+from eapc.hardware import HardwareModel, RowStationaryMachine
 
 Floats = NDArray[np.floating[Any]]
 

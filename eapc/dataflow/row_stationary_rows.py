@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from eapc.dataflow.integers import Floats, Ints, ceil_div, ceil_quotients, smallest_divisors
 from eapc.dataflow.row_stationary_nest import Nest, Prices, filters_that_fit, pe_sets
-from eapc.hardware import HardwareModel
-from eapc.hardware_machines import RowStationaryMachine
+from eapc.hardware import HardwareModel, RowStationaryMachine
 
 Numbers = NDArray[Any]
 

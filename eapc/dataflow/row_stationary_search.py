@@ -28,8 +28,7 @@ from eapc.dataflow.row_stationary_nest import (
     total_cost,
 )
 from eapc.dataflow.row_stationary_rows import Rows, least_costs, least_cycles, tables_of
-from eapc.hardware import HardwareModel
-from eapc.hardware_machines import RowStationaryMachine
+from eapc.hardware import HardwareModel, RowStationaryMachine
 
 _SAME = 1e-12
 """Costs that differ by less, relative to their size, differ by rounding."""

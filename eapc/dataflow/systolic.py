@@ -58,8 +58,7 @@ from eapc.dataflow.execution import (
     transfer_cycles,
 )
 from eapc.dataflow.systolic_tiling import Choices, Layer, block_positions, candidates, folded
-from eapc.hardware import HardwareModel
-from eapc.hardware_machines import SystolicMachine
+from eapc.hardware import HardwareModel, SystolicMachine
 from eapc.workload import ConvWorkload
 
 Floats = NDArray[np.floating[Any]]

@@ -9,8 +9,7 @@ import numpy as np
 from eapc.dataflow.integers import Ints, ceil_div, ceil_divs
 from eapc.dataflow.tiling import Extents, Flags, Positions, Steps, fetches, position_tiles
 from eapc.dataflow.widths import Widths
-from eapc.hardware import HardwareModel
-from eapc.hardware_machines import SystolicMachine
+from eapc.hardware import HardwareModel, SystolicMachine
 from eapc.workload import ConvWorkload
 
 

@@ -11,9 +11,9 @@ from typing import Protocol
 import numpy as np
 
 from eapc.allocation import Curves, Plan, Predicted
-from eapc.channel_counts import ChannelPlan
 from eapc.pipeline import Compilation, Pipeline
 from eapc.recipe import Recipe
+from eapc.structured import ChannelPlan
 
 Run = Callable[[Pipeline, Compilation], Compilation]
 """Runs a pipeline, and sees to the time it takes."""

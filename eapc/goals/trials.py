@@ -8,17 +8,16 @@ from dataclasses import replace
 from functools import cached_property
 
 from eapc.allocation import LOWEST_DENSITY, Plan
-from eapc.channel_counts import ChannelPlan
 from eapc.data import Dataset
 from eapc.energy import EnergyReport
 from eapc.errors import UsageError
-from eapc.evaluation import Accuracy, Agreement
+from eapc.evaluation import Accuracy, AccuracyJudge, Agreement, AgreementJudge
 from eapc.goals.pruners import Pruner, pruner_of
 from eapc.goals.search import Search, V
-from eapc.judges import AccuracyJudge, AgreementJudge
 from eapc.model import Model
 from eapc.pipeline import Compilation, Pipeline
 from eapc.recipe import Recipe
+from eapc.structured import ChannelPlan
 
 HELD_OUT = 0.2
 """Fraction of the calibration inputs that decides and is never fitted."""

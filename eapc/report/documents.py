@@ -16,8 +16,7 @@ from typing import Any
 from eapc.compiler import Analysis, Pruned, Ran
 from eapc.energy import EnergyReport, NodeEnergy
 from eapc.evaluation import Accuracy, Agreement
-from eapc.hardware import HardwareModel
-from eapc.hardware_measured import MeasuredMachine
+from eapc.hardware import HardwareModel, MeasuredMachine
 from eapc.layers import Skipped
 from eapc.model import Model
 from eapc.pipeline import LayerRecord

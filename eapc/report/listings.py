@@ -10,8 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from eapc.hardware import HardwareModel
-from eapc.hardware_measured import MeasuredMachine
+from eapc.hardware import HardwareModel, MeasuredMachine
 from eapc.pipeline import Pass
 from eapc.report.layout import facts, plain, spaced, title
 from eapc.report.numbers import engineering

@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from eapc.hardware_measured import MeasuredMachine
+from eapc.hardware import MeasuredMachine
 from eapc.machine_profile import Profiled
 from eapc.report.documents import Document, model_name, path_of
 from eapc.report.layout import UNLIMITED, Column, facts, plain, spaced, table, title

@@ -2,7 +2,7 @@
 
 A pattern is the projection onto the weights it allows: of values (groups, m, k) it keeps the
 nearest ones, as a mask. The k inputs of a row run over kernel positions and, within each, over
-channels (eapc/layerforms.py), so a pattern that tells channels from positions is built for a
+channels (eapc/layers/forms.py), so a pattern that tells channels from positions is built for a
 number of positions; products of matrices have one.
 """
 

@@ -1,0 +1,38 @@
+"""What calibration data tell of a layer: streamed activations, statistics, error curves."""
+
+from eapc.calibration.activations import ActivationWalk, Batches
+from eapc.calibration.lockstep import Sweep
+from eapc.calibration.rectifiers import is_rectified, rectified
+from eapc.calibration.sensitivity import (
+    DENSITIES,
+    changed_constants,
+    constants_of,
+    error_curves,
+    probe_inputs,
+    probe_moments,
+)
+from eapc.calibration.spill import MemoryBudget
+from eapc.calibration.statistics import LayerRows, moved_biases, scaled_matrix, unscaled_matrix
+from eapc.calibration.suffixes import Suffix, SuffixRun, suffix_behind
+
+__all__ = [
+    "DENSITIES",
+    "ActivationWalk",
+    "Batches",
+    "LayerRows",
+    "MemoryBudget",
+    "Suffix",
+    "SuffixRun",
+    "Sweep",
+    "changed_constants",
+    "constants_of",
+    "error_curves",
+    "is_rectified",
+    "moved_biases",
+    "probe_inputs",
+    "probe_moments",
+    "rectified",
+    "scaled_matrix",
+    "suffix_behind",
+    "unscaled_matrix",
+]

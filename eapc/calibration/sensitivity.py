@@ -1,0 +1,152 @@
+"""Error curves: what pruning each layer alone does to the network's outputs.
+
+Each layer is pruned roughly, from its second moments alone, to several densities; a few
+inputs are sent through what lies behind that layer, with nothing else changed. The distance of
+the outputs from the original's is KL divergence for classifiers, relative error otherwise.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from eapc.calibration.activations import ActivationWalk, Batches
+from eapc.calibration.spill import MemoryBudget
+from eapc.calibration.statistics import (
+    LayerActivations,
+    LayerRows,
+    moved_biases,
+    row_generator,
+    scaled_matrix,
+    unscaled_matrix,
+)
+from eapc.calibration.suffixes import SuffixRun, suffix_behind
+from eapc.data import Dataset
+from eapc.evaluation import output_divergence
+from eapc.layers import TiedLayers
+from eapc.model import Array, Model, as_seen
+from eapc.runtime import collect_outputs, feed_size
+from eapc.solvers import LayerProblem, Moments, combine, quick_prune
+
+logger = logging.getLogger(__name__)
+
+DENSITIES = (1.0, 0.6, 0.35, 0.2, 0.12, 0.06, 0.02)
+"""Points of an error curve: each costs one pass of the probe inputs through the network."""
+
+_ROWS_PER_INPUT = 4
+_MIN_ROWS = 8192
+
+_PROBE_MACS = 2e12
+_PROBES = (8, 128)
+
+
+@dataclass(frozen=True)
+class ErrorCurve:
+    """Effect on the network's outputs of one layer pruned to each of `DENSITIES`.
+
+    `kept` says which weights were left, in the shape that the layer's nodes read them in.
+    """
+
+    name: str
+    errors: tuple[float, ...]
+    kept: tuple[Array, ...]
+
+
+def error_curves(
+    model: Model,
+    layers: Sequence[TiedLayers],
+    data: Dataset,
+    seed: int,
+    threads: int,
+    first: int = 0,
+    memory: int | None = None,
+) -> Iterator[ErrorCurve]:
+    """The error curve of every layer in turn from `first` on, measured on a few inputs."""
+    if first == len(layers):
+        return
+    reference = collect_outputs(model, data, threads)
+    suffixes = [suffix_behind(model, changed_constants(tied)) for tied in layers]
+    plan = [
+        [*(name for user in tied.users for name in (user.x, user.y)), *suffix.inputs]
+        for tied, suffix in zip(layers, suffixes, strict=True)
+    ]
+    walk = ActivationWalk(model, data, plan, feed_size(model, data), threads, MemoryBudget(memory))
+    for i, (tied, suffix) in enumerate(zip(layers, suffixes, strict=True)):
+        values = walk.step(i, model)
+        if i < first:
+            continue
+        moments = probe_moments(model, tied, values, seed)
+        run = SuffixRun(model, suffix, values, constants_of(model, tied), threads)
+        effects, kept = [0.0], [_weights(model, tied) != 0]
+        for pruned in _probes(model, tied, moments):
+            outputs = run.outputs(constants_of(pruned, tied))
+            distance = output_divergence(
+                reference, {**reference, **outputs}, by_error=data.synthesised
+            )
+            effects.append(distance)
+            kept.append(_weights(pruned, tied) != 0)
+        errors = tuple(np.maximum.accumulate(effects).tolist())
+        logger.info("sensitivity of %s: %s", tied.first.node.key, np.round(errors, 5))
+        yield ErrorCurve(tied.weight, errors, tuple(kept))
+
+
+def probe_inputs(data: Dataset, macs_per_input: float) -> Dataset:
+    """Evenly spaced inputs: as many as keep all passes within `_PROBE_MACS`, 8 to 128."""
+    fewest, most = _PROBES
+    count = min(len(data), most, max(fewest, int(_PROBE_MACS / max(macs_per_input, 1))))
+    thinned = data.take(slice(0, None, max(1, len(data) // count))).take(slice(0, count))
+    return thinned if thinned.usable else data
+
+
+def probe_moments(
+    model: Model, tied: TiedLayers, values: Mapping[str, Batches], seed: int
+) -> list[Moments]:
+    """Moments of each user of a weight on a few rows: enough for a rough fit.
+
+    `values` holds the inputs and outputs of the users.
+    """
+    limit = max(_MIN_ROWS, _ROWS_PER_INPUT * tied.matrix(model).shape[2])
+    return [
+        LayerRows.sample(
+            user,
+            LayerActivations(values[user.x], values[user.y]),
+            limit,
+            row_generator(seed, user),
+        ).moments()
+        for user in tied.users
+    ]
+
+
+def _probes(model: Model, tied: TiedLayers, moments: Sequence[Moments]) -> Iterator[Model]:
+    """The model with one layer pruned to each density below 1."""
+    matrix = scaled_matrix(tied, model)
+    problem = LayerProblem.from_moments(matrix, combine(moments))
+    counts = [round(density * matrix.size) for density in DENSITIES[1:]]
+    for pruned in quick_prune(problem, counts):
+        weight = tied.stored(model, unscaled_matrix(tied, pruned))
+        biases = moved_biases(tied, model, pruned, moments)
+        yield model.with_weights({tied.weight: weight, **biases})
+
+
+def _weights(model: Model, tied: TiedLayers) -> Array:
+    return as_seen(model, tied.first.source)
+
+
+def changed_constants(tied: TiedLayers) -> tuple[str, ...]:
+    """What a layer's nodes read of its weights, and the constants that take up its bias."""
+    weights = [user.node.input(1) for user in tied.users]
+    biases = [user.bias.tensor for user in tied.users if user.bias]
+    return tuple(dict.fromkeys([*weights, *biases]))
+
+
+def constants_of(model: Model, tied: TiedLayers) -> dict[str, Array]:
+    """The values of those constants."""
+    values = {user.node.input(1): as_seen(model, user.source) for user in tied.users}
+    for name in (user.bias.tensor for user in tied.users if user.bias):
+        bias = model.constant(name)
+        assert bias is not None  # a sink is a constant
+        values[name] = bias
+    return values

@@ -1,0 +1,185 @@
+"""The statistics of a layer, taken from two networks' activations.
+
+The solver sees z = scale * (y - offset): outputs as the layers behind will see them, without
+the bias that is solved afterwards. Targets come from the original network, inputs from the
+one pruned so far.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from eapc.calibration.activations import Batches
+from eapc.layers import Layer, TiedLayers
+from eapc.model import Array, Model
+from eapc.solvers import MomentAccumulator, Moments
+
+MIN_ROWS = 65_536
+ROWS_PER_INPUT = 16
+WORDS = 1 << 25
+
+_KEPT_WORDS = 1 << 26
+"""Words of a layer's rows that may stay in memory for further passes: 256 MiB."""
+
+
+@dataclass(frozen=True)
+class LayerActivations:
+    """One layer's inputs and original outputs, batch by batch.
+
+    `branch` holds the other summand of the Add that follows, (original, pruned), where both
+    are known: what the pruned one lacks is added to the layer's targets.
+    """
+
+    x: Batches
+    y: Batches
+    branch: tuple[Batches, Batches] | None = None
+
+
+def row_limit(inputs: int) -> int:
+    """Rows to fit a layer with this many inputs per output on.
+
+    Enough to determine the weights; more where rows are short and so cost little.
+    """
+    return max(MIN_ROWS, ROWS_PER_INPUT * inputs, WORDS // inputs)
+
+
+@dataclass(frozen=True)
+class LayerRows:
+    """The rows of a layer's activations that it is fitted on: indices for every batch.
+
+    With `keep` inputs, targets and branches stay in memory for further passes.
+    """
+
+    layer: Layer
+    activations: LayerActivations
+    rows: tuple[Array, ...]
+    keep: bool = False
+
+    @classmethod
+    def sample(
+        cls,
+        layer: Layer,
+        activations: LayerActivations,
+        limit: int,
+        rng: np.random.Generator,
+        row_words: int | None = None,
+    ) -> LayerRows:
+        """About `limit` rows, or all if there are no more.
+
+        `row_words`, all that a row consists of in all groups, are given where several passes
+        are to be made.
+        """
+        counts = [layer.form.row_count(y.shape) for y in activations.y]
+        share = min(1.0, limit / sum(counts))
+        keep = row_words is not None and share * sum(counts) * row_words <= _KEPT_WORDS
+        rows = tuple(_sample(count, share, rng) for count in counts)
+        return cls(layer, activations, rows, keep)
+
+    def batches(self) -> Iterable[tuple[int, Array, Array]]:
+        """(batch, inputs (groups, rows, k), targets z (groups, rows, m)), batch by batch."""
+        return self._kept if self.keep else self._made()
+
+    @cached_property
+    def _kept(self) -> Sequence[tuple[int, Array, Array]]:
+        return list(self._made())
+
+    def _made(self) -> Iterator[tuple[int, Array, Array]]:
+        for i, rows in enumerate(self.rows):
+            if rows.size:
+                x, y = self.activations.x[i], self.activations.y[i]
+                yield i, self.layer.form.inputs(x, y.shape, rows), self._targets(i)
+
+    def moments(self) -> Moments:
+        """Second moments of inputs and targets; about zero where there is no bias to move."""
+        accumulator: MomentAccumulator | None = None
+        for _, inputs, targets in self.batches():
+            if accumulator is None:
+                groups, _, k = inputs.shape
+                accumulator = MomentAccumulator(groups, k, targets.shape[2])
+            accumulator.add(inputs, targets)
+        assert accumulator is not None  # a dataset is never empty
+        moments = accumulator.finish()
+        return moments if self.layer.bias else moments.uncentred()
+
+    def _targets(self, i: int) -> Array:
+        """z of one batch, plus what the pruned other branch lacks."""
+        layer, y = self.layer, self.activations.y[i]
+        z = layer.form.outputs(y, self.rows[i])
+        groups, _, m = z.shape
+        scale, offset = (v.reshape(groups, 1, m) for v in (layer.scale, layer.offset))
+        z = (z - offset) * scale
+        branch = self.branch(i)
+        return z if branch is None else z + (branch[0] - branch[1])
+
+    def branch(self, i: int) -> tuple[Array, Array] | None:
+        """(original, pruned) of the other summand at a batch's rows, if there is one."""
+        return self._kept_branches[i] if self.keep else self._branch(i)
+
+    @cached_property
+    def _kept_branches(self) -> Sequence[tuple[Array, Array] | None]:
+        return [self._branch(i) for i in range(len(self.rows))]
+
+    def _branch(self, i: int) -> tuple[Array, Array] | None:
+        if self.activations.branch is None:
+            return None
+        original, pruned = (batches[i] for batches in self.activations.branch)
+        if original.shape != self.activations.y[i].shape:
+            return None
+        outputs = self.layer.form.outputs
+        return outputs(original, self.rows[i]), outputs(pruned, self.rows[i])
+
+
+def row_generator(seed: int, layer: Layer) -> np.random.Generator:
+    """The generator for a layer's rows; it owes nothing to the layers that came before."""
+    name = hashlib.sha256(layer.node.key.encode()).digest()
+    return np.random.default_rng([seed, int.from_bytes(name[:8], "little")])
+
+
+def _sample(count: int, share: float, rng: np.random.Generator) -> Array:
+    if share >= 1:
+        return np.arange(count)
+    chosen = rng.choice(count, size=max(1, round(share * count)), replace=False)
+    return np.sort(chosen)
+
+
+def scaled_matrix(tied: TiedLayers, model: Model) -> Array:
+    """W (groups, m, k) with each output multiplied by its scale: z = W x."""
+    matrix = tied.matrix(model)
+    return matrix * _row_scale(tied, matrix.shape)
+
+
+def unscaled_matrix(tied: TiedLayers, matrix: Array) -> Array:
+    """The inverse; an output that is multiplied by 0 gets no weights."""
+    scale = _row_scale(tied, matrix.shape)
+    safe = np.where(scale == 0, 1, scale)
+    return np.where(scale == 0, 0, matrix / safe).astype(np.float32)
+
+
+def _row_scale(tied: TiedLayers, shape: tuple[int, ...]) -> Array:
+    """(groups, m, 1); ones where several layers share the weights, each with its own scale."""
+    groups, m, _ = shape
+    if len(tied.users) > 1:
+        return np.ones((groups, m, 1), np.float32)
+    return tied.first.scale.reshape(groups, m, 1)
+
+
+def moved_biases(
+    tied: TiedLayers, model: Model, matrix: Array, moments: Sequence[Moments]
+) -> dict[str, Array]:
+    """New values of the constants that take up the change of each user's mean output.
+
+    `matrix` is the new W of z, `moments` one per user.
+    """
+    changed: dict[str, Array] = {}
+    for layer, moment in zip(tied.users, moments, strict=True):
+        if layer.bias is None:
+            continue
+        constant = model.constant(layer.bias.tensor)
+        assert constant is not None  # a sink is a constant
+        changed[layer.bias.tensor] = layer.bias.moved(constant, moment.bias(matrix).ravel())
+    return changed

@@ -1,0 +1,268 @@
+"""Calibration and evaluation inputs: files, folders and readers become one `Dataset`."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from eapc.data.checks import check_array, check_counts, holds_finite, read_labels
+from eapc.data.scaling import Affine, read_affine
+from eapc.errors import DataError
+from eapc.model import Array, TensorSpec, is_float
+
+logger = logging.getLogger(__name__)
+
+_CHECKED_AT_ONCE = 64
+
+_RESERVED = ("y", "scale", "mean", "std")
+
+
+class CalibrationDataReader(Protocol):
+    """onnxruntime's protocol: one feed per call, None at the end."""
+
+    def get_next(self) -> dict[str, Array] | None:
+        """The next feed: input name to array with a leading batch axis."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Samples for each input of a model, as stored; they become what it is fed in batches.
+
+    `arrays` holds (n, ...) per sampled input; `shared` holds inputs that every run gets
+    whole; `labels` is (n,) integers or None; `fixed_batch` is the model's own batch size
+    where it cannot be chosen.
+    """
+
+    specs: Mapping[str, TensorSpec]
+    arrays: Mapping[str, Array]
+    shared: Mapping[str, Array]
+    labels: Array | None = None
+    affine: Affine | None = None
+    fixed_batch: int | None = None
+    synthesised: bool = False
+
+    def __len__(self) -> int:
+        return min(len(array) for array in self.arrays.values())
+
+    def take(self, indices: slice | Array) -> Dataset:
+        """The samples of a slice or an index array."""
+        arrays = {name: array[indices] for name, array in self.arrays.items()}
+        labels = None if self.labels is None else self.labels[indices]
+        return replace(self, arrays=arrays, labels=labels)
+
+    def first(self, count: int | None) -> Dataset:
+        """The first `count` samples, or all of them; DataError where that is no batch."""
+        if count is None:
+            return self
+        taken = self.take(slice(0, count))
+        if not taken.usable:
+            raise DataError(f"{len(taken)} samples do not fill the model's batch")
+        return taken
+
+    def split(self, fraction: float) -> tuple[Dataset, Dataset]:
+        """(most samples, the rest): evenly spaced ones make up about `fraction` in the rest.
+
+        The rest holds a whole batch at least; DataError where that leaves nothing.
+        """
+        step = max(2, min(round(1 / fraction), len(self) // (self.fixed_batch or 1)))
+        apart = np.arange(len(self)) % step == step - 1
+        most, rest = self.take(np.flatnonzero(~apart)), self.take(np.flatnonzero(apart))
+        if not (most.usable and rest.usable):
+            raise DataError(f"{len(self)} samples are too few to keep some out of the fit")
+        return most, rest
+
+    def require_labels(self) -> Array:
+        """The labels; DataError where there are none."""
+        if self.labels is None:
+            raise DataError("evaluation data has no labels: add an integer array y, one per sample")
+        return self.labels
+
+    def batches(self, size: int) -> Iterator[dict[str, Array]]:
+        """Feeds of up to `size` samples, or of the model's own batch where that is fixed.
+
+        Where the batch is fixed, samples that do not fill one are left out.
+        """
+        size = self.fixed_batch or size
+        count = len(self)
+        end = count - count % self.fixed_batch if self.fixed_batch else count
+        for start in range(0, end, size):
+            rows = slice(start, min(start + size, end))
+            yield {**{name: self._feed(name, rows) for name in self.arrays}, **self.shared}
+
+    @property
+    def usable(self) -> int:
+        """Samples that `batches` yields in all."""
+        return len(self) - (len(self) % self.fixed_batch if self.fixed_batch else 0)
+
+    def _feed(self, name: str, rows: slice) -> Array:
+        x = np.asarray(self.arrays[name][rows])
+        spec = self.specs[name]
+        if not is_float(spec.dtype):
+            return x.astype(spec.dtype, copy=False)
+        wide = np.float64 if spec.dtype == np.float64 else np.float32
+        with np.errstate(over="ignore", invalid="ignore"):  # `dataset` refuses what overflows
+            x = x.astype(wide, copy=False)
+            if self.affine is not None:
+                x = self.affine.apply(x)
+            return np.ascontiguousarray(x.astype(spec.dtype, copy=False))
+
+    def shapes(self, batch: int) -> dict[str, tuple[int, ...]]:
+        """Shape of every input at a batch size."""
+        batch = self.fixed_batch or batch
+        sampled = {name: (batch, *array.shape[1:]) for name, array in self.arrays.items()}
+        return {**sampled, **{name: array.shape for name, array in self.shared.items()}}
+
+
+def load_data(path: str | Path, specs: Sequence[TensorSpec]) -> Dataset:
+    """Read an .npz file or a folder of .npy files for a model with the given inputs.
+
+    Raises DataError when the data is missing, unreadable, empty, not finite or unfit.
+    """
+    arrays = _read_arrays(Path(path))
+    return dataset(arrays, specs, str(path))
+
+
+def _read_arrays(path: Path) -> dict[str, Array]:
+    try:
+        if path.is_dir():
+            files = sorted(path.glob("*.npy"))
+            return {file.stem: np.load(file, mmap_mode="r", allow_pickle=False) for file in files}
+        with path.open("rb") as stream:  # numpy leaves a file that it cannot read open
+            content = np.load(stream, allow_pickle=False)
+            if not isinstance(content, np.lib.npyio.NpzFile):
+                raise DataError(f"{path}: expected an .npz file or a folder of .npy files")
+            return {name: content[name] for name in content.files}
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except DataError:
+        raise
+    except Exception as error:  # numpy, zipfile and zlib each raise their own kinds
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path}: cannot be read as numpy data: {reason}") from error
+
+
+def from_reader(reader: CalibrationDataReader, specs: Sequence[TensorSpec]) -> Dataset:
+    """Collect every feed of a CalibrationDataReader."""
+    feeds: list[dict[str, Array]] = []
+    while (feed := reader.get_next()) is not None:
+        feeds.append(feed)
+    if not feeds:
+        raise DataError("the data reader gave no inputs")
+    if not all(isinstance(feed, Mapping) and feed.keys() == feeds[0].keys() for feed in feeds):
+        raise DataError("data reader: expected a dict of the same inputs from every call")
+    batch = common_batch(specs)
+    by_name = {spec.name: spec for spec in specs}
+    arrays = {}
+    for name in feeds[0]:
+        parts = [np.asarray(feed[name]) for feed in feeds]
+        repeated = name in by_name and all(_is_shared(by_name[name], a, batch) for a in parts)
+        arrays[name] = (_the_same if repeated else _joined)(name, parts)
+    return dataset(arrays, specs, "data reader")
+
+
+def _the_same(name: str, parts: Sequence[Array]) -> Array:
+    if not all(np.array_equal(part, parts[0]) for part in parts):
+        raise DataError(f"data reader: '{name}' has no batch axis and must be the same every time")
+    return parts[0]
+
+
+def _joined(name: str, parts: Sequence[Array]) -> Array:
+    try:
+        return np.concatenate(parts)
+    except ValueError as error:
+        shapes = sorted({part.shape for part in parts})
+        raise DataError(f"data reader: shapes {shapes} of '{name}' do not go together") from error
+
+
+def dataset(arrays: Mapping[str, Array], specs: Sequence[TensorSpec], origin: str) -> Dataset:
+    """Sort named arrays into inputs, labels and scaling, and check each against the model."""
+    inputs = _match_inputs(arrays, specs, origin)
+    by_name = {spec.name: spec for spec in specs}
+    extras = {name: arrays[name] for name in _RESERVED if name in arrays and name not in by_name}
+    batch = common_batch(specs)
+    shared = {n: a for n, a in inputs.items() if _is_shared(by_name[n], a, batch)}
+    sampled = {name: array for name, array in inputs.items() if name not in shared}
+    if not sampled:
+        raise DataError(f"{origin}: no input has a leading axis of samples")
+    for name, array in inputs.items():
+        check_array(origin, by_name[name], array, name in shared)
+    check_counts(origin, {**sampled, **{n: extras[n] for n in ("y",) if n in extras}})
+    result = Dataset(
+        specs=by_name,
+        arrays=sampled,
+        shared={n: a.astype(by_name[n].dtype, copy=False) for n, a in shared.items()},
+        labels=read_labels(origin, extras),
+        affine=read_affine(origin, extras),
+        fixed_batch=_fixed_batch([by_name[name] for name in sampled], shared.values()),
+    )
+    if not result.usable:
+        raise DataError(f"{origin}: {len(result)} samples do not fill the model's batch")
+    _check_feeds(origin, result)
+    return result
+
+
+def _match_inputs(
+    arrays: Mapping[str, Array], specs: Sequence[TensorSpec], origin: str
+) -> dict[str, Array]:
+    names = [spec.name for spec in specs]
+    candidates = [name for name in arrays if name not in _RESERVED or name in names]
+    if len(names) == 1 and names[0] not in arrays:
+        if len(candidates) != 1:
+            found = ", ".join(candidates) or "none"
+            raise DataError(f"{origin}: expected one array for input '{names[0]}', found {found}")
+        return {names[0]: arrays[candidates[0]]}
+    missing = [name for name in names if name not in arrays]
+    if missing:
+        found = ", ".join(arrays) or "nothing"
+        raise DataError(f"{origin}: no array for input '{missing[0]}' (found {found})")
+    return {name: arrays[name] for name in names}
+
+
+def common_batch(specs: Iterable[TensorSpec]) -> int | None:
+    """The fixed first axis that all inputs but scalars share: a batch size, whatever it is."""
+    sizes = {spec.shape[0] for spec in specs if spec.shape}
+    size = sizes.pop() if len(sizes) == 1 else None
+    return size if isinstance(size, int) else None
+
+
+def _is_shared(spec: TensorSpec, array: Array, batch: int | None) -> bool:
+    """Inputs without a leading batch axis: scalars, and a first axis fixed above one.
+
+    A first axis that all inputs have in common is the `batch`.
+    """
+    if not spec.shape:
+        return True
+    if not array.ndim or batch is not None:
+        return False
+    first = spec.shape[0]
+    return isinstance(first, int) and first > 1 and array.shape[0] == first
+
+
+def _check_feeds(origin: str, data: Dataset) -> None:
+    """What is finite in the file must be so as the model is fed it, and scaling must fit."""
+    changed = [
+        name
+        for name, array in data.arrays.items()
+        if data.specs[name].is_float and (data.affine or array.dtype != data.specs[name].dtype)
+    ]
+    for feed in data.batches(_CHECKED_AT_ONCE) if changed else ():
+        for name in changed:
+            if not holds_finite(feed[name]):
+                kind = feed[name].dtype
+                raise DataError(
+                    f"{origin}: input '{name}' is NaN or infinity once scaled, as {kind}"
+                )
+
+
+def _fixed_batch(specs: Sequence[TensorSpec], shared: Iterable[Array]) -> int | None:
+    """The batch that the model insists on; one where an array without samples comes along."""
+    sizes = [spec.shape[0] for spec in specs if isinstance(spec.shape[0], int)]
+    if sizes:
+        return math.gcd(*sizes)
+    return 1 if any(array.ndim for array in shared) else None

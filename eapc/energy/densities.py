@@ -1,0 +1,94 @@
+"""Densities of tensors where they are not the weights' own: measured, or given by `--density`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from eapc.errors import UsageError
+from eapc.model import Array
+from eapc.workload import MacFractions
+
+
+@dataclass(frozen=True)
+class DensityTable:
+    """Densities to use where they are not the weights' own: by tensor, else by default.
+
+    `macs` gives, by node, what has been counted of its MACs, `macs_with` how they would count
+    with other weights, of which flags tell the non-zeros.
+    """
+
+    by_tensor: Mapping[str, float] = field(default_factory=dict)
+    activations: float = 1.0
+    weights: float | None = None
+    macs: Mapping[str, MacFractions] = field(default_factory=dict)
+    macs_with: Mapping[str, Callable[[Array], MacFractions]] = field(default_factory=dict)
+
+    def activation(self, tensor: str) -> float:
+        """Density of an activation, 0 to 1."""
+        return self.by_tensor.get(tensor, self.activations)
+
+    def weight(self, tensor: str, own: float) -> float:
+        """Density of a weight tensor whose own zeros give `own`."""
+        override = own if self.weights is None else self.weights
+        return self.by_tensor.get(tensor, override)
+
+
+_DEFAULTS = ("activations", "weights")
+
+
+def read_densities(density: float | str | Path | None) -> DensityTable | None:
+    """A density table from a number (0 to 1), a number as text, or a YAML file.
+
+    The file maps tensor names to densities; `activations` and `weights` stand for all
+    tensors of that kind. None gives None: densities are then measured. Raises UsageError.
+    """
+    if density is None:
+        return None
+    number = _number(density)
+    if number is not None:
+        return DensityTable(activations=_checked("--density", number))
+    path = Path(density)  # type: ignore[arg-type]  # a number has returned already
+    entries = _read(path)
+    values = {str(key): _entry(path, str(key), value) for key, value in entries.items()}
+    return DensityTable(
+        by_tensor={key: value for key, value in values.items() if key not in _DEFAULTS},
+        activations=values.get("activations", 1.0),
+        weights=values.get("weights"),
+    )
+
+
+def _number(density: float | str | Path) -> float | None:
+    try:
+        return float(density)  # type: ignore[arg-type]  # a Path raises TypeError
+    except (TypeError, ValueError):
+        return None
+
+
+def _checked(where: str, value: float) -> float:
+    if not 0 <= value <= 1:
+        raise UsageError(f"{where}: expected a fraction from 0 to 1, got {value}")
+    return value
+
+
+def _entry(path: Path, key: str, value: object) -> float:
+    number = _number(value) if isinstance(value, int | float | str) else None
+    if number is None or isinstance(value, bool):
+        raise UsageError(f"{path}: {key}: expected a fraction from 0 to 1, got {value!r}")
+    return _checked(f"{path}: {key}", number)
+
+
+def _read(path: Path) -> dict[object, object]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--density: '{path}' is neither a number nor a readable file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"{path}: not a YAML file: {reason}") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{path}: expected a mapping of tensor names to densities")
+    return content

@@ -1,0 +1,299 @@
+"""The energy of a model on a machine: every node priced, or listed with the reason why not.
+
+    E(node) = executed MACs * e_MAC + operations * e_op
+              + sum over operands and memory levels of accesses * e_level
+
+Eyeriss's energy model (Yang, Chen, Sze, CVPR 2017, section 3) in units of one MAC. All
+figures of a report are per inference: the batch's, divided by the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from eapc.dataflow import Accesses, Execution, MappingError, execute
+from eapc.dataflow.widths import mac_energy
+from eapc.energy.densities import DensityTable
+from eapc.energy.residency import NOTHING, Residency, Stay, plan
+from eapc.energy.weight_counts import WeightCounts
+from eapc.energy.worklist import NodeWork
+from eapc.errors import HardwareError
+from eapc.hardware import HardwareModel
+from eapc.model import Model
+from eapc.workload import BitWidths, ConvWorkload, Densities, MacFractions, Part, Workload
+
+OPERANDS = ("weights", "ifmap", "ofmap")
+
+
+@dataclass(frozen=True)
+class NodeEnergy:
+    """What one node costs per inference, in MAC units, words and operations.
+
+    `densities` are those of all its parts together, `part_densities` those of each; `bits` are
+    the widths of its operands, those of its widest parts. `cycles` is None where the machine has
+    no timing for some of its work. `stay` says which of its feature maps stay on chip and what
+    room those of others take.
+    """
+
+    key: str
+    name: str
+    op_type: str
+    energy_mac_units: float
+    macs: float
+    nonskipped_macs: float
+    operations: float
+    densities: Densities
+    by_operand: Mapping[str, float]
+    by_level: Mapping[str, float]
+    accesses: Mapping[str, Accesses]
+    cycles: float | None = None
+    part_densities: tuple[Densities, ...] = ()
+    bits: BitWidths = field(default=BitWidths())
+    fused_into: str = ""
+    note: str = ""
+    stay: Stay = NOTHING
+
+    @property
+    def nonskipped_counted(self) -> bool | None:
+        """True if `nonskipped_macs` is a count, False if an estimate, None without MACs."""
+        return any(own.macs is not None for own in self.part_densities) if self.macs else None
+
+
+@dataclass(frozen=True)
+class Unmodelled:
+    """A node whose energy is unknown, and why."""
+
+    key: str
+    name: str
+    op_type: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class EnergyReport:
+    """The energy of every node of a model on a machine, per inference."""
+
+    hardware: HardwareModel
+    batch: int
+    nodes: tuple[NodeEnergy, ...]
+    unmodelled: tuple[Unmodelled, ...]
+    weights: int
+    nonzero_weights: int
+    residency: Residency = field(default_factory=Residency)
+
+    @cached_property
+    def by_node(self) -> Mapping[str, NodeEnergy]:
+        """Nodes by key."""
+        return {node.key: node for node in self.nodes}
+
+    @property
+    def energy_mac_units(self) -> float:
+        """Total energy in units of one MAC."""
+        return sum(node.energy_mac_units for node in self.nodes)
+
+    @property
+    def energy_pj(self) -> float | None:
+        """Total energy in pJ; None where the machine's file gives no absolute energy."""
+        pj = self.hardware.mac_energy_pj
+        return None if pj is None else self.energy_mac_units * pj
+
+    @property
+    def latency_ms(self) -> float | None:
+        """Least time of an inference: nodes with a timing, one by one; None if none has one."""
+        known = [node.cycles for node in self.nodes if node.cycles is not None]
+        return self.hardware.milliseconds(sum(known)) if known else None
+
+    @property
+    def static_energy_pj(self) -> float | None:
+        """What the machine's static power comes to over `latency_ms`, beside `energy_pj`."""
+        power, latency = self.hardware.static_power_mw, self.latency_ms
+        return None if power is None or latency is None else power * latency * 1e6
+
+    @property
+    def macs(self) -> float:
+        """Multiply-accumulates, padding included."""
+        return sum(node.macs for node in self.nodes)
+
+    @property
+    def nonskipped_macs(self) -> float:
+        """Multiply-accumulates with both operands non-zero."""
+        return sum(node.nonskipped_macs for node in self.nodes)
+
+
+def estimate(
+    model: Model,
+    works: tuple[NodeWork, ...],
+    hardware: HardwareModel,
+    densities: DensityTable,
+    batch: int = 1,
+) -> EnergyReport:
+    """Price a work list made for `batch` inferences.
+
+    Raises ModelError where weights hold NaN or infinity.
+    """
+    weights = WeightCounts(model)
+    found = [_densities(item, densities, weights) for item in works]
+
+    def cost(place: int, stay: Stay) -> float | None:
+        try:
+            return _price(works[place], hardware, found[place], batch, stay).energy_mac_units
+        except (MappingError, HardwareError):
+            return None
+
+    residency = plan(model, works, hardware, cost)
+    nodes: list[NodeEnergy] = []
+    unmodelled: list[Unmodelled] = []
+    for place, item in enumerate(works):
+        reason, stay = item.reason, residency.stays.get(place, NOTHING)
+        if not reason:
+            try:
+                nodes.append(_price(item, hardware, found[place], batch, stay))
+            except (MappingError, HardwareError) as error:
+                reason = str(error)
+        if reason:
+            node = item.node
+            unmodelled.append(Unmodelled(node.key, node.name, node.op_type, reason))
+    everything, nonzero = weights.totals()
+    return EnergyReport(
+        hardware, batch, tuple(nodes), tuple(unmodelled), everything, nonzero, residency
+    )
+
+
+def _densities(item: NodeWork, table: DensityTable, weights: WeightCounts) -> tuple[Densities, ...]:
+    """Densities of each part of a node."""
+    return tuple(_part_densities(item, part, table, weights) for part in item.work.parts)
+
+
+def _part_densities(
+    item: NodeWork, part: Part, table: DensityTable, weights: WeightCounts
+) -> Densities:
+    own = weights.density(item.node, part.weights)
+    if own is not None:
+        own = table.weight(part.weights, own)
+    elif part.weights:
+        own = table.activation(part.weights)
+    ofmap = table.activation(item.ofmap_of(part))
+    macs = table.macs.get(item.node.key)
+    return Densities(1.0 if own is None else own, table.activation(part.ifmap), ofmap, macs)
+
+
+def _price(
+    item: NodeWork,
+    hardware: HardwareModel,
+    densities: tuple[Densities, ...],
+    batch: int,
+    stay: Stay,
+) -> NodeEnergy:
+    parts = [
+        replace(part, workload=replace(part.workload, densities=own))
+        for part, own in zip(stay.applied(item.work.parts), densities, strict=True)
+    ]
+    room = stay.room(hardware)
+    runs = [execute(part.workload, room).repeated(part.times) for part in parts]
+    accesses = {level: _sum(runs, level, batch) for level in hardware.memories}
+    compute = _compute_energy(runs, hardware) / batch
+    by_level = {"mac": compute}
+    by_operand = {"compute": compute, **dict.fromkeys(OPERANDS, 0.0)}
+    for level, words in accesses.items():
+        price = hardware.memories[level].energy_mac_units_per_word
+        by_level[level] = words.total * price
+        for operand in OPERANDS:
+            by_operand[operand] += getattr(words, operand) * price
+    return NodeEnergy(
+        key=item.node.key,
+        name=item.node.name,
+        op_type=item.node.op_type,
+        energy_mac_units=sum(by_level.values()),
+        macs=sum(part.workload.macs * part.times for part in parts) / batch,
+        nonskipped_macs=sum(_nonskipped(part.workload) * part.times for part in parts) / batch,
+        operations=sum(run.operations for run in runs) / batch,
+        densities=_mean_densities(parts),
+        part_densities=densities,
+        bits=_widest(parts, hardware.word_bits),
+        by_operand=by_operand,
+        by_level=by_level,
+        accesses=accesses,
+        cycles=_cycles(runs, batch),
+        fused_into=item.fused_into,
+        note=item.note,
+        stay=stay,
+    )
+
+
+def _mean_densities(parts: list[Part]) -> Densities:
+    """Densities of a node: each operand's average over the words of all parts."""
+    found = [part.workload.densities for part in parts]
+    if len(set(found)) <= 1:
+        return found[0] if found else Densities()
+
+    def mean(operand: str) -> float:
+        name = f"{operand.removesuffix('s')}_words"
+        words = [getattr(part.workload, name) * part.times for part in parts]
+        nonzero = sum(w * getattr(own, operand) for w, own in zip(words, found, strict=True))
+        return nonzero / sum(words) if sum(words) else 1.0
+
+    return Densities(mean("weights"), mean("ifmap"), mean("ofmap"))
+
+
+def _widest(parts: list[Part], word: int) -> BitWidths:
+    """Bits of a node's operands: the most of any part, the machine's word where none are known."""
+    found = [part.workload.bits for part in parts] or [BitWidths()]
+    return BitWidths(*(max(getattr(own, operand) or word for own in found) for operand in OPERANDS))
+
+
+def priced_at(
+    item: NodeWork,
+    hardware: HardwareModel,
+    report: EnergyReport,
+    weight_density: float,
+    macs: MacFractions | None = None,
+) -> float:
+    """Energy per inference of a node if its weights had another density, all else equal.
+
+    A weight density above the node's own in `report` counts as its own. MACs that were counted
+    become `macs`, or go down in proportion, as if the further zeros fell independently of the
+    ifmap's. What stays on chip is what the report says.
+    """
+    node = report.by_node[item.node.key]
+    sparser = [own.with_weights_at_most(weight_density) for own in node.part_densities]
+    if macs is not None:
+        sparser = [own if own.macs is None else replace(own, macs=macs) for own in sparser]
+    return _price(item, hardware, tuple(sparser), report.batch, node.stay).energy_mac_units
+
+
+def priced_as(item: NodeWork, hardware: HardwareModel, report: EnergyReport) -> float:
+    """Energy per inference of a node whose operands have other shapes than in `report`.
+
+    Densities are those of the report, as is what stays on chip.
+    """
+    node = report.by_node[item.node.key]
+    found = node.part_densities[: len(item.work.parts)]
+    return _price(item, hardware, found, report.batch, node.stay).energy_mac_units
+
+
+def _nonskipped(load: Workload) -> float:
+    return load.nonskipped_macs if isinstance(load, ConvWorkload) else 0.0
+
+
+def _compute_energy(runs: list[Execution], hardware: HardwareModel) -> float:
+    arithmetic = sum(
+        run.executed_macs * mac_energy(run.mac_bits, hardware) for run in runs if run.executed_macs
+    )
+    operations = sum(run.operations for run in runs)
+    issued = sum(run.instructions for run in runs) * (hardware.instruction_energy_mac_units or 0.0)
+    return arithmetic + operations * hardware.operation_energy_mac_units + issued
+
+
+def _cycles(runs: list[Execution], batch: int) -> float | None:
+    """Cycles of workloads that run one after another; None where one has no timing."""
+    known = [run.cycles for run in runs if run.cycles is not None]
+    return sum(known) / batch if runs and len(known) == len(runs) else None
+
+
+def _sum(runs: list[Execution], level: str, batch: int) -> Accesses:
+    found = [run.accesses[level] for run in runs if level in run.accesses]
+    return Accesses(
+        *(sum(getattr(words, operand) for words in found) / batch for operand in OPERANDS)
+    )

@@ -1,0 +1,119 @@
+"""Judges of pruned networks: the original's answers on fixed inputs, worked out once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from eapc.data import Dataset
+from eapc.errors import DataError
+from eapc.evaluation.flips import Flips
+from eapc.evaluation.measures import (
+    TOP1_AGREEMENT,
+    Accuracy,
+    Agreement,
+    Outputs,
+    agreement,
+    binary_threshold,
+    class_scores,
+    correct,
+)
+from eapc.model import Array, Model
+from eapc.runtime import collect_outputs
+
+
+@dataclass(frozen=True)
+class AccuracyJudge:
+    """Top-1 accuracy on labelled inputs, held against the original's.
+
+    `original` holds the original's outputs for the n samples of `data`; `before` is (n,)
+    booleans: which of them it gets right.
+    """
+
+    data: Dataset
+    original: Outputs
+    before: Array
+    threshold: float
+    threads: int = 0
+
+    @classmethod
+    def of(cls, model: Model, data: Dataset, threads: int = 0) -> AccuracyJudge:
+        """A judge against `model`; DataError where data has no labels or they do not fit."""
+        data = data.take(slice(0, data.usable))
+        original = collect_outputs(model, data, threads)
+        threshold = binary_threshold(original)
+        before = correct(original, data.require_labels(), threshold)
+        return cls(data, original, before, threshold, threads)
+
+    def accuracy(self, model: Model) -> Accuracy:
+        """Accuracy of the original and of `model`."""
+        outputs = collect_outputs(model, self.data, self.threads)
+        after = correct(outputs, self.data.require_labels(), self.threshold)
+        return Accuracy(float(self.before.mean()), float(after.mean()), len(after))
+
+    def expected_loss(self, divergence: float) -> float:
+        """About what accuracy should drop by at a divergence of the outputs; a guess."""
+        return divergence if self._flips is None else self._flips.loss(divergence)
+
+    @cached_property
+    def _flips(self) -> Flips | None:
+        scores = class_scores(self.original)
+        return None if scores is None else Flips.of(scores, self.data.require_labels())
+
+    def halves(self) -> tuple[AccuracyJudge, AccuracyJudge]:
+        """Every second sample of each class, and the rest: the same for the same data.
+
+        By class, so that neither labels in turns nor labels in blocks make the halves unlike.
+        """
+        by_class = np.argsort(self.data.require_labels(), kind="stable")
+        first, second = (self._only(np.sort(by_class[start::2])) for start in (0, 1))
+        return first, second
+
+    def _only(self, indices: Array) -> AccuracyJudge:
+        usable = self.data.take(indices).usable
+        if not usable:
+            raise DataError(f"{len(self.data)} labelled samples are too few for two halves")
+        indices = indices[:usable]
+        original = {name: array[indices] for name, array in self.original.items()}
+        data = self.data.take(indices)
+        return replace(self, data=data, original=original, before=self.before[indices])
+
+
+@dataclass(frozen=True)
+class AgreementJudge:
+    """Agreement of outputs with the original's; on synthesised inputs their relative error."""
+
+    data: Dataset
+    original: Outputs
+    threads: int = 0
+
+    @classmethod
+    def of(cls, model: Model, data: Dataset, threads: int = 0) -> AgreementJudge:
+        """A judge against `model`."""
+        return cls(data, collect_outputs(model, data, threads), threads)
+
+    def agreement(self, model: Model, least: float, max_error: float) -> Agreement:
+        """What `model` keeps: at least this share of classes or at most this error is asked."""
+        outputs = collect_outputs(model, self.data, self.threads)
+        by_error = self.data.synthesised
+        return agreement(self.original, outputs, least, max_error, by_error)
+
+    def allowed(self, least: float, max_error: float) -> float:
+        """The loss that still meets these limits, see `Agreement.loss`."""
+        return max_error if self._scores is None else 1 - least
+
+    def expected_loss(self, divergence: float) -> float:
+        """About what agreement should lose at a divergence of the outputs; a guess."""
+        return divergence if self._flips is None else self._flips.loss(divergence)
+
+    @cached_property
+    def _flips(self) -> Flips | None:
+        return None if self._scores is None else Flips.of(self._scores, self._scores.argmax(axis=1))
+
+    @cached_property
+    def _scores(self) -> Array | None:
+        """The original's scores where its classes decide; None where the error does."""
+        alike = agreement(self.original, self.original, 0.0, 0.0, self.data.synthesised)
+        return class_scores(self.original) if alike.metric == TOP1_AGREEMENT else None

@@ -1,0 +1,33 @@
+"""The prunable layers of a model, their weights as matrices, and which are chosen."""
+
+from eapc.layers.choice import (
+    EXCLUDED,
+    choose,
+    given_densities,
+    pattern_of,
+    read_layer_densities,
+    suited,
+)
+from eapc.layers.finding import (
+    Layer,
+    PrunableLayers,
+    Skipped,
+    TiedLayers,
+    find_layers,
+    require_layers,
+)
+
+__all__ = [
+    "EXCLUDED",
+    "Layer",
+    "PrunableLayers",
+    "Skipped",
+    "TiedLayers",
+    "choose",
+    "find_layers",
+    "given_densities",
+    "pattern_of",
+    "read_layer_densities",
+    "require_layers",
+    "suited",
+]

@@ -1,0 +1,240 @@
+"""The prunable layers of a model: nodes with constant weights, and why others are left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from eapc.errors import ModelError
+from eapc.layers.forms import LAYER_FORMS, LayerForm, UnsupportedLayerError
+from eapc.model import (
+    Array,
+    BiasSink,
+    Clipping,
+    Model,
+    Node,
+    WeightSource,
+    all_finite,
+    as_seen,
+    as_stored,
+    find_weights,
+    is_float,
+    numpy_type,
+    obstacle,
+    seen_shapes,
+    surroundings,
+)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One node that uses prunable weights.
+
+    The solver works on z = scale * (y - offset): `scale` (m,) is what a following
+    BatchNormalization multiplies by, ones without one; `offset` (m,) the node's own bias.
+    `other` is the other branch of an Add that comes next, empty where there is none;
+    `clipping` the activation behind all that, if it only cuts values off.
+    """
+
+    node: Node
+    form: LayerForm
+    source: WeightSource
+    x: str
+    y: str
+    scale: Array
+    offset: Array
+    bias: BiasSink | None
+    other: str = ""
+    clipping: Clipping | None = None
+
+
+@dataclass(frozen=True)
+class TiedLayers:
+    """All users of one weight tensor; most often one."""
+
+    weight: str
+    users: tuple[Layer, ...]
+
+    @property
+    def first(self) -> Layer:
+        """The user that runs first."""
+        return self.users[0]
+
+    def matrix(self, model: Model) -> Array:
+        """The weights as W (groups, m, k) float32."""
+        return self.first.form.to_matrix(as_seen(model, self.first.source))
+
+    def stored(self, model: Model, matrix: Array) -> Array:
+        """W back in the constant's own shape."""
+        return as_stored(model, self.first.source, self.first.form.to_weight(matrix))
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A node with weights that are not pruned, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class PrunableLayers:
+    """Layers in data-flow order, and what was left alone."""
+
+    layers: tuple[TiedLayers, ...]
+    skipped: tuple[Skipped, ...]
+
+
+_SUBGRAPH_OPERATORS = frozenset(LAYER_FORMS) | {"LSTM", "GRU", "RNN"}
+
+
+def find_layers(model: Model) -> PrunableLayers:
+    """Every prunable layer of the main graph, tied weights together.
+
+    Raises ModelError where weights hold NaN or infinity.
+    """
+    by_weight: dict[str, list[Layer]] = {}
+    skipped: list[Skipped] = []
+    for node in model.nodes:
+        try:
+            layer = _layer(model, node)
+        except UnsupportedLayerError as error:
+            skipped.append(Skipped(node.key, str(error)))
+            continue
+        if layer is not None:
+            by_weight.setdefault(layer.source.root, []).append(layer)
+    tied = []
+    for weight, users in by_weight.items():
+        reason = _conflict(model, weight, users)
+        if reason:
+            skipped.extend(Skipped(layer.node.key, reason) for layer in users)
+        else:
+            tied.append(TiedLayers(weight, tuple(_in_common_units(users))))
+    return PrunableLayers(tuple(tied), tuple(skipped))
+
+
+def require_layers(found: PrunableLayers) -> None:
+    """Raise ModelError with the reasons if there is no layer to prune."""
+    if found.layers:
+        return
+    reasons = sorted({skip.reason for skip in found.skipped})
+    why = f": {reasons[0]}" if reasons else ": no Conv, Gemm or MatMul has constant weights"
+    more = f" (and {len(reasons) - 1} more reasons)" if len(reasons) > 1 else ""
+    raise ModelError(f"nothing to prune{why}{more}")
+
+
+def _in_common_units(users: list[Layer]) -> list[Layer]:
+    """Layers that share weights see them in the same units: z is y - offset for each."""
+    if len(users) == 1:
+        return users
+    return [
+        replace(
+            layer,
+            scale=np.ones_like(layer.scale),
+            bias=layer.bias and BiasSink(layer.bias.tensor, layer.bias.factor * layer.scale),
+            other="",
+            clipping=None,
+        )
+        for layer in users
+    ]
+
+
+def _layer(model: Model, node: Node) -> Layer | None:
+    """The node as a layer; None if it has nothing to do with weights."""
+    if node.scope:
+        if node.op_type in _SUBGRAPH_OPERATORS:
+            raise UnsupportedLayerError("inside a subgraph")
+        return None
+    if node.op_type in ("LSTM", "GRU", "RNN"):
+        raise UnsupportedLayerError(f"{node.op_type} weights are not pruned")
+    if node.domain or node.op_type not in LAYER_FORMS:
+        return None
+    source = _weights_of(model, node)
+    if source is None:
+        return None
+    seen = seen_shapes(model, source)[-1]
+    if 0 in seen:
+        raise UnsupportedLayerError("weights are empty")
+    if node.input(0) in model.view.constants:
+        raise UnsupportedLayerError("its input is a constant")
+    form = LAYER_FORMS[node.op_type](node, seen)
+    channels = _channels(node, seen)
+    offset = _offset(model, node, channels)
+    channel_axis = 1 - len(seen) if node.op_type.startswith("Conv") else -1
+    behind = surroundings(model, node, offset, channel_axis)
+    x, y = node.input(0), node.outputs[0]
+    around = (behind.scale, offset, behind.bias, behind.other, behind.clipping)
+    return Layer(node, form, source, x, y, *around)
+
+
+def _offset(model: Model, node: Node, channels: int) -> Array:
+    """The node's own bias as (m,) float32."""
+    name = node.input(2)
+    if not name:
+        return np.zeros(channels, np.float32)
+    bias = model.constant(name)
+    if bias is None:
+        raise UnsupportedLayerError("the bias is computed, not constant")
+    if bias.size not in (1, channels) or (bias.size > 1 and bias.shape[-1] != channels):
+        raise UnsupportedLayerError(f"the bias has shape {bias.shape}, not one per output")
+    beta = float(node.attribute("beta", 1.0)) if node.op_type == "Gemm" else 1.0
+    return np.broadcast_to(beta * bias.astype(np.float32).ravel(), (channels,)).copy()
+
+
+def _weights_of(model: Model, node: Node) -> WeightSource | None:
+    source = find_weights(model.view, node.input(1))
+    if source is None:
+        left = find_weights(model.view, node.input(0))
+        if left is not None and node.op_type in ("MatMul", "Gemm"):
+            raise UnsupportedLayerError("weights are the first operand")
+        if node.op_type in ("Conv", "ConvTranspose"):
+            raise UnsupportedLayerError("weights are computed, not constant")
+        return None
+    reason = obstacle(model, source)
+    if reason:
+        raise UnsupportedLayerError(reason)
+    dtype = numpy_type(model.view.constants[source.root].data_type)
+    if not is_float(dtype):
+        raise UnsupportedLayerError(f"weights have type {dtype}")
+    if set(source.tensors) & set(model.outputs):
+        raise UnsupportedLayerError("weights are an output of the model")
+    return source
+
+
+def _channels(node: Node, weight_shape: tuple[int, ...]) -> int:
+    if node.op_type == "Conv":
+        return weight_shape[0]
+    if node.op_type == "ConvTranspose":
+        return weight_shape[1] * int(node.attribute("group", 1))
+    return weight_shape[0] if node.attribute("transB", 0) else weight_shape[-1]
+
+
+def _view(model: Model, source: WeightSource) -> tuple[object, ...]:
+    """What the chain does to the root's axes: equal for users that see the same weights."""
+    shapes = seen_shapes(model, source)[1:]
+    return tuple(
+        (node.op_type, tuple(node.attribute("perm", ())), shape)
+        for node, shape in zip(source.chain, shapes, strict=True)
+    )
+
+
+def _conflict(model: Model, weight: str, users: Iterable[Layer]) -> str:
+    """Why shared weights cannot be changed; empty if they can."""
+    users = tuple(users)
+    layer_nodes = {layer.node for layer in users}
+    for layer in users:
+        for tensor in layer.source.tensors:
+            for consumer in model.view.consumers(tensor):
+                known = any(consumer in user.source.chain for user in users)
+                if consumer not in layer_nodes and not known:
+                    return f"weights are also read by {consumer.op_type} '{consumer.key}'"
+    root = model.constant(weight)
+    forms = {layer.form for layer in users}
+    views = {_view(model, layer.source) for layer in users}
+    if len(forms) > 1 or len(views) > 1 or len({layer.node.op_type for layer in users}) > 1:
+        return "weights are shared by layers that read them differently"
+    if root is not None and not all_finite(root):
+        raise ModelError(f"weights '{weight}' hold NaN or infinity")
+    return ""

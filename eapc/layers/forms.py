@@ -1,0 +1,296 @@
+"""A prunable operator as a matrix: y = W x for every output position, per group.
+
+One form per operator, in one table. A form turns the operator's weights into W
+(groups, m outputs, k inputs) and back, and takes the unrolled inputs x and outputs y of
+chosen rows (a row is one output position of one sample) out of the activations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, TypeVar
+
+import numpy as np
+
+from eapc.model import Array, Node
+from eapc.workload import same_padding
+
+Shape = tuple[int, ...]
+
+
+class UnsupportedLayerError(Exception):
+    """A node that eapc cannot prune; the message says why. Caught by the layer finder."""
+
+
+class LayerForm(Protocol):
+    """What the solver needs to know of an operator."""
+
+    @property
+    def positions(self) -> int:
+        """Kernel positions: k runs over them and, within each, over input channels."""
+
+    def to_matrix(self, weight: Array) -> Array:
+        """The weights as W (groups, m, k) float32, scaled as y needs them."""
+
+    def to_weight(self, matrix: Array) -> Array:
+        """The inverse of `to_matrix`: the operator's weights in their own shape."""
+
+    def row_count(self, y: Shape) -> int:
+        """Rows in an output of shape `y`."""
+
+    def inputs(self, x: Array, y: Shape, rows: Array) -> Array:
+        """Unrolled inputs (groups, len(rows), k) float32 at flat row indices of an output."""
+
+    def outputs(self, y: Array, rows: Array) -> Array:
+        """Outputs (groups, len(rows), m) float32 at the same rows."""
+
+
+FormMaker = Callable[[Node, Shape], LayerForm]
+Maker = TypeVar("Maker", bound=FormMaker)
+LAYER_FORMS: dict[str, FormMaker] = {}
+
+
+def layer_form(*op_types: str) -> Callable[[Maker], Maker]:
+    """Register the maker of an operator's form (node, weight shape); a second one raises."""
+
+    def register(maker: Maker) -> Maker:
+        for op_type in op_types:
+            if op_type in LAYER_FORMS:
+                raise ValueError(f"operator {op_type} has a layer form already")
+            LAYER_FORMS[op_type] = maker
+        return maker
+
+    return register
+
+
+def _split_groups(rows: Array, groups: int) -> Array:
+    """(rows, groups * n) -> (groups, rows, n)."""
+    return np.ascontiguousarray(rows.reshape(len(rows), groups, -1).swapaxes(0, 1), np.float32)
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """Sliding windows over padded channels-last inputs of any spatial rank."""
+
+    kernel: Shape
+    strides: Shape
+    dilations: Shape
+
+    def at(self, padded: Array, y: Shape, rows: Array, groups: int) -> Array:
+        """padded (n, *spatial, C), y (n, M, *positions) -> (groups, rows, prod(kernel) C/g)."""
+        places, words = padded.shape[:-1], padded.shape[-1]
+        sample, *position = np.unravel_index(rows, (y[0], *y[2:]))
+        first = (p * s for p, s in zip(position, self.strides, strict=True))
+        taps = (t * d for t, d in zip(np.indices(self.kernel), self.dilations, strict=True))
+        start = np.ravel_multi_index((sample, *first), places)
+        steps = np.ravel_multi_index((np.zeros(self.kernel, int), *taps), places)
+        patches = padded.reshape(-1, words).take(start[:, None] + steps.ravel(), axis=0)
+        channels = words // groups
+        grouped = patches.reshape(len(rows), -1, groups, channels)
+        moved = np.moveaxis(grouped, 2, 0).reshape(groups, len(rows), -1)
+        return np.ascontiguousarray(moved, np.float32)
+
+
+@dataclass(frozen=True)
+class ConvForm:
+    """w (M, C/g, *kernel); inputs run over (*kernel, C/g)."""
+
+    weight_shape: Shape
+    groups: int
+    windows: _Windows
+    pads: tuple[tuple[int, int], ...] | None
+    same_upper: bool
+
+    @property
+    def positions(self) -> int:
+        """prod(kernel)."""
+        return math.prod(self.windows.kernel)
+
+    def to_matrix(self, weight: Array) -> Array:
+        """Channels last, then one row per filter."""
+        last = np.moveaxis(weight, 1, -1).astype(np.float32)
+        return np.ascontiguousarray(
+            last.reshape(self.groups, self.weight_shape[0] // self.groups, -1)
+        )
+
+    def to_weight(self, matrix: Array) -> Array:
+        """Back to (M, C/g, *kernel)."""
+        filters, channels, *kernel = self.weight_shape
+        return np.ascontiguousarray(np.moveaxis(matrix.reshape(filters, *kernel, channels), -1, 1))
+
+    def row_count(self, y: Shape) -> int:
+        """n * prod(positions)."""
+        return y[0] * math.prod(y[2:])
+
+    def inputs(self, x: Array, y: Shape, rows: Array) -> Array:
+        """Patches of the padded ifmap x (n, C, *spatial)."""
+        widths = [(0, 0), *self._pads(x.shape, y), (0, 0)]
+        padded = np.pad(np.moveaxis(x, 1, -1), widths)
+        return self.windows.at(padded, y, rows, self.groups)
+
+    def _pads(self, x: Shape, y: Shape) -> tuple[tuple[int, int], ...]:
+        if self.pads is not None:
+            return self.pads
+        w = self.windows
+        extents = zip(x[2:], y[2:], w.kernel, w.strides, w.dilations, strict=True)
+        pairs = tuple(same_padding(*extent) for extent in extents)
+        return pairs if self.same_upper else tuple((end, begin) for begin, end in pairs)
+
+    def outputs(self, y: Array, rows: Array) -> Array:
+        """y (n, M, *positions)."""
+        return _split_groups(np.moveaxis(y, 1, -1).reshape(-1, y.shape[1])[rows], self.groups)
+
+
+@layer_form("Conv")
+def conv_form(node: Node, weight_shape: Shape) -> ConvForm:
+    """Conv of any spatial rank, grouped, dilated, with explicit or automatic padding."""
+    kernel = weight_shape[2:]
+    auto_pad = node.attribute("auto_pad", "NOTSET")
+    flat = tuple(node.attribute("pads", (0,) * (2 * len(kernel))))
+    if auto_pad == "VALID":
+        flat = (0,) * (2 * len(kernel))
+    pairs = tuple(zip(flat[: len(kernel)], flat[len(kernel) :], strict=True))
+    return ConvForm(
+        weight_shape,
+        node.attribute("group", 1),
+        _Windows(kernel, *_steps(node, len(kernel))),
+        None if auto_pad.startswith("SAME") else pairs,
+        auto_pad == "SAME_UPPER",
+    )
+
+
+def _steps(node: Node, rank: int) -> tuple[Shape, Shape]:
+    ones = (1,) * rank
+    return tuple(node.attribute("strides", ones)), tuple(node.attribute("dilations", ones))
+
+
+@dataclass(frozen=True)
+class ConvTransposeForm:
+    """w (C, M/g, *kernel): a stride-1 convolution of flipped filters over the spread-out ifmap.
+
+    The ifmap's words stand `strides` apart with zeros between; pad = extent - 1 - own pad.
+    """
+
+    weight_shape: Shape
+    groups: int
+    kernel: Shape
+    strides: Shape
+    dilations: Shape
+    pads_begin: Shape
+
+    @property
+    def positions(self) -> int:
+        """prod(kernel)."""
+        return math.prod(self.kernel)
+
+    def to_matrix(self, weight: Array) -> Array:
+        """Flip the kernel, put filters first and channels last."""
+        channels, filters, *kernel = self.weight_shape
+        grouped = weight.reshape(self.groups, channels // self.groups, filters, *kernel)
+        flipped = np.flip(grouped, axis=tuple(range(3, grouped.ndim)))
+        last = np.moveaxis(np.moveaxis(flipped, 2, 1), 2, -1)
+        return np.ascontiguousarray(last.reshape(self.groups, filters, -1), np.float32)
+
+    def to_weight(self, matrix: Array) -> Array:
+        """Back to (C, M/g, *kernel)."""
+        channels, filters, *kernel = self.weight_shape
+        last = matrix.reshape(self.groups, filters, *kernel, channels // self.groups)
+        first = np.moveaxis(np.moveaxis(last, -1, 2), 1, 2)
+        flipped = np.flip(first, axis=tuple(range(3, first.ndim)))
+        return np.ascontiguousarray(flipped.reshape(self.weight_shape))
+
+    def row_count(self, y: Shape) -> int:
+        """n * prod(positions)."""
+        return y[0] * math.prod(y[2:])
+
+    def inputs(self, x: Array, y: Shape, rows: Array) -> Array:
+        """Patches of the spread-out ifmap, cut or filled to what the outputs reach."""
+        spread = np.zeros((y[0], *self._spread_shape(y), x.shape[1]), x.dtype)
+        place: list[slice] = [slice(None)]
+        take: list[slice] = [slice(None)]
+        for axis, stride in enumerate(self.strides):
+            begin = self._extent(axis) - 1 - self.pads_begin[axis]
+            skip = max(0, -(begin // stride)) if begin < 0 else 0
+            first = begin + skip * stride
+            room = max(0, math.ceil((spread.shape[1 + axis] - first) / stride))
+            count = min(x.shape[2 + axis] - skip, room)
+            place.append(slice(first, first + (count - 1) * stride + 1, stride))
+            take.append(slice(skip, skip + count))
+        spread[tuple(place)] = np.moveaxis(x, 1, -1)[tuple(take)]
+        ones = (1,) * len(self.kernel)
+        return _Windows(self.kernel, ones, self.dilations).at(spread, y, rows, self.groups)
+
+    def _extent(self, axis: int) -> int:
+        return (self.kernel[axis] - 1) * self.dilations[axis] + 1
+
+    def _spread_shape(self, y: Shape) -> Shape:
+        return tuple(size + self._extent(axis) - 1 for axis, size in enumerate(y[2:]))
+
+    def outputs(self, y: Array, rows: Array) -> Array:
+        """y (n, M, *positions)."""
+        return _split_groups(np.moveaxis(y, 1, -1).reshape(-1, y.shape[1])[rows], self.groups)
+
+
+@layer_form("ConvTranspose")
+def conv_transpose_form(node: Node, weight_shape: Shape) -> ConvTransposeForm:
+    """ConvTranspose with explicit padding."""
+    kernel = weight_shape[2:]
+    if node.attribute("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+        raise UnsupportedLayerError("automatic padding of ConvTranspose")
+    if "output_shape" in node.attributes:
+        raise UnsupportedLayerError("output_shape of ConvTranspose decides its padding")
+    pads = tuple(node.attribute("pads", (0,) * (2 * len(kernel))))[: len(kernel)]
+    steps = _steps(node, len(kernel))
+    return ConvTransposeForm(weight_shape, node.attribute("group", 1), kernel, *steps, pads)
+
+
+@dataclass(frozen=True)
+class DenseForm:
+    """y (..., m) = scale * x (..., k) @ w; w is (k, m), or (m, k) if `filters_first`."""
+
+    filters_first: bool
+    scale: float = 1.0
+    input_transposed: bool = False
+    positions: ClassVar[int] = 1
+
+    def to_matrix(self, weight: Array) -> Array:
+        """(1, m, k), scaled."""
+        rows = weight if self.filters_first else weight.T
+        return np.ascontiguousarray(self.scale * rows.astype(np.float32))[None]
+
+    def to_weight(self, matrix: Array) -> Array:
+        """Back to the stored orientation, unscaled."""
+        rows = matrix[0] / np.float32(self.scale)
+        return np.ascontiguousarray(rows if self.filters_first else rows.T)
+
+    def row_count(self, y: Shape) -> int:
+        """All leading axes together."""
+        return math.prod(y[:-1])
+
+    def inputs(self, x: Array, y: Shape, rows: Array) -> Array:  # noqa: ARG002 (the protocol's)
+        """x (..., k)."""
+        flat = x.T if self.input_transposed else x.reshape(-1, x.shape[-1])
+        return np.ascontiguousarray(flat[rows], np.float32)[None]
+
+    def outputs(self, y: Array, rows: Array) -> Array:
+        """y (..., m)."""
+        return np.ascontiguousarray(y.reshape(-1, y.shape[-1])[rows], np.float32)[None]
+
+
+@layer_form("Gemm")
+def gemm_form(node: Node, _: Shape) -> DenseForm:
+    """Gemm with constant second operand; alpha scales it, the bias is handled elsewhere."""
+    alpha = float(node.attribute("alpha", 1.0))
+    if alpha == 0:
+        raise UnsupportedLayerError("alpha is 0")
+    return DenseForm(bool(node.attribute("transB", 0)), alpha, bool(node.attribute("transA", 0)))
+
+
+@layer_form("MatMul")
+def matmul_form(_: Node, weight_shape: Shape) -> DenseForm:
+    """MatMul with a constant second operand of rank two."""
+    if len(weight_shape) != 2:
+        raise UnsupportedLayerError(f"weights of rank {len(weight_shape)}, expected 2")
+    return DenseForm(filters_first=False)

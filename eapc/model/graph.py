@@ -1,0 +1,267 @@
+"""The graph of a model, to navigate: nodes with stable keys, producers, consumers, constants.
+
+`onnx_graphsurgeon` supplies who writes what; the proto stays the truth beside it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+import onnx
+import onnx_graphsurgeon as gs
+from onnx_graphsurgeon.logger import G_LOGGER
+
+from eapc.errors import ModelError
+from eapc.model.tensors import TensorSpec, spec_of, subgraphs_of_attribute, subgraphs_of_node
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """A node as passes see it; `key` names it once in the whole model.
+
+    The key is the node's name where that is unique and not empty, else its first output;
+    within a subgraph it follows `<key of the enclosing node>/<attribute>/`, the node's `scope`.
+    """
+
+    key: str
+    name: str
+    op_type: str
+    domain: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any]
+    scope: str = ""
+    subgraphs: tuple[str, ...] = ()
+
+    def attribute(self, name: str, default: Any) -> Any:
+        """An attribute's value, or `default` where the node does not have it."""
+        return self.attributes.get(name, default)
+
+    def input(self, index: int) -> str:
+        """The name of an input; empty where an optional input is left out."""
+        return self.inputs[index] if index < len(self.inputs) else ""
+
+
+class GraphView:
+    """Who writes and who reads each tensor of a model's main graph; never changes."""
+
+    def __init__(self, proto: onnx.ModelProto) -> None:
+        self.proto = proto
+
+    @cached_property
+    def surgeon(self) -> gs.Graph:
+        """The onnx_graphsurgeon view; to read only."""
+        G_LOGGER.severity = G_LOGGER.CRITICAL  # it prints to stdout, which is for results
+        try:
+            return gs.import_onnx(self.proto)
+        except Exception as error:  # whatever a graph library makes of a malformed graph
+            raise ModelError(f"the graph cannot be read: {error}") from error
+
+    @cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        """Every node in file order; a node's subgraphs follow it."""
+        return tuple(self._keyed)
+
+    @cached_property
+    def main_nodes(self) -> tuple[Node, ...]:
+        """The nodes of the main graph alone, in file order."""
+        return tuple(node for node in self.nodes if not node.scope)
+
+    @cached_property
+    def _keyed(self) -> dict[Node, onnx.NodeProto]:
+        return dict(walk(self.proto.graph))
+
+    @cached_property
+    def _node_by_key(self) -> dict[str, Node]:
+        return {node.key: node for node in self.nodes}
+
+    @cached_property
+    def scope_constants(self) -> Mapping[str, Mapping[str, onnx.TensorProto]]:
+        """Constants that the nodes of a scope see, their outer scopes' included."""
+        return {"": self.constants, **dict(self._inner_constants(self.proto.graph, ""))}
+
+    def _inner_constants(
+        self, graph: onnx.GraphProto, scope: str
+    ) -> Iterator[tuple[str, Mapping[str, onnx.TensorProto]]]:
+        seen = self.constants if not scope else _constants_of(graph)
+        nodes = [node for node in self.nodes if node.scope == scope and node.subgraphs]
+        for node in nodes:
+            inner = subgraphs_of_node(self._keyed[node])
+            for inner_scope, inner_graph in zip(node.subgraphs, inner, strict=True):
+                yield inner_scope, {**seen, **_constants_of(inner_graph)}
+                for name, found in self._inner_constants(inner_graph, inner_scope):
+                    yield name, {**seen, **found}
+
+    def node(self, key: str) -> Node:
+        """The node with a key."""
+        return self._node_by_key[key]
+
+    @cached_property
+    def _main_tensors(self) -> dict[str, gs.Tensor]:
+        return dict(self.surgeon.tensors())
+
+    @cached_property
+    def _key_of_view(self) -> dict[int, str]:
+        view = zip(self.surgeon.nodes, self.main_nodes, strict=True)
+        return {id(surgeon_node): node.key for surgeon_node, node in view}
+
+    def producer(self, tensor: str) -> Node | None:
+        """The main-graph node that writes a tensor; None for inputs and initializers."""
+        found = self._main_tensors.get(tensor)
+        if found is None or not found.inputs:
+            return None
+        return self.node(self._key_of_view[id(found.inputs[0])])
+
+    def consumers(self, tensor: str) -> tuple[Node, ...]:
+        """The main-graph nodes that read a tensor, in file order, once each.
+
+        A subgraph's use counts as one by the node that holds the subgraph.
+        """
+        return self._consumers.get(tensor, ())
+
+    @cached_property
+    def _consumers(self) -> dict[str, tuple[Node, ...]]:
+        users: dict[str, dict[Node, None]] = {}
+        for node in self.main_nodes:
+            for tensor in (*node.inputs, *self._captured(node)):
+                if tensor:
+                    users.setdefault(tensor, {})[node] = None
+        return {tensor: tuple(nodes) for tensor, nodes in users.items()}
+
+    def _captured(self, node: Node) -> Iterator[str]:
+        for attribute in self._keyed[node].attribute:
+            for graph in subgraphs_of_attribute(attribute):
+                yield from free_names(graph)
+
+    def dependencies(self, node: Node) -> tuple[str, ...]:
+        """Every outer tensor a main-graph node reads, those of its subgraphs included."""
+        return tuple(name for name in (*node.inputs, *self._captured(node)) if name)
+
+    def node_proto(self, node: Node) -> onnx.NodeProto:
+        """The node as it is in the file; to read only."""
+        return self._keyed[node]
+
+    @cached_property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What the model must be fed: graph inputs that no initializer gives a value."""
+        given = {tensor.name for tensor in self.proto.graph.initializer}
+        given |= {sparse.values.name for sparse in self.proto.graph.sparse_initializer}
+        values = (value for value in self.proto.graph.input if value.name not in given)
+        return tuple(_input_spec(value) for value in values)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the graph's outputs."""
+        return tuple(value.name for value in self.proto.graph.output)
+
+    @cached_property
+    def initializers(self) -> Mapping[str, onnx.TensorProto]:
+        """Initializers of the main graph, by name."""
+        return {tensor.name: tensor for tensor in self.proto.graph.initializer}
+
+    @cached_property
+    def constants(self) -> Mapping[str, onnx.TensorProto]:
+        """Initializers and Constant nodes' tensors of the main graph, by tensor name."""
+        return _constants_of(self.proto.graph)
+
+
+def _input_spec(value: onnx.ValueInfoProto) -> TensorSpec:
+    spec = spec_of(value)
+    if spec is None:
+        raise ModelError(f"input '{value.name}' is not a tensor of known rank")
+    return spec
+
+
+def _constants_of(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+    found = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        tensor = constant_value(node)
+        if tensor is not None:
+            found[node.output[0]] = tensor
+    return found
+
+
+def constant_value(node: onnx.NodeProto) -> onnx.TensorProto | None:
+    """The tensor inside a Constant node; its other forms (strings, single numbers) are small."""
+    if node.op_type != "Constant" or node.domain not in ("", "ai.onnx"):
+        return None
+    return next((a.t for a in node.attribute if a.name == "value"), None)
+
+
+def walk(graph: onnx.GraphProto) -> Iterator[tuple[Node, onnx.NodeProto]]:
+    """Every node of a graph and its subgraphs in file order, with its proto."""
+    return _walk(graph, "", set())
+
+
+def _walk(
+    graph: onnx.GraphProto, scope: str, taken: set[str]
+) -> Iterator[tuple[Node, onnx.NodeProto]]:
+    names = Counter(node.name for node in graph.node)
+    for index, proto in enumerate(graph.node):
+        key = scope + _label(proto, names, index)
+        while key in taken:
+            key += "_"
+        taken.add(key)
+        yield from _walk_node(proto, scope, key, taken)
+
+
+def _label(proto: onnx.NodeProto, names: Counter[str], index: int) -> str:
+    if proto.name and names[proto.name] == 1:
+        return proto.name
+    return next((name for name in proto.output if name), f"node_{index}")
+
+
+def _walk_node(
+    proto: onnx.NodeProto, scope: str, key: str, taken: set[str]
+) -> Iterator[tuple[Node, onnx.NodeProto]]:
+    inner = list(_inner_graphs(proto, key))
+    yield _node(proto, scope, key, tuple(name for name, _ in inner)), proto
+    for inner_scope, graph in inner:
+        yield from _walk(graph, inner_scope, taken)
+
+
+def _inner_graphs(proto: onnx.NodeProto, key: str) -> Iterator[tuple[str, onnx.GraphProto]]:
+    """The subgraphs of a node, each with the scope its nodes' keys begin with."""
+    for attribute in proto.attribute:
+        for index, graph in enumerate(subgraphs_of_attribute(attribute)):
+            place = f"{attribute.name}{index}" if len(attribute.graphs) > 1 else attribute.name
+            yield f"{key}/{place}/", graph
+
+
+def _node(proto: onnx.NodeProto, scope: str, key: str, subgraphs: tuple[str, ...]) -> Node:
+    attributes = {a.name: _attribute_value(a) for a in proto.attribute if not a.ref_attr_name}
+    return Node(
+        key=key,
+        name=proto.name,
+        op_type=proto.op_type,
+        domain="" if proto.domain == "ai.onnx" else proto.domain,
+        inputs=tuple(proto.input),
+        outputs=tuple(proto.output),
+        attributes=MappingProxyType(attributes),
+        scope=scope,
+        subgraphs=subgraphs,
+    )
+
+
+def _attribute_value(attribute: onnx.AttributeProto) -> Any:
+    value = onnx.helper.get_attribute_value(attribute)
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def free_names(graph: onnx.GraphProto) -> set[str]:
+    """Names a subgraph takes from the graphs around it."""
+    own = {value.name for value in graph.input} | {t.name for t in graph.initializer}
+    own |= {sparse.values.name for sparse in graph.sparse_initializer}
+    used: set[str] = {value.name for value in graph.output}
+    for node in graph.node:
+        own.update(node.output)
+        used.update(node.input)
+        for attribute in node.attribute:
+            for inner in subgraphs_of_attribute(attribute):
+                used |= free_names(inner)
+    return used - own - {""}

@@ -1,0 +1,78 @@
+"""What two models are fed and give back, where that is the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from eapc.errors import UsageError
+from eapc.model.model import Model
+from eapc.model.tensors import TensorSpec, spec_of
+
+
+def common_inputs(one: Model, other: Model) -> tuple[TensorSpec, ...]:
+    """The inputs of both models, with every axis that either of them fixes.
+
+    Raises UsageError naming the first difference where names, types or shapes of inputs or
+    outputs are not the same. A dynamic axis is the same as any.
+    """
+    specs = _common(one, other, "input", _inputs(one), _inputs(other))
+    _common(one, other, "output", _outputs(one), _outputs(other))
+    return tuple(specs)
+
+
+def _inputs(model: Model) -> dict[str, TensorSpec | None]:
+    return {spec.name: spec for spec in model.inputs}
+
+
+def _outputs(model: Model) -> dict[str, TensorSpec | None]:
+    """Outputs by name; None for one of no known rank, which fits any."""
+    return {value.name: spec_of(value) for value in model.view.proto.graph.output}
+
+
+def _common(
+    one: Model,
+    other: Model,
+    kind: str,
+    ones: Mapping[str, TensorSpec | None],
+    others: Mapping[str, TensorSpec | None],
+) -> list[TensorSpec]:
+    """The specs that fit both models; what has no known rank fits any and gives none."""
+    for has, lacks, present, absent in ((one, other, ones, others), (other, one, others, ones)):
+        for name in present:
+            if name not in absent:
+                said = f"{_name(has)} has {kind} '{name}', {_name(lacks)} has not"
+                raise UsageError(f"{said}; {_REMEDY}")
+    merged = []
+    for name, spec in ones.items():
+        theirs = others[name]
+        if spec is None or theirs is None:
+            continue
+        found = _merged(spec, theirs)
+        if found is None:
+            said = f"{_said(spec)} in {_name(one)} and {_said(theirs)} in {_name(other)}"
+            raise UsageError(f"{kind} '{name}' is {said}; {_REMEDY}")
+        merged.append(found)
+    return merged
+
+
+_REMEDY = "compare models of the same inputs and outputs"
+
+
+def _merged(spec: TensorSpec, other: TensorSpec) -> TensorSpec | None:
+    """A spec that fits both; None where none does."""
+    if spec.dtype != other.dtype or len(spec.shape) != len(other.shape):
+        return None
+    pairs = list(zip(spec.shape, other.shape, strict=True))
+    if any(isinstance(a, int) and isinstance(b, int) and a != b for a, b in pairs):
+        return None
+    return replace(spec, shape=tuple(b if isinstance(b, int) else a for a, b in pairs))
+
+
+def _said(spec: TensorSpec) -> str:
+    axes = ", ".join("?" if axis is None else str(axis) for axis in spec.shape)
+    return f"{spec.dtype.name} ({axes})"
+
+
+def _name(model: Model) -> str:
+    return str(model.path or model.name)

@@ -1,0 +1,216 @@
+"""The model: an ONNX file as the truth, with new weights and annotations laid over it.
+
+The ModelProto that was read is never changed and never re-exported from a graph library,
+so whatever eapc does not touch stays bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from eapc.errors import ModelError
+from eapc.model import file as modelfile
+from eapc.model.file import Check
+from eapc.model.graph import GraphView, Node, constant_value, walk
+from eapc.model.tensors import Array, TensorSpec, decode, encode, is_external, numpy_type
+
+ANNOTATION_PREFIX = "eapc."
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a constant kept of another: the indices along some axes, all along the others."""
+
+    constant: str
+    indices: Mapping[int, Array] = field(default_factory=dict)
+
+    def of(self, array: Array) -> Array:
+        """The part of the other constant's value."""
+        for axis, kept in self.indices.items():
+            array = np.take(array, kept, axis)
+        return array
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The model that a smaller one was cut out of.
+
+    `parts` gives, for each constant of the smaller one that differs, what it kept of which
+    constant; `new` are those with values of their own: shapes, and what takes a branch's place.
+    """
+
+    model: Model
+    parts: Mapping[str, Part] = field(default_factory=dict)
+    new: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """An ONNX model with new weights and annotations laid over it.
+
+    `weights` replaces constants by name; `annotations` adds metadata to nodes by key. `origin`
+    is the model that this one was cut out of, if it was; its file is then that at `path`.
+    """
+
+    view: GraphView
+    path: Path | None = None
+    weights: Mapping[str, Array] = field(default_factory=dict)
+    annotations: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    origin: Origin | None = None
+
+    @classmethod
+    def load(cls, path: str | Path) -> Model:
+        """Read an ONNX file; external data is read when it is asked for.
+
+        Raises ModelError for whatever is not a complete ONNX model.
+        """
+        return cls(GraphView(modelfile.read(Path(path))), Path(path))
+
+    @classmethod
+    def from_proto(cls, proto: onnx.ModelProto) -> Model:
+        """A model that has no file; `proto` must not change afterwards."""
+        return cls(GraphView(proto))
+
+    def save(self, path: str | Path, check: Check = modelfile.accept, force: bool = False) -> None:
+        """Write the model atomically once `check(temporary file)` has let it pass.
+
+        Raises UsageError when `path` exists and not `force`, or is a file of the input.
+        """
+        modelfile.write(self.to_proto(), Path(path), self.path, check, force)
+
+    def require_writable(self, path: str | Path, force: bool) -> None:
+        """Raise UsageError if `save` would refuse this name, before any work is done."""
+        modelfile.require_writable(self.view.proto, Path(path), self.path, force)
+
+    @property
+    def original(self) -> Model:
+        """The model as it was read, without new weights and annotations."""
+        return replace(self, weights={}, annotations={})
+
+    def with_weights(self, weights: Mapping[str, Array]) -> Model:
+        """This model with some constants replaced.
+
+        Shapes must stay; the file keeps each tensor's element type.
+        """
+        for name, array in weights.items():
+            shape = self.constant_shape(name)
+            if shape != array.shape:
+                raise ModelError(f"tensor '{name}': shape {array.shape} does not fit {shape}")
+        kinds = {name: numpy_type(self.view.constants[name].data_type) for name in weights}
+        typed = {name: array.astype(kinds[name], copy=False) for name, array in weights.items()}
+        return replace(self, weights={**self.weights, **typed})
+
+    def with_annotations(self, annotations: Mapping[str, Mapping[str, str]]) -> Model:
+        """This model with `eapc.*` metadata on nodes, by node key; older ones are dropped."""
+        return replace(self, annotations=dict(annotations))
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """Every node in file order; a node's subgraphs follow it."""
+        return self.view.nodes
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What the model must be fed: graph inputs that no initializer gives a value."""
+        return self.view.inputs
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the graph's outputs."""
+        return self.view.outputs
+
+    @property
+    def folder(self) -> Path:
+        """Where the model's external data is found."""
+        return self.path.parent if self.path else Path()
+
+    @cached_property
+    def name(self) -> str:
+        """The file's name, or the graph's where there is no file."""
+        return self.path.name if self.path else self.view.proto.graph.name
+
+    def constant_shape(self, tensor: str) -> tuple[int, ...] | None:
+        """Shape of an initializer or Constant of the main graph; None for other tensors."""
+        found = self.view.constants.get(tensor)
+        return None if found is None else tuple(found.dims)
+
+    def constant(self, tensor: str) -> Array | None:
+        """Value of an initializer or Constant of the main graph, the overlay's if it has one."""
+        if tensor in self.weights:
+            return self.weights[tensor]
+        found = self.view.constants.get(tensor)
+        return None if found is None else decode(found, self.folder)
+
+    def node_proto(self, node: Node) -> onnx.NodeProto:
+        """A node as the file will have it, a Constant's new value included; to read only."""
+        proto = self.view.node_proto(node)
+        if node.op_type != "Constant" or node.outputs[0] not in self.weights:
+            return proto
+        copy = onnx.NodeProto()
+        copy.CopyFrom(proto)
+        value = constant_value(copy)
+        if value is not None:
+            self._overwrite(value, node.outputs[0])
+        return copy
+
+    def initializers(self, names: Iterable[str]) -> Iterator[onnx.TensorProto]:
+        """Those of the names that are initializers, with the overlay's values, data embedded."""
+        for name in names:
+            tensor = self.view.initializers.get(name)
+            if tensor is None:
+                continue
+            if name in self.weights or is_external(tensor):
+                value = self.constant(name)
+                assert value is not None  # an initializer has a value
+                tensor = encode(value, tensor)
+            yield tensor
+
+    def to_proto(self, embed: bool = False) -> onnx.ModelProto:
+        """A copy of the file's proto with new weights and annotations written in.
+
+        `embed` brings external data in, for runtimes that are handed bytes.
+        """
+        proto = onnx.ModelProto()
+        proto.CopyFrom(self.view.proto)
+        self._write_weights(proto)
+        if self.annotations:
+            self._write_annotations(proto)
+        if embed:
+            _embed(proto, self.folder)
+        return proto
+
+    def _write_weights(self, proto: onnx.ModelProto) -> None:
+        for tensor in proto.graph.initializer:
+            self._overwrite(tensor, tensor.name)
+        for node in proto.graph.node:
+            value = constant_value(node)
+            if value is not None:
+                self._overwrite(value, node.output[0])
+
+    def _overwrite(self, tensor: onnx.TensorProto, name: str) -> None:
+        if name in self.weights:
+            tensor.CopyFrom(encode(self.weights[name], tensor))
+
+    def _write_annotations(self, proto: onnx.ModelProto) -> None:
+        for node, target in walk(proto.graph):
+            kept = [e for e in target.metadata_props if not e.key.startswith(ANNOTATION_PREFIX)]
+            if len(kept) < len(target.metadata_props):
+                del target.metadata_props[:]
+                target.metadata_props.extend(kept)
+            for key, value in self.annotations.get(node.key, {}).items():
+                target.metadata_props.add(key=key, value=value)
+
+
+def _embed(proto: onnx.ModelProto, folder: Path) -> None:
+    from onnx.external_data_helper import load_external_data_for_model
+
+    try:
+        load_external_data_for_model(proto, str(folder))
+    except (ValueError, OSError, onnx.checker.ValidationError) as error:
+        raise ModelError(f"external data cannot be read: {error}") from error

@@ -1,0 +1,190 @@
+"""What stands behind a layer: the scale of its outputs, where a bias may go, a residual sum.
+
+What comes between a layer's output y and the next layer matters twice: a BatchNormalization
+scales each output channel, which says how much an error there weighs, and something along
+the way must take up the change of the mean.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from eapc.model.graph import Node
+from eapc.model.model import Model
+from eapc.model.tensors import Array, is_float, numpy_type
+
+
+@dataclass(frozen=True)
+class BiasSink:
+    """A constant that adds to a layer's scaled outputs z: z + 1 takes the constant + factor."""
+
+    tensor: str
+    factor: Array
+
+    def moved(self, constant: Array, change: Array) -> Array:
+        """The constant after z is to change by `change` (m,), in its own shape."""
+        step: Array = (self.factor * change).reshape(constant.shape)
+        return (constant.astype(np.float32) + step).astype(constant.dtype)
+
+
+@dataclass(frozen=True)
+class Clipping:
+    """An activation that passes z + shift (+ the other branch) between two bounds only.
+
+    `shift` (m,) is what the original network adds to z on the way; Relu has bounds 0 and
+    infinity.
+    """
+
+    shift: Array
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What follows a layer's output y, one reader after another.
+
+    `scale` (m,) turns y into z = scale * (y - offset), `offset` being the node's own bias;
+    `other` is the other branch of the Add that comes next, `clipping` the activation behind it.
+    """
+
+    scale: Array
+    bias: BiasSink | None
+    other: str = ""
+    clipping: Clipping | None = None
+
+
+def surroundings(model: Model, node: Node, offset: Array, channel_axis: int) -> Surroundings:
+    """What stands behind a layer whose outputs have the bias `offset` (m,) of its own.
+
+    `channel_axis` of y is counted from the end: -1 for Gemm, -3 for a 2-D convolution.
+    """
+    channels = len(offset)
+    scale = np.ones(channels, np.float32)
+    shift: Array | None = offset
+    offset_sink = None
+    stage, follower = _next(model, node.outputs[0])
+    if follower is not None and _normalizes(follower, stage) and node.op_type != "MatMul":
+        folded = _normalization(model, follower, offset)
+        if folded is not None:
+            scale, shift = folded
+            offset_sink = _sink(model, follower.input(2), channels)
+            stage, follower = _next(model, follower.outputs[0])
+    bias = _own_bias(model, node, channels, scale) or offset_sink
+    while follower is not None and follower.op_type == "Add" and not follower.domain:
+        constant, other = _addends(model, follower, stage)
+        stage, follower = _next(model, follower.outputs[0])
+        if not constant:
+            clipping = _clipping(model, follower, shift) if other else None
+            return Surroundings(scale, bias, other, clipping)
+        if _is_per_channel(model, constant, channels, channel_axis):
+            bias = bias or _sink(model, constant, channels)
+        shift = _shifted(model, shift, constant, channel_axis)
+    return Surroundings(scale, bias, clipping=_clipping(model, follower, shift))
+
+
+def _shifted(model: Model, shift: Array | None, constant: str, axis: int) -> Array | None:
+    """The shift with a constant added; None where it is not one number per channel."""
+    if shift is None:
+        return None
+    added = model.constant(constant)
+    if added is None or added.size not in (1, len(shift)):
+        return None
+    if added.size > 1 and not _is_per_channel(model, constant, len(shift), axis):
+        return None
+    return np.asarray(shift + added.ravel(), np.float32)
+
+
+def _clipping(model: Model, node: Node | None, shift: Array | None) -> Clipping | None:
+    """The activation that a node is, if it does nothing but clip."""
+    if node is None or shift is None or node.domain:
+        return None
+    if node.op_type == "Relu":
+        return Clipping(shift, 0.0, math.inf)
+    if node.op_type != "Clip":
+        return None
+    low, high = (
+        _bound(model, node, place, name, default)
+        for place, name, default in ((1, "min", -math.inf), (2, "max", math.inf))
+    )
+    return None if low is None or high is None else Clipping(shift, low, high)
+
+
+def _bound(model: Model, node: Node, place: int, name: str, default: float) -> float | None:
+    """A bound of a Clip, an attribute before opset 11; None where it is computed."""
+    if not node.input(place):
+        return float(node.attribute(name, default))
+    value = model.constant(node.input(place))
+    return None if value is None else float(value)
+
+
+def _next(model: Model, tensor: str) -> tuple[str, Node | None]:
+    """The tensor and its only reader; no reader where it has several or is an output."""
+    consumers = model.view.consumers(tensor)
+    alone = len(consumers) == 1 and tensor not in model.outputs
+    return tensor, consumers[0] if alone else None
+
+
+def _own_bias(model: Model, node: Node, channels: int, scale: Array) -> BiasSink | None:
+    """The node's third input; where `scale` is 0 nothing added there would show."""
+    beta = float(node.attribute("beta", 1.0)) if node.op_type == "Gemm" else 1.0
+    if not node.input(2) or beta == 0:
+        return None
+    with np.errstate(divide="ignore"):
+        factor = np.where(scale == 0, 0, 1 / (scale * beta)).astype(np.float32)
+    return _sink(model, node.input(2), channels, factor)
+
+
+def _sink(model: Model, name: str, channels: int, factor: Array | None = None) -> BiasSink | None:
+    """A sink if the constant holds one number per channel and belongs to one node alone."""
+    shape = model.constant_shape(name)
+    if shape is None or math.prod(shape) != channels or name in model.outputs:
+        return None
+    consumers = model.view.consumers(name)
+    if len(consumers) != 1 or consumers[0].inputs.count(name) != 1:
+        return None
+    if not is_float(numpy_type(model.view.constants[name].data_type)):
+        return None
+    return BiasSink(name, np.ones(channels, np.float32) if factor is None else factor)
+
+
+def _is_per_channel(model: Model, constant: str, channels: int, axis: int) -> bool:
+    """True when the constant's `axis`, counted from the end, runs over the channels."""
+    shape = model.constant_shape(constant) or ()
+    return len(shape) >= -axis and shape[axis] == channels
+
+
+def _normalizes(node: Node, tensor: str) -> bool:
+    """True for a BatchNormalization of `tensor`, whose axis 1 MatMul may not end in."""
+    return node.op_type == "BatchNormalization" and not node.domain and node.input(0) == tensor
+
+
+def _addends(model: Model, node: Node, stage: str) -> tuple[str, str]:
+    """(constant, other): what an Add adds to `stage`; one of the two is empty."""
+    others = [name for name in node.inputs if name != stage]
+    if len(others) != 1:
+        return "", ""
+    constant = others[0] in model.view.constants
+    return (others[0], "") if constant else ("", others[0])
+
+
+def _normalization(model: Model, node: Node, offset: Array) -> tuple[Array, Array] | None:
+    """(scale, shift) of an inference-mode BatchNormalization of y: scale * (y - offset) + shift.
+
+    The scale is gamma / sqrt(variance + epsilon). None where it is not constant.
+    """
+    found = [model.constant(node.input(place)) for place in (1, 2, 3, 4)]
+    if any(array is None for array in found) or node.attribute("training_mode", 0):
+        return None
+    gamma, beta, mean, variance = (np.asarray(array, np.float64) for array in found)
+    wide = variance + float(node.attribute("epsilon", 1e-5))
+    if (wide <= 0).any():
+        return None
+    scale = gamma / np.sqrt(wide)
+    if scale.shape != offset.shape:
+        return None
+    shift = scale * (offset - mean) + beta
+    return scale.astype(np.float32), shift.astype(np.float32)

@@ -1,0 +1,296 @@
+"""Concrete shapes of every tensor, for one choice of the model's dynamic axes.
+
+The choice serves analysis alone: the model keeps its dynamic axes. Weights take no part,
+only their shapes do, so a model of any size is inferred in the time of its node count.
+"""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import onnx
+from onnx import numpy_helper
+
+from eapc.errors import ModelError, UsageError
+from eapc.model.control_flow import runs_of
+from eapc.model.folding import fold_constants, known_constants
+from eapc.model.graph import Node, free_names
+from eapc.model.loop_states import carry_shapes
+from eapc.model.model import Model
+from eapc.model.skeleton import loosen_reshapes, skeleton_of
+from eapc.model.tensors import Array, TensorSpec, spec_of, subgraphs_of_node
+
+InputShapes = Mapping[str, tuple[int, ...]]
+Scopes = dict[str, ChainMap[str, TensorSpec]]
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Specs of tensors by the scope they are seen from.
+
+    `runs` says how often each subgraph, by its scope, runs when its node does; those whose
+    runs depend on data are missing.
+    """
+
+    by_scope: Mapping[str, Mapping[str, TensorSpec]]
+    runs: Mapping[str, int] = field(default_factory=dict)
+
+    def spec(self, node: Node, tensor: str) -> TensorSpec | None:
+        """The spec of a tensor as `node` sees it; None where nothing is known of it."""
+        return self.by_scope.get(node.scope, {}).get(tensor)
+
+    def shape(self, node: Node, tensor: str) -> tuple[int, ...] | None:
+        """The tensor's shape if every axis is known, else None."""
+        spec = self.spec(node, tensor)
+        return static_shape(spec) if spec else None
+
+    def main(self, tensor: str) -> tuple[int, ...] | None:
+        """Like `shape`, for a tensor of the main graph."""
+        spec = self.by_scope[""].get(tensor)
+        return static_shape(spec) if spec else None
+
+
+def static_shape(spec: TensorSpec) -> tuple[int, ...] | None:
+    """The shape as integers, or None if an axis is unknown."""
+    sizes = tuple(axis for axis in spec.shape if isinstance(axis, int))
+    return sizes if len(sizes) == len(spec.shape) else None
+
+
+def input_shapes(model: Model, given: InputShapes, batch: int | None) -> dict[str, tuple[int, ...]]:
+    """A concrete shape for every input.
+
+    `given` wins; `batch` replaces the batch axis of the others (see `batch_inputs`);
+    remaining dynamic axes take the size that the same name has elsewhere, else 1.
+    Raises UsageError for shapes that do not fit the model.
+    """
+    specs = {spec.name: spec for spec in model.inputs}
+    for name, shape in given.items():
+        _check_given(specs, name, shape)
+    batched = batch_inputs(specs.values()) if batch else frozenset()
+    symbols = _symbol_sizes(specs, given)
+    for name in batched - given.keys():
+        symbol = specs[name].shape[0]
+        if isinstance(symbol, str) and batch:
+            symbols.setdefault(symbol, batch)
+    shapes = dict(given)
+    for name, spec in specs.items():
+        if name not in shapes:
+            first = (batch,) if batch and name in batched else ()
+            rest = spec.shape[len(first) :]
+            shapes[name] = (*first, *(_size(axis, symbols) for axis in rest))
+    return {name: shapes[name] for name in specs}
+
+
+def batch_inputs(specs: Iterable[TensorSpec]) -> frozenset[str]:
+    """Inputs of rank two or more whose first axis counts inferences.
+
+    Those with a dynamic first axis; where there are none, all if they agree on its size.
+    """
+    candidates = [spec for spec in specs if len(spec.shape) > 1]
+    dynamic = [spec.name for spec in candidates if not isinstance(spec.shape[0], int)]
+    if dynamic:
+        return frozenset(dynamic)
+    sizes = {spec.shape[0] for spec in candidates}
+    return frozenset(spec.name for spec in candidates) if len(sizes) == 1 else frozenset()
+
+
+def _check_given(specs: Mapping[str, TensorSpec], name: str, shape: tuple[int, ...]) -> None:
+    if name not in specs:
+        raise UsageError(f"--input-shape: no input '{name}'; the model has {', '.join(specs)}")
+    declared = specs[name].shape
+    if len(declared) != len(shape):
+        raise UsageError(f"--input-shape: '{name}' has {len(declared)} axes, got {len(shape)}")
+    for axis, (size, wanted) in enumerate(zip(declared, shape, strict=True)):
+        if isinstance(size, int) and size != wanted and axis > 0:
+            raise UsageError(
+                f"--input-shape: axis {axis} of '{name}' is fixed at {size}, got {wanted}"
+            )
+
+
+def _symbol_sizes(specs: Mapping[str, TensorSpec], given: InputShapes) -> dict[str, int]:
+    """Sizes of the named axes that the given shapes fix."""
+    return {
+        symbol: given[name][axis]
+        for name, spec in specs.items()
+        if name in given
+        for axis, symbol in enumerate(spec.shape)
+        if isinstance(symbol, str)
+    }
+
+
+def _size(declared: int | str | None, symbols: Mapping[str, int]) -> int:
+    if isinstance(declared, int):
+        return declared
+    return symbols.get(declared, 1) if declared else 1
+
+
+def infer_shapes(model: Model, inputs: InputShapes) -> Shapes:
+    """Shapes of every tensor once the inputs have the given shapes.
+
+    Inference and the folding of shape arithmetic take turns until nothing new is learnt; what
+    contradicts itself inside the graph stays unknown. Raises ModelError where onnx gives up.
+    """
+    skeleton = skeleton_of(model, inputs)
+    scopes = _settle(skeleton, model, inputs)
+    if _as_declared(model, inputs) and _declare_unknown(skeleton, model, scopes):
+        scopes = _settle(skeleton, model, inputs)
+    return Shapes(scopes, dict(_runs(skeleton.graph, model, scopes, "", {})))
+
+
+def _settle(skeleton: onnx.ModelProto, model: Model, inputs: InputShapes) -> Scopes:
+    while True:
+        inferred = _infer_once(skeleton, model, inputs)
+        scopes = dict(_scopes(inferred.graph, model, "", {}))
+        if loosen_reshapes(skeleton.graph, _shape_of(scopes, "")):
+            continue
+        if not _has_gaps(scopes, model) or not _fold_all(skeleton.graph, model, scopes, "", {}):
+            return scopes
+
+
+def _infer_once(skeleton: onnx.ModelProto, model: Model, inputs: InputShapes) -> onnx.ModelProto:
+    try:
+        return onnx.shape_inference.infer_shapes(skeleton, data_prop=True)
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(f"{model.name}: shapes {dict(inputs)} do not fit: {reason}") from error
+
+
+def _has_gaps(scopes: Scopes, model: Model) -> bool:
+    shapes = Shapes(scopes)
+    return any(
+        shapes.shape(node, name) is None for node in model.nodes for name in node.outputs if name
+    )
+
+
+def _fold_all(
+    graph: onnx.GraphProto, model: Model, scopes: Scopes, scope: str, outer: Mapping[str, Array]
+) -> int:
+    """Fold the constants of a graph and of its subgraphs; how many steps forward that was."""
+    folded = fold_constants(graph, _shape_of(scopes, scope), model.view.proto.opset_import, outer)
+    for node, proto, known in _with_subgraphs(graph, model, scope, outer):
+        for inner_scope, inner in zip(node.subgraphs, subgraphs_of_node(proto), strict=True):
+            folded += _bring_in(inner, known)
+            folded += carry_shapes(graph, proto, inner, _shape_of(scopes, scope))
+            folded += _fold_all(inner, model, scopes, inner_scope, known)
+        folded += _declare_taken(graph, node, proto, scopes, known)
+    return folded
+
+
+def _shape_of(scopes: Scopes, scope: str) -> Callable[[str], tuple[int, ...] | None]:
+    seen = scopes[scope]
+
+    def shape_of(name: str) -> tuple[int, ...] | None:
+        spec = seen.get(name)
+        return static_shape(spec) if spec else None
+
+    return shape_of
+
+
+def _with_subgraphs(
+    graph: onnx.GraphProto, model: Model, scope: str, outer: Mapping[str, Array]
+) -> Iterator[tuple[Node, onnx.NodeProto, Mapping[str, Array]]]:
+    """The nodes of a graph that hold subgraphs, with the constants that these see."""
+    nodes = (node for node in model.nodes if node.scope == scope)
+    holders = [pair for pair in zip(nodes, graph.node, strict=True) if pair[0].subgraphs]
+    known = known_constants(graph, outer) if holders else {}
+    for node, proto in holders:
+        yield node, proto, known
+
+
+def _declare_taken(
+    graph: onnx.GraphProto,
+    node: Node,
+    proto: onnx.NodeProto,
+    scopes: Scopes,
+    known: Mapping[str, Array],
+) -> int:
+    """Give an If whose condition is known the shapes of the branch it takes; how many.
+
+    Left to itself, inference unites the shapes of both branches.
+    """
+    shape_of, declared = _shape_of(scopes, node.scope), 0
+    for inner_scope, inner in zip(node.subgraphs, subgraphs_of_node(proto), strict=True):
+        branch = inner_scope.rstrip("/").rpartition("/")[2]
+        if proto.op_type != "If" or runs_of(proto, branch, known, shape_of) != 1:
+            continue
+        for name, result in zip(proto.output, inner.output, strict=True):
+            spec = scopes[inner_scope].get(result.name)
+            if name and spec and shape_of(name) is None and static_shape(spec) is not None:
+                kind = onnx.helper.np_dtype_to_tensor_dtype(spec.dtype)
+                graph.value_info.append(
+                    onnx.helper.make_tensor_value_info(name, kind, static_shape(spec))
+                )
+                declared += 1
+    return declared
+
+
+def _runs(
+    graph: onnx.GraphProto, model: Model, scopes: Scopes, scope: str, outer: Mapping[str, Array]
+) -> Iterator[tuple[str, int]]:
+    shape_of = _shape_of(scopes, scope)
+    for node, proto, known in _with_subgraphs(graph, model, scope, outer):
+        for inner_scope, inner in zip(node.subgraphs, subgraphs_of_node(proto), strict=True):
+            attribute = inner_scope.rstrip("/").rpartition("/")[2]
+            count = runs_of(proto, attribute, known, shape_of)
+            if count is not None:
+                yield inner_scope, count
+            yield from _runs(inner, model, scopes, inner_scope, known)
+
+
+def _bring_in(inner: onnx.GraphProto, known: Mapping[str, Array]) -> int:
+    """Give a subgraph the constants that it takes from outside; onnx does not look there."""
+    captured = sorted(free_names(inner) & known.keys())
+    inner.initializer.extend(numpy_helper.from_array(known[name], name) for name in captured)
+    return len(captured)
+
+
+def _as_declared(model: Model, inputs: InputShapes) -> bool:
+    """True when no axis has another size than the file gives it."""
+    return all(
+        declared in (size, None) or isinstance(declared, str)
+        for spec in model.inputs
+        for declared, size in zip(spec.shape, inputs[spec.name], strict=True)
+    )
+
+
+def _declare_unknown(skeleton: onnx.ModelProto, model: Model, scopes: Scopes) -> bool:
+    """Fall back on the file's own value_info where inference knows less; False if nowhere."""
+    main = Shapes(scopes).main
+    missing = [
+        value
+        for value in model.view.proto.graph.value_info
+        if (spec := spec_of(value)) and static_shape(spec) and main(value.name) is None
+    ]
+    skeleton.graph.value_info.extend(missing)
+    return bool(missing)
+
+
+def _scopes(
+    graph: onnx.GraphProto, model: Model, scope: str, outer: Mapping[str, TensorSpec]
+) -> Iterator[tuple[str, ChainMap[str, TensorSpec]]]:
+    own = {spec.name: spec for spec in _specs(graph.input)}
+    own |= {tensor.name: _spec_of_tensor(tensor) for tensor in graph.initializer}
+    own |= {spec.name: spec for spec in _specs(graph.output)}
+    own |= {spec.name: spec for spec in _specs(graph.value_info)}
+    seen: ChainMap[str, TensorSpec] = ChainMap(own, dict(outer))
+    yield scope, seen
+    nodes = (node for node in model.nodes if node.scope == scope)
+    for node, proto in zip(nodes, graph.node, strict=True):
+        for inner_scope, inner in zip(node.subgraphs, subgraphs_of_node(proto), strict=True):
+            yield from _scopes(inner, model, inner_scope, seen)
+
+
+def _specs(values: Iterable[onnx.ValueInfoProto]) -> Iterator[TensorSpec]:
+    for value in values:
+        spec = spec_of(value)
+        if spec is not None:
+            yield spec
+
+
+def _spec_of_tensor(tensor: onnx.TensorProto) -> TensorSpec:
+    value = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+    spec = spec_of(value)
+    assert spec is not None  # a value made with a shape has one
+    return spec

@@ -1,0 +1,88 @@
+"""A model reduced to what shape inference needs: no large weights, no stale shapes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import onnx
+
+from eapc.model.folding import LARGEST_ELEMENTS
+from eapc.model.model import Model
+from eapc.model.stand_ins import use_stand_ins
+
+
+def skeleton_of(model: Model, inputs: Mapping[str, tuple[int, ...]]) -> onnx.ModelProto:
+    """The model without large constants and stale shapes, its inputs made concrete."""
+    proto = model.view.proto
+    skeleton = onnx.ModelProto(ir_version=max(proto.ir_version, 4))
+    skeleton.opset_import.extend(proto.opset_import)
+    skeleton.functions.extend(proto.functions)
+    graph = skeleton.graph
+    graph.name = proto.graph.name or "graph"
+    graph.node.extend(proto.graph.node)
+    graph.sparse_initializer.extend(proto.graph.sparse_initializer)
+    _add_constants(model, graph)
+    use_stand_ins(graph)
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    for value in proto.graph.input:
+        if value.name not in constants:
+            graph.input.append(_concrete(value, inputs.get(value.name)))
+    for value in proto.graph.output:
+        graph.output.append(_without_shape(value))
+    return skeleton
+
+
+def loosen_reshapes(
+    graph: onnx.GraphProto, shape_of: Callable[[str], tuple[int, ...] | None]
+) -> bool:
+    """Forget the targets of Reshape nodes that do not fit their input; True if there were any.
+
+    Such targets hold a batch of the file's own. onnx does not compare their number of elements.
+    """
+    found = [
+        node
+        for node in graph.node
+        if node.op_type == "Reshape" and len(node.input) > 1 and _contradicts(node, shape_of)
+    ]
+    for node in found:
+        rank = len(shape_of(node.output[0]) or ())
+        unknown = f"{node.output[0]}{_FORGOTTEN}"
+        kind = onnx.TensorProto.INT64
+        graph.input.append(onnx.helper.make_tensor_value_info(unknown, kind, [rank]))
+        node.input[1] = unknown
+    return bool(found)
+
+
+_FORGOTTEN = "/forgotten target"
+
+
+def _contradicts(node: onnx.NodeProto, shape_of: Callable[[str], tuple[int, ...] | None]) -> bool:
+    before, after = shape_of(node.input[0]), shape_of(node.output[0])
+    if before is None or after is None or node.input[1].endswith(_FORGOTTEN):
+        return False
+    return math.prod(before) != math.prod(after)
+
+
+def _add_constants(model: Model, graph: onnx.GraphProto) -> None:
+    """Small constants by value, external ones included; others by their shape."""
+    for tensor in model.view.proto.graph.initializer:
+        if math.prod(tensor.dims) <= LARGEST_ELEMENTS:
+            graph.initializer.extend(model.initializers([tensor.name]))
+        else:
+            value = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            graph.input.append(value)
+
+
+def _concrete(value: onnx.ValueInfoProto, shape: tuple[int, ...] | None) -> onnx.ValueInfoProto:
+    if shape is None:
+        return value
+    elem_type = value.type.tensor_type.elem_type
+    return onnx.helper.make_tensor_value_info(value.name, elem_type, shape)
+
+
+def _without_shape(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
+    if not value.type.HasField("tensor_type"):
+        return value
+    elem_type = value.type.tensor_type.elem_type
+    return onnx.helper.make_tensor_value_info(value.name, elem_type, None)

@@ -1,0 +1,148 @@
+"""Where a node's weights come from: the constant behind Identity, Transpose and the like."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from eapc.model.graph import GraphView, Node
+from eapc.model.model import Model
+from eapc.model.tensors import Array, is_float
+
+_REVERSIBLE = frozenset(("Identity", "Transpose", "Reshape"))
+_VALUE_PRESERVING = _REVERSIBLE | {"Squeeze", "Unsqueeze", "Flatten", "Cast", "DequantizeLinear"}
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class WeightSource:
+    """A constant and the nodes between it and the tensor that a layer reads, root first."""
+
+    tensor: str
+    root: str
+    chain: tuple[Node, ...] = ()
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """The constant and what each node of the chain makes of it."""
+        return (self.root, *(node.outputs[0] for node in self.chain))
+
+
+def find_weights(view: GraphView, tensor: str) -> WeightSource | None:
+    """The constant whose values `tensor` holds, through nodes that keep values; else None.
+
+    DequantizeLinear and Cast count too: what they read is a constant, whatever its type.
+    """
+    chain: list[Node] = []
+    name = tensor
+    while name not in view.constants:
+        node = view.producer(name)
+        if node is None or node.op_type not in _VALUE_PRESERVING:
+            return None
+        chain.append(node)
+        name = node.input(0)
+    return WeightSource(tensor, name, tuple(reversed(chain)))
+
+
+def obstacle(model: Model, source: WeightSource) -> str:
+    """Why new values cannot be written back through the chain; empty where they can."""
+    for node in source.chain:
+        if node.op_type == "DequantizeLinear":
+            return "weights are quantized (behind DequantizeLinear)"
+        if node.op_type not in _REVERSIBLE:
+            return f"weights are behind {node.op_type}"
+        if node.op_type == "Reshape" and model.constant(node.input(1)) is None:
+            return "weights are behind a Reshape to a computed shape"
+    return ""
+
+
+def seen_shapes(model: Model, source: WeightSource) -> list[Shape]:
+    """Shapes of the root and after each node of its chain; the last is what the layer sees."""
+    root = model.constant_shape(source.root)
+    assert root is not None  # a source's root is a constant
+    shapes = [root]
+    for node in source.chain:
+        stand_in = np.empty(shapes[-1], np.bool_)
+        shapes.append(_forward(model, node, stand_in).shape)
+    return shapes
+
+
+def _forward(model: Model, node: Node, array: Array) -> Array:
+    if node.op_type == "Transpose":
+        return np.transpose(array, node.attribute("perm", None))
+    if node.op_type != "Reshape":
+        return array
+    target = model.constant(node.input(1))
+    assert target is not None  # `obstacle` has seen to it
+    sizes = [int(size) for size in target]
+    if not node.attribute("allowzero", 0):
+        sizes = [array.shape[i] if size == 0 else size for i, size in enumerate(sizes)]
+    return array.reshape(sizes)
+
+
+def as_seen(model: Model, source: WeightSource) -> Array:
+    """The root's values with the axes that the layer sees."""
+    array = model.constant(source.root)
+    assert array is not None  # a source's root is a constant
+    return seen_through(model, source, array)
+
+
+def seen_through(model: Model, source: WeightSource, array: Array) -> Array:
+    """Other values of the root's shape with the axes that the layer sees."""
+    for node in source.chain:
+        array = _forward(model, node, array)
+    return array
+
+
+def as_stored(model: Model, source: WeightSource, seen: Array) -> Array:
+    """The inverse of `as_seen`: new values in the root's own shape."""
+    array = seen
+    before = seen_shapes(model, source)[:-1]
+    for node, shape in zip(reversed(source.chain), reversed(before), strict=True):
+        if node.op_type == "Transpose":
+            perm = node.attribute("perm", None)
+            array = np.transpose(array, None if perm is None else np.argsort(perm))
+        array = array.reshape(shape)
+    return np.ascontiguousarray(array)
+
+
+def count_nonzero(
+    model: Model, source: WeightSource, zero_point: Array | None = None, axis: int = 0
+) -> tuple[int, int]:
+    """(non-zero, all) elements of the weights; a quantized zero is its zero point.
+
+    That is `zero_point`, a list of which runs along `axis`, or what DequantizeLinear says.
+    """
+    root = model.constant(source.root)
+    assert root is not None  # a source's root is a constant
+    block = 1
+    dequantize = next((n for n in source.chain if n.op_type == "DequantizeLinear"), None)
+    if dequantize is not None and dequantize.input(2):
+        zero_point = model.constant(dequantize.input(2))
+        if zero_point is None:
+            return root.size, root.size
+        axis = dequantize.attribute("axis", 1)
+        block = dequantize.attribute("block_size", 0) or 1
+    if zero_point is None:
+        return int(np.count_nonzero(root)), root.size
+    zeros = spread_zero_points(zero_point, root.shape, axis, block)
+    return int(np.count_nonzero(root != zeros)), root.size
+
+
+def spread_zero_points(zero_point: Array, shape: Shape, axis: int, block: int = 1) -> Array:
+    """Zero points, one per tensor, per index of an axis or per block, against the weights."""
+    if zero_point.size == 1:
+        return zero_point.reshape(())
+    if zero_point.ndim < len(shape):
+        return np.moveaxis(zero_point.reshape(-1, *(1,) * (len(shape) - 1)), 0, axis)
+    return np.take(np.repeat(zero_point, block, axis), range(shape[axis]), axis)
+
+
+def all_finite(array: Array) -> bool:
+    """True unless a floating-point array holds NaN or infinity."""
+    if not is_float(array.dtype):
+        return True
+    wide = array if array.dtype.kind == "f" else array.astype(np.float32)
+    return bool(np.isfinite(wide).all())

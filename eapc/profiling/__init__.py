@@ -1,0 +1,25 @@
+"""Latency: layers timed on this machine, and networks read off a profile."""
+
+from eapc.profiling.kernels import constant_tensors, find_kernels
+from eapc.profiling.latency import NetworkLatency, prepare_network
+from eapc.profiling.layer_kinds import LayerKind, layer_kind
+from eapc.profiling.layer_sizes import sized
+from eapc.profiling.layer_timer import LayerTimer, NetworkTimer, Reading
+from eapc.profiling.probes import Probe, ProbeMaker
+from eapc.profiling.profiler import Profiler
+
+__all__ = [
+    "LayerKind",
+    "LayerTimer",
+    "NetworkLatency",
+    "NetworkTimer",
+    "Probe",
+    "ProbeMaker",
+    "Profiler",
+    "Reading",
+    "constant_tensors",
+    "find_kernels",
+    "layer_kind",
+    "prepare_network",
+    "sized",
+]

@@ -1,0 +1,221 @@
+"""What onnxruntime runs as one: the nodes of a model that its optimiser fuses, and their layouts.
+
+Read off the graph that onnxruntime makes of the model with its default optimisations. Its nodes
+keep the names of the tensors they compute; convolutions and pools in the blocked layout of CPU
+kernels (`NCHWc`) hand on tokens instead, from and to which `ReorderInput` and `ReorderOutput`
+convert. A tensor that no longer occurs is computed within the kernel that it leads to.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import onnx
+from onnx import numpy_helper
+
+from eapc.model import Array, Model, Node
+
+Layout = Literal["blocked", "plain"]
+
+_BLOCKED_DOMAIN = "com.microsoft.nchwc"
+_BLOCKED_SUFFIX = "_nchwc"
+_SUM_INPUT = 3
+_SUMS = frozenset({"Add", "Sum"})
+_ACTIVATIONS = frozenset("Relu Clip LeakyRelu Sigmoid Tanh HardSigmoid".split())
+_SMALL = 1024
+_HOSTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Nodes that run as one, in file order; `host` is the one that the time is put down to.
+
+    `inputs` are the computed tensors it reads, the host's first, with the layouts they are read
+    in; `outputs` what it computes for others; `read_as` the layouts these read the first in.
+    """
+
+    host: Node
+    nodes: tuple[Node, ...]
+    inputs: tuple[str, ...]
+    layouts: tuple[Layout, ...]
+    outputs: tuple[str, ...]
+    read_as: tuple[Layout, ...]
+
+
+def find_kernels(model: Model, optimised: onnx.ModelProto) -> tuple[Kernel, ...]:
+    """The kernels of a model's main graph, in the order in which they run.
+
+    `optimised` is what onnxruntime made of the model. A node in several kernels (onnxruntime may
+    compute a thing twice) counts in each.
+    """
+    traced = _Tracer(model)
+    drafts = [draft for node in optimised.graph.node if (draft := traced.draft(node))]
+    readers = traced.readers(optimised.graph)
+    return tuple(_kernel(draft, readers) for draft in drafts)
+
+
+@dataclass(frozen=True)
+class _Draft:
+    nodes: tuple[Node, ...]
+    inputs: tuple[str, ...]
+    blocked: frozenset[str]
+    outputs: tuple[str, ...]
+
+
+@dataclass
+class _Tracer:
+    """Follows an optimised graph in its order and finds each node's part of the original."""
+
+    model: Model
+    tensor_of: dict[str, str] = field(default_factory=dict)
+    boundaries: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        view = self.model.view
+        self.boundaries |= {spec.name for spec in view.inputs}
+        self._producer = {name: node for node in view.main_nodes for name in node.outputs if name}
+        self._place = {node: place for place, node in enumerate(view.main_nodes)}
+        self._named = {node.name: node for node in view.main_nodes if node.name}
+        self._constants = constant_tensors(self.model)
+
+    def draft(self, node: onnx.NodeProto) -> _Draft | None:
+        """The part of an optimised node; None if it converts layouts or leaves no trace."""
+        if node.op_type in ("ReorderInput", "ReorderOutput"):
+            self._follow_reorder(node)
+            return None
+        results = self._results(node)
+        if not results:
+            return None
+        last = self._fused_end(node, results[0])
+        outputs = (last, *results[1:])
+        nodes, inputs = self._cone(outputs)
+        self.boundaries |= set(outputs)
+        if node.output[0] not in self._producer:
+            self.tensor_of[node.output[0]] = last
+        read = (self.tensor_of[name] for name in node.input if name in self.tensor_of)
+        blocked = frozenset(name for name in read if name in self._producer)  # inputs are plain
+        return _Draft(nodes, inputs, blocked, outputs) if nodes else None
+
+    def readers(self, graph: onnx.GraphProto) -> Mapping[str, set[Layout]]:
+        """The layouts in which each original tensor is read, as an output of the model included."""
+        found: dict[str, set[Layout]] = {name: {"plain"} for name in self.model.outputs}
+        for node in graph.node:
+            for name in () if node.op_type.startswith("Reorder") else node.input:
+                blocked = name in self.tensor_of
+                layout: Layout = "blocked" if blocked else "plain"
+                found.setdefault(self.tensor_of.get(name, name), set()).add(layout)
+        return found
+
+    def _follow_reorder(self, node: onnx.NodeProto) -> None:
+        source, result = node.input[0], node.output[0]
+        if result not in self._producer:
+            self.tensor_of[result] = self.tensor_of.get(source, source)
+
+    def _results(self, node: onnx.NodeProto) -> tuple[str, ...]:
+        """The original tensors that an optimised node is named after."""
+        plain = tuple(name for name in node.output if name in self._producer)
+        if plain:
+            return plain
+        base = node.name.removesuffix(_BLOCKED_SUFFIX)
+        if base in self._producer:
+            return (base,)
+        original = self._named.get(node.name) or self._alike(node)
+        return original.outputs[:1] if original else ()
+
+    def _alike(self, node: onnx.NodeProto) -> Node | None:
+        """The reader of a node's inputs that has its operator: for nodes without a name."""
+        sources = [self.tensor_of.get(name, name) for name in node.input if name]
+        readers = self.model.view.consumers(sources[0]) if sources else ()
+        alike = (r for r in readers if r.op_type == node.op_type and set(sources) <= set(r.inputs))
+        return next(alike, None)
+
+    def _fused_end(self, node: onnx.NodeProto, tensor: str) -> str:
+        """The last tensor of what a blocked convolution computes, a sum and an activation too."""
+        if node.domain != _BLOCKED_DOMAIN or node.op_type != "Conv":
+            return tensor
+        if len(node.input) > _SUM_INPUT and node.input[_SUM_INPUT]:
+            tensor = self._next(tensor, _SUMS)
+        active = any(a.name == "activation" and a.s for a in node.attribute)
+        if active and self._producer[tensor].op_type not in _ACTIVATIONS:
+            tensor = self._next(tensor, _ACTIVATIONS)
+        return tensor
+
+    def _next(self, tensor: str, kinds: frozenset[str]) -> str:
+        readers = [r for r in self.model.view.consumers(tensor) if r.op_type in kinds]
+        return readers[0].outputs[0] if readers else tensor
+
+    def _cone(self, ends: Sequence[str]) -> tuple[tuple[Node, ...], tuple[str, ...]]:
+        """The nodes between some tensors and what other kernels compute, and what they read."""
+        nodes: set[Node] = set()
+        inputs: dict[str, None] = {}
+        open_ends = [self._producer[name] for name in ends]
+        while open_ends:
+            node = open_ends.pop()
+            if node in nodes:
+                continue
+            nodes.add(node)
+            for name in self.model.view.dependencies(node):
+                if name in self.boundaries:
+                    inputs[name] = None
+                elif name not in self._constants and name in self._producer:
+                    open_ends.append(self._producer[name])
+        ordered = tuple(sorted(nodes, key=self._place.__getitem__))
+        return ordered, _in_order_read(ordered, inputs)
+
+
+def _in_order_read(nodes: Sequence[Node], names: Mapping[str, None]) -> tuple[str, ...]:
+    read = dict.fromkeys(name for node in nodes for name in node.inputs if name in names)
+    return tuple({**read, **names})
+
+
+def _kernel(draft: _Draft, readers: Mapping[str, set[Layout]]) -> Kernel:
+    host = next((node for node in draft.nodes if node.op_type in _HOSTS), draft.nodes[-1])
+    return Kernel(
+        host=host,
+        nodes=draft.nodes,
+        inputs=draft.inputs,
+        layouts=tuple("blocked" if name in draft.blocked else "plain" for name in draft.inputs),
+        outputs=draft.outputs,
+        read_as=tuple(sorted(readers.get(draft.outputs[0], ()))),
+    )
+
+
+def constant_tensors(model: Model) -> frozenset[str]:
+    """Tensors of the main graph that depend on constants alone."""
+    known = {*model.view.constants, *model.view.initializers}
+    for node in model.view.main_nodes:
+        if node.op_type == "Constant" or _reads_only(node, known, model):
+            known.update(node.outputs)
+    return frozenset(known)
+
+
+def folded_constants(model: Model, optimised: onnx.ModelProto) -> dict[str, Array]:
+    """Small constants that onnxruntime has computed, by the names that the model has for them."""
+    computed = {name for node in model.view.main_nodes for name in node.outputs}
+    known = {
+        tensor.name: numpy_helper.to_array(tensor)
+        for tensor in optimised.graph.initializer
+        if tensor.name in computed and math.prod(tensor.dims) <= _SMALL
+    }
+    for node in model.view.main_nodes:  # what changes nothing is dropped, with its result's name
+        if node.op_type in ("Cast", "Identity") and node.inputs[0] in known:
+            known.setdefault(node.outputs[0], known[node.inputs[0]])
+    return known
+
+
+def _reads_only(node: Node, known: set[str], model: Model) -> bool:
+    read = model.view.dependencies(node)
+    return bool(read) and all(name in known for name in read)
+
+
+def nodes_within(kernels: Sequence[Kernel]) -> Iterator[tuple[Node, Kernel]]:
+    """Every node with the first kernel that it runs in."""
+    seen: set[Node] = set()
+    for kernel in kernels:
+        for node in kernel.nodes:
+            if node not in seen:
+                seen.add(node)
+                yield node, kernel

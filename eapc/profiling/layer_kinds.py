@@ -1,0 +1,164 @@
+"""Which layers are the same but for their channel counts, and where those counts stand.
+
+Two kernels are one layer if their operators, attributes, element type, shapes without the
+channels and layouts are the same. Their latencies lie on one grid of channel counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from eapc.model import Node, Shapes, TensorSpec, static_shape
+from eapc.profiling.kernels import Kernel
+
+_UNTIMED_ATTRIBUTES = frozenset(
+    "epsilon momentum spatial is_test training_mode consumed_inputs".split()
+)
+_CHANNELS_FIRST_RANKS = (2, 4, 5)
+_BLOCKED_RANK = 4
+_FREE_CHANNELS = frozenset(
+    """Abs Add AveragePool BatchNormalization Cast Clip Concat Conv Div Dropout Elu Erf Exp Flatten
+    Gelu GlobalAveragePool GlobalMaxPool HardSigmoid HardSwish Identity LRN LeakyRelu Log
+    LogSoftmax Max MaxPool Min Mul Neg PRelu Pow ReduceMean Relu Sigmoid Softmax Softplus Sqrt Sub
+    Sum Tanh""".split()
+)
+
+Sizes = Mapping[str, tuple[int, ...]]
+
+
+class NotTimedError(Exception):
+    """Why a kernel cannot be timed by itself."""
+
+
+@dataclass(frozen=True)
+class LayerKind:
+    """A kernel as the layer that it is one of.
+
+    `name` is what the profile lists it under. `independent` says that input and output channels
+    vary by themselves; `is_free` that the channels can vary at all. `axes` has the channel axis
+    of each tensor the kernel reads and writes; None for scalars.
+    """
+
+    kernel: Kernel
+    name: str
+    independent: bool
+    is_free: bool
+    axes: Mapping[str, int | None]
+
+    def counts(self, shape_of: Mapping[str, TensorSpec]) -> tuple[int, int]:
+        """(input, output) channels; without independent axes the input's do not count and are 0.
+
+        The one count of such a layer is that of its widest input, or of all where it joins them.
+        """
+        read = [self.count(shape_of[name].shape, name) for name in self.kernel.inputs]
+        if self.independent:
+            result = self.kernel.outputs[0]
+            return read[0], self.count(shape_of[result].shape, result)
+        return 0, sum(read) if self.joins else max(read)
+
+    @property
+    def joins(self) -> bool:
+        """Whether the layer is a concatenation."""
+        return any(node.op_type == "Concat" for node in self.kernel.nodes)
+
+    def count(self, shape: tuple[Any, ...], tensor: str) -> int:
+        """The channels of one of the kernel's tensors under a shape."""
+        axis = self.axes[tensor]
+        return 1 if axis is None else int(shape[axis])
+
+
+def layer_kind(kernel: Kernel, shapes: Shapes, constants: frozenset[str]) -> LayerKind:
+    """What a kernel is once the shapes are known; NotTimedError where it cannot be timed."""
+    specs = _known_specs(kernel, shapes)
+    independent = _is_independent(kernel, constants)
+    axes = {name: _channel_axis(kernel, len(spec.shape)) for name, spec in specs.items()}
+    is_free = independent or all(_varies(node, shapes) for node in kernel.nodes)
+    steps = " ".join(_described(node, shapes) for node in kernel.nodes)
+    read = [
+        _shaped(specs[name], axes[name], layout)
+        for name, layout in zip(kernel.inputs, kernel.layouts, strict=True)
+    ]
+    written = [_shaped(specs[name], axes[name], "") for name in kernel.outputs]
+    readers = "/".join(kernel.read_as)
+    name = f"{steps}: {', '.join(read)} -> {', '.join(written)} {readers}".strip()
+    return LayerKind(kernel, name, independent, is_free, axes)
+
+
+def _known_specs(kernel: Kernel, shapes: Shapes) -> dict[str, TensorSpec]:
+    if any(node.subgraphs for node in kernel.nodes):
+        raise NotTimedError("holds subgraphs")
+    if not kernel.inputs:
+        raise NotTimedError("reads no computed tensor")
+    if any(node.domain for node in kernel.nodes):
+        raise NotTimedError(f"an operator of the domain {kernel.host.domain or 'of another'}")
+    specs = {}
+    for name in (*kernel.inputs, *kernel.outputs):
+        spec = shapes.by_scope[""].get(name)
+        if spec is None or static_shape(spec) is None:
+            raise NotTimedError(f"the shape of '{name}' is unknown")
+        specs[name] = spec
+    handed_on = [*zip(kernel.inputs, kernel.layouts, strict=True)]
+    handed_on += [(kernel.outputs[0], layout) for layout in kernel.read_as]
+    for name, layout in handed_on:
+        if layout == "blocked" and len(specs[name].shape) != _BLOCKED_RANK:
+            raise NotTimedError(f"the layout of '{name}' is unknown")
+    for name in kernel.inputs:
+        if specs[name].dtype != np.float32:
+            raise NotTimedError(f"'{name}' holds {specs[name].dtype}; float32 layers are timed")
+    return specs
+
+
+def _is_independent(kernel: Kernel, constants: frozenset[str]) -> bool:
+    host = kernel.host
+    if host.op_type in ("Conv", "ConvTranspose"):
+        return int(host.attribute("group", 1)) == 1 and host.input(1) in constants
+    if host.op_type == "Gemm":
+        return not host.attribute("transA", 0) and host.input(1) in constants
+    return host.op_type == "MatMul" and host.input(1) in constants
+
+
+def is_depthwise(node: Node, shapes: Shapes) -> bool:
+    """Whether a Conv has one filter, or a fixed number of them, for each channel alone."""
+    weights = shapes.shape(node, node.input(1)) if node.op_type == "Conv" else None
+    return weights is not None and weights[1] == 1 and int(node.attribute("group", 1)) > 1
+
+
+def _varies(node: Node, shapes: Shapes) -> bool:
+    """Whether a node stays valid when all its channel counts change in proportion."""
+    if node.op_type == "Conv":
+        return is_depthwise(node, shapes)
+    return node.op_type in _FREE_CHANNELS
+
+
+def _channel_axis(kernel: Kernel, rank: int) -> int | None:
+    if rank < 2:
+        return rank - 1 if rank else None
+    is_convolution = kernel.host.op_type in ("Conv", "ConvTranspose")
+    if kernel.host.op_type == "MatMul":
+        return rank - 1
+    return 1 if is_convolution or rank in _CHANNELS_FIRST_RANKS else rank - 1
+
+
+def _described(node: Node, shapes: Shapes) -> str:
+    """`Conv[group=1 kernel_shape=3,3 ...]`."""
+    depthwise = is_depthwise(node, shapes)
+    parts = [
+        f"{name}={'*' if name == 'group' and depthwise else _value(value)}"
+        for name, value in sorted(node.attributes.items())
+        if name not in _UNTIMED_ATTRIBUTES and isinstance(value, int | float | str | list)
+    ]
+    return f"{node.op_type}[{' '.join(parts)}]" if parts else node.op_type
+
+
+def _value(value: object) -> str:
+    return ",".join(str(part) for part in value) if isinstance(value, list) else str(value)
+
+
+def _shaped(spec: TensorSpec, axis: int | None, layout: str) -> str:
+    """`1x*x32x32 blocked`, a star in place of the channels."""
+    sizes = ["*" if place == axis else str(size) for place, size in enumerate(spec.shape)]
+    return f"{'x'.join(sizes) or 'scalar'} {layout}".strip()

@@ -1,0 +1,123 @@
+"""The latency of a layer at some channel counts, by differences between probes.
+
+The probe of a layer and the bare one run by turns, some runs each; the difference of their
+quickest runs, over the number of copies, is the layer's latency. What a run costs by itself, and
+the neighbours, drop out. Other programs only ever make a run longer: the least is what repeats.
+There are so many copies, up to eight, that their data are as many as the network's: they come from
+the cache or memory that the network's come from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from eapc.errors import DataError, ModelError
+from eapc.profiling.kernels import Layout
+from eapc.profiling.layer_kinds import NotTimedError
+from eapc.profiling.layer_sizes import Sizing
+from eapc.profiling.probes import Probe, ProbeMaker, readers_of
+from eapc.runtime import Stopwatch
+
+_TURNS = 3
+_MOST_COPIES = 8
+_CARE = 3
+_WARM_UP = 2
+_LEAST_SECONDS = 0.01
+"""Quick probes run more often, for about as long as making their sessions takes."""
+
+_LOOK_SECONDS = 1.0
+_MS = 1e3
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The least times of a layer's probes, and what the readers that only one has cost."""
+
+    bare_ms: float
+    whole_ms: float
+    copies: int
+    readers_ms: float
+
+    def least(self, other: Reading | None) -> Reading:
+        """This and another reading of the same layer as one: the least time of each probe."""
+        if other is None:
+            return self
+        bare, whole = min(self.bare_ms, other.bare_ms), min(self.whole_ms, other.whole_ms)
+        return replace(self, bare_ms=bare, whole_ms=whole)
+
+    @property
+    def layer_ms(self) -> float:
+        """What one copy of the layer takes."""
+        return max(0.0, (self.whole_ms - self.bare_ms) / self.copies - self.readers_ms)
+
+
+@dataclass
+class LayerTimer:
+    """Times the layers of one model; `threads` as in onnxruntime, 0 for all cores.
+
+    `footprint_bytes` is what the network's weights and feature maps take in its course.
+    """
+
+    maker: ProbeMaker
+    threads: int
+    repeats: int
+    footprint_bytes: int
+    _reader_ms: dict[Layout, float] = field(default_factory=dict)
+
+    def overhead_ms(self) -> float:
+        """What one run costs whatever the network."""
+        return self._least([self.maker.empty()], self.repeats)[0]
+
+    def calibrate(self, sizings: Sequence[Sizing]) -> None:
+        """Find out what a probe's readers cost, where a first input in each layout is smallest.
+
+        There a reader costs what its node does; elsewhere what it finds in the caches counts too.
+        """
+        for sizing in sorted(sizings, key=lambda sizing: sizing.bytes):
+            layout = sizing.kind.kernel.layouts[0]
+            if layout not in self._reader_ms:
+                probes = [self.maker.bare(sizing, _MOST_COPIES, readers) for readers in (1, 2)]
+                one, two = self._least(probes, _CARE * self.repeats)
+                self._reader_ms[layout] = max(0.0, (two - one) / _MOST_COPIES)
+
+    def read(self, sizing: Sizing, repeats: int) -> Reading:
+        """Time a layer once; NotTimedError where onnxruntime refuses its probe."""
+        copies = max(1, min(_MOST_COPIES, -(-self.footprint_bytes // max(1, sizing.bytes))))
+        probes = [self.maker.bare(sizing, copies), self.maker.layer(sizing, copies)]
+        try:
+            bare, whole = self._least(probes, repeats)
+        except (ModelError, DataError) as error:
+            raise NotTimedError(str(error)) from error
+        readers = sum(
+            self._reader_ms.get(layout, 0.0) * count for layout, count in readers_of(sizing)
+        )
+        return Reading(bare, whole, copies, readers)
+
+    def _least(self, probes: Sequence[Probe], repeats: int) -> list[float]:
+        """The least milliseconds of each probe, in turns of some runs; a first turn warms up."""
+        watches = [Stopwatch(probe.model, probe.feed, self.threads) for probe in probes]
+        slowest = max(min(watch.seconds(_WARM_UP)) for watch in watches)
+        runs = math.ceil(max(repeats, _LEAST_SECONDS / slowest) / _TURNS)
+        times = [math.inf] * len(watches)
+        for _ in range(_TURNS):
+            for place, watch in enumerate(watches):
+                times[place] = min(times[place], *watch.seconds(runs))
+        return [least * _MS for least in times]
+
+
+class NetworkTimer:
+    """Times a whole network again and again, in between its layers; without one, nothing."""
+
+    def __init__(self, network: Probe | None, threads: int) -> None:
+        self._watch = Stopwatch(network.model, network.feed, threads) if network else None
+        self.least_ms: float | None = None
+
+    def look(self, runs: int) -> None:
+        """Run some more times, behind some runs that warm up."""
+        if self._watch is None:
+            return
+        quickest = min(self._watch.seconds(_WARM_UP))
+        found = min(self._watch.seconds(max(runs, math.ceil(_LOOK_SECONDS / quickest)))) * _MS
+        self.least_ms = found if self.least_ms is None else min(found, self.least_ms)

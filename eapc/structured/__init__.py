@@ -1,0 +1,27 @@
+"""Channel pruning: what groups of channels cost, what the outputs lose, which go."""
+
+from eapc.structured.costs import ChannelCosts
+from eapc.structured.counts import ChannelPlan, right_edges
+from eapc.structured.criteria import CRITERIA, DEFAULT_CRITERION, NEED_NO_DATA, require_criterion
+from eapc.structured.curves import FRACTIONS, ChannelCurve
+from eapc.structured.layers import LayeredGroup, with_layers, without_channels
+from eapc.structured.prices import energy_costs, latency_costs
+from eapc.structured.survey import Survey
+
+__all__ = [
+    "CRITERIA",
+    "DEFAULT_CRITERION",
+    "FRACTIONS",
+    "NEED_NO_DATA",
+    "ChannelCosts",
+    "ChannelCurve",
+    "ChannelPlan",
+    "LayeredGroup",
+    "Survey",
+    "energy_costs",
+    "latency_costs",
+    "require_criterion",
+    "right_edges",
+    "with_layers",
+    "without_channels",
+]

@@ -1,0 +1,185 @@
+"""Criteria: which channels of a group go first.
+
+A criterion gives every channel a score; those with the lowest go first, of equals the first in
+the file. Scores are compared within one group only. Where no layer reads the channels (queries
+and keys, which multiply each other), criteria that look at readers leave them to l2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eapc.errors import UsageError
+from eapc.model import Array
+from eapc.solvers import Consumer, eliminate
+
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of a group's channels.
+
+    `filters` has the weights that make them, (channels, weights) of each producer; `maps` the
+    feature maps as readers see them, behind the activation, (inputs, channels, h, w) of each
+    tensor; `consumers` the readers' layer problems.
+    """
+
+    channels: int
+    filters: tuple[Array, ...]
+    maps: tuple[Array, ...]
+    consumers: tuple[Consumer, ...]
+    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+
+
+Criterion = Callable[[Evidence], Scores]
+Made = TypeVar("Made", bound=Criterion)
+_CRITERIA: dict[str, Criterion] = {}
+CRITERIA: Mapping[str, Criterion] = MappingProxyType(_CRITERIA)
+"""By the name that is typed."""
+
+NEED_NO_DATA = ("l1", "l2", "geometric-median", "lamp", "random")
+"""Criteria that look at weights alone."""
+
+DEFAULT_CRITERION = "obs"
+
+
+def criterion(name: str) -> Callable[[Made], Made]:
+    """Register a criterion; a second one of the same name raises."""
+
+    def register(function: Made) -> Made:
+        if name in _CRITERIA:
+            raise ValueError(f"criterion {name} exists already")
+        _CRITERIA[name] = function
+        return function
+
+    return register
+
+
+def require_criterion(name: str) -> None:
+    """Raise UsageError if there is no criterion of this name."""
+    if name not in CRITERIA:
+        choice = ", ".join(CRITERIA)
+        raise UsageError(f"unknown criterion '{name}'; choose from {choice}")
+
+
+def removal_order(name: str, evidence: Evidence) -> NDArray[np.intp]:
+    """The channels of a group, the first to go first; see `require_criterion`."""
+    require_criterion(name)
+    return np.argsort(CRITERIA[name](evidence), kind="stable")
+
+
+@criterion("obs")
+def obs(evidence: Evidence) -> Scores:
+    """Optimal Brain Surgeon by channels: the error of the readers' outputs once refitted.
+
+    The score is the place in the order of elimination, each channel's cost told with those
+    before it gone (see eapc.solvers.elimination). Where a reader is too wide for that, channels
+    go by hessian.
+    """
+    if not evidence.consumers or any(consumer.is_wide for consumer in evidence.consumers):
+        return hessian(evidence)
+    places = np.empty(evidence.channels)
+    places[eliminate(evidence.consumers).order] = np.arange(evidence.channels)
+    return places
+
+
+@criterion("hessian")
+def hessian(evidence: Evidence) -> Scores:
+    """Second-order loss of the readers' outputs where nothing is refitted.
+
+    LeCun, Denker, Solla, "Optimal Brain Damage" (1990), for the layer-wise output error, whose
+    Hessian is the Gram matrix of the inputs (Dong, Chen, Pan, "Layer-wise OBS", 2017).
+    """
+    return _of_readers((consumer.removal_costs for consumer in evidence.consumers), evidence)
+
+
+@criterion("nuclear")
+def nuclear(evidence: Evidence) -> Scores:
+    """Nuclear norm of the feature maps, h x w matrices, averaged over inputs.
+
+    Yeom, Shim, Hwang, "Toward Compact Deep Neural Networks via Energy-Aware Pruning" (2021).
+    """
+    return _of_readers((_nuclear_norms(maps) for maps in evidence.maps), evidence)
+
+
+@criterion("activation")
+def activation(evidence: Evidence) -> Scores:
+    """Mean absolute value of the feature maps.
+
+    Molchanov et al., "Pruning Convolutional Neural Networks for Resource Efficient Inference"
+    (2017), criterion "minimum activation".
+    """
+    means = (np.abs(maps).mean(axis=(0, 2, 3), dtype=np.float64) for maps in evidence.maps)
+    return _of_readers(means, evidence)
+
+
+@criterion("l1")
+def l1(evidence: Evidence) -> Scores:
+    """Sum of absolute weights (Li et al., "Pruning Filters for Efficient ConvNets", 2017)."""
+    return _sum((np.abs(w).sum(axis=1, dtype=np.float64) for w in evidence.filters), evidence)
+
+
+@criterion("l2")
+def l2(evidence: Evidence) -> Scores:
+    """Euclidean norm of the weights (He et al., "Soft Filter Pruning", 2018)."""
+    return _sum((np.linalg.norm(w.astype(np.float64), axis=1) for w in evidence.filters), evidence)
+
+
+@criterion("geometric-median")
+def geometric_median(evidence: Evidence) -> Scores:
+    """Sum of distances to the other filters: the nearest to all others can be spared.
+
+    He et al., "Filter Pruning via Geometric Median" (2019).
+    """
+    return _sum((_distances(w.astype(np.float64)) for w in evidence.filters), evidence)
+
+
+@criterion("lamp")
+def lamp(evidence: Evidence) -> Scores:
+    """Energy of the weights over that of all filters of no less (Lee et al., "LAMP", 2021)."""
+    return _sum((_lamp(np.square(w, dtype=np.float64).sum(1)) for w in evidence.filters), evidence)
+
+
+@criterion("random")
+def random(evidence: Evidence) -> Scores:
+    """A seeded shuffle: what any other criterion has to beat."""
+    return evidence.rng.permutation(evidence.channels).astype(np.float64)
+
+
+def _of_readers(scores: Iterable[Scores], evidence: Evidence) -> Scores:
+    found = list(scores)
+    return _sum(found, evidence) if found else l2(evidence)
+
+
+def _sum(scores: Iterable[Scores], evidence: Evidence) -> Scores:
+    total = np.zeros(evidence.channels)
+    for each in scores:
+        total += each
+    return total
+
+
+def _nuclear_norms(maps: Array) -> Scores:
+    """(channels,): sums of singular values of h x w maps, averaged over the inputs."""
+    found = np.linalg.svd(maps.astype(np.float32), compute_uv=False).sum(axis=-1)
+    return np.asarray(found.mean(axis=0), np.float64)
+
+
+def _distances(filters: NDArray[np.float64]) -> Scores:
+    squares = np.square(filters).sum(axis=1)
+    products = squares[:, None] + squares - 2 * filters @ filters.T
+    return np.asarray(np.sqrt(np.maximum(products, 0)).sum(axis=1))
+
+
+def _lamp(energies: NDArray[np.float64]) -> Scores:
+    order = np.argsort(energies, kind="stable")
+    above = np.cumsum(energies[order][::-1])[::-1]
+    scores = np.empty_like(energies)
+    scores[order] = energies[order] / np.maximum(above, np.finfo(np.float64).tiny)
+    return scores

@@ -1,0 +1,150 @@
+"""Channel groups as the prunable layers see them: whose filters they are, and whose inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eapc.channels import ChannelGroup, Slice
+from eapc.layers import TiedLayers
+from eapc.model import Array, Model, seen_through
+
+
+@dataclass(frozen=True)
+class Producer:
+    """A layer whose filters make the channels; `places` (channels, filters) among all m."""
+
+    tied: TiedLayers
+    places: NDArray[np.intp]
+
+    def filters(self, model: Model) -> Array:
+        """The weights of each channel's filters, (channels, weights)."""
+        matrix = self.tied.matrix(model)
+        rows = matrix.reshape(-1, matrix.shape[2])
+        return rows[self.places].reshape(len(self.places), -1)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A layer whose inputs the channels are; `places` (groups, channels, width) among k."""
+
+    tied: TiedLayers
+    places: NDArray[np.intp]
+    maps: tuple[tuple[str, Slice], ...]
+    """The tensors that the layer reads the channels in, with the channels' places there."""
+
+
+@dataclass(frozen=True)
+class LayeredGroup:
+    """A channel group with its layers, in data-flow order."""
+
+    group: ChannelGroup
+    producers: tuple[Producer, ...]
+    readers: tuple[Reader, ...]
+    obstacle: str = ""
+    """Why zeros in weights cannot stand for the channels being gone; empty if they can."""
+
+
+def with_layers(group: ChannelGroup, layers: Sequence[TiedLayers], model: Model) -> LayeredGroup:
+    """The group with those of the layers whose weights hold slices of it."""
+    by_tensor: dict[str, list[Slice]] = {}
+    for part in group.slices:
+        by_tensor.setdefault(part.tensor, []).append(part)
+    producers, readers = [], []
+    for tied in layers:
+        for part in _by_axis(by_tensor.get(tied.weight, ())):
+            inputs, filters = _labels(tied, model, part)
+            if (inputs == inputs[:, :1]).all():  # the same for all inputs of a filter
+                producers.append(Producer(tied, _places(filters.ravel(), group.size)))
+            else:
+                places = np.stack([_places(row, group.size) for row in inputs])
+                readers.append(Reader(tied, places, _maps(tied, by_tensor)))
+    found = LayeredGroup(group, tuple(producers), tuple(readers))
+    return replace(found, obstacle=_obstacle(found, layers))
+
+
+def _obstacle(found: LayeredGroup, layers: Sequence[TiedLayers]) -> str:
+    group = found.group
+    tied = [*(each.tied for each in found.producers), *(each.tied for each in found.readers)]
+    known = {user.node.key for one in tied for user in one.users}
+    wanted = group.consumers or group.producers
+    if not found.producers or not known.issuperset(wanted):
+        return "weights of its channels are in no layer that can be pruned"
+    users = {tied.weight: {user.node.key for user in tied.users} for tied in layers}
+    for part in group.slices:
+        shared = users.get(part.tensor, set())
+        readers = {s.reader for s in group.slices if (s.tensor, s.axis) == (part.tensor, part.axis)}
+        if len(shared) > 1 and part.reader and readers != shared:
+            return "weights of its channels are shared with layers that use them otherwise"
+    return ""
+
+
+def _by_axis(parts: Iterable[Slice]) -> Iterable[Slice]:
+    """One slice of each axis: users that share weights have the same."""
+    return {part.axis: part for part in parts}.values()
+
+
+def _maps(tied: TiedLayers, by_tensor: Mapping[str, list[Slice]]) -> tuple[tuple[str, Slice], ...]:
+    return tuple((user.x, by_tensor[user.x][0]) for user in tied.users if by_tensor.get(user.x))
+
+
+def _labels(
+    tied: TiedLayers, model: Model, part: Slice
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The channel of each input of a filter (groups, k), and of each filter (groups, m).
+
+    -1 for those of no channel. Labels go the way of the weights, which are never written out.
+    """
+    shape = model.constant_shape(tied.weight)
+    assert shape is not None  # a layer's weights are constant
+    along = np.zeros(shape[part.axis], np.float32)
+    along[part.indices.ravel()] = 1 + np.repeat(np.arange(len(part.indices)), part.width)
+    spread = along.reshape([-1 if axis == part.axis else 1 for axis in range(len(shape))])
+    numbered = _as_matrix(tied, model, np.broadcast_to(spread, shape))
+    unit = _as_matrix(tied, model, np.broadcast_to(np.float32(1), shape))  # alpha of a Gemm
+    inputs, filters = numbered[:, 0] / unit[:, 0], numbered[:, :, 0] / unit[:, :, 0]
+    return np.rint(inputs).astype(np.intp) - 1, np.rint(filters).astype(np.intp) - 1
+
+
+def _as_matrix(tied: TiedLayers, model: Model, stored: Array) -> Array:
+    return tied.first.form.to_matrix(seen_through(model, tied.first.source, stored))
+
+
+def _places(labels: NDArray[np.intp], channels: int) -> NDArray[np.intp]:
+    """(channels, width): where each channel's label stands."""
+    order = np.argsort(labels, kind="stable")
+    return order[np.searchsorted(labels[order], 0) :].reshape(channels, -1)
+
+
+def without_channels(
+    model: Model,
+    layers: Iterable[TiedLayers],
+    removed: Mapping[str, Sequence[int]],
+    groups: Iterable[ChannelGroup],
+) -> Model:
+    """The model with weight 0 wherever a layer makes or reads one of the removed channels.
+
+    `removed` has the channels by the group's name. Nothing else changes: the tensors keep their
+    shapes.
+    """
+    weights = {tied.weight for tied in layers}
+    changed: dict[str, Array] = {}
+    for group in groups:
+        channels = list(removed.get(group.name, ()))
+        for part in group.slices:
+            if part.tensor in weights and channels:
+                value = changed.get(part.tensor)
+                value = _copy(model, part.tensor) if value is None else value
+                index = (slice(None),) * part.axis + (part.indices[channels].ravel(),)
+                value[index] = 0
+                changed[part.tensor] = value
+    return model.with_weights(changed)
+
+
+def _copy(model: Model, tensor: str) -> Array:
+    value = model.constant(tensor)
+    assert value is not None  # the weights of a layer
+    return value.copy()

@@ -1,0 +1,150 @@
+"""Looking at channel groups: which channels go first, and what that does to the outputs.
+
+A criterion orders a group's channels. Where errors are asked for, a few inputs are sent through
+what lies behind the layers that read them, again and again with fewer channels.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from eapc.calibration import (
+    ActivationWalk,
+    Batches,
+    MemoryBudget,
+    Suffix,
+    SuffixRun,
+    probe_moments,
+    scaled_matrix,
+    suffix_behind,
+)
+from eapc.data import Dataset
+from eapc.errors import UsageError
+from eapc.evaluation import Outputs, output_divergence
+from eapc.model import Array, Model
+from eapc.runtime import collect_outputs, feed_size
+from eapc.solvers import Consumer, LayerProblem, Moments, combine
+from eapc.structured.criteria import NEED_NO_DATA, Evidence, removal_order
+from eapc.structured.curves import ChannelCurve, ends_of
+from eapc.structured.layers import LayeredGroup, Reader
+from eapc.structured.probes import Probed, probed_layers, probed_names, probed_values
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """How groups are looked at: by which criterion, on which inputs, how.
+
+    Without `data` only criteria that look at weights alone can be asked. `with_errors` has the
+    error curves measured.
+    """
+
+    criterion: str
+    data: Dataset | None
+    with_errors: bool
+    seed: int = 0
+    threads: int = 0
+    memory: int | None = None
+
+    def curves(self, model: Model, groups: Sequence[LayeredGroup]) -> Iterator[ChannelCurve]:
+        """The curve of every group in turn; raises UsageError where data are missing."""
+        if not self.with_errors and self.criterion in NEED_NO_DATA:
+            for layered in groups:
+                yield self._ordered(layered, self._evidence(model, layered))
+            return
+        if self.data is None:
+            raise UsageError(f"criterion {self.criterion} looks at calibration data; there is none")
+        if self.with_errors:
+            yield from self._with_errors(model, groups, self.data)
+            return
+        for layered, values in self._walked(model, groups, self.data):
+            yield self._ordered(layered, self._measured(model, layered, values)[0])
+
+    def _with_errors(
+        self, model: Model, groups: Sequence[LayeredGroup], data: Dataset
+    ) -> Iterator[ChannelCurve]:
+        reference = collect_outputs(model, data, self.threads)
+        suffixes = [suffix_behind(model, probed_names(layered)) for layered in groups]
+        walk = self._walked(model, groups, data, suffixes)
+        for (layered, values), suffix in zip(walk, suffixes, strict=True):
+            evidence, moments = self._measured(model, layered, values)
+            curve = self._ordered(layered, evidence)
+            constants = probed_values(model, layered)
+            run = SuffixRun(model, suffix, values, constants, self.threads)
+            probed = Probed(model, layered, evidence.consumers, moments)
+            yield _measured_curve(curve, probed, run, reference, by_error=data.synthesised)
+
+    def _walked(
+        self,
+        model: Model,
+        groups: Sequence[LayeredGroup],
+        data: Dataset,
+        suffixes: Sequence[Suffix] = (),
+    ) -> Iterator[tuple[LayeredGroup, Mapping[str, Batches]]]:
+        """Each group with the tensors around its layers, and what its suffix starts from."""
+        plan = [
+            [n for tied in probed_layers(each) for user in tied.users for n in (user.x, user.y)]
+            for each in groups
+        ]
+        for names, suffix in zip(plan, suffixes, strict=False):
+            names.extend(suffix.inputs)
+        batch = feed_size(model, data)
+        walk = ActivationWalk(model, data, plan, batch, self.threads, MemoryBudget(self.memory))
+        for step, layered in enumerate(groups):
+            yield layered, walk.step(step, model)
+
+    def _ordered(self, layered: LayeredGroup, evidence: Evidence) -> ChannelCurve:
+        order = removal_order(self.criterion, evidence)
+        return ChannelCurve(layered.group.name, order, ends_of(layered.group))
+
+    def _measured(
+        self, model: Model, layered: LayeredGroup, values: Mapping[str, Batches]
+    ) -> tuple[Evidence, list[list[Moments]]]:
+        """What a criterion may look at, and the moments of each user of each reader."""
+        moments = [probe_moments(model, r.tied, values, self.seed) for r in layered.readers]
+        consumers = map(_consumer, [model] * len(moments), layered.readers, moments)
+        evidence = self._evidence(model, layered)
+        maps = tuple(_maps(layered, values))
+        return replace(evidence, maps=maps, consumers=tuple(consumers)), moments
+
+    def _evidence(self, model: Model, layered: LayeredGroup) -> Evidence:
+        """What weights alone tell."""
+        filters = tuple(producer.filters(model) for producer in layered.producers)
+        rng = np.random.default_rng([self.seed, *layered.group.name.encode()])
+        return Evidence(layered.group.size, filters, (), (), rng)
+
+
+def _measured_curve(
+    curve: ChannelCurve, probed: Probed, run: SuffixRun, reference: Outputs, *, by_error: bool
+) -> ChannelCurve:
+    """The curve with its points; errors never fall as channels go."""
+    counts, effects = [curve.size], [0.0]
+    for count, model in probed.models(curve):
+        outputs = {**reference, **run.outputs(probed_values(model, probed.layered))}
+        effects.append(output_divergence(reference, outputs, by_error=by_error))
+        counts.append(count)
+    errors = tuple(np.maximum.accumulate(effects).tolist())
+    logger.info("sensitivity of %s: %s", curve.name, np.round(errors, 5))
+    return replace(curve, counts=tuple(counts), errors=errors)
+
+
+def _consumer(model: Model, reader: Reader, users: Sequence[Moments]) -> Consumer:
+    moments = combine(users)
+    problem = LayerProblem.from_moments(scaled_matrix(reader.tied, model), moments)
+    return Consumer(problem, reader.places, moments.power)
+
+
+def _maps(layered: LayeredGroup, values: Mapping[str, Batches]) -> Iterator[Array]:
+    """(inputs, channels, h, w) of every tensor that readers read the channels in, each once."""
+    found = {tensor: part for reader in layered.readers for tensor, part in reader.maps}
+    for tensor, part in found.items():
+        joined = np.concatenate(values[tensor])
+        moved = np.moveaxis(joined, part.axis, 1)
+        taken = moved[:, part.indices]  # inputs, channels, width, *rest
+        height = taken.shape[3] if taken.ndim > 4 else 1
+        yield taken.reshape(*taken.shape[:2], height * part.width, -1)

@@ -1,0 +1,184 @@
+"""Inputs made up for a model that comes without data.
+
+Images are dead leaves: discs and rectangles of all sizes that cover each other, which have
+the edges and the 1/f amplitude spectrum of natural images (Lee, Mumford, Huang, IJCV 2001).
+Plain 1/f noise has no edges, and networks pruned on it do far worse on real images. Contrast
+and brightness vary from image to image, since the right ones can only be guessed
+(`eapc.input_scale`). Other floating-point inputs are normal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from eapc.data import Dataset, common_batch, dataset
+from eapc.errors import DataError
+from eapc.model import Array, InputShapes, Model, TensorSpec, input_shapes, is_float
+from eapc.synthesis.input_scale import with_expected_scale
+
+_COUNTS = (64, 256)
+_PIXELS = 1 << 20
+_LEAVES = 200
+_CHANNEL_CORRELATION = 0.85
+_CONTRASTS = (0.25, 1.5)
+_BRIGHTNESSES = (-0.5, 0.5)
+
+
+def synthesise(
+    model: Model,
+    given: InputShapes,
+    count: int | None,
+    rng: np.random.Generator,
+    threads: int = 0,
+) -> Dataset:
+    """`count` samples for a model's inputs, seeded; `given` shapes hold for dynamic axes.
+
+    Without a count, 64 to 256: large images bring many rows to fit on each.
+    Raises DataError where no inputs can be made up that the model accepts.
+    """
+    shapes = input_shapes(model, given, None)
+    count = count or _default_count(shapes.values())
+    limits = _integer_limits(model)
+    batch = common_batch(model.inputs)
+    count = -(-count // (batch or 1)) * (batch or 1)
+    full = {
+        spec.name: _with_samples(spec, shapes[spec.name], count, batch) for spec in model.inputs
+    }
+    arrays = {spec.name: _make_input(spec, full[spec.name], limits, rng) for spec in model.inputs}
+    made = replace(dataset(arrays, model.inputs, "synthesised inputs"), synthesised=True)
+    try:
+        return with_expected_scale(model, made, threads)
+    except DataError as error:
+        raise DataError(
+            f"no inputs can be made up for this model: {error}; give --calib"
+        ) from error
+
+
+def _default_count(shapes: Iterable[tuple[int, ...]]) -> int:
+    fewest, most = _COUNTS
+    pixels = max((math.prod(shape[-2:]) for shape in shapes if len(shape) == 4), default=1)
+    return max(fewest, min(most, _PIXELS // pixels))
+
+
+def _with_samples(
+    spec: TensorSpec, shape: tuple[int, ...], count: int, batch: int | None
+) -> tuple[int, ...]:
+    """The shape of `count` samples; an input without a batch axis keeps its own."""
+    if not spec.shape:
+        return shape
+    is_fixed = isinstance(spec.shape[0], int) and spec.shape[0] > 1
+    return shape if is_fixed and batch is None else (count, *shape[1:])
+
+
+def _make_input(
+    spec: TensorSpec, full: tuple[int, ...], limits: Mapping[str, int], rng: np.random.Generator
+) -> Array:
+    if math.prod(full) > 1 << 31:
+        raise DataError(f"input '{spec.name}' is too large to make {full} of")
+    if is_float(spec.dtype):
+        return _make_floats(full, rng)
+    if spec.dtype.kind in "iu":
+        limit = min(limits.get(spec.name, 2), int(np.iinfo(spec.dtype).max))
+        return np.asarray(rng.integers(0, limit, full), dtype=spec.dtype)
+    if spec.dtype.kind == "b":
+        return rng.integers(0, 2, full).astype(np.bool_)
+    raise DataError(f"input '{spec.name}' has type {spec.dtype}; give --calib")
+
+
+def _make_floats(full: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Images where the axes are those of images, channels first or last; else normal."""
+    sample = full[1:]
+    if _is_image(sample):
+        return dead_leaves(full, rng)
+    if len(sample) == 3 and _is_image((sample[2], *sample[:2])):
+        images = dead_leaves((full[0], sample[2], *sample[:2]), rng)
+        return np.ascontiguousarray(np.moveaxis(images, 1, -1))
+    return rng.standard_normal(full, dtype=np.float32)
+
+
+def _is_image(sample: Sequence[int]) -> bool:
+    """(channels, rows, columns) with few channels and some extent."""
+    return len(sample) == 3 and sample[0] <= 4 and min(sample[1:]) >= 8
+
+
+def dead_leaves(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Images (n, channels, rows, columns) of overlapping shapes, in units of usual contrast.
+
+    Each has a contrast of its own, `_CONTRASTS` times the usual one, and a brightness.
+    """
+    images = np.empty(shape, np.float32)
+    for image in images:
+        _paint(image, rng)
+    each = (len(images), 1, 1, 1)
+    lowest, highest = _CONTRASTS
+    contrasts = lowest * (highest / lowest) ** rng.random(each, dtype=np.float32)
+    brightnesses = rng.uniform(*_BRIGHTNESSES, each).astype(np.float32)
+    result: Array = images * contrasts + brightnesses
+    return result
+
+
+def _paint(image: Array, rng: np.random.Generator) -> None:
+    """Cover an image (channels, rows, columns) with leaves, each over the ones before it."""
+    channels, rows, columns = image.shape
+    common, own = rng.standard_normal((_LEAVES, 1)), rng.standard_normal((_LEAVES, channels))
+    colours = math.sqrt(_CHANNEL_CORRELATION) * common + math.sqrt(1 - _CHANNEL_CORRELATION) * own
+    image[...] = colours[0][:, None, None]
+    longest = max(rows, columns)
+    radii = _power_law(max(1.0, longest / 32), 0.75 * longest, rng)
+    centres = rng.uniform(-0.2, 1.2, (_LEAVES, 2)) * (rows, columns)
+    angles, stretches = rng.uniform(0, math.pi, _LEAVES), np.exp(rng.normal(0, 0.4, _LEAVES))
+    are_rectangles = rng.random(_LEAVES) < 0.5
+    for i in range(1, _LEAVES):
+        reach = 1.5 * radii[i] * max(stretches[i], 1 / stretches[i])
+        low = np.clip(np.floor(centres[i] - reach).astype(int), 0, (rows, columns))
+        high = np.clip(np.ceil(centres[i] + reach).astype(int), 0, (rows, columns))
+        window = (slice(low[0], high[0]), slice(low[1], high[1]))
+        leaf = _leaf(window, centres[i], angles[i], stretches[i], are_rectangles[i]) < radii[i]
+        part = image[:, window[0], window[1]]
+        part[:, leaf] = colours[i][:, None]
+
+
+def _power_law(smallest: float, largest: float, rng: np.random.Generator) -> Array:
+    """Radii whose number falls with their cube, which makes the images look alike at any zoom."""
+    uniform = rng.random(_LEAVES)
+    return np.asarray((smallest**-2 - uniform * (smallest**-2 - largest**-2)) ** -0.5)
+
+
+def _leaf(
+    window: tuple[slice, slice], centre: Array, angle: float, stretch: float, is_rectangle: bool
+) -> Array:
+    """Distance of each pixel of a window from a leaf's centre, in the leaf's own norm."""
+    y = np.arange(window[0].start, window[0].stop)[:, None] - centre[0]
+    x = np.arange(window[1].start, window[1].stop)[None] - centre[1]
+    along = (math.cos(angle) * x + math.sin(angle) * y) * stretch
+    across = (math.cos(angle) * y - math.sin(angle) * x) / stretch
+    return np.asarray(
+        np.maximum(abs(along), abs(across)) if is_rectangle else np.hypot(along, across)
+    )
+
+
+def _integer_limits(model: Model) -> dict[str, int]:
+    """Rows of the table that each integer input indexes through Gather, by input name."""
+    limits: dict[str, int] = {}
+    names = {spec.name for spec in model.inputs}
+    for node in model.view.main_nodes:
+        if node.op_type != "Gather" or node.domain:
+            continue
+        source = _through_casts(model, node.input(1))
+        table = model.constant_shape(node.input(0))
+        if source in names and table:
+            rows = table[node.attribute("axis", 0)]
+            limits[source] = min(rows, limits.get(source, rows))
+    return limits
+
+
+def _through_casts(model: Model, tensor: str) -> str:
+    node = model.view.producer(tensor)
+    while node is not None and node.op_type in ("Cast", "Identity", "Reshape", "Unsqueeze"):
+        tensor = node.input(0)
+        node = model.view.producer(tensor)
+    return tensor

@@ -1,0 +1,37 @@
+"""The work of a node as loop nests: one pure rule per operator."""
+
+from eapc.workload.loop_nests import (
+    BitWidths,
+    ConvWorkload,
+    Densities,
+    Kept,
+    MacFractions,
+    StreamWorkload,
+    Workload,
+    same_padding,
+)
+from eapc.workload.mac_counting import Counting, Reduction, counting_of, pairs
+from eapc.workload.operators import Operands, UnmodelledError, work_of
+from eapc.workload.rules import Part, Shape, Work, rule_name
+
+__all__ = [
+    "BitWidths",
+    "ConvWorkload",
+    "Counting",
+    "Densities",
+    "Kept",
+    "MacFractions",
+    "Operands",
+    "Part",
+    "Reduction",
+    "Shape",
+    "StreamWorkload",
+    "UnmodelledError",
+    "Work",
+    "Workload",
+    "counting_of",
+    "pairs",
+    "rule_name",
+    "same_padding",
+    "work_of",
+]

@@ -1,0 +1,115 @@
+"""Workloads of attention: ONNX's operator of opset 23 and onnxruntime's.
+
+Priced like attention that is exported node by node: scores = Q K^T, softmax, scores V, each
+handed on through memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from eapc.workload.loop_nests import ConvWorkload, StreamWorkload
+from eapc.workload.rules import Operands, Part, Shape, UnmodelledError, Work, workload_rule
+
+ORT = "com.microsoft"
+
+_PER_SCORE = 5
+"""Scaling, adding the mask, and the three operations of a softmax."""
+
+
+@dataclass(frozen=True)
+class _Heads:
+    """Extents of an attention and the tensors that it reads and writes.
+
+    `heads` of queries share `stored` heads of keys and values.
+    """
+
+    batch: int
+    heads: int
+    stored: int
+    queries: int
+    keys: int
+    head_size: int
+    value_size: int
+    query: str = ""
+    key: str = ""
+    value: str = ""
+    result: str = ""
+
+    def parts(self) -> tuple[Part, ...]:
+        """macs = batch * heads * queries * keys * (head size + value size)."""
+        groups, rows = self.batch * self.stored, self.queries * (self.heads // self.stored)
+        scores = self.batch * self.heads * self.queries * self.keys
+        scoring = ConvWorkload(1, groups, self.keys, self.head_size, rows, 1)
+        softmax = StreamWorkload(_PER_SCORE * scores, ifmap_words=scores, ofmap_words=scores)
+        mixing = ConvWorkload(1, groups, self.value_size, self.keys, rows, 1)
+        return (
+            Part(scoring, weights=self.key, ifmap=self.query),
+            Part(softmax),
+            Part(mixing, weights=self.value, ofmap=self.result),
+        )
+
+
+def _split(shape: Shape, heads: int) -> tuple[int, int, int]:
+    """(batch, length, head size) of (batch, heads, length, size) or (batch, length, width)."""
+    if len(shape) == 4:
+        return shape[0], shape[2], shape[3]
+    if len(shape) == 3 and heads:
+        return shape[0], shape[1], shape[2] // heads
+    raise UnmodelledError(f"attention over {len(shape)} axes")
+
+
+def _past(operands: Operands, index: int, axis: int) -> int:
+    """Keys that an earlier run has left, which are an optional input."""
+    return operands.input(index)[axis] if operands.node.input(index) else 0
+
+
+@workload_rule("Attention")
+def attention(operands: Operands) -> Work:
+    """Q, K, V of (batch, heads, length, size) or (batch, length, heads * size); past in 4, 5."""
+    node, q, k = operands.node, operands.input(0), operands.input(1)
+    heads = q[1] if len(q) == 4 else node.attribute("q_num_heads", 0)
+    stored = k[1] if len(k) == 4 else node.attribute("kv_num_heads", 0)
+    batch, queries, size = _split(q, heads)
+    _, keys, _ = _split(k, stored)
+    _, _, value_size = _split(operands.input(2), stored)
+    found = _Heads(
+        batch, heads, stored, queries, keys + _past(operands, 4, 2), size, value_size,
+        query=node.inputs[0], key=node.inputs[1], value=node.inputs[2], result=node.outputs[0],
+    )  # fmt: skip
+    return Work(found.parts())
+
+
+@workload_rule("Attention", domain=ORT)
+def fused_attention(operands: Operands) -> Work:
+    """x (batch, length, width) @ w (width, q + k + v), then attention; past keys in 4, axis 3."""
+    node, w = operands.node, operands.input(1)
+    batch, length, width = operands.input(0)
+    heads = node.attribute("num_heads", 1)
+    third = w[1] // 3
+    query_width, _, value_width = node.attribute("qkv_hidden_sizes", [third] * 3)
+    keys = length + _past(operands, 4, 3)
+    projection = ConvWorkload(batch, 1, w[1], width, length, 1)
+    found = _Heads(
+        batch, heads, heads, length, keys, query_width // heads, value_width // heads,
+        result=node.outputs[0],
+    )  # fmt: skip
+    projected = Part(projection, weights=node.inputs[1], ifmap=node.inputs[0])
+    return Work((projected, *found.parts()))
+
+
+@workload_rule("MultiHeadAttention", domain=ORT)
+def multi_head_attention(operands: Operands) -> Work:
+    """Q (batch, length, width), K and V the same or split in heads; past keys in 6."""
+    node, q = operands.node, operands.input(0)
+    if len(q) != 3 or not node.input(2):
+        raise UnmodelledError("query, key and value packed in one tensor")
+    heads = node.attribute("num_heads", 1)
+    batch, queries, size = _split(q, heads)
+    _, keys, _ = _split(operands.input(1), heads)
+    _, _, value_size = _split(operands.input(2), heads)
+    found = _Heads(
+        batch, heads, heads, queries, keys + _past(operands, 6, 2), size, value_size,
+        query=node.inputs[0], key=node.inputs[1], value=node.inputs[2], result=node.outputs[0],
+    )  # fmt: skip
+    return Work(found.parts())

@@ -1,0 +1,246 @@
+"""Workloads of the operators that multiply and accumulate: convolutions and matrix products."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import product
+
+from eapc.model import Node
+from eapc.workload.loop_nests import ConvWorkload, Workload, same_padding, unpadded_taps
+from eapc.workload.rules import Operands, Part, Shape, UnmodelledError, Work, workload_rule
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One spatial axis of a convolution."""
+
+    size: int
+    output: int
+    kernel: int
+    stride: int
+    dilation: int
+    pad_begin: int
+
+    @property
+    def unpadded(self) -> float:
+        """Fraction of its (output position, tap) pairs that read a real word."""
+        return unpadded_taps(
+            self.size, self.output, self.kernel, self.stride, self.dilation, self.pad_begin
+        )
+
+
+_UNIT_AXIS = Axis(1, 1, 1, 1, 1, 0)
+
+
+def conv_axes(node: Node, sizes: Shape, outputs: Shape, kernel: Shape) -> list[Axis]:
+    """The spatial axes of a Conv, with the padding that it declares or asks for."""
+    rank = len(kernel)
+    strides = node.attribute("strides", [1] * rank)
+    dilations = node.attribute("dilations", [1] * rank)
+    pads = node.attribute("pads", [0] * (2 * rank))
+    auto_pad = node.attribute("auto_pad", "NOTSET")
+    axes = []
+    for i in range(rank):
+        begin = pads[i]
+        if auto_pad.startswith("SAME"):
+            pair = same_padding(sizes[i], outputs[i], kernel[i], strides[i], dilations[i])
+            begin = pair[0] if auto_pad == "SAME_UPPER" else pair[1]
+        axes.append(Axis(sizes[i], outputs[i], kernel[i], strides[i], dilations[i], begin))
+    return axes
+
+
+@workload_rule("Conv")
+def conv(operands: Operands) -> Work:
+    """x (N, C, *spatial), w (M, C/g, *kernel): macs = N M C/g prod(kernel) prod(output).
+
+    One spatial axis becomes the columns of a single row; the depth axis of a 3-D convolution
+    counts as more inferences (its outputs) and more channels (its kernel).
+    """
+    x, w, y = operands.input(0), operands.input(1), operands.output()
+    axes = conv_axes(operands.node, x[2:], y[2:], w[2:])
+    if len(axes) > 3:
+        raise UnmodelledError(f"{len(axes)} spatial axes")
+    depth, rows, columns = [_UNIT_AXIS] * (3 - len(axes)) + axes
+    groups = operands.node.attribute("group", 1)
+    workload = ConvWorkload(
+        batch=x[0] * depth.output,
+        groups=groups,
+        filters_per_group=w[0] // groups,
+        channels_per_group=w[1] * depth.kernel,
+        ofmap_rows=rows.output,
+        ofmap_columns=columns.output,
+        filter_rows=rows.kernel,
+        filter_columns=columns.kernel,
+        stride_rows=rows.stride,
+        stride_columns=columns.stride,
+        dilation_rows=rows.dilation,
+        dilation_columns=columns.dilation,
+        unpadded_fraction=depth.unpadded * rows.unpadded * columns.unpadded,
+    )
+    return _mac_work(operands, (workload,))
+
+
+def _mac_work(operands: Operands, workloads: tuple[Workload, ...], weights: int = 1) -> Work:
+    inputs, output = operands.node.inputs, operands.node.outputs[0]
+    return Work(
+        tuple(Part(load, inputs[weights], inputs[1 - weights], output) for load in workloads)
+    )
+
+
+@workload_rule("ConvTranspose")
+def conv_transpose(operands: Operands) -> Work:
+    """x (N, C, *spatial), w (C, M/g, *kernel), split into its stride-1 convolutions.
+
+    The outputs with equal position modulo the stride see the same taps: each such phase is a
+    plain convolution over the ifmap, so no zero is ever multiplied (sub-pixel form, Shi et
+    al., CVPR 2016); phases of equal size are filters of one convolution.
+    macs = N C M/g * (sum over phases of taps * positions), multiplied over the axes.
+    """
+    x, w, y = operands.input(0), operands.input(1), operands.output()
+    kernel, outputs = w[2:], y[2:]
+    if len(kernel) not in (1, 2):
+        raise UnmodelledError(f"{len(kernel)} spatial axes")
+    strides = operands.node.attribute("strides", [1] * len(kernel))
+    dilations = operands.node.attribute("dilations", [1] * len(kernel))
+    if any(d != 1 and s != 1 for d, s in zip(dilations, strides, strict=True)):
+        raise UnmodelledError("dilation together with stride")
+    begins = transposed_begins(operands.node, x[2:], outputs, kernel)
+    phases = [list(_phases(*axis)) for axis in zip(kernel, strides, outputs, begins, strict=True)]
+    groups = operands.node.attribute("group", 1)
+    if len(phases) == 1:
+        phases.insert(0, [(1, 1)])
+    workloads = tuple(
+        ConvWorkload(
+            batch=x[0],
+            groups=groups,
+            filters_per_group=w[1] * alike,
+            channels_per_group=w[0] // groups,
+            ofmap_rows=rows,
+            ofmap_columns=columns,
+            filter_rows=row_taps,
+            filter_columns=column_taps,
+        )
+        for ((row_taps, rows), (column_taps, columns)), alike in Counter(product(*phases)).items()
+    )
+    return _mac_work(operands, workloads)
+
+
+def transposed_begins(node: Node, sizes: Shape, outputs: Shape, kernel: Shape) -> list[int]:
+    """Positions of a ConvTranspose cut off before its first output, per axis."""
+    rank = len(kernel)
+    auto_pad = node.attribute("auto_pad", "NOTSET")
+    if not auto_pad.startswith("SAME"):
+        return list(node.attribute("pads", [0] * (2 * rank)))[:rank]
+    strides = node.attribute("strides", [1] * rank)
+    dilations = node.attribute("dilations", [1] * rank)
+    extents = ((k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True))
+    cuts = [
+        (size - 1) * stride + extent - output
+        for size, stride, extent, output in zip(sizes, strides, extents, outputs, strict=True)
+    ]
+    return [cut // 2 if auto_pad == "SAME_UPPER" else cut - cut // 2 for cut in cuts]
+
+
+def _phases(kernel: int, stride: int, output: int, begin: int) -> Iterable[tuple[int, int]]:
+    """(taps, positions) of each residue class of one axis; classes without either drop out."""
+    for phase in range(stride):
+        taps = math.ceil((kernel - phase) / stride)
+        positions = len(range((phase - begin) % stride, output, stride))
+        if taps > 0 and positions > 0:
+            yield taps, positions
+
+
+@workload_rule("Gemm")
+def gemm(operands: Operands) -> Work:
+    """x (n, k) @ w (k, m): macs = n k m; the constant operand is the weights, else the second."""
+    a, b = operands.input(0), operands.input(1)
+    rows, inner = reversed(a) if operands.node.attribute("transA", 0) else a
+    columns, depth = b if operands.node.attribute("transB", 0) else reversed(b)
+    _require_equal(inner, depth)
+    if operands.is_constant(0) and not operands.is_constant(1):
+        return _mac_work(operands, (_fully_connected(columns, inner, rows),), weights=0)
+    return _mac_work(operands, (_fully_connected(rows, inner, columns),))
+
+
+def _fully_connected(batch: int, inputs: int, outputs: int) -> ConvWorkload:
+    return ConvWorkload(batch, 1, outputs, inputs, 1, 1)
+
+
+@workload_rule("MatMul")
+def matmul(operands: Operands) -> Work:
+    """A (*lead, m, k) @ B (*lead, k, n): macs = prod(lead) m k n.
+
+    With a constant B of rank two the m rows are a column of 1x1 outputs; with two
+    activations, or weights per leading index, each leading index is a group of its own.
+    """
+    a, b = operands.input(0), operands.input(1)
+    a = (1, *a) if len(a) == 1 else a
+    b = (*b, 1) if len(b) == 1 else b
+    _require_equal(a[-1], b[-2])
+    w = _without_leading_ones(a)
+    if len(w) == 2 and operands.is_constant(0) and not operands.is_constant(1):
+        # W @ x: every column of x is an input vector
+        workload = ConvWorkload(math.prod(b[:-2]), 1, w[0], w[1], b[-1], 1)
+        return _mac_work(operands, (workload,), weights=0)
+    b = _without_leading_ones(b)
+    if len(b) == 2:
+        if len(a) == 2:
+            return _mac_work(operands, (_fully_connected(a[0], a[1], b[1]),))
+        workload = ConvWorkload(math.prod(a[:-2]), 1, b[1], a[-1], a[-2], 1)
+        return _mac_work(operands, (workload,))
+    lead = math.prod(_broadcast(a[:-2], b[:-2]))
+    return _mac_work(operands, (ConvWorkload(1, lead, b[-1], a[-1], a[-2], 1),))
+
+
+def _require_equal(inner: int, depth: int) -> None:
+    """Of a model that fixes its batch on the way shape inference may say what does not fit."""
+    if inner != depth:
+        raise UnmodelledError(f"inner sizes {inner} and {depth} of its operands differ")
+
+
+def _without_leading_ones(shape: Shape) -> Shape:
+    """A stack of one matrix is a matrix: it is shared, not one per leading index."""
+    while len(shape) > 2 and shape[0] == 1:
+        shape = shape[1:]
+    return shape
+
+
+def _broadcast(left: Shape, right: Shape) -> Shape:
+    longest = max(len(left), len(right))
+    padded = [(1,) * (longest - len(shape)) + shape for shape in (left, right)]
+    return tuple(max(pair) for pair in zip(*padded, strict=True))
+
+
+@workload_rule("Einsum")
+def einsum(operands: Operands) -> Work:
+    """Two operands: macs = the product of all index sizes; other forms are not modelled.
+
+    The constant operand is the weights, else the second.
+    """
+    equation = operands.node.attribute("equation", "").replace(" ", "")
+    if equation.count(",") != 1 or "->" not in equation or "." in equation:
+        raise UnmodelledError(f"Einsum of the form '{equation}'")
+    terms, result = equation.split("->")
+    weights = 0 if operands.is_constant(0) and not operands.is_constant(1) else 1
+    labels = terms.split(",")
+    right, left = labels[weights], labels[1 - weights]
+    sizes: dict[str, int] = {}
+    for index, letters in enumerate(labels):
+        sizes.update(zip(letters, operands.input(index), strict=True))
+    shared = set(left) & set(right) & set(result)
+
+    def extent(labels: set[str]) -> int:
+        return math.prod(sizes[label] for label in labels)
+
+    workload = ConvWorkload(
+        batch=1,
+        groups=extent(shared),
+        filters_per_group=extent(set(right) - set(left)),
+        channels_per_group=extent((set(left) & set(right)) - shared),
+        ofmap_rows=extent(set(left) - set(right)),
+        ofmap_columns=1,
+    )
+    return _mac_work(operands, (workload,), weights)

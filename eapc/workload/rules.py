@@ -1,0 +1,122 @@
+"""What a workload rule is given, what it returns, and the table that rules are entered in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from eapc.model import Node
+from eapc.workload.loop_nests import Workload
+
+Shape = tuple[int, ...]
+
+
+class UnmodelledError(Exception):
+    """A node's work cannot be told; the message says why. Caught by the energy model."""
+
+
+@dataclass(frozen=True)
+class Operands:
+    """What a rule may look at: a node, the shapes of its operands, which are constants."""
+
+    node: Node
+    input_shapes: tuple[Shape | None, ...]
+    output_shapes: tuple[Shape | None, ...]
+    constant_inputs: tuple[bool, ...]
+
+    def input(self, index: int) -> Shape:
+        """Shape of an input; raises UnmodelledError where it is unknown."""
+        shape = self.input_shapes[index] if index < len(self.input_shapes) else None
+        if shape is None:
+            raise UnmodelledError(f"shape of input {index} is unknown")
+        return shape
+
+    def output(self) -> Shape:
+        """Shape of the first output; raises UnmodelledError where it is unknown."""
+        shape = self.output_shapes[0] if self.output_shapes else None
+        if shape is None:
+            raise UnmodelledError("shape of the output is unknown")
+        return shape
+
+    def is_constant(self, index: int) -> bool:
+        """True when an input never changes between inferences."""
+        return index < len(self.constant_inputs) and self.constant_inputs[index]
+
+    def picked(self, *places: int) -> Operands:
+        """The same with some of the inputs alone, in the given order."""
+        return replace(
+            self,
+            node=replace(self.node, inputs=tuple(self.node.inputs[place] for place in places)),
+            input_shapes=tuple(self.input_shapes[place] for place in places),
+            constant_inputs=tuple(self.constant_inputs[place] for place in places),
+        )
+
+    def with_shape(self, place: int, shape: Shape) -> Operands:
+        """The same with another shape of one input."""
+        shapes = list(self.input_shapes)
+        shapes[place] = shape
+        return replace(self, input_shapes=tuple(shapes))
+
+
+@dataclass(frozen=True)
+class Part:
+    """A loop nest, the tensors that play its weights, ifmap and ofmap, and how often it runs.
+
+    What has no name in the graph (the gates of a recurrent cell) is empty. Nothing stays on
+    chip from one of the `times` to the next.
+    """
+
+    workload: Workload
+    weights: str = ""
+    ifmap: str = ""
+    ofmap: str = ""
+    times: int = 1
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a node does: its parts, one after the other."""
+
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def workloads(self) -> tuple[Workload, ...]:
+        """The loop nests alone."""
+        return tuple(part.workload for part in self.parts)
+
+    @property
+    def weights(self) -> str:
+        """The weights of the first part."""
+        return self.parts[0].weights if self.parts else ""
+
+    @property
+    def ifmap(self) -> str:
+        """The ifmap of the first part."""
+        return self.parts[0].ifmap if self.parts else ""
+
+    @property
+    def ofmap(self) -> str:
+        """The ofmap of the last part: what the node hands on."""
+        return self.parts[-1].ofmap if self.parts else ""
+
+
+Rule = Callable[[Operands], Work]
+WORKLOAD_RULES: dict[str, Rule] = {}
+
+
+def rule_name(domain: str, op_type: str) -> str:
+    """The name of an operator in the table: that of the default domain stands alone."""
+    return f"{domain}.{op_type}" if domain else op_type
+
+
+def workload_rule(*op_types: str, domain: str = "") -> Callable[[Rule], Rule]:
+    """Register a rule for operators of a domain; a second rule for one raises."""
+
+    def register(rule: Rule) -> Rule:
+        for name in (rule_name(domain, op_type) for op_type in op_types):
+            if name in WORKLOAD_RULES:
+                raise ValueError(f"operator {name} has a workload rule already")
+            WORKLOAD_RULES[name] = rule
+        return rule
+
+    return register

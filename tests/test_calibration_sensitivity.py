@@ -1,0 +1,59 @@
+"""Error curves of layers pruned alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pruning_builders import NETS, residual, tied
+
+from eapc.calibration import DENSITIES, error_curves, scaled_matrix
+from eapc.evaluation import output_divergence
+from eapc.layers import find_layers
+from eapc.runtime import collect_outputs
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_curves_start_at_zero_and_never_fall(name: str) -> None:
+    net = NETS[name]()
+    model = net.model
+    layers = find_layers(model).layers
+    curves = list(error_curves(model, layers, net.data, 0, 1))
+    assert [curve.name for curve in curves] == [tied_layers.weight for tied_layers in layers]
+    for curve in curves:
+        assert len(curve.errors) == len(DENSITIES)
+        assert curve.errors[0] == 0
+        assert (np.diff(curve.errors) >= 0).all()
+        assert np.isfinite(curve.errors).all()
+        assert curve.errors[-1] > 0
+
+
+def test_the_same_seed_gives_the_same_curves() -> None:
+    net = residual()
+    model = net.model
+    layers = find_layers(model).layers
+    one, two = (list(error_curves(model, layers, net.data, 7, 1)) for _ in range(2))
+    assert [curve.errors for curve in one] == [curve.errors for curve in two]
+
+
+def test_a_curve_is_below_zeroing_alone() -> None:
+    net = residual()
+    model = net.model
+    layers = find_layers(model).layers
+    curves = list(error_curves(model, layers, net.data, 0, 1))
+    reference = collect_outputs(model, net.data, 1)
+    worse = 0
+    for tied_layers, curve in zip(layers, curves, strict=True):
+        matrix = scaled_matrix(tied_layers, model)
+        kept = np.sort(np.abs(matrix), axis=None)[-round(0.35 * matrix.size)]
+        weight = tied_layers.matrix(model) * (np.abs(matrix) >= kept)
+        changed = model.with_weights({tied_layers.weight: tied_layers.stored(model, weight)})
+        zeroed = output_divergence(reference, collect_outputs(changed, net.data, 1))
+        worse += curve.errors[2] > zeroed
+    assert worse <= 1
+
+
+def test_shared_weights_are_one_curve() -> None:
+    net = tied()
+    layers = find_layers(net.model).layers
+    curves = list(error_curves(net.model, layers, net.data, 0, 1))
+    assert [curve.name for curve in curves] == ["w", "v"]

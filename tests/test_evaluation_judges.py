@@ -1,0 +1,128 @@
+"""Judges of accuracy and agreement on networks whose answers are known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from builders import Array, make_model, op
+
+from eapc.data import Dataset, dataset
+from eapc.errors import DataError
+from eapc.evaluation import RELATIVE_ERROR, TOP1_AGREEMENT, Accuracy, AccuracyJudge, AgreementJudge
+from eapc.model import Model
+
+# The network gives its input times w: with the identity the largest of x is the class.
+
+
+def network(batch: int | str = "N") -> Model:
+    tensors = {"w": np.eye(3, dtype=np.float32)}
+    return Model.from_proto(
+        make_model([op("MatMul", "x w", "y")], {"x": (batch, 3)}, ["y"], tensors)
+    )
+
+
+def turned(model: Model) -> Model:
+    """The same with classes 1 and 2 confused."""
+    return model.with_weights({"w": np.eye(3, dtype=np.float32)[[0, 2, 1]]})
+
+
+def labelled(classes: Array, labels: Array, model: Model | None = None) -> Dataset:
+    """One sample per class in `classes`, which the network gives back as scores 2, 0, 0."""
+    x = 2 * np.eye(3, dtype=np.float32)[classes]
+    return dataset({"x": x, "y": labels}, (model or network()).inputs, "test")
+
+
+def test_accuracy_by_hand() -> None:
+    model = network()
+    data = labelled(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 2]))
+    judge = AccuracyJudge.of(model, data, 1)
+    assert judge.before.tolist() == [True, False, True, True]
+    assert judge.accuracy(model) == Accuracy(0.75, 0.75, 4)
+    assert judge.accuracy(turned(model)) == Accuracy(0.75, 0.25, 4)
+
+
+def test_halves_share_out_every_class() -> None:
+    labels = np.array([0, 1, 0, 1, 0, 1, 2, 2])  # in turns, then in a block
+    judge = AccuracyJudge.of(network(), labelled(labels, labels), 1)
+    first, second = judge.halves()
+    assert first.data.require_labels().tolist() == [0, 1, 0, 2]
+    assert second.data.require_labels().tolist() == [1, 0, 1, 2]
+    assert first.accuracy(network()).samples == second.accuracy(network()).samples == 4
+
+
+def test_halves_know_what_the_original_got_right() -> None:
+    labels = np.array([0, 0, 1, 1])
+    judge = AccuracyJudge.of(network(), labelled(np.array([0, 1, 1, 1]), labels), 1)
+    halves = judge.halves()
+    assert [half.before.tolist() for half in halves] == [[True, True], [False, True]]
+    for half in halves:
+        assert half.accuracy(network()).before == half.accuracy(network()).after
+
+
+def test_halves_are_the_same_every_time() -> None:
+    labels = np.arange(20) % 3
+    judge = AccuracyJudge.of(network(), labelled(labels, labels), 1)
+    one, two = (judge.halves()[0].data.arrays["x"] for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+
+
+def test_fixed_batches_are_filled() -> None:
+    model = network(batch=2)
+    labels = np.array([0, 1, 2, 0, 1, 2, 0])
+    judge = AccuracyJudge.of(model, labelled(labels, labels, model), 1)
+    assert judge.accuracy(model) == Accuracy(1.0, 1.0, 6)
+    assert [half.accuracy(model).samples for half in judge.halves()] == [2, 2]
+    few = AccuracyJudge.of(model, labelled(labels[:2], labels[:2], model), 1)
+    with pytest.raises(DataError, match="too few for two halves"):
+        few.halves()
+
+
+def test_labels_are_needed() -> None:
+    data = replace(labelled(np.array([0]), np.array([0])), labels=None)
+    with pytest.raises(DataError, match="no labels"):
+        AccuracyJudge.of(network(), data, 1)
+
+
+@pytest.mark.parametrize("shape", [("N",), ("N", 1)])
+def test_two_classes_by_one_number(shape: tuple[str | int, ...]) -> None:
+    """Logits of 2 x - 1 with labels 0 and 1; the pruned network gives x, all at least 0."""
+    nodes = [op("Mul", "x a", "m"), op("Add", "m b", "y")]
+    tensors = {"a": np.array(2, np.float32), "b": np.array(-1, np.float32)}
+    model = Model.from_proto(make_model(nodes, {"x": shape}, ["y"], tensors))
+    x = np.array([0.0, 0.25, 0.75, 1.0], np.float32).reshape([4] + [1] * (len(shape) - 1))
+    data = dataset({"x": x, "y": np.array([0, 1, 1, 1])}, model.inputs, "test")
+    judge = AccuracyJudge.of(model, data, 1)
+    assert judge.before.tolist() == [True, False, True, True]
+    shifted = model.with_weights({"a": np.array(1, np.float32), "b": np.array(0.1, np.float32)})
+    assert judge.accuracy(shifted).after == 0.75  # still logits: all above 0 are class 1
+
+
+def test_expected_losses_are_those_of_the_labels() -> None:
+    labels = np.array([0, 1, 2, 2])
+    judge = AccuracyJudge.of(network(), labelled(np.array([0, 1, 2, 0]), labels), 1)
+    assert judge.expected_loss(0.0) == 0
+    assert 0 < judge.expected_loss(0.01) < judge.expected_loss(1.0) < 1
+    first, _ = judge.halves()
+    assert 0 < first.expected_loss(0.1) < 1
+
+
+def test_agreement_of_classes_and_of_outputs() -> None:
+    model = network()
+    many = np.arange(60) % 3
+    data = replace(labelled(many, many), labels=None)
+    judge = AgreementJudge.of(model, data, 1)
+    verdict = judge.agreement(turned(model), 0.9, 0.05)
+    assert (verdict.metric, verdict.limit) == (TOP1_AGREEMENT, 0.9)
+    assert verdict.value == pytest.approx(1 / 3)
+    assert judge.allowed(0.9, 0.05) == pytest.approx(0.1)
+    assert 0 < judge.expected_loss(0.1) < 0.7
+
+    made_up = AgreementJudge.of(model, replace(data, synthesised=True), 1)
+    verdict = made_up.agreement(turned(model), 0.9, 0.05)
+    # 40 of 60 samples are off by 2 in two places; the spread is 4 * 60 (1 - 1/3)
+    assert verdict.metric == RELATIVE_ERROR
+    assert verdict.value == pytest.approx(320 / 160)
+    assert made_up.allowed(0.9, 0.05) == 0.05
+    assert made_up.expected_loss(0.1) == 0.1

@@ -1,0 +1,172 @@
+"""Weights behind Identity, Transpose, Reshape, Cast and DequantizeLinear."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+from builders import Array, constant_node, ints, loaded, normal, op, scalar, value
+from onnx import NodeProto, TensorProto, helper
+
+from eapc.model import (
+    Model,
+    WeightSource,
+    all_finite,
+    as_seen,
+    as_stored,
+    count_nonzero,
+    find_weights,
+    obstacle,
+    seen_shapes,
+)
+
+
+def behind(nodes: list[NodeProto], root: Array, **tensors: Array) -> tuple[Model, WeightSource]:
+    """A model that multiplies x by `seen`, which `nodes` make out of `root`."""
+    nodes = [*nodes, op("MatMul", "x seen", "y", name="layer")]
+    initializers = {"root": root, **tensors}
+    model = loaded(nodes, {"x": (1, 4)}, [value("y", None)], initializers, opset=21)
+    source = find_weights(model.view, "seen")
+    assert source is not None
+    return model, source
+
+
+def quantized(root: Array, zero: Array, **attributes: Any) -> tuple[int, int]:
+    """(non-zero, all) elements of a quantized weight."""
+    scale = np.ones(zero.shape, np.float32)
+    node = op("DequantizeLinear", "root scale zero", "seen", **attributes)
+    return count_nonzero(*behind([node], root, scale=scale, zero=zero))
+
+
+def test_a_plain_weight_is_its_own_source() -> None:
+    model = loaded([op("MatMul", "x w", "y")], {"x": (1, 4)}, ["y"], {"w": normal((4, 3))})
+    source = find_weights(model.view, "w")
+    assert source == WeightSource("w", "w")
+    assert obstacle(model, source) == ""
+    assert seen_shapes(model, source) == [(4, 3)]
+
+
+def test_activations_are_no_weights() -> None:
+    nodes = [op("Relu", "x", "a"), op("Transpose", "a", "t"), op("MatMul", "t w", "y")]
+    model = loaded(nodes, {"x": (4, 4)}, ["y"], {"w": normal((4, 3))})
+    for name in ("x", "a", "t", "y", "none"):
+        assert find_weights(model.view, name) is None
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        [op("Identity", "root", "seen")],
+        [op("Transpose", "root", "seen")],
+        [op("Transpose", "root", "seen", perm=[1, 0])],
+        [op("Reshape", "root target", "seen")],
+        [op("Transpose", "root", "t"), op("Identity", "t", "i"), op("Reshape", "i target", "seen")],
+        [op("Reshape", "root tall", "t"), op("Transpose", "t", "seen", perm=[1, 2, 0])],
+    ],
+    ids=lambda nodes: " ".join(node.op_type for node in nodes),
+)
+def test_values_go_there_and_back(nodes: list[NodeProto]) -> None:
+    root = normal((6, 4))
+    model, source = behind(nodes, root, target=ints(4, -1), tall=ints(3, 2, 4))
+    assert obstacle(model, source) == ""
+    seen = as_seen(model, source)
+    assert seen_shapes(model, source)[-1] == seen.shape
+    assert np.array_equal(as_stored(model, source, seen), root)
+    assert as_stored(model, source, seen).flags.c_contiguous
+    assert source.root == "root"
+    assert [node.op_type for node in source.chain] == [node.op_type for node in nodes]
+
+
+def test_reshape_copies_axes_of_size_zero() -> None:
+    model, source = behind(
+        [op("Reshape", "root target", "seen")], normal((4, 6)), target=ints(0, -1)
+    )
+    assert as_seen(model, source).shape == (4, 6)
+
+
+def test_new_values_of_the_model_are_seen() -> None:
+    model, source = behind([op("Transpose", "root", "seen")], normal((3, 4)))
+    changed = model.with_weights({"root": np.zeros((3, 4), np.float32)})
+    assert not as_seen(changed, source).any()
+    assert count_nonzero(changed, source) == (0, 12)
+
+
+def test_what_stands_in_the_way_of_new_values() -> None:
+    scale = {"scale": scalar(1), "zero": scalar(0, np.int8)}
+    dequantize = [op("DequantizeLinear", "root scale zero", "seen")]
+    assert "quantized" in obstacle(*behind(dequantize, np.ones((4, 3), np.int8), **scale))
+    cast = [op("Cast", "root", "seen", to=TensorProto.FLOAT)]
+    assert "behind Cast" in obstacle(*behind(cast, normal((4, 3)).astype(np.float16)))
+    computed = [op("Abs", "target", "size"), op("Reshape", "root size", "seen")]
+    assert "computed shape" in obstacle(*behind(computed, normal((4, 3)), target=ints(4, 3)))
+
+
+def test_a_constant_node_is_a_root() -> None:
+    nodes = [
+        constant_node("w", normal((3, 4))),
+        op("Transpose", "w", "t"),
+        op("MatMul", "x t", "y"),
+    ]
+    model = loaded(nodes, {"x": (1, 4)}, ["y"])
+    source = find_weights(model.view, "t")
+    assert source is not None
+    assert source.root == "w"
+
+
+# --- zeros -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [np.float16, ml_dtypes.bfloat16, np.float32, np.float64, np.int8])
+def test_zeros_are_counted_in_every_type(kind: type[np.generic]) -> None:
+    root = np.array([[0.0, 1, 2], [3, -0.0, 0], [1, 1, 1], [1, 1, 1]]).astype(kind)
+    nodes = [op("Cast", "root", "seen", to=TensorProto.FLOAT)]
+    assert count_nonzero(*behind(nodes, root)) == (9, 12)
+
+
+def test_a_quantized_zero_is_its_zero_point() -> None:
+    root = np.array([[3, 3, 4], [0, 3, 5]], np.uint8)
+    assert quantized(root, scalar(3, np.uint8)) == (3, 6)
+    assert quantized(root, np.array([3], np.uint8)) == (3, 6)
+
+
+def test_zero_points_along_an_axis() -> None:
+    root = np.array([[3, 0, 7], [0, 3, 7]], np.uint8)
+    assert quantized(root, np.array([3, 0], np.uint8), axis=0) == (4, 6)
+    assert quantized(root, np.array([3, 3, 7], np.uint8), axis=1) == (2, 6)
+    assert quantized(root, np.array([3, 3, 7], np.uint8), axis=-1) == (2, 6)
+
+
+def test_zero_points_of_blocks() -> None:
+    """Blocks of two along the rows, the last one cut short."""
+    root = np.array([[1, 5], [1, 4], [2, 5]], np.uint8)
+    zero = np.array([[1, 5], [2, 5]], np.uint8)
+    assert quantized(root, zero, axis=0, block_size=2) == (1, 6)
+
+
+def test_no_zero_point_means_zero() -> None:
+    root = np.array([[0, 1], [2, 0]], np.int8)
+    node = op("DequantizeLinear", "root scale", "seen")
+    assert count_nonzero(*behind([node], root, scale=scalar(1))) == (2, 4)
+
+
+def test_four_bit_weights() -> None:
+    packed = helper.make_tensor("root", TensorProto.INT4, [2, 2], [0, -8, 7, 0])
+    nodes = [op("DequantizeLinear", "root scale", "seen"), op("MatMul", "x seen", "y")]
+    tensors: dict[str, Array | TensorProto] = {"root": packed, "scale": scalar(1)}
+    model = loaded(nodes, {"x": (1, 2)}, [value("y", None)], tensors, opset=21)
+    source = find_weights(model.view, "seen")
+    assert source is not None
+    assert count_nonzero(model, source) == (2, 4)
+
+
+@pytest.mark.parametrize("kind", [np.float16, ml_dtypes.bfloat16, np.float32, np.float64])
+def test_finite(kind: type[np.generic]) -> None:
+    assert all_finite(np.array([0.0, 1e4]).astype(kind))
+    for bad in (np.nan, np.inf, -np.inf):
+        assert not all_finite(np.array([0.0, bad]).astype(kind))
+
+
+def test_integers_are_finite() -> None:
+    assert all_finite(np.array([1, 2]))

@@ -1,0 +1,98 @@
+"""What onnxruntime fuses, read off its optimised graph."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from builders import chain, constant_node, ints, loaded, normal, op
+
+from eapc.model import Model, Node
+from eapc.profiling import constant_tensors, find_kernels
+from eapc.profiling.kernels import Kernel, folded_constants, nodes_within
+from eapc.runtime import optimised_model
+
+OPS = ["Conv", "BatchNormalization", "Relu", "MaxPool", "Conv", "Relu", "GlobalAveragePool"]
+
+
+def kernels_of(model: Model) -> tuple[Kernel, ...]:
+    return find_kernels(model, optimised_model(model.to_proto(), 1))
+
+
+def op_types(nodes: tuple[Node, ...]) -> list[str]:
+    return [node.op_type for node in nodes]
+
+
+def residual() -> Model:
+    """Two convolutions, the second of which is summed with what the first reads."""
+    weights = {f"w{i}": normal((16, 16, 3, 3), i, 0.1) for i in range(3)}
+    pads = {"pads": [1, 1, 1, 1]}
+    nodes = [
+        op("Conv", "x w0", "a", name="stem", **pads),
+        op("Relu", "a", "b"),
+        op("Conv", "b w1", "c", name="first", **pads),
+        op("Relu", "c", "d"),
+        op("Conv", "d w2", "e", name="second", **pads),
+        op("Add", "e b", "f"),
+        op("Relu", "f", "y"),
+    ]
+    return loaded(nodes, {"x": (1, 16, 8, 8)}, ["y"], weights)
+
+
+def test_what_follows_a_convolution_runs_with_it() -> None:
+    model = Model.from_proto(chain([*OPS, "Flatten", "Gemm"], width=16))
+    kernels = kernels_of(model)
+    assert op_types(kernels[0].nodes) == ["Conv", "BatchNormalization", "Relu"]
+    assert kernels[0].host.op_type == "Conv"
+    assert kernels[0].inputs == ("x",)
+    assert kernels[0].layouts == ("plain",)
+    assert [kernel.host.op_type for kernel in kernels] == [
+        *("Conv", "MaxPool", "Conv", "GlobalAveragePool", "Flatten", "Gemm")
+    ]
+    assert kernels[-1].read_as == ("plain",)
+
+
+@pytest.mark.parametrize("make", [residual, lambda: Model.from_proto(chain(OPS, width=16))])
+def test_every_node_is_in_one_kernel_and_inputs_are_computed_before(make: object) -> None:
+    assert callable(make)
+    model: Model = make()
+    kernels = kernels_of(model)
+    assert [node for node, _ in nodes_within(kernels)] == sorted(
+        model.view.main_nodes, key=[node for node, _ in nodes_within(kernels)].index
+    )
+    assert sum(len(kernel.nodes) for kernel in kernels) == len(model.view.main_nodes)
+    computed = {spec.name for spec in model.inputs}
+    for kernel in kernels:
+        assert set(kernel.inputs) <= computed
+        computed |= set(kernel.outputs)
+
+
+def test_a_sum_reads_both_branches() -> None:
+    kernels = kernels_of(residual())
+    (summing,) = (kernel for kernel in kernels if "Add" in op_types(kernel.nodes))
+    assert "b" in summing.inputs
+    assert summing.outputs[-1] in ("f", "y")
+
+
+def test_constants_and_what_depends_on_them() -> None:
+    nodes = [
+        constant_node("c", ints(1, 4)),
+        op("Identity", "c", "d"),
+        op("Reshape", "x d", "y"),
+    ]
+    model = loaded(nodes, {"x": (2, 2)}, ["y"])
+    assert constant_tensors(model) == {"c", "d"}
+    (kernel,) = kernels_of(model)
+    assert op_types(kernel.nodes) == ["Reshape"]
+
+
+def test_constants_that_were_computed_are_found() -> None:
+    nodes = [
+        op("Shape", "x", "s"),
+        op("Cast", "s", "t", to=7),
+        op("Mul", "t two", "u"),
+        op("Cast", "u", "v", to=7),
+        op("Tile", "x v", "y"),
+    ]
+    model = loaded(nodes, {"x": (2, 3)}, ["y"], {"two": ints(1, 2)})
+    found = folded_constants(model, optimised_model(model.to_proto(), 1))
+    np.testing.assert_array_equal(found["v"], [2, 6])
