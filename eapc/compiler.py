@@ -15,7 +15,7 @@ from pathlib import Path
 from eapc.energy import EnergyReport
 from eapc.errors import UsageError
 from eapc.evaluation import Accuracy
-from eapc.goals import DEFAULT_GOAL, Goal, Outcome, Trials, measure
+from eapc.goals import DEFAULT_GOAL, Goal, Outcome, measure
 from eapc.model import Model
 from eapc.pipeline import Compilation, Pipeline
 from eapc.preparation import (
@@ -31,10 +31,9 @@ from eapc.preparation import (
 from eapc.progress import Progress, silent
 from eapc.recipe import Recipe
 from eapc.registry import load_passes
-from eapc.results import Latency, Pruned
+from eapc.results import Pruned
 from eapc.resuming import resumable
 from eapc.solvers import blas_threads
-from eapc.structured import ChannelPlan
 from eapc.verify import verifier
 
 __all__ = [
@@ -144,29 +143,18 @@ def prune(
         seconds = dict(outcome.result.record.seconds)
         with timed(seconds, "evaluate"):
             quality = measure(outcome, trials)
-        latency = _latency(started, trials, outcome)
         if output is not None:
             with timed(seconds, "verify-and-save"):
                 save(outcome.result, output, force)
     if (warning := quality.warning(goal, recipe.pattern)) and outcome.is_met:
         logger.warning(warning)
     seconds["total"] = time.perf_counter() - start
-    return _pruned(outcome, quality.accuracy, latency, seconds, begun.synthesised, output)
-
-
-def _latency(compilation: Compilation, trials: Trials, outcome: Outcome) -> Latency | None:
-    """Latency before and after where a measured machine was the objective."""
-    machine = compilation.measured
-    if machine is None or not isinstance(trials.plan, ChannelPlan):
-        return None
-    before = trials.plan.whole_cost / machine.batch
-    return Latency(machine.name, before, trials.ratio(outcome.result))
+    return _pruned(outcome, quality.accuracy, seconds, begun.synthesised, output)
 
 
 def _pruned(
     outcome: Outcome,
     accuracy: Accuracy | None,
-    latency: Latency | None,
     seconds: Mapping[str, float],
     synthesised: bool,
     output: str | Path | None,
@@ -191,7 +179,7 @@ def _pruned(
         decided=outcome.decided,
         floor=outcome.floor,
         groups=record.groups,
-        latency=latency,
+        latency=record.latency,
     )
 
 

@@ -77,11 +77,25 @@ class ChannelRecord:
 
 
 @dataclass(frozen=True)
+class Latency:
+    """What a machine's measurements say of a network, in ms per inference."""
+
+    machine: str
+    before_ms: float
+    ratio: float
+
+    @property
+    def after_ms(self) -> float:
+        """Milliseconds of the pruned network."""
+        return self.before_ms * self.ratio
+
+
+@dataclass(frozen=True)
 class Record:
     """What passes found out: per-layer results, what they left alone, curves, time spent.
 
     `channels` has those of each channel group that are to stay, by the group's name, `groups`
-    how many each had and has.
+    how many each had and has; `latency` is what that saves on a measured machine, if it counts.
     `budget` is the energy that was to be kept, a fraction of that of the curves.
     """
 
@@ -91,6 +105,7 @@ class Record:
     channels: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     channel_plan: ChannelPlan | None = None
     groups: tuple[ChannelRecord, ...] = ()
+    latency: Latency | None = None
     budget: float | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
 

@@ -1,4 +1,4 @@
-"""What pruning would do, before any layer is refitted: densities and the energy they come to."""
+"""What pruning would do, before any layer is refitted: densities, channels, what they come to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from eapc.energy import EnergyReport
 from eapc.goals import Densities, Goal, Sparsity, Target
 from eapc.layers import find_layers, require_layers
 from eapc.model import Model
-from eapc.pipeline import ChannelRecord, Compilation, LayerRecord, Pipeline
+from eapc.pipeline import ChannelRecord, Compilation, Latency, LayerRecord, Pipeline
 from eapc.preparation import Settings, prepare, with_made_up_inputs, with_objective
 from eapc.progress import Progress, silent
 from eapc.recipe import Recipe
@@ -21,12 +21,16 @@ _REFITS = "reconstruct-outputs"
 
 @dataclass(frozen=True)
 class Expected:
-    """Energy before and after, not refitted, and what each layer and channel group keeps."""
+    """Energy before and after, not refitted, and what each layer and channel group keeps.
+
+    `latency` is known where a measured machine is the objective; refitting does not change it.
+    """
 
     before: EnergyReport
     after: EnergyReport
     layers: tuple[LayerRecord, ...]
     groups: tuple[ChannelRecord, ...] = ()
+    latency: Latency | None = None
 
     @property
     def energy_ratio(self) -> float:
@@ -75,4 +79,4 @@ def _expected(compilation: Compilation, settings: Settings, pipeline: Pipeline) 
     assert dense.energy is not None  # both pipelines end in annotate-energy
     assert done.energy is not None
     layers = tuple(done.record.layers.values())
-    return Expected(dense.energy, done.energy, layers, done.record.groups)
+    return Expected(dense.energy, done.energy, layers, done.record.groups, done.record.latency)

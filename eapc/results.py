@@ -10,21 +10,7 @@ from eapc.energy import EnergyReport
 from eapc.evaluation import Accuracy, Agreement
 from eapc.layers import Skipped
 from eapc.model import Model
-from eapc.pipeline import ChannelRecord, LayerRecord
-
-
-@dataclass(frozen=True)
-class Latency:
-    """What a machine's measurements say of a network, in ms per inference."""
-
-    machine: str
-    before_ms: float
-    ratio: float
-
-    @property
-    def after_ms(self) -> float:
-        """Milliseconds of the pruned network."""
-        return self.before_ms * self.ratio
+from eapc.pipeline import ChannelRecord, Latency, LayerRecord
 
 
 @dataclass(frozen=True)

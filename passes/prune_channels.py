@@ -16,7 +16,7 @@ from eapc.energy import estimate
 from eapc.errors import ModelError, UsageError
 from eapc.layers import Skipped, TiedLayers, find_layers
 from eapc.model import Model, infer_shapes, input_shapes
-from eapc.pipeline import ChannelRecord, Compilation, LayerRecord, Names, Pass
+from eapc.pipeline import ChannelRecord, Compilation, Latency, LayerRecord, Names, Pass
 from eapc.profiling import prepare_network
 from eapc.progress import Step
 from eapc.structured import (
@@ -107,7 +107,13 @@ class PruneChannels(Pass):
         groups = tuple(
             ChannelRecord(curve.name, curve.size, counts[curve.name]) for curve in curves
         )
-        return done.with_record(layers=records, channels=kept, groups=groups, skipped=skipped)
+        return done.with_record(
+            layers=records,
+            channels=kept,
+            groups=groups,
+            skipped=skipped,
+            latency=self._latency(compilation, chosen, counts),
+        )
 
     def _chosen(
         self, compilation: Compilation, layers: Sequence[TiedLayers]
@@ -157,6 +163,19 @@ class PruneChannels(Pass):
     def _even_counts(self, curves: Sequence[ChannelCurve]) -> Mapping[str, int]:
         left = 1 - (self.fraction or 0.0)
         return {curve.name: max(1, round(left * curve.size)) for curve in curves}
+
+    def _latency(
+        self, compilation: Compilation, chosen: Sequence[LayeredGroup], counts: Mapping[str, int]
+    ) -> Latency | None:
+        """What the measured machine says of these counts; None where energy is what counts."""
+        machine, plan = compilation.measured, compilation.record.channel_plan
+        if machine is None or self.energy is not None:
+            return None
+        groups = [each.group for each in chosen]
+        costs = plan.costs if plan and self.latency else _latency_costs(compilation, groups)
+        whole = costs.total({})
+        ratio = costs.total(counts) / whole if whole else 1.0
+        return Latency(machine.name, whole / machine.batch, ratio)
 
     def _with_plan(self, compilation: Compilation, chosen: Sequence[LayeredGroup]) -> Compilation:
         """The compilation with curves and costs of these groups, worked out if need be."""

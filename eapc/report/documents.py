@@ -19,7 +19,7 @@ from eapc.evaluation import Accuracy, Agreement
 from eapc.hardware import HardwareModel, MeasuredMachine
 from eapc.layers import Skipped
 from eapc.model import Model
-from eapc.pipeline import LayerRecord
+from eapc.pipeline import Latency, LayerRecord
 from eapc.planning import Plan
 
 Document = dict[str, Any]
@@ -59,7 +59,7 @@ def prune_document(pruned: Pruned, warnings: Sequence[str] = ()) -> Document:
         "accuracy": accuracy_of(pruned.accuracy),
         "decided": accuracy_of(pruned.decided),
         "agreement": agreement_of(pruned.agreement),
-        "latency": _latency(pruned),
+        "latency": _latency_beside_lowest(pruned),
         "lowest_energy_ratio": None if pruned.latency else pruned.floor,
         "channels": [asdict(group) for group in pruned.groups],
         "layers": layers(pruned.layers, pruned.before, pruned.after),
@@ -71,9 +71,13 @@ def prune_document(pruned: Pruned, warnings: Sequence[str] = ()) -> Document:
     }
 
 
-def _latency(pruned: Pruned) -> Document | None:
+def _latency_beside_lowest(pruned: Pruned) -> Document | None:
+    found = _latency(pruned.latency)
+    return None if found is None else {**found, "lowest_ratio": pruned.floor}
+
+
+def _latency(found: Latency | None) -> Document | None:
     """What measurements of single layers add up to; None without them."""
-    found = pruned.latency
     if found is None:
         return None
     return {
@@ -81,7 +85,6 @@ def _latency(pruned: Pruned) -> Document | None:
         "before_ms": found.before_ms,
         "after_ms": found.after_ms,
         "ratio": found.ratio,
-        "lowest_ratio": pruned.floor,
     }
 
 
@@ -115,6 +118,7 @@ def plan_document(plan: Plan, warnings: Sequence[str] = ()) -> Document:
         "before": totals(before) if before else None,
         "after": totals(after) if after else None,
         "energy_ratio": expected.energy_ratio if expected else None,
+        "latency": _latency(expected.latency) if expected else None,
         "channels": [asdict(group) for group in expected.groups] if expected else [],
         "layers": layers(expected.layers, before, after) if expected else [],
         "warnings": list(warnings),

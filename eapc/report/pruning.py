@@ -13,7 +13,7 @@ from eapc.compiler import Pruned, Ran
 from eapc.energy import EnergyReport
 from eapc.evaluation import Accuracy, Agreement
 from eapc.layers import Skipped
-from eapc.pipeline import ChannelRecord, LayerRecord
+from eapc.pipeline import ChannelRecord, Latency, LayerRecord
 from eapc.planning import Plan
 from eapc.report.documents import node_energy
 from eapc.report.layout import Column, facts, plain, spaced, table, title
@@ -89,9 +89,16 @@ def plan_table(plan: Plan, width: int) -> Group:
     amounts = [engineering(each.energy_mac_units) for each in (before, after)]
     said = f"{amounts[0]} -> {amounts[1]} MAC units, {percent(expected.energy_ratio)}"
     note = _NOT_REFITTED if expected.groups else _EXPECTED
-    entries = [("expected energy", said), ("note", note)]
+    entries = [("expected energy", said), *_expected_latency(expected.latency), ("note", note)]
     parts.append(facts(entries))
     return Group(*spaced(parts))
+
+
+def _expected_latency(latency: Latency | None) -> Iterator[tuple[str, str]]:
+    if latency is not None:
+        amounts = f"{latency.before_ms:.3g} -> {latency.after_ms:.3g} ms"
+        machine = plain(latency.machine)
+        yield "expected latency", f"{amounts} on {machine}, {percent(latency.ratio)}"
 
 
 def _before_and_after(pruned: Pruned, width: int) -> Table:
