@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 """Kill `eapc prune` at ten random moments, resume it each time, and compare the bytes.
 
-    python benchmarks/kill_resume.py [seed]
+    python benchmarks/kill_resume.py [--seed N]
+    python benchmarks/kill_resume.py --structured --target-energy 0.7
 
-ResNet-20 of EAPC_DATA, pruned to 80 % by layer. Prints a row per kill: seconds until then and
-parts that were kept; leaves with 1 if the resumed result is not that of an undisturbed run.
+ResNet-20 of EAPC_DATA, pruned to 80 % by layer or as options of `eapc prune` say. Prints a row per
+kill: seconds until then and parts that were kept; leaves with 1 if the resumed result is not that
+of an undisturbed run.
 """
 
 from __future__ import annotations
 
+import argparse
 import random
 import signal
 import subprocess
@@ -23,12 +26,15 @@ KILLS = 10
 
 
 def main() -> int:
-    rng = random.Random(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
+    parser = argparse.ArgumentParser(description="Kill, resume and compare; goals as in prune.")
+    parser.add_argument("--seed", type=int, default=0)
+    known, goal = parser.parse_known_args()
+    rng = random.Random(known.seed)
     shared = shared_folder()
     model = shared / "models" / "cifar10_resnet20_folded.onnx"
     calibration = shared / "data" / "cifar10_calibration.npz"
     command = [sys.executable, "-m", "eapc.cli", "prune", str(model), "--calib", str(calibration)]
-    command += ["--samples", "512", "--sparsity", "0.8", "--quiet", "--resume", "-o"]
+    command += [*(goal or ["--sparsity", "0.8"]), "--samples", "512", "--quiet", "--resume", "-o"]
     with tempfile.TemporaryDirectory() as name:
         whole, output = Path(name) / "whole.onnx", Path(name) / "resumed.onnx"
         start = time.perf_counter()

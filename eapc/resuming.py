@@ -53,12 +53,13 @@ def kept_beside(output: str | Path | None, run: str, resume: bool) -> Iterator[C
 
 def _run(compilation: Compilation, goal: str) -> str:
     """Everything that the result's bytes depend on."""
-    data = compilation.calibration
+    data, measured = compilation.calibration, compilation.measured
     return digest(
         software(),
         model_digest(compilation.model),
         "" if data is None else data_digest(data),
         compilation.hardware.model_dump_json(),
+        "" if measured is None else measured.model_dump_json(),
         repr(replace(compilation.conditions, memory=None)),
         goal,
     )

@@ -12,6 +12,7 @@ import numpy as np
 
 from eapc.calibration import probe_inputs
 from eapc.channels import ChannelGroup, find_groups
+from eapc.checkpoints import Finished, Part
 from eapc.energy import estimate
 from eapc.errors import ModelError, UsageError
 from eapc.layers import Skipped, TiedLayers, find_layers
@@ -38,6 +39,8 @@ from eapc.structured import (
 )
 
 from .annotate_energy import density_table, shapes_of, works_of
+
+_STAGE = "channel-curves"
 
 
 @dataclass(frozen=True)
@@ -153,11 +156,17 @@ class PruneChannels(Pass):
             self._budget is not None,
             *(conditions.seed, conditions.threads, conditions.memory),
         )
-        curves: list[ChannelCurve] = []
-        for curve in survey.curves(compilation.model, groups):
-            compilation.progress(Step("channel-curves", len(curves), len(groups), curve.name))
+        finished = compilation.finished(f"{_STAGE} {survey.criterion} {survey.with_errors}")
+        curves = _finished_curves(finished, groups)
+        made = survey.curves(compilation.model, groups, len(curves))
+        for layered in groups[len(curves) :]:
+            name = layered.group.name
+            compilation.progress(Step(_STAGE, len(curves), len(groups), name))
+            curve = next(made)
             curves.append(curve)
-        compilation.progress(Step("channel-curves", len(groups), len(groups)))
+            facts = {"counts": curve.counts, "errors": curve.errors}
+            finished.save(name, Part({"order": curve.order}, facts))
+        compilation.progress(Step(_STAGE, len(groups), len(groups)))
         return tuple(curves)
 
     def _even_counts(self, curves: Sequence[ChannelCurve]) -> Mapping[str, int]:
@@ -189,6 +198,19 @@ class PruneChannels(Pass):
         curves = self._curves(compilation, chosen)
         allowed = {} if self.latency is None else {c.name: right_edges(c, costs) for c in curves}
         return compilation.with_record(channel_plan=ChannelPlan(curves, costs, allowed, basis))
+
+
+def _finished_curves(finished: Finished, groups: Sequence[LayeredGroup]) -> list[ChannelCurve]:
+    """The curves of the first groups, as far as a run before has come."""
+    curves = []
+    for layered in groups:
+        name = layered.group.name
+        part = finished.load(name)
+        if part is None:
+            break
+        counts, errors = tuple(part.facts["counts"]), tuple(part.facts["errors"])
+        curves.append(ChannelCurve(name, part.arrays["order"], counts, errors))
+    return curves
 
 
 def _energy_costs(compilation: Compilation, groups: Sequence[ChannelGroup]) -> ChannelCosts:

@@ -18,10 +18,12 @@ OPS = ["Conv", "Relu", "Conv", "Relu", "GlobalAveragePool", "Flatten", "Gemm"]
 MODEL = Model.from_proto(chain(OPS, width=32))
 
 
-def machine(without: str = "none", inputs: tuple[int, int] = (8, 32)) -> MeasuredMachine:
-    """Every layer of MODEL, a millisecond for each block of 16 output channels."""
+def machine(
+    without: str = "none", inputs: tuple[int, int] = (8, 32), model: Model = MODEL
+) -> MeasuredMachine:
+    """Every layer of the model, a millisecond for each block of 16 output channels."""
     layers = {}
-    for kind in kinds_of(MODEL):
+    for kind in kinds_of(model):
         if kind.kernel.host.op_type == without:
             continue
         ins = inputs if kind.independent else ()

@@ -12,21 +12,28 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from test_profiling_latency import machine
 
 from eapc import compiler
 from eapc.checkpoints import Checkpoints
 from eapc.compiler import Pruned, Settings, prune
 from eapc.fingerprints import model_digest
-from eapc.goals import Goal, MinAgreement, Sparsity, TargetEnergy
+from eapc.goals import Goal, MinAgreement, Sparsity, TargetEnergy, TargetLatency
+from eapc.machine_profile import machine_yaml
+from eapc.model import Model
 from eapc.pipeline import Pipeline
 from eapc.preparation import prepare
 from eapc.progress import Step
+from eapc.recipe import Recipe
 from eapc.registry import load_passes
 from eapc.resuming import partial_folder
 
 MODELS = Path(__file__).parents[1] / "models"
 DIGITS = MODELS / "digits.onnx"
 SETTINGS = Settings(calibration=MODELS / "digits_calibration.npz", samples=60, threads=1)
+TIMED = replace(SETTINGS, hardware=machine(model=Model.load(DIGITS)))
+CHANNELS = Recipe(structured=True)
+BOTH = Recipe(structured=True, zeros=True)
 
 
 class StopError(Exception):
@@ -55,14 +62,25 @@ class Count:
         self.layers += [f"{step.stage} {step.layer}"] if step.layer else []
 
 
-def stopped(step: int, goal: Goal, output: Path, settings: Settings = SETTINGS) -> None:
+def stopped(
+    step: int,
+    goal: Goal,
+    output: Path,
+    settings: Settings = SETTINGS,
+    recipe: Recipe | None = None,
+) -> None:
+    stop = StopAt(step)
     with pytest.raises(StopError):
-        prune(DIGITS, settings, goal=goal, output=output, resume=True, progress=StopAt(step))
+        prune(DIGITS, settings, goal=goal, recipe=recipe, output=output, resume=True, progress=stop)
 
 
-def resumed(goal: Goal, output: Path, settings: Settings = SETTINGS) -> tuple[Pruned, list[str]]:
+def resumed(
+    goal: Goal, output: Path, settings: Settings = SETTINGS, recipe: Recipe | None = None
+) -> tuple[Pruned, list[str]]:
     count = Count()
-    done = prune(DIGITS, settings, goal=goal, output=output, resume=True, progress=count)
+    done = prune(
+        DIGITS, settings, goal=goal, recipe=recipe, output=output, resume=True, progress=count
+    )
     assert not partial_folder(output).exists()
     return done, count.layers
 
@@ -80,6 +98,30 @@ def test_a_resumed_run_ends_in_the_same_bytes(goal: Goal, tmp_path: Path) -> Non
         assert output.read_bytes() == expected
         assert again == whole.layers[-len(again) :]
         assert len(again) < steps or at == 1
+
+
+@pytest.mark.parametrize(
+    ("goal", "settings", "recipe"),
+    [
+        (Sparsity(0.3), SETTINGS, CHANNELS),
+        (TargetEnergy(0.8), SETTINGS, CHANNELS),
+        (TargetEnergy(0.7), SETTINGS, BOTH),
+        (TargetLatency(0.8), TIMED, CHANNELS),
+    ],
+    ids=["fraction", "energy", "both", "latency"],
+)
+def test_curves_of_channels_are_kept_group_by_group(
+    goal: Goal, settings: Settings, recipe: Recipe, tmp_path: Path
+) -> None:
+    steps: list[Step] = []
+    path, output = tmp_path / "whole.onnx", tmp_path / "o.onnx"
+    prune(DIGITS, settings, goal=goal, recipe=recipe, output=path, progress=steps.append)
+    third = [at for at, step in enumerate(steps) if step.stage == "channel-curves"][2]
+    assert steps[third].layer
+    stopped(third, goal, output, settings, recipe)
+    _, again = resumed(goal, output, settings, recipe)
+    assert again == [f"{step.stage} {step.layer}" for step in steps[third:] if step.layer]
+    assert output.read_bytes() == path.read_bytes()
 
 
 def test_a_run_that_differs_in_later_layers_finds_the_earlier_ones_finished(tmp_path: Path) -> None:
@@ -125,6 +167,13 @@ def test_results_of_another_run_are_not_used(
     stopped(3, Sparsity(0.6), tmp_path / "o.onnx")
     _, again = resumed(goal, tmp_path / "o.onnx", settings)
     assert len(again) == 7
+    assert "another model, data or options" in caplog.text
+
+
+def test_another_profile_is_another_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    stopped(2, TargetLatency(0.8), tmp_path / "o.onnx", TIMED, CHANNELS)
+    other = replace(TIMED, hardware=machine(inputs=(16, 32), model=Model.load(DIGITS)))
+    resumed(TargetLatency(0.8), tmp_path / "o.onnx", other, CHANNELS)
     assert "another model, data or options" in caplog.text
 
 
@@ -178,26 +227,41 @@ def test_a_failed_write_keeps_the_work(
     assert "7 finished parts are used" in caplog.text
 
 
-def test_a_killed_process_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--target-energy 0.75",
+        "--target-energy 0.75 --structured",
+        "--target-energy 0.65 --structured --zeros",
+        "--target-latency 0.7 --structured --hw timed.yaml",
+    ],
+)
+def test_a_killed_process_goes_on(options: str, tmp_path: Path) -> None:
     """SIGKILL at random moments, whatever is being written, until a run comes to its end."""
+    timed = tmp_path / "timed" / "timed.yaml"
+    timed.parent.mkdir()
+    timed.write_text(machine_yaml(machine(model=Model.load(DIGITS))))
     command = [sys.executable, "-m", "eapc.cli", "prune", str(DIGITS), "--resume"]
     command += ["--calib", str(SETTINGS.calibration), "--samples", "60", "--threads", "1"]
-    command += ["--target-energy", "0.75", "-o"]
+    command += [*options.replace("timed.yaml", str(timed)).split(), "-o"]
     subprocess.run([*command, str(tmp_path / "whole.onnx")], check=True, capture_output=True)
     output, rng = tmp_path / "o.onnx", random.Random(0)
     kept = []
     for _ in range(5):
-        process = subprocess.Popen([*command, str(output)], stderr=subprocess.DEVNULL)
+        nowhere = subprocess.DEVNULL
+        process = subprocess.Popen([*command, str(output)], stdout=nowhere, stderr=nowhere)
         wait_for_more_parts(partial_folder(output), rng.randrange(1, 4), process)
         time.sleep(rng.uniform(0, 0.05))
         process.send_signal(signal.SIGKILL)
         process.wait()
+        if output.exists():
+            break
         kept.append(len(list(partial_folder(output).glob("*.part"))))
+    assert 0 < kept[0] < kept[-1]
     assert kept == sorted(kept)
-    assert kept[-1] > 0
-    subprocess.run([*command, str(output)], check=True, capture_output=True)
+    subprocess.run([*command, str(output), "--force"], check=True, capture_output=True)
     assert output.read_bytes() == (tmp_path / "whole.onnx").read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["o.onnx", "whole.onnx"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["o.onnx", "timed", "whole.onnx"]
 
 
 def wait_for_more_parts(folder: Path, more: int, process: subprocess.Popen[bytes]) -> None:

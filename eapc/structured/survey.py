@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 
@@ -51,27 +52,29 @@ class Survey:
     threads: int = 0
     memory: int | None = None
 
-    def curves(self, model: Model, groups: Sequence[LayeredGroup]) -> Iterator[ChannelCurve]:
-        """The curve of every group in turn; raises UsageError where data are missing."""
+    def curves(
+        self, model: Model, groups: Sequence[LayeredGroup], first: int = 0
+    ) -> Iterator[ChannelCurve]:
+        """The curve of every group in turn from `first` on; UsageError where data are missing."""
         if not self.with_errors and self.criterion in NEED_NO_DATA:
-            for layered in groups:
+            for layered in groups[first:]:
                 yield self._ordered(layered, self._evidence(model, layered))
             return
         if self.data is None:
             raise UsageError(f"criterion {self.criterion} looks at calibration data; there is none")
         if self.with_errors:
-            yield from self._with_errors(model, groups, self.data)
+            yield from self._with_errors(model, groups, first, self.data)
             return
-        for layered, values in self._walked(model, groups, self.data):
+        for layered, values in islice(self._walked(model, groups, self.data), first, None):
             yield self._ordered(layered, self._measured(model, layered, values)[0])
 
     def _with_errors(
-        self, model: Model, groups: Sequence[LayeredGroup], data: Dataset
+        self, model: Model, groups: Sequence[LayeredGroup], first: int, data: Dataset
     ) -> Iterator[ChannelCurve]:
         reference = collect_outputs(model, data, self.threads)
         suffixes = [suffix_behind(model, probed_names(layered)) for layered in groups]
-        walk = self._walked(model, groups, data, suffixes)
-        for (layered, values), suffix in zip(walk, suffixes, strict=True):
+        walk = zip(self._walked(model, groups, data, suffixes), suffixes, strict=True)
+        for (layered, values), suffix in islice(walk, first, None):
             evidence, moments = self._measured(model, layered, values)
             curve = self._ordered(layered, evidence)
             constants = probed_values(model, layered)
