@@ -24,7 +24,6 @@ from eapc.structured import (
     CRITERIA,
     DEFAULT_CRITERION,
     FRACTIONS,
-    NEED_NO_DATA,
     ChannelCosts,
     ChannelCurve,
     ChannelPlan,
@@ -87,7 +86,7 @@ class PruneChannels(Pass):
     @property
     def needs_calibration(self) -> bool:
         """Error curves take inputs, and so do most criteria."""
-        return self.fraction is None or self.criterion not in NEED_NO_DATA
+        return self.fraction is None or CRITERIA[self.criterion].needs_data
 
     def run(self, compilation: Compilation) -> Compilation:
         """The compilation with channels zeroed, ready to be reconstructed and shrunk."""

@@ -23,7 +23,7 @@ from eapc.layers import find_layers
 from eapc.model import Model
 from eapc.pipeline import Compilation, Conditions, Pipeline
 from eapc.registry import load_passes
-from eapc.structured import CRITERIA, NEED_NO_DATA
+from eapc.structured import CRITERIA
 
 REST = "reconstruct-outputs{keep_mask=true}, shrink-channels"
 EYERISS = load_hardware("eyeriss")
@@ -289,8 +289,8 @@ def test_criteria_that_need_data_say_so(criterion: str) -> None:
         f"prune-channels{{fraction=0.5, criterion={criterion}}}", load_passes()
     ).passes
     start = Compilation(residual().model, EYERISS)
-    assert step.needs_calibration == (criterion not in NEED_NO_DATA)
-    if criterion in NEED_NO_DATA:
+    assert step.needs_calibration == CRITERIA[criterion].needs_data
+    if not CRITERIA[criterion].needs_data:
         assert step.run(start).record.channels["stem"]
     else:
         with pytest.raises(UsageError, match=f"criterion {criterion} looks at calibration data"):

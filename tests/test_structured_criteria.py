@@ -9,7 +9,7 @@ from test_solvers_elimination import consumer
 
 from eapc.errors import UsageError
 from eapc.solvers import elimination
-from eapc.structured import CRITERIA, NEED_NO_DATA, criteria, require_criterion
+from eapc.structured import CRITERIA, criteria, require_criterion
 from eapc.structured.criteria import Evidence, criterion, removal_order
 
 FILTERS = np.array([[3, -4], [1, 1], [0, -2]], np.float32)
@@ -26,6 +26,7 @@ def evidence(filters: tuple[Array, ...] = (FILTERS,), maps: tuple[Array, ...] = 
     return Evidence(3, filters, maps, ())
 
 
+OF_WEIGHTS = {"l1", "l2", "geometric-median", "lamp", "random"}
 ROOT = np.sqrt
 
 BY_HAND = {
@@ -48,16 +49,16 @@ BY_HAND = {
 def test_scores_by_hand(name: str) -> None:
     scores, order = BY_HAND[name]
     known = evidence(maps=(MAPS,))
-    np.testing.assert_allclose(CRITERIA[name](known), scores, rtol=1e-6)
+    np.testing.assert_allclose(CRITERIA[name].scores(known), scores, rtol=1e-6)
     assert removal_order(name, known).tolist() == order
 
 
 @pytest.mark.parametrize("name", BY_HAND)
 def test_scores_of_several_layers_are_added(name: str) -> None:
-    single = CRITERIA[name](evidence(maps=(MAPS,)))
+    single = CRITERIA[name].scores(evidence(maps=(MAPS,)))
     double = evidence((FILTERS, 2 * FILTERS), (MAPS, 2 * MAPS))
     factor = 2 if name == "lamp" else 3  # lamp is a fraction
-    np.testing.assert_allclose(CRITERIA[name](double), factor * single, rtol=1e-6)
+    np.testing.assert_allclose(CRITERIA[name].scores(double), factor * single, rtol=1e-6)
 
 
 H = np.array([[[1, 0.5, 0], [0.5, 1, 0], [0, 0, 1.0]]])
@@ -70,10 +71,10 @@ def test_layer_wise_scores_by_hand() -> None:
     """
     reader = consumer(np.array([[[2.0, 2, 1.8]]]), H)
     known = Evidence(3, (FILTERS,), (), (reader,))
-    np.testing.assert_allclose(CRITERIA["hessian"](known), np.array([4, 4, 3.24]) / 15.24)
+    np.testing.assert_allclose(CRITERIA["hessian"].scores(known), np.array([4, 4, 3.24]) / 15.24)
     assert removal_order("hessian", known).tolist() == [2, 0, 1]
     assert removal_order("obs", known).tolist() == [0, 2, 1]
-    assert CRITERIA["obs"](known).tolist() == [0, 2, 1]
+    assert CRITERIA["obs"].scores(known).tolist() == [0, 2, 1]
 
 
 def test_a_wide_reader_is_left_to_hessian(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,13 +109,13 @@ def test_of_equals_the_first_goes(name: str) -> None:
 
 def test_filters_of_zeros() -> None:
     known = evidence((np.zeros((3, 2), np.float32),))
-    for name in NEED_NO_DATA:
-        assert np.isfinite(CRITERIA[name](known)).all()
+    for name in OF_WEIGHTS:
+        assert np.isfinite(CRITERIA[name].scores(known)).all()
 
 
 def test_criteria_that_need_no_data_look_at_filters_alone() -> None:
-    assert set(NEED_NO_DATA) == {"l1", "l2", "geometric-median", "lamp", "random"}
-    assert set(CRITERIA) - set(NEED_NO_DATA) == {"obs", "hessian", "nuclear", "activation"}
+    assert {name for name in CRITERIA if not CRITERIA[name].needs_data} == OF_WEIGHTS
+    assert CRITERIA.keys() - OF_WEIGHTS == {"obs", "hessian", "nuclear", "activation"}
 
 
 def test_unknown_criteria_are_usage_errors() -> None:
@@ -125,4 +126,4 @@ def test_unknown_criteria_are_usage_errors() -> None:
 
 def test_a_criterion_is_registered_once() -> None:
     with pytest.raises(ValueError, match="criterion l1 exists already"):
-        criterion("l1")(criteria.l2)
+        criterion("l1", needs_data=False)(criteria.l2)

@@ -10,8 +10,8 @@ from structured_builders import layered
 from eapc.errors import UsageError
 from eapc.layers import find_layers
 from eapc.solvers import elimination
-from eapc.structured import CRITERIA, NEED_NO_DATA, ChannelCurve, Survey
-from eapc.structured.criteria import Evidence
+from eapc.structured import CRITERIA, ChannelCurve, Survey
+from eapc.structured.criteria import _CRITERIA, Criterion, Evidence
 
 PRUNABLE = ("residual", "projected", "branches", "dense", "transformer", "fixed batch", "float16")
 
@@ -50,7 +50,7 @@ def test_every_criterion_orders_every_group(name: str, by: str) -> None:
 def test_criteria_of_weights_need_no_data() -> None:
     net = residual()
     groups = list(layered(net.model).values())
-    for by in NEED_NO_DATA:
+    for by in [name for name, criterion in CRITERIA.items() if not criterion.needs_data]:
         without = list(Survey(by, None, with_errors=False).curves(net.model, groups))
         found = surveyed("residual", by, with_errors=False)
         assert [c.order.tolist() for c in without] == [c.order.tolist() for c in found.values()]
@@ -101,8 +101,7 @@ def test_maps_are_those_that_readers_see(monkeypatch: pytest.MonkeyPatch) -> Non
         seen[str(len(seen))] = evidence
         return np.zeros(evidence.channels)
 
-    monkeypatch.setattr("eapc.structured.criteria._CRITERIA", {"spy": spy})
-    monkeypatch.setattr("eapc.structured.criteria.CRITERIA", {"spy": spy})
+    monkeypatch.setitem(_CRITERIA, "spy", Criterion(spy, needs_data=True))
     surveyed("residual", "spy", with_errors=False)
     stem, inner = seen.values()
     assert [maps.shape for maps in stem.maps] == [(40, 8, 8, 8), (40, 8, 1, 1)]

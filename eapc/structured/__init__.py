@@ -2,7 +2,7 @@
 
 from eapc.structured.costs import ChannelCosts
 from eapc.structured.counts import ChannelPlan, right_edges
-from eapc.structured.criteria import CRITERIA, DEFAULT_CRITERION, NEED_NO_DATA, require_criterion
+from eapc.structured.criteria import CRITERIA, DEFAULT_CRITERION, require_criterion
 from eapc.structured.curves import FRACTIONS, ChannelCurve
 from eapc.structured.layers import LayeredGroup, with_layers, without_channels
 from eapc.structured.prices import energy_costs, latency_costs
@@ -12,7 +12,6 @@ __all__ = [
     "CRITERIA",
     "DEFAULT_CRITERION",
     "FRACTIONS",
-    "NEED_NO_DATA",
     "ChannelCosts",
     "ChannelCurve",
     "ChannelPlan",

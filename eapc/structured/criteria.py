@@ -38,25 +38,32 @@ class Evidence:
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
 
 
-Criterion = Callable[[Evidence], Scores]
-Made = TypeVar("Made", bound=Criterion)
+Score = Callable[[Evidence], Scores]
+Made = TypeVar("Made", bound=Score)
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A score, and whether it looks at more than weights: feature maps or readers."""
+
+    scores: Score
+    needs_data: bool
+
+
 _CRITERIA: dict[str, Criterion] = {}
 CRITERIA: Mapping[str, Criterion] = MappingProxyType(_CRITERIA)
 """By the name that is typed."""
 
-NEED_NO_DATA = ("l1", "l2", "geometric-median", "lamp", "random")
-"""Criteria that look at weights alone."""
-
 DEFAULT_CRITERION = "obs"
 
 
-def criterion(name: str) -> Callable[[Made], Made]:
+def criterion(name: str, *, needs_data: bool) -> Callable[[Made], Made]:
     """Register a criterion; a second one of the same name raises."""
 
     def register(function: Made) -> Made:
         if name in _CRITERIA:
             raise ValueError(f"criterion {name} exists already")
-        _CRITERIA[name] = function
+        _CRITERIA[name] = Criterion(function, needs_data)
         return function
 
     return register
@@ -72,10 +79,10 @@ def require_criterion(name: str) -> None:
 def removal_order(name: str, evidence: Evidence) -> NDArray[np.intp]:
     """The channels of a group, the first to go first; see `require_criterion`."""
     require_criterion(name)
-    return np.argsort(CRITERIA[name](evidence), kind="stable")
+    return np.argsort(CRITERIA[name].scores(evidence), kind="stable")
 
 
-@criterion("obs")
+@criterion("obs", needs_data=True)
 def obs(evidence: Evidence) -> Scores:
     """Optimal Brain Surgeon by channels: the error of the readers' outputs once refitted.
 
@@ -90,7 +97,7 @@ def obs(evidence: Evidence) -> Scores:
     return places
 
 
-@criterion("hessian")
+@criterion("hessian", needs_data=True)
 def hessian(evidence: Evidence) -> Scores:
     """Second-order loss of the readers' outputs where nothing is refitted.
 
@@ -100,7 +107,7 @@ def hessian(evidence: Evidence) -> Scores:
     return _of_readers((consumer.removal_costs for consumer in evidence.consumers), evidence)
 
 
-@criterion("nuclear")
+@criterion("nuclear", needs_data=True)
 def nuclear(evidence: Evidence) -> Scores:
     """Nuclear norm of the feature maps, h x w matrices, averaged over inputs.
 
@@ -109,7 +116,7 @@ def nuclear(evidence: Evidence) -> Scores:
     return _of_readers((_nuclear_norms(maps) for maps in evidence.maps), evidence)
 
 
-@criterion("activation")
+@criterion("activation", needs_data=True)
 def activation(evidence: Evidence) -> Scores:
     """Mean absolute value of the feature maps.
 
@@ -120,19 +127,19 @@ def activation(evidence: Evidence) -> Scores:
     return _of_readers(means, evidence)
 
 
-@criterion("l1")
+@criterion("l1", needs_data=False)
 def l1(evidence: Evidence) -> Scores:
     """Sum of absolute weights (Li et al., "Pruning Filters for Efficient ConvNets", 2017)."""
     return _sum((np.abs(w).sum(axis=1, dtype=np.float64) for w in evidence.filters), evidence)
 
 
-@criterion("l2")
+@criterion("l2", needs_data=False)
 def l2(evidence: Evidence) -> Scores:
     """Euclidean norm of the weights (He et al., "Soft Filter Pruning", 2018)."""
     return _sum((np.linalg.norm(w.astype(np.float64), axis=1) for w in evidence.filters), evidence)
 
 
-@criterion("geometric-median")
+@criterion("geometric-median", needs_data=False)
 def geometric_median(evidence: Evidence) -> Scores:
     """Sum of distances to the other filters: the nearest to all others can be spared.
 
@@ -141,13 +148,13 @@ def geometric_median(evidence: Evidence) -> Scores:
     return _sum((_distances(w.astype(np.float64)) for w in evidence.filters), evidence)
 
 
-@criterion("lamp")
+@criterion("lamp", needs_data=False)
 def lamp(evidence: Evidence) -> Scores:
     """Energy of the weights over that of all filters of no less (Lee et al., "LAMP", 2021)."""
     return _sum((_lamp(np.square(w, dtype=np.float64).sum(1)) for w in evidence.filters), evidence)
 
 
-@criterion("random")
+@criterion("random", needs_data=False)
 def random(evidence: Evidence) -> Scores:
     """A seeded shuffle: what any other criterion has to beat."""
     return evidence.rng.permutation(evidence.channels).astype(np.float64)

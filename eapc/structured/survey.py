@@ -29,7 +29,7 @@ from eapc.evaluation import Outputs, output_divergence
 from eapc.model import Array, Model
 from eapc.runtime import collect_outputs, feed_size
 from eapc.solvers import Consumer, LayerProblem, Moments, combine
-from eapc.structured.criteria import NEED_NO_DATA, Evidence, removal_order
+from eapc.structured.criteria import CRITERIA, Evidence, removal_order
 from eapc.structured.curves import ChannelCurve, ends_of
 from eapc.structured.layers import LayeredGroup, Reader
 from eapc.structured.probes import Probed, probed_layers, probed_names, probed_values
@@ -56,7 +56,7 @@ class Survey:
         self, model: Model, groups: Sequence[LayeredGroup], first: int = 0
     ) -> Iterator[ChannelCurve]:
         """The curve of every group in turn from `first` on; UsageError where data are missing."""
-        if not self.with_errors and self.criterion in NEED_NO_DATA:
+        if not self.with_errors and not CRITERIA[self.criterion].needs_data:
             for layered in groups[first:]:
                 yield self._ordered(layered, self._evidence(model, layered))
             return
