@@ -15,13 +15,10 @@ import argparse
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from shared_data import shared_folder
-from tradeoff import TASKS, Task
+from tasks import TASKS, Task
 
-from eapc.compiler import Settings, load_dataset
 from eapc.goal_sweep import sweep
 from eapc.goals import MaxDrop
-from eapc.model import Model
 from eapc.recipe import Recipe
 
 RECIPES: Mapping[str, Recipe] = {
@@ -35,16 +32,8 @@ def rows(
     name: str, task: Task, kinds: Sequence[str], hardware: str, batch: int, drops: Sequence[float]
 ) -> Iterator[str]:
     """One line per kind and drop."""
-    folder = shared_folder()
-    model = Model.load(folder / f"models/{task.model}.onnx")
-    settings = Settings(
-        hardware=hardware,
-        batch=batch,
-        calibration=folder / f"data/{task.data}_calibration.npz",
-        samples=task.calibration,
-    )
-    images = load_dataset(folder / f"data/{task.data}_eval.npz", model.inputs)
-    images = images.first(task.evaluation)
+    model = task.load()
+    settings, images = task.settings(hardware=hardware, batch=batch), task.images(model)
     for kind in kinds:
         start = time.process_time()
         done = sweep(

@@ -19,10 +19,9 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from shared_data import shared_folder
-from tradeoff import TASKS
+from tasks import TASKS
 
-from eapc.compiler import Settings, load_dataset, prepare
+from eapc.compiler import prepare
 from eapc.evaluation import AccuracyJudge
 from eapc.goals import Goal, MaxDrop, Sparsity, TargetLatency, Trials, typed
 from eapc.hardware import load_machine
@@ -39,17 +38,10 @@ class Bench:
     """One network pruned in several ways, judged on the same images, run in turns."""
 
     def __init__(self, name: str, profile: Path) -> None:
-        task, folder = TASKS[name], shared_folder()
-        self.model = Model.load(folder / f"models/{task.model}.onnx")
-        settings = Settings(
-            hardware=profile,
-            calibration=folder / f"data/{task.data}_calibration.npz",
-            samples=task.calibration,
-            threads=1,
-        )
-        self._compilation = prepare(self.model, settings)
-        images = load_dataset(folder / f"data/{task.data}_eval.npz", self.model.inputs)
-        self._images = images.first(task.evaluation)
+        task = TASKS[name]
+        self.model = task.load()
+        self._compilation = prepare(self.model, task.settings(hardware=profile, threads=1))
+        self._images = task.images(self.model)
         self._judge = AccuracyJudge.of(self.model, self._images, 1)
         self.machine = load_machine(profile)
 

@@ -15,10 +15,9 @@ import argparse
 import time
 
 import numpy as np
-from shared_data import shared_folder
-from tradeoff import TASKS, Task
+from tasks import TASKS, Task
 
-from eapc.compiler import Settings, analyze, load_dataset, prune
+from eapc.compiler import Settings, analyze, prune
 from eapc.goals import MaxDrop
 from eapc.layers import find_layers
 from eapc.model import Model
@@ -37,17 +36,10 @@ def floor(model: Model, settings: Settings) -> float:
 
 
 def row(name: str, task: Task, hardware: str, batch: int, drop: float) -> str:
-    folder = shared_folder()
-    model = Model.load(folder / f"models/{task.model}.onnx")
-    settings = Settings(
-        hardware=hardware,
-        batch=batch,
-        calibration=folder / f"data/{task.data}_calibration.npz",
-        samples=task.calibration,
-    )
-    images = load_dataset(folder / f"data/{task.data}_eval.npz", model.inputs)
+    model = task.load()
+    settings, images = task.settings(hardware=hardware, batch=batch), task.images(model)
     start = time.process_time()
-    done = prune(model, settings, goal=MaxDrop(drop), evaluation=images.first(task.evaluation))
+    done = prune(model, settings, goal=MaxDrop(drop), evaluation=images)
     spent = time.process_time() - start
     lowest = floor(model, Settings(hardware=hardware, batch=batch))
     assert done.accuracy is not None  # there are labels

@@ -17,16 +17,14 @@ import argparse
 import csv
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from shared_data import shared_folder
+from tasks import TASKS, Task
 
-from eapc.compiler import Settings, load_dataset, prune
-from eapc.data import Dataset
+from eapc.compiler import prune
 from eapc.goals import Goal, Sparsity, TargetEnergy
 from eapc.model import Model
 from eapc.recipe import Recipe
@@ -37,23 +35,6 @@ BUDGETS = (0.9, 0.85, 0.8, 0.75, 0.7, 0.65)
 SPARSITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 Flags = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Task:
-    """A network with its data: names of files, and how many inputs of each are used."""
-
-    model: str
-    data: str
-    calibration: int | None
-    evaluation: int | None
-
-
-TASKS = {
-    "squeezenet": Task("imagenet_squeezenet1_1", "imagenet", None, None),
-    "resnet20": Task("cifar10_resnet20_folded", "cifar10", 1024, 4000),
-    "resnet32": Task("cifar10_resnet32_bn", "cifar10", 1024, 4000),
-}
 
 
 class Point(NamedTuple):
@@ -67,13 +48,9 @@ class Bench:
     """Prunes one network in many ways and looks at the same images each time."""
 
     def __init__(self, task: Task) -> None:
-        folder = shared_folder()
-        self._model = Model.load(folder / f"models/{task.model}.onnx")
-        calibration = folder / f"data/{task.data}_calibration.npz"
-        self._settings = Settings(calibration=calibration, samples=task.calibration)
-        inputs = self._model.inputs
-        images = load_dataset(folder / f"data/{task.data}_eval.npz", inputs)
-        self._images: Dataset = images.first(task.evaluation)
+        self._model = task.load()
+        self._settings = task.settings()
+        self._images = task.images(self._model)
 
     def dense(self) -> Point:
         """The network as it is."""

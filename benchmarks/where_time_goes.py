@@ -32,8 +32,8 @@ from unittest import mock
 
 import numpy as np
 from layer_problem import product_rate
-from shared_data import ROOT, shared_folder
-from tradeoff import TASKS
+from shared_data import ROOT
+from tasks import TASKS
 
 from eapc.compiler import Settings, analyze, load_dataset, prune
 from eapc.goals import Goal, Sparsity, TargetEnergy
@@ -135,11 +135,7 @@ def task(name: str) -> tuple[Model, Settings]:
     """A network and its calibration inputs, made up for a recipe."""
     if name in RECIPES:
         return Model.from_proto(RECIPES[name](0, None)), Settings(samples=MADE_UP, threads=1)
-    own = TASKS[name]
-    folder = shared_folder()
-    calibration = folder / f"data/{own.data}_calibration.npz"
-    settings = Settings(calibration=calibration, samples=own.calibration, threads=1)
-    return Model.load(folder / f"models/{own.model}.onnx"), settings
+    return TASKS[name].load(), TASKS[name].settings(threads=1)
 
 
 def inputs_of(model: Model, settings: Settings) -> int:
