@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from builders import loaded, make_model, normal, op
+from onnx import TensorProto
 from pruning_builders import NETS, Net, residual
 
 from eapc.errors import DataError, ModelError
@@ -64,6 +66,49 @@ def test_model_that_onnxruntime_refuses() -> None:
     with pytest.raises(ModelError, match="onnxruntime refuses the model") as caught:
         open_model(model)
     assert "\n" not in str(caught.value)
+
+
+def double(op_type: str, weights: tuple[int, ...], name: str = "") -> Model:
+    """A layer of doubles on a float32 input."""
+    nodes = [op("Cast", "x", "d", to=TensorProto.DOUBLE), op(op_type, "d w", "y", name)]
+    shape = ("N", 3, 8, 8) if len(weights) > 2 else ("N", weights[0])
+    return loaded(nodes, {"x": shape}, ["y"], {"w": np.ones(weights)})
+
+
+@pytest.mark.parametrize(
+    ("op_type", "weights"), [("Conv", (4, 3, 3, 3)), ("ConvTranspose", (3, 4, 3, 3))]
+)
+def test_convolutions_of_double_say_what_to_do(op_type: str, weights: tuple[int, ...]) -> None:
+    for name, said in (("c", "c"), ("", "y")):
+        reason = (
+            f"onnxruntime runs no {op_type} of double on CPUs (node '{said}'); "
+            "convert the model to float32"
+        )
+        with pytest.raises(ModelError, match=re.escape(reason)):
+            open_model(double(op_type, weights, name))
+
+
+@pytest.mark.parametrize("op_type", ["Gemm", "MatMul"])
+def test_products_of_double_run(op_type: str) -> None:
+    found = open_model(double(op_type, (4, 2)), 1).run({"x": np.ones((3, 4), np.float32)})["y"]
+    assert found.dtype == np.float64
+    assert found.tolist() == [[4, 4]] * 3
+
+
+def test_a_file_of_doubles_is_refused_alike(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(double("Conv", (4, 3, 3, 3), "c").to_proto().SerializeToString())
+    with pytest.raises(ModelError, match="no Conv of double on CPUs"):
+        Session(path, 1)
+
+
+def test_kernels_that_lack_for_other_reasons_are_told_as_they_are() -> None:
+    nodes = [op("Conv", "x w", "y", "c")]
+    model = loaded(nodes, {"x": ("N", 3, 8, 8)}, ["y"], {"w": np.ones((4, 3, 3, 3), np.int32)})
+    proto = model.to_proto()
+    proto.graph.input[0].type.tensor_type.elem_type = TensorProto.INT32
+    with pytest.raises(ModelError, match="onnxruntime refuses the model"):
+        Session(proto, 1)
 
 
 def test_inputs_that_onnxruntime_refuses() -> None:
