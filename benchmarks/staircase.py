@@ -77,7 +77,7 @@ class Stairs:
 
     def _middle(self, optimised: onnx.ModelProto) -> LayerKind:
         kernel = find_kernels(self._model, optimised)[1]
-        return layer_kind(kernel, self._shapes, constant_tensors(self._model))
+        return layer_kind(kernel, self._shapes, constant_tensors(self._model, optimised))
 
     def read(self, count: int) -> None:
         """Time one count once more."""

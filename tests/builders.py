@@ -115,6 +115,13 @@ def loaded(
     return Model.from_proto(make_model(nodes, inputs, outputs, initializers, opset))
 
 
+def replaceable(model: ModelProto) -> ModelProto:
+    """The model with its initializers among its inputs, so that a caller may replace them."""
+    for tensor in model.graph.initializer:
+        model.graph.input.append(value(tensor.name, tensor.dims, tensor.data_type))
+    return model
+
+
 def save(model: ModelProto, path: Path) -> Path:
     """Write a model as it is and return the path."""
     path.write_bytes(model.SerializeToString())

@@ -14,6 +14,7 @@ from builders import (
     make_model,
     normal,
     op,
+    replaceable,
     value,
 )
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
@@ -223,3 +224,15 @@ def test_the_surgeon_view_matches_the_nodes() -> None:
     view = view_of(model)
     assert [node.op for node in view.surgeon.nodes] == [node.op_type for node in view.nodes]
     assert onnx.ModelProto.FromString(view.proto.SerializeToString()) == model
+
+
+def test_initializers_that_are_inputs_may_be_replaced_from_ir_4_on() -> None:
+    nodes = [op("Add", "x a", "b"), op("Add", "b c", "y")]
+    model = make_model(nodes, {"x": (2,)}, ["y"], {"a": normal((2,))})
+    replaceable(model)
+    model.graph.initializer.append(numpy_helper.from_array(normal((2,)), "c"))
+    view = view_of(model)
+    assert view.replaceable == {"a"}
+    assert [spec.name for spec in view.inputs] == ["x"]
+    model.ir_version = 3
+    assert view_of(model).replaceable == frozenset()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from builders import chain, constant_node, ints, loaded, normal, op
+from builders import chain, constant_node, ints, loaded, normal, op, replaceable
+from measured_builders import measured_layer, measured_machine
 
-from eapc.model import Model, Node
-from eapc.profiling import constant_tensors, find_kernels
+from eapc.model import Model, Node, infer_shapes, input_shapes
+from eapc.profiling import constant_tensors, find_kernels, prepare_network
 from eapc.profiling.kernels import Kernel, folded_constants, nodes_within
 from eapc.runtime import optimised_model
 
@@ -80,7 +81,7 @@ def test_constants_and_what_depends_on_them() -> None:
         op("Reshape", "x d", "y"),
     ]
     model = loaded(nodes, {"x": (2, 2)}, ["y"])
-    assert constant_tensors(model) == {"c", "d"}
+    assert constant_tensors(model, optimised_model(model.to_proto(), 1)) >= {"c", "d"}
     (kernel,) = kernels_of(model)
     assert op_types(kernel.nodes) == ["Reshape"]
 
@@ -96,3 +97,33 @@ def test_constants_that_were_computed_are_found() -> None:
     model = loaded(nodes, {"x": (2, 3)}, ["y"], {"two": ints(1, 2)})
     found = folded_constants(model, optimised_model(model.to_proto(), 1))
     np.testing.assert_array_equal(found["v"], [2, 6])
+
+
+def test_shapes_that_are_known_beforehand_take_no_run() -> None:
+    """As exporters flatten: the batch by Shape and Gather, the rest by -1."""
+    nodes = [
+        op("Relu", "x", "r", name="relu"),
+        op("Shape", "r", "s"),
+        op("Gather", "s zero", "g"),
+        op("Unsqueeze", "g axis", "u"),
+        op("Concat", "u rest", "c", axis=0),
+        op("Reshape", "r c", "y", name="flatten"),
+    ]
+    given = {"zero": ints(0).reshape(()), "axis": ints(0), "rest": ints(-1)}
+    model = loaded(nodes, {"x": (2, 3, 4)}, ["y"], given)
+    optimised = optimised_model(model.to_proto(), 1)
+    assert constant_tensors(model, optimised) == {*given, *"sguc"}
+    assert [op_types(kernel.nodes) for kernel in kernels_of(model)] == [["Relu"], ["Reshape"]]
+    shapes = infer_shapes(model, input_shapes(model, {}, None))
+    network = prepare_network(model, shapes, measured_machine(measured_layer((), (1,), ((1,),))))
+    assert {entry.key for entry in network.missing} == {"relu", "flatten"}
+
+
+def test_weights_that_may_be_replaced_are_not_fused() -> None:
+    plain = kernels_of(Model.from_proto(chain(OPS[:3], width=16)))
+    assert [op_types(kernel.nodes) for kernel in plain] == [OPS[:3]]
+    assert plain[0].given == frozenset()
+    kernels = kernels_of(Model.from_proto(replaceable(chain(OPS[:3], width=16))))
+    assert [op_types(kernel.nodes) for kernel in kernels] == [[name] for name in OPS[:3]]
+    assert kernels[0].given == {"Conv_0.weight", "Conv_0.bias"}
+    assert kernels[2].given == frozenset()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from builders import Array, chain, loaded, normal, op, value
+from builders import Array, chain, loaded, normal, op, replaceable, value
 
 from eapc.model import Model, Shapes, infer_shapes, input_shapes
 from eapc.profiling import LayerKind, constant_tensors, find_kernels, layer_kind
@@ -16,8 +16,10 @@ def shapes_of(model: Model) -> Shapes:
 
 
 def kinds_of(model: Model) -> list[LayerKind]:
-    kernels = find_kernels(model, optimised_model(model.to_proto(), 1))
-    return [layer_kind(kernel, shapes_of(model), constant_tensors(model)) for kernel in kernels]
+    optimised = optimised_model(model.to_proto(), 1)
+    constants = constant_tensors(model, optimised)
+    kernels = find_kernels(model, optimised)
+    return [layer_kind(kernel, shapes_of(model), constants) for kernel in kernels]
 
 
 def test_layers_that_differ_in_channels_are_one() -> None:
@@ -81,3 +83,11 @@ def test_what_cannot_be_timed_says_why() -> None:
     for reason, model in reasons.items():
         with pytest.raises(NotTimedError, match=reason):
             kinds_of(model)
+
+
+def test_weights_that_may_be_replaced_make_another_layer() -> None:
+    fixed = kinds_of(Model.from_proto(chain(["Conv", "Relu"])))
+    given = kinds_of(Model.from_proto(replaceable(chain(["Conv", "Relu"]))))
+    assert "given" not in fixed[0].name
+    assert given[0].name.startswith("Conv[pads=1,1,1,1 given=1,2]")
+    assert given[0].independent

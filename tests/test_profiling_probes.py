@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from builders import chain, loaded, op
+from builders import chain, loaded, op, replaceable
 from test_profiling_kernels import residual
 from test_profiling_layer_kinds import depthwise, kinds_of, shapes_of
 
@@ -15,7 +15,7 @@ from eapc.model import Model
 from eapc.profiling import Probe, ProbeMaker, sized
 from eapc.profiling.layer_kinds import NotTimedError
 from eapc.profiling.probes import readers_of
-from eapc.runtime import Session
+from eapc.runtime import Session, optimised_model
 
 MODELS: dict[str, Callable[[], Model]] = {
     "plain": lambda: Model.from_proto(
@@ -89,3 +89,18 @@ def test_a_constant_without_a_value_is_an_error() -> None:
         sizing = sized(kind, shapes_of(model), *kind.counts(shapes_of(model).by_scope[""]))
         with pytest.raises(NotTimedError, match="the value of 'd' is unknown"):
             ProbeMaker(model, {}).layer(sizing, 1)
+
+
+def test_a_probe_leaves_what_the_network_leaves_to_callers() -> None:
+    """What may be replaced is neither folded nor packed, so the convolution stays plain."""
+    ops = ["Conv", "BatchNormalization", "Relu"]
+    for proto, fused in ((chain(ops), True), (replaceable(chain(ops)), False)):
+        model = Model.from_proto(proto)
+        shapes, (kind, *_) = shapes_of(model), kinds_of(model)
+        probe = ProbeMaker(model, {}).layer(sized(kind, shapes, 3, 8), 2)
+        assert all(np.isfinite(array).all() for array in run(probe).values())
+        given = {spec.name for spec in Model.from_proto(probe.model).inputs}
+        assert given == probe.feed.keys()
+        nodes = optimised_model(probe.model, 1).graph.node
+        plain = [n for n in nodes if "Conv" in n.op_type and not n.domain.endswith("nchwc")]
+        assert bool(plain) != fused

@@ -19,6 +19,9 @@ from onnx_graphsurgeon.logger import G_LOGGER
 from eapc.errors import ModelError
 from eapc.model.tensors import TensorSpec, spec_of, subgraphs_of_attribute, subgraphs_of_node
 
+_REPLACEABLE_FROM = 4
+"""IR version from which an initializer that is no input is a constant, and one that is, is none."""
+
 
 @dataclass(frozen=True, eq=False)
 class Node:
@@ -163,6 +166,17 @@ class GraphView:
     def initializers(self) -> Mapping[str, onnx.TensorProto]:
         """Initializers of the main graph, by name."""
         return {tensor.name: tensor for tensor in self.proto.graph.initializer}
+
+    @cached_property
+    def replaceable(self) -> frozenset[str]:
+        """Initializers that whoever runs the model may feed in place of: they are inputs as well.
+
+        Before IR version 4 every initializer had to be an input, which then meant nothing.
+        """
+        if self.proto.ir_version < _REPLACEABLE_FROM:
+            return frozenset()
+        declared = (value.name for value in self.proto.graph.input)
+        return frozenset(name for name in declared if name in self.initializers)
 
     @cached_property
     def constants(self) -> Mapping[str, onnx.TensorProto]:

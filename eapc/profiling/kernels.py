@@ -35,6 +35,7 @@ class Kernel:
 
     `inputs` are the computed tensors it reads, the host's first, with the layouts they are read
     in; `outputs` what it computes for others; `read_as` the layouts these read the first in.
+    `given` are weights that a caller may replace: onnxruntime neither folds nor packs them.
     """
 
     host: Node
@@ -43,6 +44,7 @@ class Kernel:
     layouts: tuple[Layout, ...]
     outputs: tuple[str, ...]
     read_as: tuple[Layout, ...]
+    given: frozenset[str] = frozenset()
 
 
 def find_kernels(model: Model, optimised: onnx.ModelProto) -> tuple[Kernel, ...]:
@@ -51,10 +53,10 @@ def find_kernels(model: Model, optimised: onnx.ModelProto) -> tuple[Kernel, ...]
     `optimised` is what onnxruntime made of the model. A node in several kernels (onnxruntime may
     compute a thing twice) counts in each.
     """
-    traced = _Tracer(model)
+    traced = _Tracer(model, constant_tensors(model, optimised))
     drafts = [draft for node in optimised.graph.node if (draft := traced.draft(node))]
     readers = traced.readers(optimised.graph)
-    return tuple(_kernel(draft, readers) for draft in drafts)
+    return tuple(_kernel(draft, readers, model.view.replaceable) for draft in drafts)
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class _Tracer:
     """Follows an optimised graph in its order and finds each node's part of the original."""
 
     model: Model
+    constants: frozenset[str]
     tensor_of: dict[str, str] = field(default_factory=dict)
     boundaries: set[str] = field(default_factory=set)
 
@@ -79,7 +82,6 @@ class _Tracer:
         self._producer = {name: node for node in view.main_nodes for name in node.outputs if name}
         self._place = {node: place for place, node in enumerate(view.main_nodes)}
         self._named = {node.name: node for node in view.main_nodes if node.name}
-        self._constants = constant_tensors(self.model)
 
     def draft(self, node: onnx.NodeProto) -> _Draft | None:
         """The part of an optimised node; None if it converts layouts or leaves no trace."""
@@ -160,7 +162,7 @@ class _Tracer:
             for name in self.model.view.dependencies(node):
                 if name in self.boundaries:
                     inputs[name] = None
-                elif name not in self._constants and name in self._producer:
+                elif name not in self.constants and name in self._producer:
                     open_ends.append(self._producer[name])
         ordered = tuple(sorted(nodes, key=self._place.__getitem__))
         return ordered, _in_order_read(ordered, inputs)
@@ -171,7 +173,9 @@ def _in_order_read(nodes: Sequence[Node], names: Mapping[str, None]) -> tuple[st
     return tuple({**read, **names})
 
 
-def _kernel(draft: _Draft, readers: Mapping[str, set[Layout]]) -> Kernel:
+def _kernel(
+    draft: _Draft, readers: Mapping[str, set[Layout]], replaceable: frozenset[str]
+) -> Kernel:
     host = next((node for node in draft.nodes if node.op_type in _HOSTS), draft.nodes[-1])
     return Kernel(
         host=host,
@@ -180,14 +184,23 @@ def _kernel(draft: _Draft, readers: Mapping[str, set[Layout]]) -> Kernel:
         layouts=tuple("blocked" if name in draft.blocked else "plain" for name in draft.inputs),
         outputs=draft.outputs,
         read_as=tuple(sorted(readers.get(draft.outputs[0], ()))),
+        given=replaceable.intersection(name for node in draft.nodes for name in node.inputs),
     )
 
 
-def constant_tensors(model: Model) -> frozenset[str]:
-    """Tensors of the main graph that depend on constants alone."""
+def constant_tensors(model: Model, optimised: onnx.ModelProto) -> frozenset[str]:
+    """Tensors of the main graph that no run computes.
+
+    They depend on constants alone, or onnxruntime has worked them out from shapes that it knows,
+    or nothing but such tensors is made of them.
+    """
     known = {*model.view.constants, *model.view.initializers}
+    known |= {tensor.name for tensor in optimised.graph.initializer}
     for node in model.view.main_nodes:
         if node.op_type == "Constant" or _reads_only(node, known, model):
+            known.update(node.outputs)
+    for node in reversed(model.view.main_nodes):
+        if _serves_only(node, known, model):
             known.update(node.outputs)
     return frozenset(known)
 
@@ -209,6 +222,15 @@ def folded_constants(model: Model, optimised: onnx.ModelProto) -> dict[str, Arra
 def _reads_only(node: Node, known: set[str], model: Model) -> bool:
     read = model.view.dependencies(node)
     return bool(read) and all(name in known for name in read)
+
+
+def _serves_only(node: Node, known: set[str], model: Model) -> bool:
+    """Whether whatever is computed from a node is known, so that it need not run."""
+    written = [name for name in node.outputs if name]
+    if any(name in model.outputs for name in written):
+        return False
+    readers = (reader for name in written for reader in model.view.consumers(name))
+    return all(reader.outputs and known.issuperset(reader.outputs) for reader in readers)
 
 
 def nodes_within(kernels: Sequence[Kernel]) -> Iterator[tuple[Node, Kernel]]:

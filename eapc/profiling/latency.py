@@ -56,8 +56,8 @@ def prepare_network(
     model: Model, shapes: Shapes, machine: MeasuredMachine, threads: int = 0
 ) -> NetworkLatency:
     """Find a model's layers in a profile; shapes as inferred at the profile's batch."""
-    constants = constant_tensors(model)
-    kernels = find_kernels(model, optimised_model(model.to_proto(embed=True), threads))
+    optimised = optimised_model(model.to_proto(embed=True), threads)
+    constants, kernels = constant_tensors(model, optimised), find_kernels(model, optimised)
     layers: dict[str, LayerKind] = {}
     fused: dict[str, str] = {}
     reasons = {node.key: _why_untraced(node, constants) for node in model.nodes}

@@ -77,7 +77,7 @@ def layer_kind(kernel: Kernel, shapes: Shapes, constants: frozenset[str]) -> Lay
     independent = _is_independent(kernel, constants)
     axes = {name: _channel_axis(kernel, len(spec.shape)) for name, spec in specs.items()}
     is_free = independent or all(_varies(node, shapes) for node in kernel.nodes)
-    steps = " ".join(_described(node, shapes) for node in kernel.nodes)
+    steps = " ".join(_described(node, shapes, kernel.given) for node in kernel.nodes)
     read = [
         _shaped(specs[name], axes[name], layout)
         for name, layout in zip(kernel.inputs, kernel.layouts, strict=True)
@@ -143,14 +143,16 @@ def _channel_axis(kernel: Kernel, rank: int) -> int | None:
     return 1 if is_convolution or rank in _CHANNELS_FIRST_RANKS else rank - 1
 
 
-def _described(node: Node, shapes: Shapes) -> str:
-    """`Conv[group=1 kernel_shape=3,3 ...]`."""
+def _described(node: Node, shapes: Shapes, given: frozenset[str]) -> str:
+    """`Conv[group=1 kernel_shape=3,3 ...]`; `given=1,2`: weights that a caller may replace."""
     depthwise = is_depthwise(node, shapes)
     parts = [
         f"{name}={'*' if name == 'group' and depthwise else _value(value)}"
         for name, value in sorted(node.attributes.items())
         if name not in _UNTIMED_ATTRIBUTES and isinstance(value, int | float | str | list)
     ]
+    places = [place for place, name in enumerate(node.inputs) if name in given]
+    parts += [f"given={_value(places)}"] if places else []
     return f"{node.op_type}[{' '.join(parts)}]" if parts else node.op_type
 
 

@@ -85,6 +85,7 @@ class _Draft:
     initializers: dict[str, onnx.TensorProto] = field(default_factory=dict)
     feed: dict[str, Array] = field(default_factory=dict)
     outputs: list[str] = field(default_factory=list)
+    given: set[str] = field(default_factory=set)
 
     def node(self, op_type: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
         self.nodes.append(helper.make_node(op_type, list(inputs), [output], **attributes))
@@ -163,6 +164,8 @@ class _Draft:
                 known.get(name) or self._parameter(node, index, sizing, f"{copy}.{place}.{index}")
                 for index, name in enumerate(node.inputs)
             ]
+            pairs = zip(node.inputs, inputs, strict=True)
+            self.given |= {name for tensor, name in pairs if tensor in sizing.kind.kernel.given}
             known |= {name: f"{copy}.{place}.out{i}" for i, name in enumerate(node.outputs) if name}
             proto.name = ""
             proto.input[:] = inputs
@@ -193,10 +196,14 @@ class _Draft:
         return self.constant(f"{name}.values", values.astype(spec.dtype))
 
     def finish(self) -> Probe:
+        replaceable = (self.initializers[name] for name in sorted(self.given))
         graph = helper.make_graph(
             self.nodes,
             "probe",
-            [helper.make_tensor_value_info(n, 1, v.shape) for n, v in self.feed.items()],
+            [
+                *(helper.make_tensor_value_info(n, 1, v.shape) for n, v in self.feed.items()),
+                *(helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in replaceable),
+            ],
             [helper.make_tensor_value_info(name, 1, None) for name in self.outputs],
             list(self.initializers.values()),
         )

@@ -110,7 +110,7 @@ class Profiler:
 
     def _grids(self, optimised: onnx.ModelProto) -> list[LayerGrid]:
         """The distinct layers in the order in which they first run."""
-        constants = constant_tensors(self.model)
+        constants = constant_tensors(self.model, optimised)
         given = {spec.name for spec in self.model.inputs}
         grids: dict[str, LayerGrid] = {}
         for kernel in find_kernels(self.model, optimised):
