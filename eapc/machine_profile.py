@@ -15,7 +15,7 @@ from eapc.checkpoints import Finished
 from eapc.fingerprints import digest, model_digest, software
 from eapc.hardware import MeasuredMachine
 from eapc.model import InputShapes, Model, infer_shapes, input_shapes
-from eapc.profiling import NetworkTimer, Probe, Profiler
+from eapc.profiling import NetworkTimer, Probe, Profiler, notes_on_weights
 from eapc.progress import Progress, silent
 from eapc.resuming import kept_beside
 from eapc.runtime import runtime_version
@@ -46,6 +46,7 @@ class Profiled:
     missing: tuple[tuple[str, str], ...]
     sum_ms: float
     whole_ms: float | None
+    notes: tuple[str, ...] = ()
 
 
 def profile(
@@ -96,7 +97,8 @@ def profile(
         layers=found.layers,
         scans=found.scans,
     )
-    return Profiled(machine, found.missing, found.sum_ms, found.whole_ms)
+    notes = notes_on_weights(loaded)
+    return Profiled(machine, found.missing, found.sum_ms, found.whole_ms, notes)
 
 
 def _whole(model: Model, sizes: InputShapes) -> Probe | None:

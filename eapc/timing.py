@@ -10,7 +10,7 @@ from eapc.errors import UsageError
 from eapc.hardware import MeasuredMachine
 from eapc.model import Model, batch_inputs, infer_shapes, input_shapes
 from eapc.preparation import Settings
-from eapc.profiling import NetworkLatency, prepare_network
+from eapc.profiling import NetworkLatency, notes_on_weights, prepare_network
 from eapc.runtime import runtime_version
 from eapc.verify import verifier
 
@@ -84,7 +84,7 @@ def time_nodes(model: str | Path | Model, machine: MeasuredMachine, settings: Se
         if node.key not in missing
     )
     annotated = loaded.with_annotations(_annotations(nodes, network))
-    return Timing(annotated, machine, batch, nodes, network.missing, _notes(machine))
+    return Timing(annotated, machine, batch, nodes, network.missing, _notes(machine, loaded))
 
 
 def _refuse_unused(settings: Settings) -> None:
@@ -110,8 +110,8 @@ def _annotation(node: NodeLatency) -> dict[str, str]:
     return {"eapc.latency_ms": f"{node.latency_ms:.6g}", **fused}
 
 
-def _notes(machine: MeasuredMachine) -> tuple[str, ...]:
-    here = runtime_version()
+def _notes(machine: MeasuredMachine, model: Model) -> tuple[str, ...]:
+    here, notes = runtime_version(), notes_on_weights(model)
     if here == machine.runtime:
-        return ()
-    return (f"measured with {machine.runtime}; fusions are those of {here}",)
+        return notes
+    return (f"measured with {machine.runtime}; fusions are those of {here}", *notes)

@@ -8,14 +8,18 @@ from pathlib import Path
 
 import pytest
 import yaml
-from builders import chain, loaded, op, save, value
+from builders import chain, loaded, op, replaceable, save, value
+from rich.console import Console
 
 from eapc.cli import main
 from eapc.hardware import MeasuredMachine, load_machine
 from eapc.machine_profile import ProfileSettings, machine_yaml, profile
 from eapc.model import Model
+from eapc.preparation import Settings
 from eapc.profiling import layer_timer
 from eapc.progress import Step
+from eapc.report.timings import profile_table
+from eapc.timing import time_nodes
 
 QUICK = ProfileSettings(threads=1, repeats=1, minutes=0.0)
 OPS = ["Conv", "BatchNormalization", "Relu", "GlobalAveragePool", "Flatten", "Gemm"]
@@ -53,6 +57,21 @@ def _tuples(given: object) -> object:
     if isinstance(given, list):
         return tuple(_tuples(part) for part in given)
     return {k: _tuples(v) for k, v in given.items()} if isinstance(given, dict) else given
+
+
+def test_a_network_whose_weights_are_inputs_is_covered_and_told(tmp_path: Path) -> None:
+    given = save(replaceable(chain(OPS)), tmp_path / "given.onnx")
+    done = profile(given, QUICK)
+    assert done.missing == ()
+    assert any("given=1,2" in layer.layer for layer in done.machine.layers)
+    (note,) = done.notes
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(profile_table(done, 1.0, tmp_path / "here.yaml"))
+    assert note in " ".join(capture.get().split())
+    timing = time_nodes(given, done.machine, Settings(threads=1))
+    assert timing.unmodelled == ()
+    assert timing.notes == (note,)
 
 
 def test_all_cores_are_counted(model: Path) -> None:

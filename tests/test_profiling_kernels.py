@@ -8,7 +8,7 @@ from builders import chain, constant_node, ints, loaded, normal, op, replaceable
 from measured_builders import measured_layer, measured_machine
 
 from eapc.model import Model, Node, infer_shapes, input_shapes
-from eapc.profiling import constant_tensors, find_kernels, prepare_network
+from eapc.profiling import constant_tensors, find_kernels, notes_on_weights, prepare_network
 from eapc.profiling.kernels import Kernel, folded_constants, nodes_within
 from eapc.runtime import optimised_model
 
@@ -127,3 +127,10 @@ def test_weights_that_may_be_replaced_are_not_fused() -> None:
     assert [op_types(kernel.nodes) for kernel in kernels] == [[name] for name in OPS[:3]]
     assert kernels[0].given == {"Conv_0.weight", "Conv_0.bias"}
     assert kernels[2].given == frozenset()
+
+
+def test_weights_that_may_be_replaced_are_told() -> None:
+    model = chain([*OPS, "Flatten", "Gemm"], width=16)
+    assert notes_on_weights(Model.from_proto(model)) == ()
+    (note,) = notes_on_weights(Model.from_proto(replaceable(model)))
+    assert note.startswith("3 weights are inputs of the model as well")

@@ -1,6 +1,6 @@
 """Latency: layers timed on this machine, and networks read off a profile."""
 
-from eapc.profiling.kernels import constant_tensors, find_kernels
+from eapc.profiling.kernels import constant_tensors, find_kernels, notes_on_weights
 from eapc.profiling.latency import NetworkLatency, prepare_network
 from eapc.profiling.layer_kinds import LayerKind, layer_kind
 from eapc.profiling.layer_sizes import sized
@@ -20,6 +20,7 @@ __all__ = [
     "constant_tensors",
     "find_kernels",
     "layer_kind",
+    "notes_on_weights",
     "prepare_network",
     "sized",
 ]

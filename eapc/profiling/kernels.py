@@ -205,6 +205,18 @@ def constant_tensors(model: Model, optimised: onnx.ModelProto) -> frozenset[str]
     return frozenset(known)
 
 
+def notes_on_weights(model: Model) -> tuple[str, ...]:
+    """That a caller may replace weights, which makes a network slow, and what to do about it."""
+    read = {node.input(1) for node in model.view.main_nodes if node.op_type in _HOSTS}
+    found = len(read & model.view.replaceable)
+    if not found:
+        return ()
+    return (
+        f"{found} weights are inputs of the model as well: onnxruntime neither fuses nor packs "
+        "what a caller may replace; without these inputs it may run several times as fast",
+    )
+
+
 def folded_constants(model: Model, optimised: onnx.ModelProto) -> dict[str, Array]:
     """Small constants that onnxruntime has computed, by the names that the model has for them."""
     computed = {name for node in model.view.main_nodes for name in node.outputs}

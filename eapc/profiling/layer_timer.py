@@ -3,7 +3,7 @@
 The probe of a layer and the bare one run by turns, some runs each; the difference of their
 quickest runs, over the number of copies, is the layer's latency. What a run costs by itself, and
 the neighbours, drop out. Other programs only ever make a run longer: the least is what repeats.
-There are so many copies, up to eight, that their data are as many as the network's: they come from
+There are so many copies, up to 32, that their data are as many as the network's: they come from
 the cache or memory that the network's come from.
 """
 
@@ -21,7 +21,7 @@ from eapc.profiling.probes import Probe, ProbeMaker, readers_of
 from eapc.runtime import Stopwatch
 
 _TURNS = 3
-_MOST_COPIES = 8
+_MOST_COPIES = 32
 _CARE = 3
 _WARM_UP = 2
 _LEAST_SECONDS = 0.01

@@ -150,6 +150,7 @@ def profile_table(profiled: Profiled, seconds: float, written: Path) -> Group:
         ("steps", f"{machine.steps['in']} input and {machine.steps['out']} output channels wide"),
         ("sum of layers", _against_whole(profiled)),
         *(("not timed", plain(f"{key}: {reason}")) for key, reason in profiled.missing),
+        *(("note", plain(note)) for note in profiled.notes),
         ("written", plain(str(written))),
     ]
     return Group(*spaced([title(machine.name), facts(entries)]))
