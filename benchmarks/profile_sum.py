@@ -6,9 +6,9 @@
 A row for each: seconds the profile took, distinct layers and channel counts, the sum of the
 layers' latencies, and what the whole network takes in onnxruntime with its defaults and as many
 threads. Both are the least of many runs, those of the network in between the layers'. Networks:
-digits, mnist-8, resnet32, squeezenet1_1, mobilenetv2 and resnet44, which is 44 layers of the CIFAR
-form (He et al., CVPR 2016, section 4.2) with random weights. Ends with 1 if a sum is off by more
-than 15 %.
+digits, mnist-8, resnet32, squeezenet1_1, ultraface, whose weights are inputs as well, googlenet and
+mobilenetv2 with random weights, and so resnet44, which is 44 layers of the CIFAR form (He et al.,
+CVPR 2016, section 4.2). Ends with 1 if a sum is off by more than 15 %.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ NETWORKS: dict[str, Callable[[], ModelProto]] = {
     "resnet32": lambda: onnx.load(shared_folder() / "models/cifar10_resnet32_bn.onnx"),
     "resnet44": lambda: cifar_resnet(7),
     "squeezenet1_1": lambda: onnx.load(shared_folder() / "models/imagenet_squeezenet1_1.onnx"),
+    "ultraface": lambda: onnx.load(shared_folder() / "models/ultraface_rfb320.onnx"),
+    "googlenet": lambda: RECIPES["googlenet"](0, None),
     "mobilenetv2": lambda: RECIPES["mobilenetv2"](0, None),
 }
 
