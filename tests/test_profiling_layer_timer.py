@@ -38,6 +38,22 @@ def test_layers_are_timed() -> None:
         assert reading.copies == min(32, -(-(1 << 12) // sizing.bytes))
 
 
+@pytest.mark.parametrize(
+    ("footprint", "size", "copies"),
+    [
+        (1 << 20, 1 << 21, 1),  # the network is this layer
+        (3 << 20, 1 << 20, 3),  # as many data as the network's
+        (1 << 30, 1 << 20, 32),  # as many as caches hold
+        (1 << 30, 1 << 22, 8),
+        (1 << 30, 1 << 26, 8),  # some in any case
+        (1 << 30, 1, 32),
+    ],
+)
+def test_copies_are_as_many_as_data_ask_for(footprint: int, size: int, copies: int) -> None:
+    timer = LayerTimer(ProbeMaker(Model.from_proto(chain(["Conv"])), {}), 1, 1, footprint)
+    assert timer.copies_of(size) == copies
+
+
 def test_a_probe_that_onnxruntime_refuses_is_told() -> None:
     model = Model.from_proto(chain(["Conv", "Relu"]))
     sizing = sized(kinds_of(model)[0], shapes_of(model), 3, 8)

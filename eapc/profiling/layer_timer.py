@@ -3,8 +3,8 @@
 The probe of a layer and the bare one run by turns, some runs each; the difference of their
 quickest runs, over the number of copies, is the layer's latency. What a run costs by itself, and
 the neighbours, drop out. Other programs only ever make a run longer: the least is what repeats.
-There are so many copies, up to 32, that their data are as many as the network's: they come from
-the cache or memory that the network's come from.
+There are so many copies that their data are as many as the network's, or as a core's share of the
+caches: they come from the cache or memory that the network's come from.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from eapc.profiling.probes import Probe, ProbeMaker, readers_of
 from eapc.runtime import Stopwatch
 
 _TURNS = 3
-_MOST_COPIES = 32
+_SOME_COPIES, _MOST_COPIES = 8, 32
+_CACHE_BYTES = 1 << 25
+"""Where some copies are less than what caches hold, more are made."""
+
 _CARE = 3
 _WARM_UP = 2
 _LEAST_SECONDS = 0.01
@@ -84,7 +87,7 @@ class LayerTimer:
 
     def read(self, sizing: Sizing, repeats: int) -> Reading:
         """Time a layer once; NotTimedError where onnxruntime refuses its probe."""
-        copies = max(1, min(_MOST_COPIES, -(-self.footprint_bytes // max(1, sizing.bytes))))
+        copies = self.copies_of(max(1, sizing.bytes))
         probes = [self.maker.bare(sizing, copies), self.maker.layer(sizing, copies)]
         try:
             bare, whole = self._least(probes, repeats)
@@ -94,6 +97,12 @@ class LayerTimer:
             self._reader_ms.get(layout, 0.0) * count for layout, count in readers_of(sizing)
         )
         return Reading(bare, whole, copies, readers)
+
+    def copies_of(self, size: int) -> int:
+        """How many copies of a layer of so many bytes a probe has."""
+        of_network, of_cache = -(-self.footprint_bytes // size), -(-_CACHE_BYTES // size)
+        most = max(_SOME_COPIES, min(_MOST_COPIES, of_cache))
+        return max(1, min(most, of_network))
 
     def _least(self, probes: Sequence[Probe], repeats: int) -> list[float]:
         """The least milliseconds of each probe, in turns of some runs; a first turn warms up."""
