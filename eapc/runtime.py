@@ -55,27 +55,23 @@ class Session:
 
 
 class Stopwatch:
-    """Times runs of a model in a session as users open it, with onnxruntime's defaults.
-
-    One thread's time is that in which it ran, without that in which other programs had the core.
-    """
+    """Times runs of a model in a session as users open it, with onnxruntime's defaults."""
 
     def __init__(self, model: onnx.ModelProto, feed: Mapping[str, Array], threads: int = 0):
         self._session = _start(model, _options(threads))
         self._feed = dict(feed)
-        self._clock = time.thread_time if threads == 1 else time.perf_counter
 
     def seconds(self, runs: int) -> list[float]:
         """The time of each of some runs, behind one that is not counted; DataError if it fails."""
-        session, feed, clock, times = self._session, self._feed, self._clock, []
+        session, feed, times = self._session, self._feed, []
         try:
             session.run(None, feed)
         except Exception as error:  # onnxruntime's exceptions share no public base
             raise DataError(f"onnxruntime cannot run the model: {_first_line(error)}") from error
         for _ in range(runs):
-            start = clock()
+            start = time.perf_counter()
             session.run(None, feed)
-            times.append(clock() - start)
+            times.append(time.perf_counter() - start)
         return times
 
 

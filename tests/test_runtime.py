@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ from builders import loaded, make_model, normal, op
 from onnx import TensorProto
 from pruning_builders import NETS, Net, residual
 
-from eapc import runtime
 from eapc.errors import DataError, ModelError
 from eapc.model import Model
 from eapc.runtime import (
@@ -134,17 +132,6 @@ def test_feed_size_bounds_the_largest_activation(words: int, samples: int) -> No
 def test_with_outputs_replaces_them() -> None:
     proto = with_outputs(residual().model.to_proto(), ["c1", "y"])
     assert Session(proto, 1, optimise=False).outputs == ("c1", "y")
-
-
-def test_one_thread_is_timed_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Sleeper:
-        def run(self, *_: object) -> None:
-            time.sleep(0.02)
-
-    monkeypatch.setattr(runtime, "_start", lambda *_: Sleeper())
-    proto = residual().model.to_proto()
-    assert max(Stopwatch(proto, {}, 1).seconds(2)) < 0.01
-    assert min(Stopwatch(proto, {}, 2).seconds(2)) >= 0.02
 
 
 def test_a_stopwatch_times_runs() -> None:
