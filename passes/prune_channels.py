@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from eapc.calibration import probe_inputs
+from eapc.calibration import probes_of
 from eapc.channels import ChannelGroup, find_groups
 from eapc.checkpoints import Finished, Part
 from eapc.energy import estimate
@@ -151,7 +151,7 @@ class PruneChannels(Pass):
         )
         survey = Survey(
             self.criterion,
-            None if data is None else probe_inputs(data, passes),
+            None if data is None else probes_of(data, passes),
             self._budget is not None,
             *(conditions.seed, conditions.threads, conditions.memory),
         )

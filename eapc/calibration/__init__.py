@@ -5,11 +5,13 @@ from eapc.calibration.lockstep import Sweep
 from eapc.calibration.rectifiers import is_rectified, rectified
 from eapc.calibration.sensitivity import (
     DENSITIES,
+    Probes,
     changed_constants,
     constants_of,
     error_curves,
     probe_inputs,
     probe_moments,
+    probes_of,
 )
 from eapc.calibration.spill import MemoryBudget
 from eapc.calibration.statistics import LayerRows, moved_biases, scaled_matrix, unscaled_matrix
@@ -21,6 +23,7 @@ __all__ = [
     "Batches",
     "LayerRows",
     "MemoryBudget",
+    "Probes",
     "Suffix",
     "SuffixRun",
     "Sweep",
@@ -31,6 +34,7 @@ __all__ = [
     "moved_biases",
     "probe_inputs",
     "probe_moments",
+    "probes_of",
     "rectified",
     "scaled_matrix",
     "suffix_behind",

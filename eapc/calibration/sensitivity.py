@@ -25,6 +25,7 @@ from eapc.calibration.statistics import (
 )
 from eapc.calibration.suffixes import SuffixRun, suffix_behind
 from eapc.data import Dataset
+from eapc.errors import DataError
 from eapc.evaluation import output_divergence
 from eapc.layers import TiedLayers
 from eapc.model import Array, Model, as_seen
@@ -91,6 +92,33 @@ def error_curves(
         errors = tuple(np.maximum.accumulate(effects).tolist())
         logger.info("sensitivity of %s: %s", tied.first.node.key, np.round(errors, 5))
         yield ErrorCurve(tied.weight, errors, tuple(kept))
+
+
+@dataclass(frozen=True)
+class Probes:
+    """Inputs of error curves: layers are fitted on some, and others show what that is worth.
+
+    On the inputs that it was fitted on, a layer with few rows for its weights errs too little.
+    """
+
+    fitted: Dataset
+    shown: Dataset
+
+
+def probes_of(data: Dataset, macs_per_input: float) -> Probes:
+    """A few evenly spaced inputs to show, as `probe_inputs` has them, and all others to fit.
+
+    Where the others are fewer, half of the inputs fit and half show; where there is but one
+    batch, it does both.
+    """
+    shown = probe_inputs(data, macs_per_input)
+    rest = data.without(slice(0, None, max(1, len(data) // len(shown))))
+    if rest.usable >= len(shown):
+        return Probes(rest, shown)
+    try:
+        return Probes(*data.split(0.5))
+    except DataError:
+        return Probes(shown, shown)
 
 
 def probe_inputs(data: Dataset, macs_per_input: float) -> Dataset:

@@ -56,6 +56,10 @@ class Dataset:
         labels = None if self.labels is None else self.labels[indices]
         return replace(self, arrays=arrays, labels=labels)
 
+    def without(self, indices: slice | Array) -> Dataset:
+        """All other samples."""
+        return self.take(np.delete(np.arange(len(self)), indices))
+
     def first(self, count: int | None) -> Dataset:
         """The first `count` samples, or all of them; DataError where that is no batch."""
         if count is None:

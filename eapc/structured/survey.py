@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from eapc.calibration import (
     ActivationWalk,
     Batches,
     MemoryBudget,
+    Probes,
     Suffix,
     SuffixRun,
     probe_moments,
@@ -37,16 +39,23 @@ from eapc.structured.probes import Probed, probed_layers, probed_names, probed_v
 logger = logging.getLogger(__name__)
 
 
+class Seen(NamedTuple):
+    """Tensors around a group's layers, by name, on the inputs of `Probes`."""
+
+    fitted: Mapping[str, Batches]
+    shown: Mapping[str, Batches]
+
+
 @dataclass(frozen=True)
 class Survey:
     """How groups are looked at: by which criterion, on which inputs, how.
 
-    Without `data` only criteria that look at weights alone can be asked. `with_errors` has the
+    Without `probes` only criteria that look at weights alone can be asked. `with_errors` has the
     error curves measured.
     """
 
     criterion: str
-    data: Dataset | None
+    probes: Probes | None
     with_errors: bool
     seed: int = 0
     threads: int = 0
@@ -60,59 +69,66 @@ class Survey:
             for layered in groups[first:]:
                 yield self._ordered(layered, self._evidence(model, layered))
             return
-        if self.data is None:
+        if self.probes is None:
             raise UsageError(f"criterion {self.criterion} looks at calibration data; there is none")
         if self.with_errors:
-            yield from self._with_errors(model, groups, first, self.data)
+            yield from self._with_errors(model, groups, first, self.probes)
             return
-        for layered, values in islice(self._walked(model, groups, self.data), first, None):
-            yield self._ordered(layered, self._measured(model, layered, values)[0])
+        for layered, seen in islice(self._walked(model, groups, self.probes), first, None):
+            yield self._ordered(layered, self._measured(model, layered, seen)[0])
 
     def _with_errors(
-        self, model: Model, groups: Sequence[LayeredGroup], first: int, data: Dataset
+        self, model: Model, groups: Sequence[LayeredGroup], first: int, probes: Probes
     ) -> Iterator[ChannelCurve]:
-        reference = collect_outputs(model, data, self.threads)
+        shown = probes.shown
+        reference = collect_outputs(model, shown, self.threads)
         suffixes = [suffix_behind(model, probed_names(layered)) for layered in groups]
-        walk = zip(self._walked(model, groups, data, suffixes), suffixes, strict=True)
-        for (layered, values), suffix in islice(walk, first, None):
-            evidence, moments = self._measured(model, layered, values)
+        walk = zip(self._walked(model, groups, probes, suffixes), suffixes, strict=True)
+        for (layered, seen), suffix in islice(walk, first, None):
+            evidence, moments = self._measured(model, layered, seen)
             curve = self._ordered(layered, evidence)
             constants = probed_values(model, layered)
-            run = SuffixRun(model, suffix, values, constants, self.threads)
+            run = SuffixRun(model, suffix, seen.shown, constants, self.threads)
             probed = Probed(model, layered, evidence.consumers, moments)
-            yield _measured_curve(curve, probed, run, reference, by_error=data.synthesised)
+            yield _measured_curve(curve, probed, run, reference, by_error=shown.synthesised)
 
     def _walked(
         self,
         model: Model,
         groups: Sequence[LayeredGroup],
-        data: Dataset,
+        probes: Probes,
         suffixes: Sequence[Suffix] = (),
-    ) -> Iterator[tuple[LayeredGroup, Mapping[str, Batches]]]:
+    ) -> Iterator[tuple[LayeredGroup, Seen]]:
         """Each group with the tensors around its layers, and what its suffix starts from."""
         plan = [
             [n for tied in probed_layers(each) for user in tied.users for n in (user.x, user.y)]
             for each in groups
         ]
+        memory = MemoryBudget(self.memory)
+        fitted = self._walk(model, probes.fitted, [list(names) for names in plan], memory)
         for names, suffix in zip(plan, suffixes, strict=False):
             names.extend(suffix.inputs)
-        batch = feed_size(model, data)
-        walk = ActivationWalk(model, data, plan, batch, self.threads, MemoryBudget(self.memory))
+        shown = self._walk(model, probes.shown, plan, memory)
         for step, layered in enumerate(groups):
-            yield layered, walk.step(step, model)
+            yield layered, Seen(fitted.step(step, model), shown.step(step, model))
+
+    def _walk(
+        self, model: Model, data: Dataset, plan: Sequence[Sequence[str]], memory: MemoryBudget
+    ) -> ActivationWalk:
+        return ActivationWalk(model, data, plan, feed_size(model, data), self.threads, memory)
 
     def _ordered(self, layered: LayeredGroup, evidence: Evidence) -> ChannelCurve:
         order = removal_order(self.criterion, evidence)
         return ChannelCurve(layered.group.name, order, ends_of(layered.group))
 
     def _measured(
-        self, model: Model, layered: LayeredGroup, values: Mapping[str, Batches]
+        self, model: Model, layered: LayeredGroup, seen: Seen
     ) -> tuple[Evidence, list[list[Moments]]]:
         """What a criterion may look at, and the moments of each user of each reader."""
-        moments = [probe_moments(model, r.tied, values, self.seed) for r in layered.readers]
+        moments = [probe_moments(model, r.tied, seen.fitted, self.seed) for r in layered.readers]
         consumers = map(_consumer, [model] * len(moments), layered.readers, moments)
         evidence = self._evidence(model, layered)
-        maps = tuple(_maps(layered, values))
+        maps = tuple(_maps(layered, seen.shown))
         return replace(evidence, maps=maps, consumers=tuple(consumers)), moments
 
     def _evidence(self, model: Model, layered: LayeredGroup) -> Evidence:
