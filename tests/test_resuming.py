@@ -9,9 +9,11 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
+from pruning_builders import residual
 
 from eapc import compiler
 from eapc.checkpoints import Checkpoints
@@ -20,7 +22,8 @@ from eapc.fingerprints import model_digest
 from eapc.goals import Goal, MinAgreement, Sparsity, TargetEnergy
 from eapc.pipeline import Pipeline
 from eapc.preparation import prepare
-from eapc.progress import Step
+from eapc.progress import Progress, Step
+from eapc.recipe import Recipe
 from eapc.registry import load_passes
 from eapc.resuming import partial_folder
 
@@ -80,6 +83,24 @@ def test_a_resumed_run_ends_in_the_same_bytes(goal: Goal, tmp_path: Path) -> Non
         assert output.read_bytes() == expected
         assert again == whole.layers[-len(again) :]
         assert len(again) < steps or at == 1
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_a_split_that_is_being_settled_ends_in_the_same_bytes(share: float, tmp_path: Path) -> None:
+    net, recipe = residual(), Recipe(structured=True, zeros=True)
+    settings = Settings(calibration=net.data, threads=1)
+    whole, again = Count(), Count()
+
+    def pruned(name: str, progress: Progress) -> bytes:
+        start = partial(prune, net.model, settings, goal=TargetEnergy(0.5), recipe=recipe)
+        start(output=tmp_path / name, resume=True, progress=progress)
+        return (tmp_path / name).read_bytes()
+
+    expected = pruned("whole.onnx", whole)
+    with pytest.raises(StopError):
+        pruned("o.onnx", StopAt(round(share * len(whole.layers))))
+    assert pruned("o.onnx", again) == expected
+    assert len(again.layers) < len(whole.layers)
 
 
 def test_a_run_that_differs_in_later_layers_finds_the_earlier_ones_finished(tmp_path: Path) -> None:
