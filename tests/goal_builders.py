@@ -61,9 +61,11 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float]]:
     budgets: list[tuple[float, float]] = []
     at = Trials.at
 
-    def counting(self: Trials, budget: float, late: float = 0.0) -> Compilation:
+    def counting(
+        self: Trials, budget: float, late: float = 0.0, like: float | None = None
+    ) -> Compilation:
         budgets.append((budget, late))
-        return at(self, budget, late)
+        return at(self, budget, late, like)
 
     monkeypatch.setattr(Trials, "at", counting)
     return budgets

@@ -126,3 +126,25 @@ def test_agreement_of_classes_and_of_outputs() -> None:
     assert verdict.value == pytest.approx(320 / 160)
     assert made_up.allowed(0.9, 0.05) == 0.05
     assert made_up.expected_loss(0.1) == 0.1
+
+
+def test_divergence_is_none_from_oneself_and_some_from_another() -> None:
+    classes = np.array([0, 1, 2, 1])
+    judge = AgreementJudge.of(network(), labelled(classes, classes), 1)
+    assert judge.divergence(network()) == pytest.approx(0, abs=1e-12)
+    # Classes 1 and 2 confused in three of four samples: scores 2 and 0 change places, which
+    # comes to 2 (e^2 - 1) / (e^2 + 2) each.
+    confused = 2 * (np.e**2 - 1) / (np.e**2 + 2)
+    assert judge.divergence(turned(network())) == pytest.approx(0.75 * confused, rel=1e-5)
+    made_up = replace(judge, data=replace(judge.data, synthesised=True))
+    assert made_up.divergence(turned(network())) > 1  # relative error of the outputs
+
+
+def test_a_few_inputs_are_evenly_spaced_and_fill_a_batch() -> None:
+    classes = np.arange(1000) % 3
+    judge = AgreementJudge.on_few(network(), labelled(classes, classes), 1)
+    assert len(judge.data) == 334
+    assert judge.data.require_labels()[:3].tolist() == [0, 0, 0]
+    fixed = network(batch=500)
+    judge = AgreementJudge.on_few(fixed, labelled(classes, classes, fixed), 1)
+    assert len(judge.data) == 1000

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pruning_builders import residual
 
 from eapc import sweep
 from eapc.compiler import Settings, prune
@@ -114,6 +115,17 @@ def test_goals_share_a_recipe() -> None:
     assert found.rows[0].energy_ratio == alone.energy_ratio
     assert found.rows[0].agreement is not None
     assert found.rows[0].energy_ratio != swept().rows[0].energy_ratio
+
+
+def test_splits_are_settled_goal_by_goal(tmp_path: Path) -> None:
+    net, recipe = residual(), Recipe(structured=True, zeros=True)
+    settings = Settings(calibration=net.data, threads=1)
+    goals = [TargetEnergy(0.7), TargetEnergy(0.5)]
+    found = sweep(net.model, settings, goals=goals, recipe=recipe, folder=tmp_path)
+    for goal, row in zip(goals, found.rows, strict=True):
+        alone = prune(net.model, settings, goal=goal, recipe=recipe).model
+        assert row.output is not None
+        assert row.output.read_bytes() == alone.to_proto().SerializeToString()
 
 
 def test_files_of_densities_that_share_a_name(tmp_path: Path) -> None:

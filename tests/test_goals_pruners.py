@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,10 +14,13 @@ from pruning_builders import NETS, Net
 from structured_builders import bytes_of
 
 from eapc.errors import PassError, UsageError
+from eapc.evaluation import AgreementJudge
 from eapc.goals import Goal, MaxDrop, MinAgreement, Outcome, Sparsity, TargetEnergy, Trials
 from eapc.goals.goal import typed
-from eapc.goals.pruners import OneStage, SplitPlan, TwoStages, pruner_of
-from eapc.pipeline import Pipeline
+from eapc.goals.pruners import OneStage, TwoStages, pruner_of
+from eapc.goals.shares import Shares
+from eapc.goals.splits import SplitPlan
+from eapc.pipeline import Compilation, Pipeline
 from eapc.recipe import Recipe
 from eapc.structured import ChannelPlan
 
@@ -121,8 +125,7 @@ def test_the_printed_pipeline_gives_the_result_again(name: str, recipe: str, goa
     energy = outcome.result.energy
     assert energy is not None
     assert again.energy.energy_mac_units == pytest.approx(energy.energy_mac_units, rel=5e-3)
-    if recipe == "channels":
-        assert bytes_of(again.model) == bytes_of(outcome.result.model)
+    assert bytes_of(again.model) == bytes_of(outcome.result.model)
 
 
 # --- pruners -----------------------------------------------------------------------------------
@@ -152,7 +155,7 @@ def test_curves_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
         "eapc.passes.prune_channels.Survey", lambda *_: pytest.fail("curves are measured again")
     )
     for budget in (0.9, 0.8):
-        found = made.at(budget)
+        found = made.at(Shares(budget))
         assert found.energy is not None
         assert made.dense.energy is not None
         assert found.energy.energy_mac_units <= 1.02 * budget * made.dense.energy.energy_mac_units
@@ -181,12 +184,102 @@ def test_more_budget_is_never_expected_to_lose_more() -> None:
 def test_two_stages_share_a_budget() -> None:
     made = pruner("both")
     assert isinstance(made, TwoStages)
-    found = made.at(0.5)
+    found = made.at(Shares(0.5))
     assert found.energy is not None
     before = NETS["residual"]().model
     assert any(found.model.constant_shape(n) != before.constant_shape(n) for n in ("w0", "w1"))
-    text = str(made.pipeline(0.5))
+    text = str(made.pipeline(Shares(0.5)))
     assert text.index("shrink-channels") < text.index("prune-weights")
+
+
+# --- splits are settled by what they lose -----------------------------------------------------
+
+
+def two_stages(name: str) -> TwoStages:
+    return TwoStages(BOTH, _run, BOTH.annotation().run(start(net_of(name))))
+
+
+def _run(pipeline: Pipeline, compilation: Compilation) -> Compilation:
+    return pipeline.run(compilation)
+
+
+def lost(name: str, result: Compilation) -> float:
+    net = net_of(name)
+    return AgreementJudge.of(net.model, net.data, 1).divergence(result.model)
+
+
+@pytest.mark.parametrize("budget", [0.85, 0.7, 0.5])
+@pytest.mark.parametrize("name", ["residual", "dense", "varied", "branches"])
+def test_both_lose_no_more_than_either_alone(name: str, budget: float) -> None:
+    made = two_stages(name)
+    both = lost(name, made.at(Shares(budget)))
+    for recipe in (Recipe(), CHANNELS):
+        alone = pruner_of(recipe, _run, recipe.annotation().run(start(net_of(name))))
+        if alone.predicted(Shares(budget)).ratio <= budget + 1e-6:
+            assert both <= 1.05 * lost(name, alone.at(Shares(budget)))
+
+
+@pytest.mark.parametrize("promised", [0.3, 0.6, 1.0])
+def test_a_split_that_promised_too_much_is_given_up(
+    promised: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the curves say, what loses more than one kind alone is not taken."""
+    expected = lost("varied", two_stages("varied").at(Shares(0.6)))
+    monkeypatch.setattr(SplitPlan, "split", lambda *_: promised)
+    monkeypatch.setattr("eapc.goals.pruners._DOUBT", np.inf)
+    found = lost("varied", two_stages("varied").at(Shares(0.6)))
+    assert found <= 1.05 * expected
+
+
+def test_what_was_asked_before_changes_nothing() -> None:
+    made = two_stages("residual")
+    for budget in (0.9, 0.5, 0.7, 0.5):
+        found = made.at(Shares(budget))
+        assert bytes_of(found.model) == bytes_of(two_stages("residual").at(Shares(budget)).model)
+
+
+def test_corrections_keep_the_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = two_stages("residual")
+    tried: list[float] = []
+    trial = TwoStages._trial
+
+    def counting(self: TwoStages, split: float, *rest: Any) -> Any:
+        tried.append(split)
+        return trial(self, split, *rest)
+
+    monkeypatch.setattr(TwoStages, "_trial", counting)
+    text = str(made.pipeline(Shares(0.5)))
+    first = list(tried)
+    assert 1 <= len(first) <= 3
+    corrected = str(made.pipeline(Shares(0.497, like=0.5)))
+    late = str(made.pipeline(Shares(0.5, 0.002, like=0.5)))
+    assert tried == first
+    channels = text.partition("shrink-channels")[0]
+    assert corrected.startswith(channels)
+    assert late.startswith(channels)
+    assert len({text, corrected, late}) == 3
+
+
+def test_channels_that_do_it_alone_do_what_corrects_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = two_stages("residual")
+    monkeypatch.setattr(SplitPlan, "split", lambda _, budget: budget)
+    monkeypatch.setattr("eapc.goals.pruners._DOUBT", 0.0)
+    assert "prune-channels{energy=0.7}" in str(made.pipeline(Shares(0.7)))
+    assert "prune-channels{energy=0.65}" in str(made.pipeline(Shares(0.65, like=0.7)))
+
+
+def test_the_whole_network_has_its_curves_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = two_stages("residual")
+    assert made.plan.lowest_ratio < 1
+    monkeypatch.setattr(SplitPlan, "split", lambda *_: 1.0)
+    monkeypatch.setattr("eapc.goals.pruners._DOUBT", 0.0)
+    monkeypatch.setattr(
+        "eapc.passes.prune_weights.error_curves", lambda *_: pytest.fail("measured again")
+    )
+    weights = made.at(Shares(0.8)).model.constant("w1")
+    assert weights is not None
+    assert weights.shape == NETS["residual"]().model.constant_shape("w1")
+    assert np.count_nonzero(weights) < weights.size
 
 
 def test_a_failure_names_its_pass() -> None:

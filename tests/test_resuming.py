@@ -9,9 +9,11 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
+from pruning_builders import residual
 from test_profiling_latency import machine
 
 from eapc import compiler
@@ -23,7 +25,7 @@ from eapc.machine_profile import machine_yaml
 from eapc.model import Model
 from eapc.pipeline import Pipeline
 from eapc.preparation import prepare
-from eapc.progress import Step
+from eapc.progress import Progress, Step
 from eapc.recipe import Recipe
 from eapc.registry import load_passes
 from eapc.resuming import partial_folder
@@ -122,6 +124,24 @@ def test_curves_of_channels_are_kept_group_by_group(
     _, again = resumed(goal, output, settings, recipe)
     assert again == [f"{step.stage} {step.layer}" for step in steps[third:] if step.layer]
     assert output.read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_a_split_that_is_being_settled_ends_in_the_same_bytes(share: float, tmp_path: Path) -> None:
+    net, recipe = residual(), Recipe(structured=True, zeros=True)
+    settings = Settings(calibration=net.data, threads=1)
+    whole, again = Count(), Count()
+
+    def pruned(name: str, progress: Progress) -> bytes:
+        start = partial(prune, net.model, settings, goal=TargetEnergy(0.5), recipe=recipe)
+        start(output=tmp_path / name, resume=True, progress=progress)
+        return (tmp_path / name).read_bytes()
+
+    expected = pruned("whole.onnx", whole)
+    with pytest.raises(StopError):
+        pruned("o.onnx", StopAt(round(share * len(whole.layers))))
+    assert pruned("o.onnx", again) == expected
+    assert len(again.layers) < len(whole.layers)
 
 
 def test_a_run_that_differs_in_later_layers_finds_the_earlier_ones_finished(tmp_path: Path) -> None:

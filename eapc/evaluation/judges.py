@@ -19,9 +19,13 @@ from eapc.evaluation.measures import (
     binary_threshold,
     class_scores,
     correct,
+    output_divergence,
 )
 from eapc.model import Array, Model
 from eapc.runtime import collect_outputs
+
+_FEW = 256
+"""Inputs on which to look at many networks."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,17 @@ class AgreementJudge:
     def of(cls, model: Model, data: Dataset, threads: int = 0) -> AgreementJudge:
         """A judge against `model`."""
         return cls(data, collect_outputs(model, data, threads), threads)
+
+    @classmethod
+    def on_few(cls, model: Model, data: Dataset, threads: int = 0) -> AgreementJudge:
+        """A judge on evenly spaced inputs, a few hundred at most where they fill a batch."""
+        few = data.take(slice(0, None, max(1, len(data) // _FEW)))
+        return cls.of(model, few if few.usable else data, threads)
+
+    def divergence(self, model: Model) -> float:
+        """How far the outputs of `model` are from the original's; see `output_divergence`."""
+        outputs = collect_outputs(model, self.data, self.threads)
+        return output_divergence(self.original, outputs, by_error=self.data.synthesised)
 
     def agreement(self, model: Model, least: float, max_error: float) -> Agreement:
         """What `model` keeps: at least this share of classes or at most this error is asked."""

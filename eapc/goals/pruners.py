@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
-import numpy as np
-
 from eapc.allocation import Curves, Plan, Predicted
+from eapc.evaluation import AgreementJudge
+from eapc.fingerprints import model_digest
+from eapc.goals.shares import Shares
+from eapc.goals.splits import SplitPlan, is_within
 from eapc.pipeline import Compilation, Pipeline
 from eapc.recipe import Recipe
 from eapc.structured import ChannelPlan
+
+logger = logging.getLogger(__name__)
 
 Run = Callable[[Pipeline, Compilation], Compilation]
 """Runs a pipeline, and sees to the time it takes."""
 
 _SHARED = "shared"
-_SPLITS = 17
-"""Channel budgets, evenly spaced, among which the best split of a budget is sought."""
+
+_DOUBT = 4.0
+"""What is expected to lose more than this many times what was measured is not tried."""
+
+_MISSED = 0.01
+"""What a trial may exceed its budget by: corrections make up for less."""
 
 
 class Pruner(Protocol):
@@ -34,10 +43,13 @@ class Pruner(Protocol):
     def can_correct(self) -> bool:
         """Whether the last layers alone may be given another share of a budget."""
 
-    def at(self, budget: float, late: float = 0.0) -> Compilation:
-        """The model pruned to a budget; with `late` the last layers get so much more."""
+    def predicted(self, shares: Shares) -> Predicted:
+        """What is expected of `at`."""
 
-    def pipeline(self, budget: float, late: float = 0.0, held_out: float | None = None) -> Pipeline:
+    def at(self, shares: Shares) -> Compilation:
+        """The model pruned to a budget."""
+
+    def pipeline(self, shares: Shares, held_out: float | None = None) -> Pipeline:
         """What `at` does, as it would be typed."""
 
 
@@ -69,14 +81,18 @@ class OneStage:
         """Layers have shares to correct where they are shared out for the least error."""
         return self.recipe.order == _SHARED and not self.recipe.structured
 
-    def at(self, budget: float, late: float = 0.0) -> Compilation:
+    def predicted(self, shares: Shares) -> Predicted:
+        """What the curves promise."""
+        return self.plan.predicted(shares.budget, shares.late)
+
+    def at(self, shares: Shares) -> Compilation:
         """The model pruned to a budget in one go."""
-        _, *steps = self.pipeline(budget, late).passes
+        _, *steps = self.pipeline(shares).passes
         return self.run(Pipeline(tuple(steps)), self._with_plan)
 
-    def pipeline(self, budget: float, late: float = 0.0, held_out: float | None = None) -> Pipeline:
+    def pipeline(self, shares: Shares, held_out: float | None = None) -> Pipeline:
         """One pruning pass and what belongs to it."""
-        return self.recipe.pipeline(self.recipe.budget(budget, late), held_out)
+        return self.recipe.pipeline(self.recipe.budget(shares.budget, shares.late), held_out)
 
     @cached_property
     def _with_plan(self) -> Compilation:
@@ -88,63 +104,45 @@ class OneStage:
 
 
 @dataclass(frozen=True)
-class SplitPlan:
-    """A budget split between channels and then zeros in what is left, where both lose least.
+class _Trial:
+    """A budget split in one way: the second stage, its result, and what that has lost.
 
-    Zeros are taken to lose as much of a fraction of the energy as they would with all channels.
+    `ratio` is the energy left, a fraction of the dense network's; `loss` the divergence of the
+    outputs on some inputs that are fitted.
     """
 
-    channels: ChannelPlan
-    zeros: Curves
+    split: float
+    second: OneStage
+    result: Compilation
+    ratio: float
+    loss: float
 
-    @property
-    def lowest_ratio(self) -> float:
-        """Fewest channels, and lowest densities of what they leave."""
-        return self.channels.lowest_ratio * self.zeros.lowest_ratio
+    def to_beat(self, budget: float) -> float:
+        """The loss from which on another trial is worse: any is better than a budget missed."""
+        return self.loss if self.ratio <= budget + _MISSED else math.inf
 
-    def predicted(self, budget: float, late: float = 0.0) -> Predicted:
-        """What is expected of the best split; `late` changes what zeros have to do."""
-        return self._both(self._best(budget)[2], budget + late)
-
-    def split(self, budget: float) -> float:
-        """The budget of the channels; zeros are to do the rest."""
-        return self._best(budget)[0]
-
-    @cached_property
-    def _tried(self) -> tuple[tuple[float, Predicted], ...]:
-        budgets = np.linspace(self.channels.lowest_ratio, 1, _SPLITS).round(4).tolist()
-        return tuple((budget, self.channels.predicted(budget)) for budget in budgets)
-
-    def _best(self, budget: float) -> tuple[float, Predicted, Predicted]:
-        """The best split, what both stages and what the first alone should come to."""
-        alone = (budget, self.channels.predicted(budget))
-        return min(
-            ((tried, self._both(first, budget), first) for tried, first in (*self._tried, alone)),
-            key=lambda found: (found[1].ratio > budget + _SLACK, found[1].error),
-        )
-
-    def _both(self, first: Predicted, budget: float) -> Predicted:
-        left = budget / first.ratio if first.ratio else 1.0
-        if left >= 1:
-            return first
-        if left < self.zeros.lowest_ratio:
-            return Predicted(math.inf, first.ratio * self.zeros.lowest_ratio)
-        second = self.zeros.predicted(left)
-        return Predicted(first.error + second.error, first.ratio * second.ratio)
-
-
-_SLACK = 1e-6
+    def is_better(self, other: _Trial, budget: float) -> bool:
+        """Whether it loses less, or comes closer to a budget that the other one misses."""
+        met = budget + _MISSED
+        return (max(self.ratio, met), self.loss) < (max(other.ratio, met), other.loss)
 
 
 class TwoStages:
-    """Channels taken out, then zeros in what is left, one budget for both."""
+    """Channels taken out, then zeros in what is left, one budget for both.
+
+    Curves promise what single layers and groups lose, each alone in the whole network. So the
+    best split is tried against either kind alone: what loses least is taken. The same for a
+    budget whatever else was asked before.
+    """
 
     def __init__(self, recipe: Recipe, run: Run, dense: Compilation) -> None:
         self._recipe = recipe
         self._run = run
         self._dense = dense
         self._channels = OneStage(recipe.removing(), run, dense)
+        self._settled: dict[float, float] = {}
         self._latest: tuple[float, OneStage] | None = None
+        self._winner: tuple[float, Compilation] | None = None
 
     @cached_property
     def plan(self) -> SplitPlan:
@@ -160,34 +158,91 @@ class TwoStages:
         """The second stage can."""
         return self._recipe.order == _SHARED
 
-    def at(self, budget: float, late: float = 0.0) -> Compilation:
+    def predicted(self, shares: Shares) -> Predicted:
+        """What the curves of the whole network promise of the split that is taken."""
+        return self.plan.of_split(self._split(shares), shares.budget + shares.late)
+
+    def at(self, shares: Shares) -> Compilation:
         """The model with fewer channels, and zeros for what the budget still asks."""
-        second = self._second(budget)
-        left = self._left(budget, late)
-        return second.dense if left[0] >= 1 else second.at(*left)
+        split = self._split(shares)
+        is_settled = shares.budget == shares.settled_by and not shares.late
+        if self._winner and self._winner[0] == shares.budget and is_settled:
+            return self._winner[1]
+        self._winner = None
+        return self._pruned(self._second(split), shares)
 
-    def pipeline(self, budget: float, late: float = 0.0, held_out: float | None = None) -> Pipeline:
+    def pipeline(self, shares: Shares, held_out: float | None = None) -> Pipeline:
         """Both stages, the second's budget a fraction of what the first has left."""
-        recipe = self._recipe
-        channels = recipe.budget(self.plan.split(budget))
-        left = self._left(budget, late)
-        zeros = recipe.budget(*left) if left[0] < 1 else recipe.budget(1.0)
-        return recipe.pipeline_of_both(channels, zeros, held_out)
+        recipe, split = self._recipe, self._split(shares)
+        left = self._left(self._second(split), shares)
+        zeros = recipe.budget(left.budget, left.late) if left.budget < 1 else recipe.budget(1.0)
+        return recipe.pipeline_of_both(recipe.budget(split), zeros, held_out)
 
-    def _second(self, budget: float) -> OneStage:
+    def _split(self, shares: Shares) -> float:
+        """The budget of the channels: as it was settled, or all of it where it was so."""
+        settled = shares.settled_by
+        if settled not in self._settled:
+            best = self._best(settled)
+            self._settled[settled] = best.split
+            self._latest = (best.split, best.second)
+            self._winner = (settled, best.result)
+        split = self._settled[settled]
+        return shares.budget if split == settled else split
+
+    def _best(self, budget: float) -> _Trial:
+        """The trial that loses least: the split that promises most, or either kind alone."""
+        best = self._trial(self.plan.split(budget), budget, None)
+        assert best is not None  # there is nothing yet to be worse than
+        for split in (1.0, budget):
+            promised = self.plan.of_split(split, budget)
+            hopeful = promised.error < _DOUBT * best.to_beat(budget)
+            if split != best.split and is_within(promised, budget) and hopeful:
+                trial = self._trial(split, budget, best)
+                best = trial if trial and trial.is_better(best, budget) else best
+        return best
+
+    def _trial(self, split: float, budget: float, best: _Trial | None) -> _Trial | None:
+        """A split tried out; None where its channels alone lose as much as the best one."""
+        second = self._second(split)
+        if best and self._judge.divergence(second.dense.model) >= best.to_beat(budget):
+            return None
+        result = self._pruned(second, Shares(budget))
+        loss = self._judge.divergence(result.model)
+        ratio = _energy(result) / (_energy(self._dense) or 1.0)
+        logger.info(
+            "budget %.4f, channels to %.4f: energy %.4f, divergence %.3g",
+            *(budget, split, ratio, loss),
+        )
+        return _Trial(split, second, result, ratio, loss)
+
+    @cached_property
+    def _judge(self) -> AgreementJudge:
+        dense = self._dense
+        assert dense.calibration is not None  # both stages are fitted on it
+        model = dense.model.original
+        return AgreementJudge.on_few(model, dense.calibration, dense.conditions.threads)
+
+    def _second(self, split: float) -> OneStage:
         """The pruner of what the first stage leaves; the latest is kept with its curves."""
-        split = self.plan.split(budget)
         if self._latest is None or self._latest[0] != split:
             self._latest = None
-            shrunk = self._channels.at(split)
+            shrunk = self._channels.at(Shares(split))
+            if model_digest(shrunk.model) == model_digest(self._dense.model):
+                shrunk = shrunk.with_record(curves=self.plan.zeros)
             self._latest = (split, OneStage(self._recipe.zeroing(), self._run, shrunk))
         return self._latest[1]
 
-    def _left(self, budget: float, late: float) -> tuple[float, float]:
-        """The budget and `late` as fractions of the first stage's energy, as they are typed."""
-        first = self._second(budget).dense.energy
-        assert first is not None  # every stage ends in annotate-energy
-        assert self._dense.energy is not None
-        energy = first.energy_mac_units
-        scale = self._dense.energy.energy_mac_units / energy if energy else 1.0
-        return round(budget * scale, 6), round(late * scale, 6)
+    def _pruned(self, second: OneStage, shares: Shares) -> Compilation:
+        left = self._left(second, shares)
+        return second.dense if left.budget >= 1 else second.at(left)
+
+    def _left(self, second: OneStage, shares: Shares) -> Shares:
+        """The same as fractions of the first stage's energy, as they are typed."""
+        energy = _energy(second.dense)
+        scale = _energy(self._dense) / energy if energy else 1.0
+        return Shares(round(shares.budget * scale, 6), round(shares.late * scale, 6))
+
+
+def _energy(compilation: Compilation) -> float:
+    assert compilation.energy is not None  # every stage ends in annotate-energy
+    return compilation.energy.energy_mac_units

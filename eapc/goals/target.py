@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from eapc.errors import UsageError
 from eapc.goals.goal import Outcome, require_fraction
+from eapc.goals.shares import Shares
 from eapc.goals.trials import Trials
 from eapc.pipeline import Compilation, Pipeline
 from eapc.recipe import Recipe
@@ -31,13 +32,6 @@ _MOST_LATE = 0.005
 NEEDS_MEASUREMENTS = (
     "latency is measured, not modelled: `eapc profile MODEL -o host.yaml`, then --hw host.yaml"
 )
-
-
-class Shares(NamedTuple):
-    """A budget, and what the last layers get beyond their share of it; both as they are typed."""
-
-    budget: float
-    late: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -74,7 +68,7 @@ class Target:
         take densities in steps: what comes to the same densities is tried once.
         """
         aim = _typed(self.value - _AIM * _TOLERANCE)
-        shares: Shares | None = Shares(aim)
+        shares: Shares | None = Shares(aim, like=aim)
         best: tuple[Shares, Compilation] | None = None
         tried: set[float] = set()
         while shares and len(tried) < _TRIALS:
@@ -82,7 +76,7 @@ class Target:
             tried.add(predicted)
             result = trials.at(*shares)
             ratio = trials.ratio(result)
-            logger.info("%s gave %.4f", trials.recipe.budget(*shares), ratio)
+            logger.info("%s gave %.4f", trials.recipe.budget(shares.budget, shares.late), ratio)
             if best is None or self._is_better(ratio, trials.ratio(best[1])):
                 best = (shares, result)
             if self.value - _TOLERANCE <= ratio <= self.value:
@@ -115,8 +109,8 @@ class Target:
 
 def _next(trials: Trials, last: Shares, wanted: float, tried: Collection[float]) -> Shares | None:
     """What to try for a predicted ratio of `wanted`; None where all of it was tried."""
-    late = round(wanted - trials.predicted_ratio(last.budget), 6)
-    corrected, anew = Shares(last.budget, late), Shares(_typed(wanted))
+    late = round(wanted - trials.predicted_ratio(*last._replace(late=0.0)), 6)
+    corrected, anew = last._replace(late=late), Shares(_typed(wanted), like=last.like)
     if trials.can_correct and abs(late) <= _MOST_LATE:
         predicted = trials.predicted_ratio(*corrected)
         if predicted not in tried and abs(predicted - wanted) <= _TOLERANCE / 2:

@@ -14,6 +14,7 @@ from eapc.errors import UsageError
 from eapc.evaluation import Accuracy, AccuracyJudge, Agreement, AgreementJudge
 from eapc.goals.pruners import Pruner, pruner_of
 from eapc.goals.search import Search, V
+from eapc.goals.shares import Shares
 from eapc.model import Model
 from eapc.pipeline import Compilation, Pipeline
 from eapc.recipe import Recipe
@@ -24,7 +25,6 @@ HELD_OUT = 0.2
 MAX_OUTPUT_ERROR = 0.05
 """Where agreement has no meaning: the largest relative output error."""
 
-_FEW = 256
 _SHARED = "shared"
 
 
@@ -70,18 +70,23 @@ class Trials:
         _, *steps = self.recipe.pipeline(options).passes
         return self._run(Pipeline(tuple(steps)), self._dense)
 
-    def at(self, budget: float, late: float = 0.0) -> Compilation:
+    def at(self, budget: float, late: float = 0.0, like: float | None = None) -> Compilation:
         """The model pruned to a budget, a fraction of the dense energy.
 
-        The last layers' energy is changed by `late`, such a fraction too.
+        The last layers' energy is changed by `late`, such a fraction too. A budget that corrects
+        another, `like`, is split between channels and zeros as that one.
         """
-        return self._pruner.at(budget, late)
+        return self._pruner.at(Shares(budget, late, like))
 
     def pipeline_at(
-        self, budget: float, late: float = 0.0, held_out: float | None = None
+        self,
+        budget: float,
+        late: float = 0.0,
+        like: float | None = None,
+        held_out: float | None = None,
     ) -> Pipeline:
         """What leads to a budget, as it would be typed."""
-        return self._pruner.pipeline(float(f"{budget:.6g}"), late, held_out)
+        return self._pruner.pipeline(Shares(float(f"{budget:.6g}"), late, like), held_out)
 
     def ratio(self, result: Compilation) -> float:
         """What a result takes of the objective, over what the dense network takes."""
@@ -96,14 +101,14 @@ class Trials:
         """Whether the last layers alone may be given another share of a budget."""
         return self._pruner.can_correct
 
-    def predicted_ratio(self, budget: float, late: float = 0.0) -> float:
-        """Energy that the curves predict at a budget: below it where densities come in steps.
+    def predicted_ratio(self, budget: float, late: float = 0.0, like: float | None = None) -> float:
+        """Energy that the curves predict of `at`: below the budget where densities come in steps.
 
         Orders other than the shared one are taken to spend the budget.
         """
         if self.recipe.order != _SHARED:
             return budget
-        return self.plan.predicted(budget, late).ratio
+        return self._pruner.predicted(Shares(budget, late, like)).ratio
 
     def shortfall(self, goal: float, ratio: float) -> str:
         """Why a budget could not be met."""
@@ -148,10 +153,9 @@ class Trials:
         """A judge on a few of the inputs that are fitted: it flatters, but costs little."""
         data = self._compilation.calibration
         assert data is not None  # see the class
-        few = data.take(slice(0, None, max(1, len(data) // _FEW)))
         threads = self._compilation.conditions.threads
         original = self._compilation.model.original
-        return AgreementJudge.of(original, few if few.usable else data, threads)
+        return AgreementJudge.on_few(original, data, threads)
 
     @cached_property
     def halves(self) -> tuple[AccuracyJudge, AccuracyJudge]:
