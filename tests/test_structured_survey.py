@@ -7,6 +7,7 @@ import pytest
 from pruning_builders import NETS, dense, residual, transformer
 from structured_builders import layered
 
+from eapc.calibration import Probes
 from eapc.errors import UsageError
 from eapc.layers import find_layers
 from eapc.solvers import elimination
@@ -18,7 +19,7 @@ PRUNABLE = ("residual", "projected", "branches", "dense", "transformer", "fixed 
 
 def surveyed(name: str, by: str = "obs", with_errors: bool = True) -> dict[str, ChannelCurve]:
     net = NETS[name]()
-    survey = Survey(by, net.data, with_errors, threads=1)
+    survey = Survey(by, Probes(net.data, net.data), with_errors, threads=1)
     groups = [group for group in layered(net.model).values() if not group.obstacle]
     return {curve.name: curve for curve in survey.curves(net.model, groups)}
 
@@ -80,7 +81,7 @@ def test_dead_channels_go_first() -> None:
     zeroed = {f"q{part}": np.zeros_like(value) for part, value in q.items() if value is not None}
     model = net.model.with_weights({"w0": w0, "b0": b0, "w2": w2, **zeroed})
     for by in set(CRITERIA) - {"random", "geometric-median"}:
-        (curve, _) = Survey(by, net.data, True, threads=1).curves(
+        (curve, _) = Survey(by, Probes(net.data, net.data), True, threads=1).curves(
             model, [g for g in layered(model).values() if not g.obstacle]
         )
         assert set(curve.order[:2]) == {2, 5}, by
@@ -91,6 +92,19 @@ def test_obs_loses_less_than_random() -> None:
     best, worst = surveyed("dense"), surveyed("dense", "random")
     for name, curve in best.items():
         assert np.mean(curve.errors) < np.mean(worst[name].errors)
+
+
+def test_errors_are_those_of_inputs_that_were_not_fitted() -> None:
+    """A few rows fit a layer of more weights almost exactly; others show what that is worth."""
+    net = dense()
+    groups = [group for group in layered(net.model).values() if not group.obstacle]
+    few, others = net.data.take(slice(0, 10)), net.data.take(slice(10, None))
+    fooled, honest = (
+        list(Survey("obs", Probes(few, shown), True, threads=1).curves(net.model, groups))
+        for shown in (few, others)
+    )
+    for told, seen in zip(fooled, honest, strict=True):
+        assert np.mean(seen.errors[1:-2]) > 3 * np.mean(told.errors[1:-2])
 
 
 def test_maps_are_those_that_readers_see(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +145,7 @@ def test_the_model_is_left_as_it_was() -> None:
     for net in (dense(), transformer()):
         before, model = net.proto.SerializeToString(), net.model
         groups = list(layered(model).values())
-        list(Survey("obs", net.data, True, threads=1).curves(model, groups))
+        list(Survey("obs", Probes(net.data, net.data), True, threads=1).curves(model, groups))
         assert net.proto.SerializeToString() == before
         assert model.weights == {}
         assert find_layers(model).layers
