@@ -25,7 +25,6 @@ from eapc.preparation import (
     load_dataset,
     prepare,
     require_labels,
-    timed,
     with_made_up_inputs,
 )
 from eapc.progress import Progress, silent
@@ -34,6 +33,7 @@ from eapc.registry import load_passes
 from eapc.results import Latency, Pruned
 from eapc.resuming import resumable
 from eapc.solvers import blas_threads
+from eapc.stages import timed
 from eapc.structured import ChannelPlan
 from eapc.verify import verifier
 
