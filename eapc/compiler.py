@@ -19,6 +19,7 @@ from eapc.goals import DEFAULT_GOAL, Goal, Outcome, Trials, measure
 from eapc.model import Model
 from eapc.pipeline import Compilation, Pipeline
 from eapc.preparation import (
+    Begun,
     DataSource,
     Settings,
     begin,
@@ -151,7 +152,7 @@ def prune(
     if (warning := quality.warning(goal, recipe.pattern)) and outcome.is_met:
         logger.warning(warning)
     seconds["total"] = time.perf_counter() - start
-    return _pruned(outcome, quality.accuracy, latency, seconds, begun.synthesised, output)
+    return _pruned(outcome, quality.accuracy, latency, seconds, begun, output)
 
 
 def _latency(compilation: Compilation, trials: Trials, outcome: Outcome) -> Latency | None:
@@ -168,7 +169,7 @@ def _pruned(
     accuracy: Accuracy | None,
     latency: Latency | None,
     seconds: Mapping[str, float],
-    synthesised: bool,
+    begun: Begun,
     output: str | Path | None,
 ) -> Pruned:
     after = outcome.result.energy
@@ -186,12 +187,13 @@ def _pruned(
         goal_met=outcome.is_met,
         reason=outcome.reason,
         seconds=seconds,
-        synthesised=synthesised,
+        synthesised=begun.synthesised,
         output=None if output is None else Path(output),
         decided=outcome.decided,
         floor=outcome.floor,
         groups=record.groups,
         latency=latency,
+        inputs=begun.inputs,
     )
 
 

@@ -91,6 +91,12 @@ class Begun:
     labelled: Dataset | None
     synthesised: bool
 
+    @property
+    def inputs(self) -> str:
+        """Which values made-up inputs have, and what tells so; empty for data."""
+        data = self.compilation.calibration
+        return "" if data is None else data.origin
+
     def trials(self) -> Trials:
         """Trials of the model; the original is run on the labelled inputs first."""
         judge = None
@@ -155,7 +161,8 @@ def with_made_up_inputs(compilation: Compilation, samples: int | None) -> Compil
     with timed(seconds, "synthesise-inputs"):
         rng = np.random.default_rng(conditions.seed)
         made = synthesise(model, conditions.input_shapes, samples, rng, conditions.threads)
+    values = made.origin and f": {made.origin}"
     logger.warning(
-        "no calibration data: %d inputs were made up; real data prunes better", len(made)
+        f"no calibration data: {len(made)} inputs were made up{values}; real data prunes better"
     )
     return replace(compilation, calibration=made).with_record(seconds=seconds)

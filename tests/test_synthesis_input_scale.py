@@ -74,12 +74,12 @@ def test_without_either_only_scales_at_which_nothing_happens_are_out() -> None:
     """tanh(x - 128) is -1 whatever x of 0 to 1; without the offset it says nothing."""
     nodes = [op("Sub", "x k", "a"), op("Tanh", "a", "y")]
     model = loaded(nodes, {"x": ("N", 3, 8, 8)}, ["y"], {"k": np.array([128.0], np.float32)})
-    assert made(model).origin == "0 to 255 by the variety of outputs"
+    assert made(model).origin == "values 0 to 255 by the variety of outputs"
     assert fed(made(model)).mean() > 50
     model = loaded([op("Relu", "x", "y")], {"x": ("N", 3, 8, 8)}, ["y"])
     assert made(model).origin == (
-        "unit normal, 0 to 1 and 0 to 255 in turn: the variety of outputs cannot tell these "
-        "scales apart"
+        "unit normal, values 0 to 1 and values 0 to 255 in turn, as the variety of outputs "
+        "cannot tell them apart"
     )
 
 
@@ -94,17 +94,17 @@ def perceptron(bias: float) -> Model:
 def test_what_biases_cannot_tell_apart_is_mixed() -> None:
     """Responses of deviation 2.45 and 0.61; half way between, 1.22, each is a factor 2 off."""
     assert made(perceptron(2.45)).origin == "unit normal by the first biases"
-    assert made(perceptron(0.61)).origin == "0 to 1 by the first biases"
-    assert made(perceptron(157.0)).origin == "0 to 255 by the first biases"
+    assert made(perceptron(0.61)).origin == "values 0 to 1 by the first biases"
+    assert made(perceptron(157.0)).origin == "values 0 to 255 by the first biases"
     assert made(perceptron(1.22)).origin == (
-        "unit normal and 0 to 1 in turn: the first biases cannot tell these scales apart"
+        "unit normal and values 0 to 1 in turn, as the first biases cannot tell them apart"
     )
 
 
 def test_half_of_a_mixture_is_of_each_scale_and_every_part_of_it_has_both() -> None:
     data = made(perceptron(1.22))
     plain = np.random.default_rng(0).standard_normal((64, 6), dtype=np.float32)
-    scale, offset = CANDIDATES["0 to 1"]
+    scale, offset = CANDIDATES["values 0 to 1"]
     small = np.isclose(fed(data), plain * scale + offset).all(axis=1)
     np.testing.assert_allclose(fed(data)[~small], plain[~small])
     assert small.sum() == 32
@@ -121,7 +121,7 @@ def test_a_fit_on_a_mixture_serves_every_scale() -> None:
     errors = {}
     for name in ("mixed", "0 to 255"):
         plain = replace(made(model), affine=None)
-        data = plain if name == "mixed" else scaled(plain, *CANDIDATES[name])
+        data = plain if name == "mixed" else scaled(plain, *CANDIDATES["values 0 to 255"])
         done = prune(model, Settings(calibration=data, threads=1), goal=Sparsity(0.5))
         errors[name] = [
             relative_error(model, done.model, held * scale + offset)

@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 
 CANDIDATES: Mapping[str, tuple[float, float]] = {
     "unit normal": (1.0, 0.0),
-    "0 to 1": (0.25, 0.5),
-    "0 to 255": (64.0, 128.0),
+    "values 0 to 1": (0.25, 0.5),
+    "values 0 to 255": (64.0, 128.0),
 }
 """Scale and offset of inputs made with mean 0 and variance about 1."""
 
@@ -86,4 +86,4 @@ def _said(names: Sequence[str], evidence: Evidence) -> str:
     if len(names) == 1:
         return f"{names[0]} by {evidence.name}"
     *most, last = names
-    return f"{', '.join(most)} and {last} in turn: {evidence.name} cannot tell these scales apart"
+    return f"{', '.join(most)} and {last} in turn, as {evidence.name} cannot tell them apart"
