@@ -104,7 +104,9 @@ class Trials:
         """
         if self.recipe.order != _SHARED:
             return budget
-        return self.plan.predicted(budget, late).ratio
+        plan = self.plan  # passes work it out, which are timed on their own
+        with timed(self._seconds, "predict"):
+            return plan.predicted(budget, late).ratio
 
     def shortfall(self, goal: float, ratio: float) -> str:
         """Why a budget could not be met."""
