@@ -182,6 +182,76 @@ def test_latency_after_energy_takes_another_plan() -> None:
     assert again.record.channel_plan.whole_cost == pytest.approx(9.5)
 
 
+# --- channels that are dead on the calibration inputs -------------------------------------------
+
+
+def dying(dead: int = 4) -> Net:
+    """Of 6 channels the last few are never active: their offsets are far below zero."""
+    nodes = [
+        op("Conv", "x w1 b1", "c", "one"),
+        op("Relu", "c", "r"),
+        op("Conv", "r w2 b2", "d", "two"),
+        op("Relu", "d", "s"),
+        op("Conv", "s w3", "y", "three"),
+    ]
+    shapes = {"w1": (6, 3, 1, 1), "b1": (6,), "w2": (8, 6, 3, 3), "b2": (8,), "w3": (4, 8, 1, 1)}
+    found = weights(**shapes)
+    found["b1"][6 - dead :] = -1000
+    return Net(net(nodes, IMAGE, found).to_proto(), {"x": normal((24, *IMAGE[1:]), 3, 1.0)})
+
+
+@pytest.mark.parametrize(("fraction", "left"), [(0.5, 3), (0.17, 5)])
+def test_only_chosen_channels_go(fraction: float, left: int) -> None:
+    """Dead ones cost nothing and go first; those that are left over stay in the file."""
+    done = compiled(dying(), f"prune-channels{{fraction={fraction}, include=one}}, {REST}")
+    assert done.model.constant_shape("w1") == (left, 3, 1, 1)
+    (record,) = done.record.groups
+    assert (record.name, record.before, record.after) == ("one", 6, left)
+    offsets = done.model.constant("b1")
+    assert offsets is not None
+    assert np.count_nonzero(offsets > -1000) == 2  # both live ones
+
+
+def test_weights_of_dead_inputs_stay_as_trained() -> None:
+    """Channels 3, 4 and 5 of `one` are the first to go; the data say nothing of channel 2."""
+    source = dying()
+    done = compiled(source, f"prune-channels{{fraction=0.5, include=one}}, {REST}")
+    before, after = (m.constant("w2") for m in (source.model, done.model))
+    assert before is not None
+    assert after is not None
+    (place,) = np.flatnonzero(np.asarray(done.model.constant("b1")) <= -1000)
+    dead = [i for i in range(2, 6) if np.array_equal(after[:, place], before[:, i])]
+    assert len(dead) == 1
+
+
+def test_zeroing_still_takes_weights_of_dead_inputs_first() -> None:
+    """24 of the 48 inputs' weights go, and 4 of 6 channels are dead: nothing is lost."""
+    done = compiled(dying(), "prune-weights{sparsity=0.5, include=two}, reconstruct-outputs")
+    kept = done.model.constant("w2")
+    assert kept is not None
+    assert not kept[:, 2:].any()
+
+
+def test_a_latency_goal_leaves_every_count_on_a_step() -> None:
+    """Of 32 filters 17 are zero in the file: without them 15 would be left, which is no step."""
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(16, 3, 8, 8)).astype(np.float32)
+    silent = {name: np.array(MODEL.constant(name)) for name in ("Conv_0.weight", "Conv_0.bias")}
+    for array in silent.values():
+        array[:17] = 0
+    bare = Model.from_proto(MODEL.with_weights(silent).to_proto())
+    start = Compilation(
+        bare,
+        EYERISS,
+        Net(bare.to_proto(), {"x": images}).data,
+        Conditions(threads=1),
+        measured=machine(inputs=(16, 32)),
+    )
+    done = then(f"prune-channels{{latency=0.9, criterion=l2}}, {REST}", start)
+    assert sorted(record.after for record in done.record.groups) == [16, 32]
+    assert {group.size for group in groups_of(done.model).groups} == {16, 32}
+
+
 # --- shapes that only data tell ----------------------------------------------------------------
 
 

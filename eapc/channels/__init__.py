@@ -5,6 +5,7 @@ from eapc.channels.groups import Branch, ChannelGroup, ChannelGroups, Number, Sl
 from eapc.channels.lengths import shapes_at
 from eapc.channels.removal import remove_channels
 from eapc.channels.silence import silent_channels
+from eapc.channels.tally import Tally
 
 __all__ = [
     "Branch",
@@ -12,6 +13,7 @@ __all__ = [
     "ChannelGroups",
     "Number",
     "Slice",
+    "Tally",
     "find_groups",
     "remove_channels",
     "shapes_at",
