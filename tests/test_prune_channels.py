@@ -304,14 +304,39 @@ def test_names_that_mean_nothing_are_refused(options: str) -> None:
 
 
 def test_nothing_to_prune() -> None:
-    with pytest.raises(PassError, match="no channels can be taken out") as caught:
+    with pytest.raises(PassError, match="taken out: all that could are excluded") as caught:
         compiled(residual(), "prune-channels{fraction=0.5, exclude=*}")
     assert isinstance(caught.value.__cause__, ModelError)
-    with pytest.raises(PassError, match="in no layer that can be pruned"):
+    with pytest.raises(PassError, match=r"taken out: weights are quantized .* \('one'\)"):
         compiled(MODELS["quantized"](), "prune-channels{fraction=0.5}")
     lone = net([op("Conv", "x w1", "y", "one")], IMAGE, weights(w1=(4, 3, 1, 1)))
-    with pytest.raises(PassError, match="no channels can be taken out"):
+    with pytest.raises(
+        PassError, match=r"taken out: their channels reach the output 'y' \('one'\)"
+    ):
         compiled(lone, "prune-channels{fraction=0.5}")
+
+
+def test_what_keeps_most_layers_whole_is_named() -> None:
+    """Two layers of a trunk are normalised over their channels; one writes the output."""
+    nodes = [
+        op("MatMul", "x w0", "s", "stem"),
+        op("MatMul", "s w1", "a", "mix"),
+        op("Add", "s a", "t"),
+        op("LayerNormalization", "t g", "n", "norm"),
+        op("MatMul", "n w2", "y", "head"),
+    ]
+    given = weights(w0=(4, 6), w1=(6, 6), w2=(6, 3), g=(6,))
+    trunk = net(nodes, ("N", 4), given)
+    said = r"LayerNormalization 'norm' mixes their channels \('stem' and 1 more like it\)"
+    with pytest.raises(PassError, match=said):
+        compiled(trunk, "prune-channels{fraction=0.5}")
+
+
+def test_layers_that_keep_their_channels_are_listed() -> None:
+    done = compiled(residual(), "prune-channels{fraction=0.5, criterion=l1}")
+    assert [(skip.name, skip.reason) for skip in done.record.skipped] == [
+        ("fc", "their channels reach the output 'y'")
+    ]
 
 
 def test_a_group_of_one_channel_is_left_alone() -> None:

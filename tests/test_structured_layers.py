@@ -178,7 +178,9 @@ def test_channels_that_a_layer_reads_which_cannot_be_pruned() -> None:
         "z": np.zeros(4, np.int8),
     }
     (group,) = layered(net(nodes, IMAGE, {**tensors, **quantized})).values()
-    assert group.obstacle == "weights of its channels are in no layer that can be pruned"
+    assert group.obstacle == (
+        "weights of its channels, those of 'two', are in no layer that can be pruned"
+    )
 
 
 def test_queries_and_keys_are_made_and_not_read() -> None:

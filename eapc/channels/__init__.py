@@ -2,12 +2,14 @@
 
 from eapc.channels.finding import find_groups
 from eapc.channels.groups import Branch, ChannelGroup, ChannelGroups, Number, Slice
+from eapc.channels.holding import ONE_CHANNEL
 from eapc.channels.lengths import shapes_at
 from eapc.channels.removal import remove_channels
 from eapc.channels.silence import silent_channels
 from eapc.channels.tally import Tally
 
 __all__ = [
+    "ONE_CHANNEL",
     "Branch",
     "ChannelGroup",
     "ChannelGroups",

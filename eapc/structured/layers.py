@@ -71,8 +71,10 @@ def _obstacle(found: LayeredGroup, layers: Sequence[TiedLayers]) -> str:
     tied = [*(each.tied for each in found.producers), *(each.tied for each in found.readers)]
     known = {user.node.key for one in tied for user in one.users}
     wanted = group.consumers or group.producers
-    if not found.producers or not known.issuperset(wanted):
-        return "weights of its channels are in no layer that can be pruned"
+    unknown = next((node for node in wanted if node not in known), "")
+    if not found.producers or unknown:
+        whose = f", those of '{unknown}'," if unknown else ""
+        return f"weights of its channels{whose} are in no layer that can be pruned"
     users = {tied.weight: set(map(_first_reader, tied.users)) for tied in layers}
     for part in group.slices:
         shared = users.get(part.tensor, set())
