@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from builders import ints, op
+from builders import Array, ints, op
 from channel_builders import groups_of, net
 from test_channels import IMAGE, plain, weights
 
@@ -31,7 +31,7 @@ def test_a_layer_that_cannot_be_pruned_says_why_and_its_group_names_it() -> None
         op("Conv", "x w1 b1", "c", "one"),
         op("Conv", "c w2", "y", "two"),
     ]
-    quantized = {"q": np.ones((4, 6, 1, 1), np.int8), "s": np.ones(4, np.float32)}
+    quantized: dict[str, Array] = {"q": np.ones((4, 6, 1, 1), np.int8), "s": np.ones(4, np.float32)}
     model = net(nodes, IMAGE, {**weights(w1=(6, 3, 1, 1), b1=(6,)), **quantized})
     assert reasons(model) == [
         ("one", "weights of its channels, those of 'two', are in no layer that can be pruned"),
