@@ -15,6 +15,7 @@ from eapc.channels import (
     Tally,
     find_groups,
     remove_channels,
+    removed_indices,
     silent_channels,
 )
 from eapc.model import Array, Model
@@ -50,7 +51,8 @@ class ShrinkChannels(Pass):
             counted = counted or tuple(Tally.of(group, model) for group in groups.groups)
             if not kept:
                 break
-            counted = tuple(tally.without(groups, kept) for tally in counted)
+            removed = removed_indices(groups, kept)
+            counted = tuple(tally.without(removed) for tally in counted)
             model, chosen = remove_channels(model, groups, kept), {}
         if model is compilation.model:
             return compilation

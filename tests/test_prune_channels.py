@@ -75,6 +75,24 @@ def test_a_fraction_of_every_group_goes(name: str) -> None:
         assert record.relative_output_error is not None
 
 
+@pytest.mark.parametrize("options", ["fraction=0.4", "energy=0.6, criterion=l1"])
+@pytest.mark.parametrize("name", PRUNABLE)
+def test_the_counts_that_are_told_are_the_files(name: str, options: str) -> None:
+    whole = masked(name, options)
+    done = then("shrink-channels", whole)
+    told = {record.name: record for record in done.record.groups}
+    checked = 0
+    for group in groups_of(whole.model).groups:
+        after = told[group.name].after if group.name in told else group.size
+        for cut in group.slices:
+            before = whole.model.constant_shape(cut.tensor)
+            if before and not cut.reader and before[cut.axis] == cut.indices.size:
+                now = done.model.constant_shape(cut.tensor)
+                assert (now[cut.axis] if now else 0) == after * cut.width
+                checked += 1
+    assert checked
+
+
 @pytest.mark.parametrize("name", ["residual", "transformer", "branches"])
 @pytest.mark.parametrize(
     "options", ["fraction=0.4", "fraction=0.4, criterion=random", "energy=0.7"]

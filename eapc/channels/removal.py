@@ -78,7 +78,7 @@ def _gone(groups: ChannelGroups, name: str, stay: Array) -> Array:
 
 
 def removed_indices(groups: ChannelGroups, kept: Mapping[str, Array]) -> Removed:
-    """What goes of each axis; raises as `remove_channels`."""
+    """What goes of each axis with the channels that `kept` leaves out; see `remove_channels`."""
     gone = {name: _gone(groups, name, stay) for name, stay in kept.items()}
     parts: dict[tuple[str, str, int], list[Array]] = {}
     for group in groups.groups:
