@@ -151,6 +151,11 @@ class ChannelPlan:
     allowed: Mapping[str, Sequence[int]] = field(default_factory=dict)
     basis: Hashable = None
 
+    @property
+    def ends_on_steps(self) -> bool:
+        """Whether counts must be the very ones that were planned: others may cost more."""
+        return bool(self.allowed)
+
     @cached_property
     def whole_cost(self) -> float:
         """The cost with all channels."""
