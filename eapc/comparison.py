@@ -177,10 +177,11 @@ def _inputs(
     rng = np.random.default_rng(settings.seed)
     made = synthesise(model, settings.input_shapes, settings.samples, rng, settings.threads)
     fed = dataset({**made.arrays, **made.shared}, specs, "made-up inputs")
+    values = made.origin and f": {made.origin}"
     logger.warning(
-        "no data: outputs are compared on %d made-up inputs; real ones say more", len(fed)
+        f"no data: outputs are compared on {len(fed)} made-up inputs{values}; real ones say more"
     )
-    return replace(fed, synthesised=True)
+    return replace(fed, affine=made.affine, synthesised=True, origin=made.origin)
 
 
 # --- figures ---------------------------------------------------------------------------------

@@ -19,13 +19,13 @@ from eapc.goals import DEFAULT_GOAL, Goal, Outcome, measure
 from eapc.model import Model
 from eapc.pipeline import Compilation, Pipeline
 from eapc.preparation import (
+    Begun,
     DataSource,
     Settings,
     begin,
     load_dataset,
     prepare,
     require_labels,
-    timed,
     with_made_up_inputs,
 )
 from eapc.progress import Progress, silent
@@ -34,6 +34,7 @@ from eapc.registry import load_passes
 from eapc.results import Pruned
 from eapc.resuming import resumable
 from eapc.solvers import blas_threads
+from eapc.stages import timed
 from eapc.verify import verifier
 
 __all__ = [
@@ -149,14 +150,14 @@ def prune(
     if (warning := quality.warning(goal, recipe.pattern)) and outcome.is_met:
         logger.warning(warning)
     seconds["total"] = time.perf_counter() - start
-    return _pruned(outcome, quality.accuracy, seconds, begun.synthesised, output)
+    return _pruned(outcome, quality.accuracy, seconds, begun, output)
 
 
 def _pruned(
     outcome: Outcome,
     accuracy: Accuracy | None,
     seconds: Mapping[str, float],
-    synthesised: bool,
+    begun: Begun,
     output: str | Path | None,
 ) -> Pruned:
     after = outcome.result.energy
@@ -174,12 +175,13 @@ def _pruned(
         goal_met=outcome.is_met,
         reason=outcome.reason,
         seconds=seconds,
-        synthesised=synthesised,
+        synthesised=begun.synthesised,
         output=None if output is None else Path(output),
         decided=outcome.decided,
         floor=outcome.floor,
         groups=record.groups,
         latency=record.latency,
+        inputs=begun.inputs,
     )
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from eapc.layers import find_layers, require_layers
 from eapc.model import InputShapes, Model, TensorSpec
 from eapc.pipeline import Compilation, Conditions
 from eapc.recipe import Recipe
+from eapc.stages import timed
 from eapc.synthesis import synthesise
 
 logger = logging.getLogger(__name__)
@@ -92,6 +91,12 @@ class Begun:
     labelled: Dataset | None
     synthesised: bool
 
+    @property
+    def inputs(self) -> str:
+        """Which values made-up inputs have, and what tells so; empty for data."""
+        data = self.compilation.calibration
+        return "" if data is None else data.origin
+
     def trials(self) -> Trials:
         """Trials of the model; the original is run on the labelled inputs first."""
         judge = None
@@ -156,15 +161,8 @@ def with_made_up_inputs(compilation: Compilation, samples: int | None) -> Compil
     with timed(seconds, "synthesise-inputs"):
         rng = np.random.default_rng(conditions.seed)
         made = synthesise(model, conditions.input_shapes, samples, rng, conditions.threads)
+    values = made.origin and f": {made.origin}"
     logger.warning(
-        "no calibration data: %d inputs were made up; real data prunes better", len(made)
+        f"no calibration data: {len(made)} inputs were made up{values}; real data prunes better"
     )
     return replace(compilation, calibration=made).with_record(seconds=seconds)
-
-
-@contextmanager
-def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    """Add the time that a block takes to a stage's seconds."""
-    start = time.perf_counter()
-    yield
-    seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start

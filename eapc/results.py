@@ -21,6 +21,7 @@ class Pruned:
     Where labelled inputs decided, `decided` is accuracy on those and `accuracy` on the others.
     `floor` is about the lowest fraction of the objective that the goal could have asked, if known.
     `groups` has channel counts where channels went; `latency` is known on a measured machine.
+    `inputs` says which values made-up inputs have, and what tells so.
     """
 
     model: Model
@@ -40,6 +41,7 @@ class Pruned:
     floor: float | None = None
     groups: tuple[ChannelRecord, ...] = ()
     latency: Latency | None = None
+    inputs: str = ""
 
     @property
     def energy_ratio(self) -> float:

@@ -15,7 +15,7 @@ from eapc.channels import ChannelGroup, find_groups
 from eapc.checkpoints import Finished, Part
 from eapc.energy import estimate
 from eapc.errors import ModelError, UsageError
-from eapc.layers import Skipped, TiedLayers, find_layers
+from eapc.layers import PrunableLayers, Skipped, TiedLayers, find_layers
 from eapc.model import Model, infer_shapes, input_shapes
 from eapc.pipeline import ChannelRecord, Compilation, Latency, LayerRecord, Names, Pass
 from eapc.profiling import prepare_network
@@ -31,6 +31,8 @@ from eapc.structured import (
     Survey,
     energy_costs,
     latency_costs,
+    left_alone,
+    most_telling,
     require_criterion,
     right_edges,
     with_layers,
@@ -91,8 +93,9 @@ class PruneChannels(Pass):
     def run(self, compilation: Compilation) -> Compilation:
         """The compilation with channels zeroed, ready to be reconstructed and shrunk."""
         model = compilation.model
-        layers = find_layers(model).layers
-        chosen, skipped = self._chosen(compilation, layers)
+        found = find_layers(model)
+        layers = found.layers
+        chosen, skipped = self._chosen(compilation, found)
         if self._budget is None:
             curves = self._curves(compilation, chosen)
             counts = self._even_counts(curves)
@@ -118,19 +121,17 @@ class PruneChannels(Pass):
         )
 
     def _chosen(
-        self, compilation: Compilation, layers: Sequence[TiedLayers]
+        self, compilation: Compilation, layers: PrunableLayers
     ) -> tuple[list[LayeredGroup], tuple[Skipped, ...]]:
-        """The groups that names mean, and why parts of the graph are left whole."""
+        """The groups that names mean, and why other layers keep their channels."""
         model = compilation.model
         found = find_groups(model, shapes_of(compilation)[0])
-        layered = [with_layers(group, layers, model) for group in found.groups if group.size > 1]
+        several = [group for group in found.groups if group.size > 1]
+        layered = [with_layers(group, layers.layers, model) for group in several]
         usable = [each for each in layered if not each.obstacle]
         _require_meaning(self.include, usable)
         _require_meaning(self.exclude, usable, [node.key for node in model.nodes])
-        skipped = (
-            *(Skipped(key, reason) for key, reason in found.left_whole.items()),
-            *(Skipped(each.group.name, each.obstacle) for each in layered if each.obstacle),
-        )
+        skipped = left_alone(model, found, layered, layers)
         chosen = [
             each
             for each in usable
@@ -138,8 +139,8 @@ class PruneChannels(Pass):
             and not _is_meant(each, self.exclude)
         ]
         if not chosen:
-            why = f": {skipped[0].reason}" if skipped else ""
-            raise ModelError(f"no channels can be taken out{why}")
+            why = "all that could are excluded" if usable else most_telling(skipped)
+            raise ModelError(f"no channels can be taken out: {why}")
         return chosen, skipped
 
     def _curves(

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
-from eapc.channels import ChannelGroup, remove_channels, silent_channels
+from eapc.channels import (
+    ChannelGroup,
+    ChannelGroups,
+    Tally,
+    find_groups,
+    remove_channels,
+    removed_indices,
+    silent_channels,
+)
 from eapc.model import Array, Model
-from eapc.pipeline import Compilation, LayerRecord, Pass
+from eapc.pipeline import ChannelRecord, Compilation, LayerRecord, Pass
 
 from .annotate_energy import shapes_of
 
@@ -31,16 +39,43 @@ class ShrinkChannels(Pass):
         """The compilation with a smaller model; unchanged where no channel is silent.
 
         A channel may be read by nothing but channels that go, so this repeats until all stay.
+        Where counts must be the planned ones, those that were chosen go and no others.
         """
-        model, chosen = compilation.model, compilation.record.channels
-        while (smaller := _shrunk(replace(compilation, model=model), chosen)) is not None:
-            model, chosen = smaller, {}
+        record, model = compilation.record, compilation.model
+        planned = record.channel_plan is not None and record.channel_plan.ends_on_steps
+        chosen = record.channels
+        counted: tuple[Tally, ...] = ()
+        while True:
+            groups, silent = _groups(replace(compilation, model=model), planned)
+            kept = _kept_of(groups, silent, chosen)
+            counted = counted or tuple(Tally.of(group, model) for group in groups.groups)
+            if not kept:
+                break
+            removed = removed_indices(groups, kept)
+            counted = tuple(tally.without(removed) for tally in counted)
+            model, chosen = remove_channels(model, groups, kept), {}
         if model is compilation.model:
             return compilation
-        records = _records(compilation.record.layers, model)
         return compilation.with_model(model).with_record(
-            layers=records, channels={}, curves=None, channel_plan=None
+            layers=_records(record.layers, model),
+            groups=tuple(_group_records(record.groups, counted, model)),
+            channels={},
+            curves=None,
+            channel_plan=None,
         )
+
+
+def _group_records(
+    known: Sequence[ChannelRecord], counted: Sequence[Tally], model: Model
+) -> Iterator[ChannelRecord]:
+    """The groups that were known before and those that lost channels, as they are now."""
+    before = {record.name: record.before for record in known}
+    for tally in counted:
+        group, after = tally.group, tally.left_in(model)
+        if group.name in before or after < group.size:
+            yield ChannelRecord(group.name, before.get(group.name, group.size), after)
+    found = {tally.group.name for tally in counted}
+    yield from (record for record in known if record.name not in found)
 
 
 def _records(before: Mapping[str, LayerRecord], model: Model) -> dict[str, LayerRecord]:
@@ -54,28 +89,37 @@ def _records(before: Mapping[str, LayerRecord], model: Model) -> dict[str, Layer
     return found
 
 
-def _shrunk(compilation: Compilation, chosen: Mapping[str, Sequence[int]]) -> Model | None:
-    """The model without its silent channels; None where there are none to take out.
+def _groups(
+    compilation: Compilation, only_chosen: bool
+) -> tuple[ChannelGroups, Mapping[str, Array]]:
+    """The channel groups, and by name the silent channels that may go unasked."""
+    shapes = shapes_of(compilation)[0]
+    if only_chosen:
+        return find_groups(compilation.model, shapes), {}
+    return silent_channels(compilation.model, shapes)
+
+
+def _kept_of(
+    groups: ChannelGroups, silent: Mapping[str, Array], chosen: Mapping[str, Sequence[int]]
+) -> dict[str, Array]:
+    """The channels that stay of each group that loses some.
 
     Of the groups that `chosen` names nothing but these channels stays either.
     """
-    model = compilation.model
-    groups, silent = silent_channels(model, shapes_of(compilation)[0])
-    gone = {
-        group.name: np.union1d(silent[group.name], _others(group, chosen))
-        for group in groups.groups
-    }
-    kept = {group.name: _kept(group, gone[group.name]) for group in groups.groups}
-    kept = {
-        group.name: kept[group.name]
-        for group in groups.groups
-        if len(kept[group.name]) < group.size
-    }
-    if not kept:
-        return None
-    count = sum(group.size - len(kept[group.name]) for group in groups.groups if group.name in kept)
-    logger.info("%d channels in %d groups go", count, len(kept))
-    return remove_channels(model, groups, kept)
+    kept = {}
+    for group in groups.groups:
+        gone = np.union1d(silent.get(group.name, _NONE), _others(group, chosen))
+        stay = _kept(group, gone)
+        if len(stay) < group.size:
+            kept[group.name] = stay
+    if kept:
+        sizes = {group.name: group.size for group in groups.groups}
+        count = sum(sizes[name] - len(stay) for name, stay in kept.items())
+        logger.info("%d channels in %d groups go", count, len(kept))
+    return kept
+
+
+_NONE = np.empty(0, np.int64)
 
 
 def _others(group: ChannelGroup, chosen: Mapping[str, Sequence[int]]) -> Array:

@@ -18,7 +18,7 @@ PYPROJECT = tomllib.loads((PROJECT / "pyproject.toml").read_text())
 SETUPTOOLS = PYPROJECT["tool"]["setuptools"]
 
 LAYERS = (
-    "errors progress stopwatch",
+    "errors progress stages stopwatch",
     "model",
     "hardware data checkpoints",
     "fingerprints workload solvers",

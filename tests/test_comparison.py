@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import Array, Axis, ints, make_model, normal, op, save
+from builders import Array, Axis, ints, loaded, make_model, normal, op, save
 from onnx import ModelProto
 
 from eapc import compare
@@ -141,6 +141,20 @@ def test_inputs_are_made_up_without_data(caplog: pytest.LogCaptureFixture) -> No
     assert compared.likeness.value == 0
     assert f"{compared.likeness.samples} made-up inputs" in caplog.text
     assert compared.energy_ratio == 1
+
+
+def test_made_up_inputs_have_the_scale_that_the_model_expects(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """tanh(x - 128) is -1 for all small x, as its counterpart is for all x."""
+    constants = {"k": np.full(1, 128, np.float32), "zero": np.zeros(1, np.float32)}
+    shifted = [op("Sub", "x k", "a"), op("Tanh", "a", "y")]
+    low = [op("Mul", "x zero", "z"), op("Sub", "z k", "a"), op("Tanh", "a", "y")]
+    one, other = (loaded(nodes, {"x": ("N", 3)}, ["y"], constants) for nodes in (shifted, low))
+    compared = compare(one, other, SETTINGS, latency=False)
+    assert compared.likeness is not None
+    assert compared.likeness.value > 0.5
+    assert "made-up inputs: values 0 to 255 by the variety of outputs; " in caplog.text
 
 
 def test_labels_are_what_evaluation_takes() -> None:

@@ -21,6 +21,8 @@ from eapc.data import load_data
 from eapc.errors import DataError, ModelError, PassError, UsageError, VerificationError
 from eapc.goals import Goal, MinAgreement, Sparsity, TargetEnergy
 from eapc.model import Array, Model
+from eapc.recipe import Recipe
+from eapc.registry import load_passes
 
 MODELS = Path(__file__).parents[1] / "models"
 DIGITS = MODELS / "digits.onnx"
@@ -75,6 +77,17 @@ def test_the_report_is_about_the_model() -> None:
     assert done.pipeline.startswith("annotate-energy, prune-weights{sparsity=0.8}")
     assert done.seconds["total"] >= max(v for k, v in done.seconds.items() if k != "total")
     json.dumps({"seconds": dict(done.seconds), "ratio": done.energy_ratio})
+
+
+def test_searches_tell_what_their_time_went_to() -> None:
+    """What no stage accounts for is little, also where budgets are predicted and judged."""
+    model = Model.load(DIGITS)
+    settings = Settings(samples=64, threads=1)
+    done = prune(model, settings, recipe=Recipe(load_passes(), structured=True))
+    stages = {name: taken for name, taken in done.seconds.items() if name != "total"}
+    assert {"synthesise-inputs", "prune-channels", "predict", "judge"} <= stages.keys()
+    assert sum(stages.values()) <= done.seconds["total"]
+    assert sum(stages.values()) > 0.5 * done.seconds["total"]
 
 
 def test_the_file_written_is_the_model(tmp_path: Path) -> None:

@@ -412,6 +412,41 @@ def test_tied_weights_are_one_layer_in_common_units() -> None:
     assert second.bias is None
 
 
+def test_what_stands_behind_identity_is_shared_too() -> None:
+    """Exporters that join equal constants leave an Identity where the second one was."""
+    nodes = [
+        op("Identity", "w", "w2"),
+        op("Identity", "b", "b2"),
+        op("Conv", "x w b", "y", "one"),
+        op("Conv", "x2 w2 b2", "z", "two"),
+    ]
+    given = {"w": normal((4, 3, 3, 3)), "b": normal((4,), 1)}
+    (tied,) = find_layers(loaded(nodes, {"x": IMAGE, "x2": IMAGE}, ["y", "z"], given)).layers
+    assert tied.weight == "w"
+    assert [user.node.key for user in tied.users] == ["one", "two"]
+    for user in tied.users:
+        np.testing.assert_array_equal(user.offset, given["b"])
+
+
+def test_a_normalisation_behind_identity_scales() -> None:
+    nodes = [
+        op("Identity", "gamma", "gamma2"),
+        op("Identity", "var", "var2"),
+        op("Conv", "x w", "c", "one"),
+        op("BatchNormalization", "c gamma2 beta mean var2", "y", epsilon=0.0),
+    ]
+    model = conv_net(nodes, statistics())
+    plain = conv_net(
+        [
+            op("Conv", "x w", "c"),
+            op("BatchNormalization", "c gamma beta mean var", "y", epsilon=0.0),
+        ],
+        statistics(),
+    )
+    np.testing.assert_array_equal(only_layer(model).scale, only_layer(plain).scale)
+    assert (only_layer(model).scale != 1).any()
+
+
 @pytest.mark.parametrize(
     "second",
     [

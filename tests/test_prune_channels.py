@@ -75,6 +75,24 @@ def test_a_fraction_of_every_group_goes(name: str) -> None:
         assert record.relative_output_error is not None
 
 
+@pytest.mark.parametrize("options", ["fraction=0.4", "energy=0.6, criterion=l1"])
+@pytest.mark.parametrize("name", PRUNABLE)
+def test_the_counts_that_are_told_are_the_files(name: str, options: str) -> None:
+    whole = masked(name, options)
+    done = then("shrink-channels", whole)
+    told = {record.name: record for record in done.record.groups}
+    checked = 0
+    for group in groups_of(whole.model).groups:
+        after = told[group.name].after if group.name in told else group.size
+        for cut in group.slices:
+            before = whole.model.constant_shape(cut.tensor)
+            if before and not cut.reader and before[cut.axis] == cut.indices.size:
+                now = done.model.constant_shape(cut.tensor)
+                assert (now[cut.axis] if now else 0) == after * cut.width
+                checked += 1
+    assert checked
+
+
 @pytest.mark.parametrize("name", ["residual", "transformer", "branches"])
 @pytest.mark.parametrize(
     "options", ["fraction=0.4", "fraction=0.4, criterion=random", "energy=0.7"]
@@ -182,6 +200,76 @@ def test_latency_after_energy_takes_another_plan() -> None:
     assert again.record.channel_plan.whole_cost == pytest.approx(9.5)
 
 
+# --- channels that are dead on the calibration inputs -------------------------------------------
+
+
+def dying(dead: int = 4) -> Net:
+    """Of 6 channels the last few are never active: their offsets are far below zero."""
+    nodes = [
+        op("Conv", "x w1 b1", "c", "one"),
+        op("Relu", "c", "r"),
+        op("Conv", "r w2 b2", "d", "two"),
+        op("Relu", "d", "s"),
+        op("Conv", "s w3", "y", "three"),
+    ]
+    shapes = {"w1": (6, 3, 1, 1), "b1": (6,), "w2": (8, 6, 3, 3), "b2": (8,), "w3": (4, 8, 1, 1)}
+    found = weights(**shapes)
+    found["b1"][6 - dead :] = -1000
+    return Net(net(nodes, IMAGE, found).to_proto(), {"x": normal((24, *IMAGE[1:]), 3, 1.0)})
+
+
+@pytest.mark.parametrize(("fraction", "left"), [(0.5, 3), (0.17, 5)])
+def test_only_chosen_channels_go(fraction: float, left: int) -> None:
+    """Dead ones cost nothing and go first; those that are left over stay in the file."""
+    done = compiled(dying(), f"prune-channels{{fraction={fraction}, include=one}}, {REST}")
+    assert done.model.constant_shape("w1") == (left, 3, 1, 1)
+    (record,) = done.record.groups
+    assert (record.name, record.before, record.after) == ("one", 6, left)
+    offsets = done.model.constant("b1")
+    assert offsets is not None
+    assert np.count_nonzero(offsets > -1000) == 2  # both live ones
+
+
+def test_weights_of_dead_inputs_stay_as_trained() -> None:
+    """Channels 3, 4 and 5 of `one` are the first to go; the data say nothing of channel 2."""
+    source = dying()
+    done = compiled(source, f"prune-channels{{fraction=0.5, include=one}}, {REST}")
+    before, after = (m.constant("w2") for m in (source.model, done.model))
+    assert before is not None
+    assert after is not None
+    (place,) = np.flatnonzero(np.asarray(done.model.constant("b1")) <= -1000)
+    dead = [i for i in range(2, 6) if np.array_equal(after[:, place], before[:, i])]
+    assert len(dead) == 1
+
+
+def test_zeroing_still_takes_weights_of_dead_inputs_first() -> None:
+    """24 of the 48 inputs' weights go, and 4 of 6 channels are dead: nothing is lost."""
+    done = compiled(dying(), "prune-weights{sparsity=0.5, include=two}, reconstruct-outputs")
+    kept = done.model.constant("w2")
+    assert kept is not None
+    assert not kept[:, 2:].any()
+
+
+def test_a_latency_goal_leaves_every_count_on_a_step() -> None:
+    """Of 32 filters 17 are zero in the file: without them 15 would be left, which is no step."""
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(16, 3, 8, 8)).astype(np.float32)
+    silent = {name: np.array(MODEL.constant(name)) for name in ("Conv_0.weight", "Conv_0.bias")}
+    for array in silent.values():
+        array[:17] = 0
+    bare = Model.from_proto(MODEL.with_weights(silent).to_proto())
+    start = Compilation(
+        bare,
+        EYERISS,
+        Net(bare.to_proto(), {"x": images}).data,
+        Conditions(threads=1),
+        measured=machine(inputs=(16, 32)),
+    )
+    done = then(f"prune-channels{{latency=0.9, criterion=l2}}, {REST}", start)
+    assert sorted(record.after for record in done.record.groups) == [16, 32]
+    assert {group.size for group in groups_of(done.model).groups} == {16, 32}
+
+
 # --- shapes that only data tell ----------------------------------------------------------------
 
 
@@ -234,14 +322,39 @@ def test_names_that_mean_nothing_are_refused(options: str) -> None:
 
 
 def test_nothing_to_prune() -> None:
-    with pytest.raises(PassError, match="no channels can be taken out") as caught:
+    with pytest.raises(PassError, match="taken out: all that could are excluded") as caught:
         compiled(residual(), "prune-channels{fraction=0.5, exclude=*}")
     assert isinstance(caught.value.__cause__, ModelError)
-    with pytest.raises(PassError, match="in no layer that can be pruned"):
+    with pytest.raises(PassError, match=r"taken out: weights are quantized .* \('one'\)"):
         compiled(MODELS["quantized"](), "prune-channels{fraction=0.5}")
     lone = net([op("Conv", "x w1", "y", "one")], IMAGE, weights(w1=(4, 3, 1, 1)))
-    with pytest.raises(PassError, match="no channels can be taken out"):
+    with pytest.raises(
+        PassError, match=r"taken out: their channels reach the output 'y' \('one'\)"
+    ):
         compiled(lone, "prune-channels{fraction=0.5}")
+
+
+def test_what_keeps_most_layers_whole_is_named() -> None:
+    """Two layers of a trunk are normalised over their channels; one writes the output."""
+    nodes = [
+        op("MatMul", "x w0", "s", "stem"),
+        op("MatMul", "s w1", "a", "mix"),
+        op("Add", "s a", "t"),
+        op("LayerNormalization", "t g", "n", "norm"),
+        op("MatMul", "n w2", "y", "head"),
+    ]
+    given = weights(w0=(4, 6), w1=(6, 6), w2=(6, 3), g=(6,))
+    trunk = net(nodes, ("N", 4), given)
+    said = r"LayerNormalization 'norm' mixes their channels \('stem' and 1 more like it\)"
+    with pytest.raises(PassError, match=said):
+        compiled(trunk, "prune-channels{fraction=0.5}")
+
+
+def test_layers_that_keep_their_channels_are_listed() -> None:
+    done = compiled(residual(), "prune-channels{fraction=0.5, criterion=l1}")
+    assert [(skip.name, skip.reason) for skip in done.record.skipped] == [
+        ("fc", "their channels reach the output 'y'")
+    ]
 
 
 def test_a_group_of_one_channel_is_left_alone() -> None:

@@ -433,6 +433,13 @@ def test_prune_table_compares_before_and_after() -> None:
     assert "modelled" in text
 
 
+def test_prune_table_says_what_inputs_were_made_up() -> None:
+    said = dataclasses.replace(a_pruned(), inputs="unit normal by the first biases")
+    text = rendered(prune_table(said, UNLIMITED))
+    assert row_of(text, "made-up inputs")[2:] == "unit normal by the first biases".split()
+    assert "made-up" not in rendered(prune_table(a_pruned(), UNLIMITED))
+
+
 def test_prune_table_says_why_a_goal_is_missed() -> None:
     missed = a_pruned(
         goal_met=False,

@@ -11,6 +11,7 @@ import pytest
 from builders import Array, ints, normal, op, save
 from channel_builders import a_third, feed_of, groups_of, net, outputs_of, silenced
 from onnx import NodeProto
+from structured_builders import compiled
 from test_channels import IMAGE, NETS, gated, plain, residual, weights
 from typer.testing import CliRunner
 
@@ -19,6 +20,7 @@ from eapc.cli.app import app
 from eapc.compiler import run
 from eapc.errors import VerificationError
 from eapc.model import Model, Origin, Part, infer_shapes, input_shapes
+from eapc.pipeline import Compilation
 from eapc.verify import verifier
 
 
@@ -281,3 +283,71 @@ def test_channels_between_operators_of_other_domains(shared_data: Path) -> None:
     assert "no axis rule for com.microsoft.extensions.DecodeImage" in groups.left_whole.values()
     smaller = remove_channels(model, groups, {"Conv_2": np.arange(40), "Conv_4": np.arange(9)})
     assert smaller.constant_shape("conv3.weight") == (9, 40, 3, 3)
+
+
+# --- what is told of it -------------------------------------------------------------------------
+
+
+def told(model: Model, *pipeline: str) -> dict[str, tuple[int, int]]:
+    """Channels before and after, by group, as the record has them."""
+    text = ", ".join((*pipeline, "shrink-channels"))
+    done = compiled(model, text)
+    assert sizes_of(done.model) == {
+        name: after
+        for name, (_, after) in (all_sizes(model) | counts_of(done)).items()
+        if after > 1
+    }
+    return counts_of(done)
+
+
+def all_sizes(model: Model) -> dict[str, tuple[int, int]]:
+    return {group.name: (group.size, group.size) for group in groups_of(model).groups}
+
+
+def counts_of(done: Compilation) -> dict[str, tuple[int, int]]:
+    return {record.name: (record.before, record.after) for record in done.record.groups}
+
+
+def test_groups_that_lost_channels_are_told() -> None:
+    assert told(with_zeros(plain(), w2=(slice(None), 4))) == {"one": (6, 5)}
+    assert told(plain()) == {}
+
+
+def test_channels_that_go_in_a_second_round_are_counted() -> None:
+    """As above: filter 1 of `two` goes, and then channel 4 of `one`."""
+    model = plain()
+    second = np.array(model.constant("w2"))
+    second[[0, 2, 3, 4], 4] = 0
+    third = np.array(model.constant("w3"))
+    third[:, 4:8] = 0
+    assert told(model.with_weights({"w2": second, "w3": third})) == {"one": (6, 5), "two": (5, 4)}
+
+
+def test_chosen_channels_and_silent_ones_are_counted_together() -> None:
+    """By l2 the zero filter 2 is the first to go; the second reader's zeros come on top."""
+    model = with_zeros(plain(), w2=(slice(None), [1, 4]), w1=2, b1=2)
+    pruned = "prune-channels{fraction=0.17, criterion=l2, include=one}"
+    assert told(model, pruned) == {"one": (6, 3)}
+
+
+def test_a_branch_that_vanished_has_no_channels() -> None:
+    done = compiled(with_zeros(residual(), w2=slice(None)), "shrink-channels")
+    assert counts_of(done) == {"one": (all_sizes(residual())["one"][0], 0)}
+
+
+def test_every_channel_of_what_was_in_a_branch_is_counted_out() -> None:
+    """`one` and `two` are inside the branch that `three` ends; nothing is left of either."""
+    nodes = [
+        op("Conv", "x w0", "s", "stem"),
+        op("Conv", "s w1 b1", "c1", "one"),
+        op("Relu", "c1", "r1"),
+        op("Conv", "r1 w2 b2", "c2", "two"),
+        op("Relu", "c2", "r2"),
+        op("Conv", "r2 w3", "c3", "three"),
+        op("Add", "c3 s", "t"),
+        op("Conv", "t w4", "y", "head"),
+    ]
+    shapes = {"w0": (5, 3, 1, 1), "w1": (6, 5, 1, 1), "b1": (6,), "w2": (7, 6, 1, 1), "b2": (7,)}
+    made = net(nodes, IMAGE, weights(**shapes, w3=(5, 7, 1, 1), w4=(4, 5, 1, 1)))
+    done = compiled(with_zeros(made, w3=slice(None)), "shrink-channels")
+    assert counts_of(done) == {"one": (6, 0), "two": (7, 0)}

@@ -205,6 +205,7 @@ def test_inputs_that_do_not_vary_get_no_weight() -> None:
     weight = rng.standard_normal((2, 3, 6)).astype(np.float32)
     moments = moments_of(x, x @ weight.transpose(0, 2, 1), batches=3)
     problem = LayerProblem.from_moments(weight, moments)
+    np.testing.assert_array_equal(problem.idle, [[0, 1, 1, 0, 0, 0], [1] * 6])
     for pruned in (solve(problem, 30), refit(problem, np.ones(weight.shape, bool))):
         assert np.isfinite(pruned).all()
         assert not pruned[0, :, 1:3].any()

@@ -12,7 +12,7 @@ import pytest
 from eapc.channels import ChannelGroup, Slice
 from eapc.structured import ChannelCosts, ChannelCurve, ChannelPlan, right_edges
 from eapc.structured.costs import Item
-from eapc.structured.counts import CANDIDATES, candidates, choose_counts, predicted_error
+from eapc.structured.counts import CANDIDATES, Descent, candidates, predicted_error
 
 Price = Callable[..., float]
 
@@ -38,6 +38,16 @@ def costs(sizes: Mapping[str, int], *prices: tuple[str, Price]) -> ChannelCosts:
         )
 
     return ChannelCosts([item(*each) for each in prices], groups)
+
+
+def choose_counts(
+    curves: Sequence[ChannelCurve],
+    costs: ChannelCosts,
+    budget: float,
+    allowed: Mapping[str, Sequence[int]] | None = None,
+) -> dict[str, int]:
+    """Counts for a budget that is the first to be asked about."""
+    return Descent(curves, costs, allowed or {}).counts(budget)
 
 
 # --- by hand -----------------------------------------------------------------------------------
@@ -141,6 +151,36 @@ def test_more_budget_never_loses_more() -> None:
     errors = [plan.predicted(budget).error for budget in (0.2, 0.4, 0.6, 0.8, 1.0)]
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] == 0
+
+
+def test_budgets_in_any_order_get_what_each_gets_alone() -> None:
+    for seed in range(4):
+        curves, table = network(seed, size=12)
+        budgets = np.random.default_rng(seed).permutation(np.linspace(0.05, 1, 40)).tolist()
+        plan = ChannelPlan(tuple(curves), table)
+        alone = [ChannelPlan(tuple(curves), table).counts(budget) for budget in budgets]
+        assert [plan.counts(budget) for budget in budgets] == alone
+        assert len({tuple(counts.values()) for counts in alone}) > 10
+
+
+def test_many_budgets_go_one_way_down() -> None:
+    """Steps are looked at once: a hundred budgets ask for no more ways down than ten times one."""
+    curves, table = network(0, size=24)
+    asked = []
+    saved = table.saved
+
+    def counting(counts: Mapping[str, int], name: str, count: int) -> float:
+        if count < counts[name]:
+            asked.append(name)
+        return saved(counts, name, count)
+
+    table.saved = counting  # type: ignore[method-assign]
+    ChannelPlan(tuple(curves), table).counts(0.05)
+    once = len(asked)
+    plan = ChannelPlan(tuple(curves), table)
+    for budget in np.linspace(0.05, 1, 100).tolist():
+        plan.counts(budget)
+    assert len(asked) - once < 10 * once
 
 
 # --- staircases --------------------------------------------------------------------------------

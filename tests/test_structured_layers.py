@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from builders import Array, normal, op
 from channel_builders import groups_of, net, outputs_of
-from structured_builders import MODELS, layered
+from structured_builders import MODELS, answers, compiled, layered
 from test_channels import IMAGE, depthwise, grouped, plain, residual, unet, weights
 
 from eapc.channels import remove_channels
@@ -178,7 +178,9 @@ def test_channels_that_a_layer_reads_which_cannot_be_pruned() -> None:
         "z": np.zeros(4, np.int8),
     }
     (group,) = layered(net(nodes, IMAGE, {**tensors, **quantized})).values()
-    assert group.obstacle == "weights of its channels are in no layer that can be pruned"
+    assert group.obstacle == (
+        "weights of its channels, those of 'two', are in no layer that can be pruned"
+    )
 
 
 def test_queries_and_keys_are_made_and_not_read() -> None:
@@ -226,3 +228,37 @@ def test_a_vector_of_weights_that_serves_two_groups() -> None:
     assert {name: group.obstacle for name, group in found.items()} == dict.fromkeys(
         ("first", "third"), reason
     )
+
+
+def siamese() -> Model:
+    """Two branches of the same weights; the second reads them behind Identity nodes."""
+    copies = [op("Identity", name, f"{name}_") for name in ("w1", "b1", "w2")]
+    branches = [
+        node
+        for x, end in (("x", ""), ("x2", "_"))
+        for node in (
+            op("Conv", f"{x} w1{end} b1{end}", f"c{end}", f"one{end}"),
+            op("Relu", f"c{end}", f"r{end}"),
+            op("Conv", f"r{end} w2{end}", f"d{end}", f"two{end}"),
+        )
+    ]
+    shapes = {"w1": (6, 3, 1, 1), "b1": (6,), "w2": (4, 6, 3, 3)}
+    nodes = [*copies, op("Relu", "x", "x2"), *branches, op("Sub", "d d_", "y")]
+    return net(nodes, IMAGE, weights(**shapes))
+
+
+def test_weights_that_branches_share_behind_identity() -> None:
+    found = layered(siamese())
+    assert {name: ends(group) for name, group in found.items()} == {"one": (["w1"], ["w2"])}
+    assert not found["one"].obstacle
+
+
+def test_branches_of_shared_weights_lose_the_same_channels() -> None:
+    text = "prune-channels{fraction=0.5}, reconstruct-outputs{keep_mask=true}"
+    masked = compiled(siamese(), text)
+    smaller = compiled(siamese(), f"{text}, shrink-channels").model
+    assert smaller.constant_shape("w1") == (3, 3, 1, 1)
+    assert smaller.constant_shape("w2") == (4, 3, 3, 3)
+    assert masked.calibration is not None
+    wanted, after = (answers(m, masked.calibration)["y"] for m in (masked.model, smaller))
+    np.testing.assert_allclose(after, wanted, rtol=1e-5, atol=1e-5 * float(np.abs(wanted).max()))

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from builders import Array, chain, loaded, op
+from builders import Array, chain, loaded, op, value
+from onnx import TensorProto
 
+from eapc import Settings, prune
 from eapc.data import Dataset
+from eapc.goals import Sparsity
 from eapc.model import Model
 from eapc.runtime import Session, with_outputs
 from eapc.synthesis import synthesise
-from eapc.synthesis.input_scale import channel_moments
+from eapc.synthesis.input_scale import CANDIDATES, scaled
 from eapc.synthesis.inputs import dead_leaves
 
 
@@ -45,18 +49,6 @@ def test_normalization_tells_the_scale(scale: float, expected: tuple[float, floa
     assert expected[0] < power(fed(made(expecting(scale, ops)))) < expected[1]
 
 
-def test_moments_of_channels_are_those_of_all_runs_together() -> None:
-    model = expecting(1.0, ["Conv", "Relu", "GlobalAveragePool"])
-    data = made(model).first(10)
-    session = Session(with_outputs(model.to_proto(), ["Relu_1_out"]), 1, optimise=False)
-    runs = [session.run(feed)["Relu_1_out"] for feed in data.batches(10)]
-    values = np.concatenate(runs).astype(np.float64)
-    mean, variance = channel_moments(model, data, ["Relu_1_out"], 1)["Relu_1_out"]
-    assert values.shape[:2] == (10, len(mean))
-    np.testing.assert_allclose(mean, values.mean((0, 2, 3)), rtol=1e-5)
-    np.testing.assert_allclose(variance, values.var((0, 2, 3)), rtol=1e-5)
-
-
 def test_normalization_further_on_outweighs_biases() -> None:
     ops = ["Conv", "Relu", "BatchNormalization", "GlobalAveragePool"]
     rng = np.random.default_rng(1)
@@ -78,7 +70,73 @@ def test_biases_tell_the_scale() -> None:
     assert power(fed(made(expecting(500.0, ops)))) > 50
 
 
-def test_without_either_the_most_varied_outputs_decide() -> None:
+def test_without_either_only_scales_at_which_nothing_happens_are_out() -> None:
+    """tanh(x - 128) is -1 whatever x of 0 to 1; without the offset it says nothing."""
     nodes = [op("Sub", "x k", "a"), op("Tanh", "a", "y")]
     model = loaded(nodes, {"x": ("N", 3, 8, 8)}, ["y"], {"k": np.array([128.0], np.float32)})
+    assert made(model).origin == "values 0 to 255 by the variety of outputs"
     assert fed(made(model)).mean() > 50
+    model = loaded([op("Relu", "x", "y")], {"x": ("N", 3, 8, 8)}, ["y"])
+    assert made(model).origin == (
+        "unit normal, values 0 to 1 and values 0 to 255 in turn, as the variety of outputs "
+        "cannot tell them apart"
+    )
+
+
+def perceptron(bias: float) -> Model:
+    """x (N, 6) @ w with responses of variance 6 for unit normal x, and a bias of +-`bias`."""
+    nodes = [op("MatMul", "x w", "a"), op("Add", "a b", "c"), op("Relu", "c", "y")]
+    signs = np.where(np.arange(48).reshape(6, 8) % 3 == 0, -1, 1).astype(np.float32)
+    b = np.full(8, bias, np.float32)
+    return loaded(nodes, {"x": ("N", 6)}, ["y"], {"w": signs, "b": b})
+
+
+def test_what_biases_cannot_tell_apart_is_mixed() -> None:
+    """Responses of deviation 2.45 and 0.61; half way between, 1.22, each is a factor 2 off."""
+    assert made(perceptron(2.45)).origin == "unit normal by the first biases"
+    assert made(perceptron(0.61)).origin == "values 0 to 1 by the first biases"
+    assert made(perceptron(157.0)).origin == "values 0 to 255 by the first biases"
+    assert made(perceptron(1.22)).origin == (
+        "unit normal and values 0 to 1 in turn, as the first biases cannot tell them apart"
+    )
+
+
+def test_half_of_a_mixture_is_of_each_scale_and_every_part_of_it_has_both() -> None:
+    data = made(perceptron(1.22))
+    plain = np.random.default_rng(0).standard_normal((64, 6), dtype=np.float32)
+    scale, offset = CANDIDATES["values 0 to 1"]
+    small = np.isclose(fed(data), plain * scale + offset).all(axis=1)
+    np.testing.assert_allclose(fed(data)[~small], plain[~small])
+    assert small.sum() == 32
+    for step in (2, 3, 4, 5):
+        assert 0 < small[::step].sum() < len(small[::step])
+    again = fed(made(perceptron(1.22)))
+    np.testing.assert_array_equal(fed(data), again)
+
+
+def test_a_fit_on_a_mixture_serves_every_scale() -> None:
+    """What is fitted on large inputs alone knows nothing of the biases that small ones need."""
+    model = perceptron(1.22)
+    held = np.random.default_rng(5).standard_normal((200, 6), dtype=np.float32)
+    errors = {}
+    for name in ("mixed", "0 to 255"):
+        plain = replace(made(model), affine=None)
+        data = plain if name == "mixed" else scaled(plain, *CANDIDATES["values 0 to 255"])
+        done = prune(model, Settings(calibration=data, threads=1), goal=Sparsity(0.5))
+        errors[name] = [
+            relative_error(model, done.model, held * scale + offset)
+            for scale, offset in list(CANDIDATES.values())[:2]
+        ]
+    assert max(errors["mixed"]) < 0.5 * max(errors["0 to 255"])
+
+
+def relative_error(model: Model, pruned: Model, x: Array) -> float:
+    before, after = (Session(each.to_proto(), 1).run({"x": x})["y"] for each in (model, pruned))
+    return float(np.square(before - after).sum() / np.square(before - before.mean(0)).sum())
+
+
+def test_integers_have_no_scale() -> None:
+    nodes = [op("Gather", "t x", "y")]
+    inputs = [value("x", ("N", 4), TensorProto.INT64)]
+    model = loaded(nodes, inputs, ["y"], {"t": np.ones((5, 2), np.float32)})
+    assert made(model).origin == ""

@@ -29,7 +29,8 @@ def tied_groups(model: Model, shapes: Shapes) -> tuple[ChannelGroups, list[Said]
     groups = search.channels().groups(search.made())
     numbers = tuple(e for said in search.said for e in said.effects if isinstance(e, Number))
     groups, branches = with_vanishing(model, sites.shape, groups)
-    return ChannelGroups(groups, _left_whole(search.said), numbers, branches), search.said
+    left_whole, held = _left_whole(search.said), search.held()
+    return ChannelGroups(groups, left_whole, numbers, branches, held), search.said
 
 
 def _left_whole(said: Iterable[Said]) -> dict[str, str]:

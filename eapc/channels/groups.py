@@ -90,13 +90,15 @@ class ChannelGroups:
     """Every group of a model in data-flow order; `left_whole` says by node why others are not.
 
     `numbers` are those in attributes and constants that follow an axis's length; `branches` has,
-    by name, where the branches of groups that may vanish end.
+    by name, where the branches of groups that may vanish end. `held` says by node with weights
+    what keeps all of the channels that it makes.
     """
 
     groups: tuple[ChannelGroup, ...]
     left_whole: Mapping[str, str]
     numbers: tuple[Number, ...] = ()
     branches: Mapping[str, Branch] = field(default_factory=dict)
+    held: Mapping[str, str] = field(default_factory=dict)
 
     def by_name(self) -> dict[str, ChannelGroup]:
         """The groups by name."""

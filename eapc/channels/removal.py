@@ -28,9 +28,8 @@ def remove_channels(model: Model, groups: ChannelGroups, kept: Mapping[str, Arra
     ModelError for an unknown group, indices out of range, and where nothing would be left of a
     group that may not vanish.
     """
-    gone = {name: _gone(groups, name, stay) for name, stay in kept.items()}
+    removed = removed_indices(groups, kept)
     vanished = [groups.branches[name] for name, stay in kept.items() if not len(stay)]
-    removed = _removed(groups, gone)
     proto = replace(model, annotations={}).to_proto()
     edits = Edits(proto)
     _shrink_constants(model, edits, removed)
@@ -78,7 +77,9 @@ def _gone(groups: ChannelGroups, name: str, stay: Array) -> Array:
     return np.setdiff1d(np.arange(group.size), stay)
 
 
-def _removed(groups: ChannelGroups, gone: Mapping[str, Array]) -> Removed:
+def removed_indices(groups: ChannelGroups, kept: Mapping[str, Array]) -> Removed:
+    """What goes of each axis with the channels that `kept` leaves out; see `remove_channels`."""
+    gone = {name: _gone(groups, name, stay) for name, stay in kept.items()}
     parts: dict[tuple[str, str, int], list[Array]] = {}
     for group in groups.groups:
         channels = gone.get(group.name, np.empty(0, np.int64))

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eapc.channels.atoms import NO_EDGES, Atoms, Edges, components
+from eapc.channels.atoms import NO_EDGES, Atoms, Edges, components, unequal
 from eapc.channels.axis_rules import Counts, Freeze, Options, Tie, Weights
 from eapc.channels.collecting import Channels, Made
+from eapc.channels.holding import Hold, ends_held, held_layers, holds_of
 from eapc.channels.sites import Said, Sites
 from eapc.model import Array
 
@@ -39,8 +40,10 @@ class Search:
         self.said = [sites.said(site, 0) for site in sites.all()]
         self._sites, self._atoms = sites, Atoms()
         self._bound = [self._in_atoms(one) for one in self.said]
-        self._ends = tuple(self._atoms.atoms(e.port, e.axis) for e in sites.ends())
+        self._shown = tuple(sites.ends())
+        self._ends = tuple(self._atoms.atoms(e.port, e.axis) for e in self._shown)
         self._settled = self._settle()
+        self._further: dict[str, Hold] = {}
 
     def channels(self) -> Channels:
         """What can go."""
@@ -56,6 +59,28 @@ class Search:
                     if axis is not None:
                         found.append(Made(said.site.node.key, axis, effect.makes))
         return found
+
+    def held(self) -> dict[str, str]:
+        """Why, by node with weights, where none of the channels that it makes can go.
+
+        Where nodes have several ways, by the way on which channels come furthest.
+        """
+        found = self._held()
+        others = {node: self._further.get(node, hold) for node, hold in found.items()}
+        return {
+            node: max(hold, others[node], key=lambda each: each.place).reason
+            for node, hold in found.items()
+        }
+
+    def _held(self) -> dict[str, Hold]:
+        atoms, settled = self._atoms, self._settled
+        holds = [
+            hold
+            for place, said in enumerate(self.said)
+            for hold in holds_of(place, said, atoms, settled.labels)
+        ]
+        holds += ends_held(self._shown, self.said, self._sites, atoms, settled.labels)
+        return held_layers(self.said, holds, settled.alive, atoms, settled.labels)
 
     def improve(self) -> None:
         """Try other ways around nodes where nothing can shrink; keep what lets more go."""
@@ -74,6 +99,9 @@ class Search:
         self.said[place], self._bound[place] = other, self._in_atoms(other)
         self._settled = self._settle()
         if self.channels().spare() <= spare:
+            for node, hold in self._held().items():
+                if node not in self._further or hold.place > self._further[node].place:
+                    self._further[node] = hold
             self.said[place], self._bound[place], self._settled = before
 
     def _shrinks(self, said: Said) -> bool:
@@ -109,8 +137,7 @@ class Search:
         frozen = (atoms for one in self._bound for atoms in one.frozen)
         whole[labels[_joined([*self._ends, *frozen])]] = True
         for one, other, per in (counts for bound in self._bound for counts in bound.counts):
-            indices = np.bincount(labels[one], minlength=count)
-            whole |= indices != per * np.bincount(labels[other], minlength=count)
+            whole |= unequal(labels, one, other, per)
         for use in self.made():
             axis = self._atoms.axes[use.axis]
             made[labels[axis.start : axis.start + axis.size]] |= use.makes

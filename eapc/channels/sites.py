@@ -42,7 +42,8 @@ class Sites:
         self._model, self._shapes = model, shapes
         self._constants = Constants(model)
         self._entries = ShapeEntries(model.view, self._constants.value, shapes.by_scope[""].get)
-        self._outputs = frozenset(model.outputs)
+        self.inputs = frozenset(spec.name for spec in model.inputs)
+        self.outputs = frozenset(model.outputs)
         self._opset = next(
             (o.version for o in model.view.proto.opset_import if o.domain in ("", "ai.onnx")), 1
         )
@@ -83,7 +84,7 @@ class Sites:
         return self._shapes.main(name) if constant is None else constant
 
     def _is_read(self, name: str) -> bool:
-        return bool(self._model.view.consumers(name)) or name in self._outputs
+        return bool(self._model.view.consumers(name)) or name in self.outputs
 
     def _is_shared_vector(self, name: str, shape: tuple[int, ...]) -> bool:
         """Per-channel parameters of several nodes, often only because exporters join equal ones.
@@ -144,11 +145,11 @@ class Sites:
         read = {name for node in nodes for name in node.inputs}
         inside = {name for node in nodes for name in node.outputs}
         inside |= self._model.view.constants.keys()
-        for name in sorted((read - inside) | self._outputs):
+        for name in sorted((read - inside) | self.outputs):
             port = self._port(name, None)
             if port is not None:
                 yield from (Freeze(port, axis) for axis in range(port.rank))
-            if name in self._outputs:
+            if name in self.outputs:
                 yield from self._frozen_lengths(name)
 
 

@@ -36,7 +36,7 @@ class Dataset:
 
     `arrays` holds (n, ...) per sampled input; `shared` holds inputs that every run gets
     whole; `labels` is (n,) integers or None; `fixed_batch` is the model's own batch size
-    where it cannot be chosen.
+    where it cannot be chosen. `origin` says of made-up inputs what their values are, and why.
     """
 
     specs: Mapping[str, TensorSpec]
@@ -46,6 +46,7 @@ class Dataset:
     affine: Affine | None = None
     fixed_batch: int | None = None
     synthesised: bool = False
+    origin: str = ""
 
     def __len__(self) -> int:
         return min(len(array) for array in self.arrays.values())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -18,6 +17,7 @@ from eapc.goals.shares import Shares
 from eapc.model import Model
 from eapc.pipeline import Compilation, Pipeline
 from eapc.recipe import Recipe
+from eapc.stages import timed
 
 HELD_OUT = 0.2
 """Fraction of the calibration inputs that decides and is never fitted."""
@@ -48,7 +48,7 @@ class Trials:
         self._compilation = compilation
         self.accuracy = accuracy
         self._held_out = held_out
-        self._seconds: Mapping[str, float] = compilation.record.seconds
+        self._seconds = dict(compilation.record.seconds)
 
     @property
     def before(self) -> EnergyReport:
@@ -108,7 +108,9 @@ class Trials:
         """
         if self.recipe.order != _SHARED:
             return budget
-        return self._pruner.predicted(Shares(budget, late, like)).ratio
+        pruner, _ = self._pruner, self.plan  # passes work it out, which are timed on their own
+        with timed(self._seconds, "predict"):
+            return pruner.predicted(Shares(budget, late, like)).ratio
 
     def shortfall(self, goal: float, ratio: float) -> str:
         """Why a budget could not be met."""
@@ -136,7 +138,8 @@ class Trials:
         """The judge on the inputs that were held out."""
         assert self._held_out is not None  # see `holding_out`
         threads = self._compilation.conditions.threads
-        return AgreementJudge.of(self._compilation.model.original, self._held_out, threads)
+        with timed(self._seconds, "judge"):
+            return AgreementJudge.of(self._compilation.model.original, self._held_out, threads)
 
     @cached_property
     def by_agreement(self) -> Search[Agreement]:
@@ -146,7 +149,7 @@ class Trials:
         def agreement(model: Model) -> Agreement:
             return judge.agreement(model, 1.0, MAX_OUTPUT_ERROR)
 
-        return Search(self.at, self.plan, self._timed(agreement), judge.expected_loss)
+        return self._search(agreement, judge.expected_loss)
 
     @cached_property
     def fitted_judge(self) -> AgreementJudge:
@@ -171,7 +174,7 @@ class Trials:
     def by_accuracy(self) -> Search[Accuracy]:
         """The search that decides by accuracy on half of the labelled inputs."""
         judge, _ = self.halves
-        return Search(self.at, self.plan, self._timed(judge.accuracy), judge.expected_loss)
+        return self._search(judge.accuracy, judge.expected_loss)
 
     @cached_property
     def _dense(self) -> Compilation:
@@ -183,18 +186,21 @@ class Trials:
 
     def _run(self, pipeline: Pipeline, compilation: Compilation) -> Compilation:
         result = pipeline.run(compilation.with_record(seconds=self._seconds))
-        self._seconds = result.record.seconds
+        self._seconds = dict(result.record.seconds)
         return result
 
-    def _timed(self, judge: Callable[[Model], V]) -> Callable[[Model], V]:
-        def timed(model: Model) -> V:
-            start = time.perf_counter()
-            verdict = judge(model)
-            spent = self._seconds.get("judge", 0.0) + time.perf_counter() - start
-            self._seconds = {**self._seconds, "judge": spent}
-            return verdict
+    def _search(
+        self, judge: Callable[[Model], V], expected_loss: Callable[[float], float]
+    ) -> Search[V]:
+        """A search whose predictions, of all budgets, and verdicts are timed."""
 
-        return timed
+        def timed_judge(model: Model) -> V:
+            with timed(self._seconds, "judge"):
+                return judge(model)
+
+        plan = self.plan  # passes work it out, which are timed on their own
+        with timed(self._seconds, "predict"):
+            return Search(self.at, plan, timed_judge, expected_loss)
 
 
 NEEDS_LABELS = "--max-drop: needs --eval with labels y: it decides by accuracy"

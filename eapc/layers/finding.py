@@ -21,6 +21,7 @@ from eapc.model import (
     as_stored,
     find_weights,
     is_float,
+    known_value,
     numpy_type,
     obstacle,
     seen_shapes,
@@ -174,7 +175,7 @@ def _offset(model: Model, node: Node, channels: int) -> Array:
     name = node.input(2)
     if not name:
         return np.zeros(channels, np.float32)
-    bias = model.constant(name)
+    bias = known_value(model, name)
     if bias is None:
         raise UnsupportedLayerError("the bias is computed, not constant")
     if bias.size not in (1, channels) or (bias.size > 1 and bias.shape[-1] != channels):
@@ -217,6 +218,7 @@ def _view(model: Model, source: WeightSource) -> tuple[object, ...]:
     return tuple(
         (node.op_type, tuple(node.attribute("perm", ())), shape)
         for node, shape in zip(source.chain, shapes, strict=True)
+        if node.op_type != "Identity"
     )
 
 

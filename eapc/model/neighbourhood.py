@@ -15,6 +15,7 @@ import numpy as np
 from eapc.model.graph import Node
 from eapc.model.model import Model
 from eapc.model.tensors import Array, is_float, numpy_type
+from eapc.model.weights import known_value
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ def _normalization(model: Model, node: Node, offset: Array) -> tuple[Array, Arra
 
     The scale is gamma / sqrt(variance + epsilon). None where it is not constant.
     """
-    found = [model.constant(node.input(place)) for place in (1, 2, 3, 4)]
+    found = [known_value(model, node.input(place)) for place in (1, 2, 3, 4)]
     if any(array is None for array in found) or node.attribute("training_mode", 0):
         return None
     gamma, beta, mean, variance = (np.asarray(array, np.float64) for array in found)

@@ -58,6 +58,17 @@ def obstacle(model: Model, source: WeightSource) -> str:
     return ""
 
 
+def known_value(model: Model, tensor: str) -> Array | None:
+    """The value of a constant, also through Identity nodes; None of anything else.
+
+    Exporters that join equal constants leave an Identity where the others were.
+    """
+    source = find_weights(model.view, tensor)
+    if source is None or any(node.op_type != "Identity" for node in source.chain):
+        return None
+    return model.constant(source.root)
+
+
 def seen_shapes(model: Model, source: WeightSource) -> list[Shape]:
     """Shapes of the root and after each node of its chain; the last is what the layer sees."""
     root = model.constant_shape(source.root)

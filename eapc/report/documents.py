@@ -65,6 +65,7 @@ def prune_document(pruned: Pruned, warnings: Sequence[str] = ()) -> Document:
         "layers": layers(pruned.layers, pruned.before, pruned.after),
         "skipped": _skipped(pruned.skipped),
         "synthesised": pruned.synthesised,
+        "synthesised_inputs": pruned.inputs or None,
         "output": path_of(pruned.output),
         "seconds": dict(pruned.seconds),
         "warnings": list(warnings),

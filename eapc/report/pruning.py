@@ -44,6 +44,7 @@ def prune_table(pruned: Pruned, width: int) -> Group:
         *_agreement(pruned.agreement),
         *_decided(pruned.decided),
         *_floor(pruned),
+        *([("made-up inputs", plain(pruned.inputs))] if pruned.inputs else []),
         *_skipped(pruned.skipped),
         *_unmodelled(pruned.after, width),
         ("pipeline", plain(pruned.pipeline)),

@@ -74,6 +74,11 @@ class LayerProblem:
         targets = self.G + amount[:, None, None] * self.weight
         return replace(self, gram=self.gram.raised(raised), G=targets)
 
+    @property
+    def idle(self) -> NDArray[np.bool_]:
+        """Which inputs (groups, k) have no say in it: every solution leaves them at 0."""
+        return np.asarray(~(self.weight.any(axis=1) | self.G.any(axis=1)))
+
     def objective(self, weight: NDArray[np.float32]) -> float:
         """tr(V H V^T - 2 V G^T) of a (groups, m, k) weight V, summed in float64."""
         product = self.gram.times(weight)

@@ -6,6 +6,7 @@ from eapc.structured.criteria import CRITERIA, DEFAULT_CRITERION, require_criter
 from eapc.structured.curves import FRACTIONS, ChannelCurve
 from eapc.structured.layers import LayeredGroup, with_layers, without_channels
 from eapc.structured.prices import energy_costs, latency_costs
+from eapc.structured.reasons import left_alone, most_telling
 from eapc.structured.survey import Survey
 
 __all__ = [
@@ -19,6 +20,8 @@ __all__ = [
     "Survey",
     "energy_costs",
     "latency_costs",
+    "left_alone",
+    "most_telling",
     "require_criterion",
     "right_edges",
     "with_layers",

@@ -8,7 +8,7 @@ the far end.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -64,28 +64,78 @@ def right_edges(curve: ChannelCurve, costs: ChannelCosts) -> tuple[int, ...]:
     return tuple(reversed(edges))
 
 
-def choose_counts(
-    curves: Sequence[ChannelCurve],
-    costs: ChannelCosts,
-    budget: float,
-    allowed: Mapping[str, Sequence[int]] | None = None,
-) -> dict[str, int]:
-    """Counts by group whose cost is at most `budget`, or the fewest if none are.
+class Descent:
+    """The way down from all channels; budgets share it as far as they go it.
 
-    `allowed` names counts that groups may go down to, `candidates` by default.
+    What is best next depends on the counts alone until the budget is near: it is worked out
+    once for each step, however many budgets are asked about.
     """
-    allowed = allowed or {curve.name: candidates(curve) for curve in curves}
-    by_name = {curve.name: curve for curve in curves}
-    counts = costs.sizes
-    cost = costs.total(counts)
-    while cost > budget * (1 + _ROUNDING):
-        moves = _moves(by_name, costs, counts, allowed)
-        if not moves:
-            break
-        best = _best(moves, cost - budget)
-        counts[best.name] = best.count
-        cost = costs.total(counts)
-    return _given_back(by_name, costs, counts, allowed, budget)
+
+    def __init__(
+        self,
+        curves: Sequence[ChannelCurve],
+        costs: ChannelCosts,
+        allowed: Mapping[str, Sequence[int]],
+    ) -> None:
+        self._curves = {curve.name: curve for curve in curves}
+        self._costs = costs
+        self._allowed = allowed or {curve.name: candidates(curve) for curve in curves}
+        self._steps: dict[tuple[int, ...], tuple[float, Move | None]] = {}
+
+    def counts(self, budget: float) -> dict[str, int]:
+        """Counts by group whose cost is at most `budget`, or the fewest if none are."""
+        counts = self._costs.sizes
+        cost, best = self._step(counts)
+        while cost > budget * (1 + _ROUNDING) and best is not None:
+            move = self._last(counts, cost - budget) if best.saved >= cost - budget else best
+            counts[move.name] = move.count
+            cost, best = self._step(counts)
+        return self._given_back(counts, budget)
+
+    def _step(self, counts: Counts) -> tuple[float, Move | None]:
+        """The cost of counts and the move from there that saves most per loss, if any saves."""
+        key = tuple(counts.values())
+        if key not in self._steps:
+            best = max(self._moves(counts), key=lambda move: move.ratio, default=None)
+            self._steps[key] = self._costs.total(counts), best
+        return self._steps[key]
+
+    def _last(self, counts: Counts, missing: float) -> Move:
+        """Of the moves that bring the budget within reach, the one that loses least."""
+        enough = (move for move in self._moves(counts) if move.saved >= missing)
+        return min(enough, key=lambda move: (move.lost, -move.saved))
+
+    def _moves(self, counts: Counts) -> Iterator[Move]:
+        """Every way down that saves something."""
+        for name, curve in self._curves.items():
+            here = curve.error_at(counts[name])
+            for count in self._allowed[name]:
+                if count < counts[name]:
+                    saved = self._costs.saved(counts, name, count)
+                    if saved > 0:
+                        yield Move(name, count, saved, curve.error_at(count) - here)
+
+    def _given_back(self, counts: dict[str, int], budget: float) -> dict[str, int]:
+        """The counts raised again where the budget has room, where that wins most first.
+
+        What costs nothing needs no room: larger counts may be no dearer.
+        """
+        room = budget - self._costs.total(counts)
+        while True:
+            ways = []
+            for name, curve in self._curves.items():
+                here = curve.error_at(counts[name])
+                for count in (*self._allowed[name], curve.size):
+                    if count > counts[name]:
+                        spent = -self._costs.saved(counts, name, count)
+                        won = here - curve.error_at(count)
+                        if spent <= max(room, 0) and (won > 0 or spent < 0):
+                            ways.append((won, count, name, spent))
+            if not ways:
+                return counts
+            _, count, name, spent = max(ways)
+            counts[name] = count
+            room -= spent
 
 
 @dataclass(frozen=True)
@@ -100,6 +150,11 @@ class ChannelPlan:
     costs: ChannelCosts
     allowed: Mapping[str, Sequence[int]] = field(default_factory=dict)
     basis: Hashable = None
+
+    @property
+    def ends_on_steps(self) -> bool:
+        """Whether counts must be the very ones that were planned: others may cost more."""
+        return bool(self.allowed)
 
     @cached_property
     def whole_cost(self) -> float:
@@ -117,7 +172,11 @@ class ChannelPlan:
 
     def counts(self, budget: float) -> dict[str, int]:
         """Counts by group for a budget, a fraction of the whole network's cost."""
-        return choose_counts(self.curves, self.costs, budget * self.whole_cost, self.allowed)
+        return self._descent.counts(budget * self.whole_cost)
+
+    @cached_property
+    def _descent(self) -> Descent:
+        return Descent(self.curves, self.costs, self.allowed)
 
     def predicted(self, budget: float, late: float = 0.0) -> Predicted:
         """What is expected of the counts for a budget; no group takes `late` by itself."""
@@ -132,60 +191,3 @@ class ChannelPlan:
 def predicted_error(curves: Sequence[ChannelCurve], counts: Mapping[str, int]) -> float:
     """The sum of the groups' own errors."""
     return math.fsum(curve.error_at(counts[curve.name]) for curve in curves)
-
-
-def _moves(
-    curves: Mapping[str, ChannelCurve],
-    costs: ChannelCosts,
-    counts: dict[str, int],
-    allowed: Mapping[str, Sequence[int]],
-) -> list[Move]:
-    """Every way down that saves something."""
-    found = []
-    for name, curve in curves.items():
-        here = curve.error_at(counts[name])
-        for count in allowed[name]:
-            if count < counts[name]:
-                saved = costs.saved(counts, name, count)
-                if saved > 0:
-                    found.append(Move(name, count, saved, curve.error_at(count) - here))
-    return found
-
-
-def _best(moves: Sequence[Move], missing: float) -> Move:
-    """The move that saves most per loss; where that goes past the budget, the one that loses least.
-
-    Only moves that bring the budget within reach compete then.
-    """
-    best = max(moves, key=lambda move: move.ratio)
-    if best.saved < missing:
-        return best
-    return min((m for m in moves if m.saved >= missing), key=lambda move: (move.lost, -move.saved))
-
-
-def _given_back(
-    curves: Mapping[str, ChannelCurve],
-    costs: ChannelCosts,
-    counts: dict[str, int],
-    allowed: Mapping[str, Sequence[int]],
-    budget: float,
-) -> dict[str, int]:
-    """The counts raised again where the budget has room, where that wins most first.
-
-    What costs nothing needs no room: larger counts may be no dearer.
-    """
-    room = budget - costs.total(counts)
-    while True:
-        ways = []
-        for name, curve in curves.items():
-            here = curve.error_at(counts[name])
-            for count in (*allowed[name], curve.size):
-                spent = -costs.saved(counts, name, count) if count > counts[name] else math.inf
-                won = here - curve.error_at(count)
-                if spent <= max(room, 0) and (won > 0 or spent < 0):
-                    ways.append((won, count, name, spent))
-        if not ways:
-            return counts
-        _, count, name, spent = max(ways)
-        counts[name] = count
-        room -= spent

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eapc.channels import ChannelGroup, Slice
-from eapc.layers import TiedLayers
+from eapc.layers import Layer, TiedLayers
 from eapc.model import Array, Model, seen_through
 
 
@@ -71,15 +71,22 @@ def _obstacle(found: LayeredGroup, layers: Sequence[TiedLayers]) -> str:
     tied = [*(each.tied for each in found.producers), *(each.tied for each in found.readers)]
     known = {user.node.key for one in tied for user in one.users}
     wanted = group.consumers or group.producers
-    if not found.producers or not known.issuperset(wanted):
-        return "weights of its channels are in no layer that can be pruned"
-    users = {tied.weight: {user.node.key for user in tied.users} for tied in layers}
+    unknown = next((node for node in wanted if node not in known), "")
+    if not found.producers or unknown:
+        whose = f", those of '{unknown}'," if unknown else ""
+        return f"weights of its channels{whose} are in no layer that can be pruned"
+    users = {tied.weight: set(map(_first_reader, tied.users)) for tied in layers}
     for part in group.slices:
         shared = users.get(part.tensor, set())
         readers = {s.reader for s in group.slices if (s.tensor, s.axis) == (part.tensor, part.axis)}
         if len(shared) > 1 and part.reader and readers != shared:
             return "weights of its channels are shared with layers that use them otherwise"
     return ""
+
+
+def _first_reader(layer: Layer) -> str:
+    """The node that reads the constant: the layer's, or what stands between."""
+    return (*layer.source.chain, layer.node)[0].key
 
 
 def _by_axis(parts: Iterable[Slice]) -> Iterable[Slice]:

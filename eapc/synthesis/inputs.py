@@ -4,7 +4,7 @@ Images are dead leaves: discs and rectangles of all sizes that cover each other,
 the edges and the 1/f amplitude spectrum of natural images (Lee, Mumford, Huang, IJCV 2001).
 Plain 1/f noise has no edges, and networks pruned on it do far worse on real images. Contrast
 and brightness vary from image to image, since the right ones can only be guessed
-(`eapc.input_scale`). Other floating-point inputs are normal.
+(`eapc.synthesis.input_scale`). Other floating-point inputs are normal.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def synthesise(
     arrays = {spec.name: _make_input(spec, full[spec.name], limits, rng) for spec in model.inputs}
     made = replace(dataset(arrays, model.inputs, "synthesised inputs"), synthesised=True)
     try:
-        return with_expected_scale(model, made, threads)
+        return with_expected_scale(model, made, rng, threads)
     except DataError as error:
         raise DataError(
             f"no inputs can be made up for this model: {error}; give --calib"

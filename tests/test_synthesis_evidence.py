@@ -1,0 +1,125 @@
+"""What tells of a network's scale of inputs: where it is found, and how it is measured."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from builders import Array, chain, loaded, normal, op
+from onnx import NodeProto
+
+from eapc.data import Dataset, dataset
+from eapc.model import Model
+from eapc.runtime import Session, with_outputs
+from eapc.synthesis.evidence import (
+    channel_moments,
+    evidence_of,
+    first_biases,
+    trained_normalizations,
+)
+
+
+def on(model: Model, x: Array) -> Dataset:
+    return dataset({"x": x}, model.inputs, "test")
+
+
+def of(nodes: list[NodeProto], **constants: Array) -> Model:
+    return loaded(nodes, {"x": ("N", 2)}, [nodes[-1].output[0]], constants)
+
+
+W = np.eye(2, dtype=np.float32)
+ONES = np.ones(2, np.float32)
+
+
+def test_moments_of_channels_are_those_of_all_runs_together() -> None:
+    model = Model.from_proto(chain(["Conv", "Relu", "GlobalAveragePool"]))
+    data = on(model, normal((10, 3, 8, 8)))
+    session = Session(with_outputs(model.to_proto(), ["Relu_1_out"]), 1, optimise=False)
+    runs = [session.run(feed)["Relu_1_out"] for feed in data.batches(10)]
+    values = np.concatenate(runs).astype(np.float64)
+    for axis, others in ((1, (0, 2, 3)), (-1, (0, 1, 2))):
+        found = channel_moments(model, data, {"Relu_1_out": axis}, 1)["Relu_1_out"]
+        np.testing.assert_allclose(found[0], values.mean(others), rtol=1e-5)
+        np.testing.assert_allclose(found[1], values.var(others), rtol=1e-5)
+
+
+# --- biases ------------------------------------------------------------------------------------
+
+
+def tensors(model: Model) -> list[str]:
+    return [bias.tensor for bias in first_biases(model)]
+
+
+def test_a_layer_behind_another_bias_is_not_first() -> None:
+    nodes = [op("Gemm", "x w b", "a"), op("Relu", "a", "c"), op("Gemm", "c w b", "y")]
+    assert tensors(of(nodes, w=W, b=ONES)) == ["a"]
+
+
+def test_layers_without_a_bias_and_other_nodes_are_passed() -> None:
+    nodes = [
+        op("Sub", "x b", "s"),
+        op("MatMul", "s w", "a"),
+        op("Gemm", "a w zero", "c"),
+        op("MatMul", "c w", "d"),
+        op("Add", "b d", "y"),
+    ]
+    model = of(nodes, w=W, b=ONES, zero=0 * ONES)
+    (bias,) = first_biases(model)
+    assert (bias.tensor, bias.axis) == ("d", -1)
+    np.testing.assert_array_equal(bias.values, ONES)
+
+
+def test_all_branches_of_the_inputs_are_followed() -> None:
+    nodes = [op("Gemm", "x w b", "a"), op("Gemm", "x w b", "c"), op("Mul", "a c", "y")]
+    assert tensors(of(nodes, w=W, b=ONES)) == ["a", "c"]
+
+
+def test_sums_that_are_no_bias() -> None:
+    nodes = [op("MatMul", "x w", "a"), op("Add", "a x", "c"), op("Add", "c b", "y")]
+    assert tensors(of(nodes, w=W, b=ONES)) == []
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 30.0])
+def test_a_bias_of_the_size_of_what_it_shifts_fits_best(scale: float) -> None:
+    """x @ 1 with a bias of 2 in both channels: |ln(deviation of x / 2)|."""
+    model = of([op("Gemm", "x w b", "y")], w=W, b=2 * ONES)
+    x = np.array([[1.0, -1], [-1, 1]], np.float32) * scale
+    evidence = evidence_of(model)
+    assert evidence.name == "the first biases"
+    assert evidence.misfit(on(model, x), 1) == pytest.approx(abs(math.log(scale / 2)), rel=1e-5)
+
+
+# --- BatchNormalization ------------------------------------------------------------------------
+
+
+def normalized(mean: Array, variance: Array) -> Model:
+    nodes = [op("MatMul", "x w", "a"), op("BatchNormalization", "a one zero m v", "y", epsilon=0.0)]
+    return of(nodes, w=W, one=ONES, zero=0 * ONES, m=mean, v=variance)
+
+
+def test_statistics_that_training_never_touched_tell_nothing() -> None:
+    assert trained_normalizations(normalized(0 * ONES, ONES)) == []
+    assert len(trained_normalizations(normalized(ONES, ONES))) == 1
+    assert len(trained_normalizations(normalized(0 * ONES, 2 * ONES))) == 1
+    assert evidence_of(normalized(0 * ONES, ONES)).name == "the variety of outputs"
+
+
+def test_divergence_by_hand() -> None:
+    """Variance 1 against 4, mean 0 against 2: (1/4 + 4/4 - 1 + ln 4) / 2 nats."""
+    model = normalized(2 * ONES, 4 * ONES)
+    evidence = evidence_of(model)
+    x = np.array([[1.0, -1], [-1, 1]], np.float32)
+    expected = (1 / 4 + 1 - 1 + math.log(4)) / 2
+    assert evidence.misfit(on(model, x), 1) == pytest.approx(expected, rel=1e-6)
+
+
+# --- outputs -----------------------------------------------------------------------------------
+
+
+def test_outputs_that_do_not_vary_fit_worst() -> None:
+    evidence = evidence_of(of([op("Neg", "x", "y")]))
+    model = of([op("Neg", "x", "y")])
+    assert evidence.misfit(on(model, np.ones((3, 2), np.float32)), 1) == math.inf
+    x = np.array([[1.0, 1], [3, 3]], np.float32)  # variance 1, mean square 5
+    assert evidence.misfit(on(model, x), 1) == pytest.approx(math.log(5), rel=1e-6)
