@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from pruning_builders import NETS, residual, tied
 
-from eapc.calibration import DENSITIES, error_curves, scaled_matrix
+from eapc.calibration import DENSITIES, error_curves, probes_of, scaled_matrix
+from eapc.data.datasets import dataset
 from eapc.evaluation import output_divergence
 from eapc.layers import find_layers
+from eapc.model import TensorSpec
 from eapc.runtime import collect_outputs
 
 
@@ -50,6 +52,31 @@ def test_a_curve_is_below_zeroing_alone() -> None:
         zeroed = output_divergence(reference, collect_outputs(changed, net.data, 1))
         worse += curve.errors[2] > zeroed
     assert worse <= 1
+
+
+CHEAP, DEAR = 1.0, 1e12
+"""MACs per input of which 128 inputs may be looked at, and 8."""
+
+
+@pytest.mark.parametrize(
+    ("samples", "macs", "fitted", "shown"),
+    [
+        (40, DEAR, 32, 8),  # every fifth shows
+        (40, CHEAP, 20, 20),  # all might show: half of them do
+        (300, CHEAP, 150, 128),
+        (9, DEAR, 5, 4),
+        (1, CHEAP, 1, 1),  # nothing to keep apart
+    ],
+)
+def test_inputs_that_show_are_not_fitted(
+    samples: int, macs: float, fitted: int, shown: int
+) -> None:
+    given = np.arange(samples, dtype=np.float32)[:, None]
+    data = dataset({"x": given}, [TensorSpec("x", np.dtype(np.float32), ("N", 1))], "here")
+    probes = probes_of(data, macs)
+    of_fitted, of_shown = (part.arrays["x"].ravel() for part in (probes.fitted, probes.shown))
+    assert (len(of_fitted), len(of_shown)) == (fitted, shown)
+    assert samples == 1 or not set(of_fitted) & set(of_shown)
 
 
 def test_shared_weights_are_one_curve() -> None:

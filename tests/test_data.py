@@ -218,6 +218,7 @@ def test_taking_and_splitting_samples() -> None:
     assert apart.labels.tolist() == [4, 9]
     assert most.labels.tolist() == [0, 1, 2, 3, 5, 6, 7, 8]
     np.testing.assert_array_equal(apart.arrays["rows"], rows(10)[[4, 9]])
+    assert data.without(slice(0, None, 3)).labels.tolist() == [1, 2, 4, 5, 7, 8]  # type: ignore[union-attr]
     assert len(data.first(3)) == 3
     assert data.first(None) is data
 
