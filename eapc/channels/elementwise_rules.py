@@ -30,9 +30,9 @@ def element_wise(site: Site) -> Iterator[Effect]:
     if "axis" in site.node.attributes or site.node.attribute("broadcast", 0):
         raise LeftWholeError("it broadcasts as before opset 7")
     results = site.results()
-    for port in (*site.given(), *results[1:]):
-        if site.node.op_type != "CastLike" or port is not site.inputs[1]:
-            yield from tie_last_axes(port, results[0])
+    for place, port in enumerate((*site.given(), *results[1:])):
+        typed = site.node.op_type == "CastLike" and place == 1  # nothing but its type is read
+        yield from tie_last_axes(port, port if typed else results[0])
 
 
 def tie_last_axes(port: Port, wide: Port) -> Iterator[Tie]:

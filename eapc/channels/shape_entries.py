@@ -52,11 +52,11 @@ Tracer = Callable[[Node], Entries | None]
 
 _KEEPING = frozenset(("Cast", "Identity", "Squeeze", "Unsqueeze", "Reshape", "Flatten"))
 _ARITHMETIC = frozenset(
-    """Abs Add And Ceil Div Equal Expand Floor Greater Less Max Min Mod Mul Neg Not Or Pow Range
+    """Abs Add And Ceil Div Equal Floor Greater Less Max Min Mod Mul Neg Not Or Pow Range
     ReduceMax ReduceMin ReduceProd ReduceSum Round ScatterND Sqrt Sub Tile Where
     ConstantOfShape""".split()
 )
-SHAPE_OPERATORS = _KEEPING | _ARITHMETIC | {"Shape", "Size", "Gather", "Slice", "Concat"}
+SHAPE_OPERATORS = _KEEPING | _ARITHMETIC | {"Shape", "Size", "Gather", "Slice", "Concat", "Expand"}
 
 
 class ShapeEntries:
@@ -154,6 +154,13 @@ class ShapeEntries:
         whole = [entry for part in parts if part is not None for entry in part]
         return tuple(whole) if None not in parts else self._mixed(node)
 
+    def spread(self, node: Node) -> Entries | None:
+        """Expand that leaves entries as many as they are."""
+        entries, spec = self.of(node.input(0), node), self._spec_of(node.outputs[0])
+        if entries is None or spec is None or spec.shape != (len(entries),):
+            return self._mixed(node)
+        return entries
+
     def divided(self, node: Node) -> Entries | None:
         """Div of a length by a constant: channels of a group."""
         entries, by = self.of(node.input(0), node), self._constant(node.input(1))
@@ -195,5 +202,6 @@ _TRACERS: dict[str, Callable[[ShapeEntries, Node], Entries | None]] = {
     "Gather": ShapeEntries.picked,
     "Slice": ShapeEntries.cut,
     "Concat": ShapeEntries.joined,
+    "Expand": ShapeEntries.spread,
     "Div": ShapeEntries.divided,
 }

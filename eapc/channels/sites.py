@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 
-from eapc.channels import elementwise_rules, layer_rules, view_rules
+from eapc.channels import elementwise_rules, layer_rules, spreading_rules, view_rules
 from eapc.channels.axis_rules import (
     Effect,
     Follows,
@@ -21,7 +21,7 @@ from eapc.channels.constants import Constants
 from eapc.channels.shape_entries import SHAPE_OPERATORS, Length, ShapeEntries, lengths_in
 from eapc.model import Model, Node, Shapes, find_weights
 
-RULE_MODULES = (elementwise_rules, layer_rules, view_rules)
+RULE_MODULES = (elementwise_rules, layer_rules, spreading_rules, view_rules)
 """Imported for the rules that they enter in the table."""
 
 
@@ -54,8 +54,7 @@ class Sites:
         return [self._site(node) for node in nodes if not self._is_constant(node)]
 
     def _is_constant(self, node: Node) -> bool:
-        known = self._model.view.constants.keys() | self._constants.folded.keys()
-        return all(name in known for name in node.outputs)
+        return all(name in self._constants.settled for name in node.outputs)
 
     def _site(self, node: Node) -> Site:
         return Site(

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import numpy as np
+from onnx import numpy_helper
 
 from eapc.channels.axis_rules import Port, Site, Tie
 from eapc.channels.elementwise_rules import BROADCASTING, UNARY
 from eapc.channels.sites import Said
+from eapc.channels.weight_use import inputs_of, used_weights
 from eapc.model import (
     Array,
     Model,
@@ -74,6 +76,9 @@ class SteadyValues:
 
     def _constant(self, tensor: str) -> Array | None:
         """The value of a constant, behind Transpose, DequantizeLinear and the like too."""
+        cast = self._model.view.producer(tensor)
+        if cast is not None and cast.op_type == "CastLike" and not cast.domain:
+            return self._cast(cast)
         source = find_weights(self._model.view, tensor)
         array = self._model.constant(source.root) if source else None
         for node in source.chain if source else ():
@@ -90,6 +95,12 @@ class SteadyValues:
                 self._model.view.proto.opset_import,
             )
         return array
+
+    def _cast(self, node: Node) -> Array | None:
+        """A constant in the type of a tensor that need not be one."""
+        array = self._constant(node.input(0))
+        spec = self._shapes.by_scope[""].get(node.outputs[0])
+        return None if array is None or spec is None else array.astype(spec.dtype)
 
     def _along(self, port: Port, said: Said, y: Port, axis: int) -> Array | None:
         """What an operand holds for every index of an axis of y; None where they are not tied."""
@@ -156,6 +167,16 @@ class SteadyValues:
             return _unknown(len(operands[0]))
         return np.broadcast_to(found.astype(np.float64), operands[0].shape)
 
+    def spread(self, said: Said, y: Port, axis: int) -> Array:
+        """Expand: what is there already; along an axis that is made, what it is made of."""
+        return self._operand(said.site.input(0), said, y, axis)
+
+    def filled(self, said: Said, y: Port, axis: int) -> Array:
+        """ConstantOfShape: one number everywhere."""
+        value = said.site.node.attribute("value", None)
+        number = 0.0 if value is None else float(numpy_helper.to_array(value).reshape(-1)[0])
+        return np.full(y.shape[axis], number)
+
     def normalised(self, said: Said, y: Port, axis: int) -> Array:
         """BatchNormalization: scale 0 leaves the offset, whatever is read."""
         site = said.site
@@ -197,7 +218,7 @@ class SteadyValues:
         is_gemm = site.node.op_type == "Gemm"
         reads = 1 - int(site.node.attribute("transA", 0)) if is_gemm else 1
         x = self.of(site.input(0), reads) if site.input(0).shape[reads] > 1 else np.array([np.nan])
-        loud = np.any(_used_weights(site, weight) & (x != 0)[_inputs_of(site, weight)], axis=1)
+        loud = np.any(used_weights(site, weight) & (x != 0)[inputs_of(site, weight)], axis=1)
         bias = [self._operand(port, said, y, 1) for port in site.given(2)]
         value = bias[0] if bias else np.zeros(y.shape[1])
         return np.where(loud, np.nan, float(site.node.attribute("beta", 1.0)) * value)
@@ -252,32 +273,12 @@ def _common(array: Array, axis: int) -> Array:
     return np.where(equal, rows[:, 0].astype(np.float64), np.nan)
 
 
-def _used_weights(site: Site, weight: Array) -> Array:
-    """(outputs, inputs of one group): True where some weight between the two is not zero."""
-    if site.node.op_type == "Gemm":
-        dense: Array = (weight if site.node.attribute("transB", 0) else weight.T) != 0
-        return dense
-    used: Array = np.any((weight != 0).reshape(*weight.shape[:2], -1), axis=2)
-    if site.node.op_type == "Conv":
-        return used
-    groups = int(site.node.attribute("group", 1))
-    apart = used.reshape(groups, -1, used.shape[1])
-    return apart.swapaxes(1, 2).reshape(-1, apart.shape[1])
-
-
-def _inputs_of(site: Site, weight: Array) -> Array:
-    """(outputs, inputs of one group): which channel of x each weight of an output reads."""
-    used = _used_weights(site, weight)
-    groups = int(site.node.attribute("group", 1)) if site.node.op_type != "Gemm" else 1
-    group = np.arange(len(used)) // (len(used) // groups)
-    places: Array = group[:, None] * used.shape[1] + np.arange(used.shape[1])
-    return places
-
-
 _WAYS: dict[str, _Way] = {
     **dict.fromkeys(_KEEPING_ZERO, SteadyValues.zero_kept),
     **dict.fromkeys((*UNARY, *BROADCASTING), SteadyValues.mapped),
     **dict.fromkeys(("Conv", "ConvTranspose", "Gemm"), SteadyValues.layered),
+    "Expand": SteadyValues.spread,
+    "ConstantOfShape": SteadyValues.filled,
     "BatchNormalization": SteadyValues.normalised,
     "InstanceNormalization": SteadyValues.instance_normalised,
     **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), SteadyValues.quantized),

@@ -19,7 +19,6 @@ from eapc.channels.axis_rules import (
     span,
     tie_axes,
 )
-from eapc.channels.elementwise_rules import tie_last_axes
 from eapc.channels.groups import Number
 from eapc.channels.targets import describe_target
 from eapc.model import Array
@@ -220,42 +219,6 @@ def _coordinate(shape: tuple[int, ...], axes: list[int], carrier: int) -> Array:
     """The index along `carrier` of each element of the merged axes, the last running fastest."""
     grid = np.indices([shape[axis] for axis in axes])
     return np.ravel(grid[axes.index(carrier)])
-
-
-@axis_rule("Expand")
-def expansion(site: Site) -> Iterator[Effect]:
-    """Axes that are there already follow; those that are made stay whole."""
-    x, y = site.input(0), site.output()
-    ties = list(tie_last_axes(x, y))
-    yield from ties
-    entries = site.entries(site.node.input(1))
-    shift = y.rank - len(entries) if entries else 0  # a short shape describes the last axes
-    kept = {tie.other_axis - shift: tie.other_axis for tie in ties if tie.other_axis >= shift}
-    yield from describe_target(site, 1, y, kept)
-
-
-@axis_rule("Tile")
-def tiling(site: Site) -> Iterator[Effect]:
-    """Copies of an index go together; an axis that is made of one index stays whole."""
-    x, y = site.input(0), site.output()
-    for axis, size in enumerate(x.shape):
-        if size > 1:
-            yield Tie(y, axis, x, axis, None, np.arange(y.shape[axis]) % size)
-
-
-@axis_rule("Resize", "Upsample")
-def resizing(site: Site) -> Iterator[Effect]:
-    """Axes that keep their length follow; those that are resized stay whole."""
-    x, y = site.input(0), site.output()
-    ties = list(tie_axes(x, y, range(x.rank)))
-    yield from ties
-    if site.node.input(3):
-        axes = site.node.attribute("axes", range(x.rank))
-        places = {positive(axis, x.rank): place for place, axis in enumerate(axes)}
-        kept = {tie.one_axis for tie in ties}
-        yield from describe_target(
-            site, 3, y, {place: axis for axis, place in places.items() if axis in kept}
-        )
 
 
 @axis_rule("Gather")
