@@ -12,8 +12,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from eapc.channels.groups import Number
-from eapc.channels.shape_entries import Entries
+from eapc.channels.entries import Entries
+from eapc.channels.groups import Number, Patch
 from eapc.model import Array, Node
 from eapc.workload import rule_name
 
@@ -53,22 +53,28 @@ class Tie:
 
 @dataclass(frozen=True)
 class Freeze:
-    """An axis that must keep its length, and why where that is worth saying."""
+    """An axis that must keep its length, unless a patch may be applied; why, if worth saying."""
 
     port: Port
     axis: int
     reason: str = ""
+    patch: Patch | None = None
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Each channel must take `per` times as many indices of one axis as of the other."""
+    """Each channel must take `ratio` indices, (of one axis, of the other), or a multiple.
+
+    `indices` are those of the other axis that count, None for all. A patch lifts the demand.
+    """
 
     one: Port
     one_axis: int
     other: Port
     other_axis: int
-    per: int = 1
+    ratio: tuple[int, int] = (1, 1)
+    indices: Array | None = None
+    patch: Patch | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,7 @@ class Follows:
     operand: int
 
 
-Effect = Tie | Freeze | Counts | Weights | Options | Follows | Number
+Effect = Tie | Freeze | Counts | Weights | Options | Follows | Number | Patch
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import onnx
 from eapc.channels.bypassing import bypass
 from eapc.channels.constants import Constants
 from eapc.channels.edits import Edits
-from eapc.channels.groups import ChannelGroups, Number
+from eapc.channels.groups import ChannelGroups, Number, Patch
+from eapc.channels.patching import overwrite_entries
 from eapc.errors import ModelError
 from eapc.model import Array, GraphView, Model, Origin, Part
 
@@ -38,7 +39,8 @@ def remove_channels(model: Model, groups: ChannelGroups, kept: Mapping[str, Arra
     edits.finish()
     _shrink_declared(proto.graph, removed)
     ends = bypass(proto, vanished, str(model.folder)) if vanished else frozenset()
-    origin = _origin(model, edits, removed, ends)
+    patched = overwrite_entries(proto, _new_entries(groups.patches, removed))
+    origin = _origin(model, edits, removed, ends | patched)
     return Model(GraphView(proto), model.path, origin=origin)
 
 
@@ -122,6 +124,16 @@ def _rewrite_numbers(
         rewritten[place].reshape(-1)[number.index] = count
     for (constant, reader), array in rewritten.items():
         edits.replace(constant, array, reader)
+
+
+def _new_entries(patches: Iterable[Patch], removed: Removed) -> dict[Patch, int]:
+    """What the patches that are needed put in place of an entry."""
+    new = {}
+    for patch in patches:
+        gone = removed.get((patch.tensor, "", patch.axis), ())
+        if len(gone) or any((tensor, "", axis) in removed for tensor, axis in patch.lengths):
+            new[patch] = patch.size - len(gone) if patch.value is None else patch.value
+    return new
 
 
 def _shrink_declared(graph: onnx.GraphProto, removed: Removed) -> None:

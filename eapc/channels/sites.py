@@ -18,7 +18,8 @@ from eapc.channels.axis_rules import (
     effects_of,
 )
 from eapc.channels.constants import Constants
-from eapc.channels.shape_entries import SHAPE_OPERATORS, Length, ShapeEntries, lengths_in
+from eapc.channels.entries import Length, lengths_in
+from eapc.channels.shape_entries import SHAPE_OPERATORS, ShapeEntries
 from eapc.model import Model, Node, Shapes, find_weights
 
 RULE_MODULES = (elementwise_rules, layer_rules, spreading_rules, view_rules)

@@ -19,8 +19,9 @@ from eapc.channels.axis_rules import (
     span,
     tie_axes,
 )
+from eapc.channels.entries import Literal
 from eapc.channels.groups import Number
-from eapc.channels.targets import describe_target
+from eapc.channels.targets import FIRST_OPSET_OF_WHERE, describe_target
 from eapc.model import Array
 
 
@@ -164,12 +165,22 @@ def regrouping(site: Site) -> Iterator[Effect]:
         tied |= {tie.other_axis: tie.other_axis for tie in ties}
         yield from ties
     if site.node.op_type == "Reshape" and site.node.input(1):
-        yield from describe_target(site, 1, y, tied)
+        yield from describe_target(site, 1, y, tied, _free(site, y))
     elif site.node.op_type == "Reshape":
         shape = site.node.attribute("shape", ())
         for axis in tied:
             if shape[axis] > 0:
                 yield _number(site, 1, "shape", axis, y, axis, (0, y.shape[axis]))
+
+
+def _free(site: Site, y: Port) -> dict[int, int]:
+    """-1 in one place of a shape that has none yet: the rest of the elements go there."""
+    entries = site.entries(site.node.input(1)) or ()
+    numbers = {entry.value for entry in entries if isinstance(entry, Literal)}
+    literal_zero = 0 in numbers and site.node.attribute("allowzero", 0)
+    if -1 in numbers or literal_zero or site.opset < FIRST_OPSET_OF_WHERE:
+        return {}
+    return dict.fromkeys(range(y.rank), -1)
 
 
 _Block = tuple[list[int], list[int]]
