@@ -43,24 +43,6 @@ def tie_last_axes(port: Port, wide: Port) -> Iterator[Tie]:
             yield Tie(port, axis, wide, axis + shift)
 
 
-@axis_rule("BatchNormalization")
-def batch_normalization(site: Site) -> Iterator[Effect]:
-    """Everything follows axis 1: scale, offset and statistics, those of training included."""
-    x, y = site.input(0), site.output()
-    yield from tie_axes(x, y, range(x.rank))
-    for port in (*site.given(1), *site.results()[1:]):
-        yield Tie(port, 0, y, 1)
-
-
-@axis_rule("InstanceNormalization")
-def instance_normalization(site: Site) -> Iterator[Effect]:
-    """Scale and offset follow axis 1; each channel is normalised over its positions alone."""
-    x, y = site.input(0), site.output()
-    yield from tie_axes(x, y, (0, 1))
-    for port in site.given(1):
-        yield Tie(port, 0, y, 1)
-
-
 @axis_rule("QuantizeLinear", "DequantizeLinear")
 def quantization(site: Site) -> Iterator[Effect]:
     """Scale and zero point follow `axis`, unless there is one for all."""
@@ -72,13 +54,6 @@ def quantization(site: Site) -> Iterator[Effect]:
     for port in site.given(1):
         if port.rank == 1 and axis < x.rank and port.shape[0] == x.shape[axis]:
             yield Tie(port, 0, y, axis)
-
-
-@axis_rule("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")
-def layer_normalization(site: Site) -> Iterator[Effect]:
-    """The normalised axes, `axis` and those behind, stay whole."""
-    x, y = site.input(0), site.output()
-    yield from tie_axes(x, y, range(positive(site.node.attribute("axis", -1), x.rank)))
 
 
 @axis_rule("Softmax", "LogSoftmax", "Hardmax")

@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 
-from eapc.channels import elementwise_rules, layer_rules, spreading_rules, view_rules
+from eapc.channels import (
+    elementwise_rules,
+    layer_rules,
+    normalisation_rules,
+    regrouping_rules,
+    spreading_rules,
+    view_rules,
+)
 from eapc.channels.axis_rules import (
     Effect,
     Follows,
@@ -22,7 +29,14 @@ from eapc.channels.entries import Length, lengths_in
 from eapc.channels.shape_entries import SHAPE_OPERATORS, ShapeEntries
 from eapc.model import Model, Node, Shapes, find_weights
 
-RULE_MODULES = (elementwise_rules, layer_rules, spreading_rules, view_rules)
+RULE_MODULES = (
+    elementwise_rules,
+    layer_rules,
+    normalisation_rules,
+    regrouping_rules,
+    spreading_rules,
+    view_rules,
+)
 """Imported for the rules that they enter in the table."""
 
 
@@ -55,7 +69,8 @@ class Sites:
         return [self._site(node) for node in nodes if not self._is_constant(node)]
 
     def _is_constant(self, node: Node) -> bool:
-        return all(name in self._constants.settled for name in node.outputs)
+        settled = self._constants.settled
+        return node.op_type == "Constant" or all(name in settled for name in node.outputs)
 
     def _site(self, node: Node) -> Site:
         return Site(

@@ -50,6 +50,8 @@ class SteadyValues:
     def __init__(self, model: Model, shapes: Shapes, said: Iterable[Said]) -> None:
         self._model, self._shapes = model, shapes
         self._found: dict[tuple[str, int], Array] = {}
+        said = list(said)
+        self._small = said[0].site.constant if said else model.constant
         with np.errstate(all="ignore"):  # what divides by zero has no steady value
             for one in said:
                 way = _WAYS.get(one.site.node.op_type)
@@ -80,7 +82,7 @@ class SteadyValues:
         if cast is not None and cast.op_type == "CastLike" and not cast.domain:
             return self._cast(cast)
         source = find_weights(self._model.view, tensor)
-        array = self._model.constant(source.root) if source else None
+        array = self._model.constant(source.root) if source else self._small(tensor)
         for node in source.chain if source else ():
             feeds = {name: self._model.constant(name) for name in node.inputs[1:] if name}
             known = {name: value for name, value in feeds.items() if value is not None}
@@ -168,7 +170,7 @@ class SteadyValues:
         return np.broadcast_to(found.astype(np.float64), operands[0].shape)
 
     def spread(self, said: Said, y: Port, axis: int) -> Array:
-        """Expand: what is there already; along an axis that is made, what it is made of."""
+        """CastLike and Expand: what they read, along an axis that is made too."""
         return self._operand(said.site.input(0), said, y, axis)
 
     def filled(self, said: Said, y: Port, axis: int) -> Array:
@@ -195,6 +197,15 @@ class SteadyValues:
         if axis != 1 or x is None:
             return _unknown(y.shape[axis])
         return np.where(np.isnan(x), np.nan, self.of(said.site.input(2), 0))
+
+    def group_normalised(self, said: Said, y: Port, axis: int) -> Array:
+        """GroupNormalization: scale 0 leaves the offset, whatever is read."""
+        if axis != 1:
+            return _unknown(y.shape[axis])
+        scale, offset = (self._along(port, said, y, 1) for port in said.site.given(1))
+        assert scale is not None  # the rule has tied both
+        assert offset is not None
+        return np.where(scale == 0, offset, np.nan)
 
     def quantized(self, said: Said, y: Port, axis: int) -> Array:
         """Quantization by one scale: zero becomes the zero point, and that zero again."""
@@ -277,9 +288,10 @@ _WAYS: dict[str, _Way] = {
     **dict.fromkeys(_KEEPING_ZERO, SteadyValues.zero_kept),
     **dict.fromkeys((*UNARY, *BROADCASTING), SteadyValues.mapped),
     **dict.fromkeys(("Conv", "ConvTranspose", "Gemm"), SteadyValues.layered),
-    "Expand": SteadyValues.spread,
+    **dict.fromkeys(("CastLike", "Expand"), SteadyValues.spread),
     "ConstantOfShape": SteadyValues.filled,
     "BatchNormalization": SteadyValues.normalised,
+    "GroupNormalization": SteadyValues.group_normalised,
     "InstanceNormalization": SteadyValues.instance_normalised,
     **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), SteadyValues.quantized),
     "MatMul": SteadyValues.multiplied,

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-import numpy as np
-
 from eapc.channels.axis_rules import (
     Effect,
     LeftWholeError,
-    Options,
     Port,
     Site,
     Tie,
@@ -19,10 +16,7 @@ from eapc.channels.axis_rules import (
     span,
     tie_axes,
 )
-from eapc.channels.entries import Literal
 from eapc.channels.groups import Number
-from eapc.channels.targets import FIRST_OPSET_OF_WHERE, describe_target
-from eapc.model import Array
 
 
 @axis_rule("Transpose")
@@ -148,88 +142,6 @@ def padding(site: Site) -> Iterator[Effect]:
             yield _number(site, 1, "pads", place, y, axis, (0, before))
             ends = (before + size, before + size + after)
             yield _number(site, 1, "pads", place + len(given), y, axis, ends)
-
-
-@axis_rule("Reshape", "Flatten", "Squeeze", "Unsqueeze")
-def regrouping(site: Site) -> Iterator[Effect]:
-    """Axes that split or merge: one of the parts carries the channels, the others stay whole.
-
-    The outermost part of more than one index comes first: heads of attention, C of a Flatten.
-    """
-    x, y = site.input(0), site.output()
-    blocks = _blocks(x.shape, y.shape)
-    yield Options(max((len(_carriers(block)) for block in blocks), default=1))
-    tied: dict[int, int] = {}
-    for block in blocks:
-        ties = _block_ties(x, y, block, site)
-        tied |= {tie.other_axis: tie.other_axis for tie in ties}
-        yield from ties
-    if site.node.op_type == "Reshape" and site.node.input(1):
-        yield from describe_target(site, 1, y, tied, _free(site, y))
-    elif site.node.op_type == "Reshape":
-        shape = site.node.attribute("shape", ())
-        for axis in tied:
-            if shape[axis] > 0:
-                yield _number(site, 1, "shape", axis, y, axis, (0, y.shape[axis]))
-
-
-def _free(site: Site, y: Port) -> dict[int, int]:
-    """-1 in one place of a shape that has none yet: the rest of the elements go there."""
-    entries = site.entries(site.node.input(1)) or ()
-    numbers = {entry.value for entry in entries if isinstance(entry, Literal)}
-    literal_zero = 0 in numbers and site.node.attribute("allowzero", 0)
-    if -1 in numbers or literal_zero or site.opset < FIRST_OPSET_OF_WHERE:
-        return {}
-    return dict.fromkeys(range(y.rank), -1)
-
-
-_Block = tuple[list[int], list[int]]
-
-
-def _blocks(one: tuple[int, ...], two: tuple[int, ...]) -> list[_Block]:
-    """Runs of axes, longer than 1, of two shapes that hold the same number of elements."""
-    blocks: list[_Block] = []
-    left = [(axis, size) for axis, size in enumerate(one) if size != 1]
-    right = [(axis, size) for axis, size in enumerate(two) if size != 1]
-    while left and right:
-        (axis, width), (other, height) = left.pop(0), right.pop(0)
-        block: _Block = ([axis], [other])
-        while width != height and (left if width < height else right):
-            if width < height:
-                axis, size = left.pop(0)
-                block[0].append(axis)
-                width *= size
-            else:
-                other, size = right.pop(0)
-                block[1].append(other)
-                height *= size
-        blocks.append(block)
-    return blocks
-
-
-def _carriers(block: _Block) -> list[int]:
-    """Which of the parts of a block may carry the channels; none where both sides have several."""
-    sources, targets = block
-    if len(sources) > 1 and len(targets) > 1:
-        return []
-    return targets if len(sources) == 1 else sources
-
-
-def _block_ties(x: Port, y: Port, block: _Block, site: Site) -> list[Tie]:
-    carriers = _carriers(block)
-    if not carriers:
-        return []
-    sources, targets = block
-    carrier = site.chosen(carriers)
-    if len(sources) == 1:
-        return [Tie(x, sources[0], y, carrier, None, _coordinate(y.shape, targets, carrier))]
-    return [Tie(x, carrier, y, targets[0], _coordinate(x.shape, sources, carrier), None)]
-
-
-def _coordinate(shape: tuple[int, ...], axes: list[int], carrier: int) -> Array:
-    """The index along `carrier` of each element of the merged axes, the last running fastest."""
-    grid = np.indices([shape[axis] for axis in axes])
-    return np.ravel(grid[axes.index(carrier)])
 
 
 @axis_rule("Gather")
