@@ -56,7 +56,9 @@ def silenced(model: Model, groups: ChannelGroups, gone: Mapping[str, Array]) -> 
     for group in groups.groups:
         for cut in group.slices if group.name in gone else ():
             found = model.constant(cut.tensor)
-            if found is None or cut.tensor in variances or (cut.tensor, cut.axis) in reads:
+            if found is None or found.dtype == np.int64:  # indices, no values
+                continue
+            if cut.tensor in variances or (cut.tensor, cut.axis) in reads:
                 continue
             array = new.setdefault(cut.tensor, found.copy())
             place: list[Any] = [slice(None)] * array.ndim

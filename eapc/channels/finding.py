@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from eapc.channels.axis_rules import Freeze
-from eapc.channels.groups import ChannelGroups, Number, Patch
+from eapc.channels.groups import ChannelGroups, Number, Patch, Renumbering
 from eapc.channels.search import Search
 from eapc.channels.sites import Said, Sites
 from eapc.channels.vanishing import with_vanishing
@@ -28,10 +28,14 @@ def tied_groups(model: Model, shapes: Shapes) -> tuple[ChannelGroups, list[Said]
     search.improve()
     groups = search.channels().groups(search.made())
     numbers = tuple(e for said in search.said for e in said.effects if isinstance(e, Number))
+    renumberings = tuple(
+        e for said in search.said for e in said.effects if isinstance(e, Renumbering)
+    )
     groups, branches = with_vanishing(model, sites.shape, groups)
     patches = search.patches()
     left = _left_whole(search.said, frozenset(patches))
-    return ChannelGroups(groups, left, numbers, branches, patches), search.said
+    found = ChannelGroups(groups, left, numbers, branches, patches, renumberings)
+    return found, search.said
 
 
 def _left_whole(said: Iterable[Said], patches: frozenset[Patch]) -> dict[str, str]:

@@ -94,6 +94,17 @@ class Patch:
 
 
 @dataclass(frozen=True)
+class Renumbering:
+    """A constant, as `reader` sees it where others share it, of indices along a tensor's axis."""
+
+    constant: str
+    reader: str
+    tensor: str
+    axis: int
+    size: int
+
+
+@dataclass(frozen=True)
 class Branch:
     """How a branch without channels ends: in `adds`, the node and the place of its operand.
 
@@ -111,8 +122,8 @@ class ChannelGroups:
     """Every group of a model in data-flow order; `left_whole` says by node why others are not.
 
     `numbers` are those in attributes and constants that follow an axis's length, `patches` entries
-    of computed shapes that do not; `branches` has, by name, where the branches of groups that may
-    vanish end.
+    of computed shapes that do not, `renumberings` constants of indices; `branches` has, by name,
+    where the branches of groups that may vanish end.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -120,6 +131,7 @@ class ChannelGroups:
     numbers: tuple[Number, ...] = ()
     branches: Mapping[str, Branch] = field(default_factory=dict)
     patches: tuple[Patch, ...] = ()
+    renumberings: tuple[Renumbering, ...] = ()
 
     def by_name(self) -> dict[str, ChannelGroup]:
         """The groups by name."""

@@ -10,6 +10,7 @@ from eapc.channels import (
     elementwise_rules,
     layer_rules,
     normalisation_rules,
+    picking_rules,
     regrouping_rules,
     spreading_rules,
     view_rules,
@@ -33,6 +34,7 @@ RULE_MODULES = (
     elementwise_rules,
     layer_rules,
     normalisation_rules,
+    picking_rules,
     regrouping_rules,
     spreading_rules,
     view_rules,
@@ -83,6 +85,7 @@ class Sites:
             port_of=lambda name: self._port(name, None),
             is_weights=self._is_weights,
             is_read=self._is_read,
+            is_stored=self._model.view.constants.__contains__,
         )
 
     def _port(self, name: str, node: Node | None) -> Port | None:
