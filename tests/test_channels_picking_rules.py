@@ -156,3 +156,15 @@ def test_parts_that_must_stay_halves_of_the_whole() -> None:
     tied = axes_of(picked(nodes, 6, tensors))
     assert tied["one"] == (4, {("w1", 0): 2, ("w3", 1): 1})
     assert "one" not in axes_of(picked(apart, 6, tensors))
+
+
+def test_a_bound_that_the_input_decides_leaves_the_axis_whole() -> None:
+    """As many channels as x has rows: at another height others would be read."""
+    nodes = [
+        op("Shape", "x", "s"),
+        op("Gather", "s at", "rows", axis=0),
+        op("Slice", "c zero rows one_", "b"),
+        op("ReduceSum", "b one_", "d"),
+    ]
+    numbers = {"at": ints(2), "zero": ints(0), "one_": ints(1)}
+    assert "one" not in axes_of(picked(nodes, 1, numbers))

@@ -72,7 +72,7 @@ class _Cut:
         """What of x is tied to what of y, and what the bounds become."""
         bounds = self._value(self.start), self._value(self.end)
         size = self.x.shape[self.axis]
-        if None in bounds:
+        if None in bounds or not self._is_own():
             yield from self._left_whole()
             return
         start, stop, step = slice(*bounds, self.step).indices(size)
@@ -86,6 +86,11 @@ class _Cut:
             yield from self._every(start, step, size)
         else:
             yield from self._left_whole()
+
+    def _is_own(self) -> bool:
+        """True unless a bound comes from the length of another axis, which inputs may decide."""
+        lengths = lengths_in((self.start, self.end))
+        return lengths <= {Length(self.x.tensor, self.axis)}
 
     def _are_numbers(self) -> bool:
         return isinstance(self.start, Literal) and isinstance(self.end, Literal)
@@ -130,15 +135,11 @@ class _Cut:
         if isinstance(entry, Literal):
             yield from self._number(operand, name, entry, bound)
             return
-        length = next(iter(lengths_in((entry,))))
-        source = self.site.port_of(length.tensor)
-        ratio = follows(entry, source.shape[length.axis], bound) if source else None
-        if source is None or ratio is None:
+        ratio = follows(entry, self.x.shape[self.axis], bound)
+        if ratio is None:
             yield Freeze(self.x, self.axis)
-            yield from self._lengths(entry)
             return
-        indices = span(0, bound)
-        yield Counts(source, length.axis, self.x, self.axis, ratio, indices)
+        yield Counts(self.x, self.axis, self.x, self.axis, ratio, span(0, bound))
 
     def _number(self, operand: int, name: str, entry: Literal, bound: int) -> Iterator[Effect]:
         is_given = name in self.site.node.attributes
@@ -180,8 +181,10 @@ def gathering(site: Site) -> Iterator[Effect]:
         yield Tie(indices, place, y, axis + place)
     picked = site.constant(indices.tensor)
     is_list = indices.rank == 1 and indices.shape[0] > 1
-    if picked is not None and is_list and data.rank > 1 and site.is_stored(indices.tensor):
-        size = data.shape[axis]
+    size = data.shape[axis]
+    is_within = picked is not None and bool(np.all((-size <= picked) & (picked < size)))
+    if is_within and is_list and data.rank > 1 and site.is_stored(indices.tensor):
+        assert picked is not None  # it is within
         yield Tie(data, axis, y, axis, np.where(picked < 0, picked + size, picked))
         yield Tie(data, axis, data, axis)
         yield Renumbering(indices.tensor, indices.reader, data.tensor, axis, size)
