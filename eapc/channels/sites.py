@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from eapc.channels import (
+    einsum_rule,
     elementwise_rules,
     layer_rules,
     normalisation_rules,
@@ -31,6 +32,7 @@ from eapc.channels.shape_entries import SHAPE_OPERATORS, ShapeEntries
 from eapc.model import Model, Node, Shapes, find_weights
 
 RULE_MODULES = (
+    einsum_rule,
     elementwise_rules,
     layer_rules,
     normalisation_rules,

@@ -15,7 +15,7 @@ from onnx import numpy_helper
 from eapc.channels.axis_rules import Port, Site, Tie
 from eapc.channels.elementwise_rules import BROADCASTING, UNARY
 from eapc.channels.sites import Said
-from eapc.channels.weight_use import inputs_of, used_weights
+from eapc.channels.weight_use import dequantized, inputs_of, used_weights
 from eapc.model import (
     Array,
     Model,
@@ -24,7 +24,6 @@ from eapc.model import (
     evaluate_node,
     find_weights,
     is_float,
-    spread_zero_points,
 )
 
 _KEEPING_ZERO = frozenset(
@@ -89,7 +88,7 @@ class SteadyValues:
             if array is None or len(known) < len(feeds):
                 return None
             if node.op_type == "DequantizeLinear":
-                array = _dequantized(node, array, *known.values())
+                array = dequantized(node, array, *known.values())
                 continue
             array = evaluate_node(
                 self._model.view.node_proto(node),
@@ -234,27 +233,24 @@ class SteadyValues:
         value = bias[0] if bias else np.zeros(y.shape[1])
         return np.where(loud, np.nan, float(site.node.attribute("beta", 1.0)) * value)
 
+    def product(self, said: Said, y: Port, axis: int) -> Array:
+        """Einsum: zero where an operand is."""
+        zero = np.zeros(y.shape[axis], np.bool_)
+        for port in said.site.given():
+            along = self._along(port, said, y, axis)
+            zero |= False if along is None else along == 0
+        return np.where(zero, 0.0, np.nan)
+
     def multiplied(self, said: Said, y: Port, axis: int) -> Array:
         """MatMul: zero where a whole row or column is, or every weight or its input."""
         site = said.site
-        zero = np.zeros(y.shape[axis], np.bool_)
-        for port in site.given():
-            along = self._along(port, said, y, axis)
-            zero |= False if along is None else along == 0
+        zero = self.product(said, y, axis) == 0
         b = site.input(1)
         weight = self._constant(b.tensor)
         if axis == y.rank - 1 and weight is not None and weight.ndim == 2 and b.shape[0] > 1:
             x = self.of(site.input(0), site.input(0).rank - 1)
             zero |= ~np.any((weight != 0) & (x != 0)[:, None], axis=0)
         return np.where(zero, 0.0, np.nan)
-
-
-def _dequantized(node: Node, array: Array, scale: Array, zero: Array | None = None) -> Array:
-    """(x - zero point) * scale, one of each for the tensor, an index of an axis or a block."""
-    place = (array.shape, int(node.attribute("axis", 1)), node.attribute("block_size", 0) or 1)
-    offset = 0.0 if zero is None else spread_zero_points(zero, *place).astype(np.float32)
-    values: Array = (array.astype(np.float32) - offset) * spread_zero_points(scale, *place)
-    return values
 
 
 def _unknown(length: int) -> Array:
@@ -294,5 +290,6 @@ _WAYS: dict[str, _Way] = {
     "GroupNormalization": SteadyValues.group_normalised,
     "InstanceNormalization": SteadyValues.instance_normalised,
     **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), SteadyValues.quantized),
+    "Einsum": SteadyValues.product,
     "MatMul": SteadyValues.multiplied,
 }

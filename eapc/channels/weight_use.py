@@ -1,11 +1,11 @@
-"""Which inputs the weights of a layer read, output by output."""
+"""What weights are: which inputs they read, output by output, and their values behind scales."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from eapc.channels.axis_rules import Site
-from eapc.model import Array
+from eapc.model import Array, Node, spread_zero_points
 
 
 def used_weights(site: Site, weight: Array) -> Array:
@@ -28,3 +28,11 @@ def inputs_of(site: Site, weight: Array) -> Array:
     group = np.arange(len(used)) // (len(used) // groups)
     places: Array = group[:, None] * used.shape[1] + np.arange(used.shape[1])
     return places
+
+
+def dequantized(node: Node, array: Array, scale: Array, zero: Array | None = None) -> Array:
+    """(x - zero point) * scale, one of each for the tensor, an index of an axis or a block."""
+    place = (array.shape, int(node.attribute("axis", 1)), node.attribute("block_size", 0) or 1)
+    offset = 0.0 if zero is None else spread_zero_points(zero, *place).astype(np.float32)
+    values: Array = (array.astype(np.float32) - offset) * spread_zero_points(scale, *place)
+    return values
