@@ -10,7 +10,7 @@ import onnx
 from builders import Array, Initializers, loaded
 from onnx import NodeProto
 
-from eapc.channels import ChannelGroups, find_groups, remove_channels
+from eapc.channels import ChannelGroups, find_groups, remove_channels, silent_channels
 from eapc.model import Model, infer_shapes, input_shapes
 from eapc.runtime import Session
 
@@ -56,7 +56,9 @@ def silenced(model: Model, groups: ChannelGroups, gone: Mapping[str, Array]) -> 
     for group in groups.groups:
         for cut in group.slices if group.name in gone else ():
             found = model.constant(cut.tensor)
-            if found is None or cut.tensor in variances or (cut.tensor, cut.axis) in reads:
+            if found is None or found.dtype == np.int64:  # indices, no values
+                continue
+            if cut.tensor in variances or (cut.tensor, cut.axis) in reads:
                 continue
             array = new.setdefault(cut.tensor, found.copy())
             place: list[Any] = [slice(None)] * array.ndim
@@ -133,3 +135,20 @@ def removal_error(model: Model, gone: Mapping[str, Array]) -> float:
         scale = max(float(np.abs(wanted).max()), 1e-30)
         errors.append(float(np.abs(after[name].astype(np.float64) - wanted).max()) / scale)
     return max(errors)
+
+
+def unheard(model: Model, quiet: Mapping[str, tuple[Any, ...]]) -> float:
+    """The largest error once what zeros in parts of constants make silent goes: something must."""
+    zeroed: dict[str, Array] = {}
+    for name, place in quiet.items():
+        found = model.constant(name)
+        assert found is not None  # it is an initializer
+        zeroed[name] = found.copy()
+        zeroed[name][place] = 0
+    model = model.with_weights(zeroed)
+    groups, silent = silent_channels(model, infer_shapes(model, input_shapes(model, {}, None)))
+    assert any(len(channels) for channels in silent.values())
+    feed = feed_of(model)
+    wanted = outputs_of(model, feed)
+    after = outputs_of(remove_channels(model, groups, kept_of(groups, silent)), feed)
+    return max(float(np.abs(wanted[name] - after[name]).max()) for name in wanted)

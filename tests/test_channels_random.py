@@ -13,7 +13,8 @@ from onnx import NodeProto
 from eapc.channels import ChannelGroup, find_groups, remove_channels, shapes_at, silent_channels
 from eapc.model import Model, infer_shapes, input_shapes
 
-SEEDS = range(40)
+FIRST_SEEDS = 40
+SEEDS = range(120)
 SIDE = 6
 
 
@@ -22,6 +23,9 @@ class RandomNet:
 
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
+        self.layers = (
+            LAYERS if seed < FIRST_SEEDS else (conv, *LAYERS, *FURTHER_LAYERS, *FURTHER_LAYERS)
+        )
         self.nodes: list[NodeProto] = []
         self.tensors: dict[str, Array] = {}
         self.maps = [("x", 3)]
@@ -29,7 +33,7 @@ class RandomNet:
     def model(self) -> Model:
         for _ in range(self.rng.integers(5, 16)):
             name, channels = self.recent()
-            LAYERS[self.rng.integers(len(LAYERS))](self, name, channels)
+            self.layers[self.rng.integers(len(self.layers))](self, name, channels)
         name, channels = self.maps[-1]
         last = self.add("Conv", f"{name} {self.normal(5, channels, 1, 1)}", 5)
         self.nodes.append(op("GlobalAveragePool", last, "y"))
@@ -147,6 +151,85 @@ def unfold(n: RandomNet, x: str, c: int) -> None:
     n.add("MaxPool", wide, 2, kernel_shape=[2, 2], strides=[2, 2])
 
 
+def folded_bias(n: RandomNet, x: str, c: int) -> None:
+    """A constant behind nodes that rearrange it, the last of them to a shape."""
+    shape = n.store(ints(1, n.one_of(c, -1), 1, 1))
+    bias = n.inner("Identity", n.normal(c))
+    n.add("Add", f"{x} {n.inner('Reshape', f'{bias} {shape}')}", c)
+
+
+def filled_bias(n: RandomNet, x: str, c: int) -> None:
+    """A layer whose bias is as long as its weights are."""
+    m = n.one_of(4, 6, 8)
+    weight = n.normal(m, c, 1, 1)
+    bias = n.inner("ConstantOfShape", n.inner("Shape", weight, end=1))
+    n.add("Conv", f"{x} {weight} {bias}", m)
+
+
+def group_normalisation(n: RandomNet, x: str, c: int) -> None:
+    groups = next((g for g in (4, 3, 2) if c % g == 0), 1)
+    apart = n.inner("Reshape", f"{x} {n.store(ints(0, groups, -1))}")
+    one, zero = np.ones(groups, np.float32), np.zeros(groups, np.float32)
+    each = n.inner("InstanceNormalization", f"{apart} {n.store(one)} {n.store(zero)}")
+    shape = n.inner("Shape", x) if n.rng.random() < 0.5 else n.store(ints(0, -1, SIDE, SIDE))
+    whole = n.inner("Reshape", f"{each} {shape}")
+    scaled = n.inner("Mul", f"{whole} {n.normal(c, 1, 1)}")
+    n.add("Add", f"{scaled} {n.normal(c, 1, 1)}", c)
+
+
+def pick(n: RandomNet, x: str, c: int) -> None:
+    count = int(n.rng.integers(2, c + 3))
+    n.add("Gather", f"{x} {n.store(n.rng.integers(-c, c, count))}", count, axis=1)
+
+
+def every_other(n: RandomNet, x: str, c: int) -> None:
+    if c % 2:
+        return
+    one, two, end = n.store(ints(1)), n.store(ints(2)), n.store(ints(99))
+    first = n.store(ints(n.one_of(0, 1)))
+    n.add("Slice", f"{x} {first} {end} {one} {two}", c // 2)
+
+
+def chunk(n: RandomNet, x: str, c: int) -> None:
+    """The second half, at (C + 1) // 2."""
+    if c % 2:
+        return
+    one, two, far = n.store(ints(1)), n.store(ints(2)), n.store(ints(2**40))
+    count = n.inner("Gather", f"{n.inner('Shape', x)} {one}", axis=0)
+    half = n.inner("Div", f"{n.inner('Add', f'{count} {one}')} {two}")
+    first = n.inner("Slice", f"{x} {n.store(ints(0))} {half} {one}")
+    second = n.inner("Slice", f"{x} {half} {far} {one}")
+    n.add("Mul", f"{first} {second}", c // 2)
+
+
+def attention(n: RandomNet, x: str, c: int) -> None:
+    """Heads of 3 over positions, joined by the number of channels that x has."""
+    heads = n.one_of(2, 4)
+    shape = n.inner("Shape", x)
+    rest = [n.inner("Gather", f"{shape} {n.store(ints(i))}", axis=0) for i in range(4)]
+    apart = n.store(ints(0, heads, 3, SIDE * SIDE))
+    q, k, v = (
+        n.inner("Reshape", f"{n.inner('Conv', f'{x} {n.normal(3 * heads, c, 1, 1)}')} {apart}")
+        for _ in range(3)
+    )
+    scores = n.inner("MatMul", f"{n.inner('Transpose', q, perm=[0, 1, 3, 2])} {k}")
+    soft = n.inner("Transpose", n.inner("Softmax", scores, axis=-1), perm=[0, 1, 3, 2])
+    channels = rest[1] if c == 3 * heads else n.store(ints(n.one_of(3 * heads, -1)))
+    joined = n.inner("Concat", " ".join((rest[0], channels, *rest[2:])), axis=0)
+    back = n.inner("Reshape", f"{n.inner('MatMul', f'{v} {soft}')} {joined}")
+    n.add("Conv", f"{back} {n.normal(c, 3 * heads, 1, 1)}", c)
+
+
+FURTHER_LAYERS: tuple[Callable[[RandomNet, str, int], None], ...] = (
+    folded_bias,
+    filled_bias,
+    group_normalisation,
+    pick,
+    every_other,
+    chunk,
+    attention,
+)
+
 LAYERS: tuple[Callable[[RandomNet, str, int], None], ...] = (
     conv,
     conv,
@@ -165,6 +248,7 @@ LAYERS: tuple[Callable[[RandomNet, str, int], None], ...] = (
     shuffle,
     unfold,
 )
+"""What the first seeds grow from; the rest grow from the others too."""
 
 
 def staying(group: ChannelGroup, silent: Array) -> Array:
@@ -198,7 +282,7 @@ def test_axes_of_a_random_network_are_as_long_as_foretold(seed: int) -> None:
     smaller = remove_channels(model, groups, kept)
     outputs_of(smaller, feed_of(model))
     found, wanted = shapes_at(groups, shapes, counts), infer_shapes(smaller, sizes)
-    for node in smaller.view.main_nodes:
+    for node in model.view.main_nodes:  # the smaller may have more, to overwrite shapes
         assert [found.main(name) for name in node.outputs] == [
             wanted.main(name) for name in node.outputs
         ]

@@ -88,11 +88,3 @@ def components(count: int, edges: Iterable[Edges]) -> Array:
     links = coo_array((np.ones(len(one), np.bool_), (one, other)), shape=(count, count))
     labels: Array = connected_components(links.tocsr(), directed=False)[1]
     return labels
-
-
-def unequal(labels: Array, one: Array, other: Array, per: int) -> Array:
-    """Which components do not take `per` times as many of some atoms as of some others."""
-    count = len(labels)
-    indices = np.bincount(labels[one], minlength=count)
-    found: Array = indices != per * np.bincount(labels[other], minlength=count)
-    return found

@@ -7,13 +7,13 @@ shrink alone: whatever axis of an operand or a result no `Tie` of the rule menti
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 
-from eapc.channels.groups import Number
-from eapc.channels.shape_entries import Entries
+from eapc.channels.entries import Entries
+from eapc.channels.groups import Number, Patch, Renumbering
 from eapc.model import Array, Node
 from eapc.workload import rule_name
 
@@ -53,22 +53,28 @@ class Tie:
 
 @dataclass(frozen=True)
 class Freeze:
-    """An axis that must keep its length, and why where that is worth saying."""
+    """An axis that must keep its length, unless a patch may be applied; why, if worth saying."""
 
     port: Port
     axis: int
     reason: str = ""
+    patch: Patch | None = None
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Each channel must take `per` times as many indices of one axis as of the other."""
+    """Each channel must take `ratio` indices, (of one axis, of the other), or a multiple.
+
+    `indices` are those of the other axis that count, None for all. A patch lifts the demand.
+    """
 
     one: Port
     one_axis: int
     other: Port
     other_axis: int
-    per: int = 1
+    ratio: tuple[int, int] = (1, 1)
+    indices: Array | None = None
+    patch: Patch | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,7 @@ class Follows:
     operand: int
 
 
-Effect = Tie | Freeze | Counts | Weights | Options | Follows | Number
+Effect = Tie | Freeze | Counts | Weights | Options | Follows | Number | Patch | Renumbering
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,7 @@ class Site:
     port_of: Callable[[str], Port | None]
     is_weights: Callable[[str], bool]
     is_read: Callable[[str], bool]
+    is_stored: Callable[[str], bool]
     choice: int = 0
 
     def input(self, index: int) -> Port:
@@ -197,3 +204,19 @@ def positive(axis: int, rank: int) -> int:
 def span(start: int, count: int) -> Array:
     """The indices start <= i < start + count."""
     return np.arange(start, start + count)
+
+
+def number_at(
+    site: Site,
+    operand: int,
+    attribute: str,
+    index: int,
+    port: Port,
+    axis: int,
+    bounds: tuple[int, int],
+) -> Number:
+    """A number of an attribute, or of a constant operand, that counts indices of an axis."""
+    number = Number(site.node.key, index, port.tensor, axis, *bounds)
+    if attribute in site.node.attributes:
+        return replace(number, attribute=attribute)
+    return replace(number, constant=site.node.input(operand))

@@ -49,6 +49,15 @@ class Constants:
         found = known_constants(graph, {})
         return {name: array for name, array in found.items() if name not in stored}
 
+    @cached_property
+    def settled(self) -> frozenset[str]:
+        """Constants, and integers that follow from them: their axes keep their length.
+
+        What is folded to real numbers is data, such as a bias that is reshaped, and may shrink.
+        """
+        integers = {name for name, array in self.folded.items() if array.dtype.kind in "iub"}
+        return frozenset(integers | self._model.view.constants.keys())
+
     def _small_integers(self, name: str) -> Array | None:
         array = self._small(name)
         return array if array is not None and array.dtype.kind in "iu" else None

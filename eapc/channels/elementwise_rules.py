@@ -30,9 +30,9 @@ def element_wise(site: Site) -> Iterator[Effect]:
     if "axis" in site.node.attributes or site.node.attribute("broadcast", 0):
         raise LeftWholeError("it broadcasts as before opset 7")
     results = site.results()
-    for port in (*site.given(), *results[1:]):
-        if site.node.op_type != "CastLike" or port is not site.inputs[1]:
-            yield from tie_last_axes(port, results[0])
+    for place, port in enumerate((*site.given(), *results[1:])):
+        typed = site.node.op_type == "CastLike" and place == 1  # nothing but its type is read
+        yield from tie_last_axes(port, port if typed else results[0])
 
 
 def tie_last_axes(port: Port, wide: Port) -> Iterator[Tie]:
@@ -41,24 +41,6 @@ def tie_last_axes(port: Port, wide: Port) -> Iterator[Tie]:
     for axis, size in enumerate(port.shape):
         if size == wide.shape[axis + shift]:
             yield Tie(port, axis, wide, axis + shift)
-
-
-@axis_rule("BatchNormalization")
-def batch_normalization(site: Site) -> Iterator[Effect]:
-    """Everything follows axis 1: scale, offset and statistics, those of training included."""
-    x, y = site.input(0), site.output()
-    yield from tie_axes(x, y, range(x.rank))
-    for port in (*site.given(1), *site.results()[1:]):
-        yield Tie(port, 0, y, 1)
-
-
-@axis_rule("InstanceNormalization")
-def instance_normalization(site: Site) -> Iterator[Effect]:
-    """Scale and offset follow axis 1; each channel is normalised over its positions alone."""
-    x, y = site.input(0), site.output()
-    yield from tie_axes(x, y, (0, 1))
-    for port in site.given(1):
-        yield Tie(port, 0, y, 1)
 
 
 @axis_rule("QuantizeLinear", "DequantizeLinear")
@@ -72,13 +54,6 @@ def quantization(site: Site) -> Iterator[Effect]:
     for port in site.given(1):
         if port.rank == 1 and axis < x.rank and port.shape[0] == x.shape[axis]:
             yield Tie(port, 0, y, axis)
-
-
-@axis_rule("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")
-def layer_normalization(site: Site) -> Iterator[Effect]:
-    """The normalised axes, `axis` and those behind, stay whole."""
-    x, y = site.input(0), site.output()
-    yield from tie_axes(x, y, range(positive(site.node.attribute("axis", -1), x.rank)))
 
 
 @axis_rule("Softmax", "LogSoftmax", "Hardmax")

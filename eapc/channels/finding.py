@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from eapc.channels.axis_rules import Freeze
-from eapc.channels.groups import ChannelGroups, Number
+from eapc.channels.groups import ChannelGroups, Number, Patch, Renumbering
 from eapc.channels.search import Search
 from eapc.channels.sites import Said, Sites
 from eapc.channels.vanishing import with_vanishing
@@ -28,16 +28,22 @@ def tied_groups(model: Model, shapes: Shapes) -> tuple[ChannelGroups, list[Said]
     search.improve()
     groups = search.channels().groups(search.made())
     numbers = tuple(e for said in search.said for e in said.effects if isinstance(e, Number))
+    renumberings = tuple(
+        e for said in search.said for e in said.effects if isinstance(e, Renumbering)
+    )
     groups, branches = with_vanishing(model, sites.shape, groups)
-    left_whole, held = _left_whole(search.said), search.held()
-    return ChannelGroups(groups, left_whole, numbers, branches, held), search.said
+    patches = search.patches()
+    left = _left_whole(search.said, frozenset(patches))
+    held = search.held()
+    found = ChannelGroups(groups, left, numbers, branches, held, patches, renumberings)
+    return found, search.said
 
 
-def _left_whole(said: Iterable[Said]) -> dict[str, str]:
+def _left_whole(said: Iterable[Said], patches: frozenset[Patch]) -> dict[str, str]:
     reasons: dict[str, str] = {}
     for one in said:
-        frozen = (e.reason for e in one.effects if isinstance(e, Freeze) and e.reason)
-        reason = one.reason or next(frozen, "")
+        frozen = (e for e in one.effects if isinstance(e, Freeze) and e.patch not in patches)
+        reason = one.reason or next((e.reason for e in frozen if e.reason), "")
         if reason:
             reasons[one.site.node.key] = reason
     return reasons

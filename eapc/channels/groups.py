@@ -73,6 +73,38 @@ class Number:
 
 
 @dataclass(frozen=True)
+class Patch:
+    """An entry of a computed shape that does not follow by itself, and what must stand there.
+
+    It is entry `index` of `count` of an operand of `node`, and describes an axis of `tensor`
+    that is `size` long. `value` is None where the new length of that axis must stand there.
+    `lengths` are the axes, by tensor, that the entry comes from: when one of them or the one
+    described shrinks, the entry is overwritten.
+    """
+
+    node: str
+    operand: int
+    index: int
+    count: int
+    tensor: str
+    axis: int
+    size: int
+    value: int | None
+    lengths: frozenset[tuple[str, int]] = frozenset()
+
+
+@dataclass(frozen=True)
+class Renumbering:
+    """A constant, as `reader` sees it where others share it, of indices along a tensor's axis."""
+
+    constant: str
+    reader: str
+    tensor: str
+    axis: int
+    size: int
+
+
+@dataclass(frozen=True)
 class Branch:
     """How a branch without channels ends: in `adds`, the node and the place of its operand.
 
@@ -89,9 +121,10 @@ class Branch:
 class ChannelGroups:
     """Every group of a model in data-flow order; `left_whole` says by node why others are not.
 
-    `numbers` are those in attributes and constants that follow an axis's length; `branches` has,
-    by name, where the branches of groups that may vanish end. `held` says by node with weights
-    what keeps all of the channels that it makes.
+    `numbers` are those in attributes and constants that follow an axis's length, `patches` entries
+    of computed shapes that do not, `renumberings` constants of indices; `branches` has, by name,
+    where the branches of groups that may vanish end. `held` says by node with weights what keeps
+    all of the channels that it makes.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -99,6 +132,8 @@ class ChannelGroups:
     numbers: tuple[Number, ...] = ()
     branches: Mapping[str, Branch] = field(default_factory=dict)
     held: Mapping[str, str] = field(default_factory=dict)
+    patches: tuple[Patch, ...] = ()
+    renumberings: tuple[Renumbering, ...] = ()
 
     def by_name(self) -> dict[str, ChannelGroup]:
         """The groups by name."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from eapc.channels.atoms import Atoms, unequal
+from eapc.channels.atoms import Atoms
 from eapc.channels.axis_rules import Counts, Freeze, Tie, Weights
+from eapc.channels.demands import Demand
 from eapc.channels.elementwise_rules import POOLING, REDUCING
+from eapc.channels.groups import Patch
 from eapc.channels.sites import Said, Sites
 from eapc.model import Array
 
@@ -46,22 +48,24 @@ class Hold:
     reason: str
 
 
-def holds_of(place: int, said: Said, atoms: Atoms, labels: Array) -> Iterator[Hold]:
-    """What one node holds; its own words come first."""
+def holds_of(
+    place: int, said: Said, lifted: Collection[Patch], atoms: Atoms, labels: Array
+) -> Iterator[Hold]:
+    """What one node holds, but for what patches lift; its own words come first."""
     node = said.site.node
     name = f"{node.op_type} '{node.key}'"
     own = {*said.site.inputs, *said.site.outputs}
     done = _DONE.get(node.op_type, "needs all of their channels")
     if said.reason:
         done = f"needs all of their channels: {said.reason}"
-    for effect in said.effects:
+    effects = [e for e in said.effects if getattr(e, "patch", None) not in lifted]
+    for effect in effects:
         if isinstance(effect, Counts):
-            one, other = (effect.one, effect.one_axis), (effect.other, effect.other_axis)
-            uneven = unequal(labels, atoms.atoms(*one), atoms.atoms(*other), effect.per)
+            uneven = Demand.of_counts(effect, atoms).unmet(labels)
             yield Hold(place, np.flatnonzero(uneven), f"{name} has a shape that need not follow")
         if isinstance(effect, Tie):
             yield Hold(place, labels[atoms.single(effect)], f"{name} {done}")
-    freezes = (*(e for e in said.effects if isinstance(e, Freeze)), *said.whole)
+    freezes = (*(e for e in effects if isinstance(e, Freeze)), *said.whole)
     for freeze in sorted(freezes, key=lambda each: not each.reason):
         why = done if freeze.port in own or said.reason else _LENGTH
         why = f"needs all of their channels: {freeze.reason}" if freeze.reason else why

@@ -11,7 +11,8 @@ import onnx
 from eapc.channels.bypassing import bypass
 from eapc.channels.constants import Constants
 from eapc.channels.edits import Edits
-from eapc.channels.groups import ChannelGroups, Number
+from eapc.channels.groups import ChannelGroups, Number, Patch, Renumbering
+from eapc.channels.patching import overwrite_entries
 from eapc.errors import ModelError
 from eapc.model import Array, GraphView, Model, Origin, Part
 
@@ -34,24 +35,32 @@ def remove_channels(model: Model, groups: ChannelGroups, kept: Mapping[str, Arra
     edits = Edits(proto)
     _shrink_constants(model, edits, removed)
     _rewrite_numbers(model, edits, groups.numbers, removed)
+    renumbered = _renumber(model, edits, groups.renumberings, removed)
     edits.finish()
     _shrink_declared(proto.graph, removed)
     ends = bypass(proto, vanished, str(model.folder)) if vanished else frozenset()
-    origin = _origin(model, edits, removed, ends)
+    patched = overwrite_entries(proto, _new_entries(groups.patches, removed))
+    origin = _origin(model, edits, removed, ends | patched, renumbered)
     return Model(GraphView(proto), model.path, origin=origin)
 
 
-def _origin(model: Model, edits: Edits, removed: Removed, new: frozenset[str]) -> Origin:
+def _origin(
+    model: Model,
+    edits: Edits,
+    removed: Removed,
+    new: frozenset[str],
+    renumbered: frozenset[tuple[str, str]],
+) -> Origin:
     """Where the constants come from: the model itself, or what that was cut out of.
 
-    Constants that changed since then have values of their own.
+    Constants that changed since then have values of their own, those of indices too.
     """
     before = model.origin or Origin(model)
     own = before.new | (model.weights.keys() if model.origin else set())
     parts, made = dict(before.parts), {*own, *new}
     for name, constant, reader in edits.written:
         cuts = {a: gone for (t, r, a), gone in removed.items() if (t, r) == (constant, reader)}
-        if not cuts or constant in own:
+        if not cuts or constant in own or (constant, reader) in renumbered:
             made.add(name)
             continue
         shape = model.constant_shape(constant)
@@ -123,6 +132,35 @@ def _rewrite_numbers(
         rewritten[place].reshape(-1)[number.index] = count
     for (constant, reader), array in rewritten.items():
         edits.replace(constant, array, reader)
+
+
+def _renumber(
+    model: Model, edits: Edits, renumberings: Iterable[Renumbering], removed: Removed
+) -> frozenset[tuple[str, str]]:
+    """Indices of an axis as they count what is left of it; returns (constant, reader) of each."""
+    done = set()
+    for one in renumberings:
+        gone = removed.get((one.tensor, "", one.axis))
+        if gone is None:
+            continue
+        indices = model.constant(one.constant)
+        assert indices is not None  # the rule has read it
+        kept = np.delete(indices, removed.get((one.constant, one.reader, 0), []))
+        kept = np.where(kept < 0, kept + one.size, kept)
+        new = (kept - np.searchsorted(gone, kept)).astype(indices.dtype)
+        edits.replace(one.constant, new, one.reader)
+        done.add((one.constant, one.reader))
+    return frozenset(done)
+
+
+def _new_entries(patches: Iterable[Patch], removed: Removed) -> dict[Patch, int]:
+    """What the patches that are needed put in place of an entry."""
+    new = {}
+    for patch in patches:
+        gone = removed.get((patch.tensor, "", patch.axis), ())
+        if len(gone) or any((tensor, "", axis) in removed for tensor, axis in patch.lengths):
+            new[patch] = patch.size - len(gone) if patch.value is None else patch.value
+    return new
 
 
 def _shrink_declared(graph: onnx.GraphProto, removed: Removed) -> None:

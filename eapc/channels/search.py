@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from eapc.channels.atoms import NO_EDGES, Atoms, Edges, components, unequal
+from eapc.channels.atoms import NO_EDGES, Atoms, Edges, components
 from eapc.channels.axis_rules import Counts, Freeze, Options, Tie, Weights
 from eapc.channels.collecting import Channels, Made
+from eapc.channels.demands import Demand
+from eapc.channels.groups import Patch
 from eapc.channels.holding import Hold, ends_held, held_layers, holds_of
 from eapc.channels.sites import Said, Sites
 from eapc.model import Array
@@ -21,16 +23,20 @@ class _Bound:
 
     edges: tuple[Edges, ...]
     frozen: tuple[Array, ...]
-    counts: tuple[tuple[Array, Array, int], ...]
+    demands: tuple[Demand, ...]
 
 
 @dataclass(frozen=True)
 class _Settled:
-    """The component of every atom, and by component: do weights make it, can it go."""
+    """The component of every atom, and by component: do weights make it, can it go.
+
+    `patches` are those that lift a demand.
+    """
 
     labels: Array
     made: Array
     alive: Array
+    patches: frozenset[Patch]
 
 
 class Search:
@@ -48,6 +54,12 @@ class Search:
     def channels(self) -> Channels:
         """What can go."""
         return Channels(self._settled.labels, self._settled.alive, self._atoms)
+
+    def patches(self) -> tuple[Patch, ...]:
+        """Entries of shapes that must be overwritten where channels go."""
+        given = (e for said in self.said for e in said.effects if isinstance(e, Patch))
+        lifting = sorted(self._settled.patches, key=lambda patch: (patch.node, patch.index))
+        return (*given, *lifting)
 
     def made(self) -> list[Made]:
         """The axes of weights that make and read channels, in data-flow order."""
@@ -77,32 +89,51 @@ class Search:
         holds = [
             hold
             for place, said in enumerate(self.said)
-            for hold in holds_of(place, said, atoms, settled.labels)
+            for hold in holds_of(place, said, settled.patches, atoms, settled.labels)
         ]
         holds += ends_held(self._shown, self.said, self._sites, atoms, settled.labels)
         return held_layers(self.said, holds, settled.alive, atoms, settled.labels)
 
     def improve(self) -> None:
-        """Try other ways around nodes where nothing can shrink; keep what lets more go."""
-        for place, said in enumerate(self.said):
-            options = next((e.count for e in said.effects if isinstance(e, Options)), 1)
-            for choice in range(1, options):
-                if self._shrinks(said):
-                    break
-                other = self._sites.said(said.site, choice)
-                if self._concerns_channels(place, other):
-                    self._try(place, other)
+        """Try other ways around nodes where nothing can shrink; keep what lets more go.
 
-    def _try(self, place: int, other: Said) -> None:
-        before = self.said[place], self._bound[place], self._settled
+        First one node at a time, then all at once that are alike, as those of layers which share
+        their weights must be.
+        """
+        for place in range(len(self.said)):
+            self._try_all([place])
+        alike: dict[tuple[object, ...], list[int]] = {}
+        for place, said in enumerate(self.said):
+            if self._ways(place) > 1:
+                ports = (*said.site.inputs, *said.site.outputs)
+                shapes = tuple(port and port.shape for port in ports)
+                alike.setdefault((said.site.node.op_type, shapes), []).append(place)
+        for places in alike.values():
+            if len(places) > 1:
+                self._try_all(places)
+
+    def _ways(self, place: int) -> int:
+        return next((e.count for e in self.said[place].effects if isinstance(e, Options)), 1)
+
+    def _try_all(self, places: list[int]) -> None:
+        for choice in range(1, max(map(self._ways, places))):
+            if any(self._shrinks(self.said[place]) for place in places):
+                return
+            others = {p: self._sites.said(self.said[p].site, choice) for p in places}
+            if any(self._concerns_channels(place, other) for place, other in others.items()):
+                self._try(others)
+
+    def _try(self, others: Mapping[int, Said]) -> None:
+        before = list(self.said), list(self._bound), self._settled
         spare = self.channels().spare()
-        self.said[place], self._bound[place] = other, self._in_atoms(other)
+        for place, other in others.items():
+            self.said[place], self._bound[place] = other, self._in_atoms(other)
         self._settled = self._settle()
         if self.channels().spare() <= spare:
             for node, hold in self._held().items():
                 if node not in self._further or hold.place > self._further[node].place:
                     self._further[node] = hold
-            self.said[place], self._bound[place], self._settled = before
+            self.said, self._bound, self._settled = before
 
     def _shrinks(self, said: Said) -> bool:
         """True where an axis of the node's first result can shrink."""
@@ -120,15 +151,13 @@ class Search:
 
     def _in_atoms(self, said: Said) -> _Bound:
         ties = [effect for effect in said.effects if isinstance(effect, Tie)]
-        stays = (*said.whole, *(e for e in said.effects if isinstance(e, Freeze)))
-        frozen = [self._atoms.atoms(e.port, e.axis) for e in stays]
+        stays = [*said.whole, *(e for e in said.effects if isinstance(e, Freeze))]
+        frozen = [self._atoms.atoms(e.port, e.axis) for e in stays if e.patch is None]
         frozen += [self._atoms.single(tie) for tie in ties]
-        counts = (
-            (self._atoms.atoms(e.one, e.one_axis), self._atoms.atoms(e.other, e.other_axis), e.per)
-            for e in said.effects
-            if isinstance(e, Counts)
-        )
-        return _Bound(tuple(map(self._atoms.edges, ties)), tuple(frozen), tuple(counts))
+        demands = [Demand.of_none(e, self._atoms) for e in stays if e.patch is not None]
+        counts = (e for e in said.effects if isinstance(e, Counts))
+        demands += [Demand.of_counts(e, self._atoms) for e in counts]
+        return _Bound(tuple(map(self._atoms.edges, ties)), tuple(frozen), tuple(demands))
 
     def _settle(self) -> _Settled:
         count = self._atoms.count
@@ -136,12 +165,23 @@ class Search:
         whole, made = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
         frozen = (atoms for one in self._bound for atoms in one.frozen)
         whole[labels[_joined([*self._ends, *frozen])]] = True
-        for one, other, per in (counts for bound in self._bound for counts in bound.counts):
-            whole |= unequal(labels, one, other, per)
+        patches: dict[tuple[str, int | None], Patch] = {}
+        for demand in (demand for bound in self._bound for demand in bound.demands):
+            unmet = demand.unmet(labels) & ~whole
+            if unmet.any() and not _lifted(demand.patch, patches):
+                whole |= unmet
         for use in self.made():
             axis = self._atoms.axes[use.axis]
             made[labels[axis.start : axis.start + axis.size]] |= use.makes
-        return _Settled(labels, made, made & ~whole)
+        return _Settled(labels, made, made & ~whole, frozenset(patches.values()))
+
+
+def _lifted(patch: Patch | None, patches: dict[tuple[str, int | None], Patch]) -> bool:
+    """True where the patch can be applied; what stands for any length may do so but once."""
+    if patch is None:
+        return False
+    place = (patch.node, patch.index if patch.value == 1 else -1)
+    return patches.setdefault(place, patch) == patch
 
 
 def _joined(arrays: Iterable[Array]) -> Array:

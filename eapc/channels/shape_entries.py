@@ -7,56 +7,37 @@ one that arithmetic made of several lengths cannot be trusted to follow.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
+from onnx import numpy_helper
 
 from eapc.channels.constants import ConstantOf
+from eapc.channels.entries import (
+    COMBINING,
+    Entries,
+    Entry,
+    Length,
+    Literal,
+    Mixture,
+    as_shared,
+    combined,
+    known,
+    lengths_in,
+)
 from eapc.model import Array, GraphView, Node, TensorSpec
 
 LARGEST_ENTRIES = 64
 """No tensor has as many axes; longer integers are data."""
 
 
-@dataclass(frozen=True)
-class Literal:
-    """A number at `index` of a constant that `reader` reads; `shared` where others do too."""
-
-    value: int
-    constant: str
-    index: int
-    reader: str
-    shared: bool
-
-
-@dataclass(frozen=True)
-class Length:
-    """The length of an axis of a tensor, or a whole part of it: 1 / `divisor`."""
-
-    tensor: str
-    axis: int
-    divisor: int = 1
-
-
-@dataclass(frozen=True)
-class Mixture:
-    """A number that was computed from these lengths."""
-
-    lengths: frozenset[Length]
-
-
-Entry = Literal | Length | Mixture
-Entries = tuple[Entry, ...]
-Tracer = Callable[[Node], Entries | None]
-
 _KEEPING = frozenset(("Cast", "Identity", "Squeeze", "Unsqueeze", "Reshape", "Flatten"))
 _ARITHMETIC = frozenset(
-    """Abs Add And Ceil Div Equal Expand Floor Greater Less Max Min Mod Mul Neg Not Or Pow Range
+    """Abs Add And Ceil Div Equal Floor Greater Less Max Min Mod Mul Neg Not Or Pow Range
     ReduceMax ReduceMin ReduceProd ReduceSum Round ScatterND Sqrt Sub Tile Where
     ConstantOfShape""".split()
 )
-SHAPE_OPERATORS = _KEEPING | _ARITHMETIC | {"Shape", "Size", "Gather", "Slice", "Concat"}
+SHAPE_OPERATORS = _KEEPING | _ARITHMETIC | {"Shape", "Size", "Gather", "Slice", "Concat", "Expand"}
 
 
 class ShapeEntries:
@@ -84,7 +65,7 @@ class ShapeEntries:
 
     def _literal(self, tensor: str, reader: Node | None) -> Entries | None:
         array = self._constant(tensor)
-        if array is None or array.dtype.kind not in "iu" or array.size > LARGEST_ENTRIES:
+        if array is None or array.dtype.kind not in "iub" or array.size > LARGEST_ENTRIES:
             return None
         key = reader.key if reader else ""
         numbers = enumerate(array.reshape(-1).tolist())
@@ -101,7 +82,7 @@ class ShapeEntries:
             found = self._mixed(node)
         if found is None or len(self._view.consumers(node.outputs[0])) == 1:
             return found
-        return tuple(_as_shared(entry) for entry in found)
+        return tuple(as_shared(entry) for entry in found)
 
     def _may_be_shape(self, node: Node) -> bool:
         spec = self._spec_of(node.outputs[0])
@@ -154,15 +135,46 @@ class ShapeEntries:
         whole = [entry for part in parts if part is not None for entry in part]
         return tuple(whole) if None not in parts else self._mixed(node)
 
-    def divided(self, node: Node) -> Entries | None:
-        """Div of a length by a constant: channels of a group."""
-        entries, by = self.of(node.input(0), node), self._constant(node.input(1))
-        is_length = entries is not None and len(entries) == 1 and isinstance(entries[0], Length)
-        if entries is None or not is_length or by is None or by.size != 1 or by.flat[0] < 1:
+    def spread(self, node: Node) -> Entries | None:
+        """Expand that leaves entries as many as they are."""
+        entries, spec = self.of(node.input(0), node), self._spec_of(node.outputs[0])
+        if entries is None or spec is None or spec.shape != (len(entries),):
             return self._mixed(node)
-        length = entries[0]
-        assert isinstance(length, Length)  # it was looked at
-        return (Length(length.tensor, length.axis, length.divisor * int(by.flat[0])),)
+        return entries
+
+    def combined(self, node: Node) -> Entries | None:
+        """Arithmetic on two operands, entry by entry."""
+        sides = [self.of(name, node) for name in node.inputs]
+        pairs = _aligned(sides)
+        if pairs is None or len(sides) != 2:
+            return self._mixed(node)
+        return tuple(combined(node.op_type, a, b, self._length_of) for a, b in pairs)
+
+    def chosen(self, node: Node) -> Entries | None:
+        """Where with conditions that are known."""
+        triples = _aligned([self.of(name, node) for name in node.inputs])
+        if triples is None or not all(isinstance(is_one, Literal) for is_one, *_ in triples):
+            return self._mixed(node)
+        return tuple(
+            one if isinstance(is_one, Literal) and is_one.value else other
+            for is_one, one, other in triples
+        )
+
+    def filled(self, node: Node) -> Entries | None:
+        """ConstantOfShape: as many of a number as there are."""
+        spec = self._spec_of(node.outputs[0])
+        value = node.attribute("value", None)
+        if spec is None or len(spec.shape) != 1 or value is None:
+            return self._mixed(node)
+        count = spec.shape[0]
+        if not isinstance(count, int) or count > LARGEST_ENTRIES:
+            return self._mixed(node)
+        return (known(int(numpy_helper.to_array(value).reshape(-1)[0])),) * count
+
+    def _length_of(self, length: Length) -> int | None:
+        spec = self._spec_of(length.tensor)
+        size = spec.shape[length.axis] if spec and length.axis < len(spec.shape) else None
+        return size if isinstance(size, int) else None
 
     def _mixed(self, node: Node) -> Entries | None:
         """One mixture of all lengths that go in; None where none does."""
@@ -172,21 +184,13 @@ class ShapeEntries:
         return (Mixture(frozenset(lengths)),) if lengths else None
 
 
-def lengths_in(entries: Entries) -> set[Length]:
-    """Every length that the entries come from."""
-    found: set[Length] = set()
-    for entry in entries:
-        if isinstance(entry, Length):
-            found.add(entry)
-        elif isinstance(entry, Mixture):
-            found |= entry.lengths
-    return found
-
-
-def _as_shared(entry: Entry) -> Entry:
-    if not isinstance(entry, Literal):
-        return entry
-    return Literal(entry.value, entry.constant, entry.index, entry.reader, True)
+def _aligned(sides: Sequence[Entries | None]) -> list[tuple[Entry, ...]] | None:
+    """The entries of operands side by side; a single one goes with all of another operand."""
+    given = [side for side in sides if side is not None]
+    longest = max(map(len, given), default=0)
+    if len(given) < len(sides) or any(len(side) not in (1, longest) for side in given):
+        return None
+    return list(zip(*(side * (longest // len(side)) for side in given), strict=True))
 
 
 _TRACERS: dict[str, Callable[[ShapeEntries, Node], Entries | None]] = {
@@ -195,5 +199,8 @@ _TRACERS: dict[str, Callable[[ShapeEntries, Node], Entries | None]] = {
     "Gather": ShapeEntries.picked,
     "Slice": ShapeEntries.cut,
     "Concat": ShapeEntries.joined,
-    "Div": ShapeEntries.divided,
+    "Expand": ShapeEntries.spread,
+    "Where": ShapeEntries.chosen,
+    "ConstantOfShape": ShapeEntries.filled,
+    **dict.fromkeys(COMBINING, ShapeEntries.combined),
 }

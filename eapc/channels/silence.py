@@ -11,7 +11,7 @@ from eapc.channels.sites import Said
 from eapc.channels.steady_values import SteadyValues, tied_pairs
 from eapc.model import Array, Model, Shapes
 
-_CONTRACTING = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
+_CONTRACTING = frozenset(("Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul"))
 
 Heard = dict[tuple[str, int], Array]
 """(tensor, axis) -> True where an index has an effect on a sum of products."""

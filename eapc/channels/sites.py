@@ -6,7 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 
-from eapc.channels import elementwise_rules, layer_rules, view_rules
+from eapc.channels import (
+    einsum_rule,
+    elementwise_rules,
+    layer_rules,
+    normalisation_rules,
+    picking_rules,
+    regrouping_rules,
+    spreading_rules,
+    view_rules,
+)
 from eapc.channels.axis_rules import (
     Effect,
     Follows,
@@ -18,10 +27,20 @@ from eapc.channels.axis_rules import (
     effects_of,
 )
 from eapc.channels.constants import Constants
-from eapc.channels.shape_entries import SHAPE_OPERATORS, Length, ShapeEntries, lengths_in
+from eapc.channels.entries import Length, lengths_in
+from eapc.channels.shape_entries import SHAPE_OPERATORS, ShapeEntries
 from eapc.model import Model, Node, Shapes, find_weights
 
-RULE_MODULES = (elementwise_rules, layer_rules, view_rules)
+RULE_MODULES = (
+    einsum_rule,
+    elementwise_rules,
+    layer_rules,
+    normalisation_rules,
+    picking_rules,
+    regrouping_rules,
+    spreading_rules,
+    view_rules,
+)
 """Imported for the rules that they enter in the table."""
 
 
@@ -55,8 +74,8 @@ class Sites:
         return [self._site(node) for node in nodes if not self._is_constant(node)]
 
     def _is_constant(self, node: Node) -> bool:
-        known = self._model.view.constants.keys() | self._constants.folded.keys()
-        return all(name in known for name in node.outputs)
+        settled = self._constants.settled
+        return node.op_type == "Constant" or all(name in settled for name in node.outputs)
 
     def _site(self, node: Node) -> Site:
         return Site(
@@ -69,6 +88,7 @@ class Sites:
             port_of=lambda name: self._port(name, None),
             is_weights=self._is_weights,
             is_read=self._is_read,
+            is_stored=self._model.view.constants.__contains__,
         )
 
     def _port(self, name: str, node: Node | None) -> Port | None:

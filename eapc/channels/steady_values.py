@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import numpy as np
+from onnx import numpy_helper
 
 from eapc.channels.axis_rules import Port, Site, Tie
 from eapc.channels.elementwise_rules import BROADCASTING, UNARY
 from eapc.channels.sites import Said
+from eapc.channels.weight_use import dequantized, inputs_of, used_weights
 from eapc.model import (
     Array,
     Model,
@@ -22,7 +24,6 @@ from eapc.model import (
     evaluate_node,
     find_weights,
     is_float,
-    spread_zero_points,
 )
 
 _KEEPING_ZERO = frozenset(
@@ -48,6 +49,8 @@ class SteadyValues:
     def __init__(self, model: Model, shapes: Shapes, said: Iterable[Said]) -> None:
         self._model, self._shapes = model, shapes
         self._found: dict[tuple[str, int], Array] = {}
+        said = list(said)
+        self._small = said[0].site.constant if said else model.constant
         with np.errstate(all="ignore"):  # what divides by zero has no steady value
             for one in said:
                 way = _WAYS.get(one.site.node.op_type)
@@ -74,15 +77,18 @@ class SteadyValues:
 
     def _constant(self, tensor: str) -> Array | None:
         """The value of a constant, behind Transpose, DequantizeLinear and the like too."""
+        cast = self._model.view.producer(tensor)
+        if cast is not None and cast.op_type == "CastLike" and not cast.domain:
+            return self._cast(cast)
         source = find_weights(self._model.view, tensor)
-        array = self._model.constant(source.root) if source else None
+        array = self._model.constant(source.root) if source else self._small(tensor)
         for node in source.chain if source else ():
             feeds = {name: self._model.constant(name) for name in node.inputs[1:] if name}
             known = {name: value for name, value in feeds.items() if value is not None}
             if array is None or len(known) < len(feeds):
                 return None
             if node.op_type == "DequantizeLinear":
-                array = _dequantized(node, array, *known.values())
+                array = dequantized(node, array, *known.values())
                 continue
             array = evaluate_node(
                 self._model.view.node_proto(node),
@@ -90,6 +96,12 @@ class SteadyValues:
                 self._model.view.proto.opset_import,
             )
         return array
+
+    def _cast(self, node: Node) -> Array | None:
+        """A constant in the type of a tensor that need not be one."""
+        array = self._constant(node.input(0))
+        spec = self._shapes.by_scope[""].get(node.outputs[0])
+        return None if array is None or spec is None else array.astype(spec.dtype)
 
     def _along(self, port: Port, said: Said, y: Port, axis: int) -> Array | None:
         """What an operand holds for every index of an axis of y; None where they are not tied."""
@@ -156,6 +168,16 @@ class SteadyValues:
             return _unknown(len(operands[0]))
         return np.broadcast_to(found.astype(np.float64), operands[0].shape)
 
+    def spread(self, said: Said, y: Port, axis: int) -> Array:
+        """CastLike and Expand: what they read, along an axis that is made too."""
+        return self._operand(said.site.input(0), said, y, axis)
+
+    def filled(self, said: Said, y: Port, axis: int) -> Array:
+        """ConstantOfShape: one number everywhere."""
+        value = said.site.node.attribute("value", None)
+        number = 0.0 if value is None else float(numpy_helper.to_array(value).reshape(-1)[0])
+        return np.full(y.shape[axis], number)
+
     def normalised(self, said: Said, y: Port, axis: int) -> Array:
         """BatchNormalization: scale 0 leaves the offset, whatever is read."""
         site = said.site
@@ -174,6 +196,15 @@ class SteadyValues:
         if axis != 1 or x is None:
             return _unknown(y.shape[axis])
         return np.where(np.isnan(x), np.nan, self.of(said.site.input(2), 0))
+
+    def group_normalised(self, said: Said, y: Port, axis: int) -> Array:
+        """GroupNormalization: scale 0 leaves the offset, whatever is read."""
+        if axis != 1:
+            return _unknown(y.shape[axis])
+        scale, offset = (self._along(port, said, y, 1) for port in said.site.given(1))
+        assert scale is not None  # the rule has tied both
+        assert offset is not None
+        return np.where(scale == 0, offset, np.nan)
 
     def quantized(self, said: Said, y: Port, axis: int) -> Array:
         """Quantization by one scale: zero becomes the zero point, and that zero again."""
@@ -197,32 +228,29 @@ class SteadyValues:
         is_gemm = site.node.op_type == "Gemm"
         reads = 1 - int(site.node.attribute("transA", 0)) if is_gemm else 1
         x = self.of(site.input(0), reads) if site.input(0).shape[reads] > 1 else np.array([np.nan])
-        loud = np.any(_used_weights(site, weight) & (x != 0)[_inputs_of(site, weight)], axis=1)
+        loud = np.any(used_weights(site, weight) & (x != 0)[inputs_of(site, weight)], axis=1)
         bias = [self._operand(port, said, y, 1) for port in site.given(2)]
         value = bias[0] if bias else np.zeros(y.shape[1])
         return np.where(loud, np.nan, float(site.node.attribute("beta", 1.0)) * value)
 
+    def product(self, said: Said, y: Port, axis: int) -> Array:
+        """Einsum: zero where an operand is."""
+        zero = np.zeros(y.shape[axis], np.bool_)
+        for port in said.site.given():
+            along = self._along(port, said, y, axis)
+            zero |= False if along is None else along == 0
+        return np.where(zero, 0.0, np.nan)
+
     def multiplied(self, said: Said, y: Port, axis: int) -> Array:
         """MatMul: zero where a whole row or column is, or every weight or its input."""
         site = said.site
-        zero = np.zeros(y.shape[axis], np.bool_)
-        for port in site.given():
-            along = self._along(port, said, y, axis)
-            zero |= False if along is None else along == 0
+        zero = self.product(said, y, axis) == 0
         b = site.input(1)
         weight = self._constant(b.tensor)
         if axis == y.rank - 1 and weight is not None and weight.ndim == 2 and b.shape[0] > 1:
             x = self.of(site.input(0), site.input(0).rank - 1)
             zero |= ~np.any((weight != 0) & (x != 0)[:, None], axis=0)
         return np.where(zero, 0.0, np.nan)
-
-
-def _dequantized(node: Node, array: Array, scale: Array, zero: Array | None = None) -> Array:
-    """(x - zero point) * scale, one of each for the tensor, an index of an axis or a block."""
-    place = (array.shape, int(node.attribute("axis", 1)), node.attribute("block_size", 0) or 1)
-    offset = 0.0 if zero is None else spread_zero_points(zero, *place).astype(np.float32)
-    values: Array = (array.astype(np.float32) - offset) * spread_zero_points(scale, *place)
-    return values
 
 
 def _unknown(length: int) -> Array:
@@ -252,34 +280,16 @@ def _common(array: Array, axis: int) -> Array:
     return np.where(equal, rows[:, 0].astype(np.float64), np.nan)
 
 
-def _used_weights(site: Site, weight: Array) -> Array:
-    """(outputs, inputs of one group): True where some weight between the two is not zero."""
-    if site.node.op_type == "Gemm":
-        dense: Array = (weight if site.node.attribute("transB", 0) else weight.T) != 0
-        return dense
-    used: Array = np.any((weight != 0).reshape(*weight.shape[:2], -1), axis=2)
-    if site.node.op_type == "Conv":
-        return used
-    groups = int(site.node.attribute("group", 1))
-    apart = used.reshape(groups, -1, used.shape[1])
-    return apart.swapaxes(1, 2).reshape(-1, apart.shape[1])
-
-
-def _inputs_of(site: Site, weight: Array) -> Array:
-    """(outputs, inputs of one group): which channel of x each weight of an output reads."""
-    used = _used_weights(site, weight)
-    groups = int(site.node.attribute("group", 1)) if site.node.op_type != "Gemm" else 1
-    group = np.arange(len(used)) // (len(used) // groups)
-    places: Array = group[:, None] * used.shape[1] + np.arange(used.shape[1])
-    return places
-
-
 _WAYS: dict[str, _Way] = {
     **dict.fromkeys(_KEEPING_ZERO, SteadyValues.zero_kept),
     **dict.fromkeys((*UNARY, *BROADCASTING), SteadyValues.mapped),
     **dict.fromkeys(("Conv", "ConvTranspose", "Gemm"), SteadyValues.layered),
+    **dict.fromkeys(("CastLike", "Expand"), SteadyValues.spread),
+    "ConstantOfShape": SteadyValues.filled,
     "BatchNormalization": SteadyValues.normalised,
+    "GroupNormalization": SteadyValues.group_normalised,
     "InstanceNormalization": SteadyValues.instance_normalised,
     **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), SteadyValues.quantized),
+    "Einsum": SteadyValues.product,
     "MatMul": SteadyValues.multiplied,
 }

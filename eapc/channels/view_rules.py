@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-
-import numpy as np
 
 from eapc.channels.axis_rules import (
     Effect,
     LeftWholeError,
-    Options,
-    Port,
     Site,
     Tie,
     axis_rule,
+    number_at,
     positive,
     span,
     tie_axes,
 )
-from eapc.channels.elementwise_rules import tie_last_axes
-from eapc.channels.groups import Number
-from eapc.channels.targets import describe_target
-from eapc.model import Array
 
 
 @axis_rule("Transpose")
@@ -59,72 +51,12 @@ def split(site: Site) -> Iterator[Effect]:
         start += part.shape[axis]
     if site.integers(1, "split") is not None:
         for index, part in enumerate(parts):
-            yield _number(site, 1, "split", index, part, axis, (0, part.shape[axis]))
+            yield number_at(site, 1, "split", index, part, axis, (0, part.shape[axis]))
         return
     if len({part.shape[axis] for part in parts}) > 1:
         raise LeftWholeError("its parts are of unequal length without sizes")
     for part in parts[1:]:
         yield Tie(part, axis, parts[0], axis)
-
-
-def _number(
-    site: Site,
-    operand: int,
-    attribute: str,
-    index: int,
-    port: Port,
-    axis: int,
-    bounds: tuple[int, int],
-) -> Number:
-    """A number of an attribute, or of a constant operand, that counts indices of an axis."""
-    number = Number(site.node.key, index, port.tensor, axis, *bounds)
-    if attribute in site.node.attributes:
-        return replace(number, attribute=attribute)
-    return replace(number, constant=site.node.input(operand))
-
-
-@axis_rule("Slice")
-def cut(site: Site) -> Iterator[Effect]:
-    """Axes that are not cut follow; of one that is cut in steps of one, the part in between."""
-    x, y = site.input(0), site.output()
-    cuts = _cuts(site, x)
-    yield from tie_axes(x, y, (axis for axis in range(x.rank) if axis not in cuts))
-    for axis, (index, bounds) in cuts.items():
-        if bounds is None:
-            continue
-        start, stop = bounds
-        yield Tie(x, axis, y, axis, span(start, stop - start))
-        yield _number(site, 1, "starts", index, x, axis, (0, start))
-        if stop < x.shape[axis]:
-            yield _number(site, 2, "ends", index, x, axis, (0, stop))
-
-
-_Cuts = dict[int, tuple[int, tuple[int, int] | None]]
-
-
-def _cuts(site: Site, x: Port) -> _Cuts:
-    """Axis -> place in the operands, and start and stop where both are known and the step is 1."""
-    axes = site.integers(3, "axes")
-    try:
-        starts, ends = site.integers(1, "starts"), site.integers(2, "ends")
-        steps = site.integers(4, "steps")
-    except LeftWholeError:
-        if axes is None:
-            raise
-        return {positive(axis, x.rank): (i, None) for i, axis in enumerate(axes)}
-    if starts is None or ends is None:
-        raise LeftWholeError("its bounds are missing")
-    steps = steps or [1] * len(starts)
-    found: _Cuts = {}
-    for i, axis in enumerate(axes or range(len(starts))):
-        size = x.shape[axis]
-        start, stop, step = slice(starts[i], ends[i], steps[i]).indices(size)
-        if (start, stop, step) != (0, size, 1):
-            found[positive(axis, x.rank)] = (
-                i,
-                (start, stop) if step == 1 <= stop - start else None,
-            )
-    return found
 
 
 @axis_rule("Pad")
@@ -145,129 +77,9 @@ def padding(site: Site) -> Iterator[Effect]:
         elif before >= 0 <= after and constant_mode:
             size = x.shape[axis]
             yield Tie(x, axis, y, axis, None, span(before, size))
-            yield _number(site, 1, "pads", place, y, axis, (0, before))
+            yield number_at(site, 1, "pads", place, y, axis, (0, before))
             ends = (before + size, before + size + after)
-            yield _number(site, 1, "pads", place + len(given), y, axis, ends)
-
-
-@axis_rule("Reshape", "Flatten", "Squeeze", "Unsqueeze")
-def regrouping(site: Site) -> Iterator[Effect]:
-    """Axes that split or merge: one of the parts carries the channels, the others stay whole.
-
-    The outermost part of more than one index comes first: heads of attention, C of a Flatten.
-    """
-    x, y = site.input(0), site.output()
-    blocks = _blocks(x.shape, y.shape)
-    yield Options(max((len(_carriers(block)) for block in blocks), default=1))
-    tied: dict[int, int] = {}
-    for block in blocks:
-        ties = _block_ties(x, y, block, site)
-        tied |= {tie.other_axis: tie.other_axis for tie in ties}
-        yield from ties
-    if site.node.op_type == "Reshape" and site.node.input(1):
-        yield from describe_target(site, 1, y, tied)
-    elif site.node.op_type == "Reshape":
-        shape = site.node.attribute("shape", ())
-        for axis in tied:
-            if shape[axis] > 0:
-                yield _number(site, 1, "shape", axis, y, axis, (0, y.shape[axis]))
-
-
-_Block = tuple[list[int], list[int]]
-
-
-def _blocks(one: tuple[int, ...], two: tuple[int, ...]) -> list[_Block]:
-    """Runs of axes, longer than 1, of two shapes that hold the same number of elements."""
-    blocks: list[_Block] = []
-    left = [(axis, size) for axis, size in enumerate(one) if size != 1]
-    right = [(axis, size) for axis, size in enumerate(two) if size != 1]
-    while left and right:
-        (axis, width), (other, height) = left.pop(0), right.pop(0)
-        block: _Block = ([axis], [other])
-        while width != height and (left if width < height else right):
-            if width < height:
-                axis, size = left.pop(0)
-                block[0].append(axis)
-                width *= size
-            else:
-                other, size = right.pop(0)
-                block[1].append(other)
-                height *= size
-        blocks.append(block)
-    return blocks
-
-
-def _carriers(block: _Block) -> list[int]:
-    """Which of the parts of a block may carry the channels; none where both sides have several."""
-    sources, targets = block
-    if len(sources) > 1 and len(targets) > 1:
-        return []
-    return targets if len(sources) == 1 else sources
-
-
-def _block_ties(x: Port, y: Port, block: _Block, site: Site) -> list[Tie]:
-    carriers = _carriers(block)
-    if not carriers:
-        return []
-    sources, targets = block
-    carrier = site.chosen(carriers)
-    if len(sources) == 1:
-        return [Tie(x, sources[0], y, carrier, None, _coordinate(y.shape, targets, carrier))]
-    return [Tie(x, carrier, y, targets[0], _coordinate(x.shape, sources, carrier), None)]
-
-
-def _coordinate(shape: tuple[int, ...], axes: list[int], carrier: int) -> Array:
-    """The index along `carrier` of each element of the merged axes, the last running fastest."""
-    grid = np.indices([shape[axis] for axis in axes])
-    return np.ravel(grid[axes.index(carrier)])
-
-
-@axis_rule("Expand")
-def expansion(site: Site) -> Iterator[Effect]:
-    """Axes that are there already follow; those that are made stay whole."""
-    x, y = site.input(0), site.output()
-    ties = list(tie_last_axes(x, y))
-    yield from ties
-    entries = site.entries(site.node.input(1))
-    shift = y.rank - len(entries) if entries else 0  # a short shape describes the last axes
-    kept = {tie.other_axis - shift: tie.other_axis for tie in ties if tie.other_axis >= shift}
-    yield from describe_target(site, 1, y, kept)
-
-
-@axis_rule("Tile")
-def tiling(site: Site) -> Iterator[Effect]:
-    """Copies of an index go together; an axis that is made of one index stays whole."""
-    x, y = site.input(0), site.output()
-    for axis, size in enumerate(x.shape):
-        if size > 1:
-            yield Tie(y, axis, x, axis, None, np.arange(y.shape[axis]) % size)
-
-
-@axis_rule("Resize", "Upsample")
-def resizing(site: Site) -> Iterator[Effect]:
-    """Axes that keep their length follow; those that are resized stay whole."""
-    x, y = site.input(0), site.output()
-    ties = list(tie_axes(x, y, range(x.rank)))
-    yield from ties
-    if site.node.input(3):
-        axes = site.node.attribute("axes", range(x.rank))
-        places = {positive(axis, x.rank): place for place, axis in enumerate(axes)}
-        kept = {tie.one_axis for tie in ties}
-        yield from describe_target(
-            site, 3, y, {place: axis for axis, place in places.items() if axis in kept}
-        )
-
-
-@axis_rule("Gather")
-def gathering(site: Site) -> Iterator[Effect]:
-    """The axis that is picked from stays whole; indices take its place in the result."""
-    data, indices, y = site.input(0), site.input(1), site.output()
-    axis = positive(site.node.attribute("axis", 0), data.rank)
-    for place in range(data.rank):
-        if place != axis:
-            yield Tie(data, place, y, place if place < axis else place + indices.rank - 1)
-    for place in range(indices.rank):
-        yield Tie(indices, place, y, axis + place)
+            yield number_at(site, 1, "pads", place + len(given), y, axis, ends)
 
 
 @axis_rule("Shape", "Size")

@@ -29,7 +29,7 @@ _STAND_INS: dict[str, tuple[str, Inputs]] = {
     **dict.fromkeys(
         """BiasGelu FastGelu Gelu QuickGelu QLinearLeakyRelu QLinearSigmoid QLinearSoftmax
         SkipLayerNormalization SkipSimplifiedLayerNormalization SimplifiedLayerNormalization
-        BiasSoftmax BiasDropout Attention MultiHeadAttention""".split(),
+        BiasSoftmax BiasDropout Attention MultiHeadAttention GroupNormalization""".split(),
         ("Identity", _at(0)),
     ),
     **dict.fromkeys(("QLinearAdd", "QLinearMul"), ("Add", _at(0, 3))),
@@ -49,6 +49,9 @@ _STAND_INS: dict[str, tuple[str, Inputs]] = {
 
 _WITH_SUM = ("SkipLayerNormalization", "SkipSimplifiedLayerNormalization")
 """Their fourth result is the sum that was normalised."""
+
+_DEFAULT_DOMAIN = ("SimplifiedLayerNormalization", "GroupNormalization")
+"""onnxruntime enters the first there; onnx has no inference for the second, a function."""
 
 _KEPT_ATTRIBUTES = {
     "Conv": "auto_pad dilations group kernel_shape pads strides",
@@ -82,8 +85,8 @@ def _matrices(graph: GraphProto) -> Iterator[str]:
 
 def _is_known(node: NodeProto) -> bool:
     """True for operators of the table, without the attributes that change a shape further."""
-    if node.op_type == "SimplifiedLayerNormalization" and not node.domain:
-        return True  # onnxruntime enters it in the default domain
+    if node.op_type in _DEFAULT_DOMAIN and not node.domain:
+        return True
     unusual = {"transBatchA", "transBatchB", "qkv_hidden_sizes"}
     names = {a.name for a in node.attribute if a.i or a.ints}
     return node.domain == _ORT and node.op_type in _STAND_INS and not names & unusual
