@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -130,7 +130,11 @@ class PruneChannels(Pass):
         layered = [with_layers(group, layers.layers, model) for group in several]
         usable = [each for each in layered if not each.obstacle]
         _require_meaning(self.include, usable)
-        _require_meaning(self.exclude, usable, [node.key for node in model.nodes])
+        _require_meaning(
+            self.exclude,
+            usable,
+            [name for node in model.nodes for name in (node.key, node.op_type)],
+        )
         skipped = left_alone(model, found, layered, layers)
         chosen = [
             each
@@ -256,7 +260,7 @@ def _is_meant(layered: LayeredGroup, patterns: Sequence[str]) -> bool:
 
 
 def _require_meaning(
-    patterns: Sequence[str], groups: Sequence[LayeredGroup], others: Sequence[str] = ()
+    patterns: Sequence[str], groups: Sequence[LayeredGroup], others: Collection[str] = ()
 ) -> None:
     """Raise UsageError for a pattern that means neither a group nor one of some other names."""
     for pattern in patterns:

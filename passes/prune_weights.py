@@ -157,13 +157,17 @@ class PruneWeights(Pass):
 def _recorded(
     compilation: Compilation, records: Mapping[str, LayerRecord], skipped: Sequence[Skipped]
 ) -> Compilation:
-    """The records beside those of layers that earlier passes have pruned, in data-flow order."""
+    """The records beside those of layers that earlier passes have pruned, in data-flow order.
+
+    What earlier passes left alone stays said, but for layers that are pruned now.
+    """
     known = {**compilation.record.layers, **records}
     layers = find_layers(compilation.model).layers
     ordered = {tied.weight: known[tied.weight] for tied in layers if tied.weight in known}
     pruned = {user.node.key for tied in layers if tied.weight in known for user in tied.users}
-    left = tuple(one for one in skipped if one.reason != EXCLUDED or one.name not in pruned)
-    return compilation.with_record(layers=ordered, skipped=left)
+    said = {**{one.name: one for one in compilation.record.skipped}, **{o.name: o for o in skipped}}
+    left = (one for one in said.values() if one.reason != EXCLUDED or one.name not in pruned)
+    return compilation.with_record(layers=ordered, skipped=tuple(left))
 
 
 # --- orders ----------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 import pytest
-from builders import Array, ints, make_graph, normal, op, scalar
+from builders import Array, ints, make_graph, normal, op, replaceable, scalar
 from channel_builders import (
     a_third,
     axes_of,
@@ -738,6 +738,15 @@ def test_an_empty_branch_leaves_its_bias() -> None:
     assert end is not None
     np.testing.assert_array_equal(end.reshape(-1), model.constant("b2"))
     assert removal_error(model, {"one": np.arange(8)}) < 1e-5
+
+
+def test_what_a_branch_leaves_is_declared_before_ir_4() -> None:
+    proto = onnx.ModelProto()
+    proto.CopyFrom(residual().view.proto)
+    proto.ir_version = 3
+    model = Model.from_proto(replaceable(proto))
+    smaller = remove_channels(model, groups_of(model), {"one": ints()})
+    assert "c2@constant" in {value.name for value in smaller.view.proto.graph.input}
 
 
 def test_an_empty_branch_without_bias_leaves_nothing() -> None:

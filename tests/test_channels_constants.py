@@ -119,6 +119,23 @@ def test_a_bias_filled_with_one_is_heard() -> None:
     assert silent["one"].tolist() == []
 
 
+@pytest.mark.parametrize(("beyond", "quiet"), [(0.0, [1, 4]), (5.0, [])])
+def test_what_a_resize_puts_beyond_the_edges_is_heard(beyond: float, quiet: list[int]) -> None:
+    crop = {"coordinate_transformation_mode": "tf_crop_and_resize", "mode": "linear"}
+    nodes = [
+        op("Conv", "x w1", "c", "one"),
+        op("Resize", "c roi - sizes", "d", extrapolation_value=beyond, **crop),
+        op("Conv", "d w2", "y", "two"),
+    ]
+    first = normal((6, 3, 1, 1))
+    first[[1, 4]] = 0
+    roi = np.array([0, 0, -0.5, -0.5, 1, 1, 1.5, 1.5], np.float32)
+    tensors = {"w1": first, "w2": normal((5, 6, 1, 1)), "roi": roi, "sizes": ints(1, 6, 8, 8)}
+    model = net(nodes, [1, 3, 4, 4], tensors)
+    _, silent = silent_channels(model, infer_shapes(model, input_shapes(model, {}, None)))
+    assert silent["one"].tolist() == quiet
+
+
 def test_heads_that_an_expand_repeats() -> None:
     """One head of keys for 4 of queries: the number of copies follows the queries."""
     nodes = [

@@ -15,6 +15,7 @@ from structured_builders import MODELS, answers, bytes_of, compiled, estimated
 from test_channels import IMAGE, weights
 from test_profiling_latency import MODEL, machine
 
+from eapc.data.datasets import dataset
 from eapc.energy import DensityTable
 from eapc.errors import ModelError, PassError, UsageError
 from eapc.evaluation.measures import relative_output_error
@@ -305,12 +306,41 @@ def test_open_axes_follow_the_data_all_the_way() -> None:
         ("include=Conv, exclude=stem", {"conv1"}),
         ("exclude=fc", {"stem", "conv1"}),  # it makes none, and may be named all the same
         ("exclude=s", {"stem", "conv1"}),  # an Add
+        ("exclude=Gemm", {"stem", "conv1"}),  # neither does an operator
     ],
 )
 def test_groups_go_by_the_nodes_that_make_them(options: str, pruned: set[str]) -> None:
     done = compiled(residual(), f"prune-channels{{fraction=0.5, criterion=l1, {options}}}, {REST}")
     left = {"stem": 4 if "stem" in pruned else 8, "conv1": 4 if "conv1" in pruned else 8}
     assert {group.name: group.size for group in groups_of(done.model).groups} == left
+
+
+def test_what_kept_its_channels_is_said_after_zeros_too() -> None:
+    first = compiled(residual(), f"prune-channels{{fraction=0.5}}, {REST}")
+    second = then("prune-weights{sparsity=0.5}, reconstruct-outputs", first)
+    assert first.record.skipped
+    assert second.record.skipped == first.record.skipped
+
+
+@pytest.mark.parametrize("by", ["obs", "nuclear", "activation"])
+def test_channels_without_an_axis_of_inputs(by: str) -> None:
+    """Behind the Squeeze channels are the only axis."""
+    nodes = [
+        op("Conv", "x w1", "c", "one"),
+        op("GlobalAveragePool", "c", "p"),
+        op("Squeeze", "p", "f"),
+        op("MatMul", "f w2", "h", "two"),
+        op("Relu", "h", "r"),
+        op("MatMul", "r w3", "y", "three"),
+    ]
+    model = net(nodes, [1, 3, 4, 4], weights(w1=(8, 3, 1, 1), w2=(8, 10), w3=(10, 4)))
+    images = dataset({"x": normal((12, 3, 4, 4))}, model.inputs, "here")
+    compilation = Compilation(model, EYERISS, images, Conditions(threads=1))
+    done = then(f"prune-channels{{fraction=0.5, criterion={by}}}, {REST}", compilation)
+    assert {group.name: group.size for group in groups_of(done.model).groups} == {
+        "one": 4,
+        "two": 5,
+    }
 
 
 @pytest.mark.parametrize("options", ["include=fc", "include=stam", "exclude=stam"])

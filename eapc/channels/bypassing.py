@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from eapc.channels.edits import tensors_by_name
+from eapc.channels.edits import add_constant, tensors_by_name
 from eapc.channels.groups import Branch
 from eapc.model import Array, free_names, subgraphs_of_node, walk
 
@@ -24,7 +24,7 @@ def bypass(proto: ModelProto, branches: Iterable[Branch], folder: str) -> frozen
     used = _used(proto.graph)
     ends = _constant_ends(proto, branches, nodes, folder)
     for key, place in dict.fromkeys(add for one in branches for add in one.adds):
-        _detach(proto.graph, nodes[key], place, ends[nodes[key].input[place]])
+        _detach(proto, nodes[key], place, ends[nodes[key].input[place]])
     _drop_unused(proto.graph, used)
     return frozenset(map(_end_name, ends))
 
@@ -77,11 +77,12 @@ def _outputs(node: NodeProto, weight: TensorProto, groups: int, transposed: int)
     return int(weight.dims[0] if node.op_type == "Conv" or transposed else weight.dims[-1])
 
 
-def _detach(graph: onnx.GraphProto, add: NodeProto, place: int, end: Array) -> None:
+def _detach(proto: ModelProto, add: NodeProto, place: int, end: Array) -> None:
     """Add a constant in place of the branch; where it is zero, the Add goes as well."""
+    graph = proto.graph
     if np.any(end):
         name = _end_name(add.input[place])
-        graph.initializer.append(numpy_helper.from_array(end, name))
+        add_constant(proto, numpy_helper.from_array(end, name))
         add.input[place] = name
         return
     trunk, result = add.input[1 - place], add.output[0]

@@ -71,28 +71,33 @@ class Edits:
     def _own_copy(
         self, constant: str, array: Array, reader: str, original: onnx.TensorProto | None
     ) -> None:
-        name = self._unused(f"{constant}@{reader}")
+        name = unused_name(self._proto.graph, f"{constant}@{reader}")
         tensor = numpy_helper.from_array(array) if original is None else resized(array, original)
         tensor.name = name
-        self._proto.graph.initializer.append(tensor)
+        add_constant(self._proto, tensor)
         self.written.append((name, constant, reader))
-        if self._proto.ir_version < 4:
-            kind, dims = tensor.data_type, tensor.dims
-            self._proto.graph.input.append(
-                onnx.helper.make_tensor_value_info(name, kind, list(dims))
-            )
         target = self._nodes[reader][1]
         for place, operand in enumerate(target.input):
             if operand == constant:
                 target.input[place] = name
 
-    def _unused(self, name: str) -> str:
-        graph = self._proto.graph
-        taken = {tensor.name for tensor in graph.initializer}
-        taken |= {output for node in graph.node for output in node.output}
-        while name in taken:
-            name += "_"
-        return name
+
+def add_constant(proto: onnx.ModelProto, tensor: onnx.TensorProto) -> None:
+    """Add an initializer; before IR 4 it must be declared as an input too."""
+    proto.graph.initializer.append(tensor)
+    if proto.ir_version < 4:
+        kind, dims = tensor.data_type, list(tensor.dims)
+        proto.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, kind, dims))
+
+
+def unused_name(graph: onnx.GraphProto, name: str) -> str:
+    """The name, with underscores behind it where a tensor of the graph has it already."""
+    taken = {tensor.name for tensor in graph.initializer}
+    taken |= {value.name for value in graph.input}
+    taken |= {output for node in graph.node for output in node.output}
+    while name in taken:
+        name += "_"
+    return name
 
 
 def _operands(node: Node) -> tuple[str, ...]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, helper, numpy_helper
 
+from eapc.channels.edits import add_constant, unused_name
 from eapc.channels.groups import Patch
 from eapc.model import walk
 
@@ -35,26 +36,11 @@ def _overwrite(
     for index, number in numbers.items():
         mask[index], values[index] = True, number
     stem = f"{node.output[0]}@shape"
-    names = [_unused(graph, f"{stem}{end}") for end in ("_is_new", "_new", "")]
+    names = [unused_name(graph, f"{stem}{end}") for end in ("_is_new", "_new", "")]
     for name, array in zip(names, (mask, values), strict=False):
-        _add_constant(proto, numpy_helper.from_array(array, name))
+        add_constant(proto, numpy_helper.from_array(array, name))
     where = helper.make_node("Where", [*names[:2], node.input[operand]], names[2:])
     place = next(i for i, other in enumerate(graph.node) if other is node)
     graph.node.insert(place, where)
     node.input[operand] = names[2]
     return set(names)
-
-
-def _add_constant(proto: ModelProto, tensor: TensorProto) -> None:
-    proto.graph.initializer.append(tensor)
-    if proto.ir_version < 4:
-        kind, dims = tensor.data_type, list(tensor.dims)
-        proto.graph.input.append(helper.make_tensor_value_info(tensor.name, kind, dims))
-
-
-def _unused(graph: GraphProto, name: str) -> str:
-    taken = {tensor.name for tensor in graph.initializer}
-    taken |= {output for node in graph.node for output in node.output}
-    while name in taken:
-        name += "_"
-    return name

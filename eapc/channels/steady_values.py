@@ -114,7 +114,7 @@ class SteadyValues:
     def zero_kept(self, said: Said, y: Port, axis: int) -> Array:
         """Zero where all that is read is zero; padding with zeros counts as read."""
         site = said.site
-        if site.node.op_type == "Pad" and not self._pads_with_zero(site):
+        if not self._fills_with_zero(site):
             return _unknown(y.shape[axis])
         read = np.zeros(y.shape[axis], np.bool_)
         loud = np.zeros(y.shape[axis], np.bool_)
@@ -127,7 +127,12 @@ class SteadyValues:
         quiet = read.any() if site.node.op_type == "Pad" else read
         return np.where(quiet & ~loud, 0.0, np.nan)
 
-    def _pads_with_zero(self, site: Site) -> bool:
+    def _fills_with_zero(self, site: Site) -> bool:
+        """Whether what Pad or Resize puts beyond the edges is zero."""
+        if site.node.op_type == "Resize":
+            return bool(site.node.attribute("extrapolation_value", 0.0) == 0)
+        if site.node.op_type != "Pad":
+            return True
         given = site.node.input(2)
         value = site.constant(given) if given else np.asarray(site.node.attribute("value", 0.0))
         return value is not None and not np.any(value)

@@ -162,8 +162,11 @@ def _maps(layered: LayeredGroup, values: Mapping[str, Batches]) -> Iterator[Arra
     """(inputs, channels, h, w) of every tensor that readers read the channels in, each once."""
     found = {tensor: part for reader in layered.readers for tensor, part in reader.maps}
     for tensor, part in found.items():
-        joined = np.concatenate(values[tensor])
-        moved = np.moveaxis(joined, part.axis, 1)
+        if part.axis == 0:  # no axis of inputs: what a channel does is one map
+            columns = [batch.reshape(len(batch), -1) for batch in values[tensor]]
+            moved = np.concatenate(columns, axis=1)[None]
+        else:
+            moved = np.moveaxis(np.concatenate(values[tensor]), part.axis, 1)
         taken = moved[:, part.indices]  # inputs, channels, width, *rest
         height = taken.shape[3] if taken.ndim > 4 else 1
         yield taken.reshape(*taken.shape[:2], height * part.width, -1)
