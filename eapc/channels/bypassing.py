@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from eapc.channels.edits import add_constant, tensors_by_name
+from eapc.channels.edits import add_constant
 from eapc.channels.groups import Branch
-from eapc.model import Array, free_names, subgraphs_of_node, walk
+from eapc.model import Array, constants_of, free_names, subgraphs_of_node, walk
 
 
 def bypass(proto: ModelProto, branches: Iterable[Branch], folder: str) -> frozenset[str]:
@@ -42,7 +42,7 @@ def _constant_ends(
     consumers = {key for one in branches for key in one.consumers}
     inner = {key for one in branches for key in one.path} - consumers
     targets = sorted({nodes[add].input[at] for one in branches for add, at in one.adds})
-    constants = tensors_by_name(proto.graph)
+    constants = constants_of(proto.graph)
     given = {nodes[key].output[0]: _bias(nodes[key], constants, folder) for key in consumers}
     path = [node for key, node in nodes.items() if key in inner]
     read = {name for node in path for name in node.input} - given.keys()

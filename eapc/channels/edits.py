@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from eapc.model import Array, Node, constant_value, encode, free_names, subgraphs_of_node, walk
+from eapc.model import Array, Node, constants_of, encode, free_names, subgraphs_of_node, walk
 
 
 class Edits:
@@ -37,7 +37,7 @@ class Edits:
 
         `written` lists them then: (name, constant that it was, reader).
         """
-        tensors = tensors_by_name(self._proto.graph)
+        tensors = constants_of(self._proto.graph)
         for constant, by_reader in self._new.items():
             readers = self._readers(constant)
             wanted = {key: by_reader.get(key, by_reader.get("")) for key in readers}
@@ -106,16 +106,6 @@ def _operands(node: Node) -> tuple[str, ...]:
 
 def _all_equal(first: Array, wanted: dict[str, Array | None]) -> bool:
     return all(array is not None and np.array_equal(first, array) for array in wanted.values())
-
-
-def tensors_by_name(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
-    """The tensors of initializers and Constant nodes, by the name that the graph gives them."""
-    found = {tensor.name: tensor for tensor in graph.initializer}
-    for node in graph.node:
-        tensor = constant_value(node)
-        if tensor is not None:
-            found[node.output[0]] = tensor
-    return found
 
 
 def resized(array: Array, original: onnx.TensorProto) -> onnx.TensorProto:

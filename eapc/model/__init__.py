@@ -2,7 +2,7 @@
 
 from eapc.model.file import Check, files_of
 from eapc.model.folding import LARGEST_ELEMENTS, evaluate_node, fold_constants, known_constants
-from eapc.model.graph import GraphView, Node, constant_value, free_names, walk
+from eapc.model.graph import GraphView, Node, constant_value, constants_of, free_names, walk
 from eapc.model.interface import common_inputs
 from eapc.model.model import ANNOTATION_PREFIX, Model, Origin, Part
 from eapc.model.neighbourhood import BiasSink, Clipping, surroundings
@@ -62,6 +62,7 @@ __all__ = [
     "batch_inputs",
     "common_inputs",
     "constant_value",
+    "constants_of",
     "count_nonzero",
     "decode",
     "encode",

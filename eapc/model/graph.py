@@ -91,12 +91,12 @@ class GraphView:
     def _inner_constants(
         self, graph: onnx.GraphProto, scope: str
     ) -> Iterator[tuple[str, Mapping[str, onnx.TensorProto]]]:
-        seen = self.constants if not scope else _constants_of(graph)
+        seen = self.constants if not scope else constants_of(graph)
         nodes = [node for node in self.nodes if node.scope == scope and node.subgraphs]
         for node in nodes:
             inner = subgraphs_of_node(self._keyed[node])
             for inner_scope, inner_graph in zip(node.subgraphs, inner, strict=True):
-                yield inner_scope, {**seen, **_constants_of(inner_graph)}
+                yield inner_scope, {**seen, **constants_of(inner_graph)}
                 for name, found in self._inner_constants(inner_graph, inner_scope):
                     yield name, {**seen, **found}
 
@@ -181,7 +181,7 @@ class GraphView:
     @cached_property
     def constants(self) -> Mapping[str, onnx.TensorProto]:
         """Initializers and Constant nodes' tensors of the main graph, by tensor name."""
-        return _constants_of(self.proto.graph)
+        return constants_of(self.proto.graph)
 
 
 def _input_spec(value: onnx.ValueInfoProto) -> TensorSpec:
@@ -191,7 +191,8 @@ def _input_spec(value: onnx.ValueInfoProto) -> TensorSpec:
     return spec
 
 
-def _constants_of(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+def constants_of(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+    """The tensors of initializers and Constant nodes, by the name that the graph gives them."""
     found = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         tensor = constant_value(node)
