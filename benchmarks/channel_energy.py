@@ -19,9 +19,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tasks import TASKS, Task
 
-from eapc.goal_sweep import sweep
+from eapc.commands.sweep import sweep
 from eapc.goals import Goal, MaxDrop, TargetEnergy, typed
-from eapc.recipe import Recipe
+from eapc.pipeline import Recipe
 
 RECIPES: Mapping[str, Recipe] = {
     "zeros": Recipe(),

@@ -21,15 +21,14 @@ from pathlib import Path
 
 from tasks import TASKS
 
-from eapc.compiler import prepare
+from eapc.commands.preparation import prepare, with_objective
 from eapc.evaluation import AccuracyJudge
 from eapc.goals import Goal, MaxDrop, Sparsity, TargetLatency, Trials, typed
 from eapc.hardware import load_machine
 from eapc.model import Model
-from eapc.preparation import with_objective
-from eapc.recipe import Recipe
+from eapc.pipeline import Recipe
+from eapc.profiling import run_in_turns
 from eapc.runtime import open_model
-from eapc.stopwatch import run_in_turns
 
 UNIFORM = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4)
 

@@ -15,10 +15,9 @@ import time
 
 from shared_data import shared_folder
 
-from eapc.compiler import Settings, load_dataset, prepare
+from eapc.commands.preparation import Settings, load_dataset, prepare
 from eapc.evaluation import AccuracyJudge
-from eapc.pipeline import Compilation, Pipeline
-from eapc.registry import load_passes
+from eapc.pipeline import Compilation, Pipeline, load_passes
 from eapc.structured import CRITERIA
 
 MODEL, DATA = "cifar10_resnet20_folded", "cifar10"

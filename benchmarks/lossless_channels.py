@@ -22,7 +22,7 @@ import numpy as np
 from shared_data import ROOT
 
 from eapc.channels import find_groups
-from eapc.compiler import run
+from eapc.commands.compiler import run
 from eapc.model import Model, infer_shapes, input_shapes
 
 sys.path[:0] = [str(ROOT / "models"), str(ROOT / "tests")]

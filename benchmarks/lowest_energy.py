@@ -17,7 +17,8 @@ import time
 import numpy as np
 from tasks import TASKS, Task
 
-from eapc.compiler import Settings, analyze, prune
+from eapc.commands.compiler import analyze, prune
+from eapc.commands.preparation import Settings
 from eapc.goals import MaxDrop
 from eapc.layers import find_layers
 from eapc.model import Model

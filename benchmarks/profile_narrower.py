@@ -15,11 +15,11 @@ import sys
 import numpy as np
 from shared_data import ROOT
 
-from eapc.machine_profile import ProfileSettings, profile
+from eapc.commands.machine_profile import ProfileSettings, profile
+from eapc.commands.preparation import Settings
+from eapc.commands.timing import time_nodes
 from eapc.model import Model
-from eapc.preparation import Settings
 from eapc.runtime import Stopwatch
-from eapc.timing import time_nodes
 
 sys.path.insert(0, str(ROOT / "models"))
 from graph_builder import Builder, weights_from

@@ -24,7 +24,7 @@ import onnx
 from onnx import ModelProto
 from shared_data import ROOT, shared_folder
 
-from eapc.machine_profile import ProfileSettings, profile
+from eapc.commands.machine_profile import ProfileSettings, profile
 
 sys.path.insert(0, str(ROOT / "models"))
 from graph_builder import Builder, weights_from

@@ -9,7 +9,7 @@ from typing import Any
 
 from shared_data import shared_folder
 
-from eapc.compiler import Settings, load_dataset
+from eapc.commands.preparation import Settings, load_dataset
 from eapc.data import Dataset
 from eapc.model import Model
 

@@ -24,10 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tasks import TASKS, Task
 
-from eapc.compiler import prune
+from eapc.commands.compiler import prune
 from eapc.goals import Goal, Sparsity, TargetEnergy
 from eapc.model import Model
-from eapc.recipe import Recipe
+from eapc.pipeline import Recipe
 from eapc.runtime import collect_outputs
 
 PEERS = ("magnitude", "wanda", "sparsegpt", "eap")

@@ -35,7 +35,8 @@ from layer_problem import product_rate
 from shared_data import ROOT
 from tasks import TASKS
 
-from eapc.compiler import Settings, analyze, load_dataset, prune
+from eapc.commands.compiler import analyze, prune
+from eapc.commands.preparation import Settings, load_dataset
 from eapc.goals import Goal, Sparsity, TargetEnergy
 from eapc.model import Model
 from eapc.solvers import blas, single_thread

@@ -14,8 +14,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from eapc.comparison import Comparison, compare
-    from eapc.compiler import Analysis, Pruned, Ran, Settings, analyze, prune, run
+    from eapc.commands.comparison import Comparison, compare
+    from eapc.commands.compiler import Analysis, Ran, analyze, prune, run
+    from eapc.commands.machine_profile import Profiled, ProfileSettings, profile
+    from eapc.commands.preparation import Settings
+    from eapc.commands.results import Pruned
+    from eapc.commands.sweep import SweepRow, Swept, sweep
+    from eapc.commands.timing import Timing, time_nodes
     from eapc.data import CalibrationDataReader, Dataset, load_data
     from eapc.energy import DensityTable, EnergyReport, NodeEnergy
     from eapc.errors import (
@@ -28,7 +33,6 @@ if TYPE_CHECKING:
         UsageError,
         VerificationError,
     )
-    from eapc.goal_sweep import SweepRow, Swept, sweep
     from eapc.goals import (
         Densities,
         Goal,
@@ -39,11 +43,8 @@ if TYPE_CHECKING:
         TargetLatency,
     )
     from eapc.hardware import HardwareModel, MeasuredMachine, load_hardware, load_machine
-    from eapc.machine_profile import Profiled, ProfileSettings, profile
     from eapc.model import Model
-    from eapc.pipeline import Compilation, Pass, Pipeline
-    from eapc.recipe import Recipe
-    from eapc.timing import Timing, time_nodes
+    from eapc.pipeline import Compilation, Pass, Pipeline, Recipe
 
 __version__ = "0.1.0"
 
@@ -99,20 +100,19 @@ __all__ = [
 ]
 
 _HOMES = {
-    "comparison": "Comparison compare",
-    "compiler": "Analysis Pruned Ran Settings analyze prune run",
+    "commands.comparison": "Comparison compare",
+    "commands.compiler": "Analysis Pruned Ran Settings analyze prune run",
     "data": "CalibrationDataReader Dataset load_data",
     "energy": "DensityTable EnergyReport NodeEnergy",
     "errors": """DataError EapcError GoalError HardwareError ModelError PassError UsageError
         VerificationError""",
-    "goal_sweep": "SweepRow Swept sweep",
+    "commands.sweep": "SweepRow Swept sweep",
     "goals": "Densities Goal MaxDrop MinAgreement Sparsity TargetEnergy TargetLatency",
     "hardware": "HardwareModel MeasuredMachine load_hardware load_machine",
-    "machine_profile": "ProfileSettings Profiled profile",
+    "commands.machine_profile": "ProfileSettings Profiled profile",
     "model": "Model",
-    "pipeline": "Compilation Pass Pipeline",
-    "recipe": "Recipe",
-    "timing": "Timing time_nodes",
+    "pipeline": "Compilation Pass Pipeline Recipe",
+    "commands.timing": "Timing time_nodes",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 

@@ -1,8 +1,10 @@
-"""How far a long pass has come, told to whoever wants to know."""
+"""How far a long run has come, told to whoever wants to know, and the seconds of its stages."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -26,3 +28,11 @@ Progress = Callable[[Step], None]
 
 def silent(_: Step) -> None:
     """Tell nobody."""
+
+
+@contextmanager
+def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Add the time that a block takes to a stage's seconds."""
+    start = time.perf_counter()
+    yield
+    seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - start

@@ -10,11 +10,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from eapc.allocation import Curves, LayerCurve, share_late, share_out, share_out_evenly
+from eapc.allocation import Curves, LayerCurve, Schedule, share_late, share_out, share_out_evenly
 from eapc.calibration import DENSITIES, error_curves, probe_inputs, scaled_matrix, unscaled_matrix
 from eapc.checkpoints import Finished, Part
 from eapc.energy import DensityTable, EnergyReport, NodeWork, estimate, priced_at
-from eapc.energy_order import Schedule
 from eapc.errors import UsageError
 from eapc.hardware import HardwareModel
 from eapc.layers import (

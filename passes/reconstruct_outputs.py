@@ -11,9 +11,8 @@ from typing import ClassVar
 import numpy as np
 
 from eapc.calibration import LayerRows, Sweep, is_rectified, rectified, scaled_matrix
-from eapc.checkpoints import Part
+from eapc.checkpoints import Part, arrays_digest, digest
 from eapc.errors import DataError, UsageError
-from eapc.fingerprints import arrays_digest, digest
 from eapc.layers import TiedLayers, find_layers, pattern_of
 from eapc.model import Array, Model
 from eapc.pipeline import Compilation, LayerRecord, Pass

@@ -12,9 +12,7 @@ from pruning_builders import NETS, Net, residual
 from eapc.evaluation import AccuracyJudge
 from eapc.goals import Goal, Outcome, Trials
 from eapc.hardware import load_hardware
-from eapc.pipeline import Compilation, Conditions
-from eapc.recipe import Recipe
-from eapc.registry import load_passes
+from eapc.pipeline import Compilation, Conditions, Recipe, load_passes
 from eapc.runtime import collect_outputs
 
 EYERISS = load_hardware("eyeriss")

@@ -16,8 +16,7 @@ from eapc.energy import DensityTable, EnergyReport, NodeWork, estimate, work_lis
 from eapc.hardware import load_hardware
 from eapc.layers import find_layers
 from eapc.model import Model, infer_shapes, input_shapes
-from eapc.pipeline import Compilation, Conditions, Pipeline
-from eapc.registry import load_passes
+from eapc.pipeline import Compilation, Conditions, Pipeline, load_passes
 from eapc.runtime import collect_outputs
 from eapc.structured import LayeredGroup, with_layers
 

@@ -13,7 +13,8 @@ from pruning_builders import NETS
 
 from eapc.calibration import ActivationWalk, MemoryBudget, spill
 from eapc.calibration.spill import default_limit
-from eapc.compiler import Settings, prune
+from eapc.commands.compiler import prune
+from eapc.commands.preparation import Settings
 from eapc.errors import DataError
 from eapc.goals import Goal, Sparsity, TargetEnergy
 

@@ -11,7 +11,7 @@ from channel_builders import axes_of, groups_of, net, outputs_of, removal_error
 from onnx import NodeProto
 
 from eapc.channels import remove_channels
-from eapc.compiler import run
+from eapc.commands.compiler import run
 from eapc.model import Model
 
 WIDTH, HEADS, DEPTH = 12, 3, 4

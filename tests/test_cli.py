@@ -133,7 +133,7 @@ def test_version(cli: Cli) -> None:
 def test_help_imports_nothing_heavy() -> None:
     script = (
         "import sys, eapc, eapc.cli; eapc.cli.main(['prune', '--help']); "
-        "print([m for m in ('numpy', 'onnx', 'onnxruntime', 'scipy', 'yaml', 'eapc.compiler') "
+        "print([m for m in ('numpy', 'onnx', 'onnxruntime', 'scipy', 'yaml', 'eapc.commands') "
         "if m in sys.modules])"
     )
     done = subprocess.run(
@@ -817,7 +817,7 @@ def test_internal_errors_are_one_line_and_show_tracebacks_when_asked(
     def fail(*_: object) -> None:
         raise RuntimeError("two\nlines \x1b[31m")
 
-    monkeypatch.setattr("eapc.compiler.analyze", fail)
+    monkeypatch.setattr("eapc.commands.compiler.analyze", fail)
     said = cli.refuses(1, "analyze", DIGITS)
     assert said.startswith("eapc: internal error: RuntimeError: two lines �[31m")
     result = cli("analyze", DIGITS, "--debug")
@@ -831,7 +831,7 @@ def test_verification_failures_have_their_own_code(
     def fail(*_: object, **__: object) -> None:
         raise eapc.VerificationError("output 'y' holds NaN")
 
-    monkeypatch.setattr("eapc.compiler.prune", fail)
+    monkeypatch.setattr("eapc.commands.compiler.prune", fail)
     assert "NaN" in cli.refuses(5, *prune_options())
 
 
@@ -881,7 +881,7 @@ def test_interrupts_are_quiet(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("eapc.compiler.analyze", interrupt)
+    monkeypatch.setattr("eapc.commands.compiler.analyze", interrupt)
     assert cli("analyze", DIGITS) == (130, "", "")
 
 

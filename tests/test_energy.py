@@ -37,8 +37,7 @@ from eapc.energy import (
 from eapc.errors import ModelError
 from eapc.hardware import HardwareModel
 from eapc.model import Model, infer_shapes, input_shapes
-from eapc.pipeline import Compilation, Conditions
-from eapc.registry import load_passes
+from eapc.pipeline import Compilation, Conditions, load_passes
 
 CODED = 64 / 3 / 16
 """Words per word of dense weights under Eyeriss's run-length code."""

@@ -20,8 +20,7 @@ from eapc.goals.goal import typed
 from eapc.goals.pruners import OneStage, TwoStages, pruner_of
 from eapc.goals.shares import Shares
 from eapc.goals.splits import SplitPlan
-from eapc.pipeline import Compilation, Pipeline
-from eapc.recipe import Recipe
+from eapc.pipeline import Compilation, Pipeline, Recipe
 from eapc.structured import ChannelPlan
 
 CHANNELS = Recipe(structured=True)

@@ -9,11 +9,11 @@ import pytest
 import yaml
 from measured_builders import measured_layer, measured_machine
 
+from eapc.commands.machine_profile import machine_yaml
 from eapc.errors import HardwareError, UsageError
 from eapc.hardware import Scan, load_hardware, load_machine
 from eapc.hardware.measured import weights_of, without_layouts
 from eapc.hardware.schema import parse_machine
-from eapc.machine_profile import machine_yaml
 
 
 @pytest.mark.parametrize(

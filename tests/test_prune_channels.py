@@ -22,8 +22,7 @@ from eapc.evaluation.measures import relative_output_error
 from eapc.hardware import load_hardware
 from eapc.layers import find_layers
 from eapc.model import Model
-from eapc.pipeline import Compilation, Conditions, Pipeline
-from eapc.registry import load_passes
+from eapc.pipeline import Compilation, Conditions, Pipeline, load_passes
 from eapc.structured import CRITERIA
 
 REST = "reconstruct-outputs{keep_mask=true}, shrink-channels"

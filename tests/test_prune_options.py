@@ -15,9 +15,7 @@ from eapc.evaluation.measures import relative_output_error
 from eapc.goals import Densities, Sparsity, TargetEnergy, Trials
 from eapc.hardware import load_hardware
 from eapc.layers import find_layers
-from eapc.pipeline import Compilation, Conditions, Pipeline
-from eapc.recipe import Recipe
-from eapc.registry import load_passes
+from eapc.pipeline import Compilation, Conditions, Pipeline, Recipe, load_passes
 from eapc.runtime import collect_outputs
 from eapc.solvers import METHODS
 

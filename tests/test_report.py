@@ -15,7 +15,9 @@ import pytest
 from onnx import TensorProto, helper
 from rich.console import Console, RenderableType
 
-from eapc.compiler import Analysis, Pruned, Ran, Settings
+from eapc.commands.compiler import Analysis, Ran
+from eapc.commands.preparation import Settings
+from eapc.commands.results import Pruned
 from eapc.dataflow import Accesses
 from eapc.energy import OPERANDS, EnergyReport, NodeEnergy, Unmodelled, node_annotations
 from eapc.energy.residency import Residency, Stay

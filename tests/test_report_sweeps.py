@@ -10,8 +10,8 @@ from pathlib import Path
 
 from test_report import a_model, a_report, rendered, row_of
 
+from eapc.commands.sweep import SweepRow, Swept
 from eapc.evaluation import Accuracy, Agreement
-from eapc.goal_sweep import SweepRow, Swept
 from eapc.goals import Sparsity, TargetEnergy
 from eapc.report.documents import to_json
 from eapc.report.layout import UNLIMITED

@@ -13,7 +13,8 @@ from onnx import TensorProto, numpy_helper
 from pruning_builders import Net, bfloat16, in_type, residual
 
 from eapc.cli import main
-from eapc.compiler import Settings, prune
+from eapc.commands.compiler import prune
+from eapc.commands.preparation import Settings
 from eapc.data import dataset
 from eapc.goals import Goal, MinAgreement, Sparsity, TargetEnergy
 from eapc.runtime import collect_outputs

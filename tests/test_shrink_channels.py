@@ -17,11 +17,11 @@ from typer.testing import CliRunner
 
 from eapc.channels import remove_channels, silent_channels
 from eapc.cli.app import app
-from eapc.compiler import run
+from eapc.commands.compiler import run
 from eapc.errors import VerificationError
 from eapc.model import Model, Origin, Part, infer_shapes, input_shapes
 from eapc.pipeline import Compilation
-from eapc.verify import verifier
+from eapc.runtime import verifier
 
 
 def silent_in(model: Model) -> dict[str, list[int]]:

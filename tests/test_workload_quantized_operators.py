@@ -30,8 +30,7 @@ from eapc.errors import HardwareError, UsageError
 from eapc.hardware import HardwareModel
 from eapc.model import Model, infer_shapes, input_shapes, zero_points
 from eapc.model.tensors import type_bits
-from eapc.pipeline import Compilation
-from eapc.registry import load_passes
+from eapc.pipeline import Compilation, load_passes
 from eapc.workload import BitWidths, ConvWorkload, StreamWorkload, Work
 
 SCALES: dict[str, Array] = {

@@ -15,9 +15,10 @@ from eapc.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from eapc.compiler import Analysis, Settings
+    from eapc.commands.compiler import Analysis
+    from eapc.commands.preparation import Settings
+    from eapc.commands.timing import Timing
     from eapc.report.documents import Document
-    from eapc.timing import Timing
 
 _STDOUT = Path("-")
 
@@ -43,7 +44,7 @@ def analyze(
     warnings = common.begin()
     if json and csv == _STDOUT:
         raise UsageError("--json and --csv -: only one can have stdout")
-    from eapc import compiler, timing
+    from eapc.commands import compiler, timing
     from eapc.hardware import HardwareModel, load_machine
     from eapc.model import Model
     from eapc.report.files import require_writable
@@ -97,8 +98,8 @@ def _forms(
     Callable[[int, list[Path]], RenderableType],
 ]:
     """What was found as CSV, as a document and as a table."""
+    from eapc.commands.timing import Timing
     from eapc.report import csv, documents, tables, timings
-    from eapc.timing import Timing
 
     if isinstance(found, Timing):
         return (

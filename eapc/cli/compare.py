@@ -11,7 +11,7 @@ from eapc.cli.session import show, write
 from eapc.errors import UsageError
 
 if TYPE_CHECKING:
-    from eapc.comparison import Comparison
+    from eapc.commands.comparison import Comparison
 
 _STDOUT = Path("-")
 
@@ -42,7 +42,7 @@ def compare(
         raise UsageError("--json and --csv -: only one can have stdout")
     if repeats is not None and not latency:
         raise UsageError("--repeats: measures latency, and --no-latency leaves it out")
-    from eapc import comparison
+    from eapc.commands import comparison
     from eapc.report.files import require_writable
 
     settings = inputs.settings(common, density=density, bits=bits)

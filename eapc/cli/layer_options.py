@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 if TYPE_CHECKING:
-    from eapc.recipe import Recipe
+    from eapc.pipeline import Recipe
 
 _PANEL = "How layers are pruned"
 
@@ -127,7 +127,7 @@ class Layers:
 
     def recipe(self) -> Recipe:
         """What the options come to."""
-        from eapc.recipe import Recipe
+        from eapc.pipeline import Recipe
 
         return Recipe(
             method=self.method,

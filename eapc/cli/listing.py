@@ -15,7 +15,7 @@ from eapc.cli.session import begin, show, write
 def passes(verbose: opt.Verbose = 0, quiet: opt.Quiet = False, debug: opt.Debug = False) -> None:
     """List every pass with its options."""
     begin(verbose, quiet, debug)
-    from eapc.registry import load_passes
+    from eapc.pipeline import load_passes
     from eapc.report.listings import passes_table
 
     found = load_passes()

@@ -12,7 +12,7 @@ from eapc.cli import options as opt
 from eapc.cli.session import begin
 
 if TYPE_CHECKING:
-    from eapc.compiler import Settings
+    from eapc.commands.preparation import Settings
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:
@@ -87,7 +87,7 @@ class Inputs:
         memory: str | None = None,
     ) -> Settings:
         """What the options that commands share come to."""
-        from eapc.compiler import Settings
+        from eapc.commands.preparation import Settings
 
         return Settings(
             hardware=self.hw,

@@ -59,7 +59,7 @@ def profile(
     The hardware file that is written serves --hw of eapc analyze.
     """
     begin(verbose, quiet, debug, threads)
-    from eapc import machine_profile
+    from eapc.commands import machine_profile
     from eapc.report.files import require_writable, write_report
     from eapc.report.timings import profile_table
 

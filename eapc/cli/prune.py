@@ -17,9 +17,10 @@ from eapc.errors import GoalError
 logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
-    from eapc.compiler import Pruned, Settings
+    from eapc.commands.preparation import Settings
+    from eapc.commands.results import Pruned
     from eapc.goals import Goal
-    from eapc.recipe import Recipe
+    from eapc.pipeline import Recipe
 
 
 @spread
@@ -44,7 +45,7 @@ def prune(
     up. Without a goal the lowest energy is sought at which 98 % of the answers stay.
     """
     warnings = common.begin()
-    from eapc import compiler
+    from eapc.commands import compiler
 
     settings = inputs.settings(common, memory=memory)
     goal, recipe = aim.goal(layers.pattern), layers.recipe()
@@ -80,7 +81,7 @@ def _plan(
     warnings: list[str],
 ) -> None:
     """Load everything, so that what is wrong shows, and print what would be done."""
-    from eapc import compiler, planning
+    from eapc.commands import compiler, planning
     from eapc.model import Model
     from eapc.report.documents import plan_document, to_json
     from eapc.report.pruning import plan_table

@@ -25,7 +25,7 @@ def run(
     Without -o nothing is written.
     """
     warnings = common.begin()
-    from eapc import compiler
+    from eapc.commands import compiler
     from eapc.report.documents import run_document, to_json
     from eapc.report.pruning import run_table
 

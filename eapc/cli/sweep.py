@@ -14,7 +14,7 @@ from eapc.cli.session import show, write
 from eapc.errors import GoalError, UsageError
 
 if TYPE_CHECKING:
-    from eapc.goal_sweep import Swept
+    from eapc.commands.sweep import Swept
 
 _STDOUT = Path("-")
 
@@ -44,7 +44,7 @@ def sweep(
     if json and csv == _STDOUT:
         raise UsageError("--json and --csv -: only one can have stdout")
     goals = aim.goals(layers.pattern)
-    from eapc import goal_sweep
+    from eapc.commands import sweep as goal_sweep
     from eapc.report.files import require_writable
 
     settings = inputs.settings(common, memory=memory)

@@ -9,8 +9,7 @@ from typing import ClassVar
 from eapc.errors import UsageError
 from eapc.goals.goal import Outcome
 from eapc.goals.trials import Trials
-from eapc.pipeline import Pipeline
-from eapc.recipe import Recipe
+from eapc.pipeline import Pipeline, Recipe
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ from eapc.energy import EnergyReport
 from eapc.errors import UsageError
 from eapc.evaluation import Accuracy, Agreement
 from eapc.goals.trials import Trials
-from eapc.pipeline import Compilation, Pipeline
-from eapc.recipe import Recipe
+from eapc.pipeline import Compilation, Pipeline, Recipe
 
 
 @dataclass(frozen=True)

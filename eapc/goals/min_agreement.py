@@ -9,8 +9,7 @@ from typing import ClassVar
 from eapc.evaluation import RELATIVE_ERROR
 from eapc.goals.goal import Outcome, require_fraction, typed
 from eapc.goals.trials import HELD_OUT, MAX_OUTPUT_ERROR, Trials
-from eapc.pipeline import Pipeline
-from eapc.recipe import Recipe
+from eapc.pipeline import Pipeline, Recipe
 
 logger = logging.getLogger(__name__)
 

@@ -10,12 +10,11 @@ from functools import cached_property
 from typing import Protocol
 
 from eapc.allocation import Curves, Plan, Predicted
+from eapc.checkpoints import model_digest
 from eapc.evaluation import AgreementJudge
-from eapc.fingerprints import model_digest
 from eapc.goals.shares import Shares
 from eapc.goals.splits import SplitPlan, is_within
-from eapc.pipeline import Compilation, Pipeline
-from eapc.recipe import Recipe
+from eapc.pipeline import Compilation, Pipeline, Recipe
 from eapc.structured import ChannelPlan
 
 logger = logging.getLogger(__name__)

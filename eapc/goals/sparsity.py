@@ -7,8 +7,7 @@ from typing import ClassVar
 
 from eapc.goals.goal import Outcome, require_fraction
 from eapc.goals.trials import Trials
-from eapc.pipeline import Pipeline
-from eapc.recipe import Recipe
+from eapc.pipeline import Pipeline, Recipe
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ from eapc.errors import UsageError
 from eapc.goals.goal import Outcome, require_fraction
 from eapc.goals.shares import Shares
 from eapc.goals.trials import Trials
-from eapc.pipeline import Compilation, Pipeline
-from eapc.recipe import Recipe
+from eapc.pipeline import Compilation, Pipeline, Recipe
 
 logger = logging.getLogger(__name__)
 

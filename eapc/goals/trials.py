@@ -15,9 +15,8 @@ from eapc.goals.pruners import Pruner, pruner_of
 from eapc.goals.search import Search, V
 from eapc.goals.shares import Shares
 from eapc.model import Model
-from eapc.pipeline import Compilation, Pipeline
-from eapc.recipe import Recipe
-from eapc.stages import timed
+from eapc.pipeline import Compilation, Pipeline, Recipe
+from eapc.progress import timed
 
 HELD_OUT = 0.2
 """Fraction of the calibration inputs that decides and is never fitted."""

@@ -7,8 +7,10 @@ from eapc.profiling.layer_sizes import sized
 from eapc.profiling.layer_timer import LayerTimer, NetworkTimer, Reading
 from eapc.profiling.probes import Probe, ProbeMaker
 from eapc.profiling.profiler import Profiler
+from eapc.profiling.stopwatch import Laps, Ratio, run_in_turns
 
 __all__ = [
+    "Laps",
     "LayerKind",
     "LayerTimer",
     "NetworkLatency",
@@ -16,11 +18,13 @@ __all__ = [
     "Probe",
     "ProbeMaker",
     "Profiler",
+    "Ratio",
     "Reading",
     "constant_tensors",
     "find_kernels",
     "layer_kind",
     "notes_on_weights",
     "prepare_network",
+    "run_in_turns",
     "sized",
 ]

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 
 from rich.console import Group, RenderableType
 
-from eapc.comparison import Comparison, Latency, Side
+from eapc.commands.comparison import Comparison, Latency, Side
 from eapc.report.documents import Document, accuracy_of, model_name, totals
 from eapc.report.layout import Column, facts, plain, spaced, table, title
 from eapc.report.numbers import count, engineering, joules, percent

@@ -13,14 +13,15 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from eapc.compiler import Analysis, Pruned, Ran
+from eapc.commands.compiler import Analysis, Ran
+from eapc.commands.planning import Plan
+from eapc.commands.results import Pruned
 from eapc.energy import EnergyReport, NodeEnergy
 from eapc.evaluation import Accuracy, Agreement
 from eapc.hardware import HardwareModel, MeasuredMachine
 from eapc.layers import Skipped
 from eapc.model import Model
 from eapc.pipeline import Latency, LayerRecord
-from eapc.planning import Plan
 
 Document = dict[str, Any]
 

@@ -9,12 +9,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from eapc.allocation import LOWEST_DENSITY
-from eapc.compiler import Pruned, Ran
+from eapc.commands.compiler import Ran
+from eapc.commands.planning import Plan
+from eapc.commands.results import Pruned
 from eapc.energy import EnergyReport
 from eapc.evaluation import Accuracy, Agreement
 from eapc.layers import Skipped
 from eapc.pipeline import ChannelRecord, Latency, LayerRecord
-from eapc.planning import Plan
 from eapc.report.documents import node_energy
 from eapc.report.layout import Column, facts, plain, spaced, table, title
 from eapc.report.numbers import count, engineering, joules, percent, seconds

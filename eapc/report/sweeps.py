@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 
-from eapc.goal_sweep import SweepRow, Swept
+from eapc.commands.sweep import SweepRow, Swept
 from eapc.report.documents import Document, accuracy_of, agreement_of, model_name, path_of, totals
 from eapc.report.layout import Column, facts, plain, spaced, table, title
 from eapc.report.numbers import count, percent, seconds

@@ -10,7 +10,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from eapc.compiler import Analysis, Settings
+from eapc.commands.compiler import Analysis
+from eapc.commands.preparation import Settings
 from eapc.energy import OPERANDS, EnergyReport, NodeEnergy, Unmodelled
 from eapc.report.layout import UNLIMITED, Column, facts, plain, shorten, spaced, table, title
 from eapc.report.numbers import count, engineering, joules, percent

@@ -12,13 +12,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from eapc.commands.machine_profile import Profiled
+from eapc.commands.timing import NodeLatency, Timing
 from eapc.hardware import MeasuredMachine
-from eapc.machine_profile import Profiled
 from eapc.report.documents import Document, model_name, path_of
 from eapc.report.layout import UNLIMITED, Column, facts, plain, spaced, table, title
 from eapc.report.numbers import count, percent
 from eapc.report.tables import tally, unmodelled_table
-from eapc.timing import NodeLatency, Timing
 
 _ALWAYS_SHOWN = 40
 _TAIL_SHARE = 0.0005

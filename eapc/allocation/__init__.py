@@ -1,0 +1,28 @@
+"""How much of each layer stays: one budget shared out by error and cost."""
+
+from __future__ import annotations
+
+from eapc.allocation.energy_order import LIMITS, Schedule
+from eapc.allocation.sharing import (
+    LOWEST_DENSITY,
+    Curves,
+    LayerCurve,
+    Plan,
+    Predicted,
+    share_late,
+    share_out,
+    share_out_evenly,
+)
+
+__all__ = [
+    "LIMITS",
+    "LOWEST_DENSITY",
+    "Curves",
+    "LayerCurve",
+    "Plan",
+    "Predicted",
+    "Schedule",
+    "share_late",
+    "share_out",
+    "share_out_evenly",
+]

@@ -1,0 +1,25 @@
+"""Finished parts of long runs, and digests of what results depend on."""
+
+from __future__ import annotations
+
+from eapc.checkpoints.fingerprints import (
+    arrays_digest,
+    data_digest,
+    digest,
+    file_digest,
+    model_digest,
+    software,
+)
+from eapc.checkpoints.parts import Checkpoints, Finished, Part
+
+__all__ = [
+    "Checkpoints",
+    "Finished",
+    "Part",
+    "arrays_digest",
+    "data_digest",
+    "digest",
+    "file_digest",
+    "model_digest",
+    "software",
+]

@@ -1,0 +1,238 @@
+"""Two models side by side: size, modelled energy, measured latency, how well they serve."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from eapc.commands.compiler import analyze
+from eapc.commands.preparation import DataSource, Settings, load_dataset
+from eapc.data import Dataset, dataset
+from eapc.energy import EnergyReport
+from eapc.errors import UsageError
+from eapc.evaluation import Accuracy, AccuracyJudge, AgreementJudge
+from eapc.model import Model, TensorSpec, batch_inputs, common_inputs, files_of, tensors_of_model
+from eapc.profiling import Ratio, run_in_turns
+from eapc.runtime import open_model
+from eapc.synthesis import synthesise
+
+logger = logging.getLogger(__name__)
+
+_ROUNDS = (20, 1000)
+_SECONDS = 2.0
+"""Rounds of a latency: as many as take this long, within bounds."""
+
+_NO_PARAMETERS = frozenset((onnx.TensorProto.INT64, onnx.TensorProto.BOOL, onnx.TensorProto.STRING))
+"""Types of stored tensors that are shapes, indices, flags and texts."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of two models: what it stores, and its modelled energy per inference.
+
+    `parameters` counts the elements of all stored tensors but those of int64, bool and text;
+    `file_bytes` includes external data.
+    """
+
+    model: Model
+    parameters: int
+    file_bytes: int
+    energy: EnergyReport
+
+
+@dataclass(frozen=True)
+class Latency:
+    """What onnxruntime took on this computer: medians over rounds that run both in turns.
+
+    Milliseconds are per inference, that is of a run over its `batch`. `ratio` is that of after
+    to before within a round.
+    """
+
+    before_ms: float
+    after_ms: float
+    ratio: Ratio
+    batch: int
+    threads: int
+    repeats: int
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How far the outputs are alike, by `top-1 agreement` or `relative output error`."""
+
+    metric: str
+    value: float
+    samples: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models of the same inputs and outputs.
+
+    `accuracy` is known with labelled inputs, `likeness` of the outputs is measured without;
+    `made_up` says that the inputs were.
+    """
+
+    before: Side
+    after: Side
+    latency: Latency | None
+    accuracy: Accuracy | None
+    likeness: Likeness | None
+    made_up: bool
+    notes: tuple[str, ...] = ()
+
+    @property
+    def energy_ratio(self) -> float | None:
+        """Modelled energy after over before; None where that before is nothing."""
+        dense = self.before.energy.energy_mac_units
+        return self.after.energy.energy_mac_units / dense if dense else None
+
+
+def compare(
+    before: str | Path | Model,
+    after: str | Path | Model,
+    settings: Settings | None = None,
+    *,
+    evaluation: DataSource | None = None,
+    latency: bool = True,
+    repeats: int | None = None,
+) -> Comparison:
+    """Put two models side by side; they may differ in all but their inputs and outputs.
+
+    Latency is measured on the inputs that outputs are compared on: those of `evaluation`, else
+    calibration inputs, else made-up ones. Raises UsageError naming the difference where inputs
+    or outputs are not the same.
+    """
+    if repeats is not None and repeats < 1:
+        raise UsageError(f"repeats: expected 1 or more, got {repeats}")
+    settings = settings or Settings()
+    models = [each if isinstance(each, Model) else Model.load(each) for each in (before, after)]
+    specs = common_inputs(*models)
+    settings = _alike(settings, models, specs)
+    data = _inputs(models[0], specs, settings, evaluation)
+    analyses = [analyze(model, settings) for model in models]
+    sides = [_side(model, each.energy) for model, each in zip(models, analyses, strict=True)]
+    labelled = evaluation is not None
+    return Comparison(
+        before=sides[0],
+        after=sides[1],
+        latency=_latency(models, data, settings, repeats) if latency else None,
+        accuracy=_accuracy(models, data, settings.threads) if labelled else None,
+        likeness=None if labelled else _likeness(models, data, settings.threads),
+        made_up=data.synthesised,
+        notes=tuple(dict.fromkeys(note for each in analyses for note in each.notes)),
+    )
+
+
+# --- inputs ----------------------------------------------------------------------------------
+
+
+def _alike(settings: Settings, models: list[Model], specs: tuple[TensorSpec, ...]) -> Settings:
+    """Settings under which both models are looked at alike: axes that one fixes hold for both."""
+    calibration = settings.calibration
+    if calibration is not None:
+        calibration = load_dataset(calibration, specs).first(settings.samples)
+    batched = batch_inputs(specs)
+    sizes = [spec.shape[0] for spec in specs if spec.name in batched]
+    fixed = next((size for size in sizes if isinstance(size, int)), None)
+    batch = settings.batch or fixed
+    shapes = {**_fixed_shapes(models, specs, batch or 1), **settings.input_shapes}
+    return replace(settings, batch=batch, input_shapes=shapes, calibration=calibration)
+
+
+def _fixed_shapes(
+    models: list[Model], specs: tuple[TensorSpec, ...], batch: int
+) -> dict[str, tuple[int, ...]]:
+    """Shapes of the inputs that one model fixes and the other does not."""
+    batched = batch_inputs(specs)
+    declared = [{spec.name: spec.shape for spec in model.inputs} for model in models]
+    fixed = {}
+    for spec in specs:
+        shape = (batch, *spec.shape[1:]) if spec.name in batched else spec.shape
+        sizes = tuple(axis for axis in shape if isinstance(axis, int))
+        differs = any(shapes[spec.name] != spec.shape for shapes in declared)
+        if differs and len(sizes) == len(shape):
+            fixed[spec.name] = sizes
+    return fixed
+
+
+def _inputs(
+    model: Model, specs: tuple[TensorSpec, ...], settings: Settings, evaluation: DataSource | None
+) -> Dataset:
+    """What both models are run on; labels are required of inputs for evaluation."""
+    if evaluation is not None:
+        labelled = load_dataset(evaluation, specs)
+        labelled.require_labels()
+        return labelled
+    if isinstance(settings.calibration, Dataset):
+        return settings.calibration
+    rng = np.random.default_rng(settings.seed)
+    made = synthesise(model, settings.input_shapes, settings.samples, rng, settings.threads)
+    fed = dataset({**made.arrays, **made.shared}, specs, "made-up inputs")
+    values = made.origin and f": {made.origin}"
+    logger.warning(
+        f"no data: outputs are compared on {len(fed)} made-up inputs{values}; real ones say more"
+    )
+    return replace(fed, affine=made.affine, synthesised=True, origin=made.origin)
+
+
+# --- figures ---------------------------------------------------------------------------------
+
+
+def _side(model: Model, energy: EnergyReport) -> Side:
+    tensors = tensors_of_model(model.view.proto)
+    parameters = sum(math.prod(t.dims) for t in tensors if t.data_type not in _NO_PARAMETERS)
+    return Side(model, parameters, _file_bytes(model), energy)
+
+
+def _file_bytes(model: Model) -> int:
+    """Of the model's files; of what it would be written as where it is no file's."""
+    if model.path is None or model.weights:
+        return len(model.to_proto(embed=True).SerializeToString())
+    return sum(path.stat().st_size for path in files_of(model.path, model.view.proto))
+
+
+def _accuracy(models: list[Model], data: Dataset, threads: int) -> Accuracy:
+    before, after = models
+    return AccuracyJudge.of(before, data, threads).accuracy(after)
+
+
+def _likeness(models: list[Model], data: Dataset, threads: int) -> Likeness:
+    before, after = models
+    found = AgreementJudge.of(before, data, threads).agreement(after, 0.0, math.inf)
+    return Likeness(found.metric, found.value, found.samples)
+
+
+def _latency(
+    models: list[Model], data: Dataset, settings: Settings, repeats: int | None
+) -> Latency:
+    threads = settings.threads or _cores()
+    batch = data.fixed_batch or settings.batch or 1
+    feed = next(data.take(np.arange(batch) % len(data)).batches(batch))
+    runs = [partial(open_model(model, threads).run, feed) for model in models]
+    rounds = repeats or _rounds(runs)
+    laps = run_in_turns(runs, rounds)
+    before_ms, after_ms = (ms / batch for ms in laps.median_ms)
+    return Latency(before_ms, after_ms, laps.ratio(1, 0), batch, threads, rounds)
+
+
+def _rounds(runs: Sequence[Callable[[], object]]) -> int:
+    """How many rounds there is time for."""
+    fewest, most = _ROUNDS
+    round_ms = sum(run_in_turns(runs, 1).median_ms)
+    return min(most, max(fewest, int(1e3 * _SECONDS / max(round_ms, 1e-3))))
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

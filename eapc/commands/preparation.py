@@ -1,0 +1,167 @@
+"""What every command starts from: a model, a machine, inputs, all of them checked."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from eapc.data import CalibrationDataReader, Dataset, from_reader, load_data
+from eapc.energy import read_bits, read_densities
+from eapc.errors import UsageError
+from eapc.evaluation import AccuracyJudge
+from eapc.goals import NEEDS_LABELS, NEEDS_MEASUREMENTS, Goal, Trials
+from eapc.hardware import HardwareModel, MeasuredMachine, load_hardware, load_machine
+from eapc.layers import find_layers, require_layers
+from eapc.model import InputShapes, Model, TensorSpec
+from eapc.pipeline import Compilation, Conditions, Recipe
+from eapc.progress import timed
+from eapc.synthesis import synthesise
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_HARDWARE = "eyeriss"
+
+DataSource = str | Path | Dataset | CalibrationDataReader
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every command has in common.
+
+    A measured machine gives latencies; energies are then those of `DEFAULT_HARDWARE`.
+    `batch` and `input_shapes` hold for analysis only; `density` is one number for every
+    activation or the path of a YAML file, `bits` is like `weights=8,activations=8`; `samples`
+    limits the calibration inputs; `memory` bounds the activations kept in memory, in bytes.
+    """
+
+    hardware: str | Path | HardwareModel | MeasuredMachine = DEFAULT_HARDWARE
+    batch: int | None = None
+    input_shapes: InputShapes = field(default_factory=dict)
+    calibration: DataSource | None = None
+    samples: int | None = None
+    density: float | str | Path | None = None
+    bits: str | None = None
+    threads: int = 0
+    seed: int = 0
+    memory: int | None = None
+
+
+def prepare(model: str | Path | Model, settings: Settings) -> Compilation:
+    """Load everything a pipeline starts from."""
+    loaded = model if isinstance(model, Model) else Model.load(model)
+    hardware = settings.hardware
+    machine = load_machine(hardware) if isinstance(hardware, str | Path) else hardware
+    measured = machine if isinstance(machine, MeasuredMachine) else None
+    calibration = None
+    if settings.calibration is not None:
+        calibration = load_dataset(settings.calibration, loaded.inputs).first(settings.samples)
+    conditions = Conditions(
+        batch=settings.batch,
+        input_shapes=settings.input_shapes,
+        densities=read_densities(settings.density),
+        bits=read_bits(settings.bits),
+        threads=settings.threads,
+        seed=settings.seed,
+        memory=settings.memory,
+    )
+    energies = load_hardware(DEFAULT_HARDWARE) if isinstance(machine, MeasuredMachine) else machine
+    return Compilation(loaded, energies, calibration, conditions, measured=measured)
+
+
+def load_dataset(source: DataSource, specs: Sequence[TensorSpec]) -> Dataset:
+    """A dataset from a path, a CalibrationDataReader, or as it is."""
+    if isinstance(source, Dataset):
+        return source
+    if isinstance(source, str | Path):
+        return load_data(source, specs)
+    return from_reader(source, specs)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A model that is to be pruned: loaded, looked over, with inputs to fit it on."""
+
+    compilation: Compilation
+    recipe: Recipe
+    labelled: Dataset | None
+    synthesised: bool
+
+    @property
+    def inputs(self) -> str:
+        """Which values made-up inputs have, and what tells so; empty for data."""
+        data = self.compilation.calibration
+        return "" if data is None else data.origin
+
+    def trials(self) -> Trials:
+        """Trials of the model; the original is run on the labelled inputs first."""
+        judge = None
+        if self.labelled is not None:
+            threads = self.compilation.conditions.threads
+            judge = AccuracyJudge.of(self.compilation.model, self.labelled, threads)
+        return Trials(self.compilation, self.recipe, judge)
+
+
+def begin(
+    model: str | Path | Model,
+    settings: Settings,
+    goals: Sequence[Goal],
+    recipe: Recipe,
+    evaluation: DataSource | None,
+    outputs: Sequence[str | Path],
+    force: bool,
+) -> Begun:
+    """Load everything that pruning takes and check it before any work is done."""
+    for goal in goals:
+        require_labels(goal, evaluation)
+    compilation = prepare(model, settings)
+    require_layers(find_layers(compilation.model))
+    recipe = with_objective(recipe, compilation)
+    for goal in goals:
+        goal.pipeline(recipe).check(compilation.model)
+    labelled = None
+    if evaluation is not None:
+        labelled = load_dataset(evaluation, compilation.model.inputs)
+        labelled.require_labels()
+    for output in outputs:
+        compilation.model.require_writable(output, force)
+    synthesised = compilation.calibration is None
+    if synthesised:
+        compilation = with_made_up_inputs(compilation, settings.samples)
+    return Begun(compilation, recipe, labelled, synthesised)
+
+
+def with_objective(recipe: Recipe, compilation: Compilation) -> Recipe:
+    """The recipe with the objective that the machine tells of; UsageError where it does not."""
+    machine = compilation.measured
+    if machine is None and recipe.objective == "latency":
+        raise UsageError(f"--objective latency: {NEEDS_MEASUREMENTS}")
+    if machine is not None and (recipe.objective == "energy" or not recipe.structured):
+        raise UsageError(
+            f"{machine.name} holds measured latencies and no energies; give a machine that has "
+            "them, or --structured and a goal of latency"
+        )
+    return replace(recipe, objective="latency" if machine else "energy")
+
+
+def require_labels(goal: Goal, evaluation: DataSource | None) -> None:
+    """Raise UsageError where a goal decides by accuracy and there is nothing to tell it."""
+    if goal.needs_labels and evaluation is None:
+        raise UsageError(NEEDS_LABELS)
+
+
+def with_made_up_inputs(compilation: Compilation, samples: int | None) -> Compilation:
+    """The compilation with synthesised calibration inputs, and a warning that says so."""
+    model, conditions = compilation.model, compilation.conditions
+    seconds = dict(compilation.record.seconds)
+    with timed(seconds, "synthesise-inputs"):
+        rng = np.random.default_rng(conditions.seed)
+        made = synthesise(model, conditions.input_shapes, samples, rng, conditions.threads)
+    values = made.origin and f": {made.origin}"
+    logger.warning(
+        f"no calibration data: {len(made)} inputs were made up{values}; real data prunes better"
+    )
+    return replace(compilation, calibration=made).with_record(seconds=seconds)

@@ -1,0 +1,134 @@
+"""What is handed from one pass to the next: a model, its conditions, and what was found out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from eapc.allocation import Curves
+from eapc.checkpoints import Checkpoints, Finished, data_digest, digest, model_digest
+from eapc.data import Dataset
+from eapc.energy import DensityTable, EnergyReport, GivenBits
+from eapc.hardware import HardwareModel, MeasuredMachine
+from eapc.layers import Skipped
+from eapc.model import InputShapes, Model
+from eapc.progress import Progress, silent
+from eapc.structured import ChannelPlan
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Under what a model is looked at: shapes, densities and widths for analysis, threads, seed.
+
+    `batch` None keeps the model's own batch, or one where it is dynamic. `densities` None
+    measures them on calibration data; without data every activation counts as dense. `memory`
+    bounds the activations kept in memory, in bytes; None leaves it to the machine.
+    """
+
+    batch: int | None = None
+    input_shapes: InputShapes = field(default_factory=dict)
+    densities: DensityTable | None = None
+    bits: GivenBits = field(default=GivenBits())
+    threads: int = 0
+    seed: int = 0
+    memory: int | None = None
+
+
+@dataclass(frozen=True)
+class LayerRecord:
+    """What pruning did to one weight tensor, under the name of its first layer.
+
+    `relative_output_error` is E||y - y'||^2 / E||y||^2 about the means on the rows that were
+    fitted, y the original outputs; what an activation right behind cuts off is no error. None
+    before the layer is reconstructed.
+    """
+
+    name: str
+    weights: int
+    nonzero_weights: int
+    relative_output_error: float | None = None
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of weights that are zero."""
+        return 1 - self.nonzero_weights / self.weights
+
+
+@dataclass(frozen=True)
+class ChannelRecord:
+    """What became of the channels of one group, by its name."""
+
+    name: str
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
+class Latency:
+    """What a machine's measurements say of a network, in ms per inference."""
+
+    machine: str
+    before_ms: float
+    ratio: float
+
+    @property
+    def after_ms(self) -> float:
+        """Milliseconds of the pruned network."""
+        return self.before_ms * self.ratio
+
+
+@dataclass(frozen=True)
+class Record:
+    """What passes found out: per-layer results, what they left alone, curves, time spent.
+
+    `channels` has those of each channel group that are to stay, by the group's name, `groups`
+    how many each had and has; `latency` is what that saves on a measured machine, if it counts.
+    `budget` is the energy that was to be kept, a fraction of that of the curves.
+    """
+
+    layers: Mapping[str, LayerRecord] = field(default_factory=dict)
+    skipped: tuple[Skipped, ...] = ()
+    curves: Curves | None = None
+    channels: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    channel_plan: ChannelPlan | None = None
+    groups: tuple[ChannelRecord, ...] = ()
+    latency: Latency | None = None
+    budget: float | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """The one object that passes hand on; `energy` is None unless it is that of `model`.
+
+    Long passes tell `progress` how far they are and keep finished layers in `checkpoints`.
+    `measured` is the machine whose latencies count, if any does.
+    """
+
+    model: Model
+    hardware: HardwareModel
+    calibration: Dataset | None = None
+    conditions: Conditions = field(default_factory=Conditions)
+    energy: EnergyReport | None = None
+    record: Record = field(default_factory=Record)
+    progress: Progress = silent
+    checkpoints: Checkpoints | None = None
+    measured: MeasuredMachine | None = None
+
+    def finished(self, step: str) -> Finished:
+        """The layers that `step` has finished on this model and data, in this run or before."""
+        if self.checkpoints is None or self.calibration is None:
+            return Finished()
+        return Finished(
+            self.checkpoints,
+            digest(step, model_digest(self.model), data_digest(self.calibration)),
+        )
+
+    def with_model(self, model: Model) -> Compilation:
+        """The same with another model; its energy is unknown until it is estimated."""
+        return replace(self, model=model, energy=None)
+
+    def with_record(self, **changes: Any) -> Compilation:
+        """The same with parts of the record replaced."""
+        return replace(self, record=replace(self.record, **changes))

@@ -1,0 +1,146 @@
+"""The compiler's passes: what one is, and how a pipeline of them is typed.
+
+A pipeline is written `annotate-energy, prune-weights{sparsity=0.8}, reconstruct-outputs`:
+pass names in order, each with the options that its dataclass fields declare.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
+
+from eapc.errors import EapcError, PassError, UsageError
+from eapc.model import Model
+from eapc.pipeline.compilation import Compilation
+
+
+@dataclass(frozen=True)
+class Pass(ABC):
+    """One step of the compiler; its dataclass fields are its options."""
+
+    name: ClassVar[str]
+
+    @property
+    def needs_calibration(self) -> bool:
+        """True when the pass cannot run without calibration inputs."""
+        return False
+
+    def check(self, model: Model) -> None:  # noqa: B027 (most passes suit every model)
+        """Raise what is wrong with the options for a model, before time is spent on it."""
+
+    @abstractmethod
+    def run(self, compilation: Compilation) -> Compilation:
+        """The compilation after this pass; what it was given stays as it is."""
+
+    @classmethod
+    def summary(cls) -> str:
+        """The first line of the pass's docstring."""
+        return (cls.__doc__ or "").strip().splitlines()[0]
+
+    def __str__(self) -> str:
+        """The pass as it would be typed: its name and the options that are not default."""
+        options = [
+            f"{option.name}={_typed(getattr(self, option.name))}"
+            for option in dataclasses.fields(self)
+            if getattr(self, option.name) != option.default
+        ]
+        return self.name + (f"{{{', '.join(options)}}}" if options else "")
+
+
+def _split_names(value: object) -> object:
+    return tuple(filter(None, value.split(SEPARATOR))) if isinstance(value, str) else value
+
+
+SEPARATOR = "|"
+"""Between the names of a list in a pipeline's text, where commas separate options."""
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split_names)]
+"""An option that lists names: `conv1|block3/*`."""
+
+
+def _typed(value: object) -> str:
+    return SEPARATOR.join(value) if isinstance(value, tuple) else str(value)
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Passes in order."""
+
+    passes: tuple[Pass, ...]
+
+    @classmethod
+    def parse(cls, text: str, table: Mapping[str, type[Pass]]) -> Pipeline:
+        """Read `name{option=value, ...}, name`; raises UsageError naming what is wrong."""
+        return cls(tuple(_make_pass(name, body, table) for name, body in _split(text)))
+
+    def check(self, model: Model) -> None:
+        """Check every pass's options; raises PassError with the name of the one that is wrong."""
+        for step in self.passes:
+            try:
+                step.check(model)
+            except EapcError as error:
+                raise PassError(step.name, error) from error
+
+    def run(self, compilation: Compilation) -> Compilation:
+        """Run every pass; raises PassError with the name of the one that failed."""
+        for step in self.passes:
+            start = time.perf_counter()
+            try:
+                compilation = step.run(compilation)
+            except EapcError as error:
+                raise PassError(step.name, error) from error
+            spent = dict(compilation.record.seconds)
+            spent[step.name] = spent.get(step.name, 0.0) + time.perf_counter() - start
+            compilation = compilation.with_record(seconds=spent)
+        return compilation
+
+    def __str__(self) -> str:
+        """The pipeline as it would be typed."""
+        return ", ".join(str(step) for step in self.passes)
+
+
+_PASS = re.compile(r"\s*([A-Za-z][\w.-]*)\s*(?:\{([^{}]*)\})?\s*(?:,|$)")
+
+
+def _split(text: str) -> list[tuple[str, str]]:
+    text = " ".join(text.split())
+    parts: list[tuple[str, str]] = []
+    position = 0
+    while position < len(text):
+        match = _PASS.match(text, position)
+        if match is None:
+            raise UsageError(f"pipeline: cannot read '{text[position:]}'")
+        parts.append((match[1], match[2] or ""))
+        position = match.end()
+    if not parts:
+        raise UsageError("pipeline: empty; name at least one pass")
+    return parts
+
+
+def _make_pass(name: str, body: str, table: Mapping[str, type[Pass]]) -> Pass:
+    if name not in table:
+        raise UsageError(f"pipeline: no pass '{name}'; there are {', '.join(sorted(table))}")
+    kind = table[name]
+    known = {option.name for option in dataclasses.fields(kind)}
+    options: dict[str, str] = {}
+    for entry in filter(None, (part.strip() for part in body.split(","))):
+        key, equals, value = (part.strip() for part in entry.partition("="))
+        key = key.replace("-", "_")
+        if not equals or key not in known or key in options:
+            choice = ", ".join(sorted(known)) or "none"
+            raise UsageError(f"pipeline: {name}: bad option '{entry}'; options: {choice}")
+        options[key] = value
+    try:
+        made: Pass = TypeAdapter(kind).validate_python(options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"pipeline: {name}: {where}: {first['msg']}") from error
+    return made

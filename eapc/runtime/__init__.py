@@ -1,0 +1,29 @@
+"""Running models with onnxruntime, and verifying what was written."""
+
+from __future__ import annotations
+
+from eapc.runtime.sessions import (
+    Session,
+    Stopwatch,
+    collect_outputs,
+    feed_size,
+    joined_batches,
+    open_model,
+    optimised_model,
+    runtime_version,
+    with_outputs,
+)
+from eapc.runtime.verify import verifier
+
+__all__ = [
+    "Session",
+    "Stopwatch",
+    "collect_outputs",
+    "feed_size",
+    "joined_batches",
+    "open_model",
+    "optimised_model",
+    "runtime_version",
+    "verifier",
+    "with_outputs",
+]
