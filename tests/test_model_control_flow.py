@@ -20,11 +20,11 @@ def by_key(model: Model) -> dict[str, NodeWork]:
     return {item.node.key: item for item in items_of(model)}
 
 
-def runs(model: Model) -> dict[str, int]:
+def runs(model: Model) -> dict[str, float]:
     return dict(infer_shapes(model, input_shapes(model, {}, None)).runs)
 
 
-def times(item: NodeWork) -> list[int]:
+def times(item: NodeWork) -> list[float]:
     return [part.times for part in item.work.parts]
 
 

@@ -132,7 +132,7 @@ _COPIES = (
     Operator("Pad", kind="copy", work="copy", effect=POSITIONS, keeps_zero=True, keeps_width=True),
     *_rows(
         "Resize Upsample", kind="copy", work="copy",
-        effect=POSITIONS, varies=True, keeps_zero=True,
+        effect=POSITIONS, varies=True, steered=True, keeps_zero=True,
     ),
     Operator("Tile", kind="copy", work="copy", keeps_zero=True, keeps_width=True),
     Operator(

@@ -86,8 +86,8 @@ _QUANTIZED = (
     ),
     *(
         _row(
-            name, kind="quantized", quantized=QuantizedOperands(((0, 2),), output=4),
-            substitute=substitute,
+            name, kind="quantized", like="AveragePool" if name == "QLinearAveragePool" else "",
+            quantized=QuantizedOperands(((0, 2),), output=4), substitute=substitute,
         )
         for name, substitute in (
             ("QLinearLeakyRelu", _SAME),

@@ -6,7 +6,7 @@ no traits and is left alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -82,6 +82,11 @@ class WeightLayout:
         """The axis of the channels in a feature map of a rank, counted from the end."""
         return self.channels - rank if self.channels >= 0 else self.channels
 
+    def bias_of(self, inputs: Sequence[str]) -> str:
+        """The name of the bias among a node's inputs; empty where there is none."""
+        has_bias = self.bias is not None and self.bias < len(inputs)
+        return inputs[self.bias] if has_bias and self.bias is not None else ""
+
     def factor(self, attributes: Mapping[str, Any]) -> float:
         """What the product of feature map and weights is multiplied by."""
         return float(attributes.get(self.scale, 1.0))
@@ -147,6 +152,7 @@ class Operator:
     What it does to channels:
         effect: what it does to those along an axis that has to stay whole, in words.
         varies: it can be timed with any number of channels, all in proportion.
+        steered: its operands but the first decide about its work by their values.
         joins: its result has the channels of all its operands, one behind the other.
 
     What onnxruntime makes of it: `absorbed_as` a sum or an activation by a convolution in
@@ -169,6 +175,7 @@ class Operator:
     invertible: bool = False
     effect: str = "needs all of their channels"
     varies: bool = False
+    steered: bool = False
     joins: bool = False
     absorbed_as: Literal["", "sum", "activation"] = ""
     weights: WeightLayout | None = None
