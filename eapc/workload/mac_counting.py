@@ -135,7 +135,7 @@ def counting_of(
     x, w, y = (shape_of(name) for name in (left, right, node.outputs[0]))
     if x is None or w is None or y is None:
         return None
-    counting = _COUNTINGS[row.kind](node, x, w, y)
+    counting = COUNTINGS[row.kind](node, x, w, y)
     return None if counting is None else (counting, left, right)
 
 
@@ -183,7 +183,7 @@ def _product(node: Node, *_: Shape) -> Counting | None:
     return Counting(Summed(left), Summed(right))
 
 
-_COUNTINGS: Mapping[str, Maker] = {
+COUNTINGS: Mapping[str, Maker] = {
     "convolution": _convolution,
     "transposed convolution": _transposed,
     "product": _product,

@@ -7,8 +7,7 @@ row in the table of operators is enough. For others write a function of an `Oper
 
 from __future__ import annotations
 
-from eapc.model import Node
-from eapc.operators import operator, operator_of
+from eapc.operators import Operator, operator, operator_of
 from eapc.workload import (
     attention_operators,
     fused_operators,
@@ -34,7 +33,7 @@ RULE_MODULES = (
 def work_of(operands: Operands) -> Work:
     """The work of a node; raises UnmodelledError with the reason where no rule can tell."""
     node = operands.node
-    rule = _rule_of(node)
+    rule = rule_of(operator_of(node))
     if node.domain and rule is None:
         raise UnmodelledError(f"no rule for {node.op_type} of domain '{node.domain}'")
     if node.inputs and all(operands.is_constant(i) for i, name in enumerate(node.inputs) if name):
@@ -44,12 +43,10 @@ def work_of(operands: Operands) -> Work:
     return rule(operands)
 
 
-def _rule_of(node: Node) -> Rule | None:
+def rule_of(row: Operator) -> Rule | None:
     """An operator's own rule, or that of what it is counted by, or of the operator it is like."""
-    row = operator_of(node)
     rule = WORKLOAD_RULES.get(row.full_name) or STREAMED.get(row.work)
     if rule is not None or not row.like:
         return rule
-    like, places = operator(row.like), row.factors or (0,)
-    meant = WORKLOAD_RULES.get(like.full_name) or STREAMED[like.work]
-    return lambda operands: meant(operands.picked(*places))
+    like, places = rule_of(operator(row.like)), row.factors or (0,)
+    return None if like is None else lambda operands: like(operands.picked(*places))
