@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from eapc.model import Node, Shapes, TensorSpec, static_shape
-from eapc.operators import Operator, operator_of
+from eapc.operators import operator_of
 from eapc.profiling.kernels import Kernel
 
 _UNTIMED_ATTRIBUTES = frozenset(
@@ -87,7 +87,8 @@ def _known_specs(kernel: Kernel, shapes: Shapes) -> dict[str, TensorSpec]:
         raise NotTimedError("holds subgraphs")
     if not kernel.inputs:
         raise NotTimedError("reads no computed tensor")
-    if any(node.domain and not _is_known(operator_of(node)) for node in kernel.nodes):
+    rows = [operator_of(node) for node in kernel.nodes]
+    if any(row.domain and not row.varies and row.weights is None for row in rows):
         raise NotTimedError(f"an operator of the domain {kernel.host.domain or 'of another'}")
     specs = {}
     for name in (*kernel.inputs, *kernel.outputs):
@@ -104,10 +105,6 @@ def _known_specs(kernel: Kernel, shapes: Shapes) -> dict[str, TensorSpec]:
         if specs[name].dtype != np.float32:
             raise NotTimedError(f"'{name}' holds {specs[name].dtype}; float32 layers are timed")
     return specs
-
-
-def _is_known(row: Operator) -> bool:
-    return row.varies or row.weights is not None
 
 
 def _is_independent(kernel: Kernel, constants: frozenset[str]) -> bool:
