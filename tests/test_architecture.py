@@ -19,6 +19,7 @@ SETUPTOOLS = PYPROJECT["tool"]["setuptools"]
 
 LAYERS = (
     "errors progress",
+    "operators",
     "model",
     "hardware data",
     "checkpoints workload solvers",

@@ -16,6 +16,7 @@ from eapc.model.graph import Node
 from eapc.model.model import Model
 from eapc.model.tensors import Array, is_float, numpy_type
 from eapc.model.weights import known_value
+from eapc.operators import operator_of
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,9 @@ def surroundings(model: Model, node: Node, offset: Array, channel_axis: int) -> 
     shift: Array | None = offset
     offset_sink = None
     stage, follower = _next(model, node.outputs[0])
-    if follower is not None and _normalizes(follower, stage) and node.op_type != "MatMul":
+    layout = operator_of(node).weights
+    ends_in_axis_1 = layout is not None and layout.channels == 1
+    if follower is not None and _normalizes(follower, stage) and ends_in_axis_1:
         folded = _normalization(model, follower, offset)
         if folded is not None:
             scale, shift = folded
@@ -131,12 +134,14 @@ def _next(model: Model, tensor: str) -> tuple[str, Node | None]:
 
 def _own_bias(model: Model, node: Node, channels: int, scale: Array) -> BiasSink | None:
     """The node's third input; where `scale` is 0 nothing added there would show."""
-    beta = float(node.attribute("beta", 1.0)) if node.op_type == "Gemm" else 1.0
-    if not node.input(2) or beta == 0:
+    layout = operator_of(node).weights
+    name = layout.bias_of(node.inputs) if layout else ""
+    beta = layout.bias_factor(node.attributes) if layout else 1.0
+    if not name or beta == 0:
         return None
     with np.errstate(divide="ignore"):
         factor = np.where(scale == 0, 0, 1 / (scale * beta)).astype(np.float32)
-    return _sink(model, node.input(2), channels, factor)
+    return _sink(model, name, channels, factor)
 
 
 def _sink(model: Model, name: str, channels: int, factor: Array | None = None) -> BiasSink | None:

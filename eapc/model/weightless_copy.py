@@ -9,28 +9,28 @@ import onnx
 
 from eapc.model.folding import LARGEST_ELEMENTS
 from eapc.model.model import Model
-from eapc.model.stand_ins import use_stand_ins
+from eapc.model.shape_substitutes import use_substitutes
 
 
-def skeleton_of(model: Model, inputs: Mapping[str, tuple[int, ...]]) -> onnx.ModelProto:
+def weightless_copy(model: Model, inputs: Mapping[str, tuple[int, ...]]) -> onnx.ModelProto:
     """The model without large constants and stale shapes, its inputs made concrete."""
     proto = model.view.proto
-    skeleton = onnx.ModelProto(ir_version=max(proto.ir_version, 4))
-    skeleton.opset_import.extend(proto.opset_import)
-    skeleton.functions.extend(proto.functions)
-    graph = skeleton.graph
+    copy = onnx.ModelProto(ir_version=max(proto.ir_version, 4))
+    copy.opset_import.extend(proto.opset_import)
+    copy.functions.extend(proto.functions)
+    graph = copy.graph
     graph.name = proto.graph.name or "graph"
     graph.node.extend(proto.graph.node)
     graph.sparse_initializer.extend(proto.graph.sparse_initializer)
     _add_constants(model, graph)
-    use_stand_ins(graph)
+    use_substitutes(graph)
     constants = {tensor.name for tensor in proto.graph.initializer}
     for value in proto.graph.input:
         if value.name not in constants:
             graph.input.append(_concrete(value, inputs.get(value.name)))
     for value in proto.graph.output:
         graph.output.append(_without_shape(value))
-    return skeleton
+    return copy
 
 
 def loosen_reshapes(
