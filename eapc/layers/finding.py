@@ -21,8 +21,6 @@ from eapc.model import (
     as_stored,
     find_weights,
     is_float,
-    known_value,
-    numpy_type,
     obstacle,
     seen_shapes,
     surroundings,
@@ -116,6 +114,14 @@ def find_layers(model: Model) -> PrunableLayers:
     return PrunableLayers(tuple(tied), tuple(skipped))
 
 
+def with_plain_layers(model: Model) -> Model:
+    """The model with its layers' weights and biases as plain tensors, out of which channels go."""
+    layers = [layer for tied in find_layers(model).layers for layer in tied.users]
+    return model.with_plain(
+        name for layer in layers for name in (layer.source.root, layer.node.input(2)) if name
+    )
+
+
 def require_layers(found: PrunableLayers) -> None:
     """Raise ModelError with the reasons if there is no layer to prune."""
     if found.layers:
@@ -158,7 +164,7 @@ def _layer(model: Model, node: Node) -> Layer | None:
     seen = seen_shapes(model, source)[-1]
     if 0 in seen:
         raise UnsupportedLayerError("weights are empty")
-    if node.input(0) in model.view.constants:
+    if node.input(0) in model.constants:
         raise UnsupportedLayerError("its input is a constant")
     form = LAYER_FORMS[node.op_type](node, seen)
     channels = _channels(node, seen)
@@ -175,7 +181,7 @@ def _offset(model: Model, node: Node, channels: int) -> Array:
     name = node.input(2)
     if not name:
         return np.zeros(channels, np.float32)
-    bias = known_value(model, name)
+    bias = model.constants.value(name)
     if bias is None:
         raise UnsupportedLayerError("the bias is computed, not constant")
     if bias.size not in (1, channels) or (bias.size > 1 and bias.shape[-1] != channels):
@@ -185,9 +191,9 @@ def _offset(model: Model, node: Node, channels: int) -> Array:
 
 
 def _weights_of(model: Model, node: Node) -> WeightSource | None:
-    source = find_weights(model.view, node.input(1))
+    source = find_weights(model, node.input(1))
     if source is None:
-        left = find_weights(model.view, node.input(0))
+        left = find_weights(model, node.input(0))
         if left is not None and node.op_type in ("MatMul", "Gemm"):
             raise UnsupportedLayerError("weights are the first operand")
         if node.op_type in ("Conv", "ConvTranspose"):
@@ -196,7 +202,7 @@ def _weights_of(model: Model, node: Node) -> WeightSource | None:
     reason = obstacle(model, source)
     if reason:
         raise UnsupportedLayerError(reason)
-    dtype = numpy_type(model.view.constants[source.root].data_type)
+    dtype = model.constants.dtype(source.root)
     if not is_float(dtype):
         raise UnsupportedLayerError(f"weights have type {dtype}")
     if set(source.tensors) & set(model.outputs):
@@ -232,11 +238,10 @@ def _conflict(model: Model, weight: str, users: Iterable[Layer]) -> str:
                 known = any(consumer in user.source.chain for user in users)
                 if consumer not in layer_nodes and not known:
                     return f"weights are also read by {consumer.op_type} '{consumer.key}'"
-    root = model.constant(weight)
     forms = {layer.form for layer in users}
     views = {_view(model, layer.source) for layer in users}
     if len(forms) > 1 or len(views) > 1 or len({layer.node.op_type for layer in users}) > 1:
         return "weights are shared by layers that read them differently"
-    if root is not None and not all_finite(root):
+    if not all_finite(model.constants[weight]):
         raise ModelError(f"weights '{weight}' hold NaN or infinity")
     return ""

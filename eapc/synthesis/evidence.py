@@ -87,7 +87,7 @@ def trained_normalizations(model: Model) -> list[Node]:
 
 def _is_trained(model: Model, node: Node) -> bool:
     """Mean 0 and variance 1 in every channel are what training starts from."""
-    mean, variance = (model.constant(name) for name in node.inputs[3:5])
+    mean, variance = (model.constants.value(name) for name in node.inputs[3:5])
     return mean is not None and variance is not None and bool(np.any(mean) or np.any(variance != 1))
 
 
@@ -97,7 +97,7 @@ def _divergence(model: Model, nodes: Sequence[Node], data: Dataset, threads: int
     divergences = []
     for node in nodes:
         found_mean, found_variance = moments[node.input(0)]
-        mean, variance = (np.asarray(model.constant(name), float) for name in node.inputs[3:5])
+        mean, variance = (model.constants[name].astype(float) for name in node.inputs[3:5])
         variance = variance + float(node.attribute("epsilon", 1e-5))
         ratio = found_variance / variance
         shift = np.square(found_mean - mean) / variance
@@ -155,13 +155,13 @@ def _bias_of(model: Model, node: Node) -> Bias | None:
     if node.domain:
         return None
     if node.op_type in _CHANNELS:
-        own = model.constant(node.input(2)) if len(node.inputs) > 2 else None
+        own = model.constants.value(node.input(2))
         axis = _CHANNELS[node.op_type]
         return Bias(node.outputs[0], axis, own) if own is not None and np.any(own) else None
     if node.op_type != "Add":
         return None
     for tensor, other in (node.inputs, node.inputs[::-1]):
-        layer, added = model.view.producer(tensor), model.constant(other)
+        layer, added = model.view.producer(tensor), model.constants.value(other)
         if added is not None and np.any(added) and layer and layer.op_type in _CHANNELS:
             return Bias(tensor, _CHANNELS[layer.op_type], added)
     return None
