@@ -53,7 +53,8 @@ class Constants:
         inner: tuple[str, onnx.GraphProto, Constants] | None = None,
     ) -> None:
         self._view, self._folder, self._weights = view, folder, weights
-        self._scope, self._graph, self._outer = inner or ("", view.proto.graph, None)
+        self._scope, self._graph = inner[:2] if inner else ("", view.proto.graph)
+        self._outer = inner[2] if inner else None
 
     def within(self, scope: str) -> Constants:
         """The constants that the nodes of a scope see; to ask of the main graph's."""
@@ -119,16 +120,15 @@ class Constants:
         value = self.value(name)
         return None if value is None else value.shape
 
-    def dtype(self, name: str) -> np.dtype[Any] | None:
-        """The type of a constant's elements."""
+    def dtype(self, name: str) -> np.dtype[Any]:
+        """The type of a constant's elements; KeyError for any other tensor."""
         stored = self.stored.get(name)
         if stored is not None:
             return numpy_type(element_type(stored))
         node = self._computed.get(name)
         if node is not None and node.op_type in VIEWS:
             return self.dtype(node.input(0))
-        value = self.value(name)
-        return None if value is None else value.dtype
+        return self[name].dtype
 
     def view_of(self, node: Node, array: Array) -> Array:
         """What a view (`VIEWS`) makes of an array, other nodes count for Identity.

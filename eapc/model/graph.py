@@ -212,10 +212,9 @@ def stored_by(node: onnx.NodeProto) -> Stored | None:
     if node.op_type != "Constant" or node.domain not in ("", "ai.onnx"):
         return None
     for attribute in node.attribute:
-        if attribute.name == "value":
-            return attribute.t
-        if attribute.name == "sparse_value":
-            return attribute.sparse_tensor
+        if attribute.name in ("value", "sparse_value"):
+            held: Stored = helper.get_attribute_value(attribute)
+            return held
         if attribute.name in _NUMBERS:
             numbers = helper.get_attribute_value(attribute)
             return numpy_helper.from_array(np.asarray(numbers, _NUMBERS[attribute.name]))

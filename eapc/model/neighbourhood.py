@@ -145,7 +145,7 @@ def _sink(model: Model, name: str, channels: int, factor: Array | None = None) -
     consumers = model.view.consumers(name)
     if len(consumers) != 1 or consumers[0].inputs.count(name) != 1:
         return None
-    if not is_float(model.constants[name].dtype):
+    if not is_float(model.constants.dtype(name)):
         return None
     return BiasSink(name, np.ones(channels, np.float32) if factor is None else factor)
 

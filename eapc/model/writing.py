@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from onnx import GraphProto, NodeProto, numpy_helper
 
@@ -22,13 +23,10 @@ def write_constants(graph: GraphProto, values: Mapping[str, Array]) -> None:
     for tensor in graph.initializer:
         if tensor.name in values:
             tensor.CopyFrom(encode(values[tensor.name], tensor))
-    kept = [each for each in graph.sparse_initializer if each.values.name not in values]
-    for each in graph.sparse_initializer:
-        if (name := each.values.name) in values:
-            graph.initializer.append(numpy_helper.from_array(values[name], name))
-    if len(kept) < len(graph.sparse_initializer):
-        del graph.sparse_initializer[:]
-        graph.sparse_initializer.extend(kept)
+    sparse = [tensor.values.name for tensor in graph.sparse_initializer]
+    dense = (numpy_helper.from_array(values[name], name) for name in sparse if name in values)
+    graph.initializer.extend(dense)
+    _drop(graph.sparse_initializer, [name in values for name in sparse])
     replaced = [node for node in graph.node if not values.keys().isdisjoint(node.output)]
     read = {name for node in replaced for name in node.input}
     for node in replaced:
@@ -75,11 +73,12 @@ def _read_by(node: NodeProto) -> list[str]:
 
 
 def _remove(graph: GraphProto, names: set[str]) -> None:
-    for field, gone in (
-        (graph.node, lambda node: not names.isdisjoint(node.output)),
-        (graph.initializer, lambda tensor: tensor.name in names),
-        (graph.sparse_initializer, lambda tensor: tensor.values.name in names),
-        (graph.value_info, lambda value: value.name in names),
-    ):
-        for place in reversed([i for i, each in enumerate(field) if gone(each)]):
-            del field[place]
+    _drop(graph.node, [not names.isdisjoint(node.output) for node in graph.node])
+    _drop(graph.initializer, [tensor.name in names for tensor in graph.initializer])
+    _drop(graph.sparse_initializer, [t.values.name in names for t in graph.sparse_initializer])
+    _drop(graph.value_info, [value.name in names for value in graph.value_info])
+
+
+def _drop(field: Any, gone: Sequence[bool]) -> None:
+    for place in reversed([place for place, is_gone in enumerate(gone) if is_gone]):
+        del field[place]
