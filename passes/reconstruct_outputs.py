@@ -210,9 +210,9 @@ _THOROUGH_PRODUCT = 1 << 26
 def _unpruned(compilation: Compilation, layers: Sequence[TiedLayers]) -> Compilation:
     """The compilation with the original's weights in these layers."""
     model = compilation.model
-    constants = {tied.weight: model.original.constant(tied.weight) for tied in layers}
+    constants = model.original.constants
     return compilation.with_model(
-        model.with_weights({name: value for name, value in constants.items() if value is not None})
+        model.with_weights({tied.weight: constants[tied.weight] for tied in layers})
     )
 
 
@@ -243,5 +243,4 @@ def _layers_to_fit(model: Model, records: Mapping[str, LayerRecord]) -> tuple[Ti
 def _is_changed(tied: TiedLayers, model: Model, original: Model) -> bool:
     if tied.weight not in model.weights:
         return False
-    before = original.constant(tied.weight)
-    return before is None or not np.array_equal(model.weights[tied.weight], before)
+    return not np.array_equal(model.weights[tied.weight], original.constants[tied.weight])

@@ -120,7 +120,8 @@ def activation_tensors(works: tuple[NodeWork, ...]) -> tuple[str, ...]:
 
 def _constant_names(model: Model, shapes: Shapes) -> dict[str, set[str]]:
     """Per scope, the tensors that never change between inferences."""
-    known = {scope: set(found) for scope, found in model.view.scope_constants.items()}
+    scopes = {"", *(scope for node in model.nodes for scope in node.subgraphs)}
+    known = {scope: set(model.constants.within(scope).stored) for scope in scopes}
     for node in model.nodes:
         if _is_constant(node, shapes, known[node.scope]):
             known[node.scope].update(node.outputs)

@@ -21,8 +21,6 @@ from eapc.model import (
     as_stored,
     find_weights,
     is_float,
-    known_value,
-    numpy_type,
     obstacle,
     seen_shapes,
     surroundings,
@@ -114,6 +112,14 @@ def find_layers(model: Model) -> PrunableLayers:
     return PrunableLayers(tuple(tied), tuple(skipped))
 
 
+def with_plain_layers(model: Model) -> Model:
+    """The model with its layers' weights and biases as plain tensors, out of which channels go."""
+    layers = [layer for tied in find_layers(model).layers for layer in tied.users]
+    return model.with_plain(
+        name for layer in layers for name in (layer.source.root, layer.node.input(2)) if name
+    )
+
+
 def require_layers(found: PrunableLayers) -> None:
     """Raise ModelError with the reasons if there is no layer to prune."""
     if found.layers:
@@ -155,7 +161,7 @@ def _layer(model: Model, node: Node) -> Layer | None:
     seen = seen_shapes(model, source)[-1]
     if 0 in seen:
         raise UnsupportedLayerError("weights are empty")
-    if node.input(0) in model.view.constants:
+    if node.input(0) in model.constants:
         raise UnsupportedLayerError("its input is a constant")
     form = form_of(node, seen)
     offset = _offset(model, node, row.weights, row.weights.output_count(node.attributes, seen))
@@ -170,7 +176,7 @@ def _offset(model: Model, node: Node, layout: WeightLayout, channels: int) -> Ar
     name = layout.bias_of(node.inputs)
     if not name:
         return np.zeros(channels, np.float32)
-    bias = known_value(model, name)
+    bias = model.constants.value(name)
     if bias is None:
         raise UnsupportedLayerError("the bias is computed, not constant")
     if bias.size not in (1, channels) or (bias.size > 1 and bias.shape[-1] != channels):
@@ -180,17 +186,17 @@ def _offset(model: Model, node: Node, layout: WeightLayout, channels: int) -> Ar
 
 
 def _weights_of(model: Model, node: Node, layout: WeightLayout) -> WeightSource | None:
-    source = find_weights(model.view, node.input(layout.operand))
+    source = find_weights(model, node.input(layout.operand))
     if source is None:
         if operator_of(node).kind != "product":
             raise UnsupportedLayerError("weights are computed, not constant")
-        if find_weights(model.view, node.input(0)) is not None:
+        if find_weights(model, node.input(0)) is not None:
             raise UnsupportedLayerError("weights are the first operand")
         return None
     reason = obstacle(model, source)
     if reason:
         raise UnsupportedLayerError(reason)
-    dtype = numpy_type(model.view.constants[source.root].data_type)
+    dtype = model.constants.dtype(source.root)
     if not is_float(dtype):
         raise UnsupportedLayerError(f"weights have type {dtype}")
     if set(source.tensors) & set(model.outputs):
@@ -218,11 +224,10 @@ def _conflict(model: Model, weight: str, users: Iterable[Layer]) -> str:
                 known = any(consumer in user.source.chain for user in users)
                 if consumer not in layer_nodes and not known:
                     return f"weights are also read by {consumer.op_type} '{consumer.key}'"
-    root = model.constant(weight)
     forms = {layer.form for layer in users}
     views = {_view(model, layer.source) for layer in users}
     if len(forms) > 1 or len(views) > 1 or len({layer.node.op_type for layer in users}) > 1:
         return "weights are shared by layers that read them differently"
-    if root is not None and not all_finite(root):
+    if not all_finite(model.constants[weight]):
         raise ModelError(f"weights '{weight}' hold NaN or infinity")
     return ""

@@ -16,10 +16,18 @@ from onnx import numpy_helper
 from eapc.errors import ModelError, UsageError
 from eapc.model.control_flow import runs_of
 from eapc.model.folding import fold_constants, known_constants
-from eapc.model.graph import Node, free_names
+from eapc.model.graph import Node, free_names, initializers_of
 from eapc.model.loop_states import carry_shapes
 from eapc.model.model import Model
-from eapc.model.tensors import Array, TensorSpec, spec_of, subgraphs_of_node
+from eapc.model.tensors import (
+    Array,
+    Stored,
+    TensorSpec,
+    element_type,
+    numpy_type,
+    spec_of,
+    subgraphs_of_node,
+)
 from eapc.model.weightless_copy import loosen_reshapes, weightless_copy
 
 InputShapes = Mapping[str, tuple[int, ...]]
@@ -271,7 +279,7 @@ def _scopes(
     graph: onnx.GraphProto, model: Model, scope: str, outer: Mapping[str, TensorSpec]
 ) -> Iterator[tuple[str, ChainMap[str, TensorSpec]]]:
     own = {spec.name: spec for spec in _specs(graph.input)}
-    own |= {tensor.name: _spec_of_tensor(tensor) for tensor in graph.initializer}
+    own |= {name: _spec_of_tensor(name, each) for name, each in initializers_of(graph).items()}
     own |= {spec.name: spec for spec in _specs(graph.output)}
     own |= {spec.name: spec for spec in _specs(graph.value_info)}
     seen: ChainMap[str, TensorSpec] = ChainMap(own, dict(outer))
@@ -289,8 +297,5 @@ def _specs(values: Iterable[onnx.ValueInfoProto]) -> Iterator[TensorSpec]:
             yield spec
 
 
-def _spec_of_tensor(tensor: onnx.TensorProto) -> TensorSpec:
-    value = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
-    spec = spec_of(value)
-    assert spec is not None  # a value made with a shape has one
-    return spec
+def _spec_of_tensor(name: str, tensor: Stored) -> TensorSpec:
+    return TensorSpec(name, numpy_type(element_type(tensor)), tuple(tensor.dims))

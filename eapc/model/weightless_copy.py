@@ -10,6 +10,7 @@ import onnx
 from eapc.model.folding import LARGEST_ELEMENTS
 from eapc.model.model import Model
 from eapc.model.shape_substitutes import use_substitutes
+from eapc.model.tensors import element_type
 
 
 def weightless_copy(model: Model, inputs: Mapping[str, tuple[int, ...]]) -> onnx.ModelProto:
@@ -21,12 +22,10 @@ def weightless_copy(model: Model, inputs: Mapping[str, tuple[int, ...]]) -> onnx
     graph = copy.graph
     graph.name = proto.graph.name or "graph"
     graph.node.extend(proto.graph.node)
-    graph.sparse_initializer.extend(proto.graph.sparse_initializer)
     _add_constants(model, graph)
     use_substitutes(graph)
-    constants = {tensor.name for tensor in proto.graph.initializer}
     for value in proto.graph.input:
-        if value.name not in constants:
+        if value.name not in model.view.initializers:
             graph.input.append(_concrete(value, inputs.get(value.name)))
     for value in proto.graph.output:
         graph.output.append(_without_shape(value))
@@ -65,13 +64,13 @@ def _contradicts(node: onnx.NodeProto, shape_of: Callable[[str], tuple[int, ...]
 
 
 def _add_constants(model: Model, graph: onnx.GraphProto) -> None:
-    """Small constants by value, external ones included; others by their shape."""
-    for tensor in model.view.proto.graph.initializer:
+    """Small constants by value, external and sparse ones included; others by their shape."""
+    for name, tensor in model.view.initializers.items():
         if math.prod(tensor.dims) <= LARGEST_ELEMENTS:
-            graph.initializer.extend(model.initializers([tensor.name]))
+            graph.initializer.extend(model.initializers([name]))
         else:
-            value = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
-            graph.input.append(value)
+            kind = element_type(tensor)
+            graph.input.append(onnx.helper.make_tensor_value_info(name, kind, tensor.dims))
 
 
 def _concrete(value: onnx.ValueInfoProto, shape: tuple[int, ...] | None) -> onnx.ValueInfoProto:

@@ -85,7 +85,7 @@ def trained_normalizations(model: Model) -> list[Node]:
 
 def _is_trained(model: Model, node: Node) -> bool:
     """Mean 0 and variance 1 in every channel are what training starts from."""
-    mean, variance = (model.constant(name) for name in node.inputs[3:5])
+    mean, variance = (model.constants.value(name) for name in node.inputs[3:5])
     return mean is not None and variance is not None and bool(np.any(mean) or np.any(variance != 1))
 
 
@@ -95,7 +95,7 @@ def _divergence(model: Model, nodes: Sequence[Node], data: Dataset, threads: int
     divergences = []
     for node in nodes:
         found_mean, found_variance = moments[node.input(0)]
-        mean, variance = (np.asarray(model.constant(name), float) for name in node.inputs[3:5])
+        mean, variance = (model.constants[name].astype(float) for name in node.inputs[3:5])
         variance = variance + float(node.attribute("epsilon", 1e-5))
         ratio = found_variance / variance
         shift = np.square(found_mean - mean) / variance
@@ -153,14 +153,14 @@ def _bias_of(model: Model, node: Node) -> Bias | None:
     row = operator_of(node)
     if row.weights is not None:
         name = row.weights.bias_of(node.inputs)
-        own = model.constant(name) if name else None
+        own = model.constants.value(name) if name else None
         if own is None or not np.any(own):
             return None
         return Bias(node.outputs[0], row.weights.channels, own)
     if row.full_name != "Add":
         return None
     for tensor, other in (node.inputs, node.inputs[::-1]):
-        layer, added = model.view.producer(tensor), model.constant(other)
+        layer, added = model.view.producer(tensor), model.constants.value(other)
         layout = operator_of(layer).weights if layer else None
         if layout is not None and added is not None and np.any(added):
             return Bias(tensor, layout.channels, added)
