@@ -47,7 +47,7 @@ class ShrinkChannels(Pass):
         chosen = record.channels
         counted: tuple[Tally, ...] = ()
         while True:
-            groups, silent = _groups(replace(compilation, model=model), planned)
+            groups, silent = _groups(compilation.with_model(model), planned)
             kept = _kept_of(groups, silent, chosen)
             counted = counted or tuple(Tally.of(group, model) for group in groups.groups)
             if not kept:

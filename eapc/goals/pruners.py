@@ -218,8 +218,7 @@ class TwoStages:
     def _judge(self) -> AgreementJudge:
         dense = self._dense
         assert dense.calibration is not None  # both stages are fitted on it
-        model = dense.model.original
-        return AgreementJudge.on_few(model, dense.calibration, dense.conditions.threads)
+        return AgreementJudge.on_few(dense.reference, dense.calibration, dense.conditions.threads)
 
     def _second(self, split: float) -> OneStage:
         """The pruner of what the first stage leaves; the latest is kept with its curves."""
