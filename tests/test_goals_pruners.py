@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from eapc.goals.splits import SplitPlan
 from goal_builders import labelled, ratio, start, varied
 from pruning_builders import NETS, Net
 from structured_builders import bytes_of
@@ -19,7 +20,6 @@ from eapc.goals import Goal, MaxDrop, MinAgreement, Outcome, Sparsity, TargetEne
 from eapc.goals.goal import typed
 from eapc.goals.pruners import OneStage, Pruner, TwoStages, pruner_of
 from eapc.goals.shares import Shares
-from eapc.goals.splits import SplitPlan
 from eapc.pipeline import Compilation, Pipeline, Recipe
 from eapc.structured import ChannelPlan
 
