@@ -21,9 +21,8 @@ from eapc.commands import compiler
 from eapc.commands.compiler import prune
 from eapc.commands.machine_profile import machine_yaml
 from eapc.commands.preparation import Settings, prepare
-from eapc.commands.results import Pruned
 from eapc.commands.resuming import partial_folder
-from eapc.goals import Goal, MinAgreement, Sparsity, TargetEnergy, TargetLatency
+from eapc.goals import Goal, MinAgreement, Pruned, Sparsity, TargetEnergy, TargetLatency
 from eapc.model import Model
 from eapc.pipeline import Pipeline, Recipe, load_passes
 from eapc.progress import Progress, Step
