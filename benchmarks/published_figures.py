@@ -195,9 +195,15 @@ def isca_lines() -> Iterator[Line]:
             yield Line(name, model, float(row[column]), tolerance)
 
 
+def poster_rows() -> list[dict[str, str]]:
+    """AlexNet's rows, dense and by Deep Compression."""
+    by_model = {row["model"]: row for row in rows("eap_poster.csv")}
+    return [by_model["AlexNet"], by_model["AlexNet Deep Compression"]]
+
+
 def poster_lines() -> Iterator[Line]:
     """Energy per image; densities of fully connected ifmaps fit the printed dense MACs."""
-    dense, compressed, _ = rows("eap_poster.csv")
+    dense, compressed = poster_rows()
     for row, weights in ((dense, [1.0] * 8), (compressed, kept_weights())):
         layers = zip(alexnet(1, [Densities()] * 8), weights, poster_ifmaps(), strict=True)
         macs = sum(work.macs * w * i for work, w, i in layers)
@@ -208,7 +214,7 @@ def poster_lines() -> Iterator[Line]:
 
 def poster_energy_lines(machine: HardwareModel, batch: int) -> Iterator[Line]:
     """Energies of AlexNet dense and by Deep Compression, and their ratio."""
-    dense, compressed, _ = (float(row["energy_mac_units"]) for row in rows("eap_poster.csv"))
+    dense, compressed = (float(row["energy_mac_units"]) for row in poster_rows())
     model = [energy_per_image(machine, batch, w) for w in ([1.0] * 8, kept_weights())]
     ratio = compressed / dense
     yield Line("AlexNet: MAC units", model[0], dense, 0.12)

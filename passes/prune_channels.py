@@ -15,7 +15,7 @@ from eapc.channels import ChannelGroup, find_groups
 from eapc.checkpoints import Finished, Part
 from eapc.energy import estimate
 from eapc.errors import ModelError, UsageError
-from eapc.layers import PrunableLayers, Skipped, TiedLayers, find_layers
+from eapc.layers import PrunableLayers, Skipped, TiedLayers, find_layers, with_plain_layers
 from eapc.model import Model, infer_shapes, input_shapes
 from eapc.pipeline import ChannelRecord, Compilation, Latency, LayerRecord, Names, Pass
 from eapc.profiling import prepare_network
@@ -92,7 +92,9 @@ class PruneChannels(Pass):
 
     def run(self, compilation: Compilation) -> Compilation:
         """The compilation with channels zeroed, ready to be reconstructed and shrunk."""
-        model = compilation.model
+        model = with_plain_layers(compilation.model)
+        if model is not compilation.model:
+            compilation = compilation.with_model(model)
         found = find_layers(model)
         layers = found.layers
         chosen, skipped = self._chosen(compilation, found)

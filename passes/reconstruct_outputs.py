@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from typing import ClassVar
 
@@ -25,7 +24,6 @@ from eapc.solvers import (
     combine,
     parse_pattern,
     refit,
-    single_thread,
     solve,
 )
 
@@ -100,8 +98,7 @@ class ReconstructOutputs(Pass):
 
     def _finish(self, sweep: Sweep, step: int, tied: TiedLayers) -> Part:
         """Solve one layer, put it into the sweep's model and say what came of it."""
-        with _threads_for(tied, sweep.model):
-            record, constants = self._fit(sweep, step, tied)
+        record, constants = self._fit(sweep, step, tied)
         logger.info(
             "%s: %d of %d weights, relative output error %.4f",
             *(record.name, record.nonzero_weights, record.weights),
@@ -206,24 +203,16 @@ def _relative_error(moments: Sequence[Moments], moved: Sequence[Moments], matrix
     return 0.0 if error <= 0 else float("inf")
 
 
-_SMALL_INPUTS = 1024
-
 _THOROUGH_PRODUCT = 1 << 26
 """Multiply-adds per solver iteration up to which many iterations take tenths of a second."""
-
-
-def _threads_for(tied: TiedLayers, model: Model) -> AbstractContextManager[None]:
-    """One BLAS thread for a small layer: a second one would spend its time waiting."""
-    inputs = tied.matrix(model).shape[2]
-    return single_thread() if inputs <= _SMALL_INPUTS else nullcontext()
 
 
 def _unpruned(compilation: Compilation, layers: Sequence[TiedLayers]) -> Compilation:
     """The compilation with the original's weights in these layers."""
     model = compilation.model
-    constants = {tied.weight: model.original.constant(tied.weight) for tied in layers}
+    constants = model.original.constants
     return compilation.with_model(
-        model.with_weights({name: value for name, value in constants.items() if value is not None})
+        model.with_weights({tied.weight: constants[tied.weight] for tied in layers})
     )
 
 
@@ -254,5 +243,4 @@ def _layers_to_fit(model: Model, records: Mapping[str, LayerRecord]) -> tuple[Ti
 def _is_changed(tied: TiedLayers, model: Model, original: Model) -> bool:
     if tied.weight not in model.weights:
         return False
-    before = original.constant(tied.weight)
-    return before is None or not np.array_equal(model.weights[tied.weight], before)
+    return not np.array_equal(model.weights[tied.weight], original.constants[tied.weight])

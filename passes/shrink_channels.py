@@ -42,6 +42,7 @@ class ShrinkChannels(Pass):
         Where counts must be the planned ones, those that were chosen go and no others.
         """
         record, model = compilation.record, compilation.model
+        model = model.with_plain(model.weights)
         planned = record.channel_plan is not None and record.channel_plan.ends_on_steps
         chosen = record.channels
         counted: tuple[Tally, ...] = ()
@@ -82,7 +83,7 @@ def _records(before: Mapping[str, LayerRecord], model: Model) -> dict[str, Layer
     """What is known of the layers that are left, as large as they are now."""
     found = {}
     for weight, record in before.items():
-        value = model.constant(weight)
+        value = model.constants.value(weight)
         if value is not None:
             nonzero = int(np.count_nonzero(value))
             found[weight] = replace(record, weights=value.size, nonzero_weights=nonzero)

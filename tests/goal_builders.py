@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from pruning_builders import NETS, Net, residual
 
+from eapc.data import Dataset
 from eapc.evaluation import AccuracyJudge
 from eapc.goals import Goal, Pruned, Trials
 from eapc.hardware import load_hardware
@@ -47,10 +48,15 @@ def ratio(outcome: Pruned) -> float:
     return outcome.energy_ratio
 
 
-def labelled(net: Net) -> AccuracyJudge:
-    """A judge whose labels are the network's own answers: all of them right."""
+def answered(net: Net) -> Dataset:
+    """The inputs with the network's own answers as labels: all of them right."""
     (scores,) = collect_outputs(net.model, net.data, 1).values()
-    return AccuracyJudge.of(net.model, replace(net.data, labels=scores.argmax(axis=1)), 1)
+    return replace(net.data, labels=scores.argmax(axis=1))
+
+
+def labelled(net: Net) -> AccuracyJudge:
+    """A judge by the network's own answers."""
+    return AccuracyJudge.of(net.model, answered(net), 1)
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from builders import Array, constant_node, ints, make_graph, make_model, normal, op, value
+from builders import Array, chain, constant_node, ints, make_graph, make_model, normal, op, value
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from eapc.data import Dataset, dataset
@@ -89,6 +89,13 @@ def residual(batch: int | str = "N", opset: int = 17) -> Net:
     tensors |= statistics("p", 8, 10) | statistics("q", 8, 20)
     proto = make_model(nodes, {"x": (batch, 3, 8, 8)}, ["y"], tensors, opset=opset)
     return Net(proto, {"x": images()})
+
+
+def plain() -> Net:
+    """Four convolutions and a classifier in a row, on images of very different contrast."""
+    ops = ["Conv", "Relu"] * 4 + ["GlobalAveragePool", "Flatten", "Gemm"]
+    gains = np.random.default_rng(1).normal(1, 1.5, (60, 3, 1, 1)).astype(np.float32)
+    return Net(chain(ops), {"x": images(60) * gains})
 
 
 def projected() -> Net:

@@ -19,6 +19,7 @@ import numpy as np
 import onnx
 import pytest
 from builders import gemm_model
+from pruning_builders import plain
 from threadpoolctl import threadpool_limits
 
 import eapc
@@ -465,8 +466,12 @@ def test_sweep_prints_a_row_per_value(cli: Cli) -> None:
 
 def test_sweep_prints_one_document_and_tells_of_goals_not_met(cli: Cli) -> None:
     (cli.folder / "models").mkdir()
-    options = ("--target-energy", "0.8, 0.01", "--json", "-o", "models")
-    result = cli(*sweep_options(*options))
+    net = plain()
+    (cli.folder / "net.onnx").write_bytes(net.proto.SerializeToString())
+    np.savez(cli.folder / "data.npz", x=net.arrays["x"])
+    options: list[Argument] = ["sweep", "net.onnx", "--calib", "data.npz", "--threads", 1]
+    options += ["--target-energy", "0.8, 0.01", "--json", "-o", "models"]
+    result = cli(*options)
     document = json.loads(result.out)
     assert (result.code, result.err) == (4, "eapc: goals not met: --target-energy 0.01\n")
     assert document["schema"] == "eapc.sweep/1"
@@ -474,7 +479,7 @@ def test_sweep_prints_one_document_and_tells_of_goals_not_met(cli: Cli) -> None:
     assert {Path(row["output"]).name for row in document["rows"]} == {
         path.name for path in (cli.folder / "models").iterdir()
     }
-    again = json.loads(cli(*sweep_options(*options, "--force")).out)
+    again = json.loads(cli(*options, "--force").out)
     for document_ in (document, again):
         for row in document_["rows"]:
             del row["seconds"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import numpy as np
 import onnx
 import pytest
 from builders import make_model, normal, op
-from pruning_builders import Net, fixed_batch, residual, transformer
+from goal_builders import answered
+from pruning_builders import Net, fixed_batch, plain, residual, transformer
 
 import eapc
 from eapc.commands import results
@@ -28,7 +30,7 @@ MODELS = Path(__file__).parents[1] / "models"
 DIGITS = MODELS / "digits.onnx"
 CALIBRATION = MODELS / "digits_calibration.npz"
 EVALUATION = MODELS / "digits_eval.npz"
-SETTINGS = Settings(calibration=CALIBRATION, threads=2)
+SETTINGS = Settings(calibration=CALIBRATION, threads=1)
 
 
 @cache
@@ -81,9 +83,8 @@ def test_the_report_is_about_the_model() -> None:
 
 def test_searches_tell_what_their_time_went_to() -> None:
     """What no stage accounts for is little, also where budgets are predicted and judged."""
-    model = Model.load(DIGITS)
     settings = Settings(samples=64, threads=1)
-    done = prune(model, settings, recipe=Recipe(load_passes(), structured=True))
+    done = prune(plain().model, settings, recipe=Recipe(load_passes(), structured=True))
     stages = {name: taken for name, taken in done.seconds.items() if name != "total"}
     assert {"synthesise-inputs", "prune-channels", "predict", "judge"} <= stages.keys()
     assert sum(stages.values()) <= done.seconds["total"]
@@ -124,7 +125,7 @@ def test_an_energy_target_loses_less_than_uniform_pruning_at_that_energy() -> No
 
 
 def test_the_default_goal_keeps_the_outputs() -> None:
-    done = prune(DIGITS, SETTINGS, evaluation=EVALUATION)
+    done = prune(DIGITS, replace(SETTINGS, samples=500), evaluation=EVALUATION)
     assert done.goal_met
     assert done.agreement is not None
     assert done.agreement.value >= 0.98
@@ -136,9 +137,9 @@ def test_the_default_goal_keeps_the_outputs() -> None:
 def test_without_data_inputs_are_made_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         done = prune(
-            DIGITS,
-            Settings(samples=100, threads=2),
-            evaluation=EVALUATION,
+            plain().model,
+            Settings(samples=100, threads=1),
+            evaluation=answered(plain()),
             output=tmp_path / "out.onnx",
         )
     assert done.synthesised
@@ -152,7 +153,7 @@ def test_without_data_inputs_are_made_up(tmp_path: Path, caplog: pytest.LogCaptu
 
 def test_half_of_what_can_be_saved_needs_no_data() -> None:
     goal = TargetEnergy(0.7)
-    done = prune(DIGITS, Settings(samples=100, threads=2), goal=goal, evaluation=EVALUATION)
+    done = prune(DIGITS, Settings(samples=100, threads=1), goal=goal, evaluation=EVALUATION)
     assert done.accuracy is not None
     assert done.accuracy.after > done.accuracy.before - 0.05
 
@@ -160,7 +161,7 @@ def test_half_of_what_can_be_saved_needs_no_data() -> None:
 def test_a_goal_out_of_reach_still_gives_the_best(tmp_path: Path) -> None:
     done = prune(
         DIGITS,
-        Settings(calibration=CALIBRATION, samples=100, threads=2),
+        Settings(calibration=CALIBRATION, samples=100, threads=1),
         goal=TargetEnergy(0.05),
         output=tmp_path / "out.onnx",
     )
@@ -297,7 +298,7 @@ def test_run_runs_what_is_typed(tmp_path: Path) -> None:
     done = run(
         DIGITS,
         text,
-        Settings(calibration=CALIBRATION, samples=100, threads=2),
+        Settings(calibration=CALIBRATION, samples=100, threads=1),
         output=tmp_path / "out.onnx",
     )
     assert done.pipeline == text

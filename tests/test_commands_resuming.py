@@ -3,34 +3,39 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import random
-import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
-from pruning_builders import residual
+from pruning_builders import plain, residual
 from test_profiling_latency import machine
 
 from eapc.checkpoints import Checkpoints, model_digest
-from eapc.commands import compiler
+from eapc.cli import main
 from eapc.commands.compiler import prune
 from eapc.commands.machine_profile import machine_yaml
 from eapc.commands.preparation import Settings, prepare
 from eapc.commands.resuming import partial_folder
 from eapc.goals import Goal, MinAgreement, Pruned, Sparsity, TargetEnergy, TargetLatency
-from eapc.model import Model
 from eapc.pipeline import Pipeline, Recipe, load_passes
 from eapc.progress import Progress, Step
 
-MODELS = Path(__file__).parents[1] / "models"
-DIGITS = MODELS / "digits.onnx"
-SETTINGS = Settings(calibration=MODELS / "digits_calibration.npz", samples=60, threads=1)
-TIMED = replace(SETTINGS, hardware=machine(model=Model.load(DIGITS)))
+NET = plain()
+MODEL = NET.model
+LAYERS = 5
+SETTINGS = Settings(calibration=NET.data, samples=60, threads=1)
+MEASURED = machine(inputs=(4, 8), model=MODEL, outputs=(4, 8))
+TIMED = replace(SETTINGS, hardware=MEASURED)
 CHANNELS = Recipe(structured=True)
 BOTH = Recipe(structured=True, zeros=True)
 
@@ -70,7 +75,7 @@ def stopped(
 ) -> None:
     stop = StopAt(step)
     with pytest.raises(StopError):
-        prune(DIGITS, settings, goal=goal, recipe=recipe, output=output, resume=True, progress=stop)
+        prune(MODEL, settings, goal=goal, recipe=recipe, output=output, resume=True, progress=stop)
 
 
 def resumed(
@@ -78,7 +83,7 @@ def resumed(
 ) -> tuple[Pruned, list[str]]:
     count = Count()
     done = prune(
-        DIGITS, settings, goal=goal, recipe=recipe, output=output, resume=True, progress=count
+        MODEL, settings, goal=goal, recipe=recipe, output=output, resume=True, progress=count
     )
     assert not partial_folder(output).exists()
     return done, count.layers
@@ -87,7 +92,7 @@ def resumed(
 @pytest.mark.parametrize("goal", [Sparsity(0.7), TargetEnergy(0.75), MinAgreement(0.9)])
 def test_a_resumed_run_ends_in_the_same_bytes(goal: Goal, tmp_path: Path) -> None:
     whole = Count()
-    prune(DIGITS, SETTINGS, goal=goal, output=tmp_path / "whole.onnx", progress=whole)
+    prune(MODEL, SETTINGS, goal=goal, output=tmp_path / "whole.onnx", progress=whole)
     expected = (tmp_path / "whole.onnx").read_bytes()
     steps = len(whole.layers)
     for at in (1, steps // 2) if steps < 20 else (steps // 2,):
@@ -114,7 +119,7 @@ def test_curves_of_channels_are_kept_group_by_group(
 ) -> None:
     steps: list[Step] = []
     path, output = tmp_path / "whole.onnx", tmp_path / "o.onnx"
-    prune(DIGITS, settings, goal=goal, recipe=recipe, output=path, progress=steps.append)
+    prune(MODEL, settings, goal=goal, recipe=recipe, output=path, progress=steps.append)
     third = [at for at, step in enumerate(steps) if step.stage == "channel-curves"][2]
     assert steps[third].layer
     stopped(third, goal, output, settings, recipe)
@@ -144,7 +149,7 @@ def test_a_split_that_is_being_settled_ends_in_the_same_bytes(share: float, tmp_
 def test_a_run_that_differs_in_later_layers_finds_the_earlier_ones_finished(tmp_path: Path) -> None:
     passes, count = load_passes(), Count()
     kept = Checkpoints(tmp_path / "kept", "run")
-    start = replace(prepare(DIGITS, SETTINGS), progress=count)
+    start = replace(prepare(MODEL, SETTINGS), progress=count)
     first = Pipeline.parse("prune-weights{energy=0.75}, reconstruct-outputs", passes)
     done = first.run(replace(start, checkpoints=kept))
     start = start.with_record(curves=done.record.curves)
@@ -153,19 +158,19 @@ def test_a_run_that_differs_in_later_layers_finds_the_earlier_ones_finished(tmp_
     again = Pipeline.parse(text, passes).run(replace(start, checkpoints=kept))
     fitted = len(count.layers)
     anew = Pipeline.parse(text, passes).run(start)
-    assert 0 < fitted < len(count.layers) - fitted == 7
+    assert 0 < fitted < len(count.layers) - fitted == LAYERS
     assert model_digest(again.model) == model_digest(anew.model) != model_digest(done.model)
     assert again.record.layers == anew.record.layers
 
 
 def test_a_run_may_be_stopped_again_and_again(tmp_path: Path) -> None:
     goal = Sparsity(0.6)
-    prune(DIGITS, SETTINGS, goal=goal, output=tmp_path / "whole.onnx")
-    for _ in range(7):  # the first step is that of a layer not yet finished
+    prune(MODEL, SETTINGS, goal=goal, output=tmp_path / "whole.onnx")
+    for _ in range(LAYERS):  # the first step is that of a layer not yet finished
         stopped(1, goal, tmp_path / "o.onnx")
     done, again = resumed(goal, tmp_path / "o.onnx")
     assert again == []
-    assert len(done.layers) == 7
+    assert len(done.layers) == LAYERS
     assert (tmp_path / "o.onnx").read_bytes() == (tmp_path / "whole.onnx").read_bytes()
 
 
@@ -183,25 +188,25 @@ def test_results_of_another_run_are_not_used(
 ) -> None:
     stopped(3, Sparsity(0.6), tmp_path / "o.onnx")
     _, again = resumed(goal, tmp_path / "o.onnx", settings)
-    assert len(again) == 7
+    assert len(again) == LAYERS
     assert "another model, data or options" in caplog.text
 
 
 def test_another_profile_is_another_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     stopped(2, TargetLatency(0.8), tmp_path / "o.onnx", TIMED, CHANNELS)
-    other = replace(TIMED, hardware=machine(inputs=(16, 32), model=Model.load(DIGITS)))
+    other = replace(TIMED, hardware=machine(inputs=(4, 16), model=MODEL, outputs=(4, 8)))
     resumed(TargetLatency(0.8), tmp_path / "o.onnx", other, CHANNELS)
     assert "another model, data or options" in caplog.text
 
 
 def test_damaged_results_are_made_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     output = tmp_path / "o.onnx"
-    prune(DIGITS, SETTINGS, goal=Sparsity(0.6), output=tmp_path / "whole.onnx")
-    stopped(5, Sparsity(0.6), output)
+    prune(MODEL, SETTINGS, goal=Sparsity(0.6), output=tmp_path / "whole.onnx")
+    stopped(4, Sparsity(0.6), output)
     for path in sorted(partial_folder(output).iterdir())[1:4]:
         path.write_bytes(path.read_bytes()[:-1])
     _, again = resumed(Sparsity(0.6), output)
-    assert len(again) == 5
+    assert len(again) == LAYERS - 4 + 3
     assert caplog.text.count("is damaged") == 3
     assert output.read_bytes() == (tmp_path / "whole.onnx").read_bytes()
 
@@ -211,8 +216,8 @@ def test_without_resume_a_leftover_is_dropped(
 ) -> None:
     stopped(4, Sparsity(0.6), tmp_path / "o.onnx")
     count = Count()
-    prune(DIGITS, SETTINGS, goal=Sparsity(0.6), output=tmp_path / "o.onnx", progress=count)
-    assert len(count.layers) == 7
+    prune(MODEL, SETTINGS, goal=Sparsity(0.6), output=tmp_path / "o.onnx", progress=count)
+    assert len(count.layers) == LAYERS
     assert "are dropped" in caplog.text
     assert [path.name for path in tmp_path.iterdir()] == ["o.onnx"]
 
@@ -224,7 +229,7 @@ def test_nothing_to_resume_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixt
 
 def test_without_an_output_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    prune(DIGITS, SETTINGS, goal=Sparsity(0.6))
+    prune(MODEL, SETTINGS, goal=Sparsity(0.6))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -235,13 +240,22 @@ def test_a_failed_write_keeps_the_work(
         raise StopError
 
     with monkeypatch.context() as patch:
-        patch.setattr(compiler, "save", fail)
+        patch.setattr("eapc.commands.sweep.save", fail)
         with pytest.raises(StopError):
-            prune(DIGITS, SETTINGS, goal=Sparsity(0.6), output=tmp_path / "o.onnx")
+            prune(MODEL, SETTINGS, goal=Sparsity(0.6), output=tmp_path / "o.onnx")
     assert "--resume goes on" in caplog.text
     with caplog.at_level(logging.INFO, logger="eapc"):
         assert resumed(Sparsity(0.6), tmp_path / "o.onnx")[1] == []
-    assert "7 finished parts are used" in caplog.text
+    assert f"{LAYERS} finished parts are used" in caplog.text
+
+
+def begin(arguments: Sequence[str]) -> ForkServerProcess:
+    """A process that runs eapc, with everything imported when it begins."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pytest", "onnxruntime", "eapc.commands.compiler"])
+    process = context.Process(target=main, args=(arguments,))
+    process.start()
+    return process
 
 
 @pytest.mark.parametrize(
@@ -255,33 +269,37 @@ def test_a_failed_write_keeps_the_work(
 )
 def test_a_killed_process_goes_on(options: str, tmp_path: Path) -> None:
     """SIGKILL at random moments, whatever is being written, until a run comes to its end."""
-    timed = tmp_path / "timed" / "timed.yaml"
-    timed.parent.mkdir()
-    timed.write_text(machine_yaml(machine(model=Model.load(DIGITS))))
-    command = [sys.executable, "-m", "eapc.cli", "prune", str(DIGITS), "--resume"]
-    command += ["--calib", str(SETTINGS.calibration), "--samples", "60", "--threads", "1"]
-    command += [*options.replace("timed.yaml", str(timed)).split(), "-o"]
-    subprocess.run([*command, str(tmp_path / "whole.onnx")], check=True, capture_output=True)
-    output, rng = tmp_path / "o.onnx", random.Random(0)
+    inputs, output, rng = tmp_path / "inputs", tmp_path / "o.onnx", random.Random(0)
+    inputs.mkdir()
+    onnx.save(NET.proto, inputs / "net.onnx")
+    np.savez(inputs / "data.npz", x=NET.arrays["x"])
+    (inputs / "timed.yaml").write_text(machine_yaml(MEASURED))
+    command = ["prune", str(inputs / "net.onnx"), "--calib", str(inputs / "data.npz"), "--resume"]
+    command += [
+        "--threads",
+        "1",
+        *options.replace("timed.yaml", str(inputs / "timed.yaml")).split(),
+    ]
+    begin([*command, "-o", str(tmp_path / "whole.onnx")]).join()
     kept = []
     for _ in range(5):
-        nowhere = subprocess.DEVNULL
-        process = subprocess.Popen([*command, str(output)], stdout=nowhere, stderr=nowhere)
-        wait_for_more_parts(partial_folder(output), rng.randrange(1, 4), process)
-        time.sleep(rng.uniform(0, 0.05))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process = begin([*command, "-o", str(output)])
+        wait_for_more_parts(partial_folder(output), rng.randrange(1, 3), process)
+        time.sleep(rng.uniform(0, 0.01))
+        process.kill()
+        process.join()
         if output.exists():
             break
         kept.append(len(list(partial_folder(output).glob("*.part"))))
     assert 0 < kept[0] < kept[-1]
     assert kept == sorted(kept)
-    subprocess.run([*command, str(output), "--force"], check=True, capture_output=True)
+    fresh = [sys.executable, "-m", "eapc.cli", *command, "-o", str(output), "--force"]
+    subprocess.run(fresh, check=True, capture_output=True)
     assert output.read_bytes() == (tmp_path / "whole.onnx").read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["o.onnx", "timed", "whole.onnx"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["inputs", "o.onnx", "whole.onnx"]
 
 
-def wait_for_more_parts(folder: Path, more: int, process: subprocess.Popen[bytes]) -> None:
+def wait_for_more_parts(folder: Path, more: int, process: ForkServerProcess) -> None:
     before = len(list(folder.glob("*.part")))
-    while process.poll() is None and len(list(folder.glob("*.part"))) < before + more:
-        time.sleep(0.005)
+    while process.is_alive() and len(list(folder.glob("*.part"))) < before + more:
+        time.sleep(0.002)

@@ -1,4 +1,4 @@
-"""Sweeps on the shipped digits network: each row is what prune gives for its goal alone."""
+"""Sweeps on a small network: each row is what prune gives for its goal alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pruning_builders import residual
+from builders import save
+from goal_builders import answered
+from pruning_builders import plain, residual
 
 from eapc import sweep
 from eapc.commands.compiler import prune
@@ -16,26 +18,25 @@ from eapc.commands.preparation import Settings
 from eapc.commands.sweep import Swept
 from eapc.errors import UsageError
 from eapc.goals import Densities, Goal, MaxDrop, MinAgreement, Sparsity, TargetEnergy
-from eapc.model import Model
 from eapc.pipeline import Recipe
 from eapc.progress import Progress, Step
 
-MODELS = Path(__file__).parents[1] / "models"
-DIGITS = MODELS / "digits.onnx"
-EVALUATION = MODELS / "digits_eval.npz"
-SETTINGS = Settings(calibration=MODELS / "digits_calibration.npz", samples=100, threads=1)
+NET = plain()
+MODEL = NET.model
+EVALUATION = answered(NET)
+SETTINGS = Settings(calibration=NET.data, threads=1)
 GOALS: tuple[Goal, ...] = (TargetEnergy(0.8), TargetEnergy(0.05), Sparsity(0.5), MaxDrop(0.05))
 
 
 @cache
 def swept() -> Swept:
-    return sweep(DIGITS, SETTINGS, goals=GOALS, evaluation=EVALUATION)
+    return sweep(MODEL, SETTINGS, goals=GOALS, evaluation=EVALUATION)
 
 
 @pytest.mark.parametrize("index", range(len(GOALS)))
 def test_rows_are_what_prune_gives(index: int) -> None:
     row = swept().rows[index]
-    alone = prune(DIGITS, SETTINGS, goal=GOALS[index], evaluation=EVALUATION)
+    alone = prune(MODEL, SETTINGS, goal=GOALS[index], evaluation=EVALUATION)
     assert row.goal == GOALS[index]
     assert row.energy_ratio == alone.energy_ratio
     assert row.accuracy == alone.accuracy
@@ -70,30 +71,33 @@ def test_what_goals_share_is_worked_out_once(monkeypatch: pytest.MonkeyPatch) ->
     count("curves", "eapc.passes.prune_weights.error_curves")
     count("outputs", "eapc.evaluation.judges.collect_outputs")
     goals: list[Goal] = [TargetEnergy(0.8), TargetEnergy(0.7), Sparsity(0.5)]
-    sweep(DIGITS, SETTINGS, goals=goals, evaluation=EVALUATION)
+    sweep(MODEL, SETTINGS, goals=goals, evaluation=EVALUATION)
     assert calls == {"curves": 1, "outputs": 1 + len(goals)}
 
 
 def test_models_are_written_by_the_name_of_their_goal(tmp_path: Path) -> None:
-    goals = [Sparsity(0.5), Sparsity(0.25)]
-    found = sweep(DIGITS, SETTINGS, goals=goals, folder=tmp_path)
-    names = ["digits.sparsity-0.5.onnx", "digits.sparsity-0.25.onnx"]
-    assert [row.output for row in found.rows] == [tmp_path / name for name in names]
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
-    alone = prune(DIGITS, SETTINGS, goal=Sparsity(0.25)).model
-    assert (tmp_path / names[1]).read_bytes() == alone.to_proto().SerializeToString()
+    goals, source = [Sparsity(0.5), Sparsity(0.25)], save(NET.proto, tmp_path / "net.onnx")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    found = sweep(source, SETTINGS, goals=goals, folder=folder)
+    names = ["net.sparsity-0.5.onnx", "net.sparsity-0.25.onnx"]
+    assert [row.output for row in found.rows] == [folder / name for name in names]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(names)
+    alone = prune(source, SETTINGS, goal=Sparsity(0.25)).model
+    assert (folder / names[1]).read_bytes() == alone.to_proto().SerializeToString()
     with pytest.raises(UsageError, match="--force"):
-        sweep(DIGITS, SETTINGS, goals=goals, folder=tmp_path)
-    sweep(Model.load(DIGITS), SETTINGS, goals=goals[:1], folder=tmp_path, force=True)
+        sweep(source, SETTINGS, goals=goals, folder=folder)
+    sweep(MODEL, SETTINGS, goals=goals[:1], folder=folder, force=True)
+    assert (folder / "model.sparsity-0.5.onnx").exists()
 
 
 def test_agreement_stands_in_for_accuracy() -> None:
-    uniform, kept = sweep(DIGITS, SETTINGS, goals=[Sparsity(0.5), MinAgreement(0.9)]).rows
+    uniform, kept = sweep(MODEL, SETTINGS, goals=[Sparsity(0.5), MinAgreement(0.9)]).rows
     assert uniform.accuracy is None
     assert uniform.agreement is not None
-    assert (uniform.fitted, uniform.agreement.samples) == (True, 100)
+    assert (uniform.fitted, uniform.agreement.samples) == (True, 60)
     assert kept.agreement is not None
-    assert (kept.fitted, kept.agreement.samples) == (False, 20)
+    assert (kept.fitted, kept.agreement.samples) == (False, 12)
 
 
 @pytest.mark.parametrize(
@@ -106,13 +110,13 @@ def test_agreement_stands_in_for_accuracy() -> None:
 )
 def test_sweeps_that_make_no_sense(goals: list[Goal], said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        sweep(DIGITS, SETTINGS, goals=goals)
+        sweep(MODEL, SETTINGS, goals=goals)
 
 
 def test_goals_share_a_recipe() -> None:
     recipe = Recipe(method="wanda", exclude=("Gemm",), order="uniform")
-    found = sweep(DIGITS, SETTINGS, goals=[TargetEnergy(0.9)], recipe=recipe)
-    alone = prune(DIGITS, SETTINGS, goal=TargetEnergy(0.9), recipe=recipe)
+    found = sweep(MODEL, SETTINGS, goals=[TargetEnergy(0.9)], recipe=recipe)
+    alone = prune(MODEL, SETTINGS, goal=TargetEnergy(0.9), recipe=recipe)
     assert found.rows[0].energy_ratio == alone.energy_ratio
     assert found.rows[0].agreement is not None
     assert found.rows[0].energy_ratio != swept().rows[0].energy_ratio
@@ -134,15 +138,15 @@ def test_files_of_densities_that_share_a_name(tmp_path: Path) -> None:
     for goal in goals:
         goal.value.parent.mkdir()
         goal.value.write_text("Conv: 0.5\n")
-    with pytest.raises(UsageError, match=r"written as digits\.densities-d\.onnx too; rename it"):
-        sweep(DIGITS, SETTINGS, goals=goals, folder=tmp_path)
-    assert len(sweep(DIGITS, SETTINGS, goals=goals).rows) == 2
+    with pytest.raises(UsageError, match=r"written as model\.densities-d\.onnx too; rename it"):
+        sweep(MODEL, SETTINGS, goals=goals, folder=tmp_path)
+    assert len(sweep(MODEL, SETTINGS, goals=goals).rows) == 2
 
 
 # --- going on --------------------------------------------------------------------------------
 
 TWO = (Sparsity(0.5), Sparsity(0.75))
-LAYERS = 7
+LAYERS = 5
 
 
 class StopError(Exception):
@@ -164,7 +168,7 @@ def stopping_at(step: int) -> Progress:
 def stop(folder: Path, step: int, goals: tuple[Goal, ...] = TWO) -> None:
     with pytest.raises(StopError):
         sweep(
-            *(DIGITS, SETTINGS),
+            *(MODEL, SETTINGS),
             goals=goals,
             folder=folder,
             resume=True,
@@ -180,7 +184,7 @@ def go_on(folder: Path, goals: tuple[Goal, ...] = TWO, force: bool = False) -> l
         layers.extend([at.layer] if at.layer else [])
 
     sweep(
-        *(DIGITS, SETTINGS),
+        *(MODEL, SETTINGS),
         goals=goals,
         folder=folder,
         force=force,
@@ -200,7 +204,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     folder, whole = tmp_path / "folder", tmp_path / "whole"
     folder.mkdir()
     whole.mkdir()
-    sweep(DIGITS, SETTINGS, goals=TWO, folder=whole)
+    sweep(MODEL, SETTINGS, goals=TWO, folder=whole)
     return folder, whole
 
 
@@ -208,7 +212,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 def test_a_sweep_that_was_stopped_goes_on(folders: tuple[Path, Path], step: int) -> None:
     folder, whole = folders
     stop(folder, step)
-    assert (folder / "digits.sweep.partial").is_dir()
+    assert (folder / "model.sweep.partial").is_dir()
     assert len(go_on(folder)) == 2 * LAYERS - step
     assert bytes_in(folder) == bytes_in(whole)
 
@@ -225,14 +229,14 @@ def test_another_sweep_uses_nothing(
 def test_going_on_overwrites_only_what_it_has_written(folders: tuple[Path, Path]) -> None:
     folder, whole = folders
     stop(folder, LAYERS + 1)
-    (folder / "digits.sparsity-0.5.onnx").write_bytes(b"a user's own")
+    (folder / "model.sparsity-0.5.onnx").write_bytes(b"a user's own")
     with pytest.raises(UsageError, match="--force"):
         go_on(folder)
-    assert (folder / "digits.sparsity-0.5.onnx").read_bytes() == b"a user's own"
+    assert (folder / "model.sparsity-0.5.onnx").read_bytes() == b"a user's own"
     assert len(go_on(folder, force=True)) == LAYERS - 1
     assert bytes_in(folder) == bytes_in(whole)
 
 
 def test_going_on_takes_a_folder() -> None:
     with pytest.raises(UsageError, match="--resume: needs -o FOLDER"):
-        sweep(DIGITS, SETTINGS, goals=TWO, resume=True)
+        sweep(MODEL, SETTINGS, goals=TWO, resume=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,7 @@ def machine(
     return HardwareModel.model_validate(fields)
 
 
+@cache
 def works_of(model: Model, batch: int | None = None) -> tuple[NodeWork, ...]:
     return work_list(model, infer_shapes(model, input_shapes(model, {}, batch)))
 
@@ -276,6 +278,7 @@ def test_streams_spare_the_levels_outside() -> None:
 # --- always ----------------------------------------------------------------------------------
 
 
+@cache
 def any_network(seed: int) -> Model:
     """A graph of a dozen nodes that branch and join at random; some results leave it."""
     rng = random.Random(seed)

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from builders import Array, Initializers, constant_node, ints, loaded, make_graph, normal, op, value
+from constant_builders import KINDS
 from onnx import NodeProto, TensorProto, helper
 
 from eapc.errors import ModelError
@@ -205,7 +206,11 @@ def test_a_bias_that_is_an_output_stays() -> None:
 
 
 def test_a_computed_bias_keeps_the_layer_as_it_is() -> None:
-    nodes = [op("Abs", "b", "b2"), op("Conv", "x w b2", "y", "conv")]
+    nodes = [
+        op("ReduceMean", "x", "mean", keepdims=0),
+        op("Mul", "b mean", "b2"),
+        op("Conv", "x w b2", "y", "conv"),
+    ]
     assert only_reason(conv_net(nodes)) == "the bias is computed, not constant"
 
 
@@ -329,9 +334,33 @@ def test_weights_behind_a_reshape_to_a_computed_shape() -> None:
 
 
 def test_computed_convolution_weights() -> None:
-    nodes = [op("Mul", "w b1", "w2"), op("Conv", "x w2", "y", "conv")]
-    model = conv_net(nodes, {"b1": np.ones(1, np.float32)})
-    assert only_reason(model) == "weights are computed, not constant"
+    nodes = [
+        op("ReduceMean", "x", "mean", keepdims=0),
+        op("Mul", "w mean", "w2"),
+        op("Conv", "x w2", "y", "conv"),
+    ]
+    assert only_reason(conv_net(nodes)) == "weights are computed, not constant"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_constants_of_every_kind_make_the_layers_of_the_dense_twin(kind: str) -> None:
+    models = [Model.from_proto(model) for model in KINDS[kind]()]
+    found, wanted = (find_layers(model).layers for model in models)
+    assert [tied.first.node.key for tied in found] == ["one", "two"]
+    for tied, twin in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(tied.matrix(models[0]), twin.matrix(models[1]), rtol=1e-5)
+        np.testing.assert_allclose(tied.first.offset, twin.first.offset, rtol=1e-5)
+        assert (tied.first.bias is None) == (twin.first.bias is None)
+        assert (tied.first.clipping is None) == (twin.first.clipping is None)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
+def test_bounds_of_a_clip_are_numbers_in_tensors_of_any_rank(shape: tuple[int, ...]) -> None:
+    nodes = [op("Conv", "x w b", "c", "conv"), op("Clip", "c low high", "y")]
+    bounds = {"low": np.zeros(shape, np.float32), "high": np.full(shape, 6, np.float32)}
+    clipping = only_layer(conv_net(nodes, bounds)).clipping
+    assert clipping is not None
+    assert (clipping.low, clipping.high) == (0, 6)
 
 
 def test_integer_weights_are_left_alone() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ from builders import Array, ints, loaded, make_graph, normal, op, scalar, value
 from onnx import NodeProto, TensorProto
 from work_builders import items_of
 
-from eapc.energy import NodeWork
+from eapc.energy import DensityTable, NodeWork, estimate, work_list
+from eapc.hardware import load_hardware
 from eapc.model import Model, infer_shapes, input_shapes
 
 WEIGHTS: dict[str, Array] = {"w": normal((4, 4))}
@@ -20,11 +22,11 @@ def by_key(model: Model) -> dict[str, NodeWork]:
     return {item.node.key: item for item in items_of(model)}
 
 
-def runs(model: Model) -> dict[str, int]:
+def runs(model: Model) -> dict[str, float]:
     return dict(infer_shapes(model, input_shapes(model, {}, None)).runs)
 
 
-def times(item: NodeWork) -> list[int]:
+def times(item: NodeWork) -> list[float]:
     return [part.times for part in item.work.parts]
 
 
@@ -66,6 +68,27 @@ def test_branches_that_data_choose_count_both() -> None:
     assert works["if"].note == "the nodes of its subgraphs count once each"
     assert works["if/then_branch/product"].work.parts
     assert works["if/else_branch/e"].work.parts
+
+
+def test_a_branch_that_some_inputs_take_counts_in_part() -> None:
+    """x (3, 4) @ w (4, 4) is 48 MACs; a mean of 12 elements is 12 additions."""
+    model = branching(None)
+    shapes = infer_shapes(model, input_shapes(model, {}, None))
+    taken = replace(shapes, runs={"if/then_branch/": 0.3, "if/else_branch/": 0.7})
+    works = work_list(model, taken)
+    assert [item.note for item in works if item.node.key == "if"] == [
+        "else_branch runs 0.7 times, then_branch runs 0.3 times"
+    ]
+    hardware = load_hardware("eyeriss")
+    report = estimate(model, works, hardware, DensityTable())
+    once = estimate(model, work_list(model, shapes), hardware, DensityTable())
+    product, mean = report.by_node["if/then_branch/product"], report.by_node["if/else_branch/e"]
+    assert product.macs == pytest.approx(0.3 * 48)
+    assert mean.operations == pytest.approx(0.7 * 12)
+    assert mean.accesses["dram"].ifmap == pytest.approx(0.7 * 12)
+    assert mean.accesses["dram"].ofmap == pytest.approx(0.7 * 2 * 4)  # read back and written
+    whole = once.by_node[product.key].energy_mac_units
+    assert product.energy_mac_units == pytest.approx(0.3 * whole)
 
 
 # --- Loop ------------------------------------------------------------------------------------

@@ -7,9 +7,7 @@ import onnx
 import pytest
 from builders import (
     chain,
-    constant_node,
     conv_model,
-    ints,
     make_graph,
     make_model,
     normal,
@@ -193,24 +191,6 @@ def test_tensors_that_graph_libraries_cannot_read() -> None:
 
 
 # --- constants -------------------------------------------------------------------------------
-
-
-def test_scopes_see_their_own_constants_and_those_around_them() -> None:
-    deep = make_graph(
-        [constant_node("c2", ints(2)), op("Neg", "x", "d")], {}, ["d"], {"i2": ints(3)}
-    )
-    plain = make_graph([op("Neg", "x", "p")], {}, ["p"])
-    nested = helper.make_node("If", ["flag"], ["", "t"], then_branch=deep, else_branch=plain)
-    then = make_graph([constant_node("c1", ints(1)), nested], {}, ["t"])
-    other = make_graph([op("Neg", "x", "e")], {}, ["e"])
-    scopes = view_of(branching(then, other, name="if")).scope_constants
-    assert {scope: sorted(found) for scope, found in scopes.items()} == {
-        "": ["w"],
-        "if/then_branch/": ["c1", "w"],
-        "if/else_branch/": ["w"],
-        "if/then_branch/t/then_branch/": ["c1", "c2", "i2", "w"],
-        "if/then_branch/t/else_branch/": ["c1", "w"],
-    }
 
 
 def test_only_the_tensor_form_of_a_constant_node_holds_weights() -> None:

@@ -19,16 +19,19 @@ MODEL = Model.from_proto(chain(OPS, width=32))
 
 
 def machine(
-    without: str = "none", inputs: tuple[int, int] = (8, 32), model: Model = MODEL
+    without: str = "none",
+    inputs: tuple[int, int] = (8, 32),
+    model: Model = MODEL,
+    outputs: tuple[int, int] = (16, 32),
 ) -> MeasuredMachine:
-    """Every layer of the model, a millisecond for each block of 16 output channels."""
+    """Every layer of the model, a millisecond for each of two blocks of output channels."""
     layers = {}
     for kind in kinds_of(model):
         if kind.kernel.host.op_type == without:
             continue
         ins = inputs if kind.independent else ()
         rows = [[1, 2]] * max(1, len(ins))
-        layers[kind.name] = measured_layer(ins, (16, 32), rows, kind.name)
+        layers[kind.name] = measured_layer(ins, outputs, rows, kind.name)
     return measured_machine(*layers.values())
 
 

@@ -142,7 +142,8 @@ def test_methods_find_the_same_from_rows(method: str, text: str) -> None:
     few, dense = (
         solve(problem, weight.size // 4, method=method, pattern=pattern) for problem in problems
     )
-    assert np.mean((few != 0) == (dense != 0)) > 0.98
+    agreement = np.mean((few != 0) == (dense != 0))
+    assert agreement > (0.98 if text == "unstructured" else 0.96)  # a tie takes a partner along
     mask = dense != 0
     fits = [refit(problem, mask) for problem in problems]
     least = problems[1].objective(weight)  # what no mask loses; weights may differ for as much

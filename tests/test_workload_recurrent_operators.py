@@ -47,7 +47,7 @@ def _layout(node: NodeProto) -> int:
 
 
 def macs(found: Work) -> int:
-    return sum(part.workload.macs * part.times for part in found.parts)
+    return sum(part.workload.macs * int(part.times) for part in found.parts)
 
 
 @pytest.mark.parametrize("op_type", GATES)

@@ -120,8 +120,6 @@ def segment(
         graph.input.append(onnx.helper.make_tensor_value_info(name, elem_type, shape))
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
     graph.initializer.extend(model.initializers(constants))
-    sparse = source.graph.sparse_initializer
-    graph.sparse_initializer.extend(each for each in sparse if each.values.name in constants)
     for tensor in filter(is_external, tensors_of_model(proto)):  # those that subgraphs hold
         tensor.CopyFrom(encode(decode(tensor, model.folder), tensor))
     return proto

@@ -179,7 +179,6 @@ def moved_biases(
     for layer, moment in zip(tied.users, moments, strict=True):
         if layer.bias is None:
             continue
-        constant = model.constant(layer.bias.tensor)
-        assert constant is not None  # a sink is a constant
+        constant = model.constants[layer.bias.tensor]
         changed[layer.bias.tensor] = layer.bias.moved(constant, moment.bias(matrix).ravel())
     return changed

@@ -66,7 +66,11 @@ class Sites:
         self._opset = next(
             (o.version for o in model.view.proto.opset_import if o.domain in ("", "ai.onnx")), 1
         )
-        self._is_weights = cache(lambda name: find_weights(model.view, name) is not None)
+        self._is_weights = cache(self._holds_weights)
+
+    def _holds_weights(self, name: str) -> bool:
+        source = find_weights(self._model, name)
+        return source is not None and source.root in self._model.view.constants
 
     def all(self) -> list[Site]:
         """A site for every node of the main graph that is no constant, in file order."""

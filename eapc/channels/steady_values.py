@@ -59,7 +59,7 @@ class SteadyValues:
 
     def _visit(self, said: Said, way: _Way) -> None:
         for name, port in zip(said.site.node.outputs, said.site.outputs, strict=True):
-            if not name or port is None or find_weights(self._model.view, name):
+            if not name or port is None or find_weights(self._model, name):
                 continue
             for axis in range(port.rank):
                 if port.shape[axis] > 1:
@@ -80,8 +80,8 @@ class SteadyValues:
         cast = self._model.view.producer(tensor)
         if cast is not None and cast.op_type == "CastLike" and not cast.domain:
             return self._cast(cast)
-        source = find_weights(self._model.view, tensor)
-        array = self._model.constant(source.root) if source else self._small(tensor)
+        source = find_weights(self._model, tensor)
+        array = self._model.constants.value(source.root) if source else self._small(tensor)
         for node in source.chain if source else ():
             feeds = {name: self._model.constant(name) for name in node.inputs[1:] if name}
             known = {name: value for name, value in feeds.items() if value is not None}

@@ -122,7 +122,7 @@ class Execution:
     active_pes: int = 0
     cycles: float | None = None
 
-    def repeated(self, times: int) -> Execution:
+    def repeated(self, times: float) -> Execution:
         """The same work `times` times over, with nothing kept on chip in between."""
         if times == 1:
             return self

@@ -14,15 +14,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from eapc.model import Model, Node, Shapes
-from eapc.workload import rule_name
-
-_PER_ELEMENT = frozenset(
-    """Abs Add BatchNormalization Cast Ceil Celu Clip DequantizeLinear Div Elu Erf Exp Floor Gelu
-    HardSigmoid HardSwish LeakyRelu Log Max Min Mish Mul Neg PRelu Pow QuantizeLinear Reciprocal
-    Relu Round Selu Sigmoid Sign Softplus Softsign Sqrt Sub Sum Swish Tanh
-    ThresholdedRelu com.microsoft.BiasGelu com.microsoft.FastGelu com.microsoft.Gelu
-    com.microsoft.QuickGelu""".split()
-)
+from eapc.operators import operator_of
 
 _LOOKAHEAD = 16
 """Nodes a group may grow by without coming down to one tensor; bounds the work per host."""
@@ -84,8 +76,7 @@ class Fusion:
                     heapq.heappush(heap, (self._place[reader], reader))
 
     def _joins(self, node: Node, group: Collection[str], size: int | None) -> bool:
-        name = rule_name(node.domain, node.op_type)
-        if name not in _PER_ELEMENT or size is None:
+        if not operator_of(node).fuses or size is None:
             return False
         within = all(name in group for name in self._computed(node))
         return within and self._size(node.outputs[0]) == size

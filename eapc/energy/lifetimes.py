@@ -17,13 +17,11 @@ from dataclasses import dataclass
 
 from eapc.energy.worklist import NodeWork
 from eapc.model import Model
+from eapc.operators import operator_of
 from eapc.workload import StreamWorkload, Workload
 
 _LONGEST = 64
 """Nodes with work that a life may span; bounds what a decision costs in any graph."""
-
-_MAKE_NEW = frozenset(("Constant", "ConstantOfShape", "Shape", "Size"))
-"""Nodes without traffic whose result is no view of their input."""
 
 Place = tuple[int, int]
 """A node's place in the work list and one of its parts."""
@@ -118,7 +116,7 @@ class _Trace:
         elif _works(item):
             self._read(place, item)
             self._write(place, item)
-        elif item.node.op_type not in _MAKE_NEW:
+        elif operator_of(item.node).kind != "source":
             self._alias(item)
 
     def _read(self, place: int, item: NodeWork) -> None:
@@ -148,7 +146,7 @@ class _Trace:
         """A view is made of its first input, Concat of all."""
         first, *others = item.node.inputs or ("",)
         sources = self.sources.get(first, {})
-        if item.node.op_type == "Concat":
+        if operator_of(item.node).joins:
             sources = self._joined(item)
         else:
             for name in others:
@@ -175,7 +173,7 @@ def _shares(item: NodeWork, index: int) -> dict[int, float]:
     """By part, the share of its ifmap that an input is; empty where that cannot be told."""
     assert item.operands is not None  # the caller has seen to it
     parts, name = item.work.parts, item.node.inputs[index]
-    if any(part.times > 1 or part.weights == name for part in parts):
+    if any(part.times != 1 or part.weights == name for part in parts):
         return {}
     load = parts[0].workload
     if len(parts) == 1 and isinstance(load, StreamWorkload):

@@ -15,7 +15,16 @@ import numpy as np
 from eapc.data import Dataset
 from eapc.energy.densities import DensityTable
 from eapc.energy.worklist import NodeWork, activation_tensors
-from eapc.model import Array, Model, Node, Shapes, infer_shapes, spread_zero_points, zero_points
+from eapc.model import (
+    Array,
+    Model,
+    Node,
+    Shapes,
+    find_weights,
+    infer_shapes,
+    spread_zero_points,
+    zero_points,
+)
 from eapc.runtime import Session, feed_size, with_outputs
 from eapc.workload import Counting, MacFractions, Reduction, Shape, counting_of, pairs
 
@@ -100,7 +109,7 @@ def measured_table(
     """Densities of a work list's activations and its MACs without zeros, measured on `data`."""
     names = activation_tensors(tuple(works))
     shapes = infer_shapes(model, data.shapes(1))
-    tensors = _measurable(shapes, [name for name in names if name not in model.view.constants])
+    tensors = _measurable(shapes, [name for name in names if not _is_constant(model, name)])
     nodes = tuple(_counted_nodes(model, works, shapes, frozenset(tensors)))
     zeros = {
         name: zero.tensor for n in model.view.main_nodes for name, zero in zero_points(n).items()
@@ -148,11 +157,19 @@ def _counted_nodes(
             yield CountedNode(node.key, counting, left, right, is_left)
 
 
+def _is_constant(model: Model, name: str) -> bool:
+    """True for what the file stores or computes of constants, rather than sees them through."""
+    source = find_weights(model, name)
+    return source is not None and not source.chain
+
+
 def _constant(model: Model, node: Node, name: str, way: Reduction) -> CountedOperand | None:
     """A constant operand; None if its values or its zero points are not known."""
-    values, zero = model.constant(name), zero_points(node).get(name)
-    zeros = model.constant(zero.tensor) if zero else np.zeros(1, np.int8)
-    if values is None or zeros is None:
+    if not _is_constant(model, name):
+        return None
+    values, zero = model.constants[name], zero_points(node).get(name)
+    zeros = model.constants.value(zero.tensor) if zero else np.zeros(1, np.int8)
+    if zeros is None:
         return None
     flags = values != spread_zero_points(zeros, values.shape, zero.axis if zero else 0)
     return CountedOperand(name, way, Counts(way(flags), flags.shape))

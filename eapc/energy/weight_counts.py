@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from onnx import TensorProto
 
 from eapc.errors import ModelError
 from eapc.model import (
@@ -12,7 +11,6 @@ from eapc.model import (
     Node,
     all_finite,
     count_nonzero,
-    decode,
     find_weights,
     zero_points,
 )
@@ -39,27 +37,29 @@ class WeightCounts:
         return sum(elements for _, elements in counts), sum(nonzero for nonzero, _ in counts)
 
     def _count(self, node: Node, tensor: str) -> tuple[int, int] | None:
-        inner = self._model.view.scope_constants[node.scope].get(tensor) if node.scope else None
-        if inner is not None and inner is not self._model.view.constants.get(tensor):
-            return self._count_inner(node.scope + tensor, inner)
-        source = find_weights(self._model.view, tensor)
+        constants = self._model.constants
+        if tensor not in constants and tensor in constants.within(node.scope):
+            return self._count_inner(node.scope, tensor)
+        source = find_weights(self._model, tensor)
         if source is None:
             return None
         if source.root not in self._counts:
-            self._require_finite(source.root, self._model.constant(source.root))
+            self._require_finite(source.root, constants[source.root])
             zero = zero_points(node).get(tensor)
-            zeros = self._model.constant(zero.tensor) if zero else None
+            zeros = constants.value(zero.tensor) if zero else None
             axis = zero.axis if zero else 0
             self._counts[source.root] = count_nonzero(self._model, source, zeros, axis)
         return self._counts[source.root]
 
-    def _count_inner(self, key: str, tensor: TensorProto) -> tuple[int, int]:
-        if key not in self._counts:
-            value = decode(tensor, self._model.folder)
-            self._require_finite(tensor.name, value)
-            self._counts[key] = (int(np.count_nonzero(value)), value.size)
-        return self._counts[key]
+    def _count_inner(self, scope: str, tensor: str) -> tuple[int, int] | None:
+        if scope + tensor not in self._counts:
+            value = self._model.constants.within(scope).value(tensor)
+            if value is None:
+                return None
+            self._require_finite(tensor, value)
+            self._counts[scope + tensor] = (int(np.count_nonzero(value)), value.size)
+        return self._counts[scope + tensor]
 
-    def _require_finite(self, name: str, value: Array | None) -> None:
-        if value is not None and not all_finite(value):
+    def _require_finite(self, name: str, value: Array) -> None:
+        if not all_finite(value):
             raise ModelError(f"{self._model.name}: weights '{name}' hold NaN or infinity")

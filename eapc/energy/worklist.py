@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from eapc.energy.fusion import Fusion
 from eapc.energy.given_bits import GivenBits
 from eapc.model import Model, Node, Shapes, tensor_bits
+from eapc.operators import operator_of
 from eapc.workload import (
     BitWidths,
     Operands,
@@ -95,15 +96,12 @@ def _like(part: Part, old: Part, item: NodeWork) -> Part:
     return replace(part, workload=workload, times=old.times)
 
 
-_SPLIT_BY_GROUPS = {"Conv": 0, "ConvTranspose": 2}
-"""Which of x, w, y has as many channels as axis 1 of w times the groups."""
-
-
 def _with_groups(node: Node, shapes: tuple[Shape | None, ...]) -> Node:
     """A convolution with the groups that the shapes of x, w and y imply."""
-    if node.op_type not in _SPLIT_BY_GROUPS or node.attribute("group", 1) == 1:
+    layout = operator_of(node).weights
+    if layout is None or layout.groups(node.attributes) == 1:
         return node
-    split, weight = shapes[_SPLIT_BY_GROUPS[node.op_type]], shapes[1]
+    split, weight = shapes[2 if layout.outputs else 0], shapes[1]  # runs over axis 1 of each group
     if split is None or weight is None or not weight[1]:
         return node
     return replace(node, attributes={**node.attributes, "group": split[1] // weight[1]})
@@ -122,7 +120,8 @@ def activation_tensors(works: tuple[NodeWork, ...]) -> tuple[str, ...]:
 
 def _constant_names(model: Model, shapes: Shapes) -> dict[str, set[str]]:
     """Per scope, the tensors that never change between inferences."""
-    known = {scope: set(found) for scope, found in model.view.scope_constants.items()}
+    scopes = {"", *(scope for node in model.nodes for scope in node.subgraphs)}
+    known = {scope: set(model.constants.within(scope).stored) for scope in scopes}
     for node in model.nodes:
         if _is_constant(node, shapes, known[node.scope]):
             known[node.scope].update(node.outputs)
@@ -141,9 +140,9 @@ def _is_constant(node: Node, shapes: Shapes, known: set[str]) -> bool:
     return node.op_type == "Constant" or (bool(inputs) and known.issuperset(inputs))
 
 
-def _times(model: Model, shapes: Shapes) -> dict[str, int]:
+def _times(model: Model, shapes: Shapes) -> dict[str, float]:
     """How often the nodes of each scope count."""
-    times = {"": 1}
+    times: dict[str, float] = {"": 1}
     for node in model.nodes:
         for scope in node.subgraphs:
             times[scope] = times[node.scope] * shapes.runs.get(scope, 1)
@@ -159,13 +158,13 @@ def _note(shapes: Shapes, node: Node) -> str:
     }
     if not counts:
         return "the nodes of its subgraphs count once each"
-    said = {0: "never runs", 1: "runs once"}
+    said: dict[float, str] = {0: "never runs", 1: "runs once"}
     return ", ".join(
         f"{name} {said.get(count, f'runs {count} times')}" for name, count in counts.items()
     )
 
 
-def _node_work(shapes: Shapes, node: Node, constants: set[str], times: int) -> NodeWork:
+def _node_work(shapes: Shapes, node: Node, constants: set[str], times: float) -> NodeWork:
     if times == 0:
         return NodeWork(node, Work(), note="never runs")
     if node.subgraphs and not node.domain:
@@ -180,7 +179,7 @@ def _node_work(shapes: Shapes, node: Node, constants: set[str], times: int) -> N
     if reason:
         return NodeWork(node, work, reason=reason)
     repeated = Work(tuple(replace(part, times=part.times * times) for part in work.parts))
-    return NodeWork(node, repeated if times > 1 else work, ofmap=work.ofmap, operands=operands)
+    return NodeWork(node, repeated if times != 1 else work, ofmap=work.ofmap, operands=operands)
 
 
 def _work_or_reason(operands: Operands) -> tuple[Work, str]:

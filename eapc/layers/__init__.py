@@ -15,6 +15,7 @@ from eapc.layers.finding import (
     TiedLayers,
     find_layers,
     require_layers,
+    with_plain_layers,
 )
 
 __all__ = [
@@ -30,4 +31,5 @@ __all__ = [
     "read_layer_densities",
     "require_layers",
     "suited",
+    "with_plain_layers",
 ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from eapc.errors import ModelError
-from eapc.layers.forms import LAYER_FORMS, LayerForm, UnsupportedLayerError
+from eapc.layers.forms import LayerForm, UnsupportedLayerError, form_of
 from eapc.model import (
     Array,
     BiasSink,
@@ -21,12 +21,11 @@ from eapc.model import (
     as_stored,
     find_weights,
     is_float,
-    known_value,
-    numpy_type,
     obstacle,
     seen_shapes,
     surroundings,
 )
+from eapc.operators import WeightLayout, operator_of
 
 
 @dataclass(frozen=True)
@@ -88,9 +87,6 @@ class PrunableLayers:
     skipped: tuple[Skipped, ...]
 
 
-_SUBGRAPH_OPERATORS = frozenset(LAYER_FORMS) | {"LSTM", "GRU", "RNN"}
-
-
 def find_layers(model: Model) -> PrunableLayers:
     """Every prunable layer of the main graph, tied weights together.
 
@@ -114,6 +110,14 @@ def find_layers(model: Model) -> PrunableLayers:
         else:
             tied.append(TiedLayers(weight, tuple(_in_common_units(users))))
     return PrunableLayers(tuple(tied), tuple(skipped))
+
+
+def with_plain_layers(model: Model) -> Model:
+    """The model with its layers' weights and biases as plain tensors, out of which channels go."""
+    layers = [layer for tied in find_layers(model).layers for layer in tied.users]
+    return model.with_plain(
+        name for layer in layers for name in (layer.source.root, layer.node.input(2)) if name
+    )
 
 
 def require_layers(found: PrunableLayers) -> None:
@@ -144,72 +148,60 @@ def _in_common_units(users: list[Layer]) -> list[Layer]:
 
 def _layer(model: Model, node: Node) -> Layer | None:
     """The node as a layer; None if it has nothing to do with weights."""
+    row = operator_of(node)
+    if row.weights is None and row.kind != "recurrent":
+        return None
     if node.scope:
-        if node.op_type in _SUBGRAPH_OPERATORS:
-            raise UnsupportedLayerError("inside a subgraph")
-        return None
-    if node.op_type in ("LSTM", "GRU", "RNN"):
+        raise UnsupportedLayerError("inside a subgraph")
+    if row.weights is None:
         raise UnsupportedLayerError(f"{node.op_type} weights are not pruned")
-    if node.domain or node.op_type not in LAYER_FORMS:
-        return None
-    source = _weights_of(model, node)
+    source = _weights_of(model, node, row.weights)
     if source is None:
         return None
     seen = seen_shapes(model, source)[-1]
     if 0 in seen:
         raise UnsupportedLayerError("weights are empty")
-    if node.input(0) in model.view.constants:
+    if node.input(0) in model.constants:
         raise UnsupportedLayerError("its input is a constant")
-    form = LAYER_FORMS[node.op_type](node, seen)
-    channels = _channels(node, seen)
-    offset = _offset(model, node, channels)
-    channel_axis = 1 - len(seen) if node.op_type.startswith("Conv") else -1
-    behind = surroundings(model, node, offset, channel_axis)
+    form = form_of(node, seen)
+    offset = _offset(model, node, row.weights, row.weights.output_count(node.attributes, seen))
+    behind = surroundings(model, node, offset, row.weights.channel_axis(len(seen)))
     x, y = node.input(0), node.outputs[0]
     around = (behind.scale, offset, behind.bias, behind.other, behind.clipping)
     return Layer(node, form, source, x, y, *around)
 
 
-def _offset(model: Model, node: Node, channels: int) -> Array:
+def _offset(model: Model, node: Node, layout: WeightLayout, channels: int) -> Array:
     """The node's own bias as (m,) float32."""
-    name = node.input(2)
+    name = layout.bias_of(node.inputs)
     if not name:
         return np.zeros(channels, np.float32)
-    bias = known_value(model, name)
+    bias = model.constants.value(name)
     if bias is None:
         raise UnsupportedLayerError("the bias is computed, not constant")
     if bias.size not in (1, channels) or (bias.size > 1 and bias.shape[-1] != channels):
         raise UnsupportedLayerError(f"the bias has shape {bias.shape}, not one per output")
-    beta = float(node.attribute("beta", 1.0)) if node.op_type == "Gemm" else 1.0
+    beta = layout.bias_factor(node.attributes)
     return np.broadcast_to(beta * bias.astype(np.float32).ravel(), (channels,)).copy()
 
 
-def _weights_of(model: Model, node: Node) -> WeightSource | None:
-    source = find_weights(model.view, node.input(1))
+def _weights_of(model: Model, node: Node, layout: WeightLayout) -> WeightSource | None:
+    source = find_weights(model, node.input(layout.operand))
     if source is None:
-        left = find_weights(model.view, node.input(0))
-        if left is not None and node.op_type in ("MatMul", "Gemm"):
-            raise UnsupportedLayerError("weights are the first operand")
-        if node.op_type in ("Conv", "ConvTranspose"):
+        if operator_of(node).kind != "product":
             raise UnsupportedLayerError("weights are computed, not constant")
+        if find_weights(model, node.input(0)) is not None:
+            raise UnsupportedLayerError("weights are the first operand")
         return None
     reason = obstacle(model, source)
     if reason:
         raise UnsupportedLayerError(reason)
-    dtype = numpy_type(model.view.constants[source.root].data_type)
+    dtype = model.constants.dtype(source.root)
     if not is_float(dtype):
         raise UnsupportedLayerError(f"weights have type {dtype}")
     if set(source.tensors) & set(model.outputs):
         raise UnsupportedLayerError("weights are an output of the model")
     return source
-
-
-def _channels(node: Node, weight_shape: tuple[int, ...]) -> int:
-    if node.op_type == "Conv":
-        return weight_shape[0]
-    if node.op_type == "ConvTranspose":
-        return weight_shape[1] * int(node.attribute("group", 1))
-    return weight_shape[0] if node.attribute("transB", 0) else weight_shape[-1]
 
 
 def _view(model: Model, source: WeightSource) -> tuple[object, ...]:
@@ -232,11 +224,10 @@ def _conflict(model: Model, weight: str, users: Iterable[Layer]) -> str:
                 known = any(consumer in user.source.chain for user in users)
                 if consumer not in layer_nodes and not known:
                     return f"weights are also read by {consumer.op_type} '{consumer.key}'"
-    root = model.constant(weight)
     forms = {layer.form for layer in users}
     views = {_view(model, layer.source) for layer in users}
     if len(forms) > 1 or len(views) > 1 or len({layer.node.op_type for layer in users}) > 1:
         return "weights are shared by layers that read them differently"
-    if root is not None and not all_finite(root):
+    if not all_finite(model.constants[weight]):
         raise ModelError(f"weights '{weight}' hold NaN or infinity")
     return ""

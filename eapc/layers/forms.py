@@ -1,6 +1,6 @@
 """A prunable operator as a matrix: y = W x for every output position, per group.
 
-One form per operator, in one table. A form turns the operator's weights into W
+One form per kind of operator, in one table. A form turns the operator's weights into W
 (groups, m outputs, k inputs) and back, and takes the unrolled inputs x and outputs y of
 chosen rows (a row is one output position of one sample) out of the activations.
 """
@@ -8,13 +8,14 @@ chosen rows (a row is one output position of one sample) out of the activations.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, TypeVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 
 from eapc.model import Array, Node
+from eapc.operators import operator_of
 from eapc.workload import same_padding
 
 Shape = tuple[int, ...]
@@ -48,21 +49,6 @@ class LayerForm(Protocol):
 
 
 FormMaker = Callable[[Node, Shape], LayerForm]
-Maker = TypeVar("Maker", bound=FormMaker)
-LAYER_FORMS: dict[str, FormMaker] = {}
-
-
-def layer_form(*op_types: str) -> Callable[[Maker], Maker]:
-    """Register the maker of an operator's form (node, weight shape); a second one raises."""
-
-    def register(maker: Maker) -> Maker:
-        for op_type in op_types:
-            if op_type in LAYER_FORMS:
-                raise ValueError(f"operator {op_type} has a layer form already")
-            LAYER_FORMS[op_type] = maker
-        return maker
-
-    return register
 
 
 def _split_groups(rows: Array, groups: int) -> Array:
@@ -143,7 +129,6 @@ class ConvForm:
         return _split_groups(np.moveaxis(y, 1, -1).reshape(-1, y.shape[1])[rows], self.groups)
 
 
-@layer_form("Conv")
 def conv_form(node: Node, weight_shape: Shape) -> ConvForm:
     """Conv of any spatial rank, grouped, dilated, with explicit or automatic padding."""
     kernel = weight_shape[2:]
@@ -233,7 +218,6 @@ class ConvTransposeForm:
         return _split_groups(np.moveaxis(y, 1, -1).reshape(-1, y.shape[1])[rows], self.groups)
 
 
-@layer_form("ConvTranspose")
 def conv_transpose_form(node: Node, weight_shape: Shape) -> ConvTransposeForm:
     """ConvTranspose with explicit padding."""
     kernel = weight_shape[2:]
@@ -279,18 +263,26 @@ class DenseForm:
         return np.ascontiguousarray(y.reshape(-1, y.shape[-1])[rows], np.float32)[None]
 
 
-@layer_form("Gemm")
-def gemm_form(node: Node, _: Shape) -> DenseForm:
-    """Gemm with constant second operand; alpha scales it, the bias is handled elsewhere."""
-    alpha = float(node.attribute("alpha", 1.0))
-    if alpha == 0:
-        raise UnsupportedLayerError("alpha is 0")
-    return DenseForm(bool(node.attribute("transB", 0)), alpha, bool(node.attribute("transA", 0)))
-
-
-@layer_form("MatMul")
-def matmul_form(_: Node, weight_shape: Shape) -> DenseForm:
-    """MatMul with a constant second operand of rank two."""
-    if len(weight_shape) != 2:
+def dense_form(node: Node, weight_shape: Shape) -> DenseForm:
+    """A product with constant weights of rank two; a bias is handled elsewhere."""
+    layout = operator_of(node).weights
+    if layout is None or len(weight_shape) != 2:
         raise UnsupportedLayerError(f"weights of rank {len(weight_shape)}, expected 2")
-    return DenseForm(filters_first=False)
+    if layout.factor(node.attributes) == 0:
+        raise UnsupportedLayerError(f"{layout.scale} is 0")
+    outputs, inputs = layout.axes(node.attributes, 2)
+    x_swapped = bool(node.attribute(layout.x_swapped_by, 0))
+    return DenseForm(outputs < inputs, layout.factor(node.attributes), x_swapped)
+
+
+LAYER_FORMS: Mapping[str, FormMaker] = {
+    "convolution": conv_form,
+    "transposed convolution": conv_transpose_form,
+    "product": dense_form,
+}
+"""Makers (of node and weight shape) by the kind of operators that have weights."""
+
+
+def form_of(node: Node, weight_shape: Shape) -> LayerForm:
+    """The form of a node with weights; raises UnsupportedLayerError where eapc knows none."""
+    return LAYER_FORMS[operator_of(node).kind](node, weight_shape)

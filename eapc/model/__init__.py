@@ -1,5 +1,6 @@
 """The ONNX file: its graph, constants and shapes, and new weights laid over it."""
 
+from eapc.model.constants import Constants
 from eapc.model.file import Check, files_of
 from eapc.model.folding import LARGEST_ELEMENTS, evaluate_node, fold_constants, known_constants
 from eapc.model.graph import GraphView, Node, constant_value, constants_of, free_names, walk
@@ -33,7 +34,6 @@ from eapc.model.weights import (
     as_stored,
     count_nonzero,
     find_weights,
-    known_value,
     obstacle,
     seen_shapes,
     seen_through,
@@ -47,6 +47,7 @@ __all__ = [
     "BiasSink",
     "Check",
     "Clipping",
+    "Constants",
     "GraphView",
     "InputShapes",
     "Model",
@@ -76,7 +77,6 @@ __all__ = [
     "is_external",
     "is_float",
     "known_constants",
-    "known_value",
     "numpy_type",
     "obstacle",
     "seen_shapes",

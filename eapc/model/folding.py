@@ -8,20 +8,21 @@ evaluated by onnx's reference implementation and become Constant nodes.
 from __future__ import annotations
 
 import math
-from collections import ChainMap
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, NodeProto, SparseTensorProto, TensorProto, helper, numpy_helper
 
-from eapc.model.tensors import Array, is_external
+from eapc.model.graph import stored_in
+from eapc.model.tensors import Array, Stored, decode, is_external
 
 LARGEST_ELEMENTS = 4096
 """Results above this size are data, not shapes; they stay nodes."""
 
-_FOLDABLE = frozenset(
+FOLDABLE = frozenset(
     """Abs Add And Cast CastLike Ceil Clip Concat ConstantOfShape Div Equal Expand Floor Gather
     GatherElements GatherND Greater GreaterOrEqual Identity Less LessOrEqual Max Min Mod Mul Neg
     NonZero Not Or Pow Range ReduceMax ReduceMin ReduceProd ReduceSum Reshape Round ScatterND
@@ -42,48 +43,23 @@ def fold_constants(
     `shape_of` gives the shapes known so far. Node count and order stay, subgraphs are not
     entered. Returns how many nodes were folded.
     """
-    known: MutableMapping[str, Array] = ChainMap({}, dict(outer or {}))
-    _learn_initializers(graph, known)
+    known = known_constants(graph, outer or {})
     folded = 0
     for node in graph.node:
-        if node.op_type == "Constant":
-            _learn_constant(node, known)
-        elif node.op_type in _FOLDABLE and not node.domain and len(node.output) == 1:
+        if node.op_type in FOLDABLE and not node.domain and len(node.output) == 1:
             folded += _fold(node, known, shape_of, opsets)
     return folded
 
 
 def known_constants(graph: GraphProto, outer: Mapping[str, Array]) -> dict[str, Array]:
     """Values of a graph's small constants and of those around it, for its subgraphs."""
-    known: MutableMapping[str, Array] = dict(outer)
-    _learn_initializers(graph, known)
-    for node in graph.node:
-        if node.op_type == "Constant":
-            _learn_constant(node, known)
-    return dict(known)
+    small = {name: tensor for name, tensor in stored_in(graph).items() if _is_small(tensor)}
+    return {**outer, **{name: decode(tensor, Path()) for name, tensor in small.items()}}
 
 
-def _learn_initializers(graph: GraphProto, known: MutableMapping[str, Array]) -> None:
-    for tensor in graph.initializer:
-        if _is_small(tensor):
-            known[tensor.name] = numpy_helper.to_array(tensor)
-
-
-def _is_small(tensor: TensorProto) -> bool:
-    return not is_external(tensor) and math.prod(tensor.dims) <= LARGEST_ELEMENTS
-
-
-def _learn_constant(node: NodeProto, known: MutableMapping[str, Array]) -> None:
-    for attribute in node.attribute:
-        if attribute.name == "value":
-            if _is_small(attribute.t):
-                known[node.output[0]] = numpy_helper.to_array(attribute.t)
-        elif attribute.name in ("value_int", "value_ints"):
-            value = helper.get_attribute_value(attribute)
-            known[node.output[0]] = np.asarray(value, dtype=np.int64)
-        elif attribute.name in ("value_float", "value_floats"):
-            value = helper.get_attribute_value(attribute)
-            known[node.output[0]] = np.asarray(value, dtype=np.float32)
+def _is_small(tensor: Stored) -> bool:
+    data = tensor.values if isinstance(tensor, SparseTensorProto) else tensor
+    return not is_external(data) and math.prod(tensor.dims) <= LARGEST_ELEMENTS
 
 
 def _fold(
@@ -93,17 +69,18 @@ def _fold(
     opsets: Sequence[onnx.OperatorSetIdProto],
 ) -> int:
     if node.op_type in ("Shape", "Size"):
-        value = _shape_value(node, shape_of(node.input[0]))
+        value = shape_value(node, shape_of(node.input[0]))
     else:
         value = _evaluate(node, known, shape_of, opsets)
     if value is None:
         return 0
     known[node.output[0]] = value
-    _become_constant(node, value)
+    become_constant(node, numpy_helper.from_array(value))
     return 1
 
 
-def _shape_value(node: NodeProto, shape: tuple[int, ...] | None) -> Array | None:
+def shape_value(node: NodeProto, shape: tuple[int, ...] | None) -> Array | None:
+    """What a Shape or Size makes of a tensor of a shape; None where that is unknown."""
     if shape is None:
         return None
     if node.op_type == "Size":
@@ -154,8 +131,9 @@ def _single_node_model(
     return helper.make_model(graph, opset_imports=list(opsets))
 
 
-def _become_constant(node: NodeProto, value: Array) -> None:
+def become_constant(node: NodeProto, value: TensorProto) -> None:
+    """Turn a node into a Constant of the same name and result, in place."""
     del node.input[:]
     del node.attribute[:]
     node.op_type = "Constant"
-    node.attribute.append(helper.make_attribute("value", numpy_helper.from_array(value)))
+    node.attribute.append(helper.make_attribute("value", value))

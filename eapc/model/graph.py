@@ -6,18 +6,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
+from onnx import helper, numpy_helper
 from onnx_graphsurgeon.logger import G_LOGGER
 
 from eapc.errors import ModelError
-from eapc.model.tensors import TensorSpec, spec_of, subgraphs_of_attribute, subgraphs_of_node
+from eapc.model.tensors import Array, Stored, TensorSpec, spec_of, subgraphs_of_attribute
 
 _REPLACEABLE_FROM = 4
 """IR version from which an initializer that is no input is a constant, and one that is, is none."""
@@ -55,6 +57,8 @@ class GraphView:
 
     def __init__(self, proto: onnx.ModelProto) -> None:
         self.proto = proto
+        self.folded: dict[tuple[str, str], Array | None] = {}
+        """Values of the file's computed constants, by scope and name, once they are asked for."""
 
     @cached_property
     def surgeon(self) -> gs.Graph:
@@ -73,7 +77,15 @@ class GraphView:
     @cached_property
     def main_nodes(self) -> tuple[Node, ...]:
         """The nodes of the main graph alone, in file order."""
-        return tuple(node for node in self.nodes if not node.scope)
+        return tuple(self.by_scope[""])
+
+    @cached_property
+    def by_scope(self) -> Mapping[str, Sequence[Node]]:
+        """The nodes of the main graph and of each subgraph that has some, in file order."""
+        found: dict[str, list[Node]] = {"": []}
+        for node in self.nodes:
+            found.setdefault(node.scope, []).append(node)
+        return found
 
     @cached_property
     def _keyed(self) -> dict[Node, onnx.NodeProto]:
@@ -82,23 +94,6 @@ class GraphView:
     @cached_property
     def _node_by_key(self) -> dict[str, Node]:
         return {node.key: node for node in self.nodes}
-
-    @cached_property
-    def scope_constants(self) -> Mapping[str, Mapping[str, onnx.TensorProto]]:
-        """Constants that the nodes of a scope see, their outer scopes' included."""
-        return {"": self.constants, **dict(self._inner_constants(self.proto.graph, ""))}
-
-    def _inner_constants(
-        self, graph: onnx.GraphProto, scope: str
-    ) -> Iterator[tuple[str, Mapping[str, onnx.TensorProto]]]:
-        seen = self.constants if not scope else constants_of(graph)
-        nodes = [node for node in self.nodes if node.scope == scope and node.subgraphs]
-        for node in nodes:
-            inner = subgraphs_of_node(self._keyed[node])
-            for inner_scope, inner_graph in zip(node.subgraphs, inner, strict=True):
-                yield inner_scope, {**seen, **constants_of(inner_graph)}
-                for name, found in self._inner_constants(inner_graph, inner_scope):
-                    yield name, {**seen, **found}
 
     def node(self, key: str) -> Node:
         """The node with a key."""
@@ -152,8 +147,7 @@ class GraphView:
     @cached_property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """What the model must be fed: graph inputs that no initializer gives a value."""
-        given = {tensor.name for tensor in self.proto.graph.initializer}
-        given |= {sparse.values.name for sparse in self.proto.graph.sparse_initializer}
+        given = self.initializers
         values = (value for value in self.proto.graph.input if value.name not in given)
         return tuple(_input_spec(value) for value in values)
 
@@ -163,9 +157,9 @@ class GraphView:
         return tuple(value.name for value in self.proto.graph.output)
 
     @cached_property
-    def initializers(self) -> Mapping[str, onnx.TensorProto]:
-        """Initializers of the main graph, by name."""
-        return {tensor.name: tensor for tensor in self.proto.graph.initializer}
+    def initializers(self) -> Mapping[str, Stored]:
+        """Initializers of the main graph, sparse ones included, by name."""
+        return initializers_of(self.proto.graph)
 
     @cached_property
     def replaceable(self) -> frozenset[str]:
@@ -189,6 +183,42 @@ def _input_spec(value: onnx.ValueInfoProto) -> TensorSpec:
     if spec is None:
         raise ModelError(f"input '{value.name}' is not a tensor of known rank")
     return spec
+
+
+_NUMBERS: Mapping[str, type[np.generic]] = {
+    **dict.fromkeys(("value_int", "value_ints"), np.int64),
+    **dict.fromkeys(("value_float", "value_floats"), np.float32),
+}
+
+
+def initializers_of(graph: onnx.GraphProto) -> dict[str, Stored]:
+    """A graph's own initializers, dense and sparse, by name."""
+    dense = {tensor.name: tensor for tensor in graph.initializer}
+    return {**dense, **{tensor.values.name: tensor for tensor in graph.sparse_initializer}}
+
+
+def stored_in(graph: onnx.GraphProto) -> dict[str, Stored]:
+    """What a graph stores, by the name that it has there."""
+    found = initializers_of(graph)
+    for node in graph.node:
+        tensor = stored_by(node)
+        if tensor is not None:
+            found[node.output[0]] = tensor
+    return found
+
+
+def stored_by(node: onnx.NodeProto) -> Stored | None:
+    """What a Constant node holds, in any form but strings; None for other nodes."""
+    if node.op_type != "Constant" or node.domain not in ("", "ai.onnx"):
+        return None
+    for attribute in node.attribute:
+        if attribute.name in ("value", "sparse_value"):
+            held: Stored = helper.get_attribute_value(attribute)
+            return held
+        if attribute.name in _NUMBERS:
+            numbers = helper.get_attribute_value(attribute)
+            return numpy_helper.from_array(np.asarray(numbers, _NUMBERS[attribute.name]))
+    return None
 
 
 def constants_of(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
@@ -270,8 +300,7 @@ def _attribute_value(attribute: onnx.AttributeProto) -> Any:
 
 def free_names(graph: onnx.GraphProto) -> set[str]:
     """Names a subgraph takes from the graphs around it."""
-    own = {value.name for value in graph.input} | {t.name for t in graph.initializer}
-    own |= {sparse.values.name for sparse in graph.sparse_initializer}
+    own = {value.name for value in graph.input} | initializers_of(graph).keys()
     used: set[str] = {value.name for value in graph.output}
     for node in graph.node:
         own.update(node.output)

@@ -16,9 +16,11 @@ import onnx
 
 from eapc.errors import ModelError
 from eapc.model import file as modelfile
+from eapc.model.constants import Constants
 from eapc.model.file import Check
-from eapc.model.graph import GraphView, Node, constant_value, walk
-from eapc.model.tensors import Array, TensorSpec, decode, encode, is_external, numpy_type
+from eapc.model.graph import GraphView, Node, walk
+from eapc.model.tensors import Array, TensorSpec, encode, is_external
+from eapc.model.writing import write_constants, write_result
 
 ANNOTATION_PREFIX = "eapc."
 
@@ -99,11 +101,13 @@ class Model:
         Shapes must stay; the file keeps each tensor's element type.
         """
         for name, array in weights.items():
-            shape = self.constant_shape(name)
+            shape = self.constants.shape(name)
             if shape != array.shape:
                 raise ModelError(f"tensor '{name}': shape {array.shape} does not fit {shape}")
-        kinds = {name: numpy_type(self.view.constants[name].data_type) for name in weights}
-        typed = {name: array.astype(kinds[name], copy=False) for name, array in weights.items()}
+        typed = {
+            name: array.astype(self.constants.dtype(name), copy=False)
+            for name, array in weights.items()
+        }
         return replace(self, weights={**self.weights, **typed})
 
     def with_annotations(self, annotations: Mapping[str, Mapping[str, str]]) -> Model:
@@ -135,41 +139,51 @@ class Model:
         """The file's name, or the graph's where there is no file."""
         return self.path.name if self.path else self.view.proto.graph.name
 
+    @cached_property
+    def constants(self) -> Constants:
+        """The constants of the main graph, the overlay's values included."""
+        return Constants(self.view, self.folder, self.weights)
+
     def constant_shape(self, tensor: str) -> tuple[int, ...] | None:
         """Shape of an initializer or Constant of the main graph; None for other tensors."""
-        found = self.view.constants.get(tensor)
-        return None if found is None else tuple(found.dims)
+        return self.constants.shape(tensor) if tensor in self.view.constants else None
 
     def constant(self, tensor: str) -> Array | None:
         """Value of an initializer or Constant of the main graph, the overlay's if it has one."""
-        if tensor in self.weights:
-            return self.weights[tensor]
-        found = self.view.constants.get(tensor)
-        return None if found is None else decode(found, self.folder)
+        return self.constants.value(tensor) if tensor in self.view.constants else None
+
+    def with_plain(self, names: Iterable[str]) -> Model:
+        """This model with constants as plain tensors where its file computes them, say.
+
+        Those that the file stores as such stay as they are.
+        """
+        plain = {name for name in names if name not in self.view.constants}
+        file = self.original
+        found = {name: file.constants.value(name) for name in plain}
+        values = {name: value for name, value in found.items() if value is not None}
+        if not values:
+            return self
+        return replace(self, view=GraphView(replace(file, weights=values).to_proto()))
 
     def node_proto(self, node: Node) -> onnx.NodeProto:
         """A node as the file will have it, a Constant's new value included; to read only."""
         proto = self.view.node_proto(node)
-        if node.op_type != "Constant" or node.outputs[0] not in self.weights:
+        if self.weights.keys().isdisjoint(node.outputs):
             return proto
         copy = onnx.NodeProto()
         copy.CopyFrom(proto)
-        value = constant_value(copy)
-        if value is not None:
-            self._overwrite(value, node.outputs[0])
+        write_result(copy, self.weights[node.outputs[0]])
         return copy
 
     def initializers(self, names: Iterable[str]) -> Iterator[onnx.TensorProto]:
         """Those of the names that are initializers, with the overlay's values, data embedded."""
         for name in names:
             tensor = self.view.initializers.get(name)
-            if tensor is None:
-                continue
-            if name in self.weights or is_external(tensor):
-                value = self.constant(name)
-                assert value is not None  # an initializer has a value
-                tensor = encode(value, tensor)
-            yield tensor
+            if isinstance(tensor, onnx.SparseTensorProto):
+                yield onnx.numpy_helper.from_array(self.constants[name], name)
+            elif tensor is not None:
+                is_as_stored = name not in self.weights and not is_external(tensor)
+                yield tensor if is_as_stored else encode(self.constants[name], tensor)
 
     def to_proto(self, embed: bool = False) -> onnx.ModelProto:
         """A copy of the file's proto with new weights and annotations written in.
@@ -178,24 +192,12 @@ class Model:
         """
         proto = onnx.ModelProto()
         proto.CopyFrom(self.view.proto)
-        self._write_weights(proto)
         if self.annotations:
             self._write_annotations(proto)
+        write_constants(proto.graph, self.weights)
         if embed:
             _embed(proto, self.folder)
         return proto
-
-    def _write_weights(self, proto: onnx.ModelProto) -> None:
-        for tensor in proto.graph.initializer:
-            self._overwrite(tensor, tensor.name)
-        for node in proto.graph.node:
-            value = constant_value(node)
-            if value is not None:
-                self._overwrite(value, node.output[0])
-
-    def _overwrite(self, tensor: onnx.TensorProto, name: str) -> None:
-        if name in self.weights:
-            tensor.CopyFrom(encode(self.weights[name], tensor))
 
     def _write_annotations(self, proto: onnx.ModelProto) -> None:
         for node, target in walk(proto.graph):

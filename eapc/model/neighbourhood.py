@@ -14,8 +14,8 @@ import numpy as np
 
 from eapc.model.graph import Node
 from eapc.model.model import Model
-from eapc.model.tensors import Array, is_float, numpy_type
-from eapc.model.weights import known_value
+from eapc.model.tensors import Array, is_float
+from eapc.operators import operator_of
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,9 @@ def surroundings(model: Model, node: Node, offset: Array, channel_axis: int) -> 
     shift: Array | None = offset
     offset_sink = None
     stage, follower = _next(model, node.outputs[0])
-    if follower is not None and _normalizes(follower, stage) and node.op_type != "MatMul":
+    layout = operator_of(node).weights
+    ends_in_axis_1 = layout is not None and layout.channels == 1
+    if follower is not None and _normalizes(follower, stage) and ends_in_axis_1:
         folded = _normalization(model, follower, offset)
         if folded is not None:
             scale, shift = folded
@@ -91,7 +93,7 @@ def _shifted(model: Model, shift: Array | None, constant: str, axis: int) -> Arr
     """The shift with a constant added; None where it is not one number per channel."""
     if shift is None:
         return None
-    added = model.constant(constant)
+    added = model.constants.value(constant)
     if added is None or added.size not in (1, len(shift)):
         return None
     if added.size > 1 and not _is_per_channel(model, constant, len(shift), axis):
@@ -118,8 +120,7 @@ def _bound(model: Model, node: Node, place: int, name: str, default: float) -> f
     """A bound of a Clip, an attribute before opset 11; None where it is computed."""
     if not node.input(place):
         return float(node.attribute(name, default))
-    value = model.constant(node.input(place))
-    return None if value is None else float(value)
+    return model.constants.scalar(node.input(place))
 
 
 def _next(model: Model, tensor: str) -> tuple[str, Node | None]:
@@ -131,30 +132,32 @@ def _next(model: Model, tensor: str) -> tuple[str, Node | None]:
 
 def _own_bias(model: Model, node: Node, channels: int, scale: Array) -> BiasSink | None:
     """The node's third input; where `scale` is 0 nothing added there would show."""
-    beta = float(node.attribute("beta", 1.0)) if node.op_type == "Gemm" else 1.0
-    if not node.input(2) or beta == 0:
+    layout = operator_of(node).weights
+    name = layout.bias_of(node.inputs) if layout else ""
+    beta = layout.bias_factor(node.attributes) if layout else 1.0
+    if not name or beta == 0:
         return None
     with np.errstate(divide="ignore"):
         factor = np.where(scale == 0, 0, 1 / (scale * beta)).astype(np.float32)
-    return _sink(model, node.input(2), channels, factor)
+    return _sink(model, name, channels, factor)
 
 
 def _sink(model: Model, name: str, channels: int, factor: Array | None = None) -> BiasSink | None:
     """A sink if the constant holds one number per channel and belongs to one node alone."""
-    shape = model.constant_shape(name)
+    shape = model.constants.shape(name)
     if shape is None or math.prod(shape) != channels or name in model.outputs:
         return None
     consumers = model.view.consumers(name)
     if len(consumers) != 1 or consumers[0].inputs.count(name) != 1:
         return None
-    if not is_float(numpy_type(model.view.constants[name].data_type)):
+    if not is_float(model.constants.dtype(name)):
         return None
     return BiasSink(name, np.ones(channels, np.float32) if factor is None else factor)
 
 
 def _is_per_channel(model: Model, constant: str, channels: int, axis: int) -> bool:
     """True when the constant's `axis`, counted from the end, runs over the channels."""
-    shape = model.constant_shape(constant) or ()
+    shape = model.constants.shape(constant) or ()
     return len(shape) >= -axis and shape[axis] == channels
 
 
@@ -168,7 +171,7 @@ def _addends(model: Model, node: Node, stage: str) -> tuple[str, str]:
     others = [name for name in node.inputs if name != stage]
     if len(others) != 1:
         return "", ""
-    constant = others[0] in model.view.constants
+    constant = others[0] in model.constants
     return (others[0], "") if constant else ("", others[0])
 
 
@@ -177,7 +180,7 @@ def _normalization(model: Model, node: Node, offset: Array) -> tuple[Array, Arra
 
     The scale is gamma / sqrt(variance + epsilon). None where it is not constant.
     """
-    found = [known_value(model, node.input(place)) for place in (1, 2, 3, 4)]
+    found = [model.constants.value(node.input(place)) for place in (1, 2, 3, 4)]
     if any(array is None for array in found) or node.attribute("training_mode", 0):
         return None
     gamma, beta, mean, variance = (np.asarray(array, np.float64) for array in found)

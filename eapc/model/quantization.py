@@ -9,47 +9,7 @@ from eapc.model.graph import Node
 from eapc.model.model import Model
 from eapc.model.shapes import Shapes
 from eapc.model.tensors import type_bits
-
-
-@dataclass(frozen=True)
-class _Operands:
-    """Places of an operator's quantized tensors, each with that of its zero point.
-
-    Zero points are inputs, except for those of DynamicQuantizeLinear (`zero_output`).
-    `channel_axis` is the axis of the weights that a list of zero points runs along.
-    """
-
-    inputs: tuple[tuple[int, int], ...] = ()
-    output: int | None = None
-    zero_output: int | None = None
-    channel_axis: int = -1
-
-
-_PAIR = ((0, 2), (3, 5))
-_QUANTIZED = {
-    "QuantizeLinear": _Operands(output=2),
-    "DequantizeLinear": _Operands(inputs=((0, 2),)),
-    "DynamicQuantizeLinear": _Operands(zero_output=2),
-    "QLinearConv": _Operands(_PAIR, output=7, channel_axis=0),
-    "QLinearMatMul": _Operands(_PAIR, output=7),
-    "ConvInteger": _Operands(((0, 2), (1, 3)), channel_axis=0),
-    "MatMulInteger": _Operands(((0, 2), (1, 3))),
-    "MatMulIntegerToFloat": _Operands(((0, 4), (1, 5))),
-    "DynamicQuantizeMatMul": _Operands(((1, 3),)),
-    "QGemm": _Operands(_PAIR, output=8),
-    **dict.fromkeys(("QLinearAdd", "QLinearMul"), _Operands(_PAIR, output=7)),
-    **dict.fromkeys(
-        """QLinearAveragePool QLinearGlobalAveragePool QLinearLeakyRelu QLinearReduceMean
-        QLinearSigmoid QLinearSoftmax""".split(),
-        _Operands(((0, 2),), output=4),
-    ),
-}
-
-_VALUE_KEEPING = frozenset(
-    """Clip DepthToSpace Expand Flatten Gather Identity MaxPool Pad Relu Reshape Slice SpaceToDepth
-    Split Squeeze Tile Transpose Unsqueeze""".split()
-)
-"""Operators whose result is as wide as their first input."""
+from eapc.operators import QuantizedOperands, operator_of
 
 
 @dataclass(frozen=True)
@@ -62,7 +22,7 @@ class ZeroPoint:
 
 def zero_points(node: Node) -> dict[str, ZeroPoint]:
     """Zero points of a node's quantized operands, by tensor; those left out are zero."""
-    places = _QUANTIZED.get(node.op_type, _Operands())
+    places = operator_of(node).quantized or QuantizedOperands()
     found = {node.input(place): node.input(zero) for place, zero in places.inputs}
     if places.output is not None:
         found[node.outputs[0]] = node.input(places.output)
@@ -91,16 +51,16 @@ def tensor_bits(model: Model, shapes: Shapes) -> dict[str, Mapping[str, int]]:
 def _bits_of_node(
     node: Node, shapes: Shapes, known: Mapping[str, int]
 ) -> Iterator[tuple[str, int]]:
-    if node.op_type == "MatMulNBits":
-        yield node.input(1), node.attribute("bits", 4)
-        return
-    places = _QUANTIZED.get(node.op_type)
+    row = operator_of(node)
+    places = row.quantized
     if places is None:
-        if node.op_type in _VALUE_KEEPING and node.input(0) in known:
+        if row.keeps_width and node.input(0) in known:
             yield from ((name, known[node.input(0)]) for name in node.outputs if name)
-        elif node.op_type == "Concat" and all(name in known for name in node.inputs):
+        elif row.joins and all(name in known for name in node.inputs):
             yield node.outputs[0], max(known[name] for name in node.inputs)
         return
+    if places.packed is not None:
+        yield node.input(places.packed), node.attribute("bits", 4)
     for place, zero in places.inputs:
         bits = _declared_bits(shapes, node, node.input(place), node.input(zero))
         if bits is not None:
@@ -110,13 +70,13 @@ def _bits_of_node(
         yield node.outputs[0], bits
 
 
-def _bits_of_result(node: Node, shapes: Shapes, places: _Operands) -> int | None:
+def _bits_of_result(node: Node, shapes: Shapes, places: QuantizedOperands) -> int | None:
     result = node.outputs[0]
     if node.op_type == "DequantizeLinear":
         return _declared_bits(shapes, node, node.input(0), node.input(2))
     if places.output is not None:
         return _declared_bits(shapes, node, result, node.input(places.output))
-    if places.zero_output is not None or node.op_type in ("ConvInteger", "MatMulInteger"):
+    if places.zero_output is not None or places.plain:
         return _declared_bits(shapes, node, result, "")
     return None
 

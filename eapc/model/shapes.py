@@ -16,11 +16,19 @@ from onnx import numpy_helper
 from eapc.errors import ModelError, UsageError
 from eapc.model.control_flow import runs_of
 from eapc.model.folding import fold_constants, known_constants
-from eapc.model.graph import Node, free_names
+from eapc.model.graph import Node, free_names, initializers_of
 from eapc.model.loop_states import carry_shapes
 from eapc.model.model import Model
-from eapc.model.skeleton import loosen_reshapes, skeleton_of
-from eapc.model.tensors import Array, TensorSpec, spec_of, subgraphs_of_node
+from eapc.model.tensors import (
+    Array,
+    Stored,
+    TensorSpec,
+    element_type,
+    numpy_type,
+    spec_of,
+    subgraphs_of_node,
+)
+from eapc.model.weightless_copy import loosen_reshapes, weightless_copy
 
 InputShapes = Mapping[str, tuple[int, ...]]
 Scopes = dict[str, ChainMap[str, TensorSpec]]
@@ -31,11 +39,11 @@ class Shapes:
     """Specs of tensors by the scope they are seen from.
 
     `runs` says how often each subgraph, by its scope, runs when its node does; those whose
-    runs depend on data are missing.
+    runs depend on data are missing. A mean over inputs may be a fraction.
     """
 
     by_scope: Mapping[str, Mapping[str, TensorSpec]]
-    runs: Mapping[str, int] = field(default_factory=dict)
+    runs: Mapping[str, float] = field(default_factory=dict)
 
     def spec(self, node: Node, tensor: str) -> TensorSpec | None:
         """The spec of a tensor as `node` sees it; None where nothing is known of it."""
@@ -132,26 +140,26 @@ def infer_shapes(model: Model, inputs: InputShapes) -> Shapes:
     Inference and the folding of shape arithmetic take turns until nothing new is learnt; what
     contradicts itself inside the graph stays unknown. Raises ModelError where onnx gives up.
     """
-    skeleton = skeleton_of(model, inputs)
-    scopes = _settle(skeleton, model, inputs)
-    if _as_declared(model, inputs) and _declare_unknown(skeleton, model, scopes):
-        scopes = _settle(skeleton, model, inputs)
-    return Shapes(scopes, dict(_runs(skeleton.graph, model, scopes, "", {})))
+    weightless = weightless_copy(model, inputs)
+    scopes = _settle(weightless, model, inputs)
+    if _as_declared(model, inputs) and _declare_unknown(weightless, model, scopes):
+        scopes = _settle(weightless, model, inputs)
+    return Shapes(scopes, dict(_runs(weightless.graph, model, scopes, "", {})))
 
 
-def _settle(skeleton: onnx.ModelProto, model: Model, inputs: InputShapes) -> Scopes:
+def _settle(weightless: onnx.ModelProto, model: Model, inputs: InputShapes) -> Scopes:
     while True:
-        inferred = _infer_once(skeleton, model, inputs)
+        inferred = _infer_once(weightless, model, inputs)
         scopes = dict(_scopes(inferred.graph, model, "", {}))
-        if loosen_reshapes(skeleton.graph, _shape_of(scopes, "")):
+        if loosen_reshapes(weightless.graph, _shape_of(scopes, "")):
             continue
-        if not _has_gaps(scopes, model) or not _fold_all(skeleton.graph, model, scopes, "", {}):
+        if not _has_gaps(scopes, model) or not _fold_all(weightless.graph, model, scopes, "", {}):
             return scopes
 
 
-def _infer_once(skeleton: onnx.ModelProto, model: Model, inputs: InputShapes) -> onnx.ModelProto:
+def _infer_once(weightless: onnx.ModelProto, model: Model, inputs: InputShapes) -> onnx.ModelProto:
     try:
-        return onnx.shape_inference.infer_shapes(skeleton, data_prop=True)
+        return onnx.shape_inference.infer_shapes(weightless, data_prop=True)
     except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
         reason = " ".join(str(error).split())
         raise ModelError(f"{model.name}: shapes {dict(inputs)} do not fit: {reason}") from error
@@ -255,7 +263,7 @@ def _as_declared(model: Model, inputs: InputShapes) -> bool:
     )
 
 
-def _declare_unknown(skeleton: onnx.ModelProto, model: Model, scopes: Scopes) -> bool:
+def _declare_unknown(weightless: onnx.ModelProto, model: Model, scopes: Scopes) -> bool:
     """Fall back on the file's own value_info where inference knows less; False if nowhere."""
     main = Shapes(scopes).main
     missing = [
@@ -263,7 +271,7 @@ def _declare_unknown(skeleton: onnx.ModelProto, model: Model, scopes: Scopes) ->
         for value in model.view.proto.graph.value_info
         if (spec := spec_of(value)) and static_shape(spec) and main(value.name) is None
     ]
-    skeleton.graph.value_info.extend(missing)
+    weightless.graph.value_info.extend(missing)
     return bool(missing)
 
 
@@ -271,7 +279,7 @@ def _scopes(
     graph: onnx.GraphProto, model: Model, scope: str, outer: Mapping[str, TensorSpec]
 ) -> Iterator[tuple[str, ChainMap[str, TensorSpec]]]:
     own = {spec.name: spec for spec in _specs(graph.input)}
-    own |= {tensor.name: _spec_of_tensor(tensor) for tensor in graph.initializer}
+    own |= {name: _spec_of_tensor(name, each) for name, each in initializers_of(graph).items()}
     own |= {spec.name: spec for spec in _specs(graph.output)}
     own |= {spec.name: spec for spec in _specs(graph.value_info)}
     seen: ChainMap[str, TensorSpec] = ChainMap(own, dict(outer))
@@ -289,8 +297,5 @@ def _specs(values: Iterable[onnx.ValueInfoProto]) -> Iterator[TensorSpec]:
             yield spec
 
 
-def _spec_of_tensor(tensor: onnx.TensorProto) -> TensorSpec:
-    value = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
-    spec = spec_of(value)
-    assert spec is not None  # a value made with a shape has one
-    return spec
+def _spec_of_tensor(name: str, tensor: Stored) -> TensorSpec:
+    return TensorSpec(name, numpy_type(element_type(tensor)), tuple(tensor.dims))

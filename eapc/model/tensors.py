@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,11 +12,13 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import SparseTensorProto, TensorProto, helper, numpy_helper
 
 from eapc.errors import ModelError
 
 Array = NDArray[Any]
+Stored = TensorProto | SparseTensorProto
+"""How a file holds a constant."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +74,31 @@ def is_external(tensor: TensorProto) -> bool:
     return tensor.data_location == TensorProto.EXTERNAL
 
 
-def decode(tensor: TensorProto, folder: Path) -> Array:
-    """The tensor as a numpy array; external data is read from below `folder`."""
+def element_type(tensor: Stored) -> int:
+    """The ONNX element type of a constant."""
+    return (tensor.values if isinstance(tensor, SparseTensorProto) else tensor).data_type
+
+
+def decode(tensor: Stored, folder: Path) -> Array:
+    """The tensor as a dense numpy array; external data is read from below `folder`."""
+    if isinstance(tensor, SparseTensorProto):
+        return _dense(tensor, folder)
     source = _copy(tensor) if is_external(tensor) else tensor  # onnx 1.19 loads data into it
     try:
         return numpy_helper.to_array(source, str(folder))
     except (ValueError, TypeError, KeyError, OSError, onnx.checker.ValidationError) as error:
         reason = " ".join(str(error).split())
         raise ModelError(f"tensor '{tensor.name}' cannot be read: {reason}") from error
+
+
+def _dense(tensor: SparseTensorProto, folder: Path) -> Array:
+    """Indices are linear, or a row of one per axis for each value."""
+    values, places = decode(tensor.values, folder), decode(tensor.indices, folder)
+    dense = np.zeros(math.prod(tensor.dims), values.dtype)
+    dense[places if places.ndim == 1 else np.ravel_multi_index(tuple(places.T), tensor.dims)] = (
+        values
+    )
+    return dense.reshape(tensor.dims)
 
 
 def encode(array: Array, original: TensorProto) -> TensorProto:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eapc.model.graph import GraphView, Node
+from eapc.model.constants import VIEWS
+from eapc.model.graph import Node
 from eapc.model.model import Model
 from eapc.model.tensors import Array, is_float
 
-_REVERSIBLE = frozenset(("Identity", "Transpose", "Reshape"))
-_VALUE_PRESERVING = _REVERSIBLE | {"Squeeze", "Unsqueeze", "Flatten", "Cast", "DequantizeLinear"}
+_VALUE_PRESERVING = VIEWS | {"Squeeze", "Unsqueeze", "Flatten", "Cast", "DequantizeLinear"}
 
 Shape = tuple[int, ...]
 
@@ -30,17 +30,20 @@ class WeightSource:
         return (self.root, *(node.outputs[0] for node in self.chain))
 
 
-def find_weights(view: GraphView, tensor: str) -> WeightSource | None:
+def find_weights(model: Model, tensor: str) -> WeightSource | None:
     """The constant whose values `tensor` holds, through nodes that keep values; else None.
 
-    DequantizeLinear and Cast count too: what they read is a constant, whatever its type.
+    DequantizeLinear and Cast count too: what they read is a constant, whatever its type. A
+    constant that is computed of others is one as well.
     """
     chain: list[Node] = []
     name = tensor
-    while name not in view.constants:
-        node = view.producer(name)
+    while name not in model.constants.stored:
+        node = model.view.producer(name)
         if node is None or node.op_type not in _VALUE_PRESERVING:
-            return None
+            if model.constants.value(name) is None:
+                return None
+            break
         chain.append(node)
         name = node.input(0)
     return WeightSource(tensor, name, tuple(reversed(chain)))
@@ -51,59 +54,32 @@ def obstacle(model: Model, source: WeightSource) -> str:
     for node in source.chain:
         if node.op_type == "DequantizeLinear":
             return "weights are quantized (behind DequantizeLinear)"
-        if node.op_type not in _REVERSIBLE:
+        if node.op_type not in VIEWS:
             return f"weights are behind {node.op_type}"
-        if node.op_type == "Reshape" and model.constant(node.input(1)) is None:
+        if node.op_type == "Reshape" and node.input(1) not in model.constants:
             return "weights are behind a Reshape to a computed shape"
     return ""
 
 
-def known_value(model: Model, tensor: str) -> Array | None:
-    """The value of a constant, also through Identity nodes; None of anything else.
-
-    Exporters that join equal constants leave an Identity where the others were.
-    """
-    source = find_weights(model.view, tensor)
-    if source is None or any(node.op_type != "Identity" for node in source.chain):
-        return None
-    return model.constant(source.root)
-
-
 def seen_shapes(model: Model, source: WeightSource) -> list[Shape]:
     """Shapes of the root and after each node of its chain; the last is what the layer sees."""
-    root = model.constant_shape(source.root)
-    assert root is not None  # a source's root is a constant
-    shapes = [root]
+    array = np.empty(model.constants.shape(source.root) or (), np.bool_)
+    shapes: list[Shape] = [array.shape]
     for node in source.chain:
-        stand_in = np.empty(shapes[-1], np.bool_)
-        shapes.append(_forward(model, node, stand_in).shape)
+        array = model.constants.view_of(node, array)
+        shapes.append(array.shape)
     return shapes
-
-
-def _forward(model: Model, node: Node, array: Array) -> Array:
-    if node.op_type == "Transpose":
-        return np.transpose(array, node.attribute("perm", None))
-    if node.op_type != "Reshape":
-        return array
-    target = model.constant(node.input(1))
-    assert target is not None  # `obstacle` has seen to it
-    sizes = [int(size) for size in target]
-    if not node.attribute("allowzero", 0):
-        sizes = [array.shape[i] if size == 0 else size for i, size in enumerate(sizes)]
-    return array.reshape(sizes)
 
 
 def as_seen(model: Model, source: WeightSource) -> Array:
     """The root's values with the axes that the layer sees."""
-    array = model.constant(source.root)
-    assert array is not None  # a source's root is a constant
-    return seen_through(model, source, array)
+    return seen_through(model, source, model.constants[source.root])
 
 
 def seen_through(model: Model, source: WeightSource, array: Array) -> Array:
     """Other values of the root's shape with the axes that the layer sees."""
     for node in source.chain:
-        array = _forward(model, node, array)
+        array = model.constants.view_of(node, array)
     return array
 
 
@@ -126,12 +102,11 @@ def count_nonzero(
 
     That is `zero_point`, a list of which runs along `axis`, or what DequantizeLinear says.
     """
-    root = model.constant(source.root)
-    assert root is not None  # a source's root is a constant
+    root = model.constants[source.root]
     block = 1
     dequantize = next((n for n in source.chain if n.op_type == "DequantizeLinear"), None)
     if dequantize is not None and dequantize.input(2):
-        zero_point = model.constant(dequantize.input(2))
+        zero_point = model.constants.value(dequantize.input(2))
         if zero_point is None:
             return root.size, root.size
         axis = dequantize.attribute("axis", 1)

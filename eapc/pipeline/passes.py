@@ -19,6 +19,7 @@ from pydantic import BeforeValidator, TypeAdapter, ValidationError
 from eapc.errors import EapcError, PassError, UsageError
 from eapc.model import Model
 from eapc.pipeline.compilation import Compilation
+from eapc.solvers import single_thread
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class Pipeline:
             except EapcError as error:
                 raise PassError(step.name, error) from error
 
+    @single_thread()
     def run(self, compilation: Compilation) -> Compilation:
         """Run every pass; raises PassError with the name of the one that failed."""
         for step in self.passes:

@@ -17,16 +17,14 @@ import onnx
 from onnx import numpy_helper
 
 from eapc.model import Array, Model, Node
+from eapc.operators import operator_of
 
 Layout = Literal["blocked", "plain"]
 
 _BLOCKED_DOMAIN = "com.microsoft.nchwc"
 _BLOCKED_SUFFIX = "_nchwc"
 _SUM_INPUT = 3
-_SUMS = frozenset({"Add", "Sum"})
-_ACTIVATIONS = frozenset("Relu Clip LeakyRelu Sigmoid Tanh HardSigmoid".split())
 _SMALL = 1024
-_HOSTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 @dataclass(frozen=True)
@@ -139,14 +137,15 @@ class _Tracer:
         if node.domain != _BLOCKED_DOMAIN or node.op_type != "Conv":
             return tensor
         if len(node.input) > _SUM_INPUT and node.input[_SUM_INPUT]:
-            tensor = self._next(tensor, _SUMS)
+            tensor = self._next(tensor, "sum")
         active = any(a.name == "activation" and a.s for a in node.attribute)
-        if active and self._producer[tensor].op_type not in _ACTIVATIONS:
-            tensor = self._next(tensor, _ACTIVATIONS)
+        if active and operator_of(self._producer[tensor]).absorbed_as != "activation":
+            tensor = self._next(tensor, "activation")
         return tensor
 
-    def _next(self, tensor: str, kinds: frozenset[str]) -> str:
-        readers = [r for r in self.model.view.consumers(tensor) if r.op_type in kinds]
+    def _next(self, tensor: str, absorbed_as: str) -> str:
+        consumers = self.model.view.consumers(tensor)
+        readers = [r for r in consumers if operator_of(r).absorbed_as == absorbed_as]
         return readers[0].outputs[0] if readers else tensor
 
     def _cone(self, ends: Sequence[str]) -> tuple[tuple[Node, ...], tuple[str, ...]]:
@@ -176,7 +175,7 @@ def _in_order_read(nodes: Sequence[Node], names: Mapping[str, None]) -> tuple[st
 def _kernel(
     draft: _Draft, readers: Mapping[str, set[Layout]], replaceable: frozenset[str]
 ) -> Kernel:
-    host = next((node for node in draft.nodes if node.op_type in _HOSTS), draft.nodes[-1])
+    host = next((node for node in draft.nodes if operator_of(node).weights), draft.nodes[-1])
     return Kernel(
         host=host,
         nodes=draft.nodes,
@@ -207,7 +206,8 @@ def constant_tensors(model: Model, optimised: onnx.ModelProto) -> frozenset[str]
 
 def notes_on_weights(model: Model) -> tuple[str, ...]:
     """That a caller may replace weights, which makes a network slow, and what to do about it."""
-    read = {node.input(1) for node in model.view.main_nodes if node.op_type in _HOSTS}
+    layouts = ((node, operator_of(node).weights) for node in model.view.main_nodes)
+    read = {node.input(layout.operand) for node, layout in layouts if layout}
     found = len(read & model.view.replaceable)
     if not found:
         return ()

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from eapc.model import Node, Shapes, TensorSpec, static_shape
+from eapc.operators import operator_of
 from eapc.profiling.kernels import Kernel
 
 _UNTIMED_ATTRIBUTES = frozenset(
@@ -20,13 +21,6 @@ _UNTIMED_ATTRIBUTES = frozenset(
 )
 _CHANNELS_FIRST_RANKS = (2, 4, 5)
 _BLOCKED_RANK = 4
-_FREE_CHANNELS = frozenset(
-    """Abs Add AveragePool BatchNormalization Cast Clip Concat Conv Div Dropout Elu Erf Exp Flatten
-    Gelu GlobalAveragePool GlobalMaxPool HardSigmoid HardSwish Identity LRN LeakyRelu Log
-    LogSoftmax Max MaxPool Min Mul Neg PRelu Pow ReduceMean Relu Sigmoid Softmax Softplus Sqrt Sub
-    Sum Tanh""".split()
-)
-
 Sizes = Mapping[str, tuple[int, ...]]
 
 
@@ -63,7 +57,7 @@ class LayerKind:
     @property
     def joins(self) -> bool:
         """Whether the layer is a concatenation."""
-        return any(node.op_type == "Concat" for node in self.kernel.nodes)
+        return any(operator_of(node).joins for node in self.kernel.nodes)
 
     def count(self, shape: tuple[Any, ...], tensor: str) -> int:
         """The channels of one of the kernel's tensors under a shape."""
@@ -93,7 +87,8 @@ def _known_specs(kernel: Kernel, shapes: Shapes) -> dict[str, TensorSpec]:
         raise NotTimedError("holds subgraphs")
     if not kernel.inputs:
         raise NotTimedError("reads no computed tensor")
-    if any(node.domain for node in kernel.nodes):
+    rows = [operator_of(node) for node in kernel.nodes]
+    if any(row.domain and not row.varies and row.weights is None for row in rows):
         raise NotTimedError(f"an operator of the domain {kernel.host.domain or 'of another'}")
     specs = {}
     for name in (*kernel.inputs, *kernel.outputs):
@@ -114,32 +109,33 @@ def _known_specs(kernel: Kernel, shapes: Shapes) -> dict[str, TensorSpec]:
 
 def _is_independent(kernel: Kernel, constants: frozenset[str]) -> bool:
     host = kernel.host
-    if host.op_type in ("Conv", "ConvTranspose"):
-        return int(host.attribute("group", 1)) == 1 and host.input(1) in constants
-    if host.op_type == "Gemm":
-        return not host.attribute("transA", 0) and host.input(1) in constants
-    return host.op_type == "MatMul" and host.input(1) in constants
+    layout = operator_of(host).weights
+    if layout is None or host.attribute(layout.x_swapped_by, 0):
+        return False
+    return layout.groups(host.attributes) == 1 and host.input(layout.operand) in constants
 
 
 def is_depthwise(node: Node, shapes: Shapes) -> bool:
-    """Whether a Conv has one filter, or a fixed number of them, for each channel alone."""
-    weights = shapes.shape(node, node.input(1)) if node.op_type == "Conv" else None
-    return weights is not None and weights[1] == 1 and int(node.attribute("group", 1)) > 1
+    """Whether a convolution has one filter, or a fixed number of them, for each channel alone."""
+    row = operator_of(node)
+    if row.weights is None or row.kind != "convolution":
+        return False
+    weights = shapes.shape(node, node.input(row.weights.operand))
+    return weights is not None and weights[1] == 1 and row.weights.groups(node.attributes) > 1
 
 
 def _varies(node: Node, shapes: Shapes) -> bool:
     """Whether a node stays valid when all its channel counts change in proportion."""
-    if node.op_type == "Conv":
-        return is_depthwise(node, shapes)
-    return node.op_type in _FREE_CHANNELS
+    return operator_of(node).varies or is_depthwise(node, shapes)
 
 
 def _channel_axis(kernel: Kernel, rank: int) -> int | None:
     if rank < 2:
         return rank - 1 if rank else None
-    is_convolution = kernel.host.op_type in ("Conv", "ConvTranspose")
-    if kernel.host.op_type == "MatMul":
-        return rank - 1
+    host = operator_of(kernel.host)
+    if host.weights is not None and host.weights.channels < 0:
+        return rank + host.weights.channels
+    is_convolution = host.weights is not None and host.weights.grouped
     return 1 if is_convolution or rank in _CHANNELS_FIRST_RANKS else rank - 1
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from eapc.model import Node, Shapes
+from eapc.model import Array, Node, Shapes
+from eapc.operators import operator_of
 from eapc.profiling.layer_kinds import LayerKind, is_depthwise
 
 Shape = tuple[int, ...]
@@ -28,11 +29,11 @@ class Sizing:
         """Of the layer's float32 inputs, output and, roughly, weights."""
         words = sum(int(np.prod(shape)) for shape in (*self.read.values(), self.written))
         kernel = self.kind.kernel
-        for node in kernel.nodes:
-            shape = self.shapes.shape(node, node.input(1))
-            if self.kind.independent and node is kernel.host and shape:
-                now, then = self.counts, self.kind.counts(self.shapes.by_scope[""])
-                words += int(np.prod(shape)) * now[0] * now[1] // (then[0] * then[1])
+        layout = operator_of(kernel.host).weights
+        if layout is not None and self.kind.independent:
+            shape = self.shapes.shape(kernel.host, kernel.host.input(layout.operand)) or (0,)
+            now, then = self.counts, self.kind.counts(self.shapes.by_scope[""])
+            words += int(np.prod(shape)) * now[0] * now[1] // (then[0] * then[1])
         return 4 * words
 
 
@@ -77,32 +78,25 @@ def as_wide(shape: Shape, sizing: Sizing) -> Shape:
     return tuple(now if size == then else size for size in shape)
 
 
-def _convolution(node: Node, shape: Shape, sizing: Sizing) -> Shape:
+def weight_shape(node: Node, shape: Shape, sizing: Sizing) -> Shape:
+    """The shape of a node's weights; behind a Flatten there are several inputs a channel."""
     if is_depthwise(node, sizing.shapes):
         return (sizing.written[1], *shape[1:])
-    return (sizing.counts[1], sizing.counts[0], *shape[2:]) if sizing.kind.independent else shape
-
-
-def _transposed(node: Node, shape: Shape, sizing: Sizing) -> Shape:
-    del node
-    return (*sizing.counts, *shape[2:]) if sizing.kind.independent else shape
-
-
-def _product(node: Node, shape: Shape, sizing: Sizing) -> Shape:
-    """Gemm and MatMul; behind a Flatten there are several features for each channel."""
-    if not sizing.kind.independent:
+    layout = operator_of(node).weights
+    if layout is None or not sizing.kind.independent:
         return shape
+    outputs, inputs = layout.axes(node.attributes, len(shape))
     then = sizing.kind.counts(sizing.shapes.by_scope[""])[0]
-    swapped = bool(node.attribute("transB", 0))
-    features = shape[-1] if swapped else shape[-2]
-    sizes = (features * sizing.counts[0] // then, sizing.counts[1])
-    return (*shape[:-2], *(reversed(sizes) if swapped else sizes))
+    resized = with_axis(shape, inputs, shape[inputs] * sizing.counts[0] // then)
+    return with_axis(resized, outputs, sizing.counts[1])
 
 
-WEIGHT_SHAPES: Mapping[str, Callable[[Node, Shape, Sizing], Shape]] = {
-    "Conv": _convolution,
-    "ConvTranspose": _transposed,
-    "Gemm": _product,
-    "MatMul": _product,
-}
-"""The shape of a node's weights, its second input, by operator."""
+def steering(node: Node, value: Array, sizing: Sizing) -> Array:
+    """A value that decides about a node's work; sizes of its result follow the channels."""
+    axis = sizing.kind.axes[sizing.kind.kernel.outputs[0]]
+    axes = [place % len(sizing.written) for place in node.attribute("axes", range(value.size))]
+    if value.dtype.kind != "i" or axis is None or axis not in axes:
+        return value
+    sizes = value.copy()
+    sizes[axes.index(axis)] = sizing.written[axis]
+    return sizes

@@ -17,9 +17,10 @@ import onnx
 from onnx import helper, numpy_helper
 
 from eapc.model import Array, Model, Node
+from eapc.operators import operator_of
 from eapc.profiling.kernels import Layout
 from eapc.profiling.layer_kinds import NotTimedError, is_depthwise
-from eapc.profiling.layer_sizes import WEIGHT_SHAPES, Shape, Sizing, as_wide, with_axis
+from eapc.profiling.layer_sizes import Shape, Sizing, as_wide, steering, weight_shape, with_axis
 
 _SMALL = 1
 _SLICE_WITH_INPUTS = 10
@@ -184,14 +185,15 @@ class _Draft:
         if spec is None or shape is None:
             raise NotTimedError(f"the shape of '{tensor}' is unknown")
         value = self.model.constant(tensor)
-        if spec.dtype.kind != "f" or int(np.prod(shape)) <= _SMALL:
+        row = operator_of(node)
+        if row.steered or spec.dtype.kind != "f" or int(np.prod(shape)) <= _SMALL:
             value = self.folded.get(tensor) if value is None else value
             if value is None:
                 raise NotTimedError(f"the value of '{tensor}' is unknown")
+            value = steering(node, value, sizing) if row.steered else value
             return self.constant(f"{name}.value", value)
-        resize = WEIGHT_SHAPES.get(node.op_type) if index == 1 else None
-        if resize is not None:
-            return self.normal(f"{name}.weights", resize(node, shape, sizing))
+        if row.weights is not None and index == row.weights.operand:
+            return self.normal(f"{name}.weights", weight_shape(node, shape, sizing))
         values = self.rng.uniform(0.5, 1.5, as_wide(shape, sizing))
         return self.constant(f"{name}.values", values.astype(spec.dtype))
 

@@ -17,6 +17,7 @@ from eapc.model import (
     Model,
     Origin,
     Part,
+    constant_value,
     decode,
     is_external,
     tensors_of_model,
@@ -74,7 +75,7 @@ def _checker_fault(model: str | onnx.ModelProto) -> str:
 
 
 def _check_differences(original: Model, written: Model, changed: frozenset[str]) -> None:
-    before, after = original.view.proto, written.view.proto
+    before, after = original.with_plain(changed).view.proto, written.view.proto
     for one, other, what in (
         (before.graph.input, after.graph.input, "inputs"),
         (before.graph.output, after.graph.output, "outputs"),
@@ -91,15 +92,10 @@ def _check_differences(original: Model, written: Model, changed: frozenset[str])
 
 def _named_tensors(proto: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorProto]]:
     """Every tensor; a Constant node's goes by its output's name."""
-    constants = {
-        id(attribute.t): node.output[0]
-        for node in proto.graph.node
-        if node.op_type == "Constant"
-        for attribute in node.attribute
-        if attribute.name == "value"
-    }
-    for tensor in tensors_of_model(proto):
-        yield constants.get(id(tensor), tensor.name), tensor
+    held = ((constant_value(node), node.output) for node in proto.graph.node)
+    constants = {id(tensor): (tensor, output[0]) for tensor, output in held if tensor is not None}
+    for tensor in tensors_of_model(proto):  # an id is a tensor's own as long as this is held
+        yield constants.get(id(tensor), (tensor, tensor.name))[1], tensor
 
 
 def _same(

@@ -1,7 +1,8 @@
-"""Factorisations whose bytes do not depend on the number of threads.
+"""Linear algebra whose bytes do not depend on the number of threads.
 
 numpy and scipy each bundle an OpenBLAS whose Cholesky rounds differently for every thread
-count, so everything here runs on one thread; matrix products are free to use more.
+count, and so do its float32 products with the kernels of some processors (OpenBLAS 0.3.31, AVX2
+without AVX-512): whatever a layer's weights come from runs on one thread.
 `scipy.linalg.lapack` is used because it factorises in place, several times faster than
 `numpy.linalg` does.
 """

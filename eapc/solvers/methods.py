@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from eapc.errors import UsageError
 from eapc.solvers.admm import QUICK, STANDARD, THOROUGH, AdmmSettings, admm
+from eapc.solvers.blas import single_thread
 from eapc.solvers.eap import eap
 from eapc.solvers.least_squares import conjugate_gradients, least_squares
 from eapc.solvers.patterns import UNSTRUCTURED, Pattern
@@ -60,6 +61,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
 _QUICK_FIT_ITERATIONS = 3
 
 
+@single_thread()
 def solve(
     problem: LayerProblem,
     nonzeros: int,
@@ -85,6 +87,7 @@ def solve(
     return prune(problem, nonzeros, pattern)
 
 
+@single_thread()
 def refit(
     problem: LayerProblem,
     mask: NDArray[np.bool_],
@@ -99,6 +102,7 @@ def refit(
     return layer.unscaled(least_squares(layer.problem, mask, begin))
 
 
+@single_thread()
 def quick_prune(problem: LayerProblem, nonzeros: Sequence[int]) -> list[NDArray[np.float32]]:
     """A weight for each number of non-zeros, roughly fitted: points of an error curve.
 

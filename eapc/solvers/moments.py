@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from eapc.solvers.blas import single_thread
 from eapc.solvers.gram import DenseGram, Gram, RowGram
 
 _Float = TypeVar("_Float", np.float32, np.float64)
@@ -89,6 +90,7 @@ class Moments:
         """E||y - y_mean||^2 over all groups."""
         return float(self.yy.sum())
 
+    @single_thread()
     def error(self, weight: NDArray[np.float32]) -> float:
         """E||y - W x||^2 over all groups, of deviations from the means.
 
@@ -126,6 +128,7 @@ class MomentAccumulator:
         self._yx = np.zeros((groups, m, k))
         self._yy = np.zeros((groups, m))
 
+    @single_thread()
     def add(self, x: NDArray[np.float32], y: NDArray[np.float32]) -> None:
         """Add x (groups, rows, k) and y (groups, rows, m).
 
@@ -228,6 +231,7 @@ def _pooled(grams: Sequence[RowGram], shares: Sequence[float]) -> Gram:
     return pooled if rows.shape[1] <= _DUAL * rows.shape[2] else DenseGram(pooled.dense())
 
 
+@single_thread()
 def combine(users: Sequence[Moments]) -> Moments:
     """Moments of several users of one weight, each about its own means.
 

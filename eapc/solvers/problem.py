@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eapc.errors import DataError
+from eapc.solvers.blas import single_thread
 from eapc.solvers.gram import Gram
 from eapc.solvers.moments import Moments
 
@@ -79,6 +80,7 @@ class LayerProblem:
         """Which inputs (groups, k) have no say in it: every solution leaves them at 0."""
         return np.asarray(~(self.weight.any(axis=1) | self.G.any(axis=1)))
 
+    @single_thread()
     def objective(self, weight: NDArray[np.float32]) -> float:
         """tr(V H V^T - 2 V G^T) of a (groups, m, k) weight V, summed in float64."""
         product = self.gram.times(weight)

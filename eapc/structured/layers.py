@@ -105,8 +105,7 @@ def _labels(
 
     -1 for those of no channel. Labels go the way of the weights, which are never written out.
     """
-    shape = model.constant_shape(tied.weight)
-    assert shape is not None  # a layer's weights are constant
+    shape = model.constants.shape(tied.weight) or ()
     along = np.zeros(shape[part.axis], np.float32)
     along[part.indices.ravel()] = 1 + np.repeat(np.arange(len(part.indices)), part.width)
     spread = along.reshape([-1 if axis == part.axis else 1 for axis in range(len(shape))])
@@ -144,14 +143,8 @@ def without_channels(
         for part in group.slices:
             if part.tensor in weights and channels:
                 value = changed.get(part.tensor)
-                value = _copy(model, part.tensor) if value is None else value
+                value = model.constants[part.tensor].copy() if value is None else value
                 index = (slice(None),) * part.axis + (part.indices[channels].ravel(),)
                 value[index] = 0
                 changed[part.tensor] = value
     return model.with_weights(changed)
-
-
-def _copy(model: Model, tensor: str) -> Array:
-    value = model.constant(tensor)
-    assert value is not None  # the weights of a layer
-    return value.copy()

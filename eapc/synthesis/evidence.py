@@ -17,6 +17,7 @@ import numpy as np
 from eapc.data import Dataset
 from eapc.evaluation import Outputs
 from eapc.model import Array, Model, Node
+from eapc.operators import operator_of
 from eapc.runtime import Session, collect_outputs, with_outputs
 
 _NATS = 0.2
@@ -33,9 +34,6 @@ _LAYERS = 8
 
 _AT_ONCE = 4
 """Inputs per run: without fusion, and with so many outputs, each takes much memory."""
-
-_CHANNELS = {"Conv": 1, "ConvTranspose": 1, "Gemm": -1, "MatMul": -1}
-"""Axis of the channels in what a layer puts out."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ def trained_normalizations(model: Model) -> list[Node]:
 
 def _is_trained(model: Model, node: Node) -> bool:
     """Mean 0 and variance 1 in every channel are what training starts from."""
-    mean, variance = (model.constant(name) for name in node.inputs[3:5])
+    mean, variance = (model.constants.value(name) for name in node.inputs[3:5])
     return mean is not None and variance is not None and bool(np.any(mean) or np.any(variance != 1))
 
 
@@ -97,7 +95,7 @@ def _divergence(model: Model, nodes: Sequence[Node], data: Dataset, threads: int
     divergences = []
     for node in nodes:
         found_mean, found_variance = moments[node.input(0)]
-        mean, variance = (np.asarray(model.constant(name), float) for name in node.inputs[3:5])
+        mean, variance = (model.constants[name].astype(float) for name in node.inputs[3:5])
         variance = variance + float(node.attribute("epsilon", 1e-5))
         ratio = found_variance / variance
         shift = np.square(found_mean - mean) / variance
@@ -152,18 +150,20 @@ def first_biases(model: Model) -> list[Bias]:
 
 def _bias_of(model: Model, node: Node) -> Bias | None:
     """The bias that a layer has, or that an Add gives to the layer before it."""
-    if node.domain:
-        return None
-    if node.op_type in _CHANNELS:
-        own = model.constant(node.input(2)) if len(node.inputs) > 2 else None
-        axis = _CHANNELS[node.op_type]
-        return Bias(node.outputs[0], axis, own) if own is not None and np.any(own) else None
-    if node.op_type != "Add":
+    row = operator_of(node)
+    if row.weights is not None:
+        name = row.weights.bias_of(node.inputs)
+        own = model.constants.value(name) if name else None
+        if own is None or not np.any(own):
+            return None
+        return Bias(node.outputs[0], row.weights.channels, own)
+    if row.full_name != "Add":
         return None
     for tensor, other in (node.inputs, node.inputs[::-1]):
-        layer, added = model.view.producer(tensor), model.constant(other)
-        if added is not None and np.any(added) and layer and layer.op_type in _CHANNELS:
-            return Bias(tensor, _CHANNELS[layer.op_type], added)
+        layer, added = model.view.producer(tensor), model.constants.value(other)
+        layout = operator_of(layer).weights if layer else None
+        if layout is not None and added is not None and np.any(added):
+            return Bias(tensor, layout.channels, added)
     return None
 
 

@@ -14,16 +14,15 @@ is at k once for each output position whose tap reads it: along each axis that i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from eapc.model import Array, Node
+from eapc.operators import operator_of
 from eapc.workload.mac_operators import Axis, conv_axes, transposed_begins
-from eapc.workload.rules import Shape, rule_name
-
-ORT = "com.microsoft"
+from eapc.workload.rules import Shape
 
 
 @dataclass(frozen=True)
@@ -129,15 +128,14 @@ def counting_of(
 
     `shape_of` gives the shapes of tensors; only spatial extents matter.
     """
-    rule = COUNTED.get(rule_name(node.domain, node.op_type))
-    if rule is None:
+    row = operator_of(node)
+    if row.factors is None or not row.countable:
         return None
-    make, *places = rule
-    left, right = (node.input(place) for place in places)
+    left, right = (node.input(place) for place in row.factors)
     x, w, y = (shape_of(name) for name in (left, right, node.outputs[0]))
     if x is None or w is None or y is None:
         return None
-    counting = make(node, x, w, y)
+    counting = COUNTINGS[row.kind](node, x, w, y)
     return None if counting is None else (counting, left, right)
 
 
@@ -185,20 +183,10 @@ def _product(node: Node, *_: Shape) -> Counting | None:
     return Counting(Summed(left), Summed(right))
 
 
-COUNTED: dict[str, tuple[Maker, int, int]] = {
-    # operator: how it is counted, and the places of its two factors
-    "Conv": (_convolution, 0, 1),
-    "ConvInteger": (_convolution, 0, 1),
-    "QLinearConv": (_convolution, 0, 3),
-    f"{ORT}.FusedConv": (_convolution, 0, 1),
-    "ConvTranspose": (_transposed, 0, 1),
-    **dict.fromkeys(("Gemm", "MatMul", "MatMulInteger"), (_product, 0, 1)),
-    **{
-        f"{ORT}.{name}": (_product, 0, 1)
-        for name in ("FusedGemm", "FusedMatMul", "MatMulIntegerToFloat", "DynamicQuantizeMatMul")
-    },
-    "QLinearMatMul": (_product, 0, 3),
-    f"{ORT}.QGemm": (_product, 0, 3),
+COUNTINGS: Mapping[str, Maker] = {
+    "convolution": _convolution,
+    "transposed convolution": _transposed,
+    "product": _product,
 }
-"""Other operators are not counted: their operands are no tensors of the graph (recurrent cells,
-attention), or packed."""
+"""How the operators of a kind are counted whose factors the table of operators names. Others are
+not: their operands are no tensors of the graph (recurrent cells, attention), or packed."""

@@ -1,32 +1,20 @@
 """Workloads of the operators on quantized tensors, ONNX's and onnxruntime's.
 
 They do what their floating-point namesakes do, on integers; scales and zero points are a few
-numbers and count as nothing. The widths of their operands come from `eapc.quantization`.
+numbers and count as nothing; products have the rules of these namesakes, which the table of
+operators names. The widths of their operands come from `eapc.model.quantization`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 from eapc.workload.loop_nests import StreamWorkload
-from eapc.workload.mac_operators import conv, gemm, matmul
+from eapc.workload.mac_operators import matmul
 from eapc.workload.rules import Operands, Part, Work, workload_rule
-from eapc.workload.stream_operators import pool, stream
+from eapc.workload.stream_operators import stream
 
 ORT = "com.microsoft"
-
-_MULTIPLYING: dict[tuple[str, str], tuple[Callable[[Operands], Work], int, int]] = {
-    # domain and operator: what it does, and the places of its two factors
-    ("", "QLinearConv"): (conv, 0, 3),
-    ("", "ConvInteger"): (conv, 0, 1),
-    ("", "QLinearMatMul"): (matmul, 0, 3),
-    ("", "MatMulInteger"): (matmul, 0, 1),
-    (ORT, "QLinearConv"): (conv, 0, 3),
-    (ORT, "QGemm"): (gemm, 0, 3),
-    (ORT, "MatMulIntegerToFloat"): (matmul, 0, 1),
-    (ORT, "DynamicQuantizeMatMul"): (matmul, 0, 1),
-}
 
 _REQUANTIZE = 4
 """Operations to take an integer to a real number and back, scale and zero point each way."""
@@ -38,19 +26,6 @@ _PER_ELEMENT = {
     "QLinearSigmoid": ((0,), _REQUANTIZE + 1),
     "QLinearSoftmax": ((0,), _REQUANTIZE + 3),
 }
-
-
-def _register(domain: str, op_type: str) -> None:
-    rule, left, right = _MULTIPLYING[domain, op_type]
-
-    def quantized(operands: Operands) -> Work:
-        return rule(operands.picked(left, right))
-
-    workload_rule(op_type, domain=domain)(quantized)
-
-
-for _domain, _op_type in _MULTIPLYING:
-    _register(_domain, _op_type)
 
 
 @workload_rule("DequantizeLinear")
@@ -78,12 +53,6 @@ def reduction(operands: Operands) -> Work:
     """One addition per input element; the mean alone is quantized anew."""
     operations = math.prod(operands.input(0)) + _REQUANTIZE * math.prod(operands.output())
     return stream(operands.picked(0), operations)
-
-
-@workload_rule("QLinearAveragePool", domain=ORT)
-def average_pool(operands: Operands) -> Work:
-    """One addition per kernel element and output element."""
-    return pool(operands.picked(0))
 
 
 @workload_rule("QLinearConcat", domain=ORT)

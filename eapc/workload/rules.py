@@ -63,14 +63,14 @@ class Part:
     """A loop nest, the tensors that play its weights, ifmap and ofmap, and how often it runs.
 
     What has no name in the graph (the gates of a recurrent cell) is empty. Nothing stays on
-    chip from one of the `times` to the next.
+    chip from one of the `times` to the next; a mean over inputs may be a fraction.
     """
 
     workload: Workload
     weights: str = ""
     ifmap: str = ""
     ofmap: str = ""
-    times: int = 1
+    times: float = 1
 
 
 @dataclass(frozen=True)

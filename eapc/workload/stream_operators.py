@@ -1,49 +1,16 @@
-"""Workloads of the operators that stream their operands: element-wise, pooling, copies, views."""
+"""Workloads of the operators that stream their operands: element-wise, pooling, copies, views.
+
+Which operators these are, and how many operations they do, the table of operators says.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from eapc.operators import operator_of
 from eapc.workload.loop_nests import StreamWorkload
-from eapc.workload.rules import Operands, Part, Work, workload_rule
-
-_PER_OUTPUT_ELEMENT = {
-    # operations per output element; transcendental functions count as one
-    **dict.fromkeys(
-        """Abs Acos Acosh Add And Asin Asinh Atan Atanh BitShift BitwiseAnd BitwiseNot BitwiseOr
-        BitwiseXor Cast CastLike Ceil Celu Clip Cos Cosh Div Elu Equal Erf Exp Floor Greater
-        GreaterOrEqual HardSigmoid IsInf IsNaN LeakyRelu Less LessOrEqual Log Max Mean Min Mod
-        Mul Neg Not Or PRelu Pow Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus
-        Softsign Sqrt Sub Sum Tan Tanh ThresholdedRelu Where Xor""".split(),
-        1,
-    ),
-    **dict.fromkeys(("BatchNormalization", "QuantizeLinear"), 2),
-    **dict.fromkeys(("Gelu", "HardSwish", "Mish", "Swish"), 3),
-    **dict.fromkeys(("Softmax", "LogSoftmax", "Hardmax"), 3),
-    **dict.fromkeys(("InstanceNormalization", "LpNormalization", "MeanVarianceNormalization"), 5),
-    **dict.fromkeys(("LayerNormalization", "GroupNormalization"), 7),
-    **dict.fromkeys(("RMSNormalization", "SimplifiedLayerNormalization"), 5),
-}
-
-_COPIES = frozenset(
-    """Bernoulli BlackmanWindow Compress CumSum DepthToSpace EyeLike Expand Gather GatherElements
-    GatherND HammingWindow HannWindow Multinomial NonZero OneHot Pad RandomNormal
-    RandomNormalLike RandomUniform RandomUniformLike Range ReverseSequence Scatter
-    ScatterElements ScatterND SpaceToDepth Tile Transpose Trilu Unique Resize Upsample""".split()
-)
-
-_VIEWS = frozenset(
-    """Concat Constant ConstantOfShape Dropout Flatten Identity Reshape Shape Size Slice Split
-    Squeeze Unsqueeze""".split()
-)
-"""Neither move nor compute: a producer writes, and a consumer reads, at the right address."""
-
-_REDUCTIONS = frozenset(
-    """ArgMax ArgMin GlobalAveragePool GlobalLpPool GlobalMaxPool ReduceL1 ReduceL2 ReduceLogSum
-    ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare
-    TopK""".split()
-)
+from eapc.workload.rules import Operands, Part, Rule, Work, workload_rule
 
 
 def stream(operands: Operands, operations: int, read: Iterable[int] | None = None) -> Work:
@@ -62,26 +29,23 @@ def stream(operands: Operands, operations: int, read: Iterable[int] | None = Non
     return Work((Part(workload, ifmap=ifmap, ofmap=node.outputs[0]),))
 
 
-@workload_rule(*_PER_OUTPUT_ELEMENT)
 def element_wise(operands: Operands) -> Work:
-    """A fixed number of operations per output element."""
-    each = _PER_OUTPUT_ELEMENT[operands.node.op_type]
+    """A fixed number of operations per output element; every operand is read once."""
+    each = operator_of(operands.node).operations
     return stream(operands, each * math.prod(operands.output()))
 
 
-@workload_rule(*_REDUCTIONS)
 def reduction(operands: Operands) -> Work:
-    """One operation per input element."""
-    return stream(operands, math.prod(operands.input(0)), read=[0])
+    """A fixed number of operations per element of the first operand."""
+    each = operator_of(operands.node).operations
+    return stream(operands, each * math.prod(operands.input(0)), read=[0])
 
 
-@workload_rule(*_VIEWS)
 def view(_: Operands) -> Work:
     """No operations and no traffic."""
     return Work()
 
 
-@workload_rule(*_COPIES)
 def copy(operands: Operands) -> Work:
     """Each output word is read once from somewhere and written once; nothing is computed."""
     node = operands.node
@@ -96,7 +60,6 @@ def copy(operands: Operands) -> Work:
     return Work((Part(workload, ifmap=ifmap, ofmap=node.outputs[0]),))
 
 
-@workload_rule("MaxPool", "AveragePool", "LpPool")
 def pool(operands: Operands) -> Work:
     """One operation per kernel element and output element."""
     kernel = math.prod(operands.node.attribute("kernel_shape", []))
@@ -108,3 +71,13 @@ def local_response_normalization(operands: Operands) -> Work:
     """`size` squares summed, then one power and one division, per element."""
     size = operands.node.attribute("size", 1)
     return stream(operands, (size + 2) * math.prod(operands.output()))
+
+
+STREAMED: Mapping[str, Rule] = {
+    "output": element_wise,
+    "input": reduction,
+    "kernel": pool,
+    "copy": copy,
+    "view": view,
+}
+"""The rule of operators that have none of their own, by what their operations are counted by."""

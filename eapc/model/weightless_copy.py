@@ -9,28 +9,27 @@ import onnx
 
 from eapc.model.folding import LARGEST_ELEMENTS
 from eapc.model.model import Model
-from eapc.model.stand_ins import use_stand_ins
+from eapc.model.shape_substitutes import use_substitutes
+from eapc.model.tensors import element_type
 
 
-def skeleton_of(model: Model, inputs: Mapping[str, tuple[int, ...]]) -> onnx.ModelProto:
+def weightless_copy(model: Model, inputs: Mapping[str, tuple[int, ...]]) -> onnx.ModelProto:
     """The model without large constants and stale shapes, its inputs made concrete."""
     proto = model.view.proto
-    skeleton = onnx.ModelProto(ir_version=max(proto.ir_version, 4))
-    skeleton.opset_import.extend(proto.opset_import)
-    skeleton.functions.extend(proto.functions)
-    graph = skeleton.graph
+    copy = onnx.ModelProto(ir_version=max(proto.ir_version, 4))
+    copy.opset_import.extend(proto.opset_import)
+    copy.functions.extend(proto.functions)
+    graph = copy.graph
     graph.name = proto.graph.name or "graph"
     graph.node.extend(proto.graph.node)
-    graph.sparse_initializer.extend(proto.graph.sparse_initializer)
     _add_constants(model, graph)
-    use_stand_ins(graph)
-    constants = {tensor.name for tensor in proto.graph.initializer}
+    use_substitutes(graph)
     for value in proto.graph.input:
-        if value.name not in constants:
+        if value.name not in model.view.initializers:
             graph.input.append(_concrete(value, inputs.get(value.name)))
     for value in proto.graph.output:
         graph.output.append(_without_shape(value))
-    return skeleton
+    return copy
 
 
 def loosen_reshapes(
@@ -65,13 +64,13 @@ def _contradicts(node: onnx.NodeProto, shape_of: Callable[[str], tuple[int, ...]
 
 
 def _add_constants(model: Model, graph: onnx.GraphProto) -> None:
-    """Small constants by value, external ones included; others by their shape."""
-    for tensor in model.view.proto.graph.initializer:
+    """Small constants by value, external and sparse ones included; others by their shape."""
+    for name, tensor in model.view.initializers.items():
         if math.prod(tensor.dims) <= LARGEST_ELEMENTS:
-            graph.initializer.extend(model.initializers([tensor.name]))
+            graph.initializer.extend(model.initializers([name]))
         else:
-            value = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
-            graph.input.append(value)
+            kind = element_type(tensor)
+            graph.input.append(onnx.helper.make_tensor_value_info(name, kind, tensor.dims))
 
 
 def _concrete(value: onnx.ValueInfoProto, shape: tuple[int, ...] | None) -> onnx.ValueInfoProto:
