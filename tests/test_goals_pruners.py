@@ -16,8 +16,7 @@ from structured_builders import bytes_of
 
 from eapc.errors import PassError, UsageError
 from eapc.evaluation import AgreementJudge
-from eapc.goals import Goal, MaxDrop, MinAgreement, Outcome, Sparsity, TargetEnergy, Trials
-from eapc.goals.goal import typed
+from eapc.goals import Goal, MaxDrop, MinAgreement, Pruned, Sparsity, TargetEnergy, Trials
 from eapc.goals.pruners import OneStage, Pruner, TwoStages, pruner_of
 from eapc.goals.shares import Shares
 from eapc.pipeline import Compilation, Pipeline, Recipe
@@ -37,12 +36,12 @@ def trials_of(name: str, recipe: str) -> Trials:
     return Trials(start(net), RECIPES[recipe], labelled(net) if name == "varied" else None)
 
 
-_REACHED: dict[tuple[str, str, str], Outcome] = {}
+_REACHED: dict[tuple[str, str, str], Pruned] = {}
 
 
-def reached(name: str, recipe: str, goal: Goal) -> Outcome:
+def reached(name: str, recipe: str, goal: Goal) -> Pruned:
     """The outcome of a goal, worked out once."""
-    key = (name, recipe, typed(goal))
+    key = (name, recipe, str(goal))
     if key not in _REACHED:
         _REACHED[key] = goal.pursue(trials_of(name, recipe))
     return _REACHED[key]
@@ -56,18 +55,18 @@ def reached(name: str, recipe: str, goal: Goal) -> Outcome:
 @pytest.mark.parametrize("name", ["residual", "dense"])
 def test_target_energy_is_met(name: str, recipe: str, value: float) -> None:
     outcome = reached(name, recipe, TargetEnergy(value))
-    assert outcome.is_met
+    assert outcome.goal_met
     assert outcome.reason == ""
     assert value - 0.2 < ratio(outcome) <= value
     assert outcome.floor is not None
     assert outcome.floor < ratio(outcome)
-    onnx.checker.check_model(outcome.result.model.to_proto(), full_check=True)
+    onnx.checker.check_model(outcome.model.to_proto(), full_check=True)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_energy_out_of_reach_says_so(recipe: str) -> None:
     outcome = reached("residual", recipe, TargetEnergy(0.001))
-    assert not outcome.is_met
+    assert not outcome.goal_met
     assert f"the fewest channels the network still takes {ratio(outcome):.3f}" in outcome.reason
     assert outcome.floor == pytest.approx(ratio(outcome), abs=0.05)
 
@@ -77,11 +76,11 @@ def test_energy_out_of_reach_says_so(recipe: str) -> None:
 def test_max_drop_holds_on_the_half_that_decides(recipe: str, value: float) -> None:
     outcome = reached("varied", recipe, MaxDrop(value))
     decided, other = labelled(varied()).halves()
-    assert outcome.is_met
-    assert outcome.decided == decided.accuracy(outcome.result.model)
+    assert outcome.goal_met
+    assert outcome.decided == decided.accuracy(outcome.model)
     assert outcome.decided is not None
     assert outcome.decided.is_within(value)
-    assert outcome.accuracy == other.accuracy(outcome.result.model)
+    assert outcome.accuracy == other.accuracy(outcome.model)
     assert ratio(outcome) < 1
 
 
@@ -89,15 +88,15 @@ def test_max_drop_holds_on_the_half_that_decides(recipe: str, value: float) -> N
 def test_min_agreement_is_judged_on_inputs_that_were_not_fitted(recipe: str) -> None:
     outcome = reached("dense", recipe, MinAgreement(0.9))
     assert outcome.agreement is not None
-    assert outcome.is_met == outcome.agreement.is_met
-    assert str(outcome.pipeline).startswith("hold-out-inputs, ")
+    assert outcome.goal_met == outcome.agreement.is_met
+    assert outcome.pipeline.startswith("hold-out-inputs, ")
     assert ratio(outcome) <= 1
 
 
 def test_sparsity_takes_a_fraction_of_every_group() -> None:
     outcome = reached("residual", "channels", Sparsity(0.5))
-    assert outcome.is_met
-    assert outcome.result.model.constant_shape("w1") == (4, 4, 3, 3)
+    assert outcome.goal_met
+    assert outcome.model.constant_shape("w1") == (4, 4, 3, 3)
     with pytest.raises(UsageError, match="with channels and zeros there are two"):
         reached("residual", "both", Sparsity(0.5))
 
@@ -117,14 +116,14 @@ def test_sparsity_takes_a_fraction_of_every_group() -> None:
 )
 def test_the_printed_pipeline_gives_the_result_again(name: str, recipe: str, goal: Goal) -> None:
     outcome = reached(name, recipe, goal)
-    text = str(outcome.pipeline)
+    text = outcome.pipeline
     assert str(Pipeline.parse(text, CHANNELS.passes)) == text
-    again = outcome.pipeline.run(start(net_of(name)))
+    again = outcome.steps.run(start(net_of(name)))
     assert again.energy is not None
-    energy = outcome.result.energy
+    energy = outcome.compilation.energy
     assert energy is not None
     assert again.energy.energy_mac_units == pytest.approx(energy.energy_mac_units, rel=5e-3)
-    assert bytes_of(again.model) == bytes_of(outcome.result.model)
+    assert bytes_of(again.model) == bytes_of(outcome.model)
 
 
 # --- pruners -----------------------------------------------------------------------------------
