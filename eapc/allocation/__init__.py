@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eapc.allocation.allocator import Choice, Space, allocate, highest_price
+from eapc.allocation.allocator import Choice, Space, allocate, neighbours
 from eapc.allocation.energy_order import LIMITS, Schedule
 from eapc.allocation.sharing import (
     GRID,
@@ -28,7 +28,7 @@ __all__ = [
     "Schedule",
     "Space",
     "allocate",
-    "highest_price",
+    "neighbours",
     "share_late",
     "share_out",
     "share_out_evenly",

@@ -52,14 +52,14 @@ def allocate(space: Space, budget: float) -> Choice:
     whole = np.zeros(space.sites, np.intp)
     if space.cost(whole) <= budget * (1 + TINY):
         return whole
-    generous, frugal = _neighbours(space, budget)
+    generous, frugal = neighbours(space, budget)
     leap = frugal - generous
     steps = max(int(leap.max(initial=0)), 1)
     parts = (frugal - leap * part // steps for part in range(steps, 0, -1))
     return next((each for each in parts if space.cost(each) <= budget), frugal)
 
 
-def _neighbours(space: Space, budget: float) -> tuple[Choice, Choice]:
+def neighbours(space: Space, budget: float) -> tuple[Choice, Choice]:
     """Choices at neighbouring prices: the first is beyond the budget, the second within it."""
     low, high = _LOWEST_PRICE, space.highest_price
     for _ in range(space.bisections):

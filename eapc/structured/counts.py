@@ -6,6 +6,7 @@ One budget is shared out over both (see `eapc.allocation.allocator`).
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -20,7 +21,7 @@ from eapc.allocation import (
     LayerCurve,
     Predicted,
     allocate,
-    highest_price,
+    neighbours,
 )
 from eapc.structured.costs import ChannelCosts, Counts
 from eapc.structured.curves import ChannelCurve
@@ -30,6 +31,9 @@ CANDIDATES = 16
 
 _TURNS = 6
 """Rounds of turns that a choice is settled by: most need two or three."""
+
+_PRICES = 256
+"""Steps of the way down, evenly spaced by the price's logarithm."""
 
 _NOISE = 0.01
 """A step by less than this fraction of what a group has a say in may be noise of the clock."""
@@ -61,12 +65,12 @@ def right_edges(curve: ChannelCurve, costs: ChannelCosts) -> tuple[int, ...]:
 class _Decisions:
     """Counts of channel groups, and densities of the layers that are to have zeros as well.
 
-    What a group saves depends on the counts and densities of others: a choice is settled by turns
-    from the whole network on, each site's option the best for those of the others, until all stay.
+    What a group saves depends on the counts and densities of others: a choice is settled by turns,
+    each site's option the best for those of the others, until all stay.
     A layer's zeros save the same fraction of its energy whatever channels are left.
     """
 
-    bisections = 12
+    bisections = 60
 
     def __init__(self, plan: ChannelPlan) -> None:
         self._plan, self._costs = plan, plan.costs
@@ -79,33 +83,53 @@ class _Decisions:
         self._left = [layer.energy_at(GRID) / layer.energies[0] for layer in plan.zeros]
         places = {reader: place for place, reader in enumerate(plan.costs.readers())}
         self._places = [[places[node] for node in layer.nodes] for layer in plan.zeros]
-        self._known: dict[float, Choice] = {}
 
     @property
     def sites(self) -> int:
         """Groups, then layers."""
         return len(self._errors)
 
-    @cached_property
+    @property
     def highest_price(self) -> float:
-        """By the smallest saving of one site next to the cheapest options of all others."""
-        cheapest = np.array([len(errors) - 1 for errors in self._errors], np.intp)
-        steps = [np.diff(self._site_costs(site, cheapest)) for site in range(self.sites)]
-        span = sum(float(errors.max()) for errors in self._errors)
-        return highest_price(span, np.abs(np.concatenate([*steps, np.zeros(1)])))
+        """The end of the way down."""
+        return self._way[0][-1]
 
     def choice(self, price: float) -> Choice:
-        """Settled by turns; of equals the option that gives up least."""
-        if price not in self._known:
-            chosen = np.zeros(self.sites, np.intp)
-            for _ in range(_TURNS):
-                before = chosen.copy()
-                for site, errors in enumerate(self._errors):
-                    chosen[site] = np.argmin(errors + price * self._site_costs(site, chosen))
-                if np.array_equal(before, chosen):
-                    break
-            self._known[price] = chosen
-        return self._known[price]
+        """The last one of the way down that has no higher price."""
+        prices, choices = self._way
+        return choices[max(0, bisect_right(prices, price) - 1)]
+
+    @cached_property
+    def _way(self) -> tuple[list[float], list[Choice]]:
+        """Choices at rising prices, each settled from the one before; so all budgets share it."""
+        chosen = np.zeros(self.sites, np.intp)
+        cheapest = np.array([len(errors) - 1 for errors in self._errors], np.intp)
+        low, high = min(self._rates(chosen), default=1.0), max(self._rates(cheapest), default=1.0)
+        prices, choices = [0.0], [chosen]
+        for price in np.geomspace(low, max(high, low), _PRICES).tolist():
+            chosen = self._settled(price, chosen)
+            prices.append(price)
+            choices.append(chosen)
+        return [*prices, 2 * prices[-1]], [*choices, cheapest]
+
+    def _rates(self, choice: Choice) -> Iterator[float]:
+        """Error lost for cost saved between each option and the one that is chosen."""
+        for site, errors in enumerate(self._errors):
+            costs = self._site_costs(site, choice)
+            saved = np.abs(costs - costs[choice[site]])
+            rates = np.abs(errors - errors[choice[site]])[saved > 0] / saved[saved > 0]
+            yield from rates[rates > 0].tolist()
+
+    def _settled(self, price: float, start: Choice) -> Choice:
+        """The best options for a price by turns; of equals those that give up least."""
+        chosen = start
+        for _ in range(_TURNS):
+            before, chosen = chosen, chosen.copy()
+            for site, errors in enumerate(self._errors):
+                chosen[site] = np.argmin(errors + price * self._site_costs(site, chosen))
+            if np.array_equal(before, chosen):
+                break
+        return chosen
 
     def cost(self, choice: Choice) -> float:
         """Of all items."""
@@ -144,22 +168,41 @@ class _Decisions:
             costs.append(sum(self._costs.of_item(i, counts) * left.get(i, 1.0) for i in places))
         return np.array(costs)
 
-    def raised(self, choice: Choice, budget: float) -> Choice:
-        """The choice with groups given channels back where the budget has room.
+    def filled(self, choice: Choice, budget: float) -> Choice:
+        """The choice, or the one before it on the way with one more step: what loses less.
 
-        Where that wins most first. What costs nothing needs no room: larger counts may be no
-        dearer.
+        Either is filled up first.
         """
-        choice = choice.copy()
-        room = budget - self.cost(choice)
-        while ways := [way for site in range(len(self._counts)) for way in self._up(site, choice)]:
+        generous, frugal = neighbours(self, budget)
+        steps = sorted(self._steps(generous, budget), key=self.error)[:1]
+        ends = (self._filled(each, budget) for each in (choice, frugal, *steps))
+        return min(ends, key=self.error)
+
+    def _filled(self, choice: Choice, budget: float) -> Choice:
+        """Groups get channels back where the budget has room, where that wins most first.
+
+        What costs nothing needs no room: larger counts may be no dearer.
+        """
+        choice, room = choice.copy(), budget - self.cost(choice)
+        while True:
+            ways = [way for site in range(self.sites) for way in self._up(site, choice)]
             fitting = [way for way in ways if way[3] <= max(room, 0)]
             if not fitting:
-                break
+                return choice
             _, _, (site, option), spent = max(fitting)
             choice[site] = option
             room -= spent
-        return choice
+
+    def _steps(self, choice: Choice, budget: float) -> Iterator[Choice]:
+        """The choices that differ in one site and keep the budget."""
+        missing = self.cost(choice) - budget
+        for site in range(self.sites if missing > 0 else 0):
+            costs = self._site_costs(site, choice)
+            enough = np.flatnonzero(costs[choice[site]] - costs >= missing)
+            if len(enough):
+                one = choice.copy()
+                one[site] = enough[0]
+                yield one
 
     def _up(self, site: int, choice: Choice) -> Iterator[tuple[float, int, tuple[int, int], float]]:
         """(won, count, site and option, spent) of every way up that wins or saves something."""
@@ -214,7 +257,7 @@ class ChannelPlan:
         """
         decisions, limit = self._decisions, budget * self.whole_cost
         choice = allocate(decisions, limit)
-        return decisions.counts(choice if self.zeros else decisions.raised(choice, limit))
+        return decisions.counts(choice if self.zeros else decisions.filled(choice, limit))
 
     @cached_property
     def _decisions(self) -> _Decisions:
