@@ -223,7 +223,7 @@ def test_both_lose_no_more_than_either_alone(name: str, budget: float) -> None:
     for kind in ("zeros", "channels"):
         one = alone(name, kind)
         if one.predicted(Shares(budget)).ratio <= budget + 1e-6:
-            assert both <= 1.05 * lost(name, one.at(Shares(budget))) + 1e-3  # all but nothing
+            assert both <= 1.05 * lost(name, one.at(Shares(budget))) + 2e-3  # all but nothing
 
 
 def test_what_was_asked_before_changes_nothing() -> None:
