@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from tasks import TASKS, Task
 
 from eapc.commands.sweep import sweep
-from eapc.goals import Goal, MaxDrop, TargetEnergy, typed
+from eapc.goals import Goal, MaxDrop, TargetEnergy
 from eapc.pipeline import Recipe
 
 RECIPES: Mapping[str, Recipe] = {
@@ -50,7 +50,7 @@ def rows(
             accuracy = found.accuracy
             assert accuracy is not None  # there are labels
             yield (
-                f"{name:12}{kind:10}{typed(goal):22}"
+                f"{name:12}{kind:10}{goal!s:22}"
                 f"{found.energy_ratio:>9.3f}{100 * accuracy.before:>9.2f}"
                 f"{100 * accuracy.after:>8.2f}{spent:>7.0f}"
             )

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from eapc.commands.compiler import Analysis, Ran, analyze, prune, run
     from eapc.commands.machine_profile import Profiled, ProfileSettings, profile
     from eapc.commands.preparation import Settings
-    from eapc.commands.results import Pruned
     from eapc.commands.sweep import SweepRow, Swept, sweep
     from eapc.commands.timing import Timing, time_nodes
     from eapc.data import CalibrationDataReader, Dataset, load_data
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
         Goal,
         MaxDrop,
         MinAgreement,
+        Pruned,
         Sparsity,
         TargetEnergy,
         TargetLatency,
@@ -101,13 +101,13 @@ __all__ = [
 
 _HOMES = {
     "commands.comparison": "Comparison compare",
-    "commands.compiler": "Analysis Pruned Ran Settings analyze prune run",
+    "commands.compiler": "Analysis Ran Settings analyze prune run",
     "data": "CalibrationDataReader Dataset load_data",
     "energy": "DensityTable EnergyReport NodeEnergy",
     "errors": """DataError EapcError GoalError HardwareError ModelError PassError UsageError
         VerificationError""",
     "commands.sweep": "SweepRow Swept sweep",
-    "goals": "Densities Goal MaxDrop MinAgreement Sparsity TargetEnergy TargetLatency",
+    "goals": "Densities Goal MaxDrop MinAgreement Pruned Sparsity TargetEnergy TargetLatency",
     "hardware": "HardwareModel MeasuredMachine load_hardware load_machine",
     "commands.machine_profile": "ProfileSettings Profiled profile",
     "model": "Model",

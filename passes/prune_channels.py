@@ -10,12 +10,13 @@ from typing import ClassVar
 
 import numpy as np
 
+from eapc.allocation import LayerCurve
 from eapc.calibration import probes_of
 from eapc.channels import ChannelGroup, find_groups
 from eapc.checkpoints import Finished, Part
 from eapc.energy import estimate
 from eapc.errors import ModelError, UsageError
-from eapc.layers import PrunableLayers, Skipped, TiedLayers, find_layers, with_plain_layers
+from eapc.layers import PrunableLayers, Skipped, TiedLayers, choose, find_layers, with_plain_layers
 from eapc.model import Model, infer_shapes, input_shapes
 from eapc.pipeline import ChannelRecord, Compilation, Latency, LayerRecord, Names, Pass
 from eapc.profiling import prepare_network
@@ -40,6 +41,7 @@ from eapc.structured import (
 )
 
 from .annotate_energy import density_table, shapes_of, works_of
+from .prune_weights import with_curves
 
 _STAGE = "channel-curves"
 
@@ -69,6 +71,9 @@ class PruneChannels(Pass):
         metadata={"help": "groups to prune: nodes that make them, operators, or globs, by |"},
     )
     exclude: Names = field(default=(), metadata={"help": "groups to leave as they are"})
+    zeros: bool = field(
+        default=False, metadata={"help": "leave a share of the energy to zeros, if they lose less"}
+    )
 
     def __post_init__(self) -> None:
         require_criterion(self.criterion)
@@ -79,6 +84,8 @@ class PruneChannels(Pass):
             raise UsageError(f"prune-channels: fraction must be in [0, 1), got {self.fraction}")
         if self._budget is not None and not 0 < self._budget <= 1:
             raise UsageError(f"prune-channels: a budget must be in (0, 1], got {self._budget}")
+        if self.zeros and self.energy is None:
+            raise UsageError("prune-channels: zeros take a share of an energy budget: give energy")
 
     @property
     def _budget(self) -> float | None:
@@ -102,7 +109,7 @@ class PruneChannels(Pass):
             curves = self._curves(compilation, chosen)
             counts = self._even_counts(curves)
         else:
-            compilation = self._with_plan(compilation, chosen)
+            compilation = self._with_plan(compilation, chosen, found)
             plan = compilation.record.channel_plan
             assert plan is not None  # `_with_plan` has seen to it
             curves, counts = plan.curves, plan.counts(self._budget)
@@ -192,10 +199,16 @@ class PruneChannels(Pass):
         ratio = costs.total(counts) / whole if whole else 1.0
         return Latency(machine.name, whole / machine.batch, ratio)
 
-    def _with_plan(self, compilation: Compilation, chosen: Sequence[LayeredGroup]) -> Compilation:
-        """The compilation with curves and costs of these groups, worked out if need be."""
+    def _with_plan(
+        self, compilation: Compilation, chosen: Sequence[LayeredGroup], layers: PrunableLayers
+    ) -> Compilation:
+        """The compilation with curves and costs of these groups, worked out if need be.
+
+        Those of zeros are of the layers that the same names mean.
+        """
         groups = [each.group for each in chosen]
-        plan, basis = compilation.record.channel_plan, (self.criterion, self.latency is None)
+        plan = compilation.record.channel_plan
+        basis = (self.criterion, self.latency is None, self.zeros)
         names = [group.name for group in groups]
         if plan and plan.basis == basis and [curve.name for curve in plan.curves] == names:
             return compilation
@@ -203,7 +216,12 @@ class PruneChannels(Pass):
         costs = prices(compilation, groups)
         curves = self._curves(compilation, chosen)
         allowed = {} if self.latency is None else {c.name: right_edges(c, costs) for c in curves}
-        return compilation.with_record(channel_plan=ChannelPlan(curves, costs, allowed, basis))
+        zeros: tuple[LayerCurve, ...] = ()
+        if self.zeros:
+            compilation = with_curves(compilation, choose(layers, self.include, self.exclude))
+            zeros = compilation.record.curves.layers if compilation.record.curves else ()
+        plan = ChannelPlan(curves, costs, allowed, basis, zeros)
+        return compilation.with_record(channel_plan=plan)
 
 
 def _finished_curves(finished: Finished, groups: Sequence[LayeredGroup]) -> list[ChannelCurve]:

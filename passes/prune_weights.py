@@ -257,7 +257,8 @@ def _curves(compilation: Compilation, found: PrunableLayers) -> Curves:
             sum(_price(item, compilation.hardware, report, table, *point) for item in users)
             for point in zip(DENSITIES, curve.kept, strict=True)
         ]
-        curves.append(LayerCurve(curve.name, DENSITIES, curve.errors, tuple(energies)))
+        keys = tuple(item.node.key for item in users)
+        curves.append(LayerCurve(curve.name, DENSITIES, curve.errors, tuple(energies), keys))
         facts = {"errors": curve.errors, "energies": energies}
         finished.save(tied.weight, Part(facts=facts))
     compilation.progress(Step("error-curves", len(curves), len(curves)))
@@ -273,7 +274,8 @@ def _finished_curves(finished: Finished, found: PrunableLayers) -> list[LayerCur
         if part is None:
             break
         errors, energies = tuple(part.facts["errors"]), tuple(part.facts["energies"])
-        curves.append(LayerCurve(tied.weight, DENSITIES, errors, energies))
+        keys = tuple(user.node.key for user in tied.users)
+        curves.append(LayerCurve(tied.weight, DENSITIES, errors, energies, keys))
     return curves
 
 

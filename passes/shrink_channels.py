@@ -57,11 +57,13 @@ class ShrinkChannels(Pass):
             model, chosen = remove_channels(model, groups, kept), {}
         if model is compilation.model:
             return compilation
+        found = tuple(_group_records(record.groups, counted, model))
+        plan, left = record.channel_plan, {group.name: group.after for group in found}
         return compilation.with_model(model).with_record(
             layers=_records(record.layers, model),
-            groups=tuple(_group_records(record.groups, counted, model)),
+            groups=found,
             channels={},
-            curves=None,
+            curves=plan.layers_at(left) if plan else None,
             channel_plan=None,
         )
 

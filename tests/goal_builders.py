@@ -11,7 +11,7 @@ from pruning_builders import NETS, Net, residual
 
 from eapc.data import Dataset
 from eapc.evaluation import AccuracyJudge
-from eapc.goals import Goal, Outcome, Trials
+from eapc.goals import Goal, Pruned, Trials
 from eapc.hardware import load_hardware
 from eapc.pipeline import Compilation, Conditions, Recipe, load_passes
 from eapc.runtime import collect_outputs
@@ -39,14 +39,13 @@ def trials(net: Net, synthesised: bool = False) -> Trials:
 
 
 @cache
-def reached(name: str, goal: Goal) -> Outcome:
+def reached(name: str, goal: Goal) -> Pruned:
     net = varied() if name == "varied" else NETS[name]()
     return goal.pursue(trials(net))
 
 
-def ratio(outcome: Outcome) -> float:
-    assert outcome.result.energy is not None
-    return outcome.result.energy.energy_mac_units / outcome.before.energy_mac_units
+def ratio(outcome: Pruned) -> float:
+    return outcome.energy_ratio
 
 
 def answered(net: Net) -> Dataset:

@@ -17,13 +17,12 @@ from goal_builders import answered
 from pruning_builders import Net, fixed_batch, plain, residual, transformer
 
 import eapc
-from eapc.commands import compiler
-from eapc.commands.compiler import analyze, default_output, pipeline_of, prune, run
+from eapc.commands import results
+from eapc.commands.compiler import analyze, default_output, prune, run
 from eapc.commands.preparation import Settings
-from eapc.commands.results import Pruned
 from eapc.data import load_data
 from eapc.errors import DataError, ModelError, PassError, UsageError, VerificationError
-from eapc.goals import Goal, MinAgreement, Sparsity, TargetEnergy
+from eapc.goals import Goal, MinAgreement, Pruned, Sparsity, TargetEnergy
 from eapc.model import Array, Model
 from eapc.pipeline import Recipe, load_passes
 
@@ -260,7 +259,7 @@ def test_nothing_is_left_when_verification_fails(
 
         return check
 
-    monkeypatch.setattr(compiler, "verifier", refuse)
+    monkeypatch.setattr(results, "verifier", refuse)
     with pytest.raises(VerificationError):
         run(DIGITS, "prune-weights{sparsity=0.5}", output=tmp_path / "out.onnx")
     assert list(tmp_path.iterdir()) == []
@@ -332,7 +331,7 @@ def test_names() -> None:
     assert default_output("a/b.onnx") == Path("a/b.pruned.onnx")
     with pytest.raises(UsageError):
         default_output("")
-    assert "energy" in str(pipeline_of(MinAgreement()))
+    assert "energy" in str(MinAgreement().pipeline(Recipe()))
     for name in eapc.__all__:
         assert getattr(eapc, name) is not None
     with pytest.raises(AttributeError, match="nope"):

@@ -22,13 +22,11 @@ from test_profiling_latency import machine
 
 from eapc.checkpoints import Checkpoints, model_digest
 from eapc.cli import main
-from eapc.commands import compiler
 from eapc.commands.compiler import prune
 from eapc.commands.machine_profile import machine_yaml
 from eapc.commands.preparation import Settings, prepare
-from eapc.commands.results import Pruned
 from eapc.commands.resuming import partial_folder
-from eapc.goals import Goal, MinAgreement, Sparsity, TargetEnergy, TargetLatency
+from eapc.goals import Goal, MinAgreement, Pruned, Sparsity, TargetEnergy, TargetLatency
 from eapc.pipeline import Pipeline, Recipe, load_passes
 from eapc.progress import Progress, Step
 
@@ -242,7 +240,7 @@ def test_a_failed_write_keeps_the_work(
         raise StopError
 
     with monkeypatch.context() as patch:
-        patch.setattr(compiler, "save", fail)
+        patch.setattr("eapc.commands.sweep.save", fail)
         with pytest.raises(StopError):
             prune(MODEL, SETTINGS, goal=Sparsity(0.6), output=tmp_path / "o.onnx")
     assert "--resume goes on" in caplog.text

@@ -51,8 +51,8 @@ def test_a_goal_out_of_reach_stops_nothing() -> None:
 
 
 def test_time_is_told_row_by_row() -> None:
-    assert all(row.seconds > 0 for row in swept().rows)
-    assert swept().seconds >= sum(row.seconds for row in swept().rows)
+    assert all(row.seconds["total"] > 0 for row in swept().rows)
+    assert swept().seconds >= sum(row.seconds["total"] for row in swept().rows)
 
 
 def test_what_goals_share_is_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,8 +136,8 @@ def test_splits_are_settled_goal_by_goal(tmp_path: Path) -> None:
 def test_files_of_densities_that_share_a_name(tmp_path: Path) -> None:
     goals = [Densities(tmp_path / folder / "d.yaml") for folder in ("a", "b")]
     for goal in goals:
-        goal.path.parent.mkdir()
-        goal.path.write_text("Conv: 0.5\n")
+        goal.value.parent.mkdir()
+        goal.value.write_text("Conv: 0.5\n")
     with pytest.raises(UsageError, match=r"written as model\.densities-d\.onnx too; rename it"):
         sweep(MODEL, SETTINGS, goals=goals, folder=tmp_path)
     assert len(sweep(MODEL, SETTINGS, goals=goals).rows) == 2

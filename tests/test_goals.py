@@ -33,9 +33,9 @@ def test_a_goal_prints_a_pipeline_that_can_be_typed(goal: Goal) -> None:
 
 def test_sparsity_prunes_every_layer_alike() -> None:
     outcome = reached("residual", Sparsity(0.75))
-    assert outcome.is_met
+    assert outcome.goal_met
     assert outcome.agreement is None
-    records = outcome.result.record.layers.values()
+    records = outcome.compilation.record.layers.values()
     assert all(record.sparsity == pytest.approx(0.75, abs=0.02) for record in records)
     assert 0 < ratio(outcome) < 1
 
@@ -44,14 +44,14 @@ def test_sparsity_prunes_every_layer_alike() -> None:
 @pytest.mark.parametrize("name", ["residual", "dense", "transformer"])
 def test_target_energy_is_met_on_the_measured_energy(name: str, value: float) -> None:
     outcome = reached(name, TargetEnergy(value))
-    assert outcome.is_met
+    assert outcome.goal_met
     assert outcome.reason == ""
     assert value - 0.1 < ratio(outcome) <= value
 
 
 def test_the_printed_pipeline_gives_the_result_again() -> None:
     outcome = reached("residual", TargetEnergy(0.8))
-    again = outcome.pipeline.run(start(residual()))
+    again = outcome.steps.run(start(residual()))
     assert again.energy is not None
     assert again.energy.energy_mac_units == pytest.approx(
         ratio(outcome) * outcome.before.energy_mac_units, rel=2e-3
@@ -61,19 +61,21 @@ def test_the_printed_pipeline_gives_the_result_again() -> None:
 @pytest.mark.parametrize("value", [0.3, 0.001])
 def test_energy_out_of_reach(value: float) -> None:
     outcome = reached("residual", TargetEnergy(value))
-    assert not outcome.is_met
+    assert not outcome.goal_met
     assert f"not {value:g}" in outcome.reason
     assert f"{ratio(outcome):.3f}" in outcome.reason
     assert "\n" not in outcome.reason
     lowest = reached("residual", TargetEnergy(0.001))
     assert ratio(outcome) <= ratio(lowest) + 0.02
-    assert all(r.sparsity > 0.9 for r in lowest.result.record.layers.values() if r.weights > 100)
+    assert all(
+        r.sparsity > 0.9 for r in lowest.compilation.record.layers.values() if r.weights > 100
+    )
 
 
 def test_all_time_spent_is_told() -> None:
     outcome = reached("residual", TargetEnergy(0.8))
     assert {"annotate-energy", "prune-weights", "reconstruct-outputs"} <= set(
-        outcome.result.record.seconds
+        outcome.compilation.record.seconds
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from goal_builders import RECIPE, labelled, ratio, start, trials, varied
 
 from eapc.errors import UsageError
-from eapc.goals import MaxDrop, Outcome, Trials
+from eapc.goals import MaxDrop, Pruned, Trials
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.0, float("nan")])
@@ -20,7 +20,7 @@ def test_max_drop_refuses(value: float) -> None:
 
 
 @cache
-def dropped(value: float) -> Outcome:
+def dropped(value: float) -> Pruned:
     net = varied()
     return MaxDrop(value).pursue(Trials(start(net), RECIPE, labelled(net)))
 
@@ -28,9 +28,9 @@ def dropped(value: float) -> Outcome:
 @pytest.mark.parametrize("value", [0.0, 0.1, 0.3])
 def test_max_drop_decides_on_one_half_and_reports_the_other(value: float) -> None:
     outcome = dropped(value)
-    assert outcome.is_met
+    assert outcome.goal_met
     decided, other = labelled(varied()).halves()
-    model = outcome.result.model
+    model = outcome.model
     assert outcome.decided == decided.accuracy(model)
     assert outcome.accuracy == other.accuracy(model)
     assert outcome.decided is not None
@@ -47,7 +47,7 @@ def test_a_little_less_energy_drops_more() -> None:
     outcome = dropped(0.1)
     net = varied()
     shared = Trials(start(net), RECIPE)
-    (budget,) = (float(part) for part in re.findall(r"energy=([\d.]+)", str(outcome.pipeline)))
+    (budget,) = (float(part) for part in re.findall(r"energy=([\d.]+)", outcome.pipeline))
     below = shared.at(budget - 0.008).model
     decided, _ = labelled(net).halves()
     assert not decided.accuracy(below).is_within(0.1)
@@ -59,7 +59,7 @@ def test_max_drop_needs_labels() -> None:
 
 
 def test_all_calibration_inputs_are_fitted_for_a_drop() -> None:
-    assert "hold-out-inputs" not in str(dropped(0.1).pipeline)
-    again = dropped(0.1).pipeline.run(start(varied()))
-    for name, array in dropped(0.1).result.model.weights.items():
+    assert "hold-out-inputs" not in dropped(0.1).pipeline
+    again = dropped(0.1).steps.run(start(varied()))
+    for name, array in dropped(0.1).model.weights.items():
         np.testing.assert_array_equal(again.model.weights[name], array)

@@ -16,7 +16,7 @@ from eapc.goals import (
     HELD_OUT,
     MAX_OUTPUT_ERROR,
     MinAgreement,
-    Outcome,
+    Pruned,
     TargetEnergy,
     Trials,
 )
@@ -29,9 +29,9 @@ def test_min_agreement_refuses(value: float) -> None:
         MinAgreement(value)
 
 
-def judged(outcome: Outcome, net: Net, by_error: bool) -> float:
+def judged(outcome: Pruned, net: Net, by_error: bool) -> float:
     _, held_out = net.data.split(HELD_OUT)
-    model = outcome.result.model
+    model = outcome.model
     outputs: list[dict[str, Array]] = [
         collect_outputs(each, held_out, 1) for each in (model.original, model)
     ]
@@ -53,8 +53,8 @@ def test_min_agreement_holds_on_inputs_that_were_not_fitted(value: float) -> Non
     assert verdict.metric == TOP1_AGREEMENT
     assert verdict.samples == 8
     assert verdict.value == judged(outcome, varied(), by_error=False)
-    assert outcome.is_met == verdict.is_met == (verdict.value >= value)
-    assert (outcome.reason == "") == outcome.is_met
+    assert outcome.goal_met == verdict.is_met == (verdict.value >= value)
+    assert (outcome.reason == "") == outcome.goal_met
 
 
 @pytest.mark.usefixtures("few_count")
@@ -70,7 +70,7 @@ def test_other_networks_are_judged_by_their_output_error() -> None:
     assert verdict is not None
     assert verdict.metric == RELATIVE_ERROR
     assert verdict.limit == MAX_OUTPUT_ERROR
-    assert outcome.is_met
+    assert outcome.goal_met
     assert verdict.value <= MAX_OUTPUT_ERROR
     assert ratio(outcome) < 1
 
@@ -82,9 +82,9 @@ def test_synthesised_inputs_are_judged_by_the_output_error() -> None:
 
 
 def test_a_goal_that_nothing_meets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eapc.goals.trials.MAX_OUTPUT_ERROR", -1.0)
+    monkeypatch.setattr("eapc.goals.min_agreement.MAX_OUTPUT_ERROR", -1.0)
     outcome = DEFAULT_GOAL.pursue(trials(transformer()))
-    assert not outcome.is_met
+    assert not outcome.goal_met
     assert outcome.agreement is not None
     assert not outcome.agreement.is_met
     assert outcome.reason
@@ -94,7 +94,7 @@ def test_a_goal_that_nothing_meets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_goal_that_everything_meets() -> None:
     outcome = reached("varied", MinAgreement(0.0))
-    assert outcome.is_met
+    assert outcome.goal_met
     lowest = ratio(reached("residual", TargetEnergy(0.001)))
     assert ratio(outcome) < lowest + 0.1
 

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from goal_builders import RECIPE, labelled, reached, start, trials, varied
 from pruning_builders import transformer
 
 from eapc.evaluation import RELATIVE_ERROR, TOP1_AGREEMENT, Accuracy, Agreement
-from eapc.goals import DEFAULT_GOAL, MaxDrop, Quality, Sparsity, TargetEnergy, Trials, measure
+from eapc.goals import (
+    DEFAULT_GOAL,
+    MaxDrop,
+    Pruned,
+    Sparsity,
+    TargetEnergy,
+    Trials,
+    measured,
+    warning,
+)
+
+
+def judged(accuracy: Accuracy | None, agreement: Agreement | None) -> Pruned:
+    return replace(reached("varied", Sparsity(0.9)), accuracy=accuracy, agreement=agreement)
 
 
 @pytest.mark.parametrize(
@@ -25,32 +40,32 @@ from eapc.goals import DEFAULT_GOAL, MaxDrop, Quality, Sparsity, TargetEnergy, T
 def test_spoilt_outputs_are_warned_of(
     accuracy: Accuracy | None, agreement: Agreement | None, said: str
 ) -> None:
-    quality = Quality(accuracy, agreement, fitted=True)
-    warning = quality.warning(TargetEnergy(0.6), "unstructured")
-    assert said in warning
-    assert bool(warning) == bool(said)
-    assert not warning or warning.startswith("--target-energy 0.6 spoils the outputs: ")
-    assert not warning or warning.endswith("; a higher --target-energy keeps more")
+    found = judged(accuracy, agreement)
+    text = warning(replace(found, goal=TargetEnergy(0.6)), "unstructured")
+    assert said in text
+    assert bool(text) == bool(said)
+    assert not text or text.startswith("--target-energy 0.6 spoils the outputs: ")
+    assert not text or text.endswith("; a higher --target-energy keeps more")
     for goal in (DEFAULT_GOAL, MaxDrop(0.1)):
-        assert not quality.warning(goal, "unstructured")
+        assert not warning(replace(found, goal=goal), "unstructured")
 
 
 def test_a_pattern_that_fixes_the_zeros_is_what_spoils_outputs() -> None:
-    warning = Quality(Accuracy(0.9, 0.5, 10), None, fitted=True).warning(Sparsity(0.5), "2:4")
-    assert warning.startswith("--pattern 2:4 spoils the outputs: ")
-    assert warning.endswith("; a pattern of fewer zeros keeps more")
+    text = warning(judged(Accuracy(0.9, 0.5, 10), None), "2:4")
+    assert text.startswith("--pattern 2:4 spoils the outputs: ")
+    assert text.endswith("; a pattern of fewer zeros keeps more")
 
 
 def test_quality_is_measured_by_labels_or_on_what_was_fitted() -> None:
     net = varied()
     outcome = reached("varied", Sparsity(0.9))
-    with_labels = measure(outcome, Trials(start(net), RECIPE, labelled(net)))
-    assert with_labels.accuracy == labelled(net).accuracy(outcome.result.model)
+    with_labels = measured(outcome, Trials(start(net), RECIPE, labelled(net)))
+    assert with_labels.accuracy == labelled(net).accuracy(outcome.model)
     assert with_labels.agreement is None
-    without = measure(outcome, trials(net))
+    without = measured(outcome, trials(net))
     assert without.accuracy is None
     assert without.agreement is not None
     assert (without.agreement.samples, without.fitted) == (len(net.data), True)
-    held_out = measure(reached("transformer", DEFAULT_GOAL), trials(transformer()))
+    held_out = measured(reached("transformer", DEFAULT_GOAL), trials(transformer()))
     assert held_out.agreement == reached("transformer", DEFAULT_GOAL).agreement
     assert not held_out.fitted

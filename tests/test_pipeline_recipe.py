@@ -32,7 +32,8 @@ RECIPES = [
     ),
     (
         Recipe(structured=True, zeros=True, pattern="block:2x4", include=("conv*",)),
-        "prune-channels{energy=0.5, include=conv*}, reconstruct-outputs{keep_mask=True}, "
+        "prune-channels{energy=0.5, include=conv*, zeros=True}, "
+        "reconstruct-outputs{keep_mask=True}, "
         "shrink-channels, annotate-energy, "
         "prune-weights{energy=1.0, pattern=block:2x4, include=conv*}, "
         "reconstruct-outputs{pattern=block:2x4}",

@@ -186,8 +186,8 @@ def test_densities_by_layer(tmp_path: Path) -> None:
     path = tmp_path / "d.yaml"
     path.write_text("conv1: 0.25\nstem: 0.5\n")
     outcome = Densities(path).pursue(Trials(start(residual()), Recipe()))
-    assert str(outcome.pipeline).startswith(f"annotate-energy, prune-weights{{densities={path}}}")
-    sparsity = {name: each.sparsity for name, each in outcome.result.record.layers.items()}
+    assert outcome.pipeline.startswith(f"annotate-energy, prune-weights{{densities={path}}}")
+    sparsity = {name: each.sparsity for name, each in outcome.compilation.record.layers.items()}
     assert sparsity == {"w0": 0.5, "w1": 0.75, "w2": 0.0, "fw": 0.0}
 
 
@@ -203,10 +203,10 @@ def test_a_file_that_no_pipeline_can_name(name: str) -> None:
 @pytest.mark.parametrize("order", ["shared", "energy", "uniform"])
 def test_every_order_meets_the_measured_energy(order: str) -> None:
     outcome = TargetEnergy(0.9).pursue(Trials(start(residual()), Recipe(order=order)))
-    assert outcome.is_met
-    assert outcome.result.energy is not None
-    assert outcome.result.energy.energy_mac_units <= 0.9 * outcome.before.energy_mac_units
-    densities = {round(each.sparsity, 1) for each in outcome.result.record.layers.values()}
+    assert outcome.goal_met
+    assert outcome.compilation.energy is not None
+    assert outcome.after.energy_mac_units <= 0.9 * outcome.before.energy_mac_units
+    densities = {round(each.sparsity, 1) for each in outcome.compilation.record.layers.values()}
     assert (len(densities) == 1) == (order == "uniform")
 
 
@@ -214,5 +214,5 @@ def test_a_recipe_holds_for_every_goal() -> None:
     outcome = Sparsity(0.5).pursue(
         Trials(start(residual()), Recipe(exclude=("fc",), method="wanda"))
     )
-    assert "fw" not in outcome.result.model.weights
-    assert "method=wanda" in str(outcome.pipeline)
+    assert "fw" not in outcome.model.weights
+    assert "method=wanda" in outcome.pipeline

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
@@ -17,16 +18,17 @@ from rich.console import Console, RenderableType
 
 from eapc.commands.compiler import Analysis, Ran
 from eapc.commands.preparation import Settings
-from eapc.commands.results import Pruned
+from eapc.data import dataset
 from eapc.dataflow import Accesses
 from eapc.energy import OPERANDS, EnergyReport, NodeEnergy, Unmodelled, node_annotations
 from eapc.energy.residency import Residency, Stay
 from eapc.errors import UsageError
 from eapc.evaluation import Accuracy, Agreement
+from eapc.goals import Pruned, Sparsity
 from eapc.hardware import load_hardware
 from eapc.layers import Skipped
 from eapc.model import Model
-from eapc.pipeline import Compilation, LayerRecord, Pass, Record
+from eapc.pipeline import Compilation, LayerRecord, Pass, Pipeline, Record, load_passes
 from eapc.report import documents, numbers
 from eapc.report.csv import analysis_csv
 from eapc.report.files import require_writable, write_report
@@ -87,23 +89,25 @@ def an_analysis(report: EnergyReport | None = None) -> Analysis:
     return Analysis(a_model(), report or a_report(), samples=7, notes=("a note",))
 
 
-def a_pruned(**changes: Any) -> Pruned:
+def a_pruned(made_up: str = "", **changes: Any) -> Pruned:
     after = a_report((a_node("small", 500.0, macs=400.0), a_node("large", 1500.0, macs=1600.0)), ())
+    layers = (LayerRecord("small", 100, 25, 0.125), LayerRecord("gone", 40, 40))
+    record = Record(
+        layers={layer.name: layer for layer in layers},
+        skipped=(Skipped("b", "shared"), Skipped("c", "shared"), Skipped("d", "computed")),
+        seconds={"prune-weights": 1.5, "reconstruct-outputs": 2.5, "total": 5.0},
+    )
+    data = replace(dataset({"x": np.ones(1, np.float32)}, a_model().inputs, "data"), origin=made_up)
     pruned = Pruned(
-        model=a_model(),
-        pipeline="annotate-energy, prune-weights{sparsity=0.5}",
+        goal=Sparsity(0.5),
+        compilation=Compilation(a_model(), EYERISS, data, energy=after, record=record),
         before=a_report(),
-        after=after,
+        steps=Pipeline.parse("annotate-energy, prune-weights{sparsity=0.5}", load_passes()),
         accuracy=Accuracy(0.9, 0.875, 40),
         agreement=Agreement("top-1 agreement", 0.985, 0.98, 200),
-        layers=(LayerRecord("small", 100, 25, 0.125), LayerRecord("gone", 40, 40)),
-        skipped=(Skipped("b", "shared"), Skipped("c", "shared"), Skipped("d", "computed")),
-        goal_met=True,
-        reason="",
-        seconds={"prune-weights": 1.5, "reconstruct-outputs": 2.5, "total": 5.0},
         output=Path("out.onnx"),
     )
-    return dataclasses.replace(pruned, **changes)
+    return replace(pruned, **changes)
 
 
 def rendered(renderable: RenderableType, width: int = UNLIMITED) -> str:
@@ -436,7 +440,7 @@ def test_prune_table_compares_before_and_after() -> None:
 
 
 def test_prune_table_says_what_inputs_were_made_up() -> None:
-    said = dataclasses.replace(a_pruned(), inputs="unit normal by the first biases")
+    said = a_pruned(made_up="unit normal by the first biases")
     text = rendered(prune_table(said, UNLIMITED))
     assert row_of(text, "made-up inputs")[2:] == "unit normal by the first biases".split()
     assert "made-up" not in rendered(prune_table(a_pruned(), UNLIMITED))

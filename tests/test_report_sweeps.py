@@ -6,32 +6,24 @@ import csv
 import io
 import json
 from dataclasses import replace
-from pathlib import Path
 
-from test_report import a_model, a_report, rendered, row_of
+import pytest
+from test_report import a_model, a_node, a_pruned, a_report, rendered, row_of
 
-from eapc.commands.sweep import SweepRow, Swept
-from eapc.evaluation import Accuracy, Agreement
-from eapc.goals import Sparsity, TargetEnergy
+from eapc.commands.sweep import Swept
+from eapc.evaluation import Agreement
+from eapc.goals import Pruned, Sparsity, TargetEnergy
 from eapc.report.documents import to_json
 from eapc.report.layout import UNLIMITED
 from eapc.report.sweeps import sweep_csv, sweep_document, sweep_table
 
-GOOD = SweepRow(
+AFTER = a_report((a_node("small", 0.699 * 4010.0),))
+GOOD = a_pruned(
     goal=TargetEnergy(0.7),
-    energy_ratio=0.699,
-    sparsity=0.5,
-    accuracy=Accuracy(0.9, 0.875, 40),
+    compilation=replace(a_pruned().compilation, energy=AFTER).with_record(seconds={"total": 1.5}),
     agreement=None,
-    fitted=False,
-    goal_met=True,
-    reason="",
-    seconds=1.5,
-    output=Path("out.onnx"),
 )
-MISSED = replace(
-    GOOD, goal=TargetEnergy(0.1), energy_ratio=0.4, goal_met=False, reason="too low", output=None
-)
+MISSED = replace(GOOD, goal=TargetEnergy(0.1), goal_met=False, reason="too low", output=None)
 FITTED = replace(
     GOOD,
     goal=Sparsity(0.5),
@@ -41,7 +33,7 @@ FITTED = replace(
 )
 
 
-def swept(*rows: SweepRow) -> Swept:
+def swept(*rows: Pruned) -> Swept:
     return Swept(a_model(), a_report(), rows, False, 3.0)
 
 
@@ -78,7 +70,7 @@ def test_the_document_holds_what_the_schema_promises() -> None:
         "value": 0.7,
         "goal_met": True,
         "reason": None,
-        "energy_ratio": 0.699,
+        "energy_ratio": pytest.approx(0.699),
         "sparsity": 0.5,
         "accuracy": {"metric": "top-1", "before": 0.9, "after": 0.875, "samples": 40},
         "agreement": None,

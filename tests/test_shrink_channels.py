@@ -16,7 +16,7 @@ from test_channels import IMAGE, NETS, gated, plain, residual, weights
 from typer.testing import CliRunner
 
 from eapc.channels import remove_channels, silent_channels
-from eapc.cli.app import app
+from eapc.cli.app import make_app
 from eapc.commands.compiler import run
 from eapc.errors import VerificationError
 from eapc.model import Model, Origin, Part, infer_shapes, input_shapes
@@ -170,7 +170,7 @@ def test_a_smaller_file_is_written_and_verified(tmp_path: Path) -> None:
     path = save(quiet.to_proto(), tmp_path / "in.onnx")
     out = tmp_path / "out.onnx"
     arguments = ["run", str(path), "--pipeline", "shrink-channels", "-o", str(out)]
-    done = CliRunner().invoke(app, arguments)
+    done = CliRunner().invoke(make_app(), arguments)
     assert done.exit_code == 0, done.output
     written = Model.load(out)
     assert written.constant_shape("w2") == (5, 5, 3, 3)

@@ -12,7 +12,7 @@ import pytest
 from eapc.channels import ChannelGroup, Slice
 from eapc.structured import ChannelCosts, ChannelCurve, ChannelPlan, right_edges
 from eapc.structured.costs import Item
-from eapc.structured.counts import CANDIDATES, Descent, candidates, predicted_error
+from eapc.structured.counts import CANDIDATES, candidates, predicted_error
 
 Price = Callable[..., float]
 
@@ -47,7 +47,7 @@ def choose_counts(
     allowed: Mapping[str, Sequence[int]] | None = None,
 ) -> dict[str, int]:
     """Counts for a budget that is the first to be asked about."""
-    return Descent(curves, costs, allowed or {}).counts(budget)
+    return ChannelPlan(tuple(curves), costs, allowed or {}).counts(budget / costs.total({}))
 
 
 # --- by hand -----------------------------------------------------------------------------------
@@ -163,18 +163,17 @@ def test_budgets_in_any_order_get_what_each_gets_alone() -> None:
         assert len({tuple(counts.values()) for counts in alone}) > 10
 
 
-def test_many_budgets_go_one_way_down() -> None:
-    """Steps are looked at once: a hundred budgets ask for no more ways down than ten times one."""
+def test_many_budgets_ask_for_few_prices() -> None:
+    """Budgets are told apart by the same prices: a hundred ask for no more than ten times one."""
     curves, table = network(0, size=24)
-    asked = []
-    saved = table.saved
+    asked: list[tuple[int, ...]] = []
+    of_item = table.of_item
 
-    def counting(counts: Mapping[str, int], name: str, count: int) -> float:
-        if count < counts[name]:
-            asked.append(name)
-        return saved(counts, name, count)
+    def counting(place: int, counts: Mapping[str, int]) -> float:
+        asked.append((place, *counts.values()))
+        return of_item(place, counts)
 
-    table.saved = counting  # type: ignore[method-assign]
+    table.of_item = counting  # type: ignore[method-assign]
     ChannelPlan(tuple(curves), table).counts(0.05)
     once = len(asked)
     plan = ChannelPlan(tuple(curves), table)

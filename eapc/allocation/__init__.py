@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from eapc.allocation.allocator import Choice, Space, allocate, neighbours
 from eapc.allocation.energy_order import LIMITS, Schedule
 from eapc.allocation.sharing import (
+    GRID,
     LOWEST_DENSITY,
     Curves,
     LayerCurve,
@@ -15,13 +17,18 @@ from eapc.allocation.sharing import (
 )
 
 __all__ = [
+    "GRID",
     "LIMITS",
     "LOWEST_DENSITY",
+    "Choice",
     "Curves",
     "LayerCurve",
     "Plan",
     "Predicted",
     "Schedule",
+    "Space",
+    "allocate",
+    "neighbours",
     "share_late",
     "share_out",
     "share_out_evenly",

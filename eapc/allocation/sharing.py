@@ -1,14 +1,11 @@
-"""One energy budget shared out over the layers.
+"""Zeros as decisions: how dense each layer's weights stay under one energy budget.
 
-Every layer has an error curve and an energy curve over its weight density. The densities
-that lose least for an energy budget minimise the sum of errors + price * energies for one
-price common to all layers (a Lagrange multiplier), found by bisection. Raising the price
-takes weights away where a joule saved costs least error: weights go in energy order.
+Every layer has an error curve and an energy curve over its weight density. Weights go in energy
+order: where a joule saved costs least error (see `eapc.allocation.allocator`).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -16,19 +13,18 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from eapc.allocation.allocator import TINY, Choice, allocate, highest_price
+
 LOWEST_DENSITY = 0.02
 """No layer gives up more than 98 % of its weights: past that a network computes nothing."""
 
 _LATE = 0.15
 """What the last layers that correct a budget hold of all that weights can save."""
 
-_GRID = np.linspace(1.0, LOWEST_DENSITY, 99)
+GRID = np.linspace(1.0, LOWEST_DENSITY, 99)
 _FINE_GRID = np.linspace(1.0, LOWEST_DENSITY, 981)
-_BISECTIONS = 60
-_TINY = 1e-12
 _ROUNDING = 1e-9
 _HUGE = 1e30
-_LOWEST_PRICE = 1e-40
 
 
 @dataclass(frozen=True)
@@ -36,19 +32,20 @@ class LayerCurve:
     """What a layer's density costs: points of its error and its energy (MAC units).
 
     `densities` fall from 1; `errors` is the effect on the network's outputs of pruning this
-    layer alone, `energies` that of the nodes that use the weights, both at those densities.
+    layer alone, `energies` that of `nodes`, which use the weights, both at those densities.
     """
 
     name: str
     densities: tuple[float, ...]
     errors: tuple[float, ...]
     energies: tuple[float, ...]
+    nodes: tuple[str, ...] = ()
 
     def error_at(self, densities: NDArray[np.float64]) -> NDArray[np.float64]:
         """Errors between the points: their logarithm is linear in density; 0 at density 1."""
         points = np.asarray(self.densities)[::-1]
         finite = np.nan_to_num(np.asarray(self.errors)[::-1], nan=_HUGE, posinf=_HUGE)
-        logs = np.log(np.clip(finite, _TINY, _HUGE))
+        logs = np.log(np.clip(finite, TINY, _HUGE))
         errors = np.exp(np.interp(densities, points, logs))
         return np.asarray(np.where(densities >= 1, 0.0, errors))
 
@@ -111,15 +108,39 @@ def share_out(curves: Curves, energy_ratio: float) -> dict[str, float]:
 
     A budget below `Curves.lowest_ratio` gives the lowest densities.
     """
-    budget = energy_ratio * curves.dense_energy - curves.fixed_energy
-    errors = np.stack([curve.error_at(_GRID) for curve in curves.layers])
-    energies = np.stack([_saving(curve.energy_at(_GRID)) for curve in curves.layers])
-    low, high = _prices(errors, energies, budget)
-    frugal, generous = _choice(errors, energies, high), _choice(errors, energies, low)
-    chosen = _between(frugal, generous, energies, budget)
+    chosen = allocate(_Densities(curves), energy_ratio * curves.dense_energy - curves.fixed_energy)
     return {
-        curve.name: float(_GRID[index]) for curve, index in zip(curves.layers, chosen, strict=True)
+        curve.name: float(GRID[index]) for curve, index in zip(curves.layers, chosen, strict=True)
     }
+
+
+class _Densities:
+    """Layers whose options are the densities of a grid; none has a say in another's cost."""
+
+    bisections = 60
+
+    def __init__(self, curves: Curves) -> None:
+        self._errors = np.stack([curve.error_at(GRID) for curve in curves.layers])
+        self._energies = np.stack([_saving(curve.energy_at(GRID)) for curve in curves.layers])
+
+    @property
+    def sites(self) -> int:
+        """The layers."""
+        return len(self._errors)
+
+    @property
+    def highest_price(self) -> float:
+        """By the smallest saving between neighbours of the grid."""
+        steps = np.abs(np.diff(self._energies, axis=1))
+        return highest_price(float(np.ptp(self._errors)), steps)
+
+    def choice(self, price: float) -> Choice:
+        """Layer by layer."""
+        return np.asarray(np.argmin(self._errors + price * self._energies, axis=1))
+
+    def cost(self, choice: Choice) -> float:
+        """The sum of their energies."""
+        return float(self._energies[np.arange(len(choice)), choice].sum())
 
 
 def share_late(curves: Curves, densities: Mapping[str, float], late: float) -> dict[str, float]:
@@ -153,7 +174,7 @@ def share_out_evenly(curves: Curves, energy_ratio: float) -> dict[str, float]:
     """The one highest density for all layers that meets an energy budget; see `share_out`."""
     budget = energy_ratio * curves.dense_energy - curves.fixed_energy
     energies = sum(_saving(curve.energy_at(_FINE_GRID)) for curve in curves.layers)
-    within = np.flatnonzero(energies <= budget * (1 + _TINY))
+    within = np.flatnonzero(energies <= budget * (1 + TINY))
     density = float(_FINE_GRID[within[0] if within.size else -1])
     return {curve.name: density for curve in curves.layers}
 
@@ -162,58 +183,3 @@ def _saving(energies: NDArray[np.float64]) -> NDArray[np.float64]:
     """The energies of falling densities without savings that are mere rounding."""
     dense = energies[0]
     return np.where(dense - energies > _ROUNDING * dense, energies, dense)
-
-
-def _prices(
-    errors: NDArray[np.float64], energies: NDArray[np.float64], budget: float
-) -> tuple[float, float]:
-    """Neighbouring prices, found by their logarithm: the first's choice is beyond the budget.
-
-    The second's is within it, if any is; both are 0 where nothing has to go.
-    """
-    if energies[:, 0].sum() <= budget * (1 + _TINY):
-        return 0.0, 0.0
-    low, high = _LOWEST_PRICE, _highest_price(errors, energies)
-    for _ in range(_BISECTIONS):
-        price = math.sqrt(low) * math.sqrt(high)
-        if _spent(energies, _choice(errors, energies, price)) > budget:
-            low = price
-        else:
-            high = price
-    return low, high
-
-
-def _between(
-    frugal: NDArray[np.intp],
-    generous: NDArray[np.intp],
-    energies: NDArray[np.float64],
-    budget: float,
-) -> NDArray[np.intp]:
-    """The choice nearest to the generous one within the budget; the frugal one if none is.
-
-    No price leads to densities where a curve is not convex: choices leap over them, and part
-    of the budget would be left. All layers that leap go the same part of the way back.
-    """
-    leap = frugal - generous
-    steps = max(int(leap.max()), 1)
-    parts = (frugal - leap * part // steps for part in range(steps, 0, -1))
-    return next((each for each in parts if _spent(energies, each) <= budget), frugal)
-
-
-def _choice(
-    errors: NDArray[np.float64], energies: NDArray[np.float64], price: float
-) -> NDArray[np.intp]:
-    """Grid index per layer of least error + price * energy; the densest of equals."""
-    return np.asarray(np.argmin(errors + price * energies, axis=1))
-
-
-def _spent(energies: NDArray[np.float64], chosen: NDArray[np.intp]) -> float:
-    return float(energies[np.arange(len(energies)), chosen].sum())
-
-
-def _highest_price(errors: NDArray[np.float64], energies: NDArray[np.float64]) -> float:
-    """A price at which every layer gives up all it can."""
-    span = float(np.ptp(errors))
-    steps = np.abs(np.diff(energies, axis=1))
-    smallest = float(steps[steps > 0].min()) if (steps > 0).any() else 1.0
-    return max(2 * span / smallest, _TINY)

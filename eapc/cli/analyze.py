@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eapc.cli import options as opt
-from eapc.cli.option_groups import Common, Inputs, spread
+from eapc.cli.option_groups import Common, Inputs
 from eapc.cli.session import show, write
 from eapc.errors import UsageError
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 _STDOUT = Path("-")
 
 
-@spread
 def analyze(
     model: opt.ModelPath,
     inputs: Inputs,

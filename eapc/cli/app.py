@@ -14,6 +14,7 @@ from eapc import __version__
 from eapc.cli.analyze import analyze
 from eapc.cli.compare import compare
 from eapc.cli.listing import hw_list, hw_show, hw_validate, passes
+from eapc.cli.option_groups import spread
 from eapc.cli.profile import profile
 from eapc.cli.prune import prune
 from eapc.cli.run import run
@@ -28,26 +29,6 @@ USAGE_ERROR = 2
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
-app = typer.Typer(
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-hw = typer.Typer(help="List the machines that come with eapc, show one, or check a file.")
-
-app.command()(analyze)
-app.command()(profile)
-app.command()(prune)
-app.command()(sweep)
-app.command()(compare)
-app.command()(run)
-app.command()(passes)
-hw.command("list")(hw_list)
-hw.command("show")(hw_show)
-hw.command("validate")(hw_validate)
-app.add_typer(hw, name="hw")
-
 
 def _print_version(asked: bool) -> None:
     if asked:
@@ -55,7 +36,6 @@ def _print_version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _eapc(
     version: Annotated[
         bool,
@@ -71,11 +51,30 @@ def _eapc(
     """Energy-aware pruning compiler for ONNX models."""
 
 
+def make_app() -> typer.Typer:
+    """The app with its commands; `prune` and `sweep` have an option for each goal known by now."""
+    app = typer.Typer(
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_eapc)
+    for command in (analyze, profile, prune, sweep, compare, run, passes):
+        app.command()(spread(command))
+    hw = typer.Typer(help="List the machines that come with eapc, show one, or check a file.")
+    hw.command("list")(hw_list)
+    hw.command("show")(hw_show)
+    hw.command("validate")(hw_validate)
+    app.add_typer(hw, name="hw")
+    return app
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; whatever goes wrong is one line on stderr."""
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        code = app(args=given, prog_name="eapc", standalone_mode=False)
+        code = make_app()(args=given, prog_name="eapc", standalone_mode=False)
         sys.stdout.flush()
     except (BrokenPipeError, SystemExit):  # typer and rich make the latter of the former
         _abandon_stdout()

@@ -16,40 +16,43 @@ if TYPE_CHECKING:
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with options in place of each parameter that is a dataclass: its fields.
+    """The command with options in place of each parameter that is a group of them.
 
-    Typer reads options off a function's signature, one for each parameter.
+    A group is a dataclass, whose fields are options, or says them by `parameters()`. Typer reads
+    options off a function's signature, one for each parameter.
     """
     hints = get_type_hints(command, include_extras=True)
-    groups: dict[str, Any] = {n: kind for n, kind in hints.items() if is_dataclass(kind)}
+    groups = {name: _parameters(kind) for name, kind in hints.items() if _is_group(kind)}
 
     @wraps(command)
     def gathered(**given: Any) -> None:
         made = {
-            name: kind(**{field.name: given.pop(field.name) for field in fields(kind)})
-            for name, kind in groups.items()
+            name: hints[name](**{option.name: given.pop(option.name) for option in options})
+            for name, options in groups.items()
         }
         command(**given, **made)
 
-    shown = [
-        option
-        for parameter in inspect.signature(command).parameters.values()
-        for option in _options(parameter, hints[parameter.name])
-    ]
+    shown = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        alone = parameter.replace(kind=parameter.KEYWORD_ONLY, annotation=hints[name])
+        shown += groups.get(name, [alone])
     gathered.__annotations__ = {option.name: option.annotation for option in shown}
     gathered.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
     return gathered
 
 
-def _options(parameter: inspect.Parameter, kind: Any) -> list[inspect.Parameter]:
-    """The parameter itself, or those that a group's fields come to."""
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    if not is_dataclass(kind):
-        return [parameter.replace(kind=keyword, annotation=kind)]
-    hints = get_type_hints(kind, include_extras=True)
+def _is_group(kind: Any) -> bool:
+    return is_dataclass(kind) or hasattr(kind, "parameters")
+
+
+def _parameters(group: Any) -> list[inspect.Parameter]:
+    """The parameters that a group comes to."""
+    if hasattr(group, "parameters"):
+        return list(group.parameters())
+    hints, keyword = get_type_hints(group, include_extras=True), inspect.Parameter.KEYWORD_ONLY
     return [
         inspect.Parameter(f.name, keyword, default=f.default, annotation=hints[f.name])
-        for f in fields(kind)
+        for f in fields(group)
     ]
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from eapc.cli import options as opt
 from eapc.cli.bar import progress_bar
-from eapc.cli.option_groups import Common, Inputs, spread
+from eapc.cli.option_groups import Common, Inputs
 from eapc.cli.session import show, write
 
 
-@spread
 def run(
     model: opt.ModelPath,
     pipeline: opt.PipelineText,

@@ -9,7 +9,7 @@ from eapc.cli import options as opt
 from eapc.cli.bar import progress_bar
 from eapc.cli.goal_options import SeveralGoals
 from eapc.cli.layer_options import Layers
-from eapc.cli.option_groups import Common, Inputs, spread
+from eapc.cli.option_groups import Common, Inputs
 from eapc.cli.session import show, write
 from eapc.errors import GoalError, UsageError
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 _STDOUT = Path("-")
 
 
-@spread
 def sweep(
     model: opt.ModelPath,
     inputs: Inputs,

@@ -7,30 +7,25 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eapc.commands.preparation import (
-    Begun,
     DataSource,
     Settings,
     begin,
     load_dataset,
     prepare,
     require_labels,
-    with_made_up_inputs,
+    with_inputs,
 )
-from eapc.commands.results import Pruned
-from eapc.commands.resuming import resumable
+from eapc.commands.results import default_output, save
+from eapc.commands.sweep import pursue_all
 from eapc.energy import EnergyReport
-from eapc.errors import UsageError
-from eapc.evaluation import Accuracy
-from eapc.goals import DEFAULT_GOAL, Goal, Outcome, measure
+from eapc.goals import DEFAULT_GOAL, Goal, Pruned
 from eapc.model import Model
 from eapc.pipeline import Compilation, Pipeline, Recipe, load_passes
-from eapc.progress import Progress, silent, timed
+from eapc.progress import Progress, silent
 from eapc.runtime import verifier
 from eapc.solvers import blas_threads
 
@@ -43,7 +38,6 @@ __all__ = [
     "analyze",
     "default_output",
     "load_dataset",
-    "pipeline_of",
     "prepare",
     "prune",
     "require_labels",
@@ -82,9 +76,8 @@ def analyze(model: str | Path | Model, settings: Settings | None = None) -> Anal
     compilation = prepare(model, settings or Settings())
     with blas_threads(compilation.conditions.threads):
         done = Pipeline.parse("annotate-energy", load_passes()).run(compilation)
-    assert done.energy is not None  # annotate-energy leaves a report
     samples = len(done.calibration) if done.calibration else 0
-    return Analysis(done.model, done.energy, samples, _notes(compilation))
+    return Analysis(done.model, done.priced, samples, _notes(compilation))
 
 
 def _notes(compilation: Compilation) -> tuple[str, ...]:
@@ -130,56 +123,12 @@ def prune(
     """
     settings, recipe = settings or Settings(), recipe or Recipe()
     start = time.perf_counter()
-    outputs = () if output is None else (output,)
-    begun = begin(model, settings, (goal,), recipe, evaluation, outputs, force)
-    watched = replace(begun.compilation, progress=progress)
-    with blas_threads(settings.threads), ExitStack() as stack:
-        typed = f"{goal!r} {goal.pipeline(recipe)}"
-        started = stack.enter_context(resumable(watched, typed, output, resume))
-        trials = replace(begun, compilation=started).trials()
-        outcome = goal.pursue(trials)
-        seconds = dict(outcome.result.record.seconds)
-        with timed(seconds, "evaluate"):
-            quality = measure(outcome, trials)
-        if output is not None:
-            with timed(seconds, "verify-and-save"):
-                save(outcome.result, output, force)
-    if (warning := quality.warning(goal, recipe.pattern)) and outcome.is_met:
-        logger.warning(warning)
-    seconds["total"] = time.perf_counter() - start
-    return _pruned(outcome, quality.accuracy, seconds, begun, output)
-
-
-def _pruned(
-    outcome: Outcome,
-    accuracy: Accuracy | None,
-    seconds: Mapping[str, float],
-    begun: Begun,
-    output: str | Path | None,
-) -> Pruned:
-    after = outcome.result.energy
-    assert after is not None  # every pruning pipeline ends in annotate-energy
-    record = outcome.result.record
-    return Pruned(
-        model=outcome.result.model,
-        pipeline=str(outcome.pipeline),
-        before=outcome.before,
-        after=after,
-        accuracy=accuracy,
-        agreement=outcome.agreement,
-        layers=tuple(record.layers.values()),
-        skipped=record.skipped,
-        goal_met=outcome.is_met,
-        reason=outcome.reason,
-        seconds=seconds,
-        synthesised=begun.synthesised,
-        output=None if output is None else Path(output),
-        decided=outcome.decided,
-        floor=outcome.floor,
-        groups=record.groups,
-        latency=record.latency,
-        inputs=begun.inputs,
-    )
+    outputs = {} if output is None else {goal: Path(output)}
+    begun = begin(model, settings, (goal,), recipe, evaluation, tuple(outputs.values()), force)
+    _, (pruned,) = pursue_all(begun, (goal,), outputs, output, force, resume, progress)
+    shared = begun.compilation.record.seconds
+    total = time.perf_counter() - start
+    return pruned.spending({**shared, **pruned.seconds, "total": total})
 
 
 def run(
@@ -198,8 +147,8 @@ def run(
     parsed.check(compilation.model)
     if output is not None:
         compilation.model.require_writable(output, force)
-    if compilation.calibration is None and any(step.needs_calibration for step in parsed.passes):
-        compilation = with_made_up_inputs(compilation, settings.samples)
+    if any(step.needs_calibration for step in parsed.passes):
+        compilation = with_inputs(compilation, settings.samples)
     with blas_threads(compilation.conditions.threads):
         done = parsed.run(replace(compilation, progress=progress))
     if warning := _missed_budget(done):
@@ -217,24 +166,3 @@ def _missed_budget(done: Compilation) -> str:
     energy = done.energy.energy_mac_units / curves.dense_energy if done.energy else None
     ratio = f"about {curves.lowest_ratio:.3f}" if energy is None else f"{energy:.3f}"
     return f"energy={budget:g} is out of reach: the network still takes {ratio} of the energy"
-
-
-def save(compilation: Compilation, output: str | Path, force: bool) -> None:
-    """Write a rewritten model once it has been verified."""
-    model = compilation.model
-    threads = compilation.conditions.threads
-    check = verifier(model, frozenset(model.weights), compilation.calibration, threads)
-    model.save(output, check, force)
-
-
-def pipeline_of(goal: Goal, recipe: Recipe | None = None) -> Pipeline:
-    """The pipeline that pursues a goal; its text is what would be typed."""
-    return goal.pipeline(recipe or Recipe())
-
-
-def default_output(model: str | Path) -> Path:
-    """`MODEL.pruned.onnx` beside the model."""
-    path = Path(model)
-    if not path.name:
-        raise UsageError(f"{model}: is not a file name")
-    return path.with_name(f"{path.stem}.pruned.onnx")

@@ -13,7 +13,7 @@ from eapc.data import CalibrationDataReader, Dataset, from_reader, load_data
 from eapc.energy import read_bits, read_densities
 from eapc.errors import UsageError
 from eapc.evaluation import AccuracyJudge
-from eapc.goals import NEEDS_LABELS, NEEDS_MEASUREMENTS, Goal, Trials
+from eapc.goals import NEEDS_MEASUREMENTS, Goal, Trials
 from eapc.hardware import HardwareModel, MeasuredMachine, load_hardware, load_machine
 from eapc.layers import find_layers, require_layers
 from eapc.model import InputShapes, Model, TensorSpec
@@ -83,26 +83,19 @@ def load_dataset(source: DataSource, specs: Sequence[TensorSpec]) -> Dataset:
 
 @dataclass(frozen=True)
 class Begun:
-    """A model that is to be pruned: loaded, looked over, with inputs to fit it on."""
+    """A model that is to be pruned: loaded and looked over."""
 
     compilation: Compilation
     recipe: Recipe
     labelled: Dataset | None
-    synthesised: bool
 
-    @property
-    def inputs(self) -> str:
-        """Which values made-up inputs have, and what tells so; empty for data."""
-        data = self.compilation.calibration
-        return "" if data is None else data.origin
-
-    def trials(self) -> Trials:
+    def trials(self, compilation: Compilation) -> Trials:
         """Trials of the model; the original is run on the labelled inputs first."""
         judge = None
         if self.labelled is not None:
-            threads = self.compilation.conditions.threads
-            judge = AccuracyJudge.of(self.compilation.model, self.labelled, threads)
-        return Trials(self.compilation, self.recipe, judge)
+            threads = compilation.conditions.threads
+            judge = AccuracyJudge.of(compilation.model, self.labelled, threads)
+        return Trials(compilation, self.recipe, judge)
 
 
 def begin(
@@ -114,7 +107,21 @@ def begin(
     outputs: Sequence[str | Path],
     force: bool,
 ) -> Begun:
-    """Load everything that pruning takes and check it before any work is done."""
+    """Load everything that pruning takes, inputs to fit included, and check it before any work."""
+    begun = checked(model, settings, goals, recipe, evaluation, outputs, force)
+    return replace(begun, compilation=with_inputs(begun.compilation, settings.samples))
+
+
+def checked(
+    model: str | Path | Model,
+    settings: Settings,
+    goals: Sequence[Goal],
+    recipe: Recipe,
+    evaluation: DataSource | None,
+    outputs: Sequence[str | Path],
+    force: bool,
+) -> Begun:
+    """What a user has given, loaded and checked; inputs to fit may be missing."""
     for goal in goals:
         require_labels(goal, evaluation)
     compilation = prepare(model, settings)
@@ -128,10 +135,7 @@ def begin(
         labelled.require_labels()
     for output in outputs:
         compilation.model.require_writable(output, force)
-    synthesised = compilation.calibration is None
-    if synthesised:
-        compilation = with_made_up_inputs(compilation, settings.samples)
-    return Begun(compilation, recipe, labelled, synthesised)
+    return Begun(compilation, recipe, labelled)
 
 
 def with_objective(recipe: Recipe, compilation: Compilation) -> Recipe:
@@ -150,11 +154,13 @@ def with_objective(recipe: Recipe, compilation: Compilation) -> Recipe:
 def require_labels(goal: Goal, evaluation: DataSource | None) -> None:
     """Raise UsageError where a goal decides by accuracy and there is nothing to tell it."""
     if goal.needs_labels and evaluation is None:
-        raise UsageError(NEEDS_LABELS)
+        raise UsageError(f"{goal.option}: needs --eval with labels y: it decides by accuracy")
 
 
-def with_made_up_inputs(compilation: Compilation, samples: int | None) -> Compilation:
-    """The compilation with synthesised calibration inputs, and a warning that says so."""
+def with_inputs(compilation: Compilation, samples: int | None) -> Compilation:
+    """The compilation with calibration inputs: made-up ones, with a warning, where it has none."""
+    if compilation.calibration is not None:
+        return compilation
     model, conditions = compilation.model, compilation.conditions
     seconds = dict(compilation.record.seconds)
     with timed(seconds, "synthesise-inputs"):

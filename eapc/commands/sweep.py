@@ -4,55 +4,32 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from eapc.commands.compiler import save
-from eapc.commands.preparation import DataSource, Settings, begin
+from eapc.commands.preparation import Begun, DataSource, Settings, begin
+from eapc.commands.results import save
 from eapc.commands.resuming import Written, resumable
 from eapc.energy import EnergyReport
 from eapc.errors import UsageError
-from eapc.evaluation import Accuracy, Agreement
-from eapc.goals import Goal, Trials, measure, typed
+from eapc.goals import Goal, Pruned, Trials, measured, warning
 from eapc.model import Model
 from eapc.pipeline import Recipe
-from eapc.progress import Progress, silent
+from eapc.progress import Progress, silent, timed
 from eapc.solvers import blas_threads
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class SweepRow:
-    """What became of one goal.
-
-    `energy_ratio` is energy after over energy before, `sparsity` the fraction of all weights
-    that are zero. `accuracy` is known where inputs have labels. `agreement` is that on inputs
-    that were held out, or, where there are no labels either, on inputs that were fitted:
-    then `fitted` is True and the figure flatters. `seconds` are the goal's own.
-    """
-
-    goal: Goal
-    energy_ratio: float
-    sparsity: float
-    accuracy: Accuracy | None
-    agreement: Agreement | None
-    fitted: bool
-    goal_met: bool
-    reason: str
-    seconds: float
-    output: Path | None = None
-
-    @property
-    def name(self) -> str:
-        """The goal as it is typed: `--target-energy 0.7`."""
-        return typed(self.goal)
+SweepRow = Pruned
 
 
 @dataclass(frozen=True)
 class Swept:
-    """A model pruned towards several goals, one row each in the order asked for."""
+    """A model pruned towards several goals, one row each in the order asked for.
+
+    A row's seconds are the goal's own.
+    """
 
     model: Model
     before: EnergyReport
@@ -89,19 +66,41 @@ def sweep(
     start = time.perf_counter()
     _check(goals, folder, resume)
     outputs = _outputs(model, goals, folder)
-    checked = () if resume else tuple(outputs.values())
-    begun = begin(model, settings, goals, recipe, evaluation, checked, force)
-    watched = replace(begun.compilation, progress=progress)
+    to_write = () if resume else tuple(outputs.values())
+    begun = begin(model, settings, goals, recipe, evaluation, to_write, force)
     kept = None if folder is None else Path(folder) / f"{_stem(model)}.sweep"
-    text = f"sweep {goals!r} {[str(goal.pipeline(recipe)) for goal in goals]}"
-    with blas_threads(settings.threads), resumable(watched, text, kept, resume) as started:
+    trials, rows = pursue_all(begun, goals, outputs, kept, force, resume, progress)
+    data = begun.compilation.calibration
+    made_up = data is not None and data.synthesised
+    spent = time.perf_counter() - start
+    return Swept(begun.compilation.model, trials.before, rows, made_up, spent)
+
+
+def pursue_all(
+    begun: Begun,
+    goals: Sequence[Goal],
+    outputs: Mapping[Goal, Path],
+    kept: str | Path | None,
+    force: bool,
+    resume: bool,
+    progress: Progress,
+) -> tuple[Trials, tuple[Pruned, ...]]:
+    """Each goal's result, written where it has an output; parts are kept beside `kept` till then.
+
+    Gives the trials as well, that know what goals share.
+    """
+    watched = replace(begun.compilation, progress=progress)
+    text = f"{goals!r} {[str(goal.pipeline(begun.recipe)) for goal in goals]}"
+    with (
+        blas_threads(watched.conditions.threads),
+        resumable(watched, text, kept, resume) as started,
+    ):
         written = Written(started.finished("written"))
         for output in outputs.values():
             started.model.require_writable(output, force or written.holds(output))
-        trials = replace(begun, compilation=started).trials()
-        rows = tuple(_row(goal, outputs.get(goal), trials, force, written) for goal in goals)
-    spent = time.perf_counter() - start
-    return Swept(begun.compilation.model, trials.before, rows, begun.synthesised, spent)
+        trials = begun.trials(started)
+        rows = tuple(_pursued(goal, outputs.get(goal), trials, force, written) for goal in goals)
+    return trials, rows
 
 
 def _check(goals: Sequence[Goal], folder: str | Path | None, resume: bool) -> None:
@@ -109,7 +108,7 @@ def _check(goals: Sequence[Goal], folder: str | Path | None, resume: bool) -> No
         raise UsageError("a sweep needs at least one goal")
     if resume and folder is None:
         raise UsageError("--resume: needs -o FOLDER: that is where finished layers are kept")
-    names = [typed(goal) for goal in goals]
+    names = [str(goal) for goal in goals]
     for name in names:
         if names.count(name) > 1:
             raise UsageError(f"{name} is given twice")
@@ -126,7 +125,7 @@ def _outputs(
         value = goal.value.stem if isinstance(goal.value, Path) else goal.value
         name = f"{_stem(model)}.{goal.option.removeprefix('--')}-{value}.onnx"
         if (output := Path(folder) / name) in outputs.values():
-            raise UsageError(f"{typed(goal)}: a goal before it is written as {name} too; rename it")
+            raise UsageError(f"{goal}: a goal before it is written as {name} too; rename it")
         outputs[goal] = output
     return outputs
 
@@ -136,31 +135,21 @@ def _stem(model: str | Path | Model) -> str:
     return "model" if path is None else path.stem
 
 
-def _row(
+def _pursued(
     goal: Goal, output: Path | None, trials: Trials, force: bool, written: Written
-) -> SweepRow:
-    start = time.perf_counter()
-    outcome = goal.pursue(trials)
-    quality = measure(outcome, trials)
-    if (warning := quality.warning(goal, trials.recipe.pattern)) and outcome.is_met:
-        logger.warning(warning)
+) -> Pruned:
+    start, known = time.perf_counter(), dict(trials.seconds)
+    pruned = goal.pursue(trials)
+    stages = trials.seconds.items()
+    seconds = {name: taken - known.get(name, 0.0) for name, taken in stages}
+    with timed(seconds, "evaluate"):
+        pruned = measured(pruned, trials)
     if output is not None:
-        save(outcome.result, output, force or written.holds(output))
-        written.note(output)
-    after = outcome.result.energy
-    assert after is not None  # every pruning pipeline ends in annotate-energy
-    before = outcome.before.energy_mac_units
-    row = SweepRow(
-        goal=goal,
-        energy_ratio=after.energy_mac_units / before if before else 1.0,
-        sparsity=1 - after.nonzero_weights / after.weights if after.weights else 0.0,
-        accuracy=quality.accuracy,
-        agreement=quality.agreement,
-        fitted=quality.fitted,
-        goal_met=outcome.is_met,
-        reason=outcome.reason,
-        seconds=time.perf_counter() - start,
-        output=output,
-    )
-    logger.info("%s: energy %.4f in %.1f s", row.name, row.energy_ratio, row.seconds)
-    return row
+        with timed(seconds, "verify-and-save"):
+            save(pruned.compilation, output, force or written.holds(output))
+            written.note(output)
+    if said := warning(pruned, trials.recipe.pattern):
+        logger.warning(said)
+    seconds["total"] = time.perf_counter() - start
+    logger.info("%s: energy %.4f in %.1f s", goal, pruned.energy_ratio, seconds["total"])
+    return replace(pruned.spending(seconds), output=output)

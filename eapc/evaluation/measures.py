@@ -47,20 +47,23 @@ class Agreement:
     samples: int
 
     @property
+    def is_share(self) -> bool:
+        """True for a share of samples that agree, False for an error."""
+        return self.metric == TOP1_AGREEMENT
+
+    @property
     def is_met(self) -> bool:
         """True when the value is on the good side of the limit."""
-        if self.metric == TOP1_AGREEMENT:
-            return self.value >= self.limit
-        return self.value <= self.limit
+        return self.value >= self.limit if self.is_share else self.value <= self.limit
 
     def asking(self, least: float) -> Agreement:
         """The same with another limit, where that is one of top-1 agreement."""
-        return replace(self, limit=least) if self.metric == TOP1_AGREEMENT else self
+        return replace(self, limit=least) if self.is_share else self
 
     @property
     def loss(self) -> float:
         """What is missing: the share of inputs that differ, or the error."""
-        return 1 - self.value if self.metric == TOP1_AGREEMENT else self.value
+        return 1 - self.value if self.is_share else self.value
 
 
 _FEWEST_FOR_SHARE = 50

@@ -1,47 +1,62 @@
-"""Goals of pruning, and the search for the lowest energy that meets one: one file per goal."""
+"""Goals of pruning, and the search for the lowest energy that meets one: one file per goal.
+
+What a command line has to know of goals loads at once; the rest, trials and what they take,
+when it is first used.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING
 
+from eapc.goals.bound import Bound
 from eapc.goals.densities import Densities
-from eapc.goals.goal import Goal, Outcome, typed
+from eapc.goals.goal import Goal
 from eapc.goals.max_drop import MaxDrop
-from eapc.goals.min_agreement import DEFAULT_GOAL, MinAgreement
-from eapc.goals.quality import Quality, measure
+from eapc.goals.min_agreement import DEFAULT_GOAL, HELD_OUT, MAX_OUTPUT_ERROR, MinAgreement
+from eapc.goals.result import Pruned
 from eapc.goals.sparsity import Sparsity
-from eapc.goals.target import NEEDS_MEASUREMENTS, Target
+from eapc.goals.target import Target
 from eapc.goals.target_energy import TargetEnergy
-from eapc.goals.target_latency import TargetLatency
-from eapc.goals.trials import HELD_OUT, MAX_OUTPUT_ERROR, NEEDS_LABELS, Trials
+from eapc.goals.target_latency import NEEDS_MEASUREMENTS, TargetLatency
 
-GOALS: Mapping[str, Callable[[float], Goal]] = {
-    Sparsity.option: Sparsity,
-    TargetEnergy.option: TargetEnergy,
-    TargetLatency.option: TargetLatency,
-    MinAgreement.option: MinAgreement,
-    MaxDrop.option: MaxDrop,
+if TYPE_CHECKING:
+    from eapc.goals.quality import measured, warning
+    from eapc.goals.trials import Trials
+
+GOALS: dict[str, type[Goal]] = {
+    kind.option: kind
+    for kind in (Sparsity, TargetEnergy, TargetLatency, MinAgreement, MaxDrop, Densities)
 }
-"""The kinds of goal that are a number, by option."""
+"""The kinds of goal by option, in the order of `eapc prune --help`."""
 
 __all__ = [
     "DEFAULT_GOAL",
     "GOALS",
     "HELD_OUT",
     "MAX_OUTPUT_ERROR",
-    "NEEDS_LABELS",
     "NEEDS_MEASUREMENTS",
+    "Bound",
     "Densities",
     "Goal",
     "MaxDrop",
     "MinAgreement",
-    "Outcome",
-    "Quality",
+    "Pruned",
     "Sparsity",
     "Target",
     "TargetEnergy",
     "TargetLatency",
     "Trials",
-    "measure",
-    "typed",
+    "measured",
+    "warning",
 ]
+
+_HOMES = {"Trials": "trials", "measured": "quality", "warning": "quality"}
+
+
+def __getattr__(name: str) -> object:
+    """Load what takes time from its module (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: object = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return found

@@ -4,42 +4,34 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING
 
 from eapc.errors import UsageError
-from eapc.goals.goal import Outcome
-from eapc.goals.trials import Trials
-from eapc.pipeline import Pipeline, Recipe
+from eapc.goals.goal import Goal
+
+if TYPE_CHECKING:
+    from eapc.pipeline import Pipeline, Recipe
 
 
 @dataclass(frozen=True)
-class Densities:
+class Densities(Goal):
     """Layers as dense as a YAML file says: {node, weight or operator type, or glob: density}."""
 
-    path: Path
+    value: Path
 
-    option: ClassVar[str] = "--densities"
-    note: ClassVar[str] = ""
-    remedy: ClassVar[str] = "higher densities keep more"
-    needs_labels: ClassVar[bool] = False
+    option = "--densities"
+    metavar = "PATH"
+    help = "YAML of layers and their densities; others stay dense."
+    kind = Path
+    remedy = "higher densities keep more"
 
     def __post_init__(self) -> None:
-        text = str(self.path)
+        text = str(self.value)
         if any(mark in text for mark in ",{}") or " ".join(text.split()) != text:
-            raise UsageError(f"--densities: a pipeline cannot name '{self.path}'; rename the file")
-
-    @property
-    def value(self) -> Path:
-        """The file."""
-        return self.path
+            raise UsageError(f"--densities: a pipeline cannot name '{text}'; rename the file")
 
     def pipeline(self, recipe: Recipe) -> Pipeline:
         """Pruning to the densities given; layers that the file does not name stay dense."""
         if recipe.structured:
             raise UsageError("--densities names densities of weights: leave out --structured")
-        return recipe.pipeline(f"densities={self.path}")
-
-    def pursue(self, trials: Trials) -> Outcome:
-        """Prune once; all calibration inputs are fitted."""
-        result = trials.pruned(f"densities={self.path}")
-        return Outcome(trials.before, result, self.pipeline(trials.recipe), None, True)
+        return recipe.pipeline(f"densities={self.value}")

@@ -1,82 +1,62 @@
-"""What a goal is, and what pursuing one comes to."""
+"""What a goal is, and what belongs to one: its option, its measure, how it is pursued."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from eapc.energy import EnergyReport
 from eapc.errors import UsageError
-from eapc.evaluation import Accuracy, Agreement
-from eapc.goals.trials import Trials
-from eapc.pipeline import Compilation, Pipeline, Recipe
+from eapc.goals.result import Pruned
+
+if TYPE_CHECKING:
+    from eapc.goals.trials import Trials
+    from eapc.pipeline import Pipeline, Recipe
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """The best result, and whether it meets the goal.
+class Goal(ABC):
+    """What pruning is to reach: a cost to lower (`Target`), a bound to keep (`Bound`), or neither.
 
-    `agreement` or `decided` is what the search decided on. `accuracy` is known already where
-    a part of the labelled inputs decided: that of the others. `floor` is about the lowest
-    fraction of the energy that zeroing weights leaves, where it is known.
-    """
+    A subclass is all there is to a goal. `eapc --help` lists it, so its module imports nothing
+    that takes time: what it works on comes with `trials`.
 
-    before: EnergyReport
-    result: Compilation
-    pipeline: Pipeline
-    agreement: Agreement | None
-    is_met: bool
-    reason: str = ""
-    decided: Accuracy | None = None
-    accuracy: Accuracy | None = None
-    floor: float | None = None
-
-
-class Goal(Protocol):
-    """What pruning is to reach; `note` says what a search will change in the pipeline.
-
-    `remedy` says what to ask for where the outputs suffer too much; `needs_labels` is True where
+    `option`, `metavar` and `help` are its option on the command line, `kind` reads its text and
+    `span` is the range of a fraction. `note` says what a search will change in the pipeline and
+    `is_searched` that no budget is known before; `remedy` says what to ask for where the outputs
+    suffer too much, and is empty where the goal itself sees to them; `needs_labels` is True where
     it takes labelled inputs to decide.
     """
 
-    @property
-    def option(self) -> str:
-        """The option that sets the goal, such as `--sparsity`."""
+    value: Any
 
-    @property
-    def value(self) -> float | Path:
-        """The option's value."""
+    option: ClassVar[str]
+    metavar: ClassVar[str]
+    help: ClassVar[str]
+    kind: ClassVar[type[Any]] = float
+    span: ClassVar[str] = "[0, 1]"
+    note: ClassVar[str] = ""
+    remedy: ClassVar[str] = ""
+    is_searched: ClassVar[bool] = False
+    needs_labels: ClassVar[bool] = False
 
-    @property
-    def note(self) -> str:
-        """Empty where the pipeline is run as it stands."""
+    def __post_init__(self) -> None:
+        ends = {0.0: self.span.startswith("["), 1.0: self.span.endswith("]")}
+        if not (0 < self.value < 1 or ends.get(self.value)):
+            expected = f"expected a fraction in {self.span}, got {self.value}"
+            raise UsageError(f"{self.option}: {expected}")
 
-    @property
-    def remedy(self) -> str:
-        """Empty where the goal itself sees to the outputs."""
-
-    @property
-    def needs_labels(self) -> bool:
-        """True where `Trials` must have a judge of accuracy."""
-
+    @abstractmethod
     def pipeline(self, recipe: Recipe) -> Pipeline:
         """The pipeline that pursues the goal, as it would be typed."""
 
-    def pursue(self, trials: Trials) -> Outcome:
-        """The best result for the goal."""
+    def pursue(self, trials: Trials) -> Pruned:
+        """The best result: of the pipeline as it stands, fitted on all inputs, unless searched."""
+        steps = self.pipeline(trials.recipe)
+        return Pruned(self, trials.pruned(steps), trials.before, steps)
 
-
-def typed(goal: Goal) -> str:
-    """The goal as it is typed: `--target-energy 0.7`."""
-    value = goal.value
-    return f"{goal.option} {value if isinstance(value, Path) else f'{value:g}'}"
-
-
-def require_fraction(option: str, value: float, closed_below: bool, closed_above: bool) -> None:
-    """Raise UsageError unless 0 < value < 1; a closed end may be reached."""
-    above = value > 0 or (closed_below and value == 0)
-    below = value < 1 or (closed_above and value == 1)
-    if not (above and below):
-        span = f"{'[' if closed_below else '('}0, 1{']' if closed_above else ')'}"
-        raise UsageError(f"{option}: expected a fraction in {span}, got {value}")
+    def __str__(self) -> str:
+        """The goal as it is typed: `--target-energy 0.7`."""
+        value = self.value
+        return f"{self.option} {value if isinstance(value, Path) else f'{value:g}'}"

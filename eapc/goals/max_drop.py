@@ -2,49 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any
 
-from eapc.goals.goal import Outcome, require_fraction
-from eapc.goals.trials import Trials
-from eapc.pipeline import Pipeline, Recipe
+from eapc.goals.bound import Bound
+
+if TYPE_CHECKING:
+    from eapc.evaluation import Accuracy
+    from eapc.goals.trials import Trials
+    from eapc.model import Model
 
 
 @dataclass(frozen=True)
-class MaxDrop:
+class MaxDrop(Bound["Accuracy"]):
     """The lowest energy whose top-1 accuracy falls by at most `value`; 0.01 is one point.
 
     Decided on one half of the labelled inputs; what is reported is the other half's accuracy,
     which had no part in the decision. All calibration inputs are fitted.
     """
 
-    value: float
+    option = "--max-drop"
+    metavar = "D"
+    help = "Least energy at which top-1 accuracy on --eval falls by at most D, in [0, 1)."
+    span = "[0, 1)"
+    note = "energy=1.0 stands for the lowest budget that is accurate enough"
+    unmet = "no energy below the original's keeps the accuracy"
+    needs_labels = True
 
-    option: ClassVar[str] = "--max-drop"
-    note: ClassVar[str] = "energy=1.0 stands for the lowest budget that is accurate enough"
-    remedy: ClassVar[str] = ""
-    needs_labels: ClassVar[bool] = True
+    def judge(self, trials: Trials, model: Model) -> Accuracy:
+        """Accuracy on the half that decides."""
+        return trials.halves[0].accuracy(model)
 
-    def __post_init__(self) -> None:
-        require_fraction(self.option, self.value, closed_below=True, closed_above=False)
+    def expected_loss(self, trials: Trials, divergence: float) -> float:
+        """About what accuracy should drop by."""
+        return trials.halves[0].expected_loss(divergence)
 
-    def pipeline(self, recipe: Recipe) -> Pipeline:
-        """The pipeline of one trial; the search chooses the energy."""
-        return recipe.pipeline(recipe.budget(1.0))
+    def is_kept(self, verdict: Accuracy) -> bool:
+        """Whether the drop is small enough."""
+        return verdict.is_within(self.value)
 
-    def pursue(self, trials: Trials) -> Outcome:
-        """Search the energy budget by accuracy; UsageError without labelled inputs."""
-        _, others = trials.halves
-        found = trials.by_accuracy.lowest(lambda verdict: verdict.is_within(self.value), self.value)
-        is_met = found.verdict.is_within(self.value)
-        return Outcome(
-            before=trials.before,
-            result=found.result.with_record(seconds=trials.seconds),
-            pipeline=trials.pipeline_at(found.budget),
-            agreement=None,
-            is_met=is_met,
-            reason="" if is_met else "no energy below the original's keeps the accuracy",
-            decided=found.verdict,
-            accuracy=others.accuracy(found.result.model),
-            floor=trials.plan.lowest_ratio,
-        )
+    def allowed(self, trials: Trials) -> float:  # noqa: ARG002
+        """The drop itself."""
+        return self.value
+
+    def figures(self, trials: Trials, model: Model, verdict: Accuracy) -> Mapping[str, Any]:
+        """Accuracy on either half."""
+        return {"decided": verdict, "accuracy": trials.halves[1].accuracy(model)}

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any
 
-from eapc.evaluation import RELATIVE_ERROR
-from eapc.goals.goal import Outcome, require_fraction, typed
-from eapc.goals.trials import HELD_OUT, MAX_OUTPUT_ERROR, Trials
-from eapc.pipeline import Pipeline, Recipe
+from eapc.goals.bound import Bound
+
+if TYPE_CHECKING:
+    from eapc.evaluation import Agreement
+    from eapc.goals.trials import Trials
+    from eapc.model import Model
 
 logger = logging.getLogger(__name__)
 
+HELD_OUT = 0.2
+"""Fraction of the calibration inputs that decides and is never fitted."""
+
+MAX_OUTPUT_ERROR = 0.05
+"""Where agreement has no meaning: the largest relative output error."""
+
 
 @dataclass(frozen=True)
-class MinAgreement:
+class MinAgreement(Bound["Agreement"]):
     """The lowest energy whose outputs still agree with the original's on held-out inputs.
 
     Top-1 agreement of at least `value` for classifiers, relative output error of at most
@@ -24,40 +33,42 @@ class MinAgreement:
 
     value: float = 0.98
 
-    option: ClassVar[str] = "--min-agreement"
-    note: ClassVar[str] = "energy=1.0 stands for the lowest budget that is found to agree"
-    remedy: ClassVar[str] = ""
-    needs_labels: ClassVar[bool] = False
+    option = "--min-agreement"
+    metavar = "A"
+    help = "Least energy at which outputs agree, in [0, 1]."
+    note = "energy=1.0 stands for the lowest budget that is found to agree"
+    unmet = "no energy below the original's keeps the outputs"
+    held_out = HELD_OUT
 
-    def __post_init__(self) -> None:
-        require_fraction(self.option, self.value, closed_below=True, closed_above=True)
+    def judge(self, trials: Trials, model: Model) -> Agreement:
+        """Agreement on the inputs that were held out."""
+        return trials.agreement_judge.agreement(model, 1.0, MAX_OUTPUT_ERROR)
 
-    def pipeline(self, recipe: Recipe) -> Pipeline:
-        """The pipeline of one trial; the search chooses the energy."""
-        return recipe.pipeline(recipe.budget(1.0), HELD_OUT)
+    def expected_loss(self, trials: Trials, divergence: float) -> float:
+        """About what agreement should lose."""
+        return trials.agreement_judge.expected_loss(divergence)
 
-    def pursue(self, trials: Trials) -> Outcome:
-        """Search the energy budget by agreement on a fifth of the inputs, kept out of the fit."""
-        trials = trials.holding_out
-        found = trials.by_agreement.lowest(
-            lambda verdict: verdict.asking(self.value).is_met,
-            trials.agreement_judge.allowed(self.value, MAX_OUTPUT_ERROR),
-        )
-        verdict = found.verdict.asking(self.value)
-        if verdict.metric == RELATIVE_ERROR and self != DEFAULT_GOAL:
+    def is_kept(self, verdict: Agreement) -> bool:
+        """Whether enough agrees, or the error is small enough where that decides."""
+        return verdict.asking(self.value).is_met
+
+    def allowed(self, trials: Trials) -> float:
+        """The share that may differ, or the error."""
+        return trials.agreement_judge.allowed(self.value, MAX_OUTPUT_ERROR)
+
+    def figures(
+        self,
+        trials: Trials,  # noqa: ARG002
+        model: Model,  # noqa: ARG002
+        verdict: Agreement,
+    ) -> Mapping[str, Any]:
+        """The agreement; a warning where a value was given that it cannot be held against."""
+        if not verdict.is_share and self != DEFAULT_GOAL:
             logger.warning(
-                f"{typed(self)} has no say: outputs are judged by their relative error, at most "
+                f"{self} has no say: outputs are judged by their relative error, at most "
                 f"{MAX_OUTPUT_ERROR}; agreement takes a classifier and 250 real inputs"
             )
-        return Outcome(
-            before=trials.before,
-            result=found.result.with_record(seconds=trials.seconds),
-            pipeline=trials.pipeline_at(found.budget, held_out=HELD_OUT),
-            agreement=verdict,
-            is_met=verdict.is_met,
-            reason="" if verdict.is_met else "no energy below the original's keeps the outputs",
-            floor=trials.plan.lowest_ratio,
-        )
+        return {"agreement": verdict.asking(self.value)}
 
 
 DEFAULT_GOAL = MinAgreement()

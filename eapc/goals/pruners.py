@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import logging
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
-from eapc.allocation import Curves, Plan, Predicted
-from eapc.checkpoints import model_digest
-from eapc.evaluation import AgreementJudge
+from eapc.allocation import Plan, Predicted
 from eapc.goals.shares import Shares
-from eapc.goals.splits import SplitPlan, is_within
 from eapc.pipeline import Compilation, Pipeline, Recipe
 from eapc.structured import ChannelPlan
-
-logger = logging.getLogger(__name__)
 
 Run = Callable[[Pipeline, Compilation], Compilation]
 """Runs a pipeline, and sees to the time it takes."""
 
 _SHARED = "shared"
-
-_DOUBT = 4.0
-"""What is expected to lose more than this many times what was measured is not tried."""
-
-_MISSED = 0.01
-"""What a trial may exceed its budget by: corrections make up for less."""
 
 
 class Pruner(Protocol):
@@ -102,55 +89,23 @@ class OneStage:
         return self.dense.with_record(curves=record.curves, channel_plan=record.channel_plan)
 
 
-@dataclass(frozen=True)
-class _Trial:
-    """A budget split in one way: the second stage, its result, and what that has lost.
-
-    `ratio` is the energy left, a fraction of the dense network's; `loss` the divergence of the
-    outputs on some inputs that are fitted.
-    """
-
-    split: float
-    second: OneStage
-    result: Compilation
-    ratio: float
-    loss: float
-
-    def to_beat(self, budget: float) -> float:
-        """The loss from which on another trial is worse: any is better than a budget missed."""
-        return self.loss if self.ratio <= budget + _MISSED else math.inf
-
-    def is_better(self, other: _Trial, budget: float) -> bool:
-        """Whether it loses less, or comes closer to a budget that the other one misses."""
-        met = budget + _MISSED
-        return (max(self.ratio, met), self.loss) < (max(other.ratio, met), other.loss)
-
-
 class TwoStages:
-    """Channels taken out, then zeros in what is left, one budget for both.
+    """Channels taken out, then zeros in what is left, one budget shared out over both.
 
-    Curves promise what single layers and groups lose, each alone in the whole network. So the
-    best split is tried against either kind alone: what loses least is taken. The same for a
-    budget whatever else was asked before.
+    What channels leave has curves of its own, so that zeros make up for what they cost in truth.
+    A budget that corrects another has the same channels.
     """
 
     def __init__(self, recipe: Recipe, run: Run, dense: Compilation) -> None:
         self._recipe = recipe
         self._run = run
         self._dense = dense
-        self._channels = OneStage(recipe.removing(), run, dense)
-        self._settled: dict[float, float] = {}
         self._latest: tuple[float, OneStage] | None = None
-        self._winner: tuple[float, Compilation] | None = None
 
     @cached_property
-    def plan(self) -> SplitPlan:
-        """The curves of channels and of zeros, both those of the whole network."""
-        zeros = OneStage(self._recipe.zeroing(), self._run, self._dense).plan
-        channels = self._channels.plan
-        assert isinstance(zeros, Curves)
-        assert isinstance(channels, ChannelPlan)
-        return SplitPlan(channels, zeros)
+    def plan(self) -> ChannelPlan:
+        """The curves of channels and of zeros in the whole network."""
+        return _channel_plan(self._with_plan)
 
     @property
     def can_correct(self) -> bool:
@@ -158,87 +113,48 @@ class TwoStages:
         return self._recipe.order == _SHARED
 
     def predicted(self, shares: Shares) -> Predicted:
-        """What the curves of the whole network promise of the split that is taken."""
-        return self.plan.of_split(self._split(shares), shares.budget + shares.late)
+        """What the curves of the whole network promise."""
+        counts = self.plan.counts(shares.settled_by)
+        return self.plan.with_zeros(counts, shares.budget + shares.late)
 
     def at(self, shares: Shares) -> Compilation:
         """The model with fewer channels, and zeros for what the budget still asks."""
-        split = self._split(shares)
-        is_settled = shares.budget == shares.settled_by and not shares.late
-        if self._winner and self._winner[0] == shares.budget and is_settled:
-            return self._winner[1]
-        self._winner = None
-        return self._pruned(self._second(split), shares)
+        second = self._second(shares.settled_by)
+        left = self._left(second, shares)
+        return second.dense if left.budget >= 1 else second.at(left)
 
     def pipeline(self, shares: Shares, held_out: float | None = None) -> Pipeline:
         """Both stages, the second's budget a fraction of what the first has left."""
-        recipe, split = self._recipe, self._split(shares)
-        left = self._left(self._second(split), shares)
+        recipe, left = self._recipe, self._left(self._second(shares.settled_by), shares)
         zeros = recipe.budget(left.budget, left.late) if left.budget < 1 else recipe.budget(1.0)
-        return recipe.pipeline_of_both(recipe.budget(split), zeros, held_out)
-
-    def _split(self, shares: Shares) -> float:
-        """The budget of the channels: as it was settled, or all of it where it was so."""
-        settled = shares.settled_by
-        if settled not in self._settled:
-            best = self._best(settled)
-            self._settled[settled] = best.split
-            self._latest = (best.split, best.second)
-            self._winner = (settled, best.result)
-        split = self._settled[settled]
-        return shares.budget if split == settled else split
-
-    def _best(self, budget: float) -> _Trial:
-        """The trial that loses least: the split that promises most, or either kind alone."""
-        best = self._trial(self.plan.split(budget), budget, None)
-        assert best is not None  # there is nothing yet to be worse than
-        for split in (1.0, budget):
-            promised = self.plan.of_split(split, budget)
-            hopeful = promised.error < _DOUBT * best.to_beat(budget)
-            if split != best.split and is_within(promised, budget) and hopeful:
-                trial = self._trial(split, budget, best)
-                best = trial if trial and trial.is_better(best, budget) else best
-        return best
-
-    def _trial(self, split: float, budget: float, best: _Trial | None) -> _Trial | None:
-        """A split tried out; None where its channels alone lose as much as the best one."""
-        second = self._second(split)
-        if best and self._judge.divergence(second.dense.model) >= best.to_beat(budget):
-            return None
-        result = self._pruned(second, Shares(budget))
-        loss = self._judge.divergence(result.model)
-        ratio = _energy(result) / (_energy(self._dense) or 1.0)
-        logger.info(
-            "budget %.4f, channels to %.4f: energy %.4f, divergence %.3g",
-            *(budget, split, ratio, loss),
-        )
-        return _Trial(split, second, result, ratio, loss)
+        return recipe.pipeline_of_both(recipe.budget(shares.settled_by), zeros, held_out)
 
     @cached_property
-    def _judge(self) -> AgreementJudge:
-        dense = self._dense
-        assert dense.calibration is not None  # both stages are fitted on it
-        return AgreementJudge.on_few(dense.reference, dense.calibration, dense.conditions.threads)
+    def _with_plan(self) -> Compilation:
+        prune, *_ = self._recipe.channels(self._recipe.budget(1.0)).passes
+        record = self._run(Pipeline((prune,)), self._dense).record
+        return self._dense.with_record(curves=record.curves, channel_plan=record.channel_plan)
 
-    def _second(self, split: float) -> OneStage:
-        """The pruner of what the first stage leaves; the latest is kept with its curves."""
-        if self._latest is None or self._latest[0] != split:
+    def _second(self, budget: float) -> OneStage:
+        """The pruner of what a budget's channels leave; the latest is kept with its curves."""
+        if self._latest is None or self._latest[0] != budget:
             self._latest = None
-            shrunk = self._channels.at(Shares(split))
-            if model_digest(shrunk.model) == model_digest(self._dense.model):
-                shrunk = shrunk.with_record(curves=self.plan.zeros)
-            self._latest = (split, OneStage(self._recipe.zeroing(), self._run, shrunk))
+            first = self._recipe.channels(self._recipe.budget(budget))
+            shrunk = self._run(first, self._with_plan)
+            self._latest = (budget, OneStage(self._recipe.zeroing(), self._run, shrunk))
         return self._latest[1]
-
-    def _pruned(self, second: OneStage, shares: Shares) -> Compilation:
-        left = self._left(second, shares)
-        return second.dense if left.budget >= 1 else second.at(left)
 
     def _left(self, second: OneStage, shares: Shares) -> Shares:
         """The same as fractions of the first stage's energy, as they are typed."""
         energy = _energy(second.dense)
         scale = _energy(self._dense) / energy if energy else 1.0
         return Shares(round(shares.budget * scale, 6), round(shares.late * scale, 6))
+
+
+def _channel_plan(compilation: Compilation) -> ChannelPlan:
+    plan = compilation.record.channel_plan
+    assert plan is not None  # prune-channels has worked it out for its budget
+    return plan
 
 
 def _energy(compilation: Compilation) -> float:

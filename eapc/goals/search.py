@@ -6,11 +6,12 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple
 
 import numpy as np
 
 from eapc.allocation import Plan
+from eapc.goals.bound import V
 from eapc.model import Model
 from eapc.pipeline import Compilation
 
@@ -58,17 +59,6 @@ def _first_within(predicted: Sequence[float], allowed: float, low: int, high: in
     """The lowest index between `low` and `high`, both excluded, that should be good enough."""
     inside = range(low + 1, high)
     return next((i for i in inside if predicted[i] <= allowed), inside[-1])
-
-
-class Verdict(Protocol):
-    """What a judge says of a model."""
-
-    @property
-    def loss(self) -> float:
-        """What the model lost, as far as it can be told."""
-
-
-V = TypeVar("V", bound=Verdict)
 
 
 @dataclass(frozen=True)

@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING
 
-from eapc.goals.goal import Outcome, require_fraction
-from eapc.goals.trials import Trials
-from eapc.pipeline import Pipeline, Recipe
+from eapc.goals.goal import Goal
+
+if TYPE_CHECKING:
+    from eapc.pipeline import Pipeline, Recipe
 
 
 @dataclass(frozen=True)
-class Sparsity:
+class Sparsity(Goal):
     """The same fraction of zeros in every layer; of channels of every group if structured."""
 
     value: float
 
-    option: ClassVar[str] = "--sparsity"
-    note: ClassVar[str] = ""
-    remedy: ClassVar[str] = "a lower --sparsity keeps more"
-    needs_labels: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        require_fraction(self.option, self.value, closed_below=True, closed_above=False)
+    option = "--sparsity"
+    metavar = "S"
+    help = "This fraction of zeros in every layer, in [0, 1)."
+    span = "[0, 1)"
+    remedy = "a lower --sparsity keeps more"
 
     def pipeline(self, recipe: Recipe) -> Pipeline:
         """Uniform pruning."""
         return recipe.pipeline(recipe.evenly(self.value))
-
-    def pursue(self, trials: Trials) -> Outcome:
-        """Prune once; all calibration inputs are fitted."""
-        result = trials.pruned(trials.recipe.evenly(self.value))
-        return Outcome(trials.before, result, self.pipeline(trials.recipe), None, True)

@@ -1,17 +1,21 @@
-"""A budget of energy or latency, told again for the pruned network."""
+"""A cost to lower to a fraction of the dense network's, measured on the pruned network."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from abc import abstractmethod
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from eapc.errors import UsageError
-from eapc.goals.goal import Outcome, require_fraction
+from eapc.goals.goal import Goal
+from eapc.goals.result import Pruned
 from eapc.goals.shares import Shares
-from eapc.goals.trials import Trials
-from eapc.pipeline import Compilation, Pipeline, Recipe
+
+if TYPE_CHECKING:
+    from eapc.goals.trials import Trials
+    from eapc.pipeline import Pipeline, Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -27,83 +31,80 @@ _LOWEST_BUDGET = 1e-3
 _MOST_LATE = 0.005
 """What the last layers may take alone: beyond it their share would be far from the best."""
 
-
-NEEDS_MEASUREMENTS = (
-    "latency is measured, not modelled: `eapc profile MODEL -o host.yaml`, then --hw host.yaml"
-)
+_LEAST_SLOPE = 0.1
+"""What a cost is taken to fall by at least with the budget, lest a step leads anywhere."""
 
 
 @dataclass(frozen=True)
-class Target:
-    """At most this fraction of what the dense network takes of the recipe's objective."""
+class Target(Goal):
+    """A cost to lower to at most this fraction of what the dense network takes.
+
+    `cost` is its name. Budgets are told in the recipe's objective; `objective` says which one
+    that has to be, `other_objective` what to do where it is another. Left empty, any will do.
+    `stays` says why zeros do not lower the cost further.
+    """
 
     value: float
 
-    option: ClassVar[str]
-    objective: ClassVar[str]
-    other_objective: ClassVar[str]
-    note: ClassVar[str] = "where the result misses the goal, budgets beside it are tried"
-    needs_labels: ClassVar[bool] = False
+    cost: ClassVar[str]
+    objective: ClassVar[str] = ""
+    other_objective: ClassVar[str] = ""
+    stays: ClassVar[str] = ""
+    span = "(0, 1]"
+    note = "where the result misses the goal, budgets beside it are tried"
 
-    def __post_init__(self) -> None:
-        require_fraction(self.option, self.value, closed_below=False, closed_above=True)
-
-    @property
-    def remedy(self) -> str:
-        """What to ask for where the outputs suffer too much."""
-        return f"a higher {self.option} keeps more"
+    @abstractmethod
+    def ratio(self, result: Pruned) -> float:
+        """The cost of a result over that of the dense network."""
 
     def pipeline(self, recipe: Recipe) -> Pipeline:
         """Pruning to the budget itself; the search may have to aim lower."""
-        if recipe.objective not in ("", self.objective):
+        if self.objective and recipe.objective not in ("", self.objective):
             raise UsageError(f"{self.option}: {self.other_objective}")
-        asked = replace(recipe, objective=self.objective)
+        asked = replace(recipe, objective=self.objective or recipe.objective)
         return asked.pipeline(asked.budget(self.value))
 
-    def pursue(self, trials: Trials) -> Outcome:
-        """Prune to within the tolerance; while the result misses it, correct by as much.
+    def pursue(self, trials: Trials) -> Pruned:
+        """The best of a few trials."""
+        best = replace(
+            min(self._tried(trials), key=self._missed_by), floor=trials.plan.lowest_ratio
+        )
+        ratio = self.ratio(best)
+        if ratio <= self.value:
+            return best
+        said = f"{trials.least} the network still takes {ratio:.3f} of the {self.cost}"
+        stays = self.stays and not trials.recipe.structured and f": {self.stays}"
+        return replace(best, goal_met=False, reason=f"{said}, not {self.value:g}{stays or ''}")
+
+    def _tried(self, trials: Trials) -> Iterator[Pruned]:
+        """Results to within the tolerance; while the last one misses it, corrected by as much.
 
         Where that is little the last layers take it alone, so that the others' fits hold. Layers
-        take densities in steps: what comes to the same densities is tried once.
+        take densities in steps: what comes to the same densities is tried once. A budget of the
+        cost itself changes it by as much as the budget, another one by as much as it did.
         """
         aim = _typed(self.value - _AIM * _TOLERANCE)
         shares: Shares | None = Shares(aim, like=aim)
-        best: tuple[Shares, Compilation] | None = None
-        tried: set[float] = set()
+        tried: dict[float, float] = {}
+        before, slope = (1.0, 1.0), 1.0
         while shares and len(tried) < _TRIALS:
             predicted = trials.predicted_ratio(*shares)
-            tried.add(predicted)
             result = trials.at(*shares)
-            ratio = trials.ratio(result)
+            found = Pruned(self, result, trials.before, trials.pipeline_at(*shares))
+            tried[predicted] = ratio = self.ratio(found)
             logger.info("%s gave %.4f", trials.recipe.budget(shares.budget, shares.late), ratio)
-            if best is None or self._is_better(ratio, trials.ratio(best[1])):
-                best = (shares, result)
+            yield found
             if self.value - _TOLERANCE <= ratio <= self.value:
-                break
-            shares = _next(trials, shares, predicted + aim - ratio, tried)
-        assert best is not None  # the loop ran
-        return self._outcome(trials, *best)
+                return
+            if not self.objective and before[0] != predicted:
+                slope = max((before[1] - ratio) / (before[0] - predicted), _LEAST_SLOPE)
+            before = predicted, ratio
+            shares = _next(trials, shares, predicted + (aim - ratio) / slope, tried)
 
-    def _is_better(self, ratio: float, other: float) -> bool:
-        """Below the goal the one that gives up less, above it the one that comes closer."""
-        if ratio <= self.value < other:
-            return True
-        if ratio <= self.value:
-            return ratio > other
-        return self.value < ratio < other
-
-    def _outcome(self, trials: Trials, shares: Shares, result: Compilation) -> Outcome:
-        ratio = trials.ratio(result)
-        is_met = ratio <= self.value
-        return Outcome(
-            before=trials.before,
-            result=result.with_record(seconds=trials.seconds),
-            pipeline=trials.pipeline_at(*shares),
-            agreement=None,
-            is_met=is_met,
-            reason="" if is_met else trials.shortfall(self.value, ratio),
-            floor=trials.plan.lowest_ratio,
-        )
+    def _missed_by(self, result: Pruned) -> tuple[bool, float]:
+        """Least below the goal for what gives up least, above it for what comes closest."""
+        ratio = self.ratio(result)
+        return (True, ratio) if ratio > self.value else (False, -ratio)
 
 
 def _next(trials: Trials, last: Shares, wanted: float, tried: Collection[float]) -> Shares | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
+from eapc.goals.result import Pruned
 from eapc.goals.target import Target
 
 
@@ -12,6 +12,14 @@ from eapc.goals.target import Target
 class TargetEnergy(Target):
     """Energy at most this fraction of the dense network's, estimated for the pruned one."""
 
-    option: ClassVar[str] = "--target-energy"
-    objective: ClassVar[str] = "energy"
-    other_objective: ClassVar[str] = "what counts is latency; give --target-latency or another --hw"
+    option = "--target-energy"
+    metavar = "E"
+    help = "At most this fraction of the energy, in (0, 1]."
+    remedy = "a higher --target-energy keeps more"
+    cost = objective = "energy"
+    other_objective = "what counts is latency; give --target-latency or another --hw"
+    stays = "zeroing weights does not save the moving of feature maps"
+
+    def ratio(self, result: Pruned) -> float:
+        """Energy after over energy before."""
+        return result.energy_ratio

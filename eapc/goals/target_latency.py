@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from eapc.goals.target import NEEDS_MEASUREMENTS, Target
+from eapc.goals.result import Pruned
+from eapc.goals.target import Target
+
+NEEDS_MEASUREMENTS = (
+    "latency is measured, not modelled: `eapc profile MODEL -o host.yaml`, then --hw host.yaml"
+)
 
 
 @dataclass(frozen=True)
 class TargetLatency(Target):
     """Latency at most this fraction of the whole network's, on the machine that was measured."""
 
-    option: ClassVar[str] = "--target-latency"
-    objective: ClassVar[str] = "latency"
-    other_objective: ClassVar[str] = NEEDS_MEASUREMENTS
+    option = "--target-latency"
+    metavar = "L"
+    help = "At most this fraction of the latency, in (0, 1]; with --structured."
+    remedy = "a higher --target-latency keeps more"
+    cost = objective = "latency"
+    other_objective = NEEDS_MEASUREMENTS
+
+    def ratio(self, result: Pruned) -> float:
+        """Milliseconds after over milliseconds before; zeros alone would save none."""
+        return 1.0 if result.latency is None else result.latency.ratio

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
 from eapc.allocation import LOWEST_DENSITY, Plan
 from eapc.data import Dataset
 from eapc.energy import EnergyReport
 from eapc.errors import UsageError
-from eapc.evaluation import Accuracy, AccuracyJudge, Agreement, AgreementJudge
+from eapc.evaluation import AccuracyJudge, AgreementJudge
+from eapc.goals.bound import Bound, V
 from eapc.goals.pruners import Pruner, pruner_of
-from eapc.goals.search import Search, V
+from eapc.goals.search import Search
 from eapc.goals.shares import Shares
 from eapc.model import Model
 from eapc.pipeline import Compilation, Pipeline, Recipe
 from eapc.progress import timed
-
-HELD_OUT = 0.2
-"""Fraction of the calibration inputs that decides and is never fitted."""
-
-MAX_OUTPUT_ERROR = 0.05
-"""Where agreement has no meaning: the largest relative output error."""
 
 _SHARED = "shared"
 
@@ -48,11 +44,13 @@ class Trials:
         self.accuracy = accuracy
         self._held_out = held_out
         self._seconds = dict(compilation.record.seconds)
+        self._searches: dict[type[Bound[Any]], Search[Any]] = {}
+        self._apart: dict[float, Trials] = {}
 
     @property
     def before(self) -> EnergyReport:
         """The dense network's energy."""
-        return _energy(self._dense)
+        return self._dense.priced
 
     @property
     def plan(self) -> Plan:
@@ -64,9 +62,9 @@ class Trials:
         """Time spent so far, by pass, all trials together."""
         return self._seconds
 
-    def pruned(self, options: str) -> Compilation:
-        """The model pruned with these options of the recipe's pass, such as `sparsity=0.5`."""
-        _, *steps = self.recipe.pipeline(options).passes
+    def pruned(self, pipeline: Pipeline) -> Compilation:
+        """The model pruned by one of the recipe's pipelines."""
+        _, *steps = pipeline.passes
         return self._run(Pipeline(tuple(steps)), self._dense)
 
     def at(self, budget: float, late: float = 0.0, like: float | None = None) -> Compilation:
@@ -87,14 +85,6 @@ class Trials:
         """What leads to a budget, as it would be typed."""
         return self._pruner.pipeline(Shares(float(f"{budget:.6g}"), late, like), held_out)
 
-    def ratio(self, result: Compilation) -> float:
-        """What a result takes of the objective, over what the dense network takes."""
-        if self.recipe.objective == "latency":
-            assert result.record.latency is not None  # channels alone save time
-            return result.record.latency.ratio
-        before = self.before.energy_mac_units
-        return _energy(result).energy_mac_units / before if before else 1.0
-
     @property
     def can_correct(self) -> bool:
         """Whether the last layers alone may be given another share of a budget."""
@@ -111,26 +101,24 @@ class Trials:
         with timed(self._seconds, "predict"):
             return pruner.predicted(Shares(budget, late, like)).ratio
 
-    def shortfall(self, goal: float, ratio: float) -> str:
-        """Why a budget could not be met."""
+    @property
+    def least(self) -> str:
+        """What pruning cannot go below, to begin a reason with."""
         if self.recipe.structured:
-            return (
-                f"with the fewest channels the network still takes {ratio:.3f} of the "
-                f"{self.recipe.objective or 'energy'}, not {goal:g}"
-            )
-        kept = f"{100 * LOWEST_DENSITY:g} % of every layer's weights"
-        return (
-            f"with {kept} left the network still takes {ratio:.3f} of the energy, not {goal:g}: "
-            "zeroing weights does not save the moving of feature maps"
-        )
+            return "with the fewest channels"
+        return f"with {100 * LOWEST_DENSITY:g} % of every layer's weights left"
 
-    @cached_property
-    def holding_out(self) -> Trials:
-        """Trials that are fitted on most of the calibration inputs and keep out the others."""
-        assert self._compilation.calibration is not None  # see the class
-        fitted, held_out = self._compilation.calibration.split(HELD_OUT)
-        compilation = replace(self._compilation, calibration=fitted)
-        return Trials(compilation, self.recipe, held_out=held_out)
+    def holding_out(self, fraction: float) -> Trials:
+        """Trials that keep out about so many of the calibration inputs and fit the others."""
+        if fraction not in self._apart:
+            data = self._compilation.calibration
+            assert data is not None  # see the class
+            fitted, held_out = data.split(fraction)
+            compilation = replace(self._compilation, calibration=fitted)
+            apart = Trials(compilation, self.recipe, held_out=held_out)
+            apart._seconds = self._seconds
+            self._apart[fraction] = apart
+        return self._apart[fraction]
 
     @cached_property
     def agreement_judge(self) -> AgreementJudge:
@@ -140,15 +128,20 @@ class Trials:
         with timed(self._seconds, "judge"):
             return AgreementJudge.of(self._compilation.reference, self._held_out, threads)
 
-    @cached_property
-    def by_agreement(self) -> Search[Agreement]:
-        """The search that decides by agreement on the inputs that were held out."""
-        judge = self.agreement_judge
+    def search(self, bound: Bound[V]) -> Search[V]:
+        """The search for a kind of bound; predictions, of all budgets, and verdicts are timed."""
+        kind = type(bound)
+        if kind not in self._searches:
 
-        def agreement(model: Model) -> Agreement:
-            return judge.agreement(model, 1.0, MAX_OUTPUT_ERROR)
+            def judge(model: Model) -> V:
+                with timed(self._seconds, "judge"):
+                    return bound.judge(self, model)
 
-        return self._search(agreement, judge.expected_loss)
+            plan = self.plan  # passes work it out, which are timed on their own
+            with timed(self._seconds, "predict"):
+                expected_loss = partial(bound.expected_loss, self)
+                self._searches[kind] = Search(self.at, plan, judge, expected_loss)
+        return self._searches[kind]
 
     @cached_property
     def fitted_judge(self) -> AgreementJudge:
@@ -166,14 +159,8 @@ class Trials:
         Raises UsageError where no inputs have labels.
         """
         if self.accuracy is None:
-            raise UsageError(NEEDS_LABELS)
+            raise UsageError("accuracy needs --eval with labels y")
         return self.accuracy.halves()
-
-    @cached_property
-    def by_accuracy(self) -> Search[Accuracy]:
-        """The search that decides by accuracy on half of the labelled inputs."""
-        judge, _ = self.halves
-        return self._search(judge.accuracy, judge.expected_loss)
 
     @cached_property
     def _dense(self) -> Compilation:
@@ -184,27 +171,6 @@ class Trials:
         return pruner_of(self.recipe, self._run, self._dense)
 
     def _run(self, pipeline: Pipeline, compilation: Compilation) -> Compilation:
-        result = pipeline.run(compilation.with_record(seconds=self._seconds))
-        self._seconds = dict(result.record.seconds)
+        result = pipeline.run(compilation.with_record(seconds=dict(self._seconds)))
+        self._seconds.update(result.record.seconds)
         return result
-
-    def _search(
-        self, judge: Callable[[Model], V], expected_loss: Callable[[float], float]
-    ) -> Search[V]:
-        """A search whose predictions, of all budgets, and verdicts are timed."""
-
-        def timed_judge(model: Model) -> V:
-            with timed(self._seconds, "judge"):
-                return judge(model)
-
-        plan = self.plan  # passes work it out, which are timed on their own
-        with timed(self._seconds, "predict"):
-            return Search(self.at, plan, timed_judge, expected_loss)
-
-
-NEEDS_LABELS = "--max-drop: needs --eval with labels y: it decides by accuracy"
-
-
-def _energy(compilation: Compilation) -> EnergyReport:
-    assert compilation.energy is not None  # the pipelines here end in annotate-energy
-    return compilation.energy

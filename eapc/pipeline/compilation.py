@@ -129,6 +129,12 @@ class Compilation:
         if self.reference is _OWN:
             object.__setattr__(self, "reference", self.model.original)
 
+    @property
+    def priced(self) -> EnergyReport:
+        """The model's energy, where a pipeline has ended in annotate-energy."""
+        assert self.energy is not None  # see `energy` for where that is not known
+        return self.energy
+
     def finished(self, step: str) -> Finished:
         """The layers that `step` has finished on this model and data, in this run or before."""
         if self.checkpoints is None or self.calibration is None:

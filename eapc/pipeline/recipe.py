@@ -92,6 +92,10 @@ class Recipe:
         steps = ["annotate-energy", *self._channels(channels), *self._weights(weights)]
         return self._parsed(steps, held_out)
 
+    def channels(self, prune: str) -> Pipeline:
+        """The steps that take out channels, of the annotated network."""
+        return self._parsed(self._channels(prune), None)
+
     def budget(self, ratio: float, late: float = 0.0) -> str:
         """The options that keep a fraction of the objective: `energy=0.7`.
 
@@ -128,7 +132,7 @@ class Recipe:
         ]
 
     def _channels(self, prune: str) -> list[str]:
-        options = self._typed("criterion", "include", "exclude")
+        options = self._typed("criterion", "include", "exclude") + ["zeros=true"] * self.zeros
         return [
             f"prune-channels{{{', '.join([prune, *options])}}}",
             "reconstruct-outputs{keep_mask=true}",

@@ -15,9 +15,9 @@ from typing import Any
 
 from eapc.commands.compiler import Analysis, Ran
 from eapc.commands.planning import Plan
-from eapc.commands.results import Pruned
 from eapc.energy import EnergyReport, NodeEnergy
 from eapc.evaluation import Accuracy, Agreement
+from eapc.goals import Pruned
 from eapc.hardware import HardwareModel, MeasuredMachine
 from eapc.layers import Skipped
 from eapc.model import Model
@@ -59,7 +59,7 @@ def prune_document(pruned: Pruned, warnings: Sequence[str] = ()) -> Document:
         "energy_ratio": pruned.energy_ratio,
         "accuracy": accuracy_of(pruned.accuracy),
         "decided": accuracy_of(pruned.decided),
-        "agreement": agreement_of(pruned.agreement),
+        "agreement": agreement_of(pruned.held_out),
         "latency": _latency_beside_lowest(pruned),
         "lowest_energy_ratio": None if pruned.latency else pruned.floor,
         "channels": [asdict(group) for group in pruned.groups],

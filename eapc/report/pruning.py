@@ -11,9 +11,9 @@ from rich.table import Table
 from eapc.allocation import LOWEST_DENSITY
 from eapc.commands.compiler import Ran
 from eapc.commands.planning import Plan
-from eapc.commands.results import Pruned
 from eapc.energy import EnergyReport
 from eapc.evaluation import Accuracy, Agreement
+from eapc.goals import Pruned
 from eapc.layers import Skipped
 from eapc.pipeline import ChannelRecord, Latency, LayerRecord
 from eapc.report.documents import node_energy
@@ -42,7 +42,7 @@ def prune_table(pruned: Pruned, width: int) -> Group:
         parts.append(_layer_table(pruned.layers, pruned.before, pruned.after, width))
     entries = [
         ("goal", "met" if pruned.goal_met else f"not met: {plain(pruned.reason)}"),
-        *_agreement(pruned.agreement),
+        *_agreement(pruned.held_out),
         *_decided(pruned.decided),
         *_floor(pruned),
         *([("made-up inputs", plain(pruned.inputs))] if pruned.inputs else []),
@@ -194,7 +194,7 @@ def _agreement(agreement: Agreement | None) -> Iterator[tuple[str, str]]:
     if agreement is None:
         return
     held_out = f"on {count(agreement.samples, 'input')} kept out of the fit"
-    if agreement.metric.endswith("agreement"):
+    if agreement.is_share:
         said = f"{percent(agreement.value)} {held_out}, at least {percent(agreement.limit)} wanted"
     else:
         said = f"{agreement.value:.3g} {held_out}, at most {agreement.limit:.3g} wanted"

@@ -10,7 +10,8 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 
-from eapc.commands.sweep import SweepRow, Swept
+from eapc.commands.sweep import Swept
+from eapc.goals import Pruned
 from eapc.report.documents import Document, accuracy_of, agreement_of, model_name, path_of, totals
 from eapc.report.layout import Column, facts, plain, spaced, table, title
 from eapc.report.numbers import count, percent, seconds
@@ -56,29 +57,29 @@ def sweep_table(swept: Swept, width: int) -> Group:
     return Group(*spaced(parts))
 
 
-def _kept(rows: Sequence[SweepRow]) -> str:
+def _kept(rows: Sequence[Pruned]) -> str:
     found = [row.agreement for row in rows if row.agreement is not None]
     return found[0].metric.replace(" ", "\n", 1)
 
 
-def _cells(row: SweepRow, labelled: bool, judged: bool) -> list[str]:
+def _cells(row: Pruned, labelled: bool, judged: bool) -> list[str]:
     cells = [row.name, percent(row.energy_ratio), percent(row.sparsity)]
     if labelled:
         known = row.accuracy
         cells += [percent(known.before), percent(known.after)] if known else ["-", "-"]
     if judged:
         cells.append(_agreement(row))
-    return [*cells, seconds(row.seconds), "yes" if row.goal_met else "no"]
+    return [*cells, seconds(row.seconds["total"]), "yes" if row.goal_met else "no"]
 
 
-def _agreement(row: SweepRow) -> str:
+def _agreement(row: Pruned) -> str:
     if row.agreement is None:
         return "-"
-    is_share = row.agreement.metric.endswith("agreement")
-    return percent(row.agreement.value) if is_share else f"{row.agreement.value:.3g}"
+    value = row.agreement.value
+    return percent(value) if row.agreement.is_share else f"{value:.3g}"
 
 
-def _measured_on(rows: Sequence[SweepRow]) -> list[str]:
+def _measured_on(rows: Sequence[Pruned]) -> list[str]:
     """On how many inputs each figure was measured, and which flatter."""
     accuracies = {row.accuracy.samples for row in rows if row.accuracy}
     notes = [f"accuracy is on {count(samples, 'input')}" for samples in sorted(accuracies)]
@@ -104,7 +105,7 @@ def sweep_document(swept: Swept, warnings: Sequence[str] = ()) -> Document:
     }
 
 
-def _document(row: SweepRow) -> Document:
+def _document(row: Pruned) -> Document:
     return {
         "goal": row.goal.option.removeprefix("--"),
         "value": str(value) if isinstance(value := row.goal.value, Path) else value,
@@ -116,7 +117,7 @@ def _document(row: SweepRow) -> Document:
         "agreement": agreement_of(row.agreement),
         "agreement_fitted": row.fitted,
         "output": path_of(row.output),
-        "seconds": row.seconds,
+        "seconds": row.seconds["total"],
     }
 
 
@@ -129,7 +130,7 @@ def sweep_csv(swept: Swept) -> str:
     return stream.getvalue()
 
 
-def _figures(row: SweepRow) -> dict[str, Any]:
+def _figures(row: Pruned) -> dict[str, Any]:
     figures = {
         key: value
         for key, value in _document(row).items()

@@ -75,18 +75,12 @@ class ChannelCosts:
     def total(self, counts: Counts) -> float:
         """The cost with these counts; groups that are left out are whole."""
         counts = {**self._sizes, **counts}
-        return sum(self._cost(place, counts) for place in range(len(self._items)))
-
-    def saved(self, counts: Counts, name: str, count: int) -> float:
-        """What the network saves if one group goes down to a count, all others as they are."""
-        fewer = {**counts, name: count}
-        places = self._touched[name]
-        return sum(self._cost(place, counts) - self._cost(place, fewer) for place in places)
+        return sum(self.of_item(place, counts) for place in range(len(self._items)))
 
     def touched(self, name: str, count: int) -> float:
         """The cost of all that a group has a say in, with it at a count and the others whole."""
         counts = {**self._sizes, name: count}
-        return sum(self._cost(place, counts) for place in self._touched[name])
+        return sum(self.of_item(place, counts) for place in self._touched[name])
 
     def is_known(self, name: str, count: int) -> bool:
         """Whether all prices are known with a group at a count and the others whole."""
@@ -96,6 +90,22 @@ class ChannelCosts:
             for place in self._touched[name]
         )
 
+    def places_of(self, name: str) -> Sequence[int]:
+        """The items that a group has a say in, by number."""
+        return self._touched[name]
+
+    def readers(self) -> list[str]:
+        """The reader of every item, by number."""
+        return [item.reader for item in self._items]
+
+    def of_item(self, place: int, counts: Counts) -> float:
+        """The cost of an item with these counts of all groups."""
+        key = (place, tuple(counts[name] for name in self._groups[place]))
+        if key not in self._known:
+            item = self._items[place]
+            self._known[key] = item.price(partial(self._shrink(counts), item))
+        return self._known[key]
+
     def _shares_of(self, item: Item, tensor: str) -> list[_Share]:
         own = self._shares.get((tensor, item.reader), []) if item.reader else []
         return [*self._shares.get((tensor, ""), ()), *own]
@@ -103,13 +113,6 @@ class ChannelCosts:
     def _groups_of(self, item: Item) -> tuple[str, ...]:
         shares = (share for name in item.tensors for share in self._shares_of(item, name))
         return tuple(dict.fromkeys(share.group for share in shares))
-
-    def _cost(self, place: int, counts: Counts) -> float:
-        key = (place, tuple(counts[name] for name in self._groups[place]))
-        if key not in self._known:
-            item = self._items[place]
-            self._known[key] = item.price(partial(self._shrink(counts), item))
-        return self._known[key]
 
     def _shrink(self, counts: Counts) -> Callable[[Item, str, Shape], Shape]:
         def shrink(item: Item, tensor: str, shape: Shape) -> Shape:

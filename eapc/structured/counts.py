@@ -1,44 +1,42 @@
-"""How many channels each group keeps: the least loss for a cost.
+"""How many channels each group keeps, and what is left for zeros: the least loss for a cost.
 
-Groups give up channels where a unit of cost saved loses least, one group at a time. A group may
-leap over counts: where costs fall in steps, or the error curve flattens, the best ratio is at
-the far end.
+One budget is shared out over both (see `eapc.allocation.allocator`).
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from eapc.allocation import Predicted
+import numpy as np
+from numpy.typing import NDArray
+
+from eapc.allocation import (
+    GRID,
+    Choice,
+    Curves,
+    LayerCurve,
+    Predicted,
+    allocate,
+    neighbours,
+)
 from eapc.structured.costs import ChannelCosts, Counts
 from eapc.structured.curves import ChannelCurve
 
 CANDIDATES = 16
 """Counts of each group that are looked at, evenly spaced, where no steps are known."""
 
-_TINY = 1e-12
-_ROUNDING = 1e-9
+_TURNS = 6
+"""Rounds of turns that a choice is settled by: most need two or three."""
+
+_PRICES = 256
+"""Steps of the way down, evenly spaced by the price's logarithm."""
 
 _NOISE = 0.01
 """A step by less than this fraction of what a group has a say in may be noise of the clock."""
-
-
-@dataclass(frozen=True)
-class Move:
-    """A group going down to a count: what that saves and what it loses."""
-
-    name: str
-    count: int
-    saved: float
-    lost: float
-
-    @property
-    def ratio(self) -> float:
-        """Saved per loss."""
-        return self.saved / max(self.lost, _TINY)
 
 
 def candidates(curve: ChannelCurve) -> tuple[int, ...]:
@@ -64,84 +62,162 @@ def right_edges(curve: ChannelCurve, costs: ChannelCosts) -> tuple[int, ...]:
     return tuple(reversed(edges))
 
 
-class Descent:
-    """The way down from all channels; budgets share it as far as they go it.
+class _Decisions:
+    """Counts of channel groups, and densities of the layers that are to have zeros as well.
 
-    What is best next depends on the counts alone until the budget is near: it is worked out
-    once for each step, however many budgets are asked about.
+    What a group saves depends on the counts and densities of others: a choice is settled by turns,
+    each site's option the best for those of the others, until all stay.
+    A layer's zeros save the same fraction of its energy whatever channels are left.
     """
 
-    def __init__(
-        self,
-        curves: Sequence[ChannelCurve],
-        costs: ChannelCosts,
-        allowed: Mapping[str, Sequence[int]],
-    ) -> None:
-        self._curves = {curve.name: curve for curve in curves}
-        self._costs = costs
-        self._allowed = allowed or {curve.name: candidates(curve) for curve in curves}
-        self._steps: dict[tuple[int, ...], tuple[float, Move | None]] = {}
+    bisections = 60
 
-    def counts(self, budget: float) -> dict[str, int]:
-        """Counts by group whose cost is at most `budget`, or the fewest if none are."""
-        counts = self._costs.sizes
-        cost, best = self._step(counts)
-        while cost > budget * (1 + _ROUNDING) and best is not None:
-            move = self._last(counts, cost - budget) if best.saved >= cost - budget else best
-            counts[move.name] = move.count
-            cost, best = self._step(counts)
-        return self._given_back(counts, budget)
+    def __init__(self, plan: ChannelPlan) -> None:
+        self._plan, self._costs = plan, plan.costs
+        self._counts = [plan.options(curve) for curve in plan.curves]
+        self._errors = [
+            np.array([curve.error_at(count) for count in counts])
+            for curve, counts in zip(plan.curves, self._counts, strict=True)
+        ]
+        self._errors += [layer.error_at(GRID) for layer in plan.zeros]
+        self._left = [layer.energy_at(GRID) / layer.energies[0] for layer in plan.zeros]
+        places = {reader: place for place, reader in enumerate(plan.costs.readers())}
+        self._places = [[places[node] for node in layer.nodes] for layer in plan.zeros]
 
-    def _step(self, counts: Counts) -> tuple[float, Move | None]:
-        """The cost of counts and the move from there that saves most per loss, if any saves."""
-        key = tuple(counts.values())
-        if key not in self._steps:
-            best = max(self._moves(counts), key=lambda move: move.ratio, default=None)
-            self._steps[key] = self._costs.total(counts), best
-        return self._steps[key]
+    @property
+    def sites(self) -> int:
+        """Groups, then layers."""
+        return len(self._errors)
 
-    def _last(self, counts: Counts, missing: float) -> Move:
-        """Of the moves that bring the budget within reach, the one that loses least."""
-        enough = (move for move in self._moves(counts) if move.saved >= missing)
-        return min(enough, key=lambda move: (move.lost, -move.saved))
+    @property
+    def highest_price(self) -> float:
+        """The end of the way down."""
+        return self._way[0][-1]
 
-    def _moves(self, counts: Counts) -> Iterator[Move]:
-        """Every way down that saves something."""
-        for name, curve in self._curves.items():
-            here = curve.error_at(counts[name])
-            for count in self._allowed[name]:
-                if count < counts[name]:
-                    saved = self._costs.saved(counts, name, count)
-                    if saved > 0:
-                        yield Move(name, count, saved, curve.error_at(count) - here)
+    def choice(self, price: float) -> Choice:
+        """The last one of the way down that has no higher price."""
+        prices, choices = self._way
+        return choices[max(0, bisect_right(prices, price) - 1)]
 
-    def _given_back(self, counts: dict[str, int], budget: float) -> dict[str, int]:
-        """The counts raised again where the budget has room, where that wins most first.
+    @cached_property
+    def _way(self) -> tuple[list[float], list[Choice]]:
+        """Choices at rising prices, each settled from the one before; so all budgets share it."""
+        chosen = np.zeros(self.sites, np.intp)
+        cheapest = np.array([len(errors) - 1 for errors in self._errors], np.intp)
+        low, high = min(self._rates(chosen), default=1.0), max(self._rates(cheapest), default=1.0)
+        prices, choices = [0.0], [chosen]
+        for price in np.geomspace(low, max(high, low), _PRICES).tolist():
+            chosen = self._settled(price, chosen)
+            prices.append(price)
+            choices.append(chosen)
+        return [*prices, 2 * prices[-1]], [*choices, cheapest]
+
+    def _rates(self, choice: Choice) -> Iterator[float]:
+        """Error lost for cost saved between each option and the one that is chosen."""
+        for site, errors in enumerate(self._errors):
+            costs = self._site_costs(site, choice)
+            saved = np.abs(costs - costs[choice[site]])
+            rates = np.abs(errors - errors[choice[site]])[saved > 0] / saved[saved > 0]
+            yield from rates[rates > 0].tolist()
+
+    def _settled(self, price: float, start: Choice) -> Choice:
+        """The best options for a price by turns; of equals those that give up least."""
+        chosen = start
+        for _ in range(_TURNS):
+            before, chosen = chosen, chosen.copy()
+            for site, errors in enumerate(self._errors):
+                chosen[site] = np.argmin(errors + price * self._site_costs(site, chosen))
+            if np.array_equal(before, chosen):
+                break
+        return chosen
+
+    def cost(self, choice: Choice) -> float:
+        """Of all items."""
+        counts, left = self._state(choice)
+        items = range(len(self._costs.readers()))
+        return sum(self._costs.of_item(i, counts) * left.get(i, 1.0) for i in items)
+
+    def error(self, choice: Choice) -> float:
+        """The sum of all sites' own errors."""
+        return math.fsum(e[option] for e, option in zip(self._errors, choice, strict=True))
+
+    def counts(self, choice: Choice) -> dict[str, int]:
+        """Channels left, by group."""
+        groups = zip(self._plan.curves, self._counts, choice, strict=False)
+        return {curve.name: counts[option] for curve, counts, option in groups}
+
+    def _state(self, choice: Choice) -> tuple[dict[str, int], dict[int, float]]:
+        """The counts, and of items with zeros the fraction of the cost that these leave."""
+        options = choice[len(self._counts) :]
+        layers = zip(self._places, self._left, options, strict=True)
+        left = {place: float(kept[i]) for places, kept, i in layers for place in places}
+        return {**self._costs.sizes, **self.counts(choice)}, left
+
+    def _site_costs(self, site: int, choice: Choice) -> NDArray[np.float64]:
+        """What a site has a say in costs under each of its options."""
+        counts, left = self._state(choice)
+        layer = site - len(self._counts)
+        if layer >= 0:
+            dense = sum(self._costs.of_item(place, counts) for place in self._places[layer])
+            return np.asarray(dense * self._left[layer])
+        name = self._plan.curves[site].name
+        places = self._costs.places_of(name)
+        costs = []
+        for count in self._counts[site]:
+            counts[name] = count
+            costs.append(sum(self._costs.of_item(i, counts) * left.get(i, 1.0) for i in places))
+        return np.array(costs)
+
+    def filled(self, choice: Choice, budget: float) -> Choice:
+        """The choice, or the one before it on the way with one more step: what loses less.
+
+        Either is filled up first.
+        """
+        generous, frugal = neighbours(self, budget)
+        steps = sorted(self._steps(generous, budget), key=self.error)[:1]
+        ends = (self._filled(each, budget) for each in (choice, frugal, *steps))
+        return min(ends, key=self.error)
+
+    def _filled(self, choice: Choice, budget: float) -> Choice:
+        """Groups get channels back where the budget has room, where that wins most first.
 
         What costs nothing needs no room: larger counts may be no dearer.
         """
-        room = budget - self._costs.total(counts)
+        choice, room = choice.copy(), budget - self.cost(choice)
         while True:
-            ways = []
-            for name, curve in self._curves.items():
-                here = curve.error_at(counts[name])
-                for count in (*self._allowed[name], curve.size):
-                    if count > counts[name]:
-                        spent = -self._costs.saved(counts, name, count)
-                        won = here - curve.error_at(count)
-                        if spent <= max(room, 0) and (won > 0 or spent < 0):
-                            ways.append((won, count, name, spent))
-            if not ways:
-                return counts
-            _, count, name, spent = max(ways)
-            counts[name] = count
+            ways = [way for site in range(self.sites) for way in self._up(site, choice)]
+            fitting = [way for way in ways if way[3] <= max(room, 0)]
+            if not fitting:
+                return choice
+            _, _, (site, option), spent = max(fitting)
+            choice[site] = option
             room -= spent
+
+    def _steps(self, choice: Choice, budget: float) -> Iterator[Choice]:
+        """The choices that differ in one site and keep the budget."""
+        missing = self.cost(choice) - budget
+        for site in range(self.sites if missing > 0 else 0):
+            costs = self._site_costs(site, choice)
+            enough = np.flatnonzero(costs[choice[site]] - costs >= missing)
+            if len(enough):
+                one = choice.copy()
+                one[site] = enough[0]
+                yield one
+
+    def _up(self, site: int, choice: Choice) -> Iterator[tuple[float, int, tuple[int, int], float]]:
+        """(won, count, site and option, spent) of every way up that wins or saves something."""
+        costs, errors, now = self._site_costs(site, choice), self._errors[site], choice[site]
+        for option in range(now):
+            won, spent = errors[now] - errors[option], costs[option] - costs[now]
+            if won > 0 or spent < 0:
+                yield won, self._counts[site][option], (site, option), spent
 
 
 @dataclass(frozen=True)
 class ChannelPlan:
     """What is needed to share out any budget: the groups' curves and what counts cost.
 
+    `zeros` are curves of layers whose weights are to be zeroed as well, out of the same budget.
     `allowed` names the counts that groups may go down to, where costs fall in steps; `basis` says
     by what the curves and costs were made, for those who made them.
     """
@@ -150,6 +226,7 @@ class ChannelPlan:
     costs: ChannelCosts
     allowed: Mapping[str, Sequence[int]] = field(default_factory=dict)
     basis: Hashable = None
+    zeros: tuple[LayerCurve, ...] = ()
 
     @property
     def ends_on_steps(self) -> bool:
@@ -163,25 +240,57 @@ class ChannelPlan:
 
     @cached_property
     def lowest_ratio(self) -> float:
-        """The cost with the lowest counts over that of the whole network."""
-        fewest = {curve.name: self._lowest(curve) for curve in self.curves}
-        return self.ratio(fewest)
+        """The cost with the lowest counts and densities over that of the whole network."""
+        fewest = {curve.name: self.options(curve)[-1] for curve in self.curves}
+        layers = self.layers_at(fewest)
+        return self.ratio(fewest) * (layers.lowest_ratio if layers else 1.0)
 
-    def _lowest(self, curve: ChannelCurve) -> int:
-        return min(self.allowed.get(curve.name, (curve.fewest,)), default=curve.size)
+    def options(self, curve: ChannelCurve) -> tuple[int, ...]:
+        """The counts that a group may have, falling from all."""
+        fewer = self.allowed.get(curve.name, ()) if self.allowed else candidates(curve)
+        return (curve.size, *reversed(fewer))
 
     def counts(self, budget: float) -> dict[str, int]:
-        """Counts by group for a budget, a fraction of the whole network's cost."""
-        return self._descent.counts(budget * self.whole_cost)
+        """Counts by group for a budget, a fraction of the whole network's cost.
+
+        With `zeros` these take their share of it.
+        """
+        decisions, limit = self._decisions, budget * self.whole_cost
+        choice = allocate(decisions, limit)
+        return decisions.counts(choice if self.zeros else decisions.filled(choice, limit))
 
     @cached_property
-    def _descent(self) -> Descent:
-        return Descent(self.curves, self.costs, self.allowed)
+    def _decisions(self) -> _Decisions:
+        return _Decisions(self)
+
+    def layers_at(self, counts: Counts) -> Curves | None:
+        """The curves of zeros in a network with these counts; None where there are to be none."""
+        total = self.costs.total(counts)
+        if not self.zeros or not total:
+            return None
+        every = {**self.costs.sizes, **counts}
+        places = {reader: place for place, reader in enumerate(self.costs.readers())}
+        layers = []
+        for curve in self.zeros:
+            dense = sum(self.costs.of_item(places[node], every) for node in curve.nodes)
+            scale = dense / curve.energies[0] if curve.energies[0] else 0.0
+            energies = tuple(scale * energy for energy in curve.energies)
+            layers.append(replace(curve, energies=energies))
+        return Curves(tuple(layers), total - sum(curve.energies[0] for curve in layers))
 
     def predicted(self, budget: float, late: float = 0.0) -> Predicted:
-        """What is expected of the counts for a budget; no group takes `late` by itself."""
-        counts = self.counts(budget + late)
-        return Predicted(predicted_error(self.curves, counts), self.ratio(counts))
+        """What is expected of the counts for a budget, and of zeros that do what is left of it."""
+        counts = self.counts(budget if self.zeros else budget + late)
+        return self.with_zeros(counts, budget + late)
+
+    def with_zeros(self, counts: Counts, budget: float) -> Predicted:
+        """What is expected of counts and of zeros for what is missing, if there are any."""
+        error, ratio = predicted_error(self.curves, counts), self.ratio(counts)
+        layers = self.layers_at(counts)
+        if layers is None or ratio <= budget:
+            return Predicted(error, ratio)
+        zeros = layers.predicted(budget / ratio)
+        return Predicted(error + zeros.error, ratio * zeros.ratio)
 
     def ratio(self, counts: Counts) -> float:
         """What these counts cost, a fraction of the whole network's cost."""

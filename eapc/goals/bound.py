@@ -1,0 +1,84 @@
+"""A bound that outputs are to keep, at the lowest budget that keeps it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+
+from eapc.goals.goal import Goal
+from eapc.goals.result import Pruned
+
+if TYPE_CHECKING:
+    from eapc.goals.trials import Trials
+    from eapc.model import Model
+    from eapc.pipeline import Pipeline, Recipe
+
+
+class Verdict(Protocol):
+    """What a judge says of a model."""
+
+    @property
+    def loss(self) -> float:
+        """What the model lost, as far as it can be told."""
+
+
+V = TypeVar("V", bound=Verdict)
+
+
+@dataclass(frozen=True)
+class Bound(Goal, Generic[V]):
+    """What outputs are to keep; the recipe's objective is the cost that is lowered meanwhile.
+
+    Verdicts are the same for every value of a kind of bound; `held_out` is the fraction of the
+    calibration inputs that decides and is never fitted, None where all of them are fitted.
+    `unmet` is what to say where nothing keeps the bound.
+    """
+
+    value: float
+
+    held_out: ClassVar[float | None] = None
+    unmet: ClassVar[str]
+    is_searched = True
+
+    @abstractmethod
+    def judge(self, trials: Trials, model: Model) -> V:
+        """What is left of a model's outputs."""
+
+    @abstractmethod
+    def expected_loss(self, trials: Trials, divergence: float) -> float:
+        """About what a verdict's loss should be at a divergence of the outputs; a guess."""
+
+    @abstractmethod
+    def is_kept(self, verdict: V) -> bool:
+        """Whether a verdict is within the bound."""
+
+    @abstractmethod
+    def allowed(self, trials: Trials) -> float:
+        """The loss that is about within the bound."""
+
+    @abstractmethod
+    def figures(self, trials: Trials, model: Model, verdict: V) -> Mapping[str, Any]:
+        """The fields of `Pruned` that tell what was decided on."""
+
+    def pipeline(self, recipe: Recipe) -> Pipeline:
+        """The pipeline of one trial; the search chooses the budget."""
+        return recipe.pipeline(recipe.budget(1.0), self.held_out)
+
+    def pursue(self, trials: Trials) -> Pruned:
+        """Search for the lowest budget that keeps the bound."""
+        trials = trials.holding_out(self.held_out) if self.held_out else trials
+        allowed = self.allowed(trials)
+        found = trials.search(self).lowest(self.is_kept, allowed)
+        is_met = self.is_kept(found.verdict)
+        return Pruned(
+            self,
+            found.result,
+            trials.before,
+            trials.pipeline_at(found.budget, held_out=self.held_out),
+            goal_met=is_met,
+            reason="" if is_met else self.unmet,
+            floor=trials.plan.lowest_ratio,
+            **self.figures(trials, found.result.model, found.verdict),
+        )

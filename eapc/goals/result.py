@@ -1,0 +1,120 @@
+"""What pruning a model comes to: one object from the search to the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from eapc.energy import EnergyReport
+    from eapc.evaluation import Accuracy, Agreement
+    from eapc.goals.goal import Goal
+    from eapc.layers import Skipped
+    from eapc.model import Model
+    from eapc.pipeline import ChannelRecord, Compilation, Latency, LayerRecord, Pipeline
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A pruned model and everything known about it.
+
+    `goal_met` is False when the best that could be done falls short; `reason` says why.
+    `accuracy` is known where inputs have labels; where a part of them decided, `decided` is
+    accuracy on those and `accuracy` on the others. `agreement` is that on inputs that were held
+    out, or, where there are no labels either, on inputs that were fitted: then `fitted` is True
+    and the figure flatters. `floor` is about the lowest fraction of the objective that the goal
+    could have asked, if known.
+    """
+
+    goal: Goal
+    compilation: Compilation
+    before: EnergyReport
+    steps: Pipeline
+    goal_met: bool = True
+    reason: str = ""
+    accuracy: Accuracy | None = None
+    decided: Accuracy | None = None
+    agreement: Agreement | None = None
+    fitted: bool = False
+    floor: float | None = None
+    output: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """The goal as it is typed: `--target-energy 0.7`."""
+        return str(self.goal)
+
+    @property
+    def pipeline(self) -> str:
+        """What leads to the result, as it would be typed."""
+        return str(self.steps)
+
+    @property
+    def model(self) -> Model:
+        """The pruned model."""
+        return self.compilation.model
+
+    @property
+    def after(self) -> EnergyReport:
+        """The pruned model's energy."""
+        return self.compilation.priced
+
+    @property
+    def energy_ratio(self) -> float:
+        """Energy after over energy before."""
+        before = self.before.energy_mac_units
+        return self.after.energy_mac_units / before if before else 1.0
+
+    @property
+    def sparsity(self) -> float:
+        """The fraction of all weights that are zero."""
+        after = self.after
+        return 1 - after.nonzero_weights / after.weights if after.weights else 0.0
+
+    @property
+    def layers(self) -> tuple[LayerRecord, ...]:
+        """What each pruned weight tensor has kept."""
+        return tuple(self.compilation.record.layers.values())
+
+    @property
+    def groups(self) -> tuple[ChannelRecord, ...]:
+        """Channel counts, where channels went."""
+        return self.compilation.record.groups
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """What was left alone, and why."""
+        return self.compilation.record.skipped
+
+    @property
+    def latency(self) -> Latency | None:
+        """Known where a measured machine is the objective."""
+        return self.compilation.record.latency
+
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """Time spent by stage, and in `total`."""
+        return self.compilation.record.seconds
+
+    @property
+    def synthesised(self) -> bool:
+        """True where the inputs it was fitted on were made up."""
+        data = self.compilation.calibration
+        return data is not None and data.synthesised
+
+    @property
+    def inputs(self) -> str:
+        """Which values made-up inputs have, and what tells so; empty for data."""
+        data = self.compilation.calibration
+        return "" if data is None else data.origin
+
+    @property
+    def held_out(self) -> Agreement | None:
+        """The agreement on inputs that were kept out of the fit, where there is one."""
+        return None if self.fitted else self.agreement
+
+    def spending(self, seconds: Mapping[str, float]) -> Pruned:
+        """The same, having taken this time."""
+        return replace(self, compilation=self.compilation.with_record(seconds=seconds))
