@@ -19,9 +19,7 @@ from eapc.channels import (
     silent_channels,
 )
 from eapc.model import Array, Model
-from eapc.pipeline import ChannelRecord, Compilation, LayerRecord, Pass
-
-from .annotate_energy import shapes_of
+from eapc.pipeline import ChannelRecord, Compilation, LayerRecord, Pass, shapes_of
 
 logger = logging.getLogger(__name__)
 
