@@ -6,8 +6,7 @@ import pytest
 from pruning_builders import residual
 from structured_builders import compiled
 
-from eapc.model import InputShapes, Model, Shapes
-from eapc.pipeline import analyses
+from eapc.model import InputShapes, Model, Shapes, shapes
 
 ZEROS = "prune-weights{energy=0.7}, reconstruct-outputs, annotate-energy"
 
@@ -15,13 +14,13 @@ ZEROS = "prune-weights{energy=0.7}, reconstruct-outputs, annotate-energy"
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[Model]:
     """The models whose shapes are inferred from now on."""
     seen: list[Model] = []
-    infer = analyses.infer_shapes
+    infer = shapes._inferred
 
     def counting(model: Model, inputs: InputShapes) -> Shapes:
         seen.append(model)
         return infer(model, inputs)
 
-    monkeypatch.setattr(analyses, "infer_shapes", counting)
+    monkeypatch.setattr(shapes, "_inferred", counting)
     return seen
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from eapc.pipeline.analyses import density_table, estimate_energy, shapes_of, works_of
 from eapc.pipeline.compilation import (
-    Analyses,
     ChannelRecord,
     Compilation,
     Conditions,
@@ -17,7 +16,6 @@ from eapc.pipeline.recipe import Recipe
 from eapc.pipeline.registry import load_passes
 
 __all__ = [
-    "Analyses",
     "ChannelRecord",
     "Compilation",
     "Conditions",

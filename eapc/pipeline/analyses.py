@@ -35,7 +35,8 @@ def works_of(compilation: Compilation) -> tuple[tuple[NodeWork, ...], int]:
     def works() -> tuple[NodeWork, ...]:
         return work_list_with_bodies(model, shapes, bits)
 
-    return compilation.analyses.once(model.view, f"works {bits} {batch}", works), batch
+    # the graph keeps its shapes, so that an id is theirs alone
+    return model.view.once(("works", bits, id(shapes)), works), batch
 
 
 def shapes_of(compilation: Compilation) -> tuple[Shapes, int]:
@@ -50,9 +51,7 @@ def shapes_of(compilation: Compilation) -> tuple[Shapes, int]:
     sizes = input_shapes(model, given, conditions.batch)
     batched = batch_inputs(model.inputs)
     batch = next((sizes[spec.name][0] for spec in model.inputs if spec.name in batched), 1)
-    key = f"shapes {sorted(sizes.items())}"
-    shapes = compilation.analyses.once(model.view, key, lambda: infer_shapes(model, sizes))
-    return shapes, max(batch, 1)
+    return infer_shapes(model, sizes), max(batch, 1)
 
 
 def _shapes_of(data: Dataset, batch: int | None) -> InputShapes:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
+from typing import Any
 
 import onnx
 
@@ -15,11 +14,9 @@ from eapc.data import Dataset
 from eapc.energy import DensityTable, EnergyReport, GivenBits
 from eapc.hardware import HardwareModel, MeasuredMachine
 from eapc.layers import Skipped
-from eapc.model import GraphView, InputShapes, Model
+from eapc.model import InputShapes, Model
 from eapc.progress import Progress, silent
 from eapc.structured import ChannelPlan
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -103,24 +100,6 @@ class Record:
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
-class Analyses:
-    """What depends on a graph alone, worked out once for all models that share the graph.
-
-    New weights and annotations change none of it; it goes when the graph does.
-    """
-
-    def __init__(self) -> None:
-        self._found: WeakKeyDictionary[GraphView, dict[str, Any]] = WeakKeyDictionary()
-
-    def once(self, view: GraphView, key: str, make: Callable[[], T]) -> T:
-        """What `make` returns, from the first call on with this graph and key."""
-        known = self._found.setdefault(view, {})
-        if key not in known:
-            known[key] = make()
-        found: T = known[key]
-        return found
-
-
 _OWN = Model.from_proto(onnx.ModelProto())
 """Stands for the original of a compilation's own model."""
 
@@ -145,7 +124,6 @@ class Compilation:
     checkpoints: Checkpoints | None = None
     measured: MeasuredMachine | None = None
     reference: Model = _OWN
-    analyses: Analyses = field(default_factory=Analyses, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.reference is _OWN:
