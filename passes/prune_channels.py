@@ -18,7 +18,17 @@ from eapc.energy import estimate
 from eapc.errors import ModelError, UsageError
 from eapc.layers import PrunableLayers, Skipped, TiedLayers, choose, find_layers, with_plain_layers
 from eapc.model import Model, infer_shapes, input_shapes
-from eapc.pipeline import ChannelRecord, Compilation, Latency, LayerRecord, Names, Pass
+from eapc.pipeline import (
+    ChannelRecord,
+    Compilation,
+    Latency,
+    LayerRecord,
+    Names,
+    Pass,
+    density_table,
+    shapes_of,
+    works_of,
+)
 from eapc.profiling import prepare_network
 from eapc.progress import Step
 from eapc.structured import (
@@ -40,7 +50,6 @@ from eapc.structured import (
     without_channels,
 )
 
-from .annotate_energy import density_table, shapes_of, works_of
 from .prune_weights import with_curves
 
 _STAGE = "channel-curves"

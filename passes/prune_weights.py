@@ -29,11 +29,9 @@ from eapc.layers import (
     suited,
 )
 from eapc.model import Array, Model
-from eapc.pipeline import Compilation, LayerRecord, Names, Pass
+from eapc.pipeline import Compilation, LayerRecord, Names, Pass, density_table, works_of
 from eapc.progress import Step
 from eapc.solvers import PATTERNS, parse_pattern
-
-from .annotate_energy import density_table, works_of
 
 _ROUNDING = 0.005
 """How near the sparsity that is typed must come to the one that a pattern fixes."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from eapc.pipeline.analyses import density_table, estimate_energy, shapes_of, works_of
 from eapc.pipeline.compilation import (
+    Analyses,
     ChannelRecord,
     Compilation,
     Conditions,
@@ -15,6 +17,7 @@ from eapc.pipeline.recipe import Recipe
 from eapc.pipeline.registry import load_passes
 
 __all__ = [
+    "Analyses",
     "ChannelRecord",
     "Compilation",
     "Conditions",
@@ -25,5 +28,9 @@ __all__ = [
     "Pipeline",
     "Recipe",
     "Record",
+    "density_table",
+    "estimate_energy",
     "load_passes",
+    "shapes_of",
+    "works_of",
 ]

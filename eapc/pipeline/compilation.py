@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+import onnx
 
 from eapc.allocation import Curves
 from eapc.checkpoints import Checkpoints, Finished, data_digest, digest, model_digest
@@ -12,9 +15,11 @@ from eapc.data import Dataset
 from eapc.energy import DensityTable, EnergyReport, GivenBits
 from eapc.hardware import HardwareModel, MeasuredMachine
 from eapc.layers import Skipped
-from eapc.model import InputShapes, Model
+from eapc.model import GraphView, InputShapes, Model
 from eapc.progress import Progress, silent
 from eapc.structured import ChannelPlan
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -98,10 +103,34 @@ class Record:
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
+class Analyses:
+    """What depends on a graph alone, worked out once for all models that share the graph.
+
+    New weights and annotations change none of it; it goes when the graph does.
+    """
+
+    def __init__(self) -> None:
+        self._found: WeakKeyDictionary[GraphView, dict[str, Any]] = WeakKeyDictionary()
+
+    def once(self, view: GraphView, key: str, make: Callable[[], T]) -> T:
+        """What `make` returns, from the first call on with this graph and key."""
+        known = self._found.setdefault(view, {})
+        if key not in known:
+            known[key] = make()
+        found: T = known[key]
+        return found
+
+
+_OWN = Model.from_proto(onnx.ModelProto())
+"""Stands for the original of a compilation's own model."""
+
+
 @dataclass(frozen=True)
 class Compilation:
     """The one object that passes hand on; `energy` is None unless it is that of `model`.
 
+    `reference` is the dense network that every result is fitted to and judged against: that
+    of the first stage's `model` unless another is given.
     Long passes tell `progress` how far they are and keep finished layers in `checkpoints`.
     `measured` is the machine whose latencies count, if any does.
     """
@@ -115,6 +144,12 @@ class Compilation:
     progress: Progress = silent
     checkpoints: Checkpoints | None = None
     measured: MeasuredMachine | None = None
+    reference: Model = _OWN
+    analyses: Analyses = field(default_factory=Analyses, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.reference is _OWN:
+            object.__setattr__(self, "reference", self.model.original)
 
     @property
     def priced(self) -> EnergyReport:
@@ -126,9 +161,10 @@ class Compilation:
         """The layers that `step` has finished on this model and data, in this run or before."""
         if self.checkpoints is None or self.calibration is None:
             return Finished()
+        models = (self.model, self.reference)
         return Finished(
             self.checkpoints,
-            digest(step, model_digest(self.model), data_digest(self.calibration)),
+            digest(step, *map(model_digest, models), data_digest(self.calibration)),
         )
 
     def with_model(self, model: Model) -> Compilation:
