@@ -233,8 +233,8 @@ def differences(command: str, before: Result, after: Result) -> Iterator[str]:
     """A line for each difference that should not be."""
     if before.code != after.code:
         yield f"exit code {before.code} before, {after.code} after"
-        failed = before if before.code else after
-        yield f"{str(failed.document).strip().splitlines()[-1:]}"
+        messages = [x.document for x in (before, after) if isinstance(x.document, str)]
+        yield from (message.strip().rpartition("\n")[2] for message in messages)
         return
     if may_change(command) and pruned(before, after):
         yield from disagreements(before.document, after.document)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import ClassVar
 
 import numpy as np
 
-from eapc.allocation import LayerCurve
 from eapc.calibration import probes_of
 from eapc.channels import ChannelGroup, find_groups
 from eapc.checkpoints import Finished, Part
@@ -18,7 +17,17 @@ from eapc.energy import estimate
 from eapc.errors import ModelError, UsageError
 from eapc.layers import PrunableLayers, Skipped, TiedLayers, choose, find_layers, with_plain_layers
 from eapc.model import Model, infer_shapes, input_shapes
-from eapc.pipeline import ChannelRecord, Compilation, Latency, LayerRecord, Names, Pass
+from eapc.pipeline import (
+    ChannelRecord,
+    Compilation,
+    Latency,
+    LayerRecord,
+    Names,
+    Pass,
+    density_table,
+    shapes_of,
+    works_of,
+)
 from eapc.profiling import prepare_network
 from eapc.progress import Step
 from eapc.structured import (
@@ -40,7 +49,6 @@ from eapc.structured import (
     without_channels,
 )
 
-from .annotate_energy import density_table, shapes_of, works_of
 from .prune_weights import with_curves
 
 _STAGE = "channel-curves"
@@ -208,19 +216,20 @@ class PruneChannels(Pass):
         """
         groups = [each.group for each in chosen]
         plan = compilation.record.channel_plan
-        basis = (self.criterion, self.latency is None, self.zeros)
+        basis = (self.criterion, self.latency is None)
         names = [group.name for group in groups]
-        if plan and plan.basis == basis and [curve.name for curve in plan.curves] == names:
-            return compilation
-        prices = _energy_costs if self.latency is None else _latency_costs
-        costs = prices(compilation, groups)
-        curves = self._curves(compilation, chosen)
-        allowed = {} if self.latency is None else {c.name: right_edges(c, costs) for c in curves}
-        zeros: tuple[LayerCurve, ...] = ()
-        if self.zeros:
-            compilation = with_curves(compilation, choose(layers, self.include, self.exclude))
-            zeros = compilation.record.curves.layers if compilation.record.curves else ()
-        plan = ChannelPlan(curves, costs, allowed, basis, zeros)
+        if not plan or plan.basis != basis or [curve.name for curve in plan.curves] != names:
+            prices = _energy_costs if self.latency is None else _latency_costs
+            costs, curves = prices(compilation, groups), self._curves(compilation, chosen)
+            steps = () if self.latency is None else curves
+            allowed = {curve.name: right_edges(curve, costs) for curve in steps}
+            plan = ChannelPlan(curves, costs, allowed, basis)
+        if self.zeros != bool(plan.zeros):
+            named = choose(layers, self.include, self.exclude)
+            if self.zeros:
+                compilation = with_curves(compilation, named, apart=True)
+            known = compilation.record.curves if self.zeros else None
+            plan = replace(plan, zeros=known.layers if known else ())
         return compilation.with_record(channel_plan=plan)
 
 

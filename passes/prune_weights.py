@@ -11,7 +11,15 @@ from typing import ClassVar
 import numpy as np
 
 from eapc.allocation import Curves, LayerCurve, Schedule, share_late, share_out, share_out_evenly
-from eapc.calibration import DENSITIES, error_curves, probe_inputs, scaled_matrix, unscaled_matrix
+from eapc.calibration import (
+    DENSITIES,
+    Probes,
+    error_curves,
+    probe_inputs,
+    probes_of,
+    scaled_matrix,
+    unscaled_matrix,
+)
 from eapc.checkpoints import Finished, Part
 from eapc.energy import DensityTable, EnergyReport, NodeWork, estimate, priced_at
 from eapc.errors import UsageError
@@ -29,11 +37,9 @@ from eapc.layers import (
     suited,
 )
 from eapc.model import Array, Model
-from eapc.pipeline import Compilation, LayerRecord, Names, Pass
+from eapc.pipeline import Compilation, LayerRecord, Names, Pass, density_table, works_of
 from eapc.progress import Step
 from eapc.solvers import PATTERNS, parse_pattern
-
-from .annotate_energy import density_table, works_of
 
 _ROUNDING = 0.005
 """How near the sparsity that is typed must come to the one that a pattern fixes."""
@@ -225,28 +231,36 @@ def _without_other_curves(compilation: Compilation, chosen: PrunableLayers) -> C
 # --- curves ----------------------------------------------------------------------------------
 
 
-def with_curves(compilation: Compilation, found: PrunableLayers) -> Compilation:
-    """The compilation with error and energy curves of its layers, computed if need be."""
+def with_curves(
+    compilation: Compilation, found: PrunableLayers, *, apart: bool = False
+) -> Compilation:
+    """The compilation with error and energy curves of its layers, computed if need be.
+
+    With `apart` layers are fitted on other inputs than those that show their errors: so they
+    compare with those of channels.
+    """
     if compilation.record.curves is not None:
         return compilation
     if compilation.calibration is None:
         raise UsageError("an energy budget is shared out on calibration data; there is none")
     original = compilation.with_model(compilation.model.original)
-    return compilation.with_record(curves=_curves(original, found))
+    return compilation.with_record(curves=_curves(original, found, apart))
 
 
-def _curves(compilation: Compilation, found: PrunableLayers) -> Curves:
+def _curves(compilation: Compilation, found: PrunableLayers, apart: bool) -> Curves:
     assert compilation.calibration is not None  # `with_curves` has seen to it
     conditions = compilation.conditions
     works, batch = works_of(compilation)
     table = density_table(compilation, works)
     report = estimate(compilation.model, works, compilation.hardware, table, batch)
     passes = len(found.layers) * (len(DENSITIES) - 1)
-    probes = probe_inputs(compilation.calibration, report.macs * passes)
-    finished = compilation.finished("error-curves")
+    data, macs = compilation.calibration, report.macs * passes
+    probes = probes_of(data, macs) if apart else Probes(data, probe_inputs(data, macs))
+    finished = compilation.finished(f"error-curves{' apart' if apart else ''}")
     curves = _finished_curves(finished, found)
     where = (conditions.seed, conditions.threads, len(curves), conditions.memory)
-    errors = error_curves(compilation.model, found.layers, probes, *where)
+    fitted = probes.fitted if apart else None
+    errors = error_curves(compilation.model, found.layers, probes.shown, *where, fitted)
     by_key = {item.node.key: item for item in works}
     for tied in found.layers[len(curves) :]:
         name = tied.first.node.key

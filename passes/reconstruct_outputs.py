@@ -5,11 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import dropwhile
 from typing import ClassVar
 
 import numpy as np
 
-from eapc.calibration import LayerRows, Sweep, is_rectified, rectified, scaled_matrix
+from eapc.calibration import (
+    LayerRows,
+    Reference,
+    Sweep,
+    is_rectified,
+    rectified,
+    scaled_matrix,
+)
 from eapc.checkpoints import Part, arrays_digest, digest
 from eapc.errors import DataError, UsageError
 from eapc.layers import TiedLayers, find_layers, pattern_of
@@ -34,7 +42,7 @@ DEFAULT_METHOD = "admm"
 
 @dataclass(frozen=True)
 class ReconstructOutputs(Pass):
-    """Refit each pruned layer, in data-flow order, to the original network's outputs."""
+    """Refit each pruned layer, in data-flow order, to the dense network's outputs."""
 
     name: ClassVar[str] = "reconstruct-outputs"
 
@@ -69,7 +77,8 @@ class ReconstructOutputs(Pass):
         """The compilation with each layer solved at the number of weights it has left."""
         if compilation.calibration is None:
             raise UsageError("needs calibration data")
-        layers = _layers_to_fit(compilation.model, compilation.record.layers)
+        reference = Reference(compilation.reference, compilation.model)
+        layers = _layers_to_fit(reference, compilation.record.layers)
         records = {  # what comes before the first changed layer stays exact
             name: replace(record, relative_output_error=0.0)
             for name, record in compilation.record.layers.items()
@@ -79,7 +88,7 @@ class ReconstructOutputs(Pass):
         conditions = compilation.conditions
         model, data = compilation.model, compilation.calibration
         where = (conditions.seed, conditions.threads, conditions.memory)
-        sweep = Sweep(model, layers, data, *where)
+        sweep = Sweep(model, compilation.reference, layers, data, *where)
         finished = _unpruned(compilation, layers).finished(str(self))
         error = None
         for step, (tied, key) in enumerate(zip(layers, _keys(model, layers), strict=True)):
@@ -228,19 +237,24 @@ def _keys(model: Model, layers: Sequence[TiedLayers]) -> Iterator[str]:
         yield key
 
 
-def _layers_to_fit(model: Model, records: Mapping[str, LayerRecord]) -> tuple[TiedLayers, ...]:
-    """The layers from the first one on whose weights are not the file's.
+def _layers_to_fit(
+    reference: Reference, records: Mapping[str, LayerRecord]
+) -> tuple[TiedLayers, ...]:
+    """The layers from the first one on whose weights or inputs are not the dense network's.
 
-    Layers without a record were left alone on purpose, unless there is no record at all.
+    None where all weights are still the file's. Layers without a record were left alone on
+    purpose, unless there is no record at all.
     """
-    original = model.original
+    model, original = reference.student, reference.original
     found = find_layers(original).layers
     layers = tuple(tied for tied in found if not records or tied.weight in records)
-    changed = (i for i, tied in enumerate(layers) if _is_changed(tied, model, original))
-    return layers[next(changed, len(layers)) :]
+    if not any(_is_changed(tied, model, model.original) for tied in layers):
+        return ()
+    cut = (_is_changed(tied, model, original) or reference.is_cut(tied) for tied in layers)
+    return tuple(dropwhile(lambda _: not next(cut), layers))
 
 
 def _is_changed(tied: TiedLayers, model: Model, original: Model) -> bool:
-    if tied.weight not in model.weights:
+    if tied.weight not in model.weights and tied.weight not in original.weights:
         return False
-    return not np.array_equal(model.weights[tied.weight], original.constants[tied.weight])
+    return not np.array_equal(model.constants[tied.weight], original.constants[tied.weight])

@@ -19,9 +19,7 @@ from eapc.channels import (
     silent_channels,
 )
 from eapc.model import Array, Model
-from eapc.pipeline import ChannelRecord, Compilation, LayerRecord, Pass
-
-from .annotate_energy import shapes_of
+from eapc.pipeline import ChannelRecord, Compilation, LayerRecord, Pass, shapes_of
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +45,7 @@ class ShrinkChannels(Pass):
         chosen = record.channels
         counted: tuple[Tally, ...] = ()
         while True:
-            groups, silent = _groups(replace(compilation, model=model), planned)
+            groups, silent = _groups(compilation.with_model(model), planned)
             kept = _kept_of(groups, silent, chosen)
             counted = counted or tuple(Tally.of(group, model) for group in groups.groups)
             if not kept:

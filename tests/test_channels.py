@@ -582,8 +582,8 @@ def test_model_inputs_and_outputs_stay_whole_without_a_word() -> None:
 
 
 def test_a_second_rule_for_an_operator_raises() -> None:
-    with pytest.raises(ValueError, match="Relu has an axis rule already"):
-        axis_rule("Relu")(AXIS_RULES["Relu"])
+    with pytest.raises(ValueError, match="Conv has an axis rule already"):
+        axis_rule("Conv")(AXIS_RULES["Conv"])
 
 
 # --- removal ------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from builders import make_model, normal, op
 from measured_builders import measured_layer, measured_machine
 from test_profiling_layer_kinds import kinds_of, shapes_of
 
-from eapc import Settings, Sparsity, analyze, prune
+from eapc import Recipe, Settings, Sparsity, analyze, prune
 from eapc.data import dataset
 from eapc.layers import find_layers
 from eapc.model import Model
@@ -102,6 +102,18 @@ def test_its_layer_is_timed_with_any_number_of_channels(known: Callable[[Operato
     assert len(Session(probe.model, 1).run(probe.feed)) == 2
 
 
+def test_its_channels_are_taken_out(known: Callable[[Operator], None]) -> None:
+    known(SCALED_TANH)
+    model = convolutions()
+    done = prune(
+        model, settings(model, 3, 8, 8), goal=Sparsity(0.5), recipe=Recipe(structured=True)
+    )
+    assert done.model.constant_shape("v") == (8, 3, 3, 3)
+    assert done.model.constant_shape("w") == (4, 8, 3, 3)
+    feed = {"x": normal((2, 3, 8, 8))}
+    assert Session(done.model.to_proto(), 1).run(feed)["y"].shape == (2, 4, 8, 8)
+
+
 # --- an operator with weights ----------------------------------------------------------------
 
 
@@ -154,3 +166,12 @@ def test_its_layers_are_timed(known: Callable[[Operator], None]) -> None:
     }
     network = prepare_network(model, shapes, measured_machine(*layers.values()), 1)
     assert network.missing == ()
+
+
+def test_its_inner_channels_are_taken_out(known: Callable[[Operator], None]) -> None:
+    known(TRANSPOSE_MATMUL)
+    model = products()
+    done = prune(model, settings(model, 12), goal=Sparsity(0.5), recipe=Recipe(structured=True))
+    assert done.model.constant_shape("v") == (16, 12)
+    assert done.model.constant_shape("w") == (16, 6)
+    assert Session(done.model.to_proto(), 1).run({"x": normal((2, 12))})["y"].shape == (2, 6)

@@ -8,7 +8,7 @@ import pytest
 from builders import Array, op
 from work_builders import work_of_node
 
-from eapc.channels.axis_rules import AXIS_RULES
+from eapc.channels.axis_rules import AXIS_RULES, KIND_RULES
 from eapc.layers.forms import LAYER_FORMS
 from eapc.model import Node
 from eapc.operators import Operator, WeightLayout, element_wise, operator, operators, register
@@ -57,6 +57,10 @@ def test_an_operator_is_priced() -> None:
     assert named([row for row in ROWS.values() if rule_of(row) is None]) == UNPRICED.keys()
 
 
+def has_axis_rule(row: Operator) -> bool:
+    return row.full_name in AXIS_RULES or row.kind in KIND_RULES
+
+
 def test_a_rule_has_its_row() -> None:
     assert set(WORKLOAD_RULES) | set(AXIS_RULES) <= ROWS.keys()
 
@@ -73,9 +77,8 @@ def test_an_element_wise_operator_is_fused_and_timed_or_says_that_it_is_not() ->
 
 
 def test_channels_of_element_wise_operators_can_go() -> None:
-    """Those of onnxruntime's domain stay whole: there is no axis rule of theirs."""
     rows = [row for row in ROWS.values() if row.is_element_wise or row.kind == "pooling"]
-    assert named([row for row in rows if not row.domain]) <= AXIS_RULES.keys()
+    assert all(has_axis_rule(row) for row in rows)
 
 
 def test_what_is_fused_streams_its_operands() -> None:
@@ -106,7 +109,7 @@ def test_macs_of_products_are_counted() -> None:
 def test_operators_with_weights_are_known_everywhere() -> None:
     rows = [row for row in ROWS.values() if row.weights]
     assert {row.kind for row in rows} == LAYER_FORMS.keys()
-    assert named(rows) <= AXIS_RULES.keys()
+    assert all(has_axis_rule(row) for row in rows)
     assert all(row.factors and row.weights.operand in row.factors for row in rows if row.weights)
 
 

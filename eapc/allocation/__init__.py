@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eapc.allocation.allocator import Choice, Space, allocate, neighbours
+from eapc.allocation.allocator import Choice, Space, allocate
 from eapc.allocation.energy_order import LIMITS, Schedule
 from eapc.allocation.sharing import (
     GRID,
@@ -28,7 +28,6 @@ __all__ = [
     "Schedule",
     "Space",
     "allocate",
-    "neighbours",
     "share_late",
     "share_out",
     "share_out_evenly",

@@ -2,20 +2,18 @@
 
 Every site offers options, each with an error and a cost: a layer's densities, a channel group's
 counts. The options that lose least for a budget minimise the sum of errors + price * cost for one
-price common to all sites (a Lagrange multiplier), found by bisection of its logarithm. Raising the
-price gives up what costs least error for what it saves.
+price common to all sites (a Lagrange multiplier). Raising the price gives up what costs least
+error for what it saves.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 TINY = 1e-12
-_LOWEST_PRICE = 1e-40
 
 Choice = NDArray[np.intp]
 """The option that each site takes, (sites,); option 0 leaves the site as it is."""
@@ -28,16 +26,11 @@ class Space(Protocol):
     def sites(self) -> int:
         """How many decisions there are."""
 
-    @property
-    def highest_price(self) -> float:
-        """A price at which every site gives up all it can."""
+    def neighbours(self, budget: float) -> tuple[Choice, Choice]:
+        """The choices at neighbouring prices: the first is beyond the budget, the second within.
 
-    @property
-    def bisections(self) -> int:
-        """How closely prices are told apart: each halves the logarithm's range."""
-
-    def choice(self, price: float) -> Choice:
-        """The options of least error + price * cost, of equals those that give up least."""
+        A choice has the least error + price * cost; of equals those that give up least.
+        """
 
     def cost(self, choice: Choice) -> float:
         """What all of it costs."""
@@ -52,26 +45,8 @@ def allocate(space: Space, budget: float) -> Choice:
     whole = np.zeros(space.sites, np.intp)
     if space.cost(whole) <= budget * (1 + TINY):
         return whole
-    generous, frugal = neighbours(space, budget)
+    generous, frugal = space.neighbours(budget)
     leap = frugal - generous
     steps = max(int(leap.max(initial=0)), 1)
     parts = (frugal - leap * part // steps for part in range(steps, 0, -1))
     return next((each for each in parts if space.cost(each) <= budget), frugal)
-
-
-def neighbours(space: Space, budget: float) -> tuple[Choice, Choice]:
-    """Choices at neighbouring prices: the first is beyond the budget, the second within it."""
-    low, high = _LOWEST_PRICE, space.highest_price
-    for _ in range(space.bisections):
-        price = math.sqrt(low) * math.sqrt(high)
-        if space.cost(space.choice(price)) > budget:
-            low = price
-        else:
-            high = price
-    return space.choice(low), space.choice(high)
-
-
-def highest_price(errors: float, steps: NDArray[np.float64]) -> float:
-    """A price beyond which nothing changes: errors span `errors`, costs fall by `steps`."""
-    smallest = float(steps[steps > 0].min()) if (steps > 0).any() else 1.0
-    return max(2 * errors / smallest, TINY)

@@ -103,7 +103,7 @@ class Schedule:
         """
         if limit == float("inf"):
             return model, ladder[-1]
-        sweep = Sweep(model, [tied], self.data, self.seed, self.threads)
+        sweep = Sweep(model, model.original, [tied], self.data, self.seed, self.threads)
         moments = [user.moments() for user in sweep.rows(0, _most_rows(tied, model))]
         joint = combine(moments)
         problem = LayerProblem.from_moments(scaled_matrix(tied, model.original), joint)

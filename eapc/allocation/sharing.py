@@ -6,6 +6,7 @@ order: where a joule saved costs least error (see `eapc.allocation.allocator`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -13,7 +14,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from eapc.allocation.allocator import TINY, Choice, allocate, highest_price
+from eapc.allocation.allocator import TINY, Choice, allocate
 
 LOWEST_DENSITY = 0.02
 """No layer gives up more than 98 % of its weights: past that a network computes nothing."""
@@ -22,6 +23,8 @@ _LATE = 0.15
 """What the last layers that correct a budget hold of all that weights can save."""
 
 GRID = np.linspace(1.0, LOWEST_DENSITY, 99)
+_BISECTIONS = 60
+_LOWEST_PRICE = 1e-40
 _FINE_GRID = np.linspace(1.0, LOWEST_DENSITY, 981)
 _ROUNDING = 1e-9
 _HUGE = 1e30
@@ -117,8 +120,6 @@ def share_out(curves: Curves, energy_ratio: float) -> dict[str, float]:
 class _Densities:
     """Layers whose options are the densities of a grid; none has a say in another's cost."""
 
-    bisections = 60
-
     def __init__(self, curves: Curves) -> None:
         self._errors = np.stack([curve.error_at(GRID) for curve in curves.layers])
         self._energies = np.stack([_saving(curve.energy_at(GRID)) for curve in curves.layers])
@@ -128,14 +129,24 @@ class _Densities:
         """The layers."""
         return len(self._errors)
 
-    @property
-    def highest_price(self) -> float:
-        """By the smallest saving between neighbours of the grid."""
-        steps = np.abs(np.diff(self._energies, axis=1))
-        return highest_price(float(np.ptp(self._errors)), steps)
+    def neighbours(self, budget: float) -> tuple[Choice, Choice]:
+        """By bisection of the price's logarithm."""
+        low, high = _LOWEST_PRICE, self._highest_price()
+        for _ in range(_BISECTIONS):
+            price = math.sqrt(low) * math.sqrt(high)
+            if self.cost(self._choice(price)) > budget:
+                low = price
+            else:
+                high = price
+        return self._choice(low), self._choice(high)
 
-    def choice(self, price: float) -> Choice:
-        """Layer by layer."""
+    def _highest_price(self) -> float:
+        """A price at which every layer gives up all it can."""
+        steps = np.abs(np.diff(self._energies, axis=1))
+        smallest = float(steps[steps > 0].min()) if (steps > 0).any() else 1.0
+        return max(2 * float(np.ptp(self._errors)) / smallest, TINY)
+
+    def _choice(self, price: float) -> Choice:
         return np.asarray(np.argmin(self._errors + price * self._energies, axis=1))
 
     def cost(self, choice: Choice) -> float:

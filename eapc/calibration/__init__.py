@@ -3,6 +3,7 @@
 from eapc.calibration.activations import ActivationWalk, Batches
 from eapc.calibration.lockstep import Sweep
 from eapc.calibration.rectifiers import is_rectified, rectified
+from eapc.calibration.reference import Reference
 from eapc.calibration.sensitivity import (
     DENSITIES,
     Probes,
@@ -24,6 +25,7 @@ __all__ = [
     "LayerRows",
     "MemoryBudget",
     "Probes",
+    "Reference",
     "Suffix",
     "SuffixRun",
     "Sweep",

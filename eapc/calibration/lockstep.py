@@ -1,6 +1,6 @@
 """Two networks advancing together over the calibration inputs, layer by layer.
 
-The original gives each layer its targets, the one pruned so far its inputs. Each node runs
+The dense one gives each layer its targets, the one pruned so far its inputs. Each node runs
 once per network.
 """
 
@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from eapc.calibration.activations import ActivationWalk, Batches, ancestors
+from eapc.calibration.reference import Reference
 from eapc.calibration.spill import MemoryBudget
 from eapc.calibration.statistics import (
     LayerActivations,
@@ -27,18 +28,24 @@ from eapc.solvers import Moments
 
 
 class Sweep:
-    """Two networks advancing together: the original, and the one pruned so far."""
+    """Two networks advancing together: the dense one, and the one pruned so far.
+
+    `original` has the shape of the latter and the dense one's weights. Layers without
+    counterpart in the dense network have the model's own original for it; see `Reference`.
+    """
 
     def __init__(
         self,
         model: Model,
+        dense: Model,
         layers: Sequence[TiedLayers],
         data: Dataset,
         seed: int,
         threads: int,
         memory: int | None = None,
     ) -> None:
-        self.original = model.original
+        self._reference = Reference(dense, model)
+        self.original = self._reference.original
         self.model = model
         self._layers = layers
         self._data = data
@@ -48,13 +55,14 @@ class Sweep:
         self._walked = 0
 
     @cached_property
-    def _walks(self) -> tuple[ActivationWalk, ActivationWalk]:
-        """The walks through the original and the pruned network, once a step is asked for."""
-        model, data, threads = self.original, self._data, self._threads
-        plan = _Plan(model.view, self._layers)
-        batch, memory = feed_size(model, data), MemoryBudget(self._memory)
-        original = ActivationWalk(model, data, plan.original, batch, threads, memory)
-        return original, ActivationWalk(model, data, plan.pruned, batch, threads, memory)
+    def _walks(self) -> tuple[_Targets, ActivationWalk]:
+        """Through the dense and the pruned network, once a step is asked for."""
+        data, threads = self._data, self._threads
+        plan = _Plan(self.model.view, self._layers, self._reference)
+        batch, memory = feed_size(self.model, data), MemoryBudget(self._memory)
+        targets = _Targets(self._reference, plan, data, batch, threads, memory)
+        walk = ActivationWalk(self.original, data, plan.pruned, batch, threads, memory)
+        return targets, walk
 
     def rows(self, step: int, most: int | None = None) -> list[LayerRows]:
         """What each user of the step's weights is fitted on: `row_limit` rows, or `most`.
@@ -64,27 +72,27 @@ class Sweep:
         """
         while self._walked < step:
             self._advance()
-        original, pruned = self._advance()
+        targets, pruned = self._advance()
         tied = self._layers[step]
         shape = tied.matrix(self.original).shape
         limit = row_limit(shape[2]) if most is None else most
         return [
             LayerRows.sample(
                 user,
-                _activations(user, original, pruned),
+                _activations(user, twin, targets, pruned),
                 limit,
                 row_generator(self._seed, user),
                 _row_words(user, shape),
             )
-            for user in tied.users
+            for user, twin in self._reference.pairs(tied)
         ]
 
     def _advance(self) -> tuple[Mapping[str, Batches], Mapping[str, Batches]]:
         """What the two networks have at the next step."""
-        original, pruned = self._walks
+        targets, pruned = self._walks
         step = self._walked
         self._walked += 1
-        return original.step(step, self.original), pruned.step(step, self.model)
+        return targets.step(step), pruned.step(step, self.model)
 
     def replace(
         self, tied: TiedLayers, matrix: Array, moments: Sequence[Moments] | None
@@ -104,13 +112,51 @@ class Sweep:
         self.model = self.model.with_weights(constants)
 
 
+class _Targets:
+    """The dense network's tensors, with the indices that the pruned one has."""
+
+    def __init__(
+        self,
+        reference: Reference,
+        plan: _Plan,
+        data: Dataset,
+        batch: int,
+        threads: int,
+        memory: MemoryBudget,
+    ) -> None:
+        self._reference = reference
+        self._own = reference.student.original
+        self._memory = memory
+        networks = ((self._own, plan.own), (reference.dense, plan.dense))
+        self._walks = [
+            (model, ActivationWalk(model, data, names, batch, threads, memory))
+            for model, names in networks
+            if any(names)
+        ]
+
+    def step(self, index: int) -> dict[str, Batches]:
+        """What the layers of a step are fitted to."""
+        found: dict[str, Batches] = {}
+        for model, walk in self._walks:
+            found |= walk.step(index, model)
+            if model is not self._own:
+                found = {name: self._kept(name, batches) for name, batches in found.items()}
+        return found
+
+    def _kept(self, tensor: str, batches: Batches) -> Batches:
+        return [self._memory.keep(self._reference.kept(tensor, batch)) for batch in batches]
+
+
 def _activations(
-    layer: Layer, original: Mapping[str, Batches], pruned: Mapping[str, Batches]
+    layer: Layer, twin: Layer, targets: Mapping[str, Batches], pruned: Mapping[str, Batches]
 ) -> LayerActivations:
-    """Inputs from the pruned network where it has come that far, else from the original."""
-    x, other = layer.x, layer.other
-    branch = (original[other], pruned[other]) if other in pruned and other in original else None
-    return LayerActivations(pruned.get(x, original.get(x, [])), original[layer.y], branch)
+    """Inputs from the pruned network where it has come that far, else as they were.
+
+    `twin` is the layer in the dense network, where other tensors may be added to what it makes.
+    """
+    has_branch = layer.other in pruned and twin.other in targets
+    branch = (targets[twin.other], pruned[layer.other]) if has_branch else None
+    return LayerActivations(pruned.get(layer.x, targets.get(twin.x, [])), targets[twin.y], branch)
 
 
 def _row_words(layer: Layer, shape: tuple[int, ...]) -> int:
@@ -120,18 +166,25 @@ def _row_words(layer: Layer, shape: tuple[int, ...]) -> int:
 
 
 class _Plan:
-    """Which tensors each network must have at each layer's turn."""
+    """Which tensors each network must have at each layer's turn.
 
-    def __init__(self, view: GraphView, layers: Sequence[TiedLayers]) -> None:
-        self.original: list[list[str]] = []
+    Targets come from the dense network, or from the model's `own` original.
+    """
+
+    def __init__(self, view: GraphView, layers: Sequence[TiedLayers], reference: Reference) -> None:
+        self.own: list[list[str]] = []
+        self.dense: list[list[str]] = []
         self.pruned: list[list[str]] = []
         unsolved = {user.node for tied in layers for user in tied.users}
         for tied in layers:
             ready = {name for name in _operands(tied) if _is_ready(view, name, unsolved)}
-            outputs = [user.y for user in tied.users]
-            early = [user.x for user in tied.users if user.x not in ready]
-            others = [user.other for user in tied.users if user.other in ready]
-            self.original.append(outputs + early + others)
+            pairs, is_dense = reference.pairs(tied), bool(reference.twins(tied))
+            outputs = [twin.y for _, twin in pairs]
+            early = [twin.x for user, twin in pairs if user.x not in ready]
+            others = [twin.other for user, twin in pairs if user.other in ready and twin.other]
+            targets = outputs + early + others
+            self.own.append([] if is_dense else targets)
+            self.dense.append(targets if is_dense else [])
             self.pruned.append(sorted(ready))
             unsolved -= {user.node for user in tied.users}
 

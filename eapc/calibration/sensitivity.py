@@ -64,22 +64,29 @@ def error_curves(
     threads: int,
     first: int = 0,
     memory: int | None = None,
+    fitted: Dataset | None = None,
 ) -> Iterator[ErrorCurve]:
-    """The error curve of every layer in turn from `first` on, measured on a few inputs."""
+    """The error curve of every layer in turn from `first` on, measured on a few inputs.
+
+    Layers are fitted on the same inputs, or on `fitted`.
+    """
     if first == len(layers):
         return
     reference = collect_outputs(model, data, threads)
     suffixes = [suffix_behind(model, changed_constants(tied)) for tied in layers]
-    plan = [
-        [*(name for user in tied.users for name in (user.x, user.y)), *suffix.inputs]
-        for tied, suffix in zip(layers, suffixes, strict=True)
-    ]
-    walk = ActivationWalk(model, data, plan, feed_size(model, data), threads, MemoryBudget(memory))
+    budget = MemoryBudget(memory)
+    own = [[name for user in tied.users for name in (user.x, user.y)] for tied in layers]
+    plan = [[*names, *suffix.inputs] for names, suffix in zip(own, suffixes, strict=True)]
+    walk = ActivationWalk(model, data, plan, feed_size(model, data), threads, budget)
+    fits = walk
+    if fitted is not None:
+        fits = ActivationWalk(model, fitted, own, feed_size(model, fitted), threads, budget)
     for i, (tied, suffix) in enumerate(zip(layers, suffixes, strict=True)):
         values = walk.step(i, model)
+        seen = values if fits is walk else fits.step(i, model)
         if i < first:
             continue
-        moments = probe_moments(model, tied, values, seed)
+        moments = probe_moments(model, tied, seen, seed)
         run = SuffixRun(model, suffix, values, constants_of(model, tied), threads)
         effects, kept = [0.0], [_weights(model, tied) != 0]
         for pruned in _probes(model, tied, moments):

@@ -15,7 +15,7 @@ import numpy as np
 from eapc.channels.entries import Entries
 from eapc.channels.groups import Number, Patch, Renumbering
 from eapc.model import Array, Node
-from eapc.workload import rule_name
+from eapc.operators import Kind, operator, operator_of
 
 Shape = tuple[int, ...]
 Option = TypeVar("Option")
@@ -166,13 +166,14 @@ def _known(ports: Sequence[Port | None], index: int, name: str) -> Port:
 
 Rule = Callable[[Site], Iterable[Effect]]
 AXIS_RULES: dict[str, Rule] = {}
+KIND_RULES: dict[Kind, Rule] = {}
 
 
 def axis_rule(*op_types: str, domain: str = "") -> Callable[[Rule], Rule]:
     """Register a rule for operators of a domain; a second rule for one raises."""
 
     def register(rule: Rule) -> Rule:
-        for name in (rule_name(domain, op_type) for op_type in op_types):
+        for name in (operator(op_type, domain).full_name for op_type in op_types):
             if name in AXIS_RULES:
                 raise ValueError(f"operator {name} has an axis rule already")
             AXIS_RULES[name] = rule
@@ -181,12 +182,28 @@ def axis_rule(*op_types: str, domain: str = "") -> Callable[[Rule], Rule]:
     return register
 
 
+def axis_rule_of(*kinds: Kind) -> Callable[[Rule], Rule]:
+    """Register a rule for all operators of some kinds that have none of their own."""
+
+    def register(rule: Rule) -> Rule:
+        KIND_RULES.update(dict.fromkeys(kinds, rule))
+        return rule
+
+    return register
+
+
 def effects_of(site: Site) -> tuple[Effect, ...]:
     """What the rule of a node's operator says; raises LeftWholeError where there is none."""
-    name = rule_name(site.node.domain, site.node.op_type)
-    if name not in AXIS_RULES:
-        raise LeftWholeError(f"no axis rule for {name}")
-    return tuple(AXIS_RULES[name](site))
+    row = operator_of(site.node)
+    rule = AXIS_RULES.get(row.full_name) or KIND_RULES.get(row.kind)
+    if rule is None:
+        raise no_rule(row.full_name)
+    return tuple(rule(site))
+
+
+def no_rule(name: str) -> LeftWholeError:
+    """That nothing is known of an operator's axes."""
+    return LeftWholeError(f"no axis rule for {name}")
 
 
 def tie_axes(one: Port, other: Port, axes: Iterable[int]) -> Iterable[Tie]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, MutableSequence, Sequence
+from collections.abc import Iterable, Mapping, MutableSequence, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from eapc.channels.edits import add_constant
 from eapc.channels.groups import Branch
 from eapc.model import Array, constants_of, free_names, subgraphs_of_node, walk
+from eapc.operators import operator_of
 
 
 def bypass(proto: ModelProto, branches: Iterable[Branch], folder: str) -> frozenset[str]:
@@ -55,26 +56,19 @@ def _constant_ends(
     return dict(zip(targets, map(np.asarray, values), strict=True))
 
 
-def _bias(node: NodeProto, constants: dict[str, TensorProto], folder: str) -> Array:
+def _bias(node: NodeProto, constants: Mapping[str, TensorProto], folder: str) -> Array:
     """What a layer without inputs writes, one number per channel."""
-    weight = constants.get(node.input[1])
+    layout = operator_of(node).weights
+    assert layout is not None  # the branch ends in layers
+    weight = constants[node.input[layout.operand]]
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    bias = constants.get(node.input[2]) if len(node.input) > 2 else None
-    assert weight is not None  # its weights are constant
-    channels = _outputs(node, weight, attributes.get("group", 1), attributes.get("transB", 0))
+    bias = constants.get(layout.bias_of(node.input))
     kind = helper.tensor_dtype_to_np_dtype(weight.data_type)
-    row = np.zeros(channels, kind)
+    row = np.zeros(layout.output_count(attributes, tuple(weight.dims)), kind)
     if bias is not None:
         row = row + numpy_helper.to_array(bias, folder).reshape(-1)
-        row = (row * attributes.get("beta", 1.0)).astype(kind)
-    is_dense = node.op_type in ("Gemm", "MatMul")
-    return row.reshape(1, -1, *(() if is_dense else (1,) * (len(weight.dims) - 2)))
-
-
-def _outputs(node: NodeProto, weight: TensorProto, groups: int, transposed: int) -> int:
-    if node.op_type == "ConvTranspose":
-        return int(weight.dims[1]) * groups
-    return int(weight.dims[0] if node.op_type == "Conv" or transposed else weight.dims[-1])
+        row = (row * layout.bias_factor(attributes)).astype(kind)
+    return row.reshape(1, -1, *(1,) * (-1 - layout.channel_axis(len(weight.dims))))
 
 
 def _detach(proto: ModelProto, add: NodeProto, place: int, end: Array) -> None:

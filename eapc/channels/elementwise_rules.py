@@ -11,20 +11,13 @@ from eapc.channels.axis_rules import (
     Site,
     Tie,
     axis_rule,
+    axis_rule_of,
     positive,
     tie_axes,
 )
 
-UNARY = """Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Cast CastLike Ceil Celu Clip Cos Cosh
-    Dropout Elu Erf Exp Floor Gelu HardSigmoid HardSwish Identity IsInf IsNaN LeakyRelu Log Mish
-    Neg Not PRelu Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt
-    Swish Tan Tanh ThresholdedRelu""".split()
 
-BROADCASTING = """Add And BitShift BitwiseAnd BitwiseOr BitwiseXor Div Equal Greater
-    GreaterOrEqual Less LessOrEqual Max Mean Min Mod Mul Or Pow Sub Sum Where Xor""".split()
-
-
-@axis_rule(*UNARY, *BROADCASTING)
+@axis_rule_of("unary", "broadcasting")
 def element_wise(site: Site) -> Iterator[Effect]:
     """Operands broadcast against the result, last axes aligned; what has length 1 is spread."""
     if "axis" in site.node.attributes or site.node.attribute("broadcast", 0):
@@ -83,11 +76,7 @@ def _mixed_axes(site: Site) -> list[int]:
     return [int(site.node.attribute("axis", -1))]
 
 
-POOLING = """AveragePool GlobalAveragePool GlobalLpPool GlobalMaxPool GridSample LpPool
-    MaxPool""".split()
-
-
-@axis_rule(*POOLING)
+@axis_rule_of("pooling")
 def pooling(site: Site) -> Iterator[Effect]:
     """Channels stay apart; positions stay whole."""
     if any(site.is_read(name) for name in site.node.outputs[1:] if name):
@@ -95,11 +84,7 @@ def pooling(site: Site) -> Iterator[Effect]:
     yield from tie_axes(site.input(0), site.output(), (0, 1))
 
 
-REDUCING = """ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin
-    ReduceProd ReduceSum ReduceSumSquare""".split()
-
-
-@axis_rule(*REDUCING, "ArgMax", "ArgMin")
+@axis_rule_of("reduction")
 def reduction(site: Site) -> Iterator[Effect]:
     """The reduced axes stay whole; the others keep their order in the result."""
     x, y = site.input(0), site.output()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,33 +10,13 @@ import numpy as np
 from eapc.channels.atoms import Atoms
 from eapc.channels.axis_rules import Counts, Freeze, Tie, Weights
 from eapc.channels.demands import Demand
-from eapc.channels.elementwise_rules import POOLING, REDUCING
 from eapc.channels.groups import Patch
 from eapc.channels.sites import Said, Sites
 from eapc.model import Array
+from eapc.operators import operator_of
 
 ONE_CHANNEL = "there is one channel, and one must stay"
 _LENGTH = "computes with the number of their channels"
-
-_DONE: Mapping[str, str] = {
-    **dict.fromkeys(
-        """ArgMax ArgMin CumSum Hardmax InstanceNormalization LRN LayerNormalization LogSoftmax
-        LpNormalization MeanVarianceNormalization RMSNormalization SimplifiedLayerNormalization
-        Softmax""".split(),
-        "mixes their channels",
-    ),
-    **dict.fromkeys(REDUCING, "mixes their channels"),
-    **dict.fromkeys(
-        "DepthToSpace Flatten Reshape SpaceToDepth Squeeze Unsqueeze".split(),
-        "regroups their channels",
-    ),
-    **dict.fromkeys("Gather Slice Split".split(), "picks some of their channels by number"),
-    **dict.fromkeys(
-        "Conv ConvTranspose Pad Resize Upsample".split(), "takes their channels for positions"
-    ),
-    **dict.fromkeys(POOLING, "takes their channels for positions"),
-}
-"""What an operator does to channels along an axis that its rule leaves whole."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +35,7 @@ def holds_of(
     node = said.site.node
     name = f"{node.op_type} '{node.key}'"
     own = {*said.site.inputs, *said.site.outputs}
-    done = _DONE.get(node.op_type, "needs all of their channels")
+    done = operator_of(node).effect
     if said.reason:
         done = f"needs all of their channels: {said.reason}"
     effects = [e for e in said.effects if getattr(e, "patch", None) not in lifted]

@@ -8,16 +8,20 @@ import numpy as np
 
 from eapc.channels.axis_rules import (
     Effect,
+    LeftWholeError,
     Options,
     Port,
     Site,
     Tie,
     Weights,
     axis_rule,
+    axis_rule_of,
+    no_rule,
     span,
 )
 from eapc.channels.elementwise_rules import tie_last_axes
 from eapc.channels.groups import Number
+from eapc.operators import operator_of
 
 
 @axis_rule("Conv")
@@ -85,19 +89,26 @@ def _same_positions(w: Port, long: Port, short: Port, groups: int) -> Iterator[T
     yield Tie(short, 1, w, 1, None, others % (short.shape[1] // groups))
 
 
-@axis_rule("Gemm")
-def gemm(site: Site) -> Iterator[Effect]:
-    """Y = A' B' + C, A' (m, k) and B' (k, n) transposed as the attributes say."""
-    a, b, y = site.input(0), site.input(1), site.output()
-    left, right = bool(site.node.attribute("transA", 0)), bool(site.node.attribute("transB", 0))
-    yield Tie(a, int(left), y, 0)
-    yield Tie(a, int(not left), b, int(right))
-    yield Tie(b, int(not right), y, 1)
+@axis_rule_of("product")
+def product(site: Site) -> Iterator[Effect]:
+    """Y = A' B' + C, A' (..., m, k) and B' (k, n) turned as the attributes of the layout say."""
+    row, attributes = operator_of(site.node), site.node.attributes
+    if row.weights is None:
+        raise no_rule(row.full_name)
+    a, b, y = site.input(0), site.input(row.weights.operand), site.output()
+    if b.rank != 2 or a.rank < 2:
+        raise LeftWholeError("its weights are no matrix, or what it reads is none")
+    turned = int(bool(attributes.get(row.weights.x_swapped_by, 0)))
+    makes, reads = row.weights.axes(attributes, b.rank)
+    yield from _stacked(a, y, 2)
+    yield Tie(a, a.rank - 2 + turned, y, y.rank - 2)
+    yield Tie(a, a.rank - 1 - turned, b, reads)
+    yield Tie(b, makes, y, y.rank - 1)
     for bias in site.given(2):
         yield from tie_last_axes(bias, y)
     if site.is_weights(b.tensor):
-        yield Weights(b, int(not right), makes=True)
-        yield Weights(b, int(right), makes=False)
+        yield Weights(b, makes, makes=True)
+        yield Weights(b, reads, makes=False)
 
 
 @axis_rule("MatMul")

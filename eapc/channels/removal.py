@@ -56,12 +56,16 @@ def _origin(
     Constants that changed since then have values of their own, those of indices too.
     """
     before = model.origin or Origin(model)
-    own = before.new | (model.weights.keys() if model.origin else set())
-    parts, made = dict(before.parts), {*own, *new}
+    fitted = frozenset(model.weights if model.origin else ())
+    own = before.new | fitted
+    parts = {**{name: Part(name) for name in fitted - before.new}, **before.parts}
+    made = {*own, *new}
     for name, constant, reader in edits.written:
         cuts = {a: gone for (t, r, a), gone in removed.items() if (t, r) == (constant, reader)}
-        if not cuts or constant in own or (constant, reader) in renumbered:
+        is_new = not cuts or (constant, reader) in renumbered
+        if is_new or constant in own:
             made.add(name)
+        if is_new or (constant in own and constant not in parts):
             continue
         shape = model.constant_shape(constant)
         assert shape is not None  # constants are cut
@@ -72,7 +76,20 @@ def _origin(
             for axis, k in kept.items()
         }
         parts[name] = Part(earlier.constant, {**earlier.indices, **kept})
-    return Origin(before.model, parts, frozenset(made))
+    return Origin(before.model, parts, frozenset(made), _removed_since(before, model, removed))
+
+
+def _removed_since(before: Origin, model: Model, removed: Removed) -> dict[str, dict[int, Array]]:
+    """What has gone of computed tensors now and before, as the first model counts indices."""
+    found = {tensor: dict(axes) for tensor, axes in before.removed.items()}
+    for (tensor, reader, axis), gone in removed.items():
+        if reader or tensor in model.view.constants:
+            continue
+        axes = found.setdefault(tensor, {})
+        earlier = axes.get(axis, np.empty(0, np.int64))
+        now = gone + np.searchsorted(earlier - np.arange(len(earlier)), gone, side="right")
+        axes[axis] = np.union1d(earlier, now)
+    return found
 
 
 def _gone(groups: ChannelGroups, name: str, stay: Array) -> Array:

@@ -10,8 +10,7 @@ from eapc.channels.groups import ChannelGroup, ChannelGroups
 from eapc.channels.sites import Said
 from eapc.channels.steady_values import SteadyValues, tied_pairs
 from eapc.model import Array, Model, Shapes
-
-_CONTRACTING = frozenset(("Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul"))
+from eapc.operators import operator_of
 
 Heard = dict[tuple[str, int], Array]
 """(tensor, axis) -> True where an index has an effect on a sum of products."""
@@ -27,7 +26,7 @@ def silent_channels(model: Model, shapes: Shapes) -> tuple[ChannelGroups, dict[s
     values = SteadyValues(model, shapes, said)
     heard: Heard = {}
     for one in said:
-        if one.site.node.op_type in _CONTRACTING and not _sums_within(one):
+        if operator_of(one.site.node).contracts and not _sums_within(one):
             for tie in _contractions(one):
                 _listen(heard, tie, values)
     return groups, {group.name: _silent(group, heard) for group in groups.groups}

@@ -13,7 +13,6 @@ import numpy as np
 from onnx import numpy_helper
 
 from eapc.channels.axis_rules import Port, Site, Tie
-from eapc.channels.elementwise_rules import BROADCASTING, UNARY
 from eapc.channels.sites import Said
 from eapc.channels.weight_use import dequantized, inputs_of, used_weights
 from eapc.model import (
@@ -25,13 +24,7 @@ from eapc.model import (
     find_weights,
     is_float,
 )
-
-_KEEPING_ZERO = frozenset(
-    """AveragePool DepthToSpace Flatten Gather GlobalAveragePool GlobalLpPool GlobalMaxPool LpPool
-    MaxPool Pad ReduceL1 ReduceL2 ReduceMax ReduceMean ReduceMin ReduceSum ReduceSumSquare Reshape
-    Resize Slice SpaceToDepth Split Squeeze Tile Transpose Unsqueeze Upsample Concat""".split()
-)
-"""What they write is zero where all that they read for it is zero."""
+from eapc.operators import operator_of
 
 _Way = Callable[["SteadyValues", Said, Port, int], Array]
 
@@ -53,8 +46,8 @@ class SteadyValues:
         self._small = said[0].site.constant if said else model.constant
         with np.errstate(all="ignore"):  # what divides by zero has no steady value
             for one in said:
-                way = _WAYS.get(one.site.node.op_type)
-                if way is not None and not one.reason and not one.site.node.domain:
+                way = _way_of(one.site.node)
+                if way is not None and not one.reason:
                     self._visit(one, way)
 
     def _visit(self, said: Said, way: _Way) -> None:
@@ -223,20 +216,18 @@ class SteadyValues:
         return np.where(x == before, after, np.nan)
 
     def layered(self, said: Said, y: Port, axis: int) -> Array:
-        """Conv and Gemm: the bias where every weight or its input is zero."""
-        site = said.site
-        if axis != 1:
+        """Layers with weights: the bias where every weight or its input is zero."""
+        site, layout = said.site, operator_of(said.site.node).weights
+        weight = self._constant(site.input(layout.operand).tensor) if layout else None
+        if layout is None or weight is None or axis != layout.channels % y.rank:
             return _unknown(y.shape[axis])
-        weight = self._constant(site.input(1).tensor)
-        if weight is None:
-            return _unknown(y.shape[axis])
-        is_gemm = site.node.op_type == "Gemm"
-        reads = 1 - int(site.node.attribute("transA", 0)) if is_gemm else 1
+        attributes = site.node.attributes
+        reads = axis - int(bool(attributes.get(layout.x_swapped_by, 0)))
         x = self.of(site.input(0), reads) if site.input(0).shape[reads] > 1 else np.array([np.nan])
         loud = np.any(used_weights(site, weight) & (x != 0)[inputs_of(site, weight)], axis=1)
-        bias = [self._operand(port, said, y, 1) for port in site.given(2)]
-        value = bias[0] if bias else np.zeros(y.shape[1])
-        return np.where(loud, np.nan, float(site.node.attribute("beta", 1.0)) * value)
+        bias = [self._operand(port, said, y, axis) for port in site.given(2)]
+        value = bias[0] if bias else np.zeros(y.shape[axis])
+        return np.where(loud, np.nan, layout.bias_factor(attributes) * value)
 
     def product(self, said: Said, y: Port, axis: int) -> Array:
         """Einsum: zero where an operand is."""
@@ -286,9 +277,6 @@ def _common(array: Array, axis: int) -> Array:
 
 
 _WAYS: dict[str, _Way] = {
-    **dict.fromkeys(_KEEPING_ZERO, SteadyValues.zero_kept),
-    **dict.fromkeys((*UNARY, *BROADCASTING), SteadyValues.mapped),
-    **dict.fromkeys(("Conv", "ConvTranspose", "Gemm"), SteadyValues.layered),
     **dict.fromkeys(("CastLike", "Expand"), SteadyValues.spread),
     "ConstantOfShape": SteadyValues.filled,
     "BatchNormalization": SteadyValues.normalised,
@@ -298,3 +286,15 @@ _WAYS: dict[str, _Way] = {
     "Einsum": SteadyValues.product,
     "MatMul": SteadyValues.multiplied,
 }
+
+
+def _way_of(node: Node) -> _Way | None:
+    """How an operator's values follow from those it reads; None where they do not."""
+    row = operator_of(node)
+    if row.full_name in _WAYS:
+        return _WAYS[row.full_name]
+    if row.is_element_wise and row.keeps_constants:
+        return SteadyValues.mapped
+    if row.weights is not None:
+        return SteadyValues.layered
+    return SteadyValues.zero_kept if row.keeps_zero else None

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from eapc.channels.elementwise_rules import BROADCASTING, UNARY
+import onnx
+
 from eapc.channels.groups import Branch, ChannelGroup
 from eapc.model import Model, Node
+from eapc.operators import operator_of
 
 ShapeOf = Callable[[str], tuple[int, ...] | None]
-
-_LAYERS = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
-_KEEPING_CONSTANT = frozenset((*UNARY, *BROADCASTING, "BatchNormalization"))
 
 
 class _NoEndError(Exception):
@@ -99,7 +98,7 @@ def _writes_bias(model: Model, node: Node) -> bool:
     shape = model.constant_shape(bias) if bias else ()
     is_vector = shape is not None and not any(size > 1 for size in shape[:-1])
     is_plain = model.constant_shape(node.input(1)) is not None
-    return node.op_type in _LAYERS and is_plain and is_vector
+    return operator_of(node).weights is not None and is_plain and is_vector
 
 
 def _is_trunk(model: Model, shape_of: ShapeOf, node: Node, constant: set[str]) -> bool:
@@ -117,14 +116,16 @@ def _stays_constant(model: Model, node: Node, constant: set[str]) -> bool:
     """True where a constant per channel goes in and one comes out, the same everywhere."""
     others = [name for name in model.view.dependencies(node) if name not in constant]
     given = all(name in model.view.constants for name in others)
-    if node.domain or node.subgraphs or not given or len(node.outputs) > 1:
-        return False
-    return node.op_type in _KEEPING_CONSTANT or _is_pointwise(model, node)
+    if not onnx.defs.has(node.op_type, node.domain) or not given or len(node.outputs) > 1:
+        return False  # what onnx does not know it cannot evaluate
+    return operator_of(node).keeps_constants or _is_pointwise(model, node)
 
 
 def _is_pointwise(model: Model, node: Node) -> bool:
     """True for a layer whose every output reads one position alone, none of it padding."""
-    shape = model.constant_shape(node.input(1)) or ()
-    if node.op_type == "Conv":
+    row, shape = operator_of(node), model.constant_shape(node.input(1)) or ()
+    if row.weights is None or row.kind == "transposed convolution":
+        return False
+    if row.kind == "convolution":
         return set(shape[2:]) <= {1} and not any(node.attribute("pads", ()))
-    return node.op_type in ("Gemm", "MatMul") and not node.attribute("transA", 0)
+    return not node.attributes.get(row.weights.x_swapped_by, 0)

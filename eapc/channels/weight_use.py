@@ -6,28 +6,31 @@ import numpy as np
 
 from eapc.channels.axis_rules import Site
 from eapc.model import Array, Node, spread_zero_points
+from eapc.operators import WeightLayout, operator_of
 
 
 def used_weights(site: Site, weight: Array) -> Array:
     """(outputs, inputs of one group): True where some weight between the two is not zero."""
-    if site.node.op_type == "Gemm":
-        dense: Array = (weight if site.node.attribute("transB", 0) else weight.T) != 0
-        return dense
+    layout, attributes = _layout(site), site.node.attributes
     used: Array = np.any((weight != 0).reshape(*weight.shape[:2], -1), axis=2)
-    if site.node.op_type == "Conv":
+    if layout.axes(attributes, weight.ndim)[0] == 0:
         return used
-    groups = int(site.node.attribute("group", 1))
-    apart = used.reshape(groups, -1, used.shape[1])
+    apart = used.reshape(layout.groups(attributes), -1, used.shape[1])
     return apart.swapaxes(1, 2).reshape(-1, apart.shape[1])
 
 
 def inputs_of(site: Site, weight: Array) -> Array:
     """(outputs, inputs of one group): which channel of x each weight of an output reads."""
-    used = used_weights(site, weight)
-    groups = int(site.node.attribute("group", 1)) if site.node.op_type != "Gemm" else 1
+    used, groups = used_weights(site, weight), _layout(site).groups(site.node.attributes)
     group = np.arange(len(used)) // (len(used) // groups)
     places: Array = group[:, None] * used.shape[1] + np.arange(used.shape[1])
     return places
+
+
+def _layout(site: Site) -> WeightLayout:
+    layout = operator_of(site.node).weights
+    assert layout is not None  # operators without weights are not asked
+    return layout
 
 
 def dequantized(node: Node, array: Array, scale: Array, zero: Array | None = None) -> Array:

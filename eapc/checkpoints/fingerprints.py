@@ -38,7 +38,9 @@ def software() -> str:
 
 def model_digest(model: Model) -> str:
     """Of a model's file with its external data, and of the weights laid over it."""
-    return digest(_source_digest(model), arrays_digest(model.weights))
+    key = ("digest", model.path, model.origin is None)
+    source = model.view.once(key, lambda: _source_digest(model))
+    return digest(source, arrays_digest(model.weights))
 
 
 def _source_digest(model: Model) -> str:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
 from eapc.allocation import Plan, Predicted
+from eapc.evaluation import AgreementJudge
 from eapc.goals.shares import Shares
 from eapc.pipeline import Compilation, Pipeline, Recipe
 from eapc.structured import ChannelPlan
+
+logger = logging.getLogger(__name__)
 
 Run = Callable[[Pipeline, Compilation], Compilation]
 """Runs a pipeline, and sees to the time it takes."""
 
 _SHARED = "shared"
+
+
+_FLATTERED = 1.25
+"""Zeros are chosen by the inputs that judge them, channels are not: they must lose clearly less."""
 
 
 class Pruner(Protocol):
@@ -92,15 +101,17 @@ class OneStage:
 class TwoStages:
     """Channels taken out, then zeros in what is left, one budget shared out over both.
 
-    What channels leave has curves of its own, so that zeros make up for what they cost in truth.
-    A budget that corrects another has the same channels.
+    Curves promise what single layers and groups lose, each alone in the whole network. So where a
+    budget is settled for good, channels that do it alone are tried as well, and what loses less on
+    a few inputs is taken. A budget that corrects another has the same channels.
     """
 
     def __init__(self, recipe: Recipe, run: Run, dense: Compilation) -> None:
         self._recipe = recipe
         self._run = run
         self._dense = dense
-        self._latest: tuple[float, OneStage] | None = None
+        self._latest: tuple[float, bool, OneStage] | None = None
+        self._alone: dict[float, bool] = {}
 
     @cached_property
     def plan(self) -> ChannelPlan:
@@ -114,20 +125,52 @@ class TwoStages:
 
     def predicted(self, shares: Shares) -> Predicted:
         """What the curves of the whole network promise."""
-        counts = self.plan.counts(shares.settled_by)
-        return self.plan.with_zeros(counts, shares.budget + shares.late)
+        plan = self._plan_of(self._settled(shares))
+        return self.plan.with_zeros(plan.counts(shares.settled_by), shares.budget + shares.late)
 
     def at(self, shares: Shares) -> Compilation:
         """The model with fewer channels, and zeros for what the budget still asks."""
-        second = self._second(shares.settled_by)
-        left = self._left(second, shares)
-        return second.dense if left.budget >= 1 else second.at(left)
+        return self._pruned(shares, self._settled(shares))
 
     def pipeline(self, shares: Shares, held_out: float | None = None) -> Pipeline:
         """Both stages, the second's budget a fraction of what the first has left."""
-        recipe, left = self._recipe, self._left(self._second(shares.settled_by), shares)
+        recipe, alone = self._recipe, self._settled(shares)
+        left = self._left(self._second(shares.settled_by, alone), shares)
         zeros = recipe.budget(left.budget, left.late) if left.budget < 1 else recipe.budget(1.0)
-        return recipe.pipeline_of_both(recipe.budget(shares.settled_by), zeros, held_out)
+        channels = recipe.budget(shares.settled_by)
+        return recipe.pipeline_of_both(channels, zeros, held_out, sharing=not alone)
+
+    def _settled(self, shares: Shares) -> bool:
+        """Whether channels get a budget alone: only if they were tried and lost less."""
+        budget = shares.like
+        if budget is None:
+            return False
+        if budget not in self._alone:
+            both, channels = (self._loss(Shares(budget), alone) for alone in (False, True))
+            logger.info("budget %.4f: %.3g lost, by channels alone %.3g", budget, both, channels)
+            self._alone[budget] = channels < _FLATTERED * both
+        return self._alone[budget]
+
+    def _loss(self, shares: Shares, alone: bool) -> float:
+        """Divergence on a few inputs; infinite for channels that miss a budget by themselves."""
+        if alone and self._plan_of(alone).predicted(shares.budget).ratio > shares.budget:
+            return math.inf
+        return self._judge.divergence(self._pruned(shares, alone).model)
+
+    @cached_property
+    def _judge(self) -> AgreementJudge:
+        dense = self._dense
+        assert dense.calibration is not None  # both stages are fitted on it
+        threads = dense.conditions.threads
+        return AgreementJudge.on_few(dense.reference, dense.calibration, threads)
+
+    def _plan_of(self, alone: bool) -> ChannelPlan:
+        return replace(self.plan, zeros=()) if alone else self.plan
+
+    def _pruned(self, shares: Shares, alone: bool) -> Compilation:
+        second = self._second(shares.settled_by, alone)
+        left = self._left(second, shares)
+        return second.dense if left.budget >= 1 else second.at(left)
 
     @cached_property
     def _with_plan(self) -> Compilation:
@@ -135,14 +178,14 @@ class TwoStages:
         record = self._run(Pipeline((prune,)), self._dense).record
         return self._dense.with_record(curves=record.curves, channel_plan=record.channel_plan)
 
-    def _second(self, budget: float) -> OneStage:
+    def _second(self, budget: float, alone: bool) -> OneStage:
         """The pruner of what a budget's channels leave; the latest is kept with its curves."""
-        if self._latest is None or self._latest[0] != budget:
+        if self._latest is None or self._latest[:2] != (budget, alone):
             self._latest = None
-            first = self._recipe.channels(self._recipe.budget(budget))
-            shrunk = self._run(first, self._with_plan)
-            self._latest = (budget, OneStage(self._recipe.zeroing(), self._run, shrunk))
-        return self._latest[1]
+            recipe = self._recipe.removing() if alone else self._recipe
+            shrunk = self._run(recipe.channels(recipe.budget(budget)), self._with_plan)
+            self._latest = (budget, alone, OneStage(self._recipe.zeroing(), self._run, shrunk))
+        return self._latest[2]
 
     def _left(self, second: OneStage, shares: Shares) -> Shares:
         """The same as fractions of the first stage's energy, as they are typed."""

@@ -126,7 +126,7 @@ class Trials:
         assert self._held_out is not None  # see `holding_out`
         threads = self._compilation.conditions.threads
         with timed(self._seconds, "judge"):
-            return AgreementJudge.of(self._compilation.model.original, self._held_out, threads)
+            return AgreementJudge.of(self._compilation.reference, self._held_out, threads)
 
     def search(self, bound: Bound[V]) -> Search[V]:
         """The search for a kind of bound; predictions, of all budgets, and verdicts are timed."""
@@ -149,7 +149,7 @@ class Trials:
         data = self._compilation.calibration
         assert data is not None  # see the class
         threads = self._compilation.conditions.threads
-        original = self._compilation.model.original
+        original = self._compilation.reference
         return AgreementJudge.on_few(original, data, threads)
 
     @cached_property

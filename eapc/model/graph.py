@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx
@@ -23,6 +23,9 @@ from eapc.model.tensors import Array, Stored, TensorSpec, spec_of, subgraphs_of_
 
 _REPLACEABLE_FROM = 4
 """IR version from which an initializer that is no input is a constant, and one that is, is none."""
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +62,15 @@ class GraphView:
         self.proto = proto
         self.folded: dict[tuple[str, str], Array | None] = {}
         """Values of the file's computed constants, by scope and name, once they are asked for."""
+        self.analyses: dict[object, Any] = {}
+        """What else is known of the graph, which no new weights change, by what was asked."""
+
+    def once(self, key: object, make: Callable[[], T]) -> T:
+        """What `make` returns, from the first call on with this key."""
+        if key not in self.analyses:
+            self.analyses[key] = make()
+        found: T = self.analyses[key]
+        return found
 
     @cached_property
     def surgeon(self) -> gs.Graph:

@@ -44,12 +44,15 @@ class Origin:
     """The model that a smaller one was cut out of.
 
     `parts` gives, for each constant of the smaller one that differs, what it kept of which
-    constant; `new` are those with values of their own: shapes, and what takes a branch's place.
+    constant; `new` are those with values of their own: shapes, and what takes a branch's place,
+    weights that were fitted before more was cut. `removed` gives, for each tensor that is
+    computed, the sorted indices along each axis that have gone.
     """
 
     model: Model
     parts: Mapping[str, Part] = field(default_factory=dict)
     new: frozenset[str] = frozenset()
+    removed: Mapping[str, Mapping[int, Array]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

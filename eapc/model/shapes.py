@@ -139,7 +139,13 @@ def infer_shapes(model: Model, inputs: InputShapes) -> Shapes:
 
     Inference and the folding of shape arithmetic take turns until nothing new is learnt; what
     contradicts itself inside the graph stays unknown. Raises ModelError where onnx gives up.
+    Models that share a graph share them too: no weights change them.
     """
+    key = ("shapes", *((name, tuple(shape)) for name, shape in inputs.items()))
+    return model.view.once(key, lambda: _inferred(model, inputs))
+
+
+def _inferred(model: Model, inputs: InputShapes) -> Shapes:
     weightless = weightless_copy(model, inputs)
     scopes = _settle(weightless, model, inputs)
     if _as_declared(model, inputs) and _declare_unknown(weightless, model, scopes):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from eapc.pipeline.analyses import density_table, estimate_energy, shapes_of, works_of
 from eapc.pipeline.compilation import (
     ChannelRecord,
     Compilation,
@@ -25,5 +26,9 @@ __all__ = [
     "Pipeline",
     "Recipe",
     "Record",
+    "density_table",
+    "estimate_energy",
     "load_passes",
+    "shapes_of",
+    "works_of",
 ]

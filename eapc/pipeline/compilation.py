@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import onnx
+
 from eapc.allocation import Curves
 from eapc.checkpoints import Checkpoints, Finished, data_digest, digest, model_digest
 from eapc.data import Dataset
@@ -98,10 +100,16 @@ class Record:
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
+_OWN = Model.from_proto(onnx.ModelProto())
+"""Stands for the original of a compilation's own model."""
+
+
 @dataclass(frozen=True)
 class Compilation:
     """The one object that passes hand on; `energy` is None unless it is that of `model`.
 
+    `reference` is the dense network that every result is fitted to and judged against: that
+    of the first stage's `model` unless another is given.
     Long passes tell `progress` how far they are and keep finished layers in `checkpoints`.
     `measured` is the machine whose latencies count, if any does.
     """
@@ -115,6 +123,11 @@ class Compilation:
     progress: Progress = silent
     checkpoints: Checkpoints | None = None
     measured: MeasuredMachine | None = None
+    reference: Model = _OWN
+
+    def __post_init__(self) -> None:
+        if self.reference is _OWN:
+            object.__setattr__(self, "reference", self.model.original)
 
     @property
     def priced(self) -> EnergyReport:
@@ -126,9 +139,10 @@ class Compilation:
         """The layers that `step` has finished on this model and data, in this run or before."""
         if self.checkpoints is None or self.calibration is None:
             return Finished()
+        models = (self.model, self.reference)
         return Finished(
             self.checkpoints,
-            digest(step, model_digest(self.model), data_digest(self.calibration)),
+            digest(step, *map(model_digest, models), data_digest(self.calibration)),
         )
 
     def with_model(self, model: Model) -> Compilation:

@@ -86,10 +86,14 @@ class Recipe:
         return f"{'fraction' if self.structured else 'sparsity'}={fraction}"
 
     def pipeline_of_both(
-        self, channels: str, weights: str, held_out: float | None = None
+        self, channels: str, weights: str, held_out: float | None = None, *, sharing: bool = True
     ) -> Pipeline:
-        """The pipeline that takes out channels and zeroes weights of what is left."""
-        steps = ["annotate-energy", *self._channels(channels), *self._weights(weights)]
+        """The pipeline that takes out channels and zeroes weights of what is left.
+
+        If `sharing`, channels leave zeros a share of their budget.
+        """
+        first = self if sharing else self.removing()
+        steps = ["annotate-energy", *first._channels(channels), *self._weights(weights)]
         return self._parsed(steps, held_out)
 
     def channels(self, prune: str) -> Pipeline:

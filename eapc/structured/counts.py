@@ -6,7 +6,6 @@ One budget is shared out over both (see `eapc.allocation.allocator`).
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -21,7 +20,6 @@ from eapc.allocation import (
     LayerCurve,
     Predicted,
     allocate,
-    neighbours,
 )
 from eapc.structured.costs import ChannelCosts, Counts
 from eapc.structured.curves import ChannelCurve
@@ -70,8 +68,6 @@ class _Decisions:
     A layer's zeros save the same fraction of its energy whatever channels are left.
     """
 
-    bisections = 60
-
     def __init__(self, plan: ChannelPlan) -> None:
         self._plan, self._costs = plan, plan.costs
         self._counts = [plan.options(curve) for curve in plan.curves]
@@ -82,6 +78,8 @@ class _Decisions:
         self._errors += [layer.error_at(GRID) for layer in plan.zeros]
         self._left = [layer.energy_at(GRID) / layer.energies[0] for layer in plan.zeros]
         places = {reader: place for place, reader in enumerate(plan.costs.readers())}
+        self._way = [np.zeros(self.sites, np.intp)]
+        self._cheapest = np.array([len(errors) - 1 for errors in self._errors], np.intp)
         self._places = [[places[node] for node in layer.nodes] for layer in plan.zeros]
 
     @property
@@ -89,28 +87,33 @@ class _Decisions:
         """Groups, then layers."""
         return len(self._errors)
 
-    @property
-    def highest_price(self) -> float:
-        """The end of the way down."""
-        return self._way[0][-1]
+    def neighbours(self, budget: float) -> tuple[Choice, Choice]:
+        """On the way down: the last choice beyond the budget, and the one behind it."""
+        before = self._way[0]
+        for step in range(1, _PRICES + 2):
+            choice = self._step(step)
+            if self.cost(choice) <= budget:
+                return before, choice
+            before = choice
+        return before, before
 
-    def choice(self, price: float) -> Choice:
-        """The last one of the way down that has no higher price."""
-        prices, choices = self._way
-        return choices[max(0, bisect_right(prices, price) - 1)]
+    def _step(self, step: int) -> Choice:
+        """Choices at rising prices, each settled from the one before; so all budgets share it."""
+        while len(self._way) <= step:
+            place = len(self._way) - 1
+            last = place == len(self._prices)
+            self._way.append(
+                self._cheapest if last else self._settled(self._prices[place], self._way[-1])
+            )
+        return self._way[step]
 
     @cached_property
-    def _way(self) -> tuple[list[float], list[Choice]]:
-        """Choices at rising prices, each settled from the one before; so all budgets share it."""
-        chosen = np.zeros(self.sites, np.intp)
-        cheapest = np.array([len(errors) - 1 for errors in self._errors], np.intp)
-        low, high = min(self._rates(chosen), default=1.0), max(self._rates(cheapest), default=1.0)
-        prices, choices = [0.0], [chosen]
-        for price in np.geomspace(low, max(high, low), _PRICES).tolist():
-            chosen = self._settled(price, chosen)
-            prices.append(price)
-            choices.append(chosen)
-        return [*prices, 2 * prices[-1]], [*choices, cheapest]
+    def _prices(self) -> list[float]:
+        """From where the first site gives something up to where all have given up all they can."""
+        low = min(self._rates(self._way[0]), default=1.0)
+        high = max(self._rates(self._cheapest), default=1.0)
+        found: list[float] = np.geomspace(low, max(high, low), _PRICES).tolist()
+        return found
 
     def _rates(self, choice: Choice) -> Iterator[float]:
         """Error lost for cost saved between each option and the one that is chosen."""
@@ -173,7 +176,7 @@ class _Decisions:
 
         Either is filled up first.
         """
-        generous, frugal = neighbours(self, budget)
+        generous, frugal = self.neighbours(budget)
         steps = sorted(self._steps(generous, budget), key=self.error)[:1]
         ends = (self._filled(each, budget) for each in (choice, frugal, *steps))
         return min(ends, key=self.error)
