@@ -1,6 +1,7 @@
 """The ONNX file: its graph, constants and shapes, and new weights laid over it."""
 
 from eapc.model.constants import Constants
+from eapc.model.editor import GraphEditor
 from eapc.model.file import Check, files_of
 from eapc.model.folding import LARGEST_ELEMENTS, evaluate_node, fold_constants, known_constants
 from eapc.model.graph import GraphView, Node, constant_value, constants_of, free_names, walk
@@ -48,6 +49,7 @@ __all__ = [
     "Check",
     "Clipping",
     "Constants",
+    "GraphEditor",
     "GraphView",
     "InputShapes",
     "Model",

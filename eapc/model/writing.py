@@ -9,7 +9,7 @@ from typing import Any
 from onnx import GraphProto, NodeProto, numpy_helper
 
 from eapc.model.folding import become_constant
-from eapc.model.graph import constant_value, free_names
+from eapc.model.graph import constant_value, free_names, initializers_of
 from eapc.model.tensors import Array, encode, subgraphs_of_node
 
 
@@ -43,16 +43,19 @@ def write_result(node: NodeProto, value: Array) -> None:
         tensor.CopyFrom(encode(value, tensor))
 
 
-def drop_unread(graph: GraphProto, names: Iterable[str]) -> None:
+def drop_unread(graph: GraphProto, names: Iterable[str], with_declared: bool = False) -> None:
     """Drop those of some tensors that nothing reads, and whatever was there for them alone.
 
-    What may be fed stays, as do initializers that had to be inputs before IR version 4.
+    What must be fed stays, and so do initializers that are declared as inputs, as all had to be
+    before IR version 4, unless they are to go `with_declared`.
     """
     waiting = [name for name in names if name]
     if not waiting:
         return
     readers = Counter(name for node in graph.node for name in _read_by(node))
-    readers.update(value.name for value in (*graph.output, *graph.input))
+    own = initializers_of(graph) if with_declared else {}
+    fed = (value for value in graph.input if value.name not in own)
+    readers.update(value.name for value in (*graph.output, *fed))
     makers = {name: node for node in graph.node for name in node.output if name}
     dropped: set[str] = set()
     while waiting:
@@ -76,6 +79,7 @@ def _remove(graph: GraphProto, names: set[str]) -> None:
     _drop(graph.node, [not names.isdisjoint(node.output) for node in graph.node])
     _drop(graph.initializer, [tensor.name in names for tensor in graph.initializer])
     _drop(graph.sparse_initializer, [t.values.name in names for t in graph.sparse_initializer])
+    _drop(graph.input, [value.name in names for value in graph.input])
     _drop(graph.value_info, [value.name in names for value in graph.value_info])
 
 
