@@ -10,11 +10,10 @@ import onnx
 
 from eapc.channels.bypassing import bypass
 from eapc.channels.constants import Constants
-from eapc.channels.edits import Edits
 from eapc.channels.groups import ChannelGroups, Number, Patch, Renumbering
 from eapc.channels.patching import overwrite_entries
 from eapc.errors import ModelError
-from eapc.model import Array, GraphView, Model, Origin, Part
+from eapc.model import Array, GraphEditor, GraphView, Model, Origin, Part
 
 Removed = dict[tuple[str, str, int], Array]
 """(tensor, reader, axis) -> sorted indices that go."""
@@ -32,21 +31,21 @@ def remove_channels(model: Model, groups: ChannelGroups, kept: Mapping[str, Arra
     removed = removed_indices(groups, kept)
     vanished = [groups.branches[name] for name, stay in kept.items() if not len(stay)]
     proto = replace(model, annotations={}).to_proto()
-    edits = Edits(proto)
+    edits = GraphEditor(proto)
     _shrink_constants(model, edits, removed)
     _rewrite_numbers(model, edits, groups.numbers, removed)
     renumbered = _renumber(model, edits, groups.renumberings, removed)
     edits.finish()
     _shrink_declared(proto.graph, removed)
-    ends = bypass(proto, vanished, str(model.folder)) if vanished else frozenset()
-    patched = overwrite_entries(proto, _new_entries(groups.patches, removed))
+    ends = bypass(proto, edits, vanished, str(model.folder)) if vanished else frozenset()
+    patched = overwrite_entries(edits, _new_entries(groups.patches, removed))
     origin = _origin(model, edits, removed, ends | patched, renumbered)
     return Model(GraphView(proto), model.path, origin=origin)
 
 
 def _origin(
     model: Model,
-    edits: Edits,
+    edits: GraphEditor,
     removed: Removed,
     new: frozenset[str],
     renumbered: frozenset[tuple[str, str]],
@@ -115,7 +114,7 @@ def removed_indices(groups: ChannelGroups, kept: Mapping[str, Array]) -> Removed
     return {place: np.unique(np.concatenate(found)) for place, found in parts.items()}
 
 
-def _shrink_constants(model: Model, edits: Edits, removed: Removed) -> None:
+def _shrink_constants(model: Model, edits: GraphEditor, removed: Removed) -> None:
     cuts: dict[tuple[str, str], list[tuple[int, Array]]] = {}
     for (tensor, reader, axis), indices in removed.items():
         if tensor in model.view.constants:
@@ -125,11 +124,11 @@ def _shrink_constants(model: Model, edits: Edits, removed: Removed) -> None:
         assert array is not None  # it is among the constants
         for axis, indices in axes:
             array = np.delete(array, indices, axis)
-        edits.replace(tensor, array, reader)
+        edits.replace_constant(tensor, array, reader)
 
 
 def _rewrite_numbers(
-    model: Model, edits: Edits, numbers: Iterable[Number], removed: Removed
+    model: Model, edits: GraphEditor, numbers: Iterable[Number], removed: Removed
 ) -> None:
     constants = Constants(model)
     rewritten: dict[tuple[str, str], Array] = {}
@@ -140,7 +139,7 @@ def _rewrite_numbers(
         cut = int(np.count_nonzero((number.start <= indices) & (indices < number.stop)))
         count = (number.stop - number.start - cut) // number.per
         if number.attribute:
-            edits.attribute(number.node, number.attribute, number.index, count)
+            edits.set_number(number.node, number.attribute, number.index, count)
             continue
         place = (number.constant, number.node)
         found = rewritten.get(place, constants.value(number.constant))
@@ -148,11 +147,11 @@ def _rewrite_numbers(
         rewritten[place] = found.copy()
         rewritten[place].reshape(-1)[number.index] = count
     for (constant, reader), array in rewritten.items():
-        edits.replace(constant, array, reader)
+        edits.replace_constant(constant, array, reader)
 
 
 def _renumber(
-    model: Model, edits: Edits, renumberings: Iterable[Renumbering], removed: Removed
+    model: Model, edits: GraphEditor, renumberings: Iterable[Renumbering], removed: Removed
 ) -> frozenset[tuple[str, str]]:
     """Indices of an axis as they count what is left of it; returns (constant, reader) of each."""
     done = set()
@@ -165,7 +164,7 @@ def _renumber(
         kept = np.delete(indices, removed.get((one.constant, one.reader, 0), []))
         kept = np.where(kept < 0, kept + one.size, kept)
         new = (kept - np.searchsorted(gone, kept)).astype(indices.dtype)
-        edits.replace(one.constant, new, one.reader)
+        edits.replace_constant(one.constant, new, one.reader)
         done.add((one.constant, one.reader))
     return frozenset(done)
 
