@@ -167,7 +167,7 @@ class PruneChannels(Pass):
     def _curves(
         self, compilation: Compilation, groups: Sequence[LayeredGroup]
     ) -> tuple[ChannelCurve, ...]:
-        conditions, data = compilation.conditions, compilation.calibration
+        data = compilation.calibration
         passes = (
             len(FRACTIONS) * len(groups) * (compilation.energy.macs if compilation.energy else 0)
         )
@@ -175,7 +175,7 @@ class PruneChannels(Pass):
             self.criterion,
             None if data is None else probes_of(data, passes),
             self._budget is not None,
-            *(conditions.seed, conditions.threads, conditions.memory),
+            compilation.conditions.engine,
         )
         finished = compilation.finished(f"{_STAGE} {survey.criterion} {survey.with_errors}")
         curves = _finished_curves(finished, groups)
@@ -260,7 +260,7 @@ def _latency_costs(compilation: Compilation, groups: Sequence[ChannelGroup]) -> 
         raise UsageError("latency is measured: `eapc profile MODEL -o host.yaml`, then --hw it")
     model, conditions = compilation.model, compilation.conditions
     shapes = infer_shapes(model, input_shapes(model, conditions.input_shapes, machine.batch))
-    network = prepare_network(model, shapes, machine, conditions.threads)
+    network = prepare_network(model, shapes, machine, conditions.engine.threads)
     users = {user.node.key for tied in find_layers(model).layers for user in tied.users}
     missing = [node.key for node in network.missing if node.key in users]
     if missing:

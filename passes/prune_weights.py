@@ -199,12 +199,12 @@ def _by_energy(
     compilation: Compilation, chosen: PrunableLayers, energy: float
 ) -> Mapping[str, float]:
     assert compilation.calibration is not None  # `with_curves` has seen to it
-    conditions, model = compilation.conditions, compilation.model.original
+    engine, model = compilation.conditions.engine, compilation.model.original
     report = compilation.energy
     macs = report.macs * len(chosen.layers) * _ROUNDS if report else 0
     probes = probe_inputs(compilation.calibration, macs)
     curves = _curves_of(compilation)
-    schedule = Schedule(model, chosen.layers, curves, probes, conditions.seed, conditions.threads)
+    schedule = Schedule(model, chosen.layers, curves, probes, engine)
     return schedule.densities(energy)
 
 
@@ -249,7 +249,6 @@ def with_curves(
 
 def _curves(compilation: Compilation, found: PrunableLayers, apart: bool) -> Curves:
     assert compilation.calibration is not None  # `with_curves` has seen to it
-    conditions = compilation.conditions
     works, batch = works_of(compilation)
     table = density_table(compilation, works)
     report = estimate(compilation.model, works, compilation.hardware, table, batch)
@@ -258,9 +257,10 @@ def _curves(compilation: Compilation, found: PrunableLayers, apart: bool) -> Cur
     probes = probes_of(data, macs) if apart else Probes(data, probe_inputs(data, macs))
     finished = compilation.finished(f"error-curves{' apart' if apart else ''}")
     curves = _finished_curves(finished, found)
-    where = (conditions.seed, conditions.threads, len(curves), conditions.memory)
-    fitted = probes.fitted if apart else None
-    errors = error_curves(compilation.model, found.layers, probes.shown, *where, fitted)
+    engine, fitted = compilation.conditions.engine, probes.fitted if apart else None
+    errors = error_curves(
+        compilation.model, found.layers, probes.shown, engine, len(curves), fitted
+    )
     by_key = {item.node.key: item for item in works}
     for tied in found.layers[len(curves) :]:
         name = tied.first.node.key

@@ -85,10 +85,9 @@ class ReconstructOutputs(Pass):
         }
         if not layers:
             return compilation.with_record(layers=records)
-        conditions = compilation.conditions
         model, data = compilation.model, compilation.calibration
-        where = (conditions.seed, conditions.threads, conditions.memory)
-        sweep = Sweep(model, compilation.reference, layers, data, *where)
+        engine = compilation.conditions.engine
+        sweep = Sweep(model, compilation.reference, layers, data, engine)
         finished = _unpruned(compilation, layers).finished(str(self))
         error = None
         for step, (tied, key) in enumerate(zip(layers, _keys(model, layers), strict=True)):

@@ -14,7 +14,7 @@ from eapc.evaluation import AccuracyJudge
 from eapc.goals import Goal, Pruned, Trials
 from eapc.hardware import load_hardware
 from eapc.pipeline import Compilation, Conditions, Recipe, load_passes
-from eapc.runtime import collect_outputs
+from eapc.runtime import Engine, collect_outputs
 
 EYERISS = load_hardware("eyeriss")
 RECIPE = Recipe(load_passes())
@@ -31,7 +31,7 @@ def start(net: Net, synthesised: bool = False) -> Compilation:
     data = net.data
     if synthesised:
         data = replace(data, synthesised=True)
-    return Compilation(net.model, EYERISS, data, Conditions(threads=1))
+    return Compilation(net.model, EYERISS, data, Conditions(engine=Engine(1)))
 
 
 def trials(net: Net, synthesised: bool = False) -> Trials:

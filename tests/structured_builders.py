@@ -17,7 +17,7 @@ from eapc.hardware import load_hardware
 from eapc.layers import find_layers
 from eapc.model import Model, infer_shapes, input_shapes
 from eapc.pipeline import Compilation, Conditions, Pipeline, load_passes
-from eapc.runtime import collect_outputs
+from eapc.runtime import Engine, collect_outputs
 from eapc.structured import LayeredGroup, with_layers
 
 EYERISS = load_hardware("eyeriss")
@@ -55,7 +55,7 @@ def compiled(
     """What a pipeline makes of a model and inputs for it."""
     model = source if isinstance(source, Model) else source.model
     data = inputs_of(model) if isinstance(source, Model) else source.data
-    start = Compilation(model, EYERISS, data, conditions or Conditions(threads=1))
+    start = Compilation(model, EYERISS, data, conditions or Conditions(engine=Engine(1)))
     return Pipeline.parse(pipeline, load_passes()).run(start)
 
 

@@ -7,6 +7,7 @@ from pruning_builders import residual
 
 from eapc.allocation import LIMITS, LOWEST_DENSITY, Curves, LayerCurve, Schedule, share_out_evenly
 from eapc.layers import find_layers
+from eapc.runtime import Engine
 
 DENSITIES = (1.0, LOWEST_DENSITY)
 ENERGIES = {"w0": 10.0, "w1": 60.0, "w2": 20.0, "fw": 10.0}
@@ -24,7 +25,7 @@ def curves() -> Curves:
 def schedule() -> Schedule:
     net = residual()
     layers = find_layers(net.model).layers
-    return Schedule(net.model, layers, curves(), net.data, 0, 1)
+    return Schedule(net.model, layers, curves(), net.data, Engine(1))
 
 
 def energy(densities: dict[str, float]) -> float:

@@ -16,7 +16,7 @@ from eapc.channels import remove_channels
 from eapc.data import Dataset
 from eapc.layers import find_layers
 from eapc.model import Model
-from eapc.runtime import Session, with_outputs
+from eapc.runtime import Engine, Session, with_outputs
 
 
 def tensors_of(model: Model, data: Dataset, *names: str) -> list[Array]:
@@ -40,7 +40,7 @@ def cut(model: Model, **kept: list[int]) -> Model:
 def targets(student: Model, dense: Model, data: Dataset) -> dict[str, tuple[Array, ...]]:
     """By node: what its outputs are fitted to, and the original's other branch if there is one."""
     layers = find_layers(Reference(dense, student).original).layers
-    sweep = Sweep(student, dense, layers, data, 0, 1)
+    sweep = Sweep(student, dense, layers, data, Engine(1))
     found = {}
     for step, tied in enumerate(layers):
         (rows,) = sweep.rows(step)

@@ -19,14 +19,14 @@ from eapc.evaluation.measures import relative_output_error
 from eapc.hardware import load_hardware
 from eapc.layers import find_layers
 from eapc.pipeline import Compilation, Conditions, Pipeline, load_passes
-from eapc.runtime import Session, collect_outputs, with_outputs
+from eapc.runtime import Engine, Session, collect_outputs, with_outputs
 
 EYERISS = load_hardware("eyeriss")
 UNIFORM = "prune-weights{sparsity=%s}, reconstruct-outputs"
 
 
 def compile_net(net: Net, pipeline: str, seed: int = 0, threads: int = 1) -> Compilation:
-    conditions = Conditions(seed=seed, threads=threads)
+    conditions = Conditions(engine=Engine(threads, seed))
     start = Compilation(net.model, EYERISS, net.data, conditions)
     return Pipeline.parse(pipeline, load_passes()).run(start)
 
@@ -68,7 +68,7 @@ def test_the_input_is_never_changed(name: str) -> None:
     net = NETS[name]()
     model, before = net.model, net.proto.SerializeToString()
     arrays = {key: array.copy() for key, array in net.arrays.items()}
-    start = Compilation(model, EYERISS, net.data, Conditions(threads=1))
+    start = Compilation(model, EYERISS, net.data, Conditions(engine=Engine(1)))
     Pipeline.parse(UNIFORM % 0.5, load_passes()).run(start)
     assert net.proto.SerializeToString() == before
     assert model.weights == {}

@@ -23,13 +23,14 @@ from eapc.hardware import load_hardware
 from eapc.layers import find_layers
 from eapc.model import Model
 from eapc.pipeline import Compilation, Conditions, Pipeline, load_passes
+from eapc.runtime import Engine
 from eapc.structured import CRITERIA
 
 REST = "reconstruct-outputs{keep_mask=true}, shrink-channels"
 EYERISS = load_hardware("eyeriss")
 UNPRUNABLE = ("quantized", "tied net", "bfloat16 net", "constants net")
 PRUNABLE = [name for name in MODELS if name not in UNPRUNABLE]
-HALF = Conditions(threads=1, densities=DensityTable(activations=0.5))
+HALF = Conditions(engine=Engine(1), densities=DensityTable(activations=0.5))
 
 
 def then(text: str, compilation: Compilation) -> Compilation:
@@ -104,7 +105,7 @@ def test_the_same_seed_gives_the_same_bytes(name: str, options: str) -> None:
 
 def test_another_seed_draws_other_channels() -> None:
     text = "prune-channels{fraction=0.4, criterion=random}"
-    one, two = (compiled(residual(), text, Conditions(seed=s, threads=1)) for s in (1, 2))
+    one, two = (compiled(residual(), text, Conditions(engine=Engine(1, s))) for s in (1, 2))
     assert one.record.channels != two.record.channels
 
 
@@ -112,7 +113,7 @@ def test_another_seed_draws_other_channels() -> None:
 def test_the_input_is_never_changed(name: str) -> None:
     net = NETS[name]()
     model, before = net.model, net.proto.SerializeToString()
-    start = Compilation(model, EYERISS, net.data, Conditions(threads=1))
+    start = Compilation(model, EYERISS, net.data, Conditions(engine=Engine(1)))
     then(f"prune-channels{{energy=0.7}}, {REST}", start)
     assert net.proto.SerializeToString() == before
     assert model.weights == {}
@@ -176,7 +177,7 @@ def test_a_latency_budget_ends_on_a_step() -> None:
     rng = np.random.default_rng(0)
     source = Net(MODEL.to_proto(), {"x": rng.normal(size=(16, 3, 8, 8)).astype(np.float32)})
     timed = machine(inputs=(16, 32))
-    start = Compilation(MODEL, EYERISS, source.data, Conditions(threads=1), measured=timed)
+    start = Compilation(MODEL, EYERISS, source.data, Conditions(engine=Engine(1)), measured=timed)
     done = then("prune-channels{latency=0.9}", start)
     plan = done.record.channel_plan
     assert plan is not None
@@ -193,7 +194,7 @@ def test_latency_after_energy_takes_another_plan() -> None:
     rng = np.random.default_rng(0)
     source = Net(MODEL.to_proto(), {"x": rng.normal(size=(16, 3, 8, 8)).astype(np.float32)})
     timed = machine(inputs=(16, 32))
-    start = Compilation(MODEL, EYERISS, source.data, Conditions(threads=1), measured=timed)
+    start = Compilation(MODEL, EYERISS, source.data, Conditions(engine=Engine(1)), measured=timed)
     first = then("prune-channels{energy=0.9}", start)
     again = then("prune-channels{latency=0.9}", first.with_model(MODEL))
     assert again.record.channel_plan is not None
@@ -262,7 +263,7 @@ def test_a_latency_goal_leaves_every_count_on_a_step() -> None:
         bare,
         EYERISS,
         Net(bare.to_proto(), {"x": images}).data,
-        Conditions(threads=1),
+        Conditions(engine=Engine(1)),
         measured=machine(inputs=(16, 32)),
     )
     done = then(f"prune-channels{{latency=0.9, criterion=l2}}, {REST}", start)
@@ -334,7 +335,7 @@ def test_channels_without_an_axis_of_inputs(by: str) -> None:
     ]
     model = net(nodes, [1, 3, 4, 4], weights(w1=(8, 3, 1, 1), w2=(8, 10), w3=(10, 4)))
     images = dataset({"x": normal((12, 3, 4, 4))}, model.inputs, "here")
-    compilation = Compilation(model, EYERISS, images, Conditions(threads=1))
+    compilation = Compilation(model, EYERISS, images, Conditions(engine=Engine(1)))
     done = then(f"prune-channels{{fraction=0.5, criterion={by}}}, {REST}", compilation)
     assert {group.name: group.size for group in groups_of(done.model).groups} == {
         "one": 4,
@@ -460,6 +461,6 @@ def test_a_profile_of_another_network_is_refused() -> None:
     rng = np.random.default_rng(0)
     source = Net(MODEL.to_proto(), {"x": rng.normal(size=(16, 3, 8, 8)).astype(np.float32)})
     timed = machine(without="Conv")
-    start = Compilation(MODEL, EYERISS, source.data, Conditions(threads=1), measured=timed)
+    start = Compilation(MODEL, EYERISS, source.data, Conditions(engine=Engine(1)), measured=timed)
     with pytest.raises(PassError, match=r"2 layers of .* are not in the profile"):
         then("prune-channels{latency=0.9}", start)

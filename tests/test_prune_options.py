@@ -16,14 +16,14 @@ from eapc.goals import Densities, Sparsity, TargetEnergy, Trials
 from eapc.hardware import load_hardware
 from eapc.layers import find_layers
 from eapc.pipeline import Compilation, Conditions, Pipeline, Recipe, load_passes
-from eapc.runtime import collect_outputs
+from eapc.runtime import Engine, collect_outputs
 from eapc.solvers import METHODS
 
 EYERISS = load_hardware("eyeriss")
 
 
 def start(net: Net) -> Compilation:
-    return Compilation(net.model, EYERISS, net.data, Conditions(threads=1))
+    return Compilation(net.model, EYERISS, net.data, Conditions(engine=Engine(1)))
 
 
 def compiled(net: Net, prune: str, reconstruct: str = "") -> Compilation:

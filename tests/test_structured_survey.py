@@ -10,6 +10,7 @@ from structured_builders import layered
 from eapc.calibration import Probes
 from eapc.errors import UsageError
 from eapc.layers import find_layers
+from eapc.runtime import Engine
 from eapc.solvers import elimination
 from eapc.structured import CRITERIA, ChannelCurve, Survey
 from eapc.structured.criteria import _CRITERIA, Criterion, Evidence
@@ -19,7 +20,7 @@ PRUNABLE = ("residual", "projected", "branches", "dense", "transformer", "fixed 
 
 def surveyed(name: str, by: str = "obs", with_errors: bool = True) -> dict[str, ChannelCurve]:
     net = NETS[name]()
-    survey = Survey(by, Probes(net.data, net.data), with_errors, threads=1)
+    survey = Survey(by, Probes(net.data, net.data), with_errors, Engine(1))
     groups = [group for group in layered(net.model).values() if not group.obstacle]
     return {curve.name: curve for curve in survey.curves(net.model, groups)}
 
@@ -81,7 +82,7 @@ def test_dead_channels_go_first() -> None:
     zeroed = {f"q{part}": np.zeros_like(value) for part, value in q.items() if value is not None}
     model = net.model.with_weights({"w0": w0, "b0": b0, "w2": w2, **zeroed})
     for by in set(CRITERIA) - {"random", "geometric-median"}:
-        (curve, _) = Survey(by, Probes(net.data, net.data), True, threads=1).curves(
+        (curve, _) = Survey(by, Probes(net.data, net.data), True, Engine(1)).curves(
             model, [g for g in layered(model).values() if not g.obstacle]
         )
         assert set(curve.order[:2]) == {2, 5}, by
@@ -100,7 +101,7 @@ def test_errors_are_those_of_inputs_that_were_not_fitted() -> None:
     groups = [group for group in layered(net.model).values() if not group.obstacle]
     few, others = net.data.take(slice(0, 10)), net.data.take(slice(10, None))
     fooled, honest = (
-        list(Survey("obs", Probes(few, shown), True, threads=1).curves(net.model, groups))
+        list(Survey("obs", Probes(few, shown), True, Engine(1)).curves(net.model, groups))
         for shown in (few, others)
     )
     for told, seen in zip(fooled, honest, strict=True):
@@ -145,7 +146,7 @@ def test_the_model_is_left_as_it_was() -> None:
     for net in (dense(), transformer()):
         before, model = net.proto.SerializeToString(), net.model
         groups = list(layered(model).values())
-        list(Survey("obs", Probes(net.data, net.data), True, threads=1).curves(model, groups))
+        list(Survey("obs", Probes(net.data, net.data), True, Engine(1)).curves(model, groups))
         assert net.proto.SerializeToString() == before
         assert model.weights == {}
         assert find_layers(model).layers

@@ -27,6 +27,7 @@ from eapc.calibration import Sweep, scaled_matrix
 from eapc.data import Dataset
 from eapc.layers import TiedLayers
 from eapc.model import Array, Model
+from eapc.runtime import Engine
 from eapc.solvers import LayerProblem, combine, quick_prune, single_thread
 
 logger = logging.getLogger(__name__)
@@ -54,8 +55,7 @@ class Schedule:
     layers: Sequence[TiedLayers]
     curves: Curves
     data: Dataset
-    seed: int
-    threads: int
+    engine: Engine
 
     def densities(self, energy_ratio: float) -> dict[str, float]:
         """Densities by weight that meet an energy budget, a fraction of the dense energy.
@@ -103,7 +103,7 @@ class Schedule:
         """
         if limit == float("inf"):
             return model, ladder[-1]
-        sweep = Sweep(model, model.original, [tied], self.data, self.seed, self.threads)
+        sweep = Sweep(model, model.original, [tied], self.data, self.engine)
         moments = [user.moments() for user in sweep.rows(0, _most_rows(tied, model))]
         joint = combine(moments)
         problem = LayerProblem.from_moments(scaled_matrix(tied, model.original), joint)

@@ -23,7 +23,7 @@ from eapc.calibration.statistics import (
 from eapc.data import Dataset
 from eapc.layers import Layer, TiedLayers
 from eapc.model import Array, GraphView, Model, Node
-from eapc.runtime import feed_size
+from eapc.runtime import Engine, feed_size
 from eapc.solvers import Moments
 
 
@@ -40,26 +40,22 @@ class Sweep:
         dense: Model,
         layers: Sequence[TiedLayers],
         data: Dataset,
-        seed: int,
-        threads: int,
-        memory: int | None = None,
+        engine: Engine,
     ) -> None:
         self._reference = Reference(dense, model)
         self.original = self._reference.original
         self.model = model
         self._layers = layers
         self._data = data
-        self._seed = seed
-        self._threads = threads
-        self._memory = memory
+        self._engine = engine
         self._walked = 0
 
     @cached_property
     def _walks(self) -> tuple[_Targets, ActivationWalk]:
         """Through the dense and the pruned network, once a step is asked for."""
-        data, threads = self._data, self._threads
+        data, threads = self._data, self._engine.threads
         plan = _Plan(self.model.view, self._layers, self._reference)
-        batch, memory = feed_size(self.model, data), MemoryBudget(self._memory)
+        batch, memory = feed_size(self.model, data), MemoryBudget(self._engine.memory)
         targets = _Targets(self._reference, plan, data, batch, threads, memory)
         walk = ActivationWalk(self.original, data, plan.pruned, batch, threads, memory)
         return targets, walk
@@ -81,7 +77,7 @@ class Sweep:
                 user,
                 _activations(user, twin, targets, pruned),
                 limit,
-                row_generator(self._seed, user),
+                row_generator(self._engine.seed, user),
                 _row_words(user, shape),
             )
             for user, twin in self._reference.pairs(tied)

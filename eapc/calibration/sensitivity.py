@@ -29,7 +29,7 @@ from eapc.errors import DataError
 from eapc.evaluation import output_divergence
 from eapc.layers import TiedLayers
 from eapc.model import Array, Model, as_seen
-from eapc.runtime import collect_outputs, feed_size
+from eapc.runtime import Engine, collect_outputs, feed_size
 from eapc.solvers import LayerProblem, Moments, combine, quick_prune
 
 logger = logging.getLogger(__name__)
@@ -60,10 +60,8 @@ def error_curves(
     model: Model,
     layers: Sequence[TiedLayers],
     data: Dataset,
-    seed: int,
-    threads: int,
+    engine: Engine,
     first: int = 0,
-    memory: int | None = None,
     fitted: Dataset | None = None,
 ) -> Iterator[ErrorCurve]:
     """The error curve of every layer in turn from `first` on, measured on a few inputs.
@@ -72,22 +70,22 @@ def error_curves(
     """
     if first == len(layers):
         return
-    reference = collect_outputs(model, data, threads)
+    reference = collect_outputs(model, data, engine.threads)
     suffixes = [suffix_behind(model, changed_constants(tied)) for tied in layers]
-    budget = MemoryBudget(memory)
+    budget = MemoryBudget(engine.memory)
     own = [[name for user in tied.users for name in (user.x, user.y)] for tied in layers]
     plan = [[*names, *suffix.inputs] for names, suffix in zip(own, suffixes, strict=True)]
-    walk = ActivationWalk(model, data, plan, feed_size(model, data), threads, budget)
+    walk = ActivationWalk(model, data, plan, feed_size(model, data), engine.threads, budget)
     fits = walk
     if fitted is not None:
-        fits = ActivationWalk(model, fitted, own, feed_size(model, fitted), threads, budget)
+        fits = ActivationWalk(model, fitted, own, feed_size(model, fitted), engine.threads, budget)
     for i, (tied, suffix) in enumerate(zip(layers, suffixes, strict=True)):
         values = walk.step(i, model)
         seen = values if fits is walk else fits.step(i, model)
         if i < first:
             continue
-        moments = probe_moments(model, tied, seen, seed)
-        run = SuffixRun(model, suffix, values, constants_of(model, tied), threads)
+        moments = probe_moments(model, tied, seen, engine.seed)
+        run = SuffixRun(model, suffix, values, constants_of(model, tied), engine.threads)
         effects, kept = [0.0], [_weights(model, tied) != 0]
         for pruned in _probes(model, tied, moments):
             outputs = run.outputs(constants_of(pruned, tied))

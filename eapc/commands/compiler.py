@@ -27,7 +27,6 @@ from eapc.model import Model
 from eapc.pipeline import Compilation, Pipeline, Recipe, load_passes
 from eapc.progress import Progress, silent
 from eapc.runtime import verifier
-from eapc.solvers import blas_threads
 
 __all__ = [
     "Analysis",
@@ -74,8 +73,7 @@ class Ran:
 def analyze(model: str | Path | Model, settings: Settings | None = None) -> Analysis:
     """Estimate the energy of every node of a model on a machine."""
     compilation = prepare(model, settings or Settings())
-    with blas_threads(compilation.conditions.threads):
-        done = Pipeline.parse("annotate-energy", load_passes()).run(compilation)
+    done = Pipeline.parse("annotate-energy", load_passes()).run(compilation)
     samples = len(done.calibration) if done.calibration else 0
     return Analysis(done.model, done.priced, samples, _notes(compilation))
 
@@ -149,8 +147,7 @@ def run(
         compilation.model.require_writable(output, force)
     if any(step.needs_calibration for step in parsed.passes):
         compilation = with_inputs(compilation, settings.samples)
-    with blas_threads(compilation.conditions.threads):
-        done = parsed.run(replace(compilation, progress=progress))
+    done = parsed.run(replace(compilation, progress=progress))
     if warning := _missed_budget(done):
         logger.warning(warning)
     if output is not None:

@@ -10,7 +10,6 @@ from eapc.goals import Goal, Pruned
 from eapc.model import Model
 from eapc.pipeline import Compilation, Pipeline, Recipe
 from eapc.progress import Progress, silent
-from eapc.solvers import blas_threads
 
 _REFITS = "reconstruct-outputs"
 
@@ -46,8 +45,7 @@ def plan(
     compilation = replace(begun.compilation, progress=progress)
     expected = None
     if not (goal.is_searched or recipe.zeros):
-        with blas_threads(settings.threads):
-            expected = _expected(compilation, settings, goal, goal.pipeline(begun.recipe))
+        expected = _expected(compilation, settings, goal, goal.pipeline(begun.recipe))
     pipeline = str(goal.pipeline(begun.recipe))
     return Plan(compilation.model, pipeline, goal.note, expected)
 

@@ -19,6 +19,7 @@ from eapc.layers import find_layers, require_layers
 from eapc.model import InputShapes, Model, TensorSpec
 from eapc.pipeline import Compilation, Conditions, Recipe
 from eapc.progress import timed
+from eapc.runtime import Engine
 from eapc.synthesis import synthesise
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,11 @@ class Settings:
     seed: int = 0
     memory: int | None = None
 
+    @property
+    def engine(self) -> Engine:
+        """What everything runs with."""
+        return Engine(self.threads, self.seed, self.memory)
+
 
 def prepare(model: str | Path | Model, settings: Settings) -> Compilation:
     """Load everything a pipeline starts from."""
@@ -64,9 +70,7 @@ def prepare(model: str | Path | Model, settings: Settings) -> Compilation:
         input_shapes=settings.input_shapes,
         densities=read_densities(settings.density),
         bits=read_bits(settings.bits),
-        threads=settings.threads,
-        seed=settings.seed,
-        memory=settings.memory,
+        engine=settings.engine,
     )
     energies = load_hardware(DEFAULT_HARDWARE) if isinstance(machine, MeasuredMachine) else machine
     return Compilation(loaded, energies, calibration, conditions, measured=measured)
@@ -93,7 +97,7 @@ class Begun:
         """Trials of the model; the original is run on the labelled inputs first."""
         judge = None
         if self.labelled is not None:
-            threads = compilation.conditions.threads
+            threads = compilation.conditions.engine.threads
             judge = AccuracyJudge.of(compilation.model, self.labelled, threads)
         return Trials(compilation, self.recipe, judge)
 
@@ -164,8 +168,8 @@ def with_inputs(compilation: Compilation, samples: int | None) -> Compilation:
     model, conditions = compilation.model, compilation.conditions
     seconds = dict(compilation.record.seconds)
     with timed(seconds, "synthesise-inputs"):
-        rng = np.random.default_rng(conditions.seed)
-        made = synthesise(model, conditions.input_shapes, samples, rng, conditions.threads)
+        rng = np.random.default_rng(conditions.engine.seed)
+        made = synthesise(model, conditions.input_shapes, samples, rng, conditions.engine.threads)
     values = made.origin and f": {made.origin}"
     logger.warning(
         f"no calibration data: {len(made)} inputs were made up{values}; real data prunes better"

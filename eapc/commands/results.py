@@ -12,7 +12,7 @@ from eapc.runtime import verifier
 def save(compilation: Compilation, output: str | Path, force: bool) -> None:
     """Write a rewritten model once it has been verified."""
     model = compilation.model
-    threads = compilation.conditions.threads
+    threads = compilation.conditions.engine.threads
     check = verifier(model, frozenset(model.weights), compilation.calibration, threads)
     model.save(output, check, force)
 

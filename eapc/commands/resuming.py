@@ -62,13 +62,14 @@ def kept_beside(output: str | Path | None, run: str, resume: bool) -> Iterator[C
 def _run(compilation: Compilation, goal: str) -> str:
     """Everything that the result's bytes depend on."""
     data, measured = compilation.calibration, compilation.measured
+    conditions = compilation.conditions
     return digest(
         software(),
         model_digest(compilation.model),
         "" if data is None else data_digest(data),
         compilation.hardware.model_dump_json(),
         "" if measured is None else measured.model_dump_json(),
-        repr(replace(compilation.conditions, memory=None)),
+        repr(replace(conditions, engine=conditions.engine._replace(memory=None))),
         goal,
     )
 

@@ -17,7 +17,6 @@ from eapc.goals import Goal, Pruned, Trials, measured, warning
 from eapc.model import Model
 from eapc.pipeline import Recipe
 from eapc.progress import Progress, silent, timed
-from eapc.solvers import blas_threads
 
 logger = logging.getLogger(__name__)
 
@@ -91,10 +90,7 @@ def pursue_all(
     """
     watched = replace(begun.compilation, progress=progress)
     text = f"{goals!r} {[str(goal.pipeline(begun.recipe)) for goal in goals]}"
-    with (
-        blas_threads(watched.conditions.threads),
-        resumable(watched, text, kept, resume) as started,
-    ):
+    with resumable(watched, text, kept, resume) as started:
         written = Written(started.finished("written"))
         for output in outputs.values():
             started.model.require_writable(output, force or written.holds(output))

@@ -161,7 +161,7 @@ class TwoStages:
     def _judge(self) -> AgreementJudge:
         dense = self._dense
         assert dense.calibration is not None  # both stages are fitted on it
-        threads = dense.conditions.threads
+        threads = dense.conditions.engine.threads
         return AgreementJudge.on_few(dense.reference, dense.calibration, threads)
 
     def _plan_of(self, alone: bool) -> ChannelPlan:

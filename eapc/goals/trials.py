@@ -124,7 +124,7 @@ class Trials:
     def agreement_judge(self) -> AgreementJudge:
         """The judge on the inputs that were held out."""
         assert self._held_out is not None  # see `holding_out`
-        threads = self._compilation.conditions.threads
+        threads = self._compilation.conditions.engine.threads
         with timed(self._seconds, "judge"):
             return AgreementJudge.of(self._compilation.reference, self._held_out, threads)
 
@@ -148,7 +148,7 @@ class Trials:
         """A judge on a few of the inputs that are fitted: it flatters, but costs little."""
         data = self._compilation.calibration
         assert data is not None  # see the class
-        threads = self._compilation.conditions.threads
+        threads = self._compilation.conditions.engine.threads
         original = self._compilation.reference
         return AgreementJudge.on_few(original, data, threads)
 

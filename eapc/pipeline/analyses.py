@@ -66,7 +66,7 @@ def density_table(compilation: Compilation, works: tuple[NodeWork, ...]) -> Dens
     data = compilation.calibration
     if data is None or data.synthesised:
         return DensityTable()
-    threads = compilation.conditions.threads
+    threads = compilation.conditions.engine.threads
     return measured_table(compilation.model, works, _sample(data), threads)
 
 

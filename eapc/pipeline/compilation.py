@@ -16,25 +16,23 @@ from eapc.hardware import HardwareModel, MeasuredMachine
 from eapc.layers import Skipped
 from eapc.model import InputShapes, Model
 from eapc.progress import Progress, silent
+from eapc.runtime import Engine
 from eapc.structured import ChannelPlan
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """Under what a model is looked at: shapes, densities and widths for analysis, threads, seed.
+    """Under what a model is looked at: shapes, densities and widths for analysis, the engine.
 
     `batch` None keeps the model's own batch, or one where it is dynamic. `densities` None
-    measures them on calibration data; without data every activation counts as dense. `memory`
-    bounds the activations kept in memory, in bytes; None leaves it to the machine.
+    measures them on calibration data; without data every activation counts as dense.
     """
 
     batch: int | None = None
     input_shapes: InputShapes = field(default_factory=dict)
     densities: DensityTable | None = None
     bits: GivenBits = field(default=GivenBits())
-    threads: int = 0
-    seed: int = 0
-    memory: int | None = None
+    engine: Engine = field(default=Engine())
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from eapc.runtime.engine import Engine
 from eapc.runtime.sessions import (
     Session,
     Stopwatch,
@@ -16,6 +17,7 @@ from eapc.runtime.sessions import (
 from eapc.runtime.verify import verifier
 
 __all__ = [
+    "Engine",
     "Session",
     "Stopwatch",
     "collect_outputs",

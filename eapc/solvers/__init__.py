@@ -5,7 +5,7 @@ prunes to a number of non-zeros, `refit` fits to a given mask, and `quick_prune`
 roughly to several numbers of non-zeros; `eliminate` takes whole channels away.
 """
 
-from eapc.solvers.blas import blas_threads, single_thread
+from eapc.solvers.blas import single_thread
 from eapc.solvers.elimination import Consumer, Elimination, eliminate, fitted
 from eapc.solvers.gram import DenseGram, Gram, RowGram
 from eapc.solvers.methods import METHODS, quick_prune, refit, solve
@@ -29,7 +29,6 @@ __all__ = [
     "Pattern",
     "Remark",
     "RowGram",
-    "blas_threads",
     "combine",
     "eliminate",
     "fitted",

@@ -56,16 +56,6 @@ _SINGLE_THREAD = _SingleThread()
 
 
 @contextmanager
-def blas_threads(count: int) -> Iterator[None]:
-    """Hold the BLAS libraries to `count` threads; 0 leaves them as they are."""
-    if count == 0:
-        yield
-        return
-    with _controller().limit(limits=count, user_api="blas"):
-        yield
-
-
-@contextmanager
 def single_thread() -> Iterator[None]:
     """Hold every BLAS library of the process to one thread; safe from several threads."""
     _SINGLE_THREAD.enter()

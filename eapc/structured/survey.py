@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import NamedTuple
 
@@ -29,7 +29,7 @@ from eapc.data import Dataset
 from eapc.errors import UsageError
 from eapc.evaluation import Outputs, output_divergence
 from eapc.model import Array, Model
-from eapc.runtime import collect_outputs, feed_size
+from eapc.runtime import Engine, collect_outputs, feed_size
 from eapc.solvers import Consumer, LayerProblem, Moments, combine
 from eapc.structured.criteria import CRITERIA, Evidence, removal_order
 from eapc.structured.curves import ChannelCurve, ends_of
@@ -57,9 +57,7 @@ class Survey:
     criterion: str
     probes: Probes | None
     with_errors: bool
-    seed: int = 0
-    threads: int = 0
-    memory: int | None = None
+    engine: Engine = field(default=Engine())
 
     def curves(
         self, model: Model, groups: Sequence[LayeredGroup], first: int = 0
@@ -81,14 +79,14 @@ class Survey:
         self, model: Model, groups: Sequence[LayeredGroup], first: int, probes: Probes
     ) -> Iterator[ChannelCurve]:
         shown = probes.shown
-        reference = collect_outputs(model, shown, self.threads)
+        reference = collect_outputs(model, shown, self.engine.threads)
         suffixes = [suffix_behind(model, probed_names(layered)) for layered in groups]
         walk = zip(self._walked(model, groups, probes, suffixes), suffixes, strict=True)
         for (layered, seen), suffix in islice(walk, first, None):
             evidence, moments = self._measured(model, layered, seen)
             curve = self._ordered(layered, evidence)
             constants = probed_values(model, layered)
-            run = SuffixRun(model, suffix, seen.shown, constants, self.threads)
+            run = SuffixRun(model, suffix, seen.shown, constants, self.engine.threads)
             probed = Probed(model, layered, evidence.consumers, moments)
             yield _measured_curve(curve, probed, run, reference, by_error=shown.synthesised)
 
@@ -104,7 +102,7 @@ class Survey:
             [n for tied in probed_layers(each) for user in tied.users for n in (user.x, user.y)]
             for each in groups
         ]
-        memory = MemoryBudget(self.memory)
+        memory = MemoryBudget(self.engine.memory)
         fitted = self._walk(model, probes.fitted, [list(names) for names in plan], memory)
         for names, suffix in zip(plan, suffixes, strict=False):
             names.extend(suffix.inputs)
@@ -115,7 +113,8 @@ class Survey:
     def _walk(
         self, model: Model, data: Dataset, plan: Sequence[Sequence[str]], memory: MemoryBudget
     ) -> ActivationWalk:
-        return ActivationWalk(model, data, plan, feed_size(model, data), self.threads, memory)
+        batch = feed_size(model, data)
+        return ActivationWalk(model, data, plan, batch, self.engine.threads, memory)
 
     def _ordered(self, layered: LayeredGroup, evidence: Evidence) -> ChannelCurve:
         order = removal_order(self.criterion, evidence)
@@ -125,7 +124,8 @@ class Survey:
         self, model: Model, layered: LayeredGroup, seen: Seen
     ) -> tuple[Evidence, list[list[Moments]]]:
         """What a criterion may look at, and the moments of each user of each reader."""
-        moments = [probe_moments(model, r.tied, seen.fitted, self.seed) for r in layered.readers]
+        seed = self.engine.seed
+        moments = [probe_moments(model, r.tied, seen.fitted, seed) for r in layered.readers]
         consumers = map(_consumer, [model] * len(moments), layered.readers, moments)
         evidence = self._evidence(model, layered)
         maps = tuple(_maps(layered, seen.shown))
@@ -134,7 +134,7 @@ class Survey:
     def _evidence(self, model: Model, layered: LayeredGroup) -> Evidence:
         """What weights alone tell."""
         filters = tuple(producer.filters(model) for producer in layered.producers)
-        rng = np.random.default_rng([self.seed, *layered.group.name.encode()])
+        rng = np.random.default_rng([self.engine.seed, *layered.group.name.encode()])
         return Evidence(layered.group.size, filters, (), (), rng)
 
 
