@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -12,7 +12,7 @@ import numpy as np
 
 from eapc.calibration import probes_of
 from eapc.channels import ChannelGroup, find_groups
-from eapc.checkpoints import Finished, Part
+from eapc.checkpoints import Part
 from eapc.energy import estimate
 from eapc.errors import ModelError, UsageError
 from eapc.layers import PrunableLayers, Skipped, TiedLayers, choose, find_layers, with_plain_layers
@@ -25,11 +25,12 @@ from eapc.pipeline import (
     Names,
     Pass,
     density_table,
+    one_by_one,
     shapes_of,
+    with_curves,
     works_of,
 )
 from eapc.profiling import prepare_network
-from eapc.progress import Step
 from eapc.structured import (
     CRITERIA,
     DEFAULT_CRITERION,
@@ -48,8 +49,6 @@ from eapc.structured import (
     with_layers,
     without_channels,
 )
-
-from .prune_weights import with_curves
 
 _STAGE = "channel-curves"
 
@@ -168,27 +167,21 @@ class PruneChannels(Pass):
         self, compilation: Compilation, groups: Sequence[LayeredGroup]
     ) -> tuple[ChannelCurve, ...]:
         data = compilation.calibration
-        passes = (
-            len(FRACTIONS) * len(groups) * (compilation.energy.macs if compilation.energy else 0)
-        )
+        energy = compilation.energy
+        passes = len(FRACTIONS) * len(groups) * (energy.macs if energy else 0)
+        probes = None if data is None else probes_of(data, passes)
         survey = Survey(
-            self.criterion,
-            None if data is None else probes_of(data, passes),
-            self._budget is not None,
-            compilation.conditions.engine,
+            self.criterion, probes, self._budget is not None, compilation.conditions.engine
         )
-        finished = compilation.finished(f"{_STAGE} {survey.criterion} {survey.with_errors}")
-        curves = _finished_curves(finished, groups)
-        made = survey.curves(compilation.model, groups, len(curves))
-        for layered in groups[len(curves) :]:
-            name = layered.group.name
-            compilation.progress(Step(_STAGE, len(curves), len(groups), name))
-            curve = next(made)
-            curves.append(curve)
-            facts = {"counts": curve.counts, "errors": curve.errors}
-            finished.save(name, Part({"order": curve.order}, facts))
-        compilation.progress(Step(_STAGE, len(groups), len(groups)))
-        return tuple(curves)
+
+        def measured(first: int) -> Iterator[tuple[ChannelCurve, Part]]:
+            for curve in survey.curves(compilation.model, groups, first):
+                facts = {"counts": curve.counts, "errors": curve.errors}
+                yield curve, Part({"order": curve.order}, facts)
+
+        subjects = [(each.group.name, each.group.name, each) for each in groups]
+        stage = (_STAGE, f"{_STAGE} {survey.criterion} {survey.with_errors}")
+        return one_by_one(compilation, stage, subjects, _read, measured)
 
     def _even_counts(self, curves: Sequence[ChannelCurve]) -> Mapping[str, int]:
         left = 1 - (self.fraction or 0.0)
@@ -233,17 +226,9 @@ class PruneChannels(Pass):
         return compilation.with_record(channel_plan=plan)
 
 
-def _finished_curves(finished: Finished, groups: Sequence[LayeredGroup]) -> list[ChannelCurve]:
-    """The curves of the first groups, as far as a run before has come."""
-    curves = []
-    for layered in groups:
-        name = layered.group.name
-        part = finished.load(name)
-        if part is None:
-            break
-        counts, errors = tuple(part.facts["counts"]), tuple(part.facts["errors"])
-        curves.append(ChannelCurve(name, part.arrays["order"], counts, errors))
-    return curves
+def _read(layered: LayeredGroup, part: Part) -> ChannelCurve:
+    counts, errors = tuple(part.facts["counts"]), tuple(part.facts["errors"])
+    return ChannelCurve(layered.group.name, part.arrays["order"], counts, errors)
 
 
 def _energy_costs(compilation: Compilation, groups: Sequence[ChannelGroup]) -> ChannelCosts:

@@ -10,20 +10,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from eapc.allocation import Curves, LayerCurve, Schedule, share_late, share_out, share_out_evenly
-from eapc.calibration import (
-    DENSITIES,
-    Probes,
-    error_curves,
-    probe_inputs,
-    probes_of,
-    scaled_matrix,
-    unscaled_matrix,
-)
-from eapc.checkpoints import Finished, Part
-from eapc.energy import DensityTable, EnergyReport, NodeWork, estimate, priced_at
+from eapc.allocation import Curves, Schedule, share_late, share_out, share_out_evenly
+from eapc.calibration import probe_inputs, scaled_matrix, unscaled_matrix
 from eapc.errors import UsageError
-from eapc.hardware import HardwareModel
 from eapc.layers import (
     EXCLUDED,
     PrunableLayers,
@@ -36,9 +25,8 @@ from eapc.layers import (
     require_layers,
     suited,
 )
-from eapc.model import Array, Model
-from eapc.pipeline import Compilation, LayerRecord, Names, Pass, density_table, works_of
-from eapc.progress import Step
+from eapc.model import Model
+from eapc.pipeline import Compilation, LayerRecord, Names, Pass, with_curves
 from eapc.solvers import PATTERNS, parse_pattern
 
 _ROUNDING = 0.005
@@ -226,81 +214,3 @@ def _without_other_curves(compilation: Compilation, chosen: PrunableLayers) -> C
     if curves is None or {curve.name for curve in curves.layers} == weights:
         return compilation
     return compilation.with_record(curves=None)
-
-
-# --- curves ----------------------------------------------------------------------------------
-
-
-def with_curves(
-    compilation: Compilation, found: PrunableLayers, *, apart: bool = False
-) -> Compilation:
-    """The compilation with error and energy curves of its layers, computed if need be.
-
-    With `apart` layers are fitted on other inputs than those that show their errors: so they
-    compare with those of channels.
-    """
-    if compilation.record.curves is not None:
-        return compilation
-    if compilation.calibration is None:
-        raise UsageError("an energy budget is shared out on calibration data; there is none")
-    original = compilation.with_model(compilation.model.original)
-    return compilation.with_record(curves=_curves(original, found, apart))
-
-
-def _curves(compilation: Compilation, found: PrunableLayers, apart: bool) -> Curves:
-    assert compilation.calibration is not None  # `with_curves` has seen to it
-    works, batch = works_of(compilation)
-    table = density_table(compilation, works)
-    report = estimate(compilation.model, works, compilation.hardware, table, batch)
-    passes = len(found.layers) * (len(DENSITIES) - 1)
-    data, macs = compilation.calibration, report.macs * passes
-    probes = probes_of(data, macs) if apart else Probes(data, probe_inputs(data, macs))
-    finished = compilation.finished(f"error-curves{' apart' if apart else ''}")
-    curves = _finished_curves(finished, found)
-    engine, fitted = compilation.conditions.engine, probes.fitted if apart else None
-    errors = error_curves(
-        compilation.model, found.layers, probes.shown, engine, len(curves), fitted
-    )
-    by_key = {item.node.key: item for item in works}
-    for tied in found.layers[len(curves) :]:
-        name = tied.first.node.key
-        compilation.progress(Step("error-curves", len(curves), len(found.layers), name))
-        curve = next(errors)
-        users = [by_key[user.node.key] for user in tied.users]
-        energies = [
-            sum(_price(item, compilation.hardware, report, table, *point) for item in users)
-            for point in zip(DENSITIES, curve.kept, strict=True)
-        ]
-        keys = tuple(item.node.key for item in users)
-        curves.append(LayerCurve(curve.name, DENSITIES, curve.errors, tuple(energies), keys))
-        facts = {"errors": curve.errors, "energies": energies}
-        finished.save(tied.weight, Part(facts=facts))
-    compilation.progress(Step("error-curves", len(curves), len(curves)))
-    changeable = sum(curve.energies[0] for curve in curves)
-    return Curves(tuple(curves), report.energy_mac_units - changeable)
-
-
-def _finished_curves(finished: Finished, found: PrunableLayers) -> list[LayerCurve]:
-    """The curves of the first layers, as far as a run before has come."""
-    curves = []
-    for tied in found.layers:
-        part = finished.load(tied.weight)
-        if part is None:
-            break
-        errors, energies = tuple(part.facts["errors"]), tuple(part.facts["energies"])
-        keys = tuple(user.node.key for user in tied.users)
-        curves.append(LayerCurve(tied.weight, DENSITIES, errors, energies, keys))
-    return curves
-
-
-def _price(
-    item: NodeWork,
-    hardware: HardwareModel,
-    report: EnergyReport,
-    table: DensityTable,
-    density: float,
-    kept: Array,
-) -> float:
-    """Energy of a node with the kept weights, their zeros met by the ifmap's where counted."""
-    count = table.macs_with.get(item.node.key)
-    return priced_at(item, hardware, report, density, None if count is None else count(kept))

@@ -45,6 +45,7 @@ class ReconstructOutputs(Pass):
     """Refit each pruned layer, in data-flow order, to the dense network's outputs."""
 
     name: ClassVar[str] = "reconstruct-outputs"
+    refits: ClassVar[bool] = True
 
     keep_mask: bool = field(
         default=False, metadata={"help": "refit the weights that are left, choose none anew"}

@@ -248,7 +248,7 @@ def test_the_whole_network_has_its_curves_once(monkeypatch: pytest.MonkeyPatch) 
     made = two_stages("residual")
     assert made.plan.lowest_ratio < 1
     monkeypatch.setattr(
-        "eapc.passes.prune_weights.error_curves", lambda *_: pytest.fail("measured again")
+        "eapc.pipeline.curves.error_curves", lambda *_: pytest.fail("measured again")
     )
     for budget in (0.8, 0.5):
         assert made.at(Shares(budget)).priced.nonzero_weights > 0

@@ -6,6 +6,7 @@ from eapc.calibration.rectifiers import is_rectified, rectified
 from eapc.calibration.reference import Reference
 from eapc.calibration.sensitivity import (
     DENSITIES,
+    ErrorCurve,
     Probes,
     changed_constants,
     constants_of,
@@ -22,6 +23,7 @@ __all__ = [
     "DENSITIES",
     "ActivationWalk",
     "Batches",
+    "ErrorCurve",
     "LayerRows",
     "MemoryBudget",
     "Probes",

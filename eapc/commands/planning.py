@@ -11,8 +11,6 @@ from eapc.model import Model
 from eapc.pipeline import Compilation, Pipeline, Recipe
 from eapc.progress import Progress, silent
 
-_REFITS = "reconstruct-outputs"
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -54,7 +52,7 @@ def _expected(
     compilation: Compilation, settings: Settings, goal: Goal, pipeline: Pipeline
 ) -> Pruned:
     first, *rest = pipeline.passes
-    steps = [step for step in rest if step.name != _REFITS]
+    steps = [step for step in rest if not step.refits]
     if any(step.needs_calibration for step in steps):
         compilation = with_inputs(compilation, settings.samples)
     dense = Pipeline((first,)).run(compilation)

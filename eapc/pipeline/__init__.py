@@ -11,6 +11,7 @@ from eapc.pipeline.compilation import (
     LayerRecord,
     Record,
 )
+from eapc.pipeline.curves import one_by_one, with_curves
 from eapc.pipeline.passes import Names, Pass, Pipeline
 from eapc.pipeline.recipe import Recipe
 from eapc.pipeline.registry import load_passes
@@ -29,6 +30,8 @@ __all__ = [
     "density_table",
     "estimate_energy",
     "load_passes",
+    "one_by_one",
     "shapes_of",
+    "with_curves",
     "works_of",
 ]

@@ -24,9 +24,14 @@ from eapc.solvers import single_thread
 
 @dataclass(frozen=True)
 class Pass(ABC):
-    """One step of the compiler; its dataclass fields are its options."""
+    """One step of the compiler; its dataclass fields are its options.
+
+    `refits` says that it fits weights to calibration inputs, and chooses nothing that energies
+    or latencies depend on.
+    """
 
     name: ClassVar[str]
+    refits: ClassVar[bool] = False
 
     @property
     def needs_calibration(self) -> bool:
