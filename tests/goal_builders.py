@@ -12,6 +12,8 @@ from pruning_builders import NETS, Net, residual
 from eapc.data import Dataset
 from eapc.evaluation import AccuracyJudge
 from eapc.goals import Goal, Pruned, Trials
+from eapc.goals.budget import Budget
+from eapc.goals.pruners import OneStage
 from eapc.hardware import load_hardware
 from eapc.pipeline import Compilation, Conditions, Recipe, load_passes
 from eapc.runtime import Engine, collect_outputs
@@ -59,16 +61,14 @@ def labelled(net: Net) -> AccuracyJudge:
     return AccuracyJudge.of(net.model, answered(net), 1)
 
 
-def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float]]:
-    """The budgets that are tried from now on, and what the last layers get beyond their share."""
-    budgets: list[tuple[float, float]] = []
-    at = Trials.at
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[Budget]:
+    """The budgets that weights are zeroed to from now on."""
+    budgets: list[Budget] = []
+    at = OneStage.at
 
-    def counting(
-        self: Trials, budget: float, late: float = 0.0, like: float | None = None
-    ) -> Compilation:
-        budgets.append((budget, late))
-        return at(self, budget, late, like)
+    def counting(self: OneStage, budget: Budget) -> Compilation:
+        budgets.append(budget)
+        return at(self, budget)
 
-    monkeypatch.setattr(Trials, "at", counting)
+    monkeypatch.setattr(OneStage, "at", counting)
     return budgets

@@ -86,10 +86,14 @@ def test_an_energy_goal_tries_no_densities_twice(
     tried = counted(monkeypatch)
     shared = trials(residual())
     TargetEnergy(value).pursue(shared)
-    assert tried[0] == pytest.approx((value - 0.0015, 0))
-    predictions = [shared.predicted_ratio(*each) for each in tried]
+    assert tried[0].ratio == pytest.approx(value - 0.0015)
+    assert tried[0].tail == 0
+    predictions = [shared.predicted_ratio(each) for each in tried]
     assert len(set(predictions)) == len(predictions) <= 4
-    assert all(ratio <= sum(each) + 1e-12 for ratio, each in zip(predictions, tried, strict=True))
+    assert all(
+        ratio <= each.ratio + each.tail + 1e-12
+        for ratio, each in zip(predictions, tried, strict=True)
+    )
 
 
 def test_the_floor_is_told() -> None:

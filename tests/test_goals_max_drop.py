@@ -11,6 +11,7 @@ from goal_builders import RECIPE, labelled, ratio, start, trials, varied
 
 from eapc.errors import UsageError
 from eapc.goals import MaxDrop, Pruned, Trials
+from eapc.goals.budget import Budget
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.0, float("nan")])
@@ -48,7 +49,7 @@ def test_a_little_less_energy_drops_more() -> None:
     net = varied()
     shared = Trials(start(net), RECIPE)
     (budget,) = (float(part) for part in re.findall(r"energy=([\d.]+)", outcome.pipeline))
-    below = shared.at(budget - 0.008).model
+    below = shared.pruner.at(Budget(budget - 0.008)).model
     decided, _ = labelled(net).halves()
     assert not decided.accuracy(below).is_within(0.1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
 
@@ -15,9 +16,9 @@ from structured_builders import bytes_of
 from eapc.errors import PassError, UsageError
 from eapc.evaluation import AgreementJudge
 from eapc.goals import Goal, MaxDrop, MinAgreement, Pruned, Sparsity, TargetEnergy, Trials
+from eapc.goals.budget import Budget
 from eapc.goals.pruners import OneStage, Pruner, TwoStages, pruner_of
-from eapc.goals.shares import Shares
-from eapc.pipeline import Compilation, Pipeline, Recipe
+from eapc.pipeline import Compilation, Pass, Pipeline, Recipe
 from eapc.structured import ChannelPlan
 
 CHANNELS = Recipe(structured=True)
@@ -131,7 +132,7 @@ def test_the_printed_pipeline_gives_the_result_again(name: str, recipe: str, goa
 def pruner(recipe: str) -> OneStage | TwoStages:
     chosen = RECIPES[recipe]
     dense = chosen.annotation().run(start(NETS["residual"]()))
-    made = pruner_of(chosen, lambda pipeline, compilation: pipeline.run(compilation), dense)
+    made = pruner_of(chosen, _run, dense)
     assert isinstance(made, OneStage | TwoStages)
     return made
 
@@ -151,7 +152,7 @@ def test_curves_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
         "eapc.passes.prune_channels.Survey", lambda *_: pytest.fail("curves are measured again")
     )
     for budget in (0.9, 0.8):
-        found = made.at(Shares(budget))
+        found = made.at(Budget(budget))
         assert found.energy is not None
         assert made.dense.energy is not None
         assert found.energy.energy_mac_units <= 1.02 * budget * made.dense.energy.energy_mac_units
@@ -181,11 +182,11 @@ def test_more_budget_is_never_expected_to_lose_more() -> None:
 def test_two_stages_share_a_budget() -> None:
     made = pruner("both")
     assert isinstance(made, TwoStages)
-    found = made.at(Shares(0.5))
+    found = made.at(Budget(0.5))
     assert found.energy is not None
     before = NETS["residual"]().model
     assert any(found.model.constant_shape(n) != before.constant_shape(n) for n in ("w0", "w1"))
-    text = str(made.pipeline(Shares(0.5)))
+    text = typed(made, Budget(0.5))
     assert text.index("shrink-channels") < text.index("prune-weights")
 
 
@@ -207,8 +208,12 @@ def alone(name: str, kind: str) -> Pruner:
     return pruner_of(recipe, _run, recipe.annotation().run(start(net_of(name))))
 
 
-def _run(pipeline: Pipeline, compilation: Compilation) -> Compilation:
-    return pipeline.run(compilation)
+def _run(steps: Sequence[Pass], compilation: Compilation) -> Compilation:
+    return Pipeline(tuple(steps)).run(compilation)
+
+
+def typed(made: TwoStages, budget: Budget) -> str:
+    return str(Pipeline(made.steps(budget)))
 
 
 def lost(name: str, result: Compilation) -> float:
@@ -219,25 +224,25 @@ def lost(name: str, result: Compilation) -> float:
 @pytest.mark.parametrize("budget", [0.85, 0.7, 0.5])
 @pytest.mark.parametrize("name", ["residual", "dense", "varied", "branches"])
 def test_both_lose_no_more_than_either_alone(name: str, budget: float) -> None:
-    both = lost(name, known_two_stages(name).at(Shares(budget)))
+    both = lost(name, known_two_stages(name).at(Budget(budget)))
     for kind in ("zeros", "channels"):
         one = alone(name, kind)
-        if one.predicted(Shares(budget)).ratio <= budget + 1e-6:
-            assert both <= 1.05 * lost(name, one.at(Shares(budget))) + 2e-3  # all but nothing
+        if one.predicted(Budget(budget)).ratio <= budget + 1e-6:
+            assert both <= 1.05 * lost(name, one.at(Budget(budget))) + 2e-3  # all but nothing
 
 
 def test_what_was_asked_before_changes_nothing() -> None:
     made = two_stages("residual")
-    fresh = {b: bytes_of(two_stages("residual").at(Shares(b)).model) for b in (0.9, 0.5, 0.7)}
+    fresh = {b: bytes_of(two_stages("residual").at(Budget(b)).model) for b in (0.9, 0.5, 0.7)}
     for budget in (0.9, 0.5, 0.7, 0.5):
-        assert bytes_of(made.at(Shares(budget)).model) == fresh[budget]
+        assert bytes_of(made.at(Budget(budget)).model) == fresh[budget]
 
 
 def test_corrections_keep_the_channels() -> None:
     made = two_stages("residual")
-    text = str(made.pipeline(Shares(0.5)))
-    corrected = str(made.pipeline(Shares(0.497, like=0.5)))
-    late = str(made.pipeline(Shares(0.5, 0.002, like=0.5)))
+    text = typed(made, Budget(0.5))
+    corrected = typed(made, Budget(0.497, split_like=0.5))
+    late = typed(made, Budget(0.5, 0.002, split_like=0.5))
     channels = text.partition("shrink-channels")[0]
     assert corrected.startswith(channels)
     assert late.startswith(channels)
@@ -251,7 +256,7 @@ def test_the_whole_network_has_its_curves_once(monkeypatch: pytest.MonkeyPatch) 
         "eapc.pipeline.curves.error_curves", lambda *_: pytest.fail("measured again")
     )
     for budget in (0.8, 0.5):
-        assert made.at(Shares(budget)).priced.nonzero_weights > 0
+        assert made.at(Budget(budget)).priced.nonzero_weights > 0
 
 
 def test_a_failure_names_its_pass() -> None:

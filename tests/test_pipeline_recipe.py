@@ -43,7 +43,7 @@ RECIPES = [
 
 @pytest.mark.parametrize(("recipe", "text"), RECIPES)
 def test_a_recipe_is_typed_and_read_again(recipe: Recipe, text: str) -> None:
-    pipeline = recipe.pipeline("energy=0.5")
+    pipeline = recipe.pipeline({"energy": 0.5})
     assert str(pipeline) == f"annotate-energy, {text}, annotate-energy"
     assert Pipeline.parse(str(pipeline), recipe.passes) == pipeline
 
@@ -60,30 +60,32 @@ def test_a_recipe_is_typed_and_read_again(recipe: Recipe, text: str) -> None:
 )
 def test_options_that_do_not_go_together(recipe: Recipe, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        recipe.pipeline("energy=0.5")
+        recipe.pipeline({"energy": 0.5})
 
 
 def test_latency_is_a_budget_of_channels() -> None:
     recipe = Recipe(structured=True, objective="latency")
-    assert recipe.budget(0.5) == "latency=0.5"
+    assert recipe.budget(0.5) == {"latency": 0.5}
     assert "prune-channels{latency=0.5}" in str(recipe.pipeline(recipe.budget(0.5)))
 
 
 def test_budgets_are_typed() -> None:
-    assert Recipe().budget(0.1 + 0.2) == "energy=0.30000000000000004"
-    assert Recipe().budget(0.5, late=0.001) == "energy=0.5, late=0.001"
+    exact = Recipe().pipeline(Recipe().budget(0.1 + 0.2))
+    assert "prune-weights{energy=0.30000000000000004}" in str(exact)
+    tail = Recipe().pipeline(Recipe().budget(0.5, tail=0.001))
+    assert "prune-weights{energy=0.5, late=0.001}" in str(tail)
 
 
 def test_even_shares_are_of_weights_or_of_channels() -> None:
-    assert Recipe().evenly(0.5) == "sparsity=0.5"
-    assert Recipe(structured=True).evenly(0.5) == "fraction=0.5"
+    assert Recipe().evenly(0.5) == {"sparsity": 0.5}
+    assert Recipe(structured=True).evenly(0.5) == {"fraction": 0.5}
     with pytest.raises(UsageError, match="with channels and zeros there are two"):
         Recipe(structured=True, zeros=True).evenly(0.5)
 
 
 def test_inputs_are_held_out_before_all_else() -> None:
     recipe = Recipe(structured=True, zeros=True)
-    text = str(recipe.pipeline_of_both("energy=0.8", "energy=0.9", 0.2))
+    text = str(recipe.pipeline({"energy": 0.8}, 0.2))
     assert text.startswith("hold-out-inputs, annotate-energy, prune-channels{energy=0.8")
     assert text.count("annotate-energy") == 3
     assert recipe.zeroing() == Recipe()
@@ -106,7 +108,7 @@ def test_recipes_that_make_no_sense(options: dict[str, Any], said: str) -> None:
 
 def test_an_unknown_criterion() -> None:
     with pytest.raises(UsageError, match="unknown criterion 'best'; choose from obs"):
-        Recipe(structured=True, criterion="best").pipeline("energy=0.5")
+        Recipe(structured=True, criterion="best").pipeline({"energy": 0.5})
 
 
 @pytest.mark.parametrize(

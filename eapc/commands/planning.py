@@ -43,18 +43,14 @@ def plan(
     compilation = replace(begun.compilation, progress=progress)
     expected = None
     if not (goal.is_searched or recipe.zeros):
-        expected = _expected(compilation, settings, goal, goal.pipeline(begun.recipe))
-    pipeline = str(goal.pipeline(begun.recipe))
-    return Plan(compilation.model, pipeline, goal.note, expected)
+        expected = _expected(compilation, settings, goal, begun.recipe)
+    return Plan(compilation.model, str(goal.pipeline(begun.recipe)), goal.note, expected)
 
 
-def _expected(
-    compilation: Compilation, settings: Settings, goal: Goal, pipeline: Pipeline
-) -> Pruned:
-    first, *rest = pipeline.passes
-    steps = [step for step in rest if not step.refits]
+def _expected(compilation: Compilation, settings: Settings, goal: Goal, recipe: Recipe) -> Pruned:
+    steps = tuple(step for step in recipe.steps(goal.options(recipe)) if not step.refits)
     if any(step.needs_calibration for step in steps):
         compilation = with_inputs(compilation, settings.samples)
-    dense = Pipeline((first,)).run(compilation)
-    done = Pipeline(tuple(steps)).run(dense)
-    return Pruned(goal, done, dense.priced, pipeline)
+    dense = recipe.annotation().run(compilation)
+    done = Pipeline(steps).run(dense)
+    return Pruned(goal, done, dense.priced, goal.pipeline(recipe))

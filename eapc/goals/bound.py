@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
+from eapc.goals.budget import Budget
 from eapc.goals.goal import Goal
 from eapc.goals.result import Pruned
 
 if TYPE_CHECKING:
     from eapc.goals.trials import Trials
     from eapc.model import Model
-    from eapc.pipeline import Pipeline, Recipe
+    from eapc.pipeline import Options, Recipe
 
 
 class Verdict(Protocol):
@@ -31,14 +32,12 @@ V = TypeVar("V", bound=Verdict)
 class Bound(Goal, Generic[V]):
     """What outputs are to keep; the recipe's objective is the cost that is lowered meanwhile.
 
-    Verdicts are the same for every value of a kind of bound; `held_out` is the fraction of the
-    calibration inputs that decides and is never fitted, None where all of them are fitted.
-    `unmet` is what to say where nothing keeps the bound.
+    Verdicts are the same for every value of a kind of bound. `unmet` is what to say where
+    nothing keeps the bound.
     """
 
     value: float
 
-    held_out: ClassVar[float | None] = None
     unmet: ClassVar[str]
     is_searched = True
 
@@ -62,9 +61,9 @@ class Bound(Goal, Generic[V]):
     def figures(self, trials: Trials, model: Model, verdict: V) -> Mapping[str, Any]:
         """The fields of `Pruned` that tell what was decided on."""
 
-    def pipeline(self, recipe: Recipe) -> Pipeline:
-        """The pipeline of one trial; the search chooses the budget."""
-        return recipe.pipeline(recipe.budget(1.0), self.held_out)
+    def options(self, recipe: Recipe) -> Options:
+        """Those of one trial."""
+        return recipe.budget(1.0)
 
     def pursue(self, trials: Trials) -> Pruned:
         """Search for the lowest budget that keeps the bound."""
@@ -76,9 +75,9 @@ class Bound(Goal, Generic[V]):
             self,
             found.result,
             trials.before,
-            trials.pipeline_at(found.budget, held_out=self.held_out),
+            trials.pipeline_at(Budget(found.budget), self.held_out),
             goal_met=is_met,
             reason="" if is_met else self.unmet,
-            floor=trials.plan.lowest_ratio,
+            floor=trials.pruner.plan.lowest_ratio,
             **self.figures(trials, found.result.model, found.verdict),
         )

@@ -10,7 +10,7 @@ from eapc.errors import UsageError
 from eapc.goals.goal import Goal
 
 if TYPE_CHECKING:
-    from eapc.pipeline import Pipeline, Recipe
+    from eapc.pipeline import Options, Recipe
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Densities(Goal):
         if any(mark in text for mark in ",{}") or " ".join(text.split()) != text:
             raise UsageError(f"--densities: a pipeline cannot name '{text}'; rename the file")
 
-    def pipeline(self, recipe: Recipe) -> Pipeline:
-        """Pruning to the densities given; layers that the file does not name stay dense."""
+    def options(self, recipe: Recipe) -> Options:
+        """The densities given; layers that the file does not name stay dense."""
         if recipe.structured:
             raise UsageError("--densities names densities of weights: leave out --structured")
-        return recipe.pipeline(f"densities={self.value}")
+        return {"densities": self.value}

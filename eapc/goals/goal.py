@@ -12,7 +12,7 @@ from eapc.goals.result import Pruned
 
 if TYPE_CHECKING:
     from eapc.goals.trials import Trials
-    from eapc.pipeline import Pipeline, Recipe
+    from eapc.pipeline import Options, Pipeline, Recipe
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Goal(ABC):
     `span` is the range of a fraction. `note` says what a search will change in the pipeline and
     `is_searched` that no budget is known before; `remedy` says what to ask for where the outputs
     suffer too much, and is empty where the goal itself sees to them; `needs_labels` is True where
-    it takes labelled inputs to decide.
+    it takes labelled inputs to decide. `held_out` is the fraction of the calibration inputs that
+    decides and is never fitted, None where all of them are fitted.
     """
 
     value: Any
@@ -40,6 +41,7 @@ class Goal(ABC):
     remedy: ClassVar[str] = ""
     is_searched: ClassVar[bool] = False
     needs_labels: ClassVar[bool] = False
+    held_out: ClassVar[float | None] = None
 
     def __post_init__(self) -> None:
         ends = {0.0: self.span.startswith("["), 1.0: self.span.endswith("]")}
@@ -48,13 +50,17 @@ class Goal(ABC):
             raise UsageError(f"{self.option}: {expected}")
 
     @abstractmethod
+    def options(self, recipe: Recipe) -> Options:
+        """What is asked of the pass that prunes; a search changes its budget."""
+
     def pipeline(self, recipe: Recipe) -> Pipeline:
         """The pipeline that pursues the goal, as it would be typed."""
+        return recipe.pipeline(self.options(recipe), self.held_out)
 
     def pursue(self, trials: Trials) -> Pruned:
-        """The best result: of the pipeline as it stands, fitted on all inputs, unless searched."""
-        steps = self.pipeline(trials.recipe)
-        return Pruned(self, trials.pruned(steps), trials.before, steps)
+        """The best result: of the pipeline as it stands, unless searched."""
+        found = trials.pruned(trials.recipe.steps(self.options(trials.recipe)))
+        return Pruned(self, found, trials.before, self.pipeline(trials.recipe))
 
     def __str__(self) -> str:
         """The goal as it is typed: `--target-energy 0.7`."""

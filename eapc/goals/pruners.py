@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
 from eapc.allocation import Plan, Predicted
 from eapc.evaluation import AgreementJudge
-from eapc.goals.shares import Shares
-from eapc.pipeline import Compilation, Pipeline, Recipe
+from eapc.goals.budget import Budget
+from eapc.pipeline import Compilation, Pass, Recipe
 from eapc.structured import ChannelPlan
 
 logger = logging.getLogger(__name__)
 
-Run = Callable[[Pipeline, Compilation], Compilation]
-"""Runs a pipeline, and sees to the time it takes."""
+Run = Callable[[Sequence[Pass], Compilation], Compilation]
+"""Runs passes, and sees to the time they take."""
 
 _SHARED = "shared"
 
@@ -38,14 +38,14 @@ class Pruner(Protocol):
     def can_correct(self) -> bool:
         """Whether the last layers alone may be given another share of a budget."""
 
-    def predicted(self, shares: Shares) -> Predicted:
+    def predicted(self, budget: Budget) -> Predicted:
         """What is expected of `at`."""
 
-    def at(self, shares: Shares) -> Compilation:
+    def at(self, budget: Budget) -> Compilation:
         """The model pruned to a budget."""
 
-    def pipeline(self, shares: Shares, held_out: float | None = None) -> Pipeline:
-        """What `at` does, as it would be typed."""
+    def steps(self, budget: Budget) -> tuple[Pass, ...]:
+        """What `at` does."""
 
 
 def pruner_of(recipe: Recipe, run: Run, dense: Compilation) -> Pruner:
@@ -76,26 +76,21 @@ class OneStage:
         """Layers have shares to correct where they are shared out for the least error."""
         return self.recipe.order == _SHARED and not self.recipe.structured
 
-    def predicted(self, shares: Shares) -> Predicted:
+    def predicted(self, budget: Budget) -> Predicted:
         """What the curves promise."""
-        return self.plan.predicted(shares.budget, shares.late)
+        return self.plan.predicted(budget.ratio, budget.tail)
 
-    def at(self, shares: Shares) -> Compilation:
+    def at(self, budget: Budget) -> Compilation:
         """The model pruned to a budget in one go."""
-        _, *steps = self.pipeline(shares).passes
-        return self.run(Pipeline(tuple(steps)), self._with_plan)
+        return self.run(self.steps(budget), self._with_plan)
 
-    def pipeline(self, shares: Shares, held_out: float | None = None) -> Pipeline:
+    def steps(self, budget: Budget) -> tuple[Pass, ...]:
         """One pruning pass and what belongs to it."""
-        return self.recipe.pipeline(self.recipe.budget(shares.budget, shares.late), held_out)
+        return self.recipe.steps(self.recipe.budget(budget.ratio, budget.tail))
 
     @cached_property
     def _with_plan(self) -> Compilation:
-        """The dense network with the curves that any budget is shared out by."""
-        shared = replace(self.recipe, order=_SHARED)
-        _, prune, *_ = shared.pipeline(shared.budget(1.0)).passes
-        record = self.run(Pipeline((prune,)), self.dense).record
-        return self.dense.with_record(curves=record.curves, channel_plan=record.channel_plan)
+        return _with_plan(self.recipe, self.run, self.dense)
 
 
 class TwoStages:
@@ -116,46 +111,48 @@ class TwoStages:
     @cached_property
     def plan(self) -> ChannelPlan:
         """The curves of channels and of zeros in the whole network."""
-        return _channel_plan(self._with_plan)
+        plan = self._with_plan.record.channel_plan
+        assert plan is not None  # prune-channels has worked it out for its budget
+        return plan
 
     @property
     def can_correct(self) -> bool:
         """The second stage can."""
         return self._recipe.order == _SHARED
 
-    def predicted(self, shares: Shares) -> Predicted:
+    def predicted(self, budget: Budget) -> Predicted:
         """What the curves of the whole network promise."""
-        plan = self._plan_of(self._settled(shares))
-        return self.plan.with_zeros(plan.counts(shares.settled_by), shares.budget + shares.late)
+        plan = self._plan_of(self._settled(budget))
+        return self.plan.with_zeros(plan.counts(budget.settled_by), budget.ratio + budget.tail)
 
-    def at(self, shares: Shares) -> Compilation:
+    def at(self, budget: Budget) -> Compilation:
         """The model with fewer channels, and zeros for what the budget still asks."""
-        return self._pruned(shares, self._settled(shares))
+        return self._pruned(budget, self._settled(budget))
 
-    def pipeline(self, shares: Shares, held_out: float | None = None) -> Pipeline:
+    def steps(self, budget: Budget) -> tuple[Pass, ...]:
         """Both stages, the second's budget a fraction of what the first has left."""
-        recipe, alone = self._recipe, self._settled(shares)
-        left = self._left(self._second(shares.settled_by, alone), shares)
-        zeros = recipe.budget(left.budget, left.late) if left.budget < 1 else recipe.budget(1.0)
-        channels = recipe.budget(shares.settled_by)
-        return recipe.pipeline_of_both(channels, zeros, held_out, sharing=not alone)
+        alone = self._settled(budget)
+        second, recipe = self._second(budget.settled_by, alone), self._first(alone)
+        left = self._left(second, budget)
+        zeros = second.steps(left if left.ratio < 1 else Budget(1.0))
+        return (*recipe.channels(recipe.budget(budget.settled_by)), *zeros)
 
-    def _settled(self, shares: Shares) -> bool:
+    def _settled(self, budget: Budget) -> bool:
         """Whether channels get a budget alone: only if they were tried and lost less."""
-        budget = shares.like
-        if budget is None:
+        ratio = budget.split_like
+        if ratio is None:
             return False
-        if budget not in self._alone:
-            both, channels = (self._loss(Shares(budget), alone) for alone in (False, True))
-            logger.info("budget %.4f: %.3g lost, by channels alone %.3g", budget, both, channels)
-            self._alone[budget] = channels < _FLATTERED * both
-        return self._alone[budget]
+        if ratio not in self._alone:
+            both, channels = (self._loss(ratio, alone) for alone in (False, True))
+            logger.info("budget %.4f: %.3g lost, by channels alone %.3g", ratio, both, channels)
+            self._alone[ratio] = channels < _FLATTERED * both
+        return self._alone[ratio]
 
-    def _loss(self, shares: Shares, alone: bool) -> float:
+    def _loss(self, ratio: float, alone: bool) -> float:
         """Divergence on a few inputs; infinite for channels that miss a budget by themselves."""
-        if alone and self._plan_of(alone).predicted(shares.budget).ratio > shares.budget:
+        if alone and self._plan_of(alone).predicted(ratio).ratio > ratio:
             return math.inf
-        return self._judge.divergence(self._pruned(shares, alone).model)
+        return self._judge.divergence(self._pruned(Budget(ratio), alone).model)
 
     @cached_property
     def _judge(self) -> AgreementJudge:
@@ -167,39 +164,37 @@ class TwoStages:
     def _plan_of(self, alone: bool) -> ChannelPlan:
         return replace(self.plan, zeros=()) if alone else self.plan
 
-    def _pruned(self, shares: Shares, alone: bool) -> Compilation:
-        second = self._second(shares.settled_by, alone)
-        left = self._left(second, shares)
-        return second.dense if left.budget >= 1 else second.at(left)
+    def _pruned(self, budget: Budget, alone: bool) -> Compilation:
+        second = self._second(budget.settled_by, alone)
+        left = self._left(second, budget)
+        return second.dense if left.ratio >= 1 else second.at(left)
 
     @cached_property
     def _with_plan(self) -> Compilation:
-        prune, *_ = self._recipe.channels(self._recipe.budget(1.0)).passes
-        record = self._run(Pipeline((prune,)), self._dense).record
-        return self._dense.with_record(curves=record.curves, channel_plan=record.channel_plan)
+        return _with_plan(self._recipe, self._run, self._dense)
 
     def _second(self, budget: float, alone: bool) -> OneStage:
         """The pruner of what a budget's channels leave; the latest is kept with its curves."""
         if self._latest is None or self._latest[:2] != (budget, alone):
             self._latest = None
-            recipe = self._recipe.removing() if alone else self._recipe
+            recipe = self._first(alone)
             shrunk = self._run(recipe.channels(recipe.budget(budget)), self._with_plan)
             self._latest = (budget, alone, OneStage(self._recipe.zeroing(), self._run, shrunk))
         return self._latest[2]
 
-    def _left(self, second: OneStage, shares: Shares) -> Shares:
+    def _first(self, alone: bool) -> Recipe:
+        """The recipe that channels go by."""
+        return self._recipe.removing() if alone else self._recipe
+
+    def _left(self, second: OneStage, budget: Budget) -> Budget:
         """The same as fractions of the first stage's energy, as they are typed."""
-        energy = _energy(second.dense)
-        scale = _energy(self._dense) / energy if energy else 1.0
-        return Shares(round(shares.budget * scale, 6), round(shares.late * scale, 6))
+        energy = second.dense.priced.energy_mac_units
+        scale = self._dense.priced.energy_mac_units / energy if energy else 1.0
+        return Budget(round(budget.ratio * scale, 6), round(budget.tail * scale, 6))
 
 
-def _channel_plan(compilation: Compilation) -> ChannelPlan:
-    plan = compilation.record.channel_plan
-    assert plan is not None  # prune-channels has worked it out for its budget
-    return plan
-
-
-def _energy(compilation: Compilation) -> float:
-    assert compilation.energy is not None  # every stage ends in annotate-energy
-    return compilation.energy.energy_mac_units
+def _with_plan(recipe: Recipe, run: Run, dense: Compilation) -> Compilation:
+    """The dense network with the curves that any budget is shared out by."""
+    prune, *_ = replace(recipe, order=_SHARED).steps(recipe.budget(1.0))
+    record = run((prune,), dense).record
+    return dense.with_record(curves=record.curves, channel_plan=record.channel_plan)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from eapc.goals.goal import Goal
 
 if TYPE_CHECKING:
-    from eapc.pipeline import Pipeline, Recipe
+    from eapc.pipeline import Options, Recipe
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,6 @@ class Sparsity(Goal):
     span = "[0, 1)"
     remedy = "a lower --sparsity keeps more"
 
-    def pipeline(self, recipe: Recipe) -> Pipeline:
+    def options(self, recipe: Recipe) -> Options:
         """Uniform pruning."""
-        return recipe.pipeline(recipe.evenly(self.value))
+        return recipe.evenly(self.value)

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from eapc.errors import UsageError
+from eapc.goals.budget import Budget
 from eapc.goals.goal import Goal
 from eapc.goals.result import Pruned
-from eapc.goals.shares import Shares
 
 if TYPE_CHECKING:
     from eapc.goals.trials import Trials
-    from eapc.pipeline import Pipeline, Recipe
+    from eapc.pipeline import Options, Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ _AIM = 0.75
 _TRIALS = 4
 _LOWEST_BUDGET = 1e-3
 
-_MOST_LATE = 0.005
+_LONGEST_TAIL = 0.005
 """What the last layers may take alone: beyond it their share would be far from the best."""
 
 _LEAST_SLOPE = 0.1
@@ -57,18 +57,16 @@ class Target(Goal):
     def ratio(self, result: Pruned) -> float:
         """The cost of a result over that of the dense network."""
 
-    def pipeline(self, recipe: Recipe) -> Pipeline:
-        """Pruning to the budget itself; the search may have to aim lower."""
+    def options(self, recipe: Recipe) -> Options:
+        """The budget itself; the search may have to aim lower."""
         if self.objective and recipe.objective not in ("", self.objective):
             raise UsageError(f"{self.option}: {self.other_objective}")
-        asked = replace(recipe, objective=self.objective or recipe.objective)
-        return asked.pipeline(asked.budget(self.value))
+        return replace(recipe, objective=self.objective or recipe.objective).budget(self.value)
 
     def pursue(self, trials: Trials) -> Pruned:
         """The best of a few trials."""
-        best = replace(
-            min(self._tried(trials), key=self._missed_by), floor=trials.plan.lowest_ratio
-        )
+        best = min(self._tried(trials), key=self._missed_by)
+        best = replace(best, floor=trials.pruner.plan.lowest_ratio)
         ratio = self.ratio(best)
         if ratio <= self.value:
             return best
@@ -84,22 +82,22 @@ class Target(Goal):
         cost itself changes it by as much as the budget, another one by as much as it did.
         """
         aim = _typed(self.value - _AIM * _TOLERANCE)
-        shares: Shares | None = Shares(aim, like=aim)
+        budget: Budget | None = Budget(aim, split_like=aim)
         tried: dict[float, float] = {}
         before, slope = (1.0, 1.0), 1.0
-        while shares and len(tried) < _TRIALS:
-            predicted = trials.predicted_ratio(*shares)
-            result = trials.at(*shares)
-            found = Pruned(self, result, trials.before, trials.pipeline_at(*shares))
+        while budget and len(tried) < _TRIALS:
+            predicted = trials.predicted_ratio(budget)
+            result = trials.pruner.at(budget)
+            found = Pruned(self, result, trials.before, trials.pipeline_at(budget))
             tried[predicted] = ratio = self.ratio(found)
-            logger.info("%s gave %.4f", trials.recipe.budget(shares.budget, shares.late), ratio)
+            logger.info("%s gave %.4f", budget, ratio)
             yield found
             if self.value - _TOLERANCE <= ratio <= self.value:
                 return
             if not self.objective and before[0] != predicted:
                 slope = max((before[1] - ratio) / (before[0] - predicted), _LEAST_SLOPE)
             before = predicted, ratio
-            shares = _next(trials, shares, predicted + (aim - ratio) / slope, tried)
+            budget = _next(trials, budget, predicted + (aim - ratio) / slope, tried)
 
     def _missed_by(self, result: Pruned) -> tuple[bool, float]:
         """Least below the goal for what gives up least, above it for what comes closest."""
@@ -107,15 +105,15 @@ class Target(Goal):
         return (True, ratio) if ratio > self.value else (False, -ratio)
 
 
-def _next(trials: Trials, last: Shares, wanted: float, tried: Collection[float]) -> Shares | None:
+def _next(trials: Trials, last: Budget, wanted: float, tried: Collection[float]) -> Budget | None:
     """What to try for a predicted ratio of `wanted`; None where all of it was tried."""
-    late = round(wanted - trials.predicted_ratio(*last._replace(late=0.0)), 6)
-    corrected, anew = last._replace(late=late), Shares(_typed(wanted), like=last.like)
-    if trials.can_correct and abs(late) <= _MOST_LATE:
-        predicted = trials.predicted_ratio(*corrected)
+    tail = round(wanted - trials.predicted_ratio(last._replace(tail=0.0)), 6)
+    corrected, anew = last._replace(tail=tail), last._replace(ratio=_typed(wanted), tail=0.0)
+    if trials.pruner.can_correct and abs(tail) <= _LONGEST_TAIL:
+        predicted = trials.predicted_ratio(corrected)
         if predicted not in tried and abs(predicted - wanted) <= _TOLERANCE / 2:
             return corrected
-    return None if trials.predicted_ratio(*anew) in tried else anew
+    return None if trials.predicted_ratio(anew) in tried else anew
 
 
 def _typed(budget: float) -> float:

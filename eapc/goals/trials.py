@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
-from eapc.allocation import LOWEST_DENSITY, Plan
+from eapc.allocation import LOWEST_DENSITY
 from eapc.data import Dataset
 from eapc.energy import EnergyReport
 from eapc.errors import UsageError
 from eapc.evaluation import AccuracyJudge, AgreementJudge
 from eapc.goals.bound import Bound, V
+from eapc.goals.budget import Budget
 from eapc.goals.pruners import Pruner, pruner_of
 from eapc.goals.search import Search
-from eapc.goals.shares import Shares
 from eapc.model import Model
-from eapc.pipeline import Compilation, Pipeline, Recipe
+from eapc.pipeline import Compilation, Pass, Pipeline, Recipe
 from eapc.progress import timed
 
 _SHARED = "shared"
@@ -53,53 +53,29 @@ class Trials:
         return self._dense.priced
 
     @property
-    def plan(self) -> Plan:
-        """What budgets are expected to lose, by the layers' or channel groups' curves."""
-        return self._pruner.plan
-
-    @property
     def seconds(self) -> Mapping[str, float]:
         """Time spent so far, by pass, all trials together."""
         return self._seconds
 
-    def pruned(self, pipeline: Pipeline) -> Compilation:
-        """The model pruned by one of the recipe's pipelines."""
-        _, *steps = pipeline.passes
-        return self._run(Pipeline(tuple(steps)), self._dense)
+    def pruned(self, steps: Sequence[Pass]) -> Compilation:
+        """The model pruned by the recipe's steps."""
+        return self._run(steps, self._dense)
 
-    def at(self, budget: float, late: float = 0.0, like: float | None = None) -> Compilation:
-        """The model pruned to a budget, a fraction of the dense energy.
-
-        The last layers' energy is changed by `late`, such a fraction too. A budget that corrects
-        another, `like`, is split between channels and zeros as that one.
-        """
-        return self._pruner.at(Shares(budget, late, like))
-
-    def pipeline_at(
-        self,
-        budget: float,
-        late: float = 0.0,
-        like: float | None = None,
-        held_out: float | None = None,
-    ) -> Pipeline:
+    def pipeline_at(self, budget: Budget, held_out: float | None = None) -> Pipeline:
         """What leads to a budget, as it would be typed."""
-        return self._pruner.pipeline(Shares(float(f"{budget:.6g}"), late, like), held_out)
+        steps = self.pruner.steps(budget._replace(ratio=float(f"{budget.ratio:.6g}")))
+        return self.recipe.whole(steps, held_out)
 
-    @property
-    def can_correct(self) -> bool:
-        """Whether the last layers alone may be given another share of a budget."""
-        return self._pruner.can_correct
-
-    def predicted_ratio(self, budget: float, late: float = 0.0, like: float | None = None) -> float:
-        """Energy that the curves predict of `at`: below the budget where densities come in steps.
+    def predicted_ratio(self, budget: Budget) -> float:
+        """Cost that the curves predict of a budget: below it where densities come in steps.
 
         Orders other than the shared one are taken to spend the budget.
         """
         if self.recipe.order != _SHARED:
-            return budget
-        pruner, _ = self._pruner, self.plan  # passes work it out, which are timed on their own
+            return budget.ratio
+        _ = self.pruner.plan  # passes work it out, which are timed on their own
         with timed(self._seconds, "predict"):
-            return pruner.predicted(Shares(budget, late, like)).ratio
+            return self.pruner.predicted(budget).ratio
 
     @property
     def least(self) -> str:
@@ -137,10 +113,13 @@ class Trials:
                 with timed(self._seconds, "judge"):
                     return bound.judge(self, model)
 
-            plan = self.plan  # passes work it out, which are timed on their own
+            def prune(ratio: float) -> Compilation:
+                return self.pruner.at(Budget(ratio))
+
+            plan = self.pruner.plan  # passes work it out, which are timed on their own
             with timed(self._seconds, "predict"):
                 expected_loss = partial(bound.expected_loss, self)
-                self._searches[kind] = Search(self.at, plan, judge, expected_loss)
+                self._searches[kind] = Search(prune, plan, judge, expected_loss)
         return self._searches[kind]
 
     @cached_property
@@ -164,13 +143,14 @@ class Trials:
 
     @cached_property
     def _dense(self) -> Compilation:
-        return self._run(self.recipe.annotation(), self._compilation)
+        return self._run(self.recipe.annotation().passes, self._compilation)
 
     @cached_property
-    def _pruner(self) -> Pruner:
+    def pruner(self) -> Pruner:
+        """What prunes the model to any budget of the recipe's objective."""
         return pruner_of(self.recipe, self._run, self._dense)
 
-    def _run(self, pipeline: Pipeline, compilation: Compilation) -> Compilation:
-        result = pipeline.run(compilation.with_record(seconds=dict(self._seconds)))
+    def _run(self, steps: Sequence[Pass], compilation: Compilation) -> Compilation:
+        result = Pipeline(tuple(steps)).run(compilation.with_record(seconds=dict(self._seconds)))
         self._seconds.update(result.record.seconds)
         return result

@@ -13,7 +13,7 @@ from eapc.pipeline.compilation import (
 )
 from eapc.pipeline.curves import one_by_one, with_curves
 from eapc.pipeline.passes import Names, Pass, Pipeline
-from eapc.pipeline.recipe import Recipe
+from eapc.pipeline.recipe import Options, Recipe
 from eapc.pipeline.registry import load_passes
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Latency",
     "LayerRecord",
     "Names",
+    "Options",
     "Pass",
     "Pipeline",
     "Recipe",

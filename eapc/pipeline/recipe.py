@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +15,9 @@ from eapc.structured import DEFAULT_CRITERION, require_criterion
 _UNTYPABLE = re.compile(rf"[,{{}}{re.escape(SEPARATOR)}\s]")
 """What a pipeline's text has other uses for: in a name, a glob's ? stands for it."""
 
+
+Options = Mapping[str, Any]
+"""What is asked of the pass that prunes, by its options' names."""
 
 OBJECTIVES = ("energy", "latency")
 
@@ -67,45 +70,63 @@ class Recipe:
         if self.structured and not self.zeros:
             self._require_no_options_of_zeros()
 
-    def pipeline(self, prune: str, held_out: float | None = None) -> Pipeline:
-        """The pipeline that prunes with these options, such as `energy=0.7`, to the recipe.
+    def pipeline(self, goal: Options, held_out: float | None = None) -> Pipeline:
+        """The pipeline that prunes with these options, such as {"energy": 0.7}, to the recipe.
 
         The options are those of prune-weights, or of prune-channels where the recipe is
         structured. With `held_out` that fraction of the inputs takes no part in it. Raises
         UsageError where options do not go together.
         """
-        if self.zeros:
-            return self.pipeline_of_both(prune, "energy=1.0", held_out)
-        steps = self._channels(prune) if self.structured else self._weights(prune)
-        return self._parsed(["annotate-energy", *steps], held_out)
+        return self.whole(self.steps(goal), held_out)
 
-    def evenly(self, fraction: float) -> str:
+    def steps(self, goal: Options) -> tuple[Pass, ...]:
+        """What that pipeline does to the annotated network; the first step chooses what goes."""
+        if self.zeros:
+            return (*self.channels(goal), *self.weights(self.budget(1.0)))
+        return self.channels(goal) if self.structured else self.weights(goal)
+
+    def whole(self, steps: Sequence[Pass], held_out: float | None = None) -> Pipeline:
+        """The pipeline that takes these steps on the inputs that are not held out."""
+        held = [] if held_out is None else [self._made("hold-out-inputs", fraction=held_out)]
+        return Pipeline((*held, self._annotated, *steps))
+
+    def weights(self, goal: Options) -> tuple[Pass, ...]:
+        """The steps that zero weights."""
+        chosen, order = self._given("pattern", "include", "exclude"), self.order
+        fitted = self._given("method", "thorough", "pattern")
+        return (
+            self._made("prune-weights", **goal, **chosen, order=order),
+            self._made("reconstruct-outputs", **fitted),
+            self._annotated,
+        )
+
+    def channels(self, goal: Options) -> tuple[Pass, ...]:
+        """The steps that take out channels; these leave zeros a share if there are to be any."""
+        chosen = self._given("criterion", "include", "exclude", "zeros")
+        return (
+            self._made("prune-channels", **goal, **chosen),
+            self._made("reconstruct-outputs", keep_mask=True),
+            self._made("shrink-channels"),
+            self._annotated,
+        )
+
+    def annotation(self) -> Pipeline:
+        """The pipeline that only estimates energy."""
+        return self.whole(())
+
+    def evenly(self, fraction: float) -> Options:
         """The option that takes the same fraction everywhere: of weights or of channels."""
         if self.zeros:
             raise UsageError("--sparsity is one number: with channels and zeros there are two")
-        return f"{'fraction' if self.structured else 'sparsity'}={fraction}"
+        return {"fraction" if self.structured else "sparsity": fraction}
 
-    def pipeline_of_both(
-        self, channels: str, weights: str, held_out: float | None = None, *, sharing: bool = True
-    ) -> Pipeline:
-        """The pipeline that takes out channels and zeroes weights of what is left.
+    def budget(self, ratio: float, tail: float = 0.0) -> Options:
+        """The options that keep a fraction of the objective: {"energy": 0.7}.
 
-        If `sharing`, channels leave zeros a share of their budget.
+        With `tail`, a fraction as well, the last layers get so much more than their share.
         """
-        first = self if sharing else self.removing()
-        steps = ["annotate-energy", *first._channels(channels), *self._weights(weights)]
-        return self._parsed(steps, held_out)
-
-    def channels(self, prune: str) -> Pipeline:
-        """The steps that take out channels, of the annotated network."""
-        return self._parsed(self._channels(prune), None)
-
-    def budget(self, ratio: float, late: float = 0.0) -> str:
-        """The options that keep a fraction of the objective: `energy=0.7`.
-
-        With `late`, a fraction as well, the last layers get so much more than their share.
-        """
-        return f"{self.objective or OBJECTIVES[0]}={ratio!r}" + (f", late={late!r}" if late else "")
+        late = {"late": tail} if tail else {}
+        return {self.objective or OBJECTIVES[0]: ratio, **late}
 
     def removing(self) -> Recipe:
         """The same without zeros: channels alone go."""
@@ -122,38 +143,20 @@ class Recipe:
                     f"--{name} is one of zeros: give --zeros as well, or no --structured"
                 )
 
-    def _parsed(self, steps: Sequence[str], held_out: float | None) -> Pipeline:
-        kept_out = [] if held_out is None else [f"hold-out-inputs{{fraction={held_out}}}"]
-        return Pipeline.parse(", ".join([*kept_out, *steps]), self.passes)
+    @property
+    def _annotated(self) -> Pass:
+        return self._made("annotate-energy")
 
-    def _weights(self, prune: str) -> list[str]:
-        options = self._typed("pattern", "include", "exclude", "order")
-        fitting = self._typed("method", "thorough", "pattern")
-        return [
-            f"prune-weights{{{', '.join([prune, *options])}}}",
-            f"reconstruct-outputs{{{', '.join(fitting)}}}",
-            "annotate-energy",
-        ]
+    def _made(self, name: str, **options: Any) -> Pass:
+        make: Callable[..., Pass] = self.passes[name]
+        return make(**options)
 
-    def _channels(self, prune: str) -> list[str]:
-        options = self._typed("criterion", "include", "exclude") + ["zeros=true"] * self.zeros
-        return [
-            f"prune-channels{{{', '.join([prune, *options])}}}",
-            "reconstruct-outputs{keep_mask=true}",
-            "shrink-channels",
-            "annotate-energy",
-        ]
-
-    def _typed(self, *names: str) -> list[str]:
-        """These options as a pipeline's text has them."""
-        return [f"{name}={_text(getattr(self, name))}" for name in names]
-
-    def annotation(self) -> Pipeline:
-        """The pipeline that only estimates energy."""
-        return Pipeline.parse("annotate-energy", self.passes)
+    def _given(self, *names: str) -> dict[str, Any]:
+        """These options, names as a pipeline's text can have them."""
+        return {name: _typable(getattr(self, name)) for name in names}
 
 
-def _text(value: Any) -> str:
+def _typable(value: Any) -> Any:
     if isinstance(value, tuple):
-        return SEPARATOR.join(_UNTYPABLE.sub("?", name) for name in value)
-    return str(value)
+        return tuple(_UNTYPABLE.sub("?", name) for name in value)
+    return value
