@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from eapc.allocation import Curves, Schedule, share_late, share_out, share_out_evenly
+from eapc.allocation import Curves, Schedule, correct_tail, share_out, share_out_evenly
 from eapc.calibration import probe_inputs, scaled_matrix, unscaled_matrix
 from eapc.errors import UsageError
 from eapc.layers import (
@@ -125,7 +125,7 @@ class PruneWeights(Pass):
             return given_densities(chosen, table, self.densities)
         if self.energy is not None:
             densities = ORDERS[self.order](compilation, chosen, self.energy)
-            return share_late(_curves_of(compilation), densities, self.late)
+            return correct_tail(_curves_of(compilation), densities, self.late)
         return dict.fromkeys((tied.weight for tied in chosen.layers), 1 - (self.sparsity or 0.0))
 
     def _zeroed(

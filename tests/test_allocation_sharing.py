@@ -10,7 +10,7 @@ from builders import Array
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eapc.allocation import LOWEST_DENSITY, Curves, LayerCurve, share_late, share_out
+from eapc.allocation import LOWEST_DENSITY, Curves, LayerCurve, correct_tail, share_out
 
 DENSITIES = (1.0, 0.5, 0.02)
 
@@ -97,7 +97,7 @@ def test_a_correction_falls_to_the_last_layers_alone(late: float) -> None:
     errors = (0.0, 1e-3, 1e-1)
     curves = Curves(tuple(curve(name, errors) for name in "abcdefgh"), 200.0)
     shared = share_out(curves, 0.6)
-    corrected = share_late(curves, shared, late)
+    corrected = correct_tail(curves, shared, late)
     changed = [name for name in shared if corrected[name] != shared[name]]
     assert changed == ["g", "h"]  # two of eight equal layers hold 15 % of what can be saved
     change = energy_of(curves, corrected) - energy_of(curves, shared)
@@ -106,7 +106,7 @@ def test_a_correction_falls_to_the_last_layers_alone(late: float) -> None:
 
 def test_no_correction_changes_nothing() -> None:
     curves = Curves((curve("a", (0, 1, 2)), curve("b", (0, 1, 2))), 0.0)
-    assert share_late(curves, {"a": 0.3, "b": 0.4}, 0.0) == {"a": 0.3, "b": 0.4}
+    assert correct_tail(curves, {"a": 0.3, "b": 0.4}, 0.0) == {"a": 0.3, "b": 0.4}
 
 
 def random_curves(rng: np.random.Generator, layers: int) -> Curves:

@@ -247,7 +247,7 @@ def test_a_plan_tells_what_a_budget_comes_to() -> None:
     assert plan.lowest_ratio == 0.25
     assert plan.counts(0.5) == {"a": 2}
     assert plan.predicted(0.5) == (0.25, 0.5)
-    assert plan.predicted(0.4, late=0.1) == (0.25, 0.5)
+    assert plan.predicted(0.4, tail=0.1) == (0.25, 0.5)
 
 
 def test_a_network_that_costs_nothing() -> None:

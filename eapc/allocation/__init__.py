@@ -11,7 +11,7 @@ from eapc.allocation.sharing import (
     LayerCurve,
     Plan,
     Predicted,
-    share_late,
+    correct_tail,
     share_out,
     share_out_evenly,
 )
@@ -28,7 +28,7 @@ __all__ = [
     "Schedule",
     "Space",
     "allocate",
-    "share_late",
+    "correct_tail",
     "share_out",
     "share_out_evenly",
 ]

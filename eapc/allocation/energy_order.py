@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eapc.allocation.sharing import LOWEST_DENSITY, Curves, LayerCurve
+from eapc.allocation.sharing import FINE_GRID, LOWEST_DENSITY, Curves, LayerCurve
 from eapc.calibration import Sweep, scaled_matrix
 from eapc.data import Dataset
 from eapc.layers import TiedLayers
@@ -40,8 +40,6 @@ GRID = tuple(float(density) for density in np.geomspace(1.0, LOWEST_DENSITY, 33)
 
 The layer that meets the budget gets the density that just does.
 """
-
-_FINE_GRID = np.linspace(1.0, LOWEST_DENSITY, 981)
 
 _MIN_ROWS = 8192
 _ROWS_PER_INPUT = 4
@@ -85,7 +83,7 @@ class Schedule:
             with single_thread():  # a second one would wait more than it works
                 model, density = self._pruned(model, tied, limit, _ladder(curve, excess))
             densities[tied.weight] = density
-            spent -= curve.energies[0] - _energy(curve, density)
+            spent -= curve.energies[0] - float(curve.energy_at(density))
         return densities, spent
 
     def _ordered(self) -> list[tuple[LayerCurve, TiedLayers]]:
@@ -127,13 +125,9 @@ def _most_rows(tied: TiedLayers, model: Model) -> int:
     return max(_MIN_ROWS, _ROWS_PER_INPUT * inputs)
 
 
-def _energy(curve: LayerCurve, density: float) -> float:
-    return float(curve.energy_at(np.asarray([density]))[0])
-
-
 def _ladder(curve: LayerCurve, excess: float) -> list[float]:
     """The grid down to the density that saves so much energy; all of it if none does."""
-    saved = curve.energies[0] - curve.energy_at(_FINE_GRID)
+    saved = curve.energies[0] - curve.energy_at(FINE_GRID)
     enough = np.flatnonzero(saved >= excess)
-    last = float(_FINE_GRID[enough[0]]) if enough.size else LOWEST_DENSITY
+    last = float(FINE_GRID[enough[0]]) if enough.size else LOWEST_DENSITY
     return [*(density for density in GRID if density > last), last]

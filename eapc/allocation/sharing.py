@@ -19,13 +19,13 @@ from eapc.allocation.allocator import TINY, Choice, allocate
 LOWEST_DENSITY = 0.02
 """No layer gives up more than 98 % of its weights: past that a network computes nothing."""
 
-_LATE = 0.15
+_TAIL = 0.15
 """What the last layers that correct a budget hold of all that weights can save."""
 
 GRID = np.linspace(1.0, LOWEST_DENSITY, 99)
 _BISECTIONS = 60
 _LOWEST_PRICE = 1e-40
-_FINE_GRID = np.linspace(1.0, LOWEST_DENSITY, 981)
+FINE_GRID = np.linspace(1.0, LOWEST_DENSITY, 981)
 _ROUNDING = 1e-9
 _HUGE = 1e30
 
@@ -44,15 +44,15 @@ class LayerCurve:
     energies: tuple[float, ...]
     nodes: tuple[str, ...] = ()
 
-    def error_at(self, densities: NDArray[np.float64]) -> NDArray[np.float64]:
+    def error_at(self, densities: NDArray[np.float64] | float) -> NDArray[np.float64]:
         """Errors between the points: their logarithm is linear in density; 0 at density 1."""
         points = np.asarray(self.densities)[::-1]
         finite = np.nan_to_num(np.asarray(self.errors)[::-1], nan=_HUGE, posinf=_HUGE)
         logs = np.log(np.clip(finite, TINY, _HUGE))
         errors = np.exp(np.interp(densities, points, logs))
-        return np.asarray(np.where(densities >= 1, 0.0, errors))
+        return np.asarray(np.where(np.asarray(densities) >= 1, 0.0, errors))
 
-    def energy_at(self, densities: NDArray[np.float64]) -> NDArray[np.float64]:
+    def energy_at(self, densities: NDArray[np.float64] | float) -> NDArray[np.float64]:
         """Energies between the points, linear in density."""
         points = np.asarray(self.densities)[::-1]
         return np.asarray(np.interp(densities, points, np.asarray(self.energies)[::-1]))
@@ -72,8 +72,8 @@ class Plan(Protocol):
     def lowest_ratio(self) -> float:
         """The least that can be left of the energy, a fraction of the dense network's."""
 
-    def predicted(self, budget: float, late: float = 0.0) -> Predicted:
-        """What is expected at a budget, a fraction of the dense energy; see `share_late`."""
+    def predicted(self, budget: float, tail: float = 0.0) -> Predicted:
+        """What is expected at a budget, a fraction of the dense energy; see `correct_tail`."""
 
 
 @dataclass(frozen=True)
@@ -91,18 +91,16 @@ class Curves:
     @property
     def lowest_ratio(self) -> float:
         """Energy at the lowest densities over the dense energy."""
-        lowest = np.asarray([LOWEST_DENSITY])
-        layers = sum(float(curve.energy_at(lowest)[0]) for curve in self.layers)
+        layers = sum(float(curve.energy_at(LOWEST_DENSITY)) for curve in self.layers)
         return (self.fixed_energy + layers) / self.dense_energy
 
-    def predicted(self, budget: float, late: float = 0.0) -> Predicted:
-        """Error and energy at the densities that a budget is shared out to; see `share_late`."""
-        densities = share_late(self, share_out(self, budget), late)
+    def predicted(self, budget: float, tail: float = 0.0) -> Predicted:
+        """Error and energy at the densities that a budget is shared out to; see `correct_tail`."""
+        densities = correct_tail(self, share_out(self, budget), tail)
         error, energy = 0.0, self.fixed_energy
         for curve in self.layers:
-            density = np.asarray([densities[curve.name]])
-            error += float(curve.error_at(density)[0])
-            energy += float(curve.energy_at(density)[0])
+            error += float(curve.error_at(densities[curve.name]))
+            energy += float(curve.energy_at(densities[curve.name]))
         return Predicted(error, energy / self.dense_energy if self.dense_energy else 1.0)
 
 
@@ -154,39 +152,35 @@ class _Densities:
         return float(self._energies[np.arange(len(choice)), choice].sum())
 
 
-def share_late(curves: Curves, densities: Mapping[str, float], late: float) -> dict[str, float]:
-    """The densities, but with the last layers' energy changed by `late` and shared out anew.
+def correct_tail(curves: Curves, densities: Mapping[str, float], tail: float) -> dict[str, float]:
+    """The densities, but with the last layers' energy changed by `tail` and shared out anew.
 
-    `late` is a fraction of the dense energy. So a budget that is missed by little is corrected,
+    `tail` is a fraction of the dense energy. So a budget that is missed by little is corrected,
     and what was fitted before these layers holds.
     """
-    if not late:
+    if not tail:
         return dict(densities)
     last = Curves(_last_layers(curves), 0.0)
-    spent = sum(_energy_at(curve, densities[curve.name]) for curve in last.layers)
-    ratio = (spent + late * curves.dense_energy) / last.dense_energy
+    spent = sum(float(curve.energy_at(densities[curve.name])) for curve in last.layers)
+    ratio = (spent + tail * curves.dense_energy) / last.dense_energy
     return {**densities, **share_out(last, ratio)}
 
 
 def _last_layers(curves: Curves) -> tuple[LayerCurve, ...]:
-    """The fewest layers at the end that hold `_LATE` of all that weights can save."""
+    """The fewest layers at the end that hold `_TAIL` of all that weights can save."""
     savings = [
-        curve.energies[0] - _energy_at(curve, LOWEST_DENSITY) for curve in reversed(curves.layers)
+        curve.energies[0] - curve.energy_at(LOWEST_DENSITY) for curve in reversed(curves.layers)
     ]
-    enough = np.cumsum(savings) >= _LATE * sum(savings)
+    enough = np.cumsum(savings) >= _TAIL * sum(savings)
     return curves.layers[-1 - int(np.argmax(enough)) :]
-
-
-def _energy_at(curve: LayerCurve, density: float) -> float:
-    return float(curve.energy_at(np.asarray([density]))[0])
 
 
 def share_out_evenly(curves: Curves, energy_ratio: float) -> dict[str, float]:
     """The one highest density for all layers that meets an energy budget; see `share_out`."""
     budget = energy_ratio * curves.dense_energy - curves.fixed_energy
-    energies = sum(_saving(curve.energy_at(_FINE_GRID)) for curve in curves.layers)
+    energies = sum(_saving(curve.energy_at(FINE_GRID)) for curve in curves.layers)
     within = np.flatnonzero(energies <= budget * (1 + TINY))
-    density = float(_FINE_GRID[within[0] if within.size else -1])
+    density = float(FINE_GRID[within[0] if within.size else -1])
     return {curve.name: density for curve in curves.layers}
 
 

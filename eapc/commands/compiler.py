@@ -13,7 +13,7 @@ from pathlib import Path
 from eapc.commands.preparation import (
     DataSource,
     Settings,
-    begin,
+    checked,
     load_dataset,
     prepare,
     require_labels,
@@ -122,7 +122,8 @@ def prune(
     settings, recipe = settings or Settings(), recipe or Recipe()
     start = time.perf_counter()
     outputs = {} if output is None else {goal: Path(output)}
-    begun = begin(model, settings, (goal,), recipe, evaluation, tuple(outputs.values()), force)
+    begun = checked(model, settings, (goal,), recipe, evaluation, tuple(outputs.values()), force)
+    begun = begun.with_inputs(settings.samples)
     _, (pruned,) = pursue_all(begun, (goal,), outputs, output, force, resume, progress)
     shared = begun.compilation.record.seconds
     total = time.perf_counter() - start

@@ -87,11 +87,15 @@ def load_dataset(source: DataSource, specs: Sequence[TensorSpec]) -> Dataset:
 
 @dataclass(frozen=True)
 class Begun:
-    """A model that is to be pruned: loaded and looked over."""
+    """A model that is to be pruned, loaded and looked over; inputs to fit may be missing."""
 
     compilation: Compilation
     recipe: Recipe
     labelled: Dataset | None
+
+    def with_inputs(self, samples: int | None) -> Begun:
+        """The same with inputs to fit, made up where none were given."""
+        return replace(self, compilation=with_inputs(self.compilation, samples))
 
     def trials(self, compilation: Compilation) -> Trials:
         """Trials of the model; the original is run on the labelled inputs first."""
@@ -100,20 +104,6 @@ class Begun:
             threads = compilation.conditions.engine.threads
             judge = AccuracyJudge.of(compilation.model, self.labelled, threads)
         return Trials(compilation, self.recipe, judge)
-
-
-def begin(
-    model: str | Path | Model,
-    settings: Settings,
-    goals: Sequence[Goal],
-    recipe: Recipe,
-    evaluation: DataSource | None,
-    outputs: Sequence[str | Path],
-    force: bool,
-) -> Begun:
-    """Load everything that pruning takes, inputs to fit included, and check it before any work."""
-    begun = checked(model, settings, goals, recipe, evaluation, outputs, force)
-    return replace(begun, compilation=with_inputs(begun.compilation, settings.samples))
 
 
 def checked(
@@ -125,7 +115,7 @@ def checked(
     outputs: Sequence[str | Path],
     force: bool,
 ) -> Begun:
-    """What a user has given, loaded and checked; inputs to fit may be missing."""
+    """What a user has given, loaded and checked before any work; see `Begun.with_inputs`."""
     for goal in goals:
         require_labels(goal, evaluation)
     compilation = prepare(model, settings)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from eapc.commands.preparation import Begun, DataSource, Settings, begin
+from eapc.commands.preparation import Begun, DataSource, Settings, checked
 from eapc.commands.results import save
 from eapc.commands.resuming import Written, resumable
 from eapc.energy import EnergyReport
@@ -66,7 +66,8 @@ def sweep(
     _check(goals, folder, resume)
     outputs = _outputs(model, goals, folder)
     to_write = () if resume else tuple(outputs.values())
-    begun = begin(model, settings, goals, recipe, evaluation, to_write, force)
+    begun = checked(model, settings, goals, recipe, evaluation, to_write, force)
+    begun = begun.with_inputs(settings.samples)
     kept = None if folder is None else Path(folder) / f"{_stem(model)}.sweep"
     trials, rows = pursue_all(begun, goals, outputs, kept, force, resume, progress)
     data = begun.compilation.calibration

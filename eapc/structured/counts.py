@@ -281,10 +281,10 @@ class ChannelPlan:
             layers.append(replace(curve, energies=energies))
         return Curves(tuple(layers), total - sum(curve.energies[0] for curve in layers))
 
-    def predicted(self, budget: float, late: float = 0.0) -> Predicted:
+    def predicted(self, budget: float, tail: float = 0.0) -> Predicted:
         """What is expected of the counts for a budget, and of zeros that do what is left of it."""
-        counts = self.counts(budget if self.zeros else budget + late)
-        return self.with_zeros(counts, budget + late)
+        counts = self.counts(budget if self.zeros else budget + tail)
+        return self.with_zeros(counts, budget + tail)
 
     def with_zeros(self, counts: Counts, budget: float) -> Predicted:
         """What is expected of counts and of zeros for what is missing, if there are any."""
