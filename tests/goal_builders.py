@@ -12,7 +12,7 @@ from pruning_builders import NETS, Net, residual
 from eapc.data import Dataset
 from eapc.evaluation import AccuracyJudge
 from eapc.goals import Goal, Pruned, Trials
-from eapc.goals.budget import Budget
+from eapc.goals.goal import Budget
 from eapc.goals.pruners import OneStage
 from eapc.hardware import load_hardware
 from eapc.pipeline import Compilation, Conditions, Recipe, load_passes

@@ -68,7 +68,7 @@ def test_what_goals_share_is_worked_out_once(monkeypatch: pytest.MonkeyPatch) ->
 
         monkeypatch.setattr(owner, counting)
 
-    count("curves", "eapc.pipeline.curves.error_curves")
+    count("curves", "eapc.pipeline.analyses.error_curves")
     count("outputs", "eapc.evaluation.judges.collect_outputs")
     goals: list[Goal] = [TargetEnergy(0.8), TargetEnergy(0.7), Sparsity(0.5)]
     sweep(MODEL, SETTINGS, goals=goals, evaluation=EVALUATION)

@@ -11,7 +11,7 @@ from goal_builders import RECIPE, labelled, ratio, start, trials, varied
 
 from eapc.errors import UsageError
 from eapc.goals import MaxDrop, Pruned, Trials
-from eapc.goals.budget import Budget
+from eapc.goals.goal import Budget
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.0, float("nan")])

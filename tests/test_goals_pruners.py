@@ -16,7 +16,7 @@ from structured_builders import bytes_of
 from eapc.errors import PassError, UsageError
 from eapc.evaluation import AgreementJudge
 from eapc.goals import Goal, MaxDrop, MinAgreement, Pruned, Sparsity, TargetEnergy, Trials
-from eapc.goals.budget import Budget
+from eapc.goals.goal import Budget
 from eapc.goals.pruners import OneStage, Pruner, TwoStages, pruner_of
 from eapc.pipeline import Compilation, Pass, Pipeline, Recipe
 from eapc.structured import ChannelPlan
@@ -253,7 +253,7 @@ def test_the_whole_network_has_its_curves_once(monkeypatch: pytest.MonkeyPatch) 
     made = two_stages("residual")
     assert made.plan.lowest_ratio < 1
     monkeypatch.setattr(
-        "eapc.pipeline.curves.error_curves", lambda *_: pytest.fail("measured again")
+        "eapc.pipeline.analyses.error_curves", lambda *_: pytest.fail("measured again")
     )
     for budget in (0.8, 0.5):
         assert made.at(Budget(budget)).priced.nonzero_weights > 0

@@ -16,7 +16,7 @@ from eapc.runtime import collect_outputs, feed_size
 from eapc.solvers import Consumer, LayerProblem, combine
 from eapc.structured import ChannelCurve, without_channels
 from eapc.structured.curves import ends_of
-from eapc.structured.probes import Probed, probed_layers, probed_names, probed_values
+from eapc.structured.survey import Probed, probed_layers, probed_names, probed_values
 
 
 def probed(net: Net, name: str) -> tuple[Probed, ChannelCurve]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from eapc.allocation.allocator import Choice, Space, allocate
-from eapc.allocation.energy_order import LIMITS, Schedule
-from eapc.allocation.sharing import (
+from eapc.allocation.allocator import (
     GRID,
     LOWEST_DENSITY,
+    Choice,
     Curves,
     LayerCurve,
     Plan,
     Predicted,
+    Space,
+    allocate,
     correct_tail,
     share_out,
     share_out_evenly,
 )
+from eapc.allocation.energy_order import LIMITS, Schedule
 
 __all__ = [
     "GRID",

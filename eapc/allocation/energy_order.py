@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eapc.allocation.sharing import FINE_GRID, LOWEST_DENSITY, Curves, LayerCurve
+from eapc.allocation.allocator import FINE_GRID, LOWEST_DENSITY, Curves, LayerCurve
 from eapc.calibration import Sweep, scaled_matrix
 from eapc.data import Dataset
 from eapc.layers import TiedLayers

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
-from eapc.goals.budget import Budget
-from eapc.goals.goal import Goal
+from eapc.goals.goal import Budget, Goal
 from eapc.goals.result import Pruned
 
 if TYPE_CHECKING:

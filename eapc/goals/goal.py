@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from eapc.errors import UsageError
 from eapc.goals.result import Pruned
@@ -66,3 +66,20 @@ class Goal(ABC):
         """The goal as it is typed: `--target-energy 0.7`."""
         value = self.value
         return f"{self.option} {value if isinstance(value, Path) else f'{value:g}'}"
+
+
+class Budget(NamedTuple):
+    """A fraction of the dense network's cost, and what the last layers get beyond their share.
+
+    Both are as they are typed. Where it corrects another budget, `split_like`, it is split
+    between channels and zeros as that one.
+    """
+
+    ratio: float
+    tail: float = 0.0
+    split_like: float | None = None
+
+    @property
+    def settled_by(self) -> float:
+        """The budget that channels and zeros are split for."""
+        return self.ratio if self.split_like is None else self.split_like

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from eapc.allocation import Plan, Predicted
 from eapc.evaluation import AgreementJudge
-from eapc.goals.budget import Budget
+from eapc.goals.goal import Budget
 from eapc.pipeline import Compilation, Pass, Recipe
 from eapc.structured import ChannelPlan
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from eapc.errors import UsageError
-from eapc.goals.budget import Budget
-from eapc.goals.goal import Goal
+from eapc.goals.goal import Budget, Goal
 from eapc.goals.result import Pruned
 
 if TYPE_CHECKING:

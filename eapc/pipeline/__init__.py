@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from eapc.pipeline.analyses import density_table, estimate_energy, shapes_of, works_of
+from eapc.pipeline.analyses import (
+    density_table,
+    estimate_energy,
+    one_by_one,
+    shapes_of,
+    with_curves,
+    works_of,
+)
 from eapc.pipeline.compilation import (
     ChannelRecord,
     Compilation,
@@ -11,10 +18,8 @@ from eapc.pipeline.compilation import (
     LayerRecord,
     Record,
 )
-from eapc.pipeline.curves import one_by_one, with_curves
-from eapc.pipeline.passes import Names, Pass, Pipeline
+from eapc.pipeline.passes import Names, Pass, Pipeline, load_passes
 from eapc.pipeline.recipe import Options, Recipe
-from eapc.pipeline.registry import load_passes
 
 __all__ = [
     "ChannelRecord",

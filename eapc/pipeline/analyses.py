@@ -1,9 +1,14 @@
-"""What a compilation's model comes to under its conditions: shapes, work, densities, energy."""
+"""What a compilation's model comes to: shapes, work, densities, energy; error curves, each once."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
+from eapc.allocation import Curves, LayerCurve
+from eapc.calibration import DENSITIES, ErrorCurve, Probes, error_curves, probe_inputs, probes_of
+from eapc.checkpoints import Part
 from eapc.data import Dataset
 from eapc.energy import (
     DensityTable,
@@ -11,10 +16,14 @@ from eapc.energy import (
     NodeWork,
     estimate,
     measured_table,
+    priced_at,
     work_list_with_bodies,
 )
+from eapc.errors import UsageError
+from eapc.layers import PrunableLayers, TiedLayers
 from eapc.model import InputShapes, Shapes, batch_inputs, infer_shapes, input_shapes
 from eapc.pipeline.compilation import Compilation
+from eapc.progress import Step
 
 _INPUTS_FOR_DENSITIES = 256
 """Densities average over all elements of a tensor: a few hundred inputs fix them."""
@@ -75,3 +84,124 @@ def _sample(data: Dataset) -> Dataset:
     step = max(1, len(data) // _INPUTS_FOR_DENSITIES)
     thinned = data.take(slice(0, None, step))
     return thinned if thinned.usable else data
+
+
+# --- curves --------------------------------------------------------------------------------------
+
+
+S = TypeVar("S")
+C = TypeVar("C")
+
+
+def one_by_one(
+    compilation: Compilation,
+    stage: tuple[str, str],
+    subjects: Sequence[tuple[str, str, S]],
+    read: Callable[[S, Part], C],
+    measured: Callable[[int], Iterator[tuple[C, Part]]],
+) -> tuple[C, ...]:
+    """The curve of every subject, those of a run before read from its finished parts.
+
+    `stage` is its name and what finished parts are filed under; a subject has the key of its
+    part and the name that is shown. `measured` gives the curves from a place on.
+    """
+    name, filed = stage
+    finished, curves = compilation.finished(filed), list[C]()
+    for key, _, subject in subjects:
+        part = finished.load(key)
+        if part is None:
+            break
+        curves.append(read(subject, part))
+    made = measured(len(curves))
+    for key, shown, _ in subjects[len(curves) :]:
+        compilation.progress(Step(name, len(curves), len(subjects), shown))
+        curve, part = next(made)
+        curves.append(curve)
+        finished.save(key, part)
+    compilation.progress(Step(name, len(subjects), len(subjects)))
+    return tuple(curves)
+
+
+def with_curves(
+    compilation: Compilation, found: PrunableLayers, *, apart: bool = False
+) -> Compilation:
+    """The compilation with error and energy curves of its layers, computed if need be.
+
+    With `apart` layers are fitted on other inputs than those that show their errors: so they
+    compare with those of channels. Raises UsageError without calibration data.
+    """
+    if compilation.record.curves is not None:
+        return compilation
+    if compilation.calibration is None:
+        raise UsageError("an energy budget is shared out on calibration data; there is none")
+    original = compilation.with_model(compilation.model.original)
+    return compilation.with_record(curves=_curves(original, found.layers, apart))
+
+
+def _curves(compilation: Compilation, layers: Sequence[TiedLayers], apart: bool) -> Curves:
+    data = compilation.calibration
+    assert data is not None  # `with_curves` has seen to it
+    prices = _Prices.of(compilation)
+    macs = prices.report.macs * len(layers) * (len(DENSITIES) - 1)
+    probes = probes_of(data, macs) if apart else Probes(data, probe_inputs(data, macs))
+
+    def measured(first: int) -> Iterator[tuple[LayerCurve, Part]]:
+        engine, fitted = compilation.conditions.engine, probes.fitted if apart else None
+        errors = error_curves(compilation.model, layers, probes.shown, engine, first, fitted)
+        for tied, curve in zip(layers[first:], errors, strict=True):
+            energies = prices.energies(tied, curve)
+            found = LayerCurve(curve.name, DENSITIES, curve.errors, energies, _nodes(tied))
+            yield found, Part(facts={"errors": found.errors, "energies": found.energies})
+
+    subjects = [(tied.weight, tied.first.node.key, tied) for tied in layers]
+    stage = ("error-curves", f"error-curves{' apart' if apart else ''}")
+    curves = one_by_one(compilation, stage, subjects, _read, measured)
+    changeable = sum(curve.energies[0] for curve in curves)
+    return Curves(curves, prices.report.energy_mac_units - changeable)
+
+
+def _read(tied: TiedLayers, part: Part) -> LayerCurve:
+    errors, energies = tuple(part.facts["errors"]), tuple(part.facts["energies"])
+    return LayerCurve(tied.weight, DENSITIES, errors, energies, _nodes(tied))
+
+
+def _nodes(tied: TiedLayers) -> tuple[str, ...]:
+    return tuple(user.node.key for user in tied.users)
+
+
+@dataclass(frozen=True)
+class _Prices:
+    """What a dense network takes, node by node."""
+
+    works: dict[str, NodeWork]
+    table: DensityTable
+    report: EnergyReport
+
+    @classmethod
+    def of(cls, compilation: Compilation) -> _Prices:
+        works, batch = works_of(compilation)
+        table = density_table(compilation, works)
+        report = estimate(compilation.model, works, compilation.hardware, table, batch)
+        return cls({item.node.key: item for item in works}, table, report)
+
+    def energies(self, tied: TiedLayers, curve: ErrorCurve) -> tuple[float, ...]:
+        """Energy of a weight's users with the weights kept at each point of its error curve.
+
+        Where weights' zeros meet the ifmap's, they are counted.
+        """
+        energies = []
+        for density, kept in zip(DENSITIES, curve.kept, strict=True):
+            counts = {node: self.table.macs_with.get(node) for node in _nodes(tied)}
+            energies.append(
+                sum(
+                    priced_at(
+                        self.works[node],
+                        self.report.hardware,
+                        self.report,
+                        density,
+                        None if count is None else count(kept),
+                    )
+                    for node, count in counts.items()
+                )
+            )
+        return tuple(energies)

@@ -7,11 +7,14 @@ pass names in order, each with the options that its dataclass fields declare.
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
 from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
@@ -151,3 +154,35 @@ def _make_pass(name: str, body: str, table: Mapping[str, type[Pass]]) -> Pass:
         where = ".".join(str(part) for part in first["loc"])
         raise UsageError(f"pipeline: {name}: {where}: {first['msg']}") from error
     return made
+
+
+# --- finding passes ------------------------------------------------------------------------------
+
+
+ENTRY_POINT_GROUP = "eapc.passes"
+
+
+def load_passes() -> Mapping[str, type[Pass]]:
+    """Every pass by name; an installed package adds its own under `eapc.passes`.
+
+    Raises UsageError when two passes have the same name, or one cannot be loaded.
+    """
+    shipped: Mapping[str, type[Pass]] = importlib.import_module("eapc.passes").PASSES
+    passes = dict(shipped)
+    for entry in entry_points(group=ENTRY_POINT_GROUP):
+        found = _load(entry)
+        if found.name in passes:
+            raise UsageError(f"pass '{found.name}' of {entry.value} exists already")
+        passes[found.name] = found
+    return MappingProxyType(passes)
+
+
+def _load(entry: EntryPoint) -> type[Pass]:
+    try:
+        found: object = entry.load()
+    except Exception as error:  # whatever the import of someone else's code raises
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UsageError(f"pass '{entry.value}' cannot be loaded: {reason}") from error
+    if not (isinstance(found, type) and issubclass(found, Pass)):
+        raise UsageError(f"pass '{entry.value}' is not a subclass of eapc.Pass")
+    return found

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from eapc.errors import UsageError
-from eapc.pipeline.passes import SEPARATOR, Pass, Pipeline
-from eapc.pipeline.registry import load_passes
+from eapc.pipeline.passes import SEPARATOR, Pass, Pipeline, load_passes
 from eapc.structured import DEFAULT_CRITERION, require_criterion
 
 _UNTYPABLE = re.compile(rf"[,{{}}{re.escape(SEPARATOR)}\s]")

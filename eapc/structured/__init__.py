@@ -1,12 +1,16 @@
 """Channel pruning: what groups of channels cost, what the outputs lose, which go."""
 
-from eapc.structured.costs import ChannelCosts
+from eapc.structured.costs import ChannelCosts, energy_costs, latency_costs
 from eapc.structured.counts import ChannelPlan, right_edges
 from eapc.structured.criteria import CRITERIA, DEFAULT_CRITERION, require_criterion
 from eapc.structured.curves import FRACTIONS, ChannelCurve
-from eapc.structured.layers import LayeredGroup, with_layers, without_channels
-from eapc.structured.prices import energy_costs, latency_costs
-from eapc.structured.reasons import left_alone, most_telling
+from eapc.structured.layers import (
+    LayeredGroup,
+    left_alone,
+    most_telling,
+    with_layers,
+    without_channels,
+)
 from eapc.structured.survey import Survey
 
 __all__ = [

@@ -1,7 +1,8 @@
 """Looking at channel groups: which channels go first, and what that does to the outputs.
 
 A criterion orders a group's channels. Where errors are asked for, a few inputs are sent through
-what lies behind the layers that read them, again and again with fewer channels.
+what lies behind the layers that read them, again and again with fewer channels: those layers
+are refitted to what is left, nothing else changes.
 """
 
 from __future__ import annotations
@@ -21,20 +22,24 @@ from eapc.calibration import (
     Probes,
     Suffix,
     SuffixRun,
+    changed_constants,
+    constants_of,
+    moved_biases,
     probe_moments,
     scaled_matrix,
     suffix_behind,
+    unscaled_matrix,
 )
 from eapc.data import Dataset
 from eapc.errors import UsageError
 from eapc.evaluation import Outputs, output_divergence
+from eapc.layers import TiedLayers
 from eapc.model import Array, Model
 from eapc.runtime import Engine, collect_outputs, feed_size
-from eapc.solvers import Consumer, LayerProblem, Moments, combine
+from eapc.solvers import Consumer, LayerProblem, Moments, combine, fitted
 from eapc.structured.criteria import CRITERIA, Evidence, removal_order
-from eapc.structured.curves import ChannelCurve, ends_of
+from eapc.structured.curves import ChannelCurve, counts_of, ends_of
 from eapc.structured.layers import LayeredGroup, Reader
-from eapc.structured.probes import Probed, probed_layers, probed_names, probed_values
 
 logger = logging.getLogger(__name__)
 
@@ -170,3 +175,62 @@ def _maps(layered: LayeredGroup, values: Mapping[str, Batches]) -> Iterator[Arra
         taken = moved[:, part.indices]  # inputs, channels, width, *rest
         height = taken.shape[3] if taken.ndim > 4 else 1
         yield taken.reshape(*taken.shape[:2], height * part.width, -1)
+
+
+# --- probes --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Probed:
+    """A group in a model, and the statistics of its readers: one of each for each reader."""
+
+    model: Model
+    layered: LayeredGroup
+    consumers: Sequence[Consumer]
+    moments: Sequence[Sequence[Moments]]
+
+    def models(self, curve: ChannelCurve) -> Iterator[tuple[int, Model]]:
+        """The model at each further count of the curve."""
+        counts = counts_of(curve.size, curve.fewest)[1:]
+        if not self.layered.readers:
+            for count in counts:
+                yield count, self._without_filters(curve.removed(count))
+            return
+        weights = fitted(self.consumers, counts, curve.order)
+        for count in counts:
+            yield count, self._refitted(weights[count])
+
+    def _refitted(self, weights: Sequence[Array]) -> Model:
+        changed: dict[str, Array] = {}
+        for reader, matrix, users in zip(self.layered.readers, weights, self.moments, strict=True):
+            tied = reader.tied
+            changed[tied.weight] = tied.stored(self.model, unscaled_matrix(tied, matrix))
+            changed |= moved_biases(tied, self.model, matrix, users)
+        return self.model.with_weights(changed)
+
+    def _without_filters(self, removed: Sequence[int]) -> Model:
+        changed = {}
+        for producer in self.layered.producers:
+            matrix = producer.tied.matrix(self.model)
+            rows = matrix.reshape(-1, matrix.shape[2]).copy()
+            rows[producer.places[list(removed)].ravel()] = 0
+            weight = producer.tied.stored(self.model, rows.reshape(matrix.shape))
+            changed[producer.tied.weight] = weight
+        return self.model.with_weights(changed)
+
+
+def probed_layers(layered: LayeredGroup) -> tuple[TiedLayers, ...]:
+    """The layers that a probe changes: the readers, or the producers where no layer reads."""
+    return tuple(each.tied for each in layered.readers or layered.producers)
+
+
+def probed_names(layered: LayeredGroup) -> tuple[str, ...]:
+    """The constants that a probe changes, as their nodes read them."""
+    names = (name for tied in probed_layers(layered) for name in changed_constants(tied))
+    return tuple(dict.fromkeys(names))
+
+
+def probed_values(model: Model, layered: LayeredGroup) -> dict[str, Array]:
+    """Their values in a model."""
+    layers = probed_layers(layered)
+    return {name: value for tied in layers for name, value in constants_of(model, tied).items()}

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 
 from eapc.errors import UsageError
-from eapc.pipeline import Compilation, Pass, Pipeline, load_passes, registry
+from eapc.pipeline import Compilation, Pass, Pipeline, load_passes, passes
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Pretends that packages with these entry points are installed."""
 
     def install(*values: str) -> None:
-        found = [EntryPoint(value, value, registry.ENTRY_POINT_GROUP) for value in values]
+        found = [EntryPoint(value, value, passes.ENTRY_POINT_GROUP) for value in values]
 
         def entry_points(group: str) -> list[EntryPoint]:
             return found if group == "eapc.passes" else []
 
-        monkeypatch.setattr(registry, "entry_points", entry_points)
+        monkeypatch.setattr(passes, "entry_points", entry_points)
 
     return install
 
@@ -68,17 +68,17 @@ def test_the_table_cannot_be_changed() -> None:
 
 
 def test_an_installed_package_adds_its_passes(installed: Callable[..., None]) -> None:
-    installed("test_pipeline_registry:Doubling")
+    installed("test_pipeline_entry_points:Doubling")
     pipeline = Pipeline.parse("double{factor=3}, annotate-energy", load_passes())
     assert pipeline.passes[0].name == "double"
     assert str(pipeline) == "double{factor=3}, annotate-energy"
 
 
 @pytest.mark.parametrize(
-    "second", ["test_pipeline_registry:Impostor", "test_pipeline_registry:Doubling"]
+    "second", ["test_pipeline_entry_points:Impostor", "test_pipeline_entry_points:Doubling"]
 )
 def test_a_name_is_given_once(installed: Callable[..., None], second: str) -> None:
-    installed("test_pipeline_registry:Doubling", second)
+    installed("test_pipeline_entry_points:Doubling", second)
     with pytest.raises(UsageError, match="exists already"):
         load_passes()
 
@@ -87,8 +87,8 @@ def test_a_name_is_given_once(installed: Callable[..., None], second: str) -> No
     "value",
     [
         "no_such_module_of_ours:Thing",
-        "test_pipeline_registry:Missing",
-        "test_pipeline_registry:NotAPass",
+        "test_pipeline_entry_points:Missing",
+        "test_pipeline_entry_points:NotAPass",
     ],
 )
 def test_a_broken_package_is_named(installed: Callable[..., None], value: str) -> None:
