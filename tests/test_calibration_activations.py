@@ -78,7 +78,7 @@ def test_new_weights_hold_from_the_step_they_come_with(name: str) -> None:
     first, second = ("w0", "w2") if name == "residual" else ("w", "w2")
     changed = model
     for weight in (first, second):
-        value = model.constant(weight)
+        value = model.constants.value(weight)
         assert value is not None
         changed = changed.with_weights({weight: -value})
     (early,) = (n.outputs[0] for n in model.nodes if n.inputs[1:2] == (first,))

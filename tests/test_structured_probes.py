@@ -80,6 +80,6 @@ def test_values_are_those_of_the_constants() -> None:
     names, values = probed_names(group), probed_values(net.model, group)
     assert set(names) == set(values)
     assert names[0] == "w1"
-    found: Array | None = net.model.constant("w1")
+    found: Array | None = net.model.constants.value("w1")
     assert found is not None
     np.testing.assert_array_equal(values["w1"], found)

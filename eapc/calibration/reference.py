@@ -36,7 +36,7 @@ class Reference:
         return own.with_weights(dict(self._kept_values(own, self._origin))) if self._origin else own
 
     def _kept_values(self, own: Model, origin: Origin) -> Iterator[tuple[str, Array]]:
-        for name in own.view.constants:
+        for name in own.constants.plain:
             part = _part(origin, name)
             if part is None or not is_float(own.constants.dtype(name)):
                 continue
@@ -94,6 +94,6 @@ def _is_same(cut: Model, dense: Model) -> bool:
     own = {(node.op_type, node.inputs, node.outputs) for node in cut.nodes}
     return own <= facts and all(
         np.array_equal(cut.constants[name], value)
-        for name in cut.view.constants
+        for name in cut.constants.plain
         if (value := dense.constants.value(name)) is not None
     )

@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 
 from eapc.model.folding import FOLDABLE, LARGEST_ELEMENTS, evaluate_node, shape_value
-from eapc.model.graph import GraphView, Node, stored_in
+from eapc.model.graph import GraphView, Node, plain_tensors, stored_in
 from eapc.model.tensors import (
     Array,
     Stored,
@@ -75,6 +75,11 @@ class Constants:
         """What the file stores, by name."""
         outer = {} if self._outer is None else self._outer.stored
         return {**outer, **stored_in(self._graph)}
+
+    @cached_property
+    def plain(self) -> Mapping[str, onnx.TensorProto]:
+        """The dense tensors that the graph itself stores, by name: they can be written into."""
+        return plain_tensors(self._graph)
 
     def __contains__(self, name: object) -> bool:
         known = name in self.stored or name in self._computed

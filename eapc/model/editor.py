@@ -15,7 +15,7 @@ from onnx import (
     numpy_helper,
 )
 
-from eapc.model.graph import constants_of, free_names, initializers_of, walk
+from eapc.model.graph import free_names, initializers_of, plain_tensors, walk
 from eapc.model.tensors import Array, encode, subgraphs_of_node
 from eapc.model.writing import drop_unread
 
@@ -83,7 +83,7 @@ class GraphEditor:
 
     def finish(self) -> None:
         """Write the new values; readers that want different ones get constants of their own."""
-        stored, fixed = constants_of(self._graph), self._seen_outside()
+        stored, fixed = plain_tensors(self._graph), self._seen_outside()
         for constant, by_reader in self._new.items():
             wanted: dict[str, Array | None] = {**by_reader}
             if "" not in by_reader:

@@ -184,11 +184,6 @@ class GraphView:
         declared = (value.name for value in self.proto.graph.input)
         return frozenset(name for name in declared if name in self.initializers)
 
-    @cached_property
-    def constants(self) -> Mapping[str, onnx.TensorProto]:
-        """Initializers and Constant nodes' tensors of the main graph, by tensor name."""
-        return constants_of(self.proto.graph)
-
 
 def _input_spec(value: onnx.ValueInfoProto) -> TensorSpec:
     spec = spec_of(value)
@@ -233,21 +228,17 @@ def stored_by(node: onnx.NodeProto) -> Stored | None:
     return None
 
 
-def constants_of(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
-    """The tensors of initializers and Constant nodes, by the name that the graph gives them."""
+def plain_tensors(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+    """The dense tensors in a graph, which can be written into, by the name that it gives them."""
     found = {tensor.name: tensor for tensor in graph.initializer}
-    for node in graph.node:
-        tensor = constant_value(node)
-        if tensor is not None:
-            found[node.output[0]] = tensor
-    return found
+    held = {node.output[0]: plain_tensor(node) for node in graph.node if node.output}
+    return found | {name: tensor for name, tensor in held.items() if tensor is not None}
 
 
-def constant_value(node: onnx.NodeProto) -> onnx.TensorProto | None:
-    """The tensor inside a Constant node; its other forms (strings, single numbers) are small."""
-    if node.op_type != "Constant" or node.domain not in ("", "ai.onnx"):
-        return None
-    return next((a.t for a in node.attribute if a.name == "value"), None)
+def plain_tensor(node: onnx.NodeProto) -> onnx.TensorProto | None:
+    """The dense tensor in a Constant node."""
+    is_constant = node.op_type == "Constant" and node.domain in ("", "ai.onnx")
+    return next((a.t for a in node.attribute if is_constant and a.name == "value"), None)
 
 
 def walk(graph: onnx.GraphProto) -> Iterator[tuple[Node, onnx.NodeProto]]:

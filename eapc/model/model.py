@@ -147,26 +147,17 @@ class Model:
         """The constants of the main graph, the overlay's values included."""
         return Constants(self.view, self.folder, self.weights)
 
-    def constant_shape(self, tensor: str) -> tuple[int, ...] | None:
-        """Shape of an initializer or Constant of the main graph; None for other tensors."""
-        return self.constants.shape(tensor) if tensor in self.view.constants else None
-
-    def constant(self, tensor: str) -> Array | None:
-        """Value of an initializer or Constant of the main graph, the overlay's if it has one."""
-        return self.constants.value(tensor) if tensor in self.view.constants else None
-
     def with_plain(self, names: Iterable[str]) -> Model:
         """This model with constants as plain tensors where its file computes them, say.
 
         Those that the file stores as such stay as they are.
         """
-        plain = {name for name in names if name not in self.view.constants}
-        file = self.original
-        found = {name: file.constants.value(name) for name in plain}
-        values = {name: value for name, value in found.items() if value is not None}
+        file = self.original.constants
+        computed = (name for name in names if name not in file.plain)
+        values = {name: value for name in computed if (value := file.value(name)) is not None}
         if not values:
             return self
-        return replace(self, view=GraphView(replace(file, weights=values).to_proto()))
+        return replace(self, view=GraphView(replace(self.original, weights=values).to_proto()))
 
     def node_proto(self, node: Node) -> onnx.NodeProto:
         """A node as the file will have it, a Constant's new value included; to read only."""
