@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from eapc.layers import Layer, TiedLayers, find_layers
+from eapc.layers import Layer, TiedLayers, layers_of
 from eapc.model import Array, Model, Origin, Part, is_float
 
 
@@ -48,7 +48,7 @@ class Reference:
 
     @cached_property
     def _dense_layers(self) -> dict[str, Layer]:
-        layers = find_layers(self.dense).layers
+        layers = layers_of(self.dense).layers
         return {user.y: user for tied in layers for user in tied.users}
 
     def twins(self, tied: TiedLayers) -> tuple[Layer, ...]:

@@ -55,6 +55,20 @@ class Node:
         return self.inputs[index] if index < len(self.inputs) else ""
 
 
+class Analyses:
+    """What has been worked out, by what was asked."""
+
+    def __init__(self) -> None:
+        self._found: dict[object, Any] = {}
+
+    def once(self, key: object, make: Callable[[], T]) -> T:
+        """What `make` returns, from the first call on with this key."""
+        if key not in self._found:
+            self._found[key] = make()
+        found: T = self._found[key]
+        return found
+
+
 class GraphView:
     """Who writes and who reads each tensor of a model's main graph; never changes."""
 
@@ -62,15 +76,8 @@ class GraphView:
         self.proto = proto
         self.folded: dict[tuple[str, str], Array | None] = {}
         """Values of the file's computed constants, by scope and name, once they are asked for."""
-        self.analyses: dict[object, Any] = {}
-        """What else is known of the graph, which no new weights change, by what was asked."""
-
-    def once(self, key: object, make: Callable[[], T]) -> T:
-        """What `make` returns, from the first call on with this key."""
-        if key not in self.analyses:
-            self.analyses[key] = make()
-        found: T = self.analyses[key]
-        return found
+        self.analyses = Analyses()
+        """What else is known of the graph, which no new weights change."""
 
     @cached_property
     def surgeon(self) -> gs.Graph:

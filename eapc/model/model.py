@@ -18,7 +18,7 @@ from eapc.errors import ModelError
 from eapc.model import file as modelfile
 from eapc.model.constants import Constants
 from eapc.model.file import Check
-from eapc.model.graph import GraphView, Node, walk
+from eapc.model.graph import Analyses, GraphView, Node, walk
 from eapc.model.tensors import Array, TensorSpec, encode, is_external
 from eapc.model.writing import write_constants, write_result
 
@@ -96,7 +96,8 @@ class Model:
     @property
     def original(self) -> Model:
         """The model as it was read, without new weights and annotations."""
-        return replace(self, weights={}, annotations={})
+        is_laid_over = self.weights or self.annotations
+        return replace(self, weights={}, annotations={}) if is_laid_over else self
 
     def with_weights(self, weights: Mapping[str, Array]) -> Model:
         """This model with some constants replaced.
@@ -146,6 +147,11 @@ class Model:
     def constants(self) -> Constants:
         """The constants of the main graph, the overlay's values included."""
         return Constants(self.view, self.folder, self.weights)
+
+    @cached_property
+    def analyses(self) -> Analyses:
+        """What is known of the model: that of the graph, unless new weights are laid over it."""
+        return Analyses() if self.weights else self.view.analyses
 
     def with_plain(self, names: Iterable[str]) -> Model:
         """This model with constants as plain tensors where its file computes them, say.

@@ -142,7 +142,7 @@ def infer_shapes(model: Model, inputs: InputShapes) -> Shapes:
     Models that share a graph share them too: no weights change them.
     """
     key = ("shapes", *((name, tuple(shape)) for name, shape in inputs.items()))
-    return model.view.once(key, lambda: _inferred(model, inputs))
+    return model.view.analyses.once(key, lambda: _inferred(model, inputs))
 
 
 def _inferred(model: Model, inputs: InputShapes) -> Shapes:

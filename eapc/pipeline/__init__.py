@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eapc.pipeline.analyses import density_table, estimate_energy, shapes_of, works_of
+from eapc.pipeline.analyses import density_table, estimate_energy, groups_of, shapes_of, works_of
 from eapc.pipeline.compilation import (
     ChannelRecord,
     Compilation,
@@ -28,6 +28,7 @@ __all__ = [
     "Record",
     "density_table",
     "estimate_energy",
+    "groups_of",
     "load_passes",
     "shapes_of",
     "works_of",

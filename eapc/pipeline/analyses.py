@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from eapc.channels import ChannelGroups, find_groups
 from eapc.data import Dataset
 from eapc.energy import (
     DensityTable,
@@ -36,7 +37,13 @@ def works_of(compilation: Compilation) -> tuple[tuple[NodeWork, ...], int]:
         return work_list_with_bodies(model, shapes, bits)
 
     # the graph keeps its shapes, so that an id is theirs alone
-    return model.view.once(("works", bits, id(shapes)), works), batch
+    return model.view.analyses.once(("works", bits, id(shapes)), works), batch
+
+
+def groups_of(compilation: Compilation) -> ChannelGroups:
+    """The model's channel groups."""
+    model, shapes = compilation.model, shapes_of(compilation)[0]
+    return model.analyses.once(("groups", id(shapes)), lambda: find_groups(model, shapes))
 
 
 def shapes_of(compilation: Compilation) -> tuple[Shapes, int]:
