@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from onnx import GraphProto, NodeProto, helper
 
 from eapc.model.folding import known_constants
-from eapc.model.tensors import Array
-
-ShapeOf = Callable[[str], tuple[int, ...] | None]
+from eapc.model.tensors import Array, ShapeOf
 
 
 def runs_of(
-    node: NodeProto, attribute: str, known: Mapping[str, Array], shape_of: ShapeOf
+    node: NodeProto, scope: str, known: Mapping[str, Array], shape_of: ShapeOf
 ) -> int | None:
     """Runs of one subgraph each time its node runs; None where that depends on data.
 
-    `attribute` names the subgraph; `known` are the constants and `shape_of` the shapes that
+    `scope` is that of the subgraph; `known` are the constants and `shape_of` the shapes that
     the node sees.
     """
     if node.domain not in ("", "ai.onnx"):
         return None
     if node.op_type == "If":
         condition = _flag(known, node.input[0])
-        return None if condition is None else int(condition == (attribute == "then_branch"))
+        return None if condition is None else int(condition == scope.endswith("/then_branch/"))
     if node.op_type == "Loop":
         return _loop_runs(node, known)
     return _scan_runs(node, shape_of) if node.op_type == "Scan" else None

@@ -118,21 +118,14 @@ class GraphView:
         """The node with a key."""
         return self._node_by_key[key]
 
-    @cached_property
-    def _main_tensors(self) -> dict[str, gs.Tensor]:
-        return dict(self.surgeon.tensors())
-
-    @cached_property
-    def _key_of_view(self) -> dict[int, str]:
-        view = zip(self.surgeon.nodes, self.main_nodes, strict=True)
-        return {id(surgeon_node): node.key for surgeon_node, node in view}
-
     def producer(self, tensor: str) -> Node | None:
         """The main-graph node that writes a tensor; None for inputs and initializers."""
-        found = self._main_tensors.get(tensor)
-        if found is None or not found.inputs:
-            return None
-        return self.node(self._key_of_view[id(found.inputs[0])])
+        return self._producers.get(tensor)
+
+    @cached_property
+    def _producers(self) -> dict[str, Node]:
+        view = zip(self.surgeon.nodes, self.main_nodes, strict=True)
+        return {tensor.name: node for seen, node in view for tensor in seen.outputs if tensor.name}
 
     def consumers(self, tensor: str) -> tuple[Node, ...]:
         """The main-graph nodes that read a tensor, in file order, once each.
@@ -262,22 +255,16 @@ def _walk(
         while key in taken:
             key += "_"
         taken.add(key)
-        yield from _walk_node(proto, scope, key, taken)
+        inner = list(_inner_graphs(proto, key))
+        yield _node(proto, scope, key, tuple(name for name, _ in inner)), proto
+        for inner_scope, inner_graph in inner:
+            yield from _walk(inner_graph, inner_scope, taken)
 
 
 def _label(proto: onnx.NodeProto, names: Counter[str], index: int) -> str:
     if proto.name and names[proto.name] == 1:
         return proto.name
     return next((name for name in proto.output if name), f"node_{index}")
-
-
-def _walk_node(
-    proto: onnx.NodeProto, scope: str, key: str, taken: set[str]
-) -> Iterator[tuple[Node, onnx.NodeProto]]:
-    inner = list(_inner_graphs(proto, key))
-    yield _node(proto, scope, key, tuple(name for name, _ in inner)), proto
-    for inner_scope, graph in inner:
-        yield from _walk(graph, inner_scope, taken)
 
 
 def _inner_graphs(proto: onnx.NodeProto, key: str) -> Iterator[tuple[str, onnx.GraphProto]]:

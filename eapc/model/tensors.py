@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ from eapc.errors import ModelError
 Array = NDArray[Any]
 Stored = TensorProto | SparseTensorProto
 """How a file holds a constant."""
+
+ShapeOf = Callable[[str], tuple[int, ...] | None]
+"""The shape of a tensor by its name; None where an axis is unknown."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,13 @@ def _axis(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
     if dim.HasField("dim_value"):
         return dim.dim_value
     return dim.dim_param or None
+
+
+def value_like(
+    value: onnx.ValueInfoProto, name: str, shape: Sequence[int] | None
+) -> onnx.ValueInfoProto:
+    """A tensor of a value's element type under another name and of another shape."""
+    return helper.make_tensor_value_info(name, value.type.tensor_type.elem_type, shape)
 
 
 def is_external(tensor: TensorProto) -> bool:
