@@ -17,7 +17,7 @@ import numpy as np
 
 from eapc.model import Array, Node
 from eapc.operators import operator_of
-from eapc.workload import same_padding
+from eapc.workload import same_padding, steps_of
 
 Shape = tuple[int, ...]
 
@@ -134,15 +134,10 @@ def conv_form(node: Node, weight_shape: Shape) -> ConvForm:
     return ConvForm(
         weight_shape,
         node.attribute("group", 1),
-        _Windows(kernel, *_steps(node, len(kernel))),
+        _Windows(kernel, *steps_of(node, len(kernel))),
         None if auto_pad.startswith("SAME") else pairs,
         auto_pad == "SAME_UPPER",
     )
-
-
-def _steps(node: Node, rank: int) -> tuple[Shape, Shape]:
-    ones = (1,) * rank
-    return tuple(node.attribute("strides", ones)), tuple(node.attribute("dilations", ones))
 
 
 @dataclass(frozen=True)
@@ -208,7 +203,7 @@ def conv_transpose_form(node: Node, weight_shape: Shape) -> ConvTransposeForm:
     if "output_shape" in node.attributes:
         raise UnsupportedLayerError("output_shape of ConvTranspose decides its padding")
     pads = tuple(node.attribute("pads", (0,) * (2 * len(kernel))))[: len(kernel)]
-    steps = _steps(node, len(kernel))
+    steps = steps_of(node, len(kernel))
     return ConvTransposeForm(weight_shape, node.attribute("group", 1), *steps, pads)
 
 
