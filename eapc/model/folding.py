@@ -16,7 +16,7 @@ import onnx
 from onnx import GraphProto, NodeProto, SparseTensorProto, TensorProto, helper, numpy_helper
 
 from eapc.model.graph import stored_in
-from eapc.model.tensors import Array, ShapeOf, Stored, decode, is_external
+from eapc.model.tensors import Array, ShapeOf, Stored, attributes_of, decode, is_external
 
 LARGEST_ELEMENTS = 4096
 """Results above this size are data, not shapes; they stay nodes."""
@@ -87,7 +87,7 @@ def shape_value(node: NodeProto, shape: tuple[int, ...] | None) -> Array | None:
         return None
     if node.op_type == "Size":
         return np.asarray(np.prod(shape, dtype=np.int64))
-    bounds = {a.name: a.i for a in node.attribute}
+    bounds = attributes_of(node)
     start, end = bounds.get("start", 0), bounds.get("end", len(shape))
     return np.asarray(shape[start:end], np.int64)
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -15,11 +15,18 @@ from typing import Any, TypeVar
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 from onnx_graphsurgeon.logger import G_LOGGER
 
 from eapc.errors import ModelError
-from eapc.model.tensors import Array, Stored, TensorSpec, spec_of, subgraphs_of_attribute
+from eapc.model.tensors import (
+    Array,
+    Stored,
+    TensorSpec,
+    attributes_of,
+    spec_of,
+    subgraphs_of_attribute,
+)
 
 _REPLACEABLE_FROM = 4
 """IR version from which an initializer that is no input is a constant, and one that is, is none."""
@@ -152,6 +159,16 @@ class GraphView:
         """Every outer tensor a main-graph node reads, those of its subgraphs included."""
         return tuple(name for name in (*node.inputs, *self._captured(node)) if name)
 
+    def ancestors(self, tensors: Iterable[str]) -> set[Node]:
+        """Every main-graph node that the tensors depend on."""
+        return _reached(
+            tensors, lambda name: filter(None, [self.producer(name)]), self.dependencies
+        )
+
+    def descendants(self, tensors: Iterable[str]) -> set[Node]:
+        """Every main-graph node that depends on the tensors."""
+        return _reached(tensors, self.consumers, lambda node: node.outputs)
+
     def node_proto(self, node: Node) -> onnx.NodeProto:
         """The node as it is in the file; to read only."""
         return self._keyed[node]
@@ -185,6 +202,20 @@ class GraphView:
         return frozenset(name for name in declared if name in self.initializers)
 
 
+def _reached(
+    tensors: Iterable[str],
+    nodes_at: Callable[[str], Iterable[Node]],
+    tensors_at: Callable[[Node], Iterable[str]],
+) -> set[Node]:
+    found: set[Node] = set()
+    pending = list(tensors)
+    while pending:
+        new = set(nodes_at(pending.pop())) - found
+        found |= new
+        pending.extend(name for node in new for name in tensors_at(node))
+    return found
+
+
 def _input_spec(value: onnx.ValueInfoProto) -> TensorSpec:
     spec = spec_of(value)
     if spec is None:
@@ -216,16 +247,19 @@ def stored_in(graph: onnx.GraphProto) -> dict[str, Stored]:
 
 def stored_by(node: onnx.NodeProto) -> Stored | None:
     """What a Constant node holds, in any form but strings; None for other nodes."""
-    if node.op_type != "Constant" or node.domain not in ("", "ai.onnx"):
+    if not _is_constant(node):
         return None
-    for attribute in node.attribute:
-        if attribute.name in ("value", "sparse_value"):
-            held: Stored = helper.get_attribute_value(attribute)
+    for name, value in attributes_of(node).items():
+        if name in ("value", "sparse_value"):
+            held: Stored = value
             return held
-        if attribute.name in _NUMBERS:
-            numbers = helper.get_attribute_value(attribute)
-            return numpy_helper.from_array(np.asarray(numbers, _NUMBERS[attribute.name]))
+        if name in _NUMBERS:
+            return numpy_helper.from_array(np.asarray(value, _NUMBERS[name]))
     return None
+
+
+def _is_constant(node: onnx.NodeProto) -> bool:
+    return node.op_type == "Constant" and node.domain in ("", "ai.onnx")
 
 
 def plain_tensors(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
@@ -237,8 +271,7 @@ def plain_tensors(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
 
 def plain_tensor(node: onnx.NodeProto) -> onnx.TensorProto | None:
     """The dense tensor in a Constant node."""
-    is_constant = node.op_type == "Constant" and node.domain in ("", "ai.onnx")
-    return next((a.t for a in node.attribute if is_constant and a.name == "value"), None)
+    return next((a.t for a in node.attribute if _is_constant(node) and a.name == "value"), None)
 
 
 def walk(graph: onnx.GraphProto) -> Iterator[tuple[Node, onnx.NodeProto]]:
@@ -276,7 +309,6 @@ def _inner_graphs(proto: onnx.NodeProto, key: str) -> Iterator[tuple[str, onnx.G
 
 
 def _node(proto: onnx.NodeProto, scope: str, key: str, subgraphs: tuple[str, ...]) -> Node:
-    attributes = {a.name: _attribute_value(a) for a in proto.attribute if not a.ref_attr_name}
     return Node(
         key=key,
         name=proto.name,
@@ -284,15 +316,10 @@ def _node(proto: onnx.NodeProto, scope: str, key: str, subgraphs: tuple[str, ...
         domain="" if proto.domain == "ai.onnx" else proto.domain,
         inputs=tuple(proto.input),
         outputs=tuple(proto.output),
-        attributes=MappingProxyType(attributes),
+        attributes=MappingProxyType(attributes_of(proto)),
         scope=scope,
         subgraphs=subgraphs,
     )
-
-
-def _attribute_value(attribute: onnx.AttributeProto) -> Any:
-    value = onnx.helper.get_attribute_value(attribute)
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def free_names(graph: onnx.GraphProto) -> set[str]:

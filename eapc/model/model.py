@@ -185,6 +185,14 @@ class Model:
                 is_as_stored = name not in self.weights and not is_external(tensor)
                 yield tensor if is_as_stored else encode(self.constants[name], tensor)
 
+    def emptied(self) -> onnx.ModelProto:
+        """A model without a graph, of the same opsets and local functions."""
+        source = self.view.proto
+        proto = onnx.ModelProto(ir_version=max(source.ir_version, 4))
+        proto.opset_import.extend(source.opset_import)
+        proto.functions.extend(source.functions)
+        return proto
+
     def to_proto(self, embed: bool = False) -> onnx.ModelProto:
         """A copy of the file's proto with new weights and annotations written in.
 

@@ -140,6 +140,16 @@ _PAYLOAD_FIELDS = (
 )
 
 
+def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
+    """A node's attributes, without those that are left to whoever calls a local function."""
+    return {a.name: _value(a) for a in node.attribute if not a.ref_attr_name}
+
+
+def _value(attribute: onnx.AttributeProto) -> Any:
+    value = helper.get_attribute_value(attribute)
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
 def tensors_of_graph(graph: onnx.GraphProto) -> Iterator[TensorProto]:
     """Every tensor in a graph: initializers, sparse ones, node attributes, subgraphs."""
     yield from graph.initializer

@@ -16,9 +16,7 @@ from eapc.model.tensors import ShapeOf, element_type, value_like
 def weightless_copy(model: Model, inputs: Mapping[str, tuple[int, ...]]) -> onnx.ModelProto:
     """The model without large constants and stale shapes, its inputs made concrete."""
     proto = model.view.proto
-    copy = onnx.ModelProto(ir_version=max(proto.ir_version, 4))
-    copy.opset_import.extend(proto.opset_import)
-    copy.functions.extend(proto.functions)
+    copy = model.emptied()
     graph = copy.graph
     graph.name = proto.graph.name or "graph"
     graph.node.extend(proto.graph.node)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from eapc.calibration import changed_constants, constants_of, moved_biases, unscaled_matrix
+from eapc.calibration import changed_constants, moved_biases, unscaled_matrix
 from eapc.layers import TiedLayers
 from eapc.model import Array, Model
 from eapc.solvers import Consumer, Moments, fitted
@@ -60,13 +60,10 @@ def probed_layers(layered: LayeredGroup) -> tuple[TiedLayers, ...]:
     return tuple(each.tied for each in layered.readers or layered.producers)
 
 
-def probed_names(layered: LayeredGroup) -> tuple[str, ...]:
-    """The constants that a probe changes, as their nodes read them."""
-    names = (name for tied in probed_layers(layered) for name in changed_constants(tied))
-    return tuple(dict.fromkeys(names))
-
-
 def probed_values(model: Model, layered: LayeredGroup) -> dict[str, Array]:
-    """Their values in a model."""
-    layers = probed_layers(layered)
-    return {name: value for tied in layers for name, value in constants_of(model, tied).items()}
+    """The constants that a probe changes, as their nodes read them, and their values in a model."""
+    return {
+        name: value
+        for tied in probed_layers(layered)
+        for name, value in changed_constants(model, tied).items()
+    }

@@ -34,7 +34,7 @@ from eapc.solvers import Consumer, LayerProblem, Moments, combine
 from eapc.structured.criteria import CRITERIA, Evidence, removal_order
 from eapc.structured.curves import ChannelCurve, ends_of
 from eapc.structured.layers import LayeredGroup, Reader
-from eapc.structured.probes import Probed, probed_layers, probed_names, probed_values
+from eapc.structured.probes import Probed, probed_layers, probed_values
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class Survey:
     ) -> Iterator[ChannelCurve]:
         shown = probes.shown
         reference = collect_outputs(model, shown, self.threads)
-        suffixes = [suffix_behind(model, probed_names(layered)) for layered in groups]
+        suffixes = [suffix_behind(model, probed_values(model, layered)) for layered in groups]
         walk = zip(self._walked(model, groups, probes, suffixes), suffixes, strict=True)
         for (layered, seen), suffix in islice(walk, first, None):
             evidence, moments = self._measured(model, layered, seen)
