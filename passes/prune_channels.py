@@ -11,11 +11,11 @@ from typing import ClassVar
 import numpy as np
 
 from eapc.calibration import probes_of
-from eapc.channels import ChannelGroup, find_groups
+from eapc.channels import ChannelGroup
 from eapc.checkpoints import Part
 from eapc.energy import estimate
 from eapc.errors import ModelError, UsageError
-from eapc.layers import PrunableLayers, Skipped, TiedLayers, choose, find_layers, with_plain_layers
+from eapc.layers import PrunableLayers, Skipped, TiedLayers, choose, layers_of, with_plain_layers
 from eapc.model import Model, infer_shapes, input_shapes
 from eapc.pipeline import (
     ChannelRecord,
@@ -25,8 +25,8 @@ from eapc.pipeline import (
     Names,
     Pass,
     density_table,
+    groups_of,
     one_by_one,
-    shapes_of,
     with_curves,
     works_of,
 )
@@ -109,7 +109,7 @@ class PruneChannels(Pass):
         model = with_plain_layers(compilation.model)
         if model is not compilation.model:
             compilation = compilation.with_model(model)
-        found = find_layers(model)
+        found = layers_of(model)
         layers = found.layers
         chosen, skipped = self._chosen(compilation, found)
         if self._budget is None:
@@ -141,7 +141,7 @@ class PruneChannels(Pass):
     ) -> tuple[list[LayeredGroup], tuple[Skipped, ...]]:
         """The groups that names mean, and why other layers keep their channels."""
         model = compilation.model
-        found = find_groups(model, shapes_of(compilation)[0])
+        found = groups_of(compilation)
         several = [group for group in found.groups if group.size > 1]
         layered = [with_layers(group, layers.layers, model) for group in several]
         usable = [each for each in layered if not each.obstacle]
@@ -246,7 +246,7 @@ def _latency_costs(compilation: Compilation, groups: Sequence[ChannelGroup]) -> 
     model, conditions = compilation.model, compilation.conditions
     shapes = infer_shapes(model, input_shapes(model, conditions.input_shapes, machine.batch))
     network = prepare_network(model, shapes, machine, conditions.engine.threads)
-    users = {user.node.key for tied in find_layers(model).layers for user in tied.users}
+    users = {user.node.key for tied in layers_of(model).layers for user in tied.users}
     missing = [node.key for node in network.missing if node.key in users]
     if missing:
         raise UsageError(

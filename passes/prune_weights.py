@@ -18,8 +18,8 @@ from eapc.layers import (
     PrunableLayers,
     Skipped,
     choose,
-    find_layers,
     given_densities,
+    layers_of,
     pattern_of,
     read_layer_densities,
     require_layers,
@@ -113,7 +113,7 @@ class PruneWeights(Pass):
         return self._zeroed(compilation, chosen, densities)
 
     def _chosen(self, model: Model) -> PrunableLayers:
-        found = choose(find_layers(model), self.include, self.exclude)
+        found = choose(layers_of(model), self.include, self.exclude)
         suitable = suited(found, model, self.pattern)
         require_layers(suitable)
         return suitable
@@ -143,8 +143,8 @@ class PruneWeights(Pass):
             )
             nonzero = int(np.count_nonzero(weights[tied.weight]))
             records[tied.weight] = LayerRecord(tied.first.node.key, matrix.size, nonzero)
-        changed = compilation.with_model(model.with_weights(weights))
-        return _recorded(changed, records, chosen.skipped)
+        recorded = _recorded(compilation, records, chosen.skipped)
+        return recorded.with_model(model.with_weights(weights))
 
 
 def _recorded(
@@ -155,7 +155,7 @@ def _recorded(
     What earlier passes left alone stays said, but for layers that are pruned now.
     """
     known = {**compilation.record.layers, **records}
-    layers = find_layers(compilation.model).layers
+    layers = layers_of(compilation.model).layers
     ordered = {tied.weight: known[tied.weight] for tied in layers if tied.weight in known}
     pruned = {user.node.key for tied in layers if tied.weight in known for user in tied.users}
     said = {**{one.name: one for one in compilation.record.skipped}, **{o.name: o for o in skipped}}

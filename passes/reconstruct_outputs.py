@@ -20,7 +20,7 @@ from eapc.calibration import (
 )
 from eapc.checkpoints import Part, arrays_digest, digest
 from eapc.errors import DataError, UsageError
-from eapc.layers import TiedLayers, find_layers, pattern_of
+from eapc.layers import TiedLayers, layers_of, pattern_of
 from eapc.model import Array, Model
 from eapc.pipeline import Compilation, LayerRecord, Pass
 from eapc.progress import Step
@@ -246,7 +246,7 @@ def _layers_to_fit(
     purpose, unless there is no record at all.
     """
     model, original = reference.student, reference.original
-    found = find_layers(original).layers
+    found = layers_of(original).layers
     layers = tuple(tied for tied in found if not records or tied.weight in records)
     if not any(_is_changed(tied, model, model.original) for tied in layers):
         return ()

@@ -13,13 +13,12 @@ from eapc.channels import (
     ChannelGroup,
     ChannelGroups,
     Tally,
-    find_groups,
     remove_channels,
     removed_indices,
     silent_channels,
 )
 from eapc.model import Array, Model
-from eapc.pipeline import ChannelRecord, Compilation, LayerRecord, Pass, shapes_of
+from eapc.pipeline import ChannelRecord, Compilation, LayerRecord, Pass, groups_of, shapes_of
 
 logger = logging.getLogger(__name__)
 
@@ -94,10 +93,9 @@ def _groups(
     compilation: Compilation, only_chosen: bool
 ) -> tuple[ChannelGroups, Mapping[str, Array]]:
     """The channel groups, and by name the silent channels that may go unasked."""
-    shapes = shapes_of(compilation)[0]
     if only_chosen:
-        return find_groups(compilation.model, shapes), {}
-    return silent_channels(compilation.model, shapes)
+        return groups_of(compilation), {}
+    return silent_channels(compilation.model, shapes_of(compilation)[0])
 
 
 def _kept_of(

@@ -35,7 +35,7 @@ def groups_of(model: Model) -> ChannelGroups:
 
 def axes_of(model: Model) -> dict[str, tuple[int, Axes]]:
     """Group name -> channels and {(tensor, axis): width}, of constants only."""
-    constants = model.view.constants
+    constants = model.constants.plain
     return {
         group.name: (
             group.size,
@@ -55,8 +55,10 @@ def silenced(model: Model, groups: ChannelGroups, gone: Mapping[str, Array]) -> 
     new: dict[str, Array] = {}
     for group in groups.groups:
         for cut in group.slices if group.name in gone else ():
-            found = model.constant(cut.tensor)
-            if found is None or found.dtype == np.int64:  # indices, no values
+            if cut.tensor not in model.constants.plain:
+                continue
+            found = model.constants[cut.tensor]
+            if found.dtype == np.int64:  # indices, no values
                 continue
             if cut.tensor in variances or (cut.tensor, cut.axis) in reads:
                 continue
@@ -71,7 +73,7 @@ def _reading_axes(model: Model) -> set[tuple[str, int]]:
     """Axes of weights that read channels without making them."""
     found = set()
     for node in model.nodes:
-        shape = model.constant_shape(node.input(1))
+        shape = model.constants.shape(node.input(1))
         if shape is None:
             continue
         if node.op_type == "Conv" and shape[1] > 1:
@@ -146,7 +148,7 @@ def unheard(model: Model, quiet: Mapping[str, tuple[Any, ...]]) -> float:
     """The largest error once what zeros in parts of constants make silent goes: something must."""
     zeroed: dict[str, Array] = {}
     for name, place in quiet.items():
-        found = model.constant(name)
+        found = model.constants.value(name)
         assert found is not None  # it is an initializer
         zeroed[name] = found.copy()
         zeroed[name][place] = 0

@@ -15,7 +15,7 @@ from onnx import ModelProto, TensorProto
 from pruning_builders import NETS, Net, residual
 
 from eapc.calibration import ActivationWalk, activations
-from eapc.calibration.activations import ancestors, segment
+from eapc.calibration.activations import segment
 from eapc.data import dataset
 from eapc.errors import DataError
 from eapc.model import Model
@@ -78,7 +78,7 @@ def test_new_weights_hold_from_the_step_they_come_with(name: str) -> None:
     first, second = ("w0", "w2") if name == "residual" else ("w", "w2")
     changed = model
     for weight in (first, second):
-        value = model.constant(weight)
+        value = model.constants.value(weight)
         assert value is not None
         changed = changed.with_weights({weight: -value})
     (early,) = (n.outputs[0] for n in model.nodes if n.inputs[1:2] == (first,))
@@ -114,7 +114,7 @@ def test_each_node_runs_once_and_tensors_are_dropped(monkeypatch: pytest.MonkeyP
 
 def test_only_what_the_plan_needs_is_run() -> None:
     model = residual().model
-    keys = {node.key for node in ancestors(model.view, ["c1"])}
+    keys = {node.key for node in model.view.ancestors(["c1"])}
     assert keys == {"stem", "r0", "conv1"}
 
 

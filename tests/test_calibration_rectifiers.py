@@ -46,7 +46,7 @@ def test_a_target_that_is_cut_off_moves_to_the_fit_that_is_so_too() -> None:
     moments = rows.moments()
     matrix = np.where(np.abs(tied.matrix(model)) > 0.5, tied.matrix(model), 0)
     bias = moments.bias(matrix)
-    weight, offset = model.constant("w"), model.constant("b")
+    weight, offset = model.constants.value("w"), model.constants.value("b")
     assert weight is not None
     assert offset is not None
     target, fitted = X @ weight + offset, X @ matrix[0].T + bias[0] + offset

@@ -620,7 +620,7 @@ def test_removal_leaves_its_input_alone() -> None:
     groups = groups_of(model)
     smaller = remove_channels(model, groups, {"one": ints(0, 2, 3)})
     assert model.view.proto.SerializeToString(deterministic=True) == before
-    whole, part = model.constant("w2"), smaller.constant("w2")
+    whole, part = model.constants.value("w2"), smaller.constants.value("w2")
     assert whole is not None
     assert part is not None
     np.testing.assert_array_equal(part, whole[:, [0, 2, 3]])
@@ -631,7 +631,7 @@ def test_removal_leaves_its_input_alone() -> None:
 def test_new_weights_are_taken_in() -> None:
     model = plain().with_weights({"w3": np.full((7, 20), 3, np.float32)})
     smaller = remove_channels(model, groups_of(model), {"three": ints(1, 5)})
-    found = smaller.constant("w3")
+    found = smaller.constants.value("w3")
     assert found is not None
     np.testing.assert_array_equal(found, np.full((2, 20), 3, np.float32))
     assert not smaller.weights
@@ -641,7 +641,7 @@ def test_groups_of_a_convolution_are_counted_anew() -> None:
     model = grouped(8, 3, 2)
     smaller = remove_channels(model, groups_of(model), {"one": ints(0, 5, 7)})
     assert smaller.view.node("two").attribute("group", 0) == 3
-    assert smaller.constant_shape("w2") == (6, 3, 3, 3)
+    assert smaller.constants.shape("w2") == (6, 3, 3, 3)
 
 
 def test_a_shape_that_several_nodes_read_is_copied_for_one() -> None:
@@ -661,8 +661,8 @@ def test_a_shape_that_several_nodes_read_is_copied_for_one() -> None:
     assert [(g.name, g.size) for g in groups.groups] == [("one", 6), ("two", 6)]
     smaller = remove_channels(model, groups, {"one": ints(0, 1)})
     assert smaller.view.node("r3").inputs == ("d", "target")
-    assert smaller.constant("target").tolist() == [0, 6, 64]  # type: ignore[union-attr]
-    copied = smaller.constant(smaller.view.node("r1").input(1))
+    assert smaller.constants["target"].tolist() == [0, 6, 64]
+    copied = smaller.constants.value(smaller.view.node("r1").input(1))
     assert copied is not None
     assert copied.tolist() == [0, 2, 64]
     assert removal_error(model, {"one": ints(2, 3), "two": ints(4)}) < 1e-5
@@ -680,8 +680,8 @@ def test_parameters_that_exporters_joined_do_not_tie_their_readers() -> None:
     groups = groups_of(model)
     assert [g.name for g in groups.groups] == ["one", "two"]
     smaller = remove_channels(model, groups, {"one": ints(0, 1, 2), "two": ints(5)})
-    assert smaller.constant_shape(smaller.view.node("one").input(2)) == (3,)
-    assert smaller.constant_shape(smaller.view.node("two").input(2)) == (1,)
+    assert smaller.constants.shape(smaller.view.node("one").input(2)) == (3,)
+    assert smaller.constants.shape(smaller.view.node("two").input(2)) == (1,)
     outputs_of(smaller, feed_of(model))
 
 
@@ -690,8 +690,8 @@ def test_numbers_of_a_split_and_a_slice_follow() -> None:
     groups = groups_of(model)
     kept = {"one": ints(0, 3), "one#2": ints(1), "one#3": ints(0, 2, 3)}
     smaller = remove_channels(model, groups, kept)
-    assert smaller.constant("sizes").tolist() == [2, 4]  # type: ignore[union-attr]
-    assert smaller.constant("starts").tolist() == [1]  # type: ignore[union-attr]
+    assert smaller.constants["sizes"].tolist() == [2, 4]
+    assert smaller.constants["starts"].tolist() == [1]
     outputs_of(smaller, feed_of(model))
 
 
@@ -699,7 +699,7 @@ def test_pads_follow() -> None:
     model = padded_shortcut()
     kept = {"one": ints(1, 2, 3)}  # one of the two channels in front goes
     smaller = remove_channels(model, groups_of(model), kept)
-    assert smaller.constant("pads").tolist() == [0, 1, 0, 0, 0, 2, 0, 0]  # type: ignore[union-attr]
+    assert smaller.constants["pads"].tolist() == [0, 1, 0, 0, 0, 2, 0, 0]
     outputs_of(smaller, feed_of(model))
 
 
@@ -734,9 +734,9 @@ def test_an_empty_branch_leaves_its_bias() -> None:
     model = residual()
     smaller = remove_channels(model, groups_of(model), {"one": ints()})
     assert [node.op_type for node in smaller.nodes][:3] == ["Conv", "Add", "Relu"]
-    end = smaller.constant("c2@constant")
+    end = smaller.constants.value("c2@constant")
     assert end is not None
-    np.testing.assert_array_equal(end.reshape(-1), model.constant("b2"))
+    np.testing.assert_array_equal(end.reshape(-1), model.constants.value("b2"))
     assert removal_error(model, {"one": np.arange(8)}) < 1e-5
 
 

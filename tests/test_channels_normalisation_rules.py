@@ -77,7 +77,7 @@ def test_the_number_of_groups_is_counted_anew() -> None:
     model = as_one(21, CHANNELS)
     smaller = remove_channels(model, groups_of(model), {"one": ints(0, 3)})
     assert smaller.view.node("norm").attribute("num_groups", 0) == 2
-    assert smaller.constant_shape("s") == (4,)
+    assert smaller.constants.shape("s") == (4,)
 
 
 @pytest.mark.parametrize("name", [name for name in NETS if name != "opset 18"])

@@ -171,7 +171,7 @@ def test_shapes_come_out_right_for_any_batch(name: str, batch: int) -> None:
     model = NETS[name][0]()
     assert removal_error(model, {g.name: ints(1) for g in groups_of(model).groups}) < 1e-6
     rows = NETS[name][1][groups_of(model).groups[0].name][1]["wo", 0]
-    out = model.constant("wo")
+    out = model.constants.value("wo")
     assert out is not None  # it is an initializer
     quiet = model.with_weights({"wo": np.where(np.arange(len(out))[:, None] < rows, 0, out)})
     smaller = remove_channels(
@@ -199,7 +199,7 @@ def test_the_entry_that_does_not_follow_is_overwritten() -> None:
 
 
 def constant(model: Model, name: str) -> Array:
-    found = model.constant(name)
+    found = model.constants.value(name)
     assert found is not None
     return found
 

@@ -26,7 +26,7 @@ def gathered(*indices: int) -> Model:
 def kept_indices(model: Model, *stay: int) -> list[int]:
     """What is left of the indices once these of the group's channels stay."""
     name = groups_of(model).groups[0].name
-    found = remove_channels(model, groups_of(model), {name: ints(*stay)}).constant("order")
+    found = remove_channels(model, groups_of(model), {name: ints(*stay)}).constants.value("order")
     assert found is not None
     return [int(index) for index in found]
 
@@ -48,7 +48,7 @@ def test_a_selection() -> None:
         "one#2": (3, {("w1", 0): 1, ("order", 0): 1, ("w2", 1): 1}),
     }
     smaller = remove_channels(model, groups_of(model), {"one": ints(4), "one#2": ints(0, 2)})
-    order = smaller.constant("order")
+    order = smaller.constants.value("order")
     assert order is not None
     assert order.tolist() == [0, 2]  # 2, 6 and 7 stay: 2 is the first of them, 7 the last
     assert removal_error(model, {"one": ints(0, 1), "one#2": ints(1)}) < 1e-6
@@ -131,7 +131,7 @@ def test_halves_at_computed_bounds() -> None:
     assert axes_of(model) == {"one": (4, {("w1", 0): 2, ("w2", 1): 1})}
     assert unheard(model, {"w2": (slice(None), ints(0, 2))}) < 1e-6
     smaller = remove_channels(model, groups_of(model), {"one": ints(0, 3)})
-    assert np.array_equal(smaller.constant("two_"), ints(2))  # type: ignore[arg-type]
+    assert np.array_equal(smaller.constants["two_"], ints(2))
 
 
 def test_a_computed_end_beyond_the_last_channel() -> None:

@@ -95,7 +95,7 @@ def test_min_agreement_is_judged_on_inputs_that_were_not_fitted(recipe: str) -> 
 def test_sparsity_takes_a_fraction_of_every_group() -> None:
     outcome = reached("residual", "channels", Sparsity(0.5))
     assert outcome.goal_met
-    assert outcome.model.constant_shape("w1") == (4, 4, 3, 3)
+    assert outcome.model.constants.shape("w1") == (4, 4, 3, 3)
     with pytest.raises(UsageError, match="with channels and zeros there are two"):
         reached("residual", "both", Sparsity(0.5))
 
@@ -185,7 +185,7 @@ def test_two_stages_share_a_budget() -> None:
     found = made.at(Budget(0.5))
     assert found.energy is not None
     before = NETS["residual"]().model
-    assert any(found.model.constant_shape(n) != before.constant_shape(n) for n in ("w0", "w1"))
+    assert any(found.model.constants.shape(n) != before.constants.shape(n) for n in ("w0", "w1"))
     text = typed(made, Budget(0.5))
     assert text.index("shrink-channels") < text.index("prune-weights")
 

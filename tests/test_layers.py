@@ -272,7 +272,7 @@ def test_weights_are_found_and_written_back(name: str) -> None:
     nodes, tensors = SOURCES[name]
     model = loaded([*nodes, op("MatMul", "x w", "y", "dense")], {"x": ROWS}, ["y"], tensors)
     tied = tied_of(model)
-    root = model.constant(tied.weight)
+    root = model.constants.value(tied.weight)
     assert root is not None
     matrix = tied.matrix(model)
     assert matrix.shape == (1, 4, 6)

@@ -265,7 +265,7 @@ def test_weights_keep_the_type_of_the_file(kind: type[np.generic], tmp_path: Pat
     model = make_model([op("MatMul", "x w", "y")], [value("x", (1, 4), typed)], ["y"], tensors)
     new = normal((4, 2), 5)
     changed = Model.from_proto(model).with_weights({"w": new})
-    found = changed.constant("w")
+    found = changed.constants.value("w")
     assert found is not None
     assert found.dtype == np.dtype(kind)
     assert np.array_equal(found, new.astype(kind))
@@ -330,11 +330,11 @@ def test_the_input_model_is_never_changed(tmp_path: Path) -> None:
 def test_constants_are_initializers_and_constant_nodes() -> None:
     nodes = [constant_node("c", ints(1, 2, 3)), op("Add", "x w", "y")]
     model = Model.from_proto(make_model(nodes, {"x": (2,)}, ["y"], {"w": normal((2,))}))
-    assert model.constant_shape("c") == (3,)
-    assert model.constant_shape("w") == (2,)
-    assert model.constant_shape("x") is None
-    assert model.constant("y") is None
-    found = model.constant("c")
+    assert model.constants.shape("c") == (3,)
+    assert model.constants.shape("w") == (2,)
+    assert model.constants.shape("x") is None
+    assert model.constants.value("y") is None
+    found = model.constants.value("c")
     assert found is not None
     assert found.tolist() == [1, 2, 3]
 

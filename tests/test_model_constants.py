@@ -195,7 +195,7 @@ def test_new_values_of_every_kind_are_written_plain(kind: str) -> None:
     again = Model.from_proto(written)
     for name in names:
         assert np.array_equal(again.constants[name], new[name])
-        assert name in again.view.constants
+        assert name in again.constants.plain
     w = new["t"].transpose(3, 0, 1, 2) if "t" in new else new["w"]
     twin = plain.with_weights({"w": w, "b": new["b"]})
     np.testing.assert_allclose(outputs(written), outputs(twin.to_proto()), rtol=1e-4, atol=1e-5)

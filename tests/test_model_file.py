@@ -139,7 +139,7 @@ def test_external_data_outside_the_folder_is_refused(tmp_path: Path) -> None:
 def test_external_data_in_a_folder_below_is_found(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     path = external_model(tmp_path, "data/m.data")
-    value = Model.load(path).constant("w")
+    value = Model.load(path).constants.value("w")
     assert value is not None
     assert np.array_equal(value, normal((4, 10)))
 
@@ -282,7 +282,7 @@ def test_external_data_in_another_folder_is_copied(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     model.save(tmp_path / "out" / "m.onnx")
     (tmp_path / "m.data").unlink()
-    value = Model.load(tmp_path / "out" / "m.onnx").constant("w")
+    value = Model.load(tmp_path / "out" / "m.onnx").constants.value("w")
     assert value is not None
     assert np.array_equal(value, normal((4, 10)))
 
@@ -307,7 +307,7 @@ def test_new_weights_of_an_external_model_are_saved(tmp_path: Path) -> None:
     path = external_model(tmp_path)
     new = normal((4, 10), 9)
     Model.load(path).with_weights({"w": new}).save(tmp_path / "out.onnx")
-    value = Model.load(tmp_path / "out.onnx").constant("w")
+    value = Model.load(tmp_path / "out.onnx").constants.value("w")
     assert value is not None
     assert np.array_equal(value, new)
     assert (tmp_path / "m.data").stat().st_size == 176

@@ -88,7 +88,7 @@ def test_it_is_pruned_around(known: Callable[[Operator], None]) -> None:
     known(SCALED_TANH)
     model = convolutions()
     done = prune(model, settings(model, 3, 8, 8), goal=Sparsity(0.5))
-    weight = done.model.constant("w")
+    weight = done.model.constants.value("w")
     assert weight is not None
     assert np.mean(weight == 0) == pytest.approx(0.5, abs=0.1)
 
@@ -108,8 +108,8 @@ def test_its_channels_are_taken_out(known: Callable[[Operator], None]) -> None:
     done = prune(
         model, settings(model, 3, 8, 8), goal=Sparsity(0.5), recipe=Recipe(structured=True)
     )
-    assert done.model.constant_shape("v") == (8, 3, 3, 3)
-    assert done.model.constant_shape("w") == (4, 8, 3, 3)
+    assert done.model.constants.shape("v") == (8, 3, 3, 3)
+    assert done.model.constants.shape("w") == (4, 8, 3, 3)
     feed = {"x": normal((2, 3, 8, 8))}
     assert Session(done.model.to_proto(), 1).run(feed)["y"].shape == (2, 4, 8, 8)
 
@@ -143,7 +143,7 @@ def test_its_weights_are_pruned_to_the_same_outputs(known: Callable[[Operator], 
     assert [tied.matrix(model).shape for tied in found.layers] == [(1, 32, 12), (1, 6, 32)]
     done = prune(model, settings(model, 12), goal=Sparsity(0.5))
     for name in ("v", "w"):
-        weight = done.model.constant(name)
+        weight = done.model.constants.value(name)
         assert weight is not None
         assert 0.3 < np.mean(weight == 0) < 0.7
     feed = {"x": normal((32, 12))}
@@ -172,6 +172,6 @@ def test_its_inner_channels_are_taken_out(known: Callable[[Operator], None]) -> 
     known(TRANSPOSE_MATMUL)
     model = products()
     done = prune(model, settings(model, 12), goal=Sparsity(0.5), recipe=Recipe(structured=True))
-    assert done.model.constant_shape("v") == (16, 12)
-    assert done.model.constant_shape("w") == (16, 6)
+    assert done.model.constants.shape("v") == (16, 12)
+    assert done.model.constants.shape("w") == (16, 6)
     assert Session(done.model.to_proto(), 1).run({"x": normal((2, 12))})["y"].shape == (2, 6)

@@ -173,7 +173,7 @@ def folded(net: Net) -> Net:
     proto = onnx.ModelProto()
     proto.CopyFrom(net.proto)
     model = net.model
-    tensors = {name: model.constant(name) for name in model.view.constants}
+    tensors = {name: model.constants.value(name) for name in model.constants.plain}
     values = {name: array for name, array in tensors.items() if array is not None}
     nodes = list(proto.graph.node)
     for index, node in enumerate(nodes):

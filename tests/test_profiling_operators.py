@@ -65,7 +65,7 @@ def test_channels_go_for_latency_between_activations(
     done = prune(model, settings, goal=TargetLatency(0.7), recipe=Recipe(structured=True))
     assert done.latency is not None
     assert 0.5 < done.latency.ratio <= 0.7
-    kept = [done.model.constant_shape(f"Conv_{place}.weight") for place in (0, 2)]
+    kept = [done.model.constants.shape(f"Conv_{place}.weight") for place in (0, 2)]
     assert any(shape is not None and shape[0] < 32 for shape in kept)
 
 

@@ -86,9 +86,9 @@ def test_the_counts_that_are_told_are_the_files(name: str, options: str) -> None
     for group in groups_of(whole.model).groups:
         after = told[group.name].after if group.name in told else group.size
         for cut in group.slices:
-            before = whole.model.constant_shape(cut.tensor)
+            before = whole.model.constants.shape(cut.tensor)
             if before and not cut.reader and before[cut.axis] == cut.indices.size:
-                now = done.model.constant_shape(cut.tensor)
+                now = done.model.constants.shape(cut.tensor)
                 assert (now[cut.axis] if now else 0) == after * cut.width
                 checked += 1
     assert checked
@@ -223,10 +223,10 @@ def dying(dead: int = 4) -> Net:
 def test_only_chosen_channels_go(fraction: float, left: int) -> None:
     """Dead ones cost nothing and go first; those that are left over stay in the file."""
     done = compiled(dying(), f"prune-channels{{fraction={fraction}, include=one}}, {REST}")
-    assert done.model.constant_shape("w1") == (left, 3, 1, 1)
+    assert done.model.constants.shape("w1") == (left, 3, 1, 1)
     (record,) = done.record.groups
     assert (record.name, record.before, record.after) == ("one", 6, left)
-    offsets = done.model.constant("b1")
+    offsets = done.model.constants.value("b1")
     assert offsets is not None
     assert np.count_nonzero(offsets > -1000) == 2  # both live ones
 
@@ -235,10 +235,10 @@ def test_weights_of_dead_inputs_stay_as_trained() -> None:
     """Channels 3, 4 and 5 of `one` are the first to go; the data say nothing of channel 2."""
     source = dying()
     done = compiled(source, f"prune-channels{{fraction=0.5, include=one}}, {REST}")
-    before, after = (m.constant("w2") for m in (source.model, done.model))
+    before, after = (m.constants.value("w2") for m in (source.model, done.model))
     assert before is not None
     assert after is not None
-    (place,) = np.flatnonzero(np.asarray(done.model.constant("b1")) <= -1000)
+    (place,) = np.flatnonzero(np.asarray(done.model.constants.value("b1")) <= -1000)
     dead = [i for i in range(2, 6) if np.array_equal(after[:, place], before[:, i])]
     assert len(dead) == 1
 
@@ -246,7 +246,7 @@ def test_weights_of_dead_inputs_stay_as_trained() -> None:
 def test_zeroing_still_takes_weights_of_dead_inputs_first() -> None:
     """24 of the 48 inputs' weights go, and 4 of 6 channels are dead: nothing is lost."""
     done = compiled(dying(), "prune-weights{sparsity=0.5, include=two}, reconstruct-outputs")
-    kept = done.model.constant("w2")
+    kept = done.model.constants.value("w2")
     assert kept is not None
     assert not kept[:, 2:].any()
 
@@ -255,7 +255,7 @@ def test_a_latency_goal_leaves_every_count_on_a_step() -> None:
     """Of 32 filters 17 are zero in the file: without them 15 would be left, which is no step."""
     rng = np.random.default_rng(0)
     images = rng.normal(size=(16, 3, 8, 8)).astype(np.float32)
-    silent = {name: np.array(MODEL.constant(name)) for name in ("Conv_0.weight", "Conv_0.bias")}
+    silent = {name: np.array(MODEL.constants[name]) for name in ("Conv_0.weight", "Conv_0.bias")}
     for array in silent.values():
         array[:17] = 0
     bare = Model.from_proto(MODEL.with_weights(silent).to_proto())
@@ -288,8 +288,8 @@ def open_sided() -> Net:
 
 def test_open_axes_follow_the_data_all_the_way() -> None:
     done = compiled(open_sided(), f"prune-channels{{fraction=0.5}}, {REST}")
-    assert done.model.constant_shape("w1") == (3, 3, 3, 3)
-    assert done.model.constant_shape("w2") == (3 * 16, 4)
+    assert done.model.constants.shape("w1") == (3, 3, 3, 3)
+    assert done.model.constants.shape("w2") == (3 * 16, 4)
 
 
 # --- names -------------------------------------------------------------------------------------
@@ -449,7 +449,7 @@ def test_a_budget_needs_data() -> None:
 def test_records_are_those_of_the_smaller_layers() -> None:
     done: Model = (after := then("shrink-channels", masked("dense net"))).model
     for weight, record in after.record.layers.items():
-        value = done.constant(weight)
+        value = done.constants.value(weight)
         assert value is not None
         assert record.weights == value.size
         assert record.nonzero_weights == np.count_nonzero(value)

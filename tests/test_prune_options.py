@@ -32,7 +32,7 @@ def compiled(net: Net, prune: str, reconstruct: str = "") -> Compilation:
 
 
 def weight(compilation: Compilation, name: str) -> Array:
-    value = compilation.model.constant(name)
+    value = compilation.model.constants.value(name)
     assert value is not None
     return value
 
@@ -69,7 +69,7 @@ def test_published_scores_leave_survivors_and_biases_alone(method: str) -> None:
     weights = {tied.weight for tied in find_layers(net.model).layers}
     assert set(done.model.weights) == weights
     for name in weights:
-        before, after = net.model.constant(name), weight(done, name)
+        before, after = net.model.constants.value(name), weight(done, name)
         assert before is not None
         np.testing.assert_allclose(after[after != 0], before[after != 0], rtol=1e-5)
 

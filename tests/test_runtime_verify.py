@@ -31,7 +31,7 @@ def written(model: Model, path: Path, tamper: Tamper | None = None) -> Path:
 def pruned() -> tuple[Model, Dataset]:
     """The residual network with a changed w1, and inputs for it."""
     net = residual()
-    weight = net.model.constant("w1")
+    weight = net.model.constants.value("w1")
     assert weight is not None
     return net.model.with_weights({"w1": np.where(weight > 0, weight, 0)}), net.data
 

@@ -43,7 +43,7 @@ def with_zeros(model: Model, **places: Any) -> Model:
     """The model with zeros at an index (or a tuple of them) of some constants."""
     new: dict[str, Array] = {}
     for name, place in places.items():
-        found = model.constant(name)
+        found = model.constants.value(name)
         assert found is not None
         new[name] = found.copy()
         new[name][place] = 0
@@ -126,9 +126,9 @@ def test_an_offset_below_zero_is_silent_behind_relu() -> None:
 def test_what_only_silent_channels_read_goes_too() -> None:
     """Nothing reads filter 1 of `two`, and only that filter reads channel 4 of `one`."""
     model = plain()
-    second = np.array(model.constant("w2"))
+    second = np.array(model.constants.value("w2"))
     second[[0, 2, 3, 4], 4] = 0
-    third = np.array(model.constant("w3"))
+    third = np.array(model.constants.value("w3"))
     third[:, 4:8] = 0  # four positions of channel 1
     model = model.with_weights({"w2": second, "w3": third})
     assert silent_in(model) == {"two": [1]}
@@ -139,13 +139,13 @@ def test_one_channel_stays_where_a_layer_would_be_empty() -> None:
     model = with_zeros(plain(), w2=slice(None))
     assert silent_in(model)["one"] == list(range(6))
     assert "one" not in sizes_of(shrunk(model))
-    assert shrunk(model).constant_shape("w1") == (1, 3, 3, 3)
+    assert shrunk(model).constants.shape("w1") == (1, 3, 3, 3)
 
 
 def test_a_silent_branch_vanishes() -> None:
     model = with_zeros(residual(), w2=slice(None))
     smaller = shrunk(model)
-    assert smaller.constant_shape("w1") is None
+    assert smaller.constants.shape("w1") is None
     feed = feed_of(model)
     np.testing.assert_allclose(
         outputs_of(smaller, feed)["y"], outputs_of(model, feed)["y"], rtol=1e-5, atol=1e-6
@@ -173,7 +173,7 @@ def test_a_smaller_file_is_written_and_verified(tmp_path: Path) -> None:
     done = CliRunner().invoke(make_app(), arguments)
     assert done.exit_code == 0, done.output
     written = Model.load(out)
-    assert written.constant_shape("w2") == (5, 5, 3, 3)
+    assert written.constants.shape("w2") == (5, 5, 3, 3)
     feed = feed_of(quiet)
     np.testing.assert_allclose(
         outputs_of(written, feed)["y"], outputs_of(quiet, feed)["y"], rtol=1e-5, atol=1e-6
@@ -282,7 +282,7 @@ def test_channels_between_operators_of_other_domains(shared_data: Path) -> None:
     assert [(group.name, group.size) for group in groups.groups] == [("Conv_2", 64), ("Conv_4", 32)]
     assert "no axis rule for com.microsoft.extensions.DecodeImage" in groups.left_whole.values()
     smaller = remove_channels(model, groups, {"Conv_2": np.arange(40), "Conv_4": np.arange(9)})
-    assert smaller.constant_shape("conv3.weight") == (9, 40, 3, 3)
+    assert smaller.constants.shape("conv3.weight") == (9, 40, 3, 3)
 
 
 # --- what is told of it -------------------------------------------------------------------------
@@ -316,9 +316,9 @@ def test_groups_that_lost_channels_are_told() -> None:
 def test_channels_that_go_in_a_second_round_are_counted() -> None:
     """As above: filter 1 of `two` goes, and then channel 4 of `one`."""
     model = plain()
-    second = np.array(model.constant("w2"))
+    second = np.array(model.constants.value("w2"))
     second[[0, 2, 3, 4], 4] = 0
-    third = np.array(model.constant("w3"))
+    third = np.array(model.constants.value("w3"))
     third[:, 4:8] = 0
     assert told(model.with_weights({"w2": second, "w3": third})) == {"one": (6, 5), "two": (5, 4)}
 

@@ -24,7 +24,7 @@ def ends(group: LayeredGroup) -> tuple[list[str], list[str]]:
 
 
 def stored(model: Model, name: str) -> Array:
-    found = model.constant(name)
+    found = model.constants.value(name)
     assert found is not None
     return found
 
@@ -257,8 +257,8 @@ def test_branches_of_shared_weights_lose_the_same_channels() -> None:
     text = "prune-channels{fraction=0.5}, reconstruct-outputs{keep_mask=true}"
     masked = compiled(siamese(), text)
     smaller = compiled(siamese(), f"{text}, shrink-channels").model
-    assert smaller.constant_shape("w1") == (3, 3, 1, 1)
-    assert smaller.constant_shape("w2") == (4, 3, 3, 3)
+    assert smaller.constants.shape("w1") == (3, 3, 1, 1)
+    assert smaller.constants.shape("w2") == (4, 3, 3, 3)
     assert masked.calibration is not None
     wanted, after = (answers(m, masked.calibration)["y"] for m in (masked.model, smaller))
     np.testing.assert_allclose(after, wanted, rtol=1e-5, atol=1e-5 * float(np.abs(wanted).max()))

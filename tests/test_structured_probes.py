@@ -16,7 +16,7 @@ from eapc.runtime import collect_outputs, feed_size
 from eapc.solvers import Consumer, LayerProblem, combine
 from eapc.structured import ChannelCurve, without_channels
 from eapc.structured.curves import ends_of
-from eapc.structured.survey import Probed, probed_layers, probed_names, probed_values
+from eapc.structured.survey import Probed, probed_layers, probed_values
 
 
 def probed(net: Net, name: str) -> tuple[Probed, ChannelCurve]:
@@ -45,7 +45,7 @@ def test_readers_are_refitted_to_what_is_left(net: Net, name: str) -> None:
     counts = []
     for count, model in probe.models(curve):
         counts.append(count)
-        assert set(model.weights) <= set(probed_names(probe.layered))
+        assert set(model.weights) <= set(probed_values(model, probe.layered))
         for reader in probe.layered.readers:
             matrix = reader.tied.matrix(model)
             for g, places in enumerate(reader.places):
@@ -65,8 +65,9 @@ def test_readers_are_refitted_to_what_is_left(net: Net, name: str) -> None:
 
 def test_filters_go_where_no_layer_reads() -> None:
     """Queries and keys multiply each other."""
-    probe, curve = probed(transformer(), "query")
-    assert probed_names(probe.layered) == ("wq", "bq", "wk")
+    net = transformer()
+    probe, curve = probed(net, "query")
+    assert tuple(probed_values(net.model, probe.layered)) == ("wq", "bq", "wk")
     *_, (count, fewest) = probe.models(curve)
     assert count == 1
     for name in ("wq", "wk"):
@@ -77,9 +78,8 @@ def test_filters_go_where_no_layer_reads() -> None:
 def test_values_are_those_of_the_constants() -> None:
     net = residual()
     group = layered(net.model)["stem"]
-    names, values = probed_names(group), probed_values(net.model, group)
-    assert set(names) == set(values)
-    assert names[0] == "w1"
-    found: Array | None = net.model.constant("w1")
+    values = probed_values(net.model, group)
+    assert next(iter(values)) == "w1"
+    found: Array | None = net.model.constants.value("w1")
     assert found is not None
     np.testing.assert_array_equal(values["w1"], found)

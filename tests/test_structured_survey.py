@@ -69,13 +69,13 @@ def test_missing_data_is_a_usage_error(by: str, with_errors: bool) -> None:
 def test_dead_channels_go_first() -> None:
     """Filters 2 and 5 of the stem are zero, as are their biases: what is read of them is 0."""
     net = residual()
-    w0, b0 = net.model.constant("w0"), net.model.constant("b0")
+    w0, b0 = net.model.constants.value("w0"), net.model.constants.value("b0")
     assert w0 is not None
     assert b0 is not None
     w0, b0 = w0.copy(), b0.copy()
     w0[[2, 5]], b0[[2, 5]] = 0, 0
-    w2 = net.model.constant("w2")
-    q = {part: net.model.constant(f"q{part}") for part in "bm"}
+    w2 = net.model.constants.value("w2")
+    q = {part: net.model.constants.value(f"q{part}") for part in "bm"}
     assert w2 is not None
     w2 = w2.copy()
     w2[[2, 5]] = 0

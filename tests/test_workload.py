@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eapc.workload import ConvWorkload, Densities, MacFractions, StreamWorkload, same_padding
-from eapc.workload.loop_nests import output_extent, unpadded_taps
+from eapc.workload.mac_operators import Axis
 
 
 def test_counts_of_a_convolution() -> None:
@@ -76,6 +76,11 @@ def brute_force(
     return sum(0 <= position < size for position in reads) / len(reads)
 
 
+def output_extent(size: int, kernel: int, stride: int, dilation: int, pads: tuple[int, int]) -> int:
+    """Output positions of a sliding window along one axis (ONNX Conv, floor rounding)."""
+    return (size + sum(pads) - (kernel - 1) * dilation - 1) // stride + 1
+
+
 @given(axes, pads)
 def test_unpadded_taps_are_those_that_brute_force_counts(
     axis: dict[str, int], pad: tuple[int, int]
@@ -83,20 +88,15 @@ def test_unpadded_taps_are_those_that_brute_force_counts(
     output = output_extent(**axis, pads=pad)
     if output < 1:
         return
-    expected = brute_force(
-        axis["size"], output, axis["kernel"], axis["stride"], axis["dilation"], pad[0]
-    )
-    found = unpadded_taps(
-        axis["size"], output, axis["kernel"], axis["stride"], axis["dilation"], pad[0]
-    )
-    assert found == pytest.approx(expected)
+    found = Axis(**axis, output=output, pad_begin=pad[0]).unpadded
+    assert found == pytest.approx(brute_force(**axis, output=output, begin=pad[0]))
 
 
 def test_unpadded_taps_by_hand() -> None:
     # size 4, three taps, one word of padding at either end: 2 of 12 reads fall on padding
-    assert unpadded_taps(4, 4, 3, 1, 1, 1) == pytest.approx(10 / 12)
-    assert unpadded_taps(4, 2, 3, 1, 1, 0) == 1
-    assert unpadded_taps(4, 0, 3, 1, 1, 0) == 1
+    assert Axis(4, 4, 3, 1, 1, 1).unpadded == pytest.approx(10 / 12)
+    assert Axis(4, 2, 3, 1, 1, 0).unpadded == 1
+    assert Axis(4, 0, 3, 1, 1, 0).unpadded == 1
 
 
 @given(axes)
@@ -107,9 +107,3 @@ def test_same_padding_keeps_the_ceiling_of_size_over_stride(axis: dict[str, int]
     )
     assert end - begin in (0, 1)
     assert output_extent(**axis, pads=(begin, end)) == output
-
-
-def test_output_extent_rounds_down() -> None:
-    assert output_extent(227, 11, 4, 1, (0, 0)) == 55
-    assert output_extent(224, 7, 2, 1, (3, 3)) == 112
-    assert output_extent(10, 3, 1, 2, (0, 0)) == 6

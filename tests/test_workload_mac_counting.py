@@ -17,7 +17,6 @@ from eapc.energy import measured_table
 from eapc.model import Model
 from eapc.runtime import Session
 from eapc.workload import Reduction
-from eapc.workload.mac_counting import Summed, SummedInGroups
 
 
 def sparse(shape: tuple[int, ...], seed: int = 0) -> Array:
@@ -201,12 +200,12 @@ def test_products_that_are_not_counted() -> None:
 
 @pytest.mark.parametrize("length", [200, 300, 70000])
 def test_long_sums_do_not_overflow(length: int) -> None:
-    assert Summed(0)(np.ones((length, 2), np.bool_)).tolist() == [length, length]
+    assert Reduction(0)(np.ones((length, 2), np.bool_)).tolist() == [length, length]
 
 
 @pytest.mark.parametrize(
     ("way", "shape"),
-    [(Summed(-2), (2, 3, 4)), (Summed(0), (5,)), (SummedInGroups(2), (6, 2, 3))],
+    [(Reduction(-2), (2, 3, 4)), (Reduction(0), (5,)), (Reduction(0, 2), (6, 2, 3))],
 )
 def test_sums_of_dense_operands_need_no_operands(way: Reduction, shape: tuple[int, ...]) -> None:
     np.testing.assert_array_equal(way.of_dense(shape), way(np.ones(shape, np.bool_)))

@@ -7,29 +7,17 @@ later ones run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
 
 from eapc.calibration.spill import MemoryBudget
 from eapc.data import Dataset
-from eapc.model import Array, GraphView, Model, Node, decode, encode, is_external, tensors_of_model
+from eapc.model import Array, Model, Node, decode, encode, is_external, tensors_of_model
 from eapc.runtime import Session
 
 Batches = list[Array]
-
-
-def ancestors(view: GraphView, tensors: Iterable[str]) -> set[Node]:
-    """Every main-graph node that the tensors depend on."""
-    found: set[Node] = set()
-    pending = list(tensors)
-    while pending:
-        node = view.producer(pending.pop())
-        if node is not None and node not in found:
-            found.add(node)
-            pending.extend(view.dependencies(node))
-    return found
 
 
 class ActivationWalk:
@@ -52,7 +40,7 @@ class ActivationWalk:
         self._plan = [tuple(dict.fromkeys(wanted)) for wanted in plan]
         self._threads = threads
         self._memory = memory or MemoryBudget()
-        self._left = ancestors(self._view, (name for wanted in self._plan for name in wanted))
+        self._left = self._view.ancestors(name for wanted in self._plan for name in wanted)
         self._order = {node: i for i, node in enumerate(self._view.main_nodes)}
         self._stored: dict[str, Batches] = {name: [] for name in data.shapes(1)}
         self._steps = 0
@@ -64,7 +52,7 @@ class ActivationWalk:
     def step(self, index: int, model: Model) -> dict[str, Batches]:
         """The tensors wanted at a step, one array per batch; `model` gives the weights."""
         wanted = self._plan[index]
-        nodes = ancestors(self._view, wanted) & self._left
+        nodes = self._view.ancestors(wanted) & self._left
         self._left -= nodes
         needed_later = self._needed_after(index)
         if nodes:
@@ -107,10 +95,7 @@ def segment(
     `inputs` names what is fed, with a sample for the type; `constants` what else they read,
     of which initializers are copied in.
     """
-    source = model.view.proto
-    proto = onnx.ModelProto(ir_version=max(source.ir_version, 4))
-    proto.opset_import.extend(source.opset_import)
-    proto.functions.extend(source.functions)
+    proto = model.emptied()
     graph = proto.graph
     graph.name = "segment"
     graph.node.extend(model.node_proto(node) for node in nodes)

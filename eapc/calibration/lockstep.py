@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
-from eapc.calibration.activations import ActivationWalk, Batches, ancestors
+from eapc.calibration.activations import ActivationWalk, Batches
 from eapc.calibration.reference import Reference
 from eapc.calibration.spill import MemoryBudget
 from eapc.calibration.statistics import (
@@ -22,7 +22,7 @@ from eapc.calibration.statistics import (
 )
 from eapc.data import Dataset
 from eapc.layers import Layer, TiedLayers
-from eapc.model import Array, GraphView, Model, Node
+from eapc.model import Array, GraphView, Model
 from eapc.runtime import Engine, feed_size
 from eapc.solvers import Moments
 
@@ -164,7 +164,8 @@ def _row_words(layer: Layer, shape: tuple[int, ...]) -> int:
 class _Plan:
     """Which tensors each network must have at each layer's turn.
 
-    Targets come from the dense network, or from the model's `own` original.
+    The pruned one has those that depend on no layer that is still to be solved. Targets come from
+    the dense network, or from the model's `own` original.
     """
 
     def __init__(self, view: GraphView, layers: Sequence[TiedLayers], reference: Reference) -> None:
@@ -173,7 +174,7 @@ class _Plan:
         self.pruned: list[list[str]] = []
         unsolved = {user.node for tied in layers for user in tied.users}
         for tied in layers:
-            ready = {name for name in _operands(tied) if _is_ready(view, name, unsolved)}
+            ready = {name for name in _operands(tied) if not view.ancestors([name]) & unsolved}
             pairs, is_dense = reference.pairs(tied), bool(reference.twins(tied))
             outputs = [twin.y for _, twin in pairs]
             early = [twin.x for user, twin in pairs if user.x not in ready]
@@ -188,8 +189,3 @@ class _Plan:
 def _operands(tied: TiedLayers) -> list[str]:
     names = [name for user in tied.users for name in (user.x, user.other)]
     return [name for name in names if name]
-
-
-def _is_ready(view: GraphView, tensor: str, unsolved: set[Node]) -> bool:
-    """True when the tensor needs no layer that is still to be solved."""
-    return not ancestors(view, [tensor]) & unsolved

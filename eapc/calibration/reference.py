@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from eapc.layers import Layer, TiedLayers, find_layers
+from eapc.layers import Layer, TiedLayers, layers_of
 from eapc.model import Array, Model, Origin, Part, is_float
 
 
@@ -36,7 +36,7 @@ class Reference:
         return own.with_weights(dict(self._kept_values(own, self._origin))) if self._origin else own
 
     def _kept_values(self, own: Model, origin: Origin) -> Iterator[tuple[str, Array]]:
-        for name in own.view.constants:
+        for name in own.constants.plain:
             part = _part(origin, name)
             if part is None or not is_float(own.constants.dtype(name)):
                 continue
@@ -48,7 +48,7 @@ class Reference:
 
     @cached_property
     def _dense_layers(self) -> dict[str, Layer]:
-        layers = find_layers(self.dense).layers
+        layers = layers_of(self.dense).layers
         return {user.y: user for tied in layers for user in tied.users}
 
     def twins(self, tied: TiedLayers) -> tuple[Layer, ...]:
@@ -94,6 +94,6 @@ def _is_same(cut: Model, dense: Model) -> bool:
     own = {(node.op_type, node.inputs, node.outputs) for node in cut.nodes}
     return own <= facts and all(
         np.array_equal(cut.constants[name], value)
-        for name in cut.view.constants
+        for name in cut.constants.plain
         if (value := dense.constants.value(name)) is not None
     )

@@ -71,7 +71,7 @@ def error_curves(
     if first == len(layers):
         return
     reference = collect_outputs(model, data, engine.threads)
-    suffixes = [suffix_behind(model, changed_constants(tied)) for tied in layers]
+    suffixes = [suffix_behind(model, changed_constants(model, tied)) for tied in layers]
     budget = MemoryBudget(engine.memory)
     own = [[name for user in tied.users for name in (user.x, user.y)] for tied in layers]
     plan = [[*names, *suffix.inputs] for names, suffix in zip(own, suffixes, strict=True)]
@@ -85,10 +85,10 @@ def error_curves(
         if i < first:
             continue
         moments = probe_moments(model, tied, seen, engine.seed)
-        run = SuffixRun(model, suffix, values, constants_of(model, tied), engine.threads)
+        run = SuffixRun(model, suffix, values, changed_constants(model, tied), engine.threads)
         effects, kept = [0.0], [_weights(model, tied) != 0]
         for pruned in _probes(model, tied, moments):
-            outputs = run.outputs(constants_of(pruned, tied))
+            outputs = run.outputs(changed_constants(pruned, tied))
             distance = output_divergence(
                 reference, {**reference, **outputs}, by_error=data.synthesised
             )
@@ -168,15 +168,8 @@ def _weights(model: Model, tied: TiedLayers) -> Array:
     return as_seen(model, tied.first.source)
 
 
-def changed_constants(tied: TiedLayers) -> tuple[str, ...]:
+def changed_constants(model: Model, tied: TiedLayers) -> dict[str, Array]:
     """What a layer's nodes read of its weights, and the constants that take up its bias."""
-    weights = [user.node.input(1) for user in tied.users]
-    biases = [user.bias.tensor for user in tied.users if user.bias]
-    return tuple(dict.fromkeys([*weights, *biases]))
-
-
-def constants_of(model: Model, tied: TiedLayers) -> dict[str, Array]:
-    """The values of those constants."""
     values = {user.node.input(1): as_seen(model, user.source) for user in tied.users}
     for name in (user.bias.tensor for user in tied.users if user.bias):
         values[name] = model.constants[name]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from eapc.calibration.activations import Batches, segment
-from eapc.model import Array, GraphView, Model, Node
+from eapc.model import Array, Model, Node
 from eapc.runtime import Session, joined_batches
 
 
@@ -33,7 +33,7 @@ class Suffix:
 def suffix_behind(model: Model, changed: Iterable[str]) -> Suffix:
     """The nodes that depend on any of some constants, in file order."""
     view, changed = model.view, tuple(changed)
-    reached = _readers(view, changed)
+    reached = view.descendants(changed)
     nodes = tuple(node for node in view.main_nodes if node in reached)
     made = {name for node in nodes for name in node.outputs if name}
     read = dict.fromkeys(name for node in nodes for name in view.dependencies(node))
@@ -45,18 +45,6 @@ def suffix_behind(model: Model, changed: Iterable[str]) -> Suffix:
     )
     outputs = tuple(name for name in model.outputs if name in made)
     return Suffix(nodes, changed, tuple(inputs), outputs)
-
-
-def _readers(view: GraphView, tensors: Iterable[str]) -> set[Node]:
-    """Nodes that read the tensors, at first or second hand."""
-    found: set[Node] = set()
-    pending = list(tensors)
-    while pending:
-        for node in view.consumers(pending.pop()):
-            if node not in found:
-                found.add(node)
-                pending.extend(name for name in node.outputs if name)
-    return found
 
 
 class SuffixRun:

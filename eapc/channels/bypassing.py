@@ -8,7 +8,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from eapc.channels.groups import Branch
-from eapc.model import Array, GraphEditor, constants_of, walk
+from eapc.model import Array, GraphEditor, plain_tensors, walk
 from eapc.operators import operator_of
 
 
@@ -49,7 +49,7 @@ def _constant_ends(
     consumers = {key for one in branches for key in one.consumers}
     inner = {key for one in branches for key in one.path} - consumers
     targets = sorted({nodes[add].input[at] for one in branches for add, at in one.adds})
-    constants = constants_of(proto.graph)
+    constants = plain_tensors(proto.graph)
     given = {nodes[key].output[0]: _bias(nodes[key], constants, folder) for key in consumers}
     path = [node for key, node in nodes.items() if key in inner]
     read = {name for node in path for name in node.input} - given.keys()

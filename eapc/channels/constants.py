@@ -26,10 +26,10 @@ class Constants:
         return self._small(name) if found is None else found
 
     def _small(self, name: str) -> Array | None:
-        shape = self._model.constant_shape(name)
-        if shape is None or math.prod(shape) > LARGEST_ELEMENTS:
+        stored = self._model.constants.plain.get(name)
+        if stored is None or math.prod(stored.dims) > LARGEST_ELEMENTS:
             return None
-        return self._model.constant(name)
+        return self._model.constants[name]
 
     @cached_property
     def folded(self) -> Mapping[str, Array]:
@@ -45,7 +45,7 @@ class Constants:
             if (array := self._small_integers(name)) is not None
         )
         fold_constants(graph, lambda _: None, self._model.view.proto.opset_import)
-        stored = self._model.view.constants
+        stored = self._model.constants.plain
         found = known_constants(graph, {})
         return {name: array for name, array in found.items() if name not in stored}
 
@@ -56,7 +56,7 @@ class Constants:
         What is folded to real numbers is data, such as a bias that is reshaped, and may shrink.
         """
         integers = {name for name, array in self.folded.items() if array.dtype.kind in "iub"}
-        return frozenset(integers | self._model.view.constants.keys())
+        return frozenset(integers | self._model.constants.plain.keys())
 
     def _small_integers(self, name: str) -> Array | None:
         array = self._small(name)

@@ -66,8 +66,7 @@ def _origin(
             made.add(name)
         if is_new or (constant in own and constant not in parts):
             continue
-        shape = model.constant_shape(constant)
-        assert shape is not None  # constants are cut
+        shape = model.constants.plain[constant].dims
         earlier = before.parts.get(constant, Part(constant))
         kept = {axis: np.setdiff1d(np.arange(shape[axis]), gone) for axis, gone in cuts.items()}
         kept = {
@@ -82,7 +81,7 @@ def _removed_since(before: Origin, model: Model, removed: Removed) -> dict[str, 
     """What has gone of computed tensors now and before, as the first model counts indices."""
     found = {tensor: dict(axes) for tensor, axes in before.removed.items()}
     for (tensor, reader, axis), gone in removed.items():
-        if reader or tensor in model.view.constants:
+        if reader or tensor in model.constants.plain:
             continue
         axes = found.setdefault(tensor, {})
         earlier = axes.get(axis, np.empty(0, np.int64))
@@ -117,11 +116,10 @@ def removed_indices(groups: ChannelGroups, kept: Mapping[str, Array]) -> Removed
 def _shrink_constants(model: Model, edits: GraphEditor, removed: Removed) -> None:
     cuts: dict[tuple[str, str], list[tuple[int, Array]]] = {}
     for (tensor, reader, axis), indices in removed.items():
-        if tensor in model.view.constants:
+        if tensor in model.constants.plain:
             cuts.setdefault((tensor, reader), []).append((axis, indices))
     for (tensor, reader), axes in cuts.items():
-        array = model.constant(tensor)
-        assert array is not None  # it is among the constants
+        array = model.constants[tensor]
         for axis, indices in axes:
             array = np.delete(array, indices, axis)
         edits.replace_constant(tensor, array, reader)
@@ -159,8 +157,7 @@ def _renumber(
         gone = removed.get((one.tensor, "", one.axis))
         if gone is None:
             continue
-        indices = model.constant(one.constant)
-        assert indices is not None  # the rule has read it
+        indices = model.constants[one.constant]
         kept = np.delete(indices, removed.get((one.constant, one.reader, 0), []))
         kept = np.where(kept < 0, kept + one.size, kept)
         new = (kept - np.searchsorted(gone, kept)).astype(indices.dtype)

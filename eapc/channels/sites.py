@@ -70,7 +70,7 @@ class Sites:
 
     def _holds_weights(self, name: str) -> bool:
         source = find_weights(self._model, name)
-        return source is not None and source.root in self._model.view.constants
+        return source is not None and source.root in self._model.constants.plain
 
     def all(self) -> list[Site]:
         """A site for every node of the main graph that is no constant, in file order."""
@@ -92,7 +92,7 @@ class Sites:
             port_of=lambda name: self._port(name, None),
             is_weights=self._is_weights,
             is_read=self._is_read,
-            is_stored=self._model.view.constants.__contains__,
+            is_stored=self._model.constants.plain.__contains__,
         )
 
     def _port(self, name: str, node: Node | None) -> Port | None:
@@ -104,8 +104,8 @@ class Sites:
 
     def shape(self, name: str) -> tuple[int, ...] | None:
         """The shape of a tensor of the main graph; None where an axis is unknown."""
-        constant = self._model.constant_shape(name)
-        return self._shapes.main(name) if constant is None else constant
+        constant = self._model.constants.plain.get(name)
+        return self._shapes.main(name) if constant is None else tuple(constant.dims)
 
     def _is_read(self, name: str) -> bool:
         return bool(self._model.view.consumers(name)) or name in self.outputs
@@ -116,7 +116,7 @@ class Sites:
         Each reader may need another part of them. Kernels and matrices are shared on purpose.
         """
         is_vector = sum(size > 1 for size in shape) == 1
-        is_constant = self._model.constant_shape(name) is not None
+        is_constant = name in self._model.constants.plain
         return is_vector and is_constant and len(self._model.view.consumers(name)) > 1
 
     def said(self, site: Site, choice: int) -> Said:
@@ -168,7 +168,7 @@ class Sites:
         nodes = [node for node in self._model.view.main_nodes if not self._is_constant(node)]
         read = {name for node in nodes for name in node.inputs}
         inside = {name for node in nodes for name in node.outputs}
-        inside |= self._model.view.constants.keys()
+        inside |= self._model.constants.plain.keys()
         for name in sorted((read - inside) | self.outputs):
             port = self._port(name, None)
             if port is not None:

@@ -43,7 +43,7 @@ class SteadyValues:
         self._model, self._shapes = model, shapes
         self._found: dict[tuple[str, int], Array] = {}
         said = list(said)
-        self._small = said[0].site.constant if said else model.constant
+        self._small = said[0].site.constant if said else model.constants.value
         with np.errstate(all="ignore"):  # what divides by zero has no steady value
             for one in said:
                 way = _way_of(one.site.node)
@@ -76,7 +76,7 @@ class SteadyValues:
         source = find_weights(self._model, tensor)
         array = self._model.constants.value(source.root) if source else self._small(tensor)
         for node in source.chain if source else ():
-            feeds = {name: self._model.constant(name) for name in node.inputs[1:] if name}
+            feeds = {name: self._model.constants.value(name) for name in node.inputs[1:] if name}
             known = {name: value for name, value in feeds.items() if value is not None}
             if array is None or len(known) < len(feeds):
                 return None

@@ -28,7 +28,7 @@ class Tally:
     @classmethod
     def of(cls, group: ChannelGroup, model: Model) -> Tally:
         """All channels of a group of a model."""
-        cut = next(cut for cut in group.slices if cut.tensor not in model.view.constants)
+        cut = next(cut for cut in group.slices if cut.tensor not in model.constants.plain)
         channels = np.repeat(np.arange(group.size), cut.width)
         return cls(group, cut.tensor, cut.axis, cut.indices.ravel(), channels)
 

@@ -55,7 +55,7 @@ def _branch(model: Model, shape_of: ShapeOf, group: ChannelGroup) -> Branch:
         shape = shape_of(cut.tensor)
         if shape is None or cut.indices.size < shape[cut.axis]:
             raise _NoEndError
-    inside = {cut.tensor for cut in group.slices} - model.view.constants.keys()
+    inside = {cut.tensor for cut in group.slices} - model.constants.plain.keys()
     consumers = _consumers(model, group, inside)
     path: list[str] = []
     adds: list[tuple[str, int]] = []
@@ -95,10 +95,10 @@ def _consumers(model: Model, group: ChannelGroup, inside: set[str]) -> tuple[Nod
 def _writes_bias(model: Model, node: Node) -> bool:
     """True where a layer without inputs writes one constant per channel."""
     bias = node.input(2)
-    shape = model.constant_shape(bias) if bias else ()
-    is_vector = shape is not None and not any(size > 1 for size in shape[:-1])
-    is_plain = model.constant_shape(node.input(1)) is not None
-    return operator_of(node).weights is not None and is_plain and is_vector
+    plain = model.constants.plain
+    shape = plain[bias].dims if bias in plain else ()
+    is_vector = (not bias or bias in plain) and not any(size > 1 for size in shape[:-1])
+    return operator_of(node).weights is not None and node.input(1) in plain and is_vector
 
 
 def _is_trunk(model: Model, shape_of: ShapeOf, node: Node, constant: set[str]) -> bool:
@@ -106,7 +106,7 @@ def _is_trunk(model: Model, shape_of: ShapeOf, node: Node, constant: set[str]) -
     if node.op_type != "Add" or node.domain:
         return False
     others = [name for name in node.inputs if name not in constant]
-    if len(others) != 1 or others[0] in model.view.constants:
+    if len(others) != 1 or others[0] in model.constants.plain:
         return False
     shape = shape_of(others[0])
     return shape is not None and shape == shape_of(node.outputs[0])
@@ -115,7 +115,7 @@ def _is_trunk(model: Model, shape_of: ShapeOf, node: Node, constant: set[str]) -
 def _stays_constant(model: Model, node: Node, constant: set[str]) -> bool:
     """True where a constant per channel goes in and one comes out, the same everywhere."""
     others = [name for name in model.view.dependencies(node) if name not in constant]
-    given = all(name in model.view.constants for name in others)
+    given = all(name in model.constants.plain for name in others)
     if not onnx.defs.has(node.op_type, node.domain) or not given or len(node.outputs) > 1:
         return False  # what onnx does not know it cannot evaluate
     return operator_of(node).keeps_constants or _is_pointwise(model, node)
@@ -123,7 +123,8 @@ def _stays_constant(model: Model, node: Node, constant: set[str]) -> bool:
 
 def _is_pointwise(model: Model, node: Node) -> bool:
     """True for a layer whose every output reads one position alone, none of it padding."""
-    row, shape = operator_of(node), model.constant_shape(node.input(1)) or ()
+    row, weights = operator_of(node), model.constants.plain.get(node.input(1))
+    shape = () if weights is None else weights.dims
     if row.weights is None or row.kind == "transposed convolution":
         return False
     if row.kind == "convolution":

@@ -39,7 +39,12 @@ def software() -> str:
 def model_digest(model: Model) -> str:
     """Of a model's file with its external data, and of the weights laid over it."""
     key = ("digest", model.path, model.origin is None)
-    source = model.view.once(key, lambda: _source_digest(model))
+    return model.analyses.once(key, lambda: _model_digest(model))
+
+
+def _model_digest(model: Model) -> str:
+    key = ("source digest", model.path, model.origin is None)
+    source = model.view.analyses.once(key, lambda: _source_digest(model))
     return digest(source, arrays_digest(model.weights))
 
 

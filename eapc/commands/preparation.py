@@ -15,7 +15,7 @@ from eapc.errors import UsageError
 from eapc.evaluation import AccuracyJudge
 from eapc.goals import NEEDS_MEASUREMENTS, Goal, Trials
 from eapc.hardware import HardwareModel, MeasuredMachine, load_hardware, load_machine
-from eapc.layers import find_layers, require_layers
+from eapc.layers import layers_of, require_layers
 from eapc.model import InputShapes, Model, TensorSpec
 from eapc.pipeline import Compilation, Conditions, Recipe
 from eapc.progress import timed
@@ -119,7 +119,7 @@ def checked(
     for goal in goals:
         require_labels(goal, evaluation)
     compilation = prepare(model, settings)
-    require_layers(find_layers(compilation.model))
+    require_layers(layers_of(compilation.model))
     recipe = with_objective(recipe, compilation)
     for goal in goals:
         goal.pipeline(recipe).check(compilation.model)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from eapc.errors import DataError
-from eapc.model import Array, TensorSpec, is_float
+from eapc.model import Array, TensorSpec, all_finite, is_float
 
 
 def check_array(origin: str, spec: TensorSpec, array: Array, shared: bool) -> None:
@@ -23,16 +23,10 @@ def check_array(origin: str, spec: TensorSpec, array: Array, shared: bool) -> No
             raise DataError(f"{where} has shape {array.shape}, axis {axis} must be {size}")
     if array.size == 0:
         raise DataError(f"{where} is empty")
-    if is_float(array.dtype) and not holds_finite(array):
+    if not all_finite(array):
         raise DataError(f"{where} holds NaN or infinity")
     if not is_float(spec.dtype):
         _check_integers(where, spec, array)
-
-
-def holds_finite(array: Array) -> bool:
-    """True unless a floating-point array, bfloat16 included, holds NaN or infinity."""
-    wide = array if array.dtype.kind == "f" else array.astype(np.float32)
-    return bool(np.isfinite(wide).all())
 
 
 def _check_integers(where: str, spec: TensorSpec, array: Array) -> None:

@@ -11,10 +11,10 @@ from typing import Protocol
 
 import numpy as np
 
-from eapc.data.checks import check_array, check_counts, holds_finite, read_labels
+from eapc.data.checks import check_array, check_counts, read_labels
 from eapc.data.scaling import Affine, read_affine
 from eapc.errors import DataError
-from eapc.model import Array, TensorSpec, is_float
+from eapc.model import Array, TensorSpec, all_finite, is_float
 
 logger = logging.getLogger(__name__)
 
@@ -93,9 +93,7 @@ class Dataset:
 
         Where the batch is fixed, samples that do not fill one are left out.
         """
-        size = self.fixed_batch or size
-        count = len(self)
-        end = count - count % self.fixed_batch if self.fixed_batch else count
+        size, end = self.fixed_batch or size, self.usable
         for start in range(0, end, size):
             rows = slice(start, min(start + size, end))
             yield {**{name: self._feed(name, rows) for name in self.arrays}, **self.shared}
@@ -129,8 +127,7 @@ def load_data(path: str | Path, specs: Sequence[TensorSpec]) -> Dataset:
 
     Raises DataError when the data is missing, unreadable, empty, not finite or unfit.
     """
-    arrays = _read_arrays(Path(path))
-    return dataset(arrays, specs, str(path))
+    return dataset(_read_arrays(Path(path)), specs, str(path))
 
 
 def _read_arrays(path: Path) -> dict[str, Array]:
@@ -258,7 +255,7 @@ def _check_feeds(origin: str, data: Dataset) -> None:
     ]
     for feed in data.batches(_CHECKED_AT_ONCE) if changed else ():
         for name in changed:
-            if not holds_finite(feed[name]):
+            if not all_finite(feed[name]):
                 kind = feed[name].dtype
                 raise DataError(
                     f"{origin}: input '{name}' is NaN or infinity once scaled, as {kind}"

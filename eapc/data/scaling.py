@@ -42,11 +42,8 @@ class Affine:
 
 
 def _along(values: Array, rank: int, axis: int) -> Array:
-    if values.size == 1:
-        return values.reshape(())
-    shape = [1] * rank
-    shape[axis] = values.size
-    return values.reshape(shape)
+    """One number, or one for each index of an axis of a tensor of that rank."""
+    return values.reshape(() if values.size == 1 else (-1, *(1,) * (rank - axis - 1)))
 
 
 def read_affine(origin: str, arrays: Mapping[str, Array]) -> Affine | None:

@@ -14,6 +14,7 @@ from eapc.layers.finding import (
     Skipped,
     TiedLayers,
     find_layers,
+    layers_of,
     require_layers,
     with_plain_layers,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "choose",
     "find_layers",
     "given_densities",
+    "layers_of",
     "pattern_of",
     "read_layer_densities",
     "require_layers",

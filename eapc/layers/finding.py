@@ -87,6 +87,11 @@ class PrunableLayers:
     skipped: tuple[Skipped, ...]
 
 
+def layers_of(model: Model) -> PrunableLayers:
+    """What `find_layers` finds, which a model keeps."""
+    return model.analyses.once("layers", lambda: find_layers(model))
+
+
 def find_layers(model: Model) -> PrunableLayers:
     """Every prunable layer of the main graph, tied weights together.
 
@@ -114,7 +119,7 @@ def find_layers(model: Model) -> PrunableLayers:
 
 def with_plain_layers(model: Model) -> Model:
     """The model with its layers' weights and biases as plain tensors, out of which channels go."""
-    layers = [layer for tied in find_layers(model).layers for layer in tied.users]
+    layers = [layer for tied in layers_of(model).layers for layer in tied.users]
     return model.with_plain(
         name for layer in layers for name in (layer.source.root, layer.node.input(2)) if name
     )

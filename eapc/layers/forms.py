@@ -8,15 +8,16 @@ chosen rows (a row is one output position of one sample) out of the activations.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import numpy as np
 
 from eapc.model import Array, Node
 from eapc.operators import operator_of
-from eapc.workload import same_padding
+from eapc.workload import same_padding, steps_of
 
 Shape = tuple[int, ...]
 
@@ -25,35 +26,43 @@ class UnsupportedLayerError(Exception):
     """A node that eapc cannot prune; the message says why. Caught by the layer finder."""
 
 
-class LayerForm(Protocol):
-    """What the solver needs to know of an operator."""
+@dataclass(frozen=True)
+class LayerForm(ABC):
+    """What the solver needs to know of an operator, of weights of that shape."""
+
+    weight_shape: Shape
+    groups: int
+    channel_axis: ClassVar[int] = 1
 
     @property
     def positions(self) -> int:
         """Kernel positions: k runs over them and, within each, over input channels."""
+        return math.prod(self.weight_shape[2:])
 
+    @abstractmethod
     def to_matrix(self, weight: Array) -> Array:
         """The weights as W (groups, m, k) float32, scaled as y needs them."""
 
+    @abstractmethod
     def to_weight(self, matrix: Array) -> Array:
         """The inverse of `to_matrix`: the operator's weights in their own shape."""
 
-    def row_count(self, y: Shape) -> int:
-        """Rows in an output of shape `y`."""
-
+    @abstractmethod
     def inputs(self, x: Array, y: Shape, rows: Array) -> Array:
         """Unrolled inputs (groups, len(rows), k) float32 at flat row indices of an output."""
 
+    def row_count(self, y: Shape) -> int:
+        """Rows in an output of shape `y`: all of its axes together but that of the channels."""
+        return math.prod(y) // y[self.channel_axis]
+
     def outputs(self, y: Array, rows: Array) -> Array:
         """Outputs (groups, len(rows), m) float32 at the same rows."""
+        found = np.moveaxis(y, self.channel_axis, -1).reshape(-1, y.shape[self.channel_axis])[rows]
+        split = found.reshape(len(rows), self.groups, -1).swapaxes(0, 1)
+        return np.ascontiguousarray(split, np.float32)
 
 
 FormMaker = Callable[[Node, Shape], LayerForm]
-
-
-def _split_groups(rows: Array, groups: int) -> Array:
-    """(rows, groups * n) -> (groups, rows, n)."""
-    return np.ascontiguousarray(rows.reshape(len(rows), groups, -1).swapaxes(0, 1), np.float32)
 
 
 @dataclass(frozen=True)
@@ -80,19 +89,12 @@ class _Windows:
 
 
 @dataclass(frozen=True)
-class ConvForm:
+class ConvForm(LayerForm):
     """w (M, C/g, *kernel); inputs run over (*kernel, C/g)."""
 
-    weight_shape: Shape
-    groups: int
     windows: _Windows
     pads: tuple[tuple[int, int], ...] | None
     same_upper: bool
-
-    @property
-    def positions(self) -> int:
-        """prod(kernel)."""
-        return math.prod(self.windows.kernel)
 
     def to_matrix(self, weight: Array) -> Array:
         """Channels last, then one row per filter."""
@@ -105,10 +107,6 @@ class ConvForm:
         """Back to (M, C/g, *kernel)."""
         filters, channels, *kernel = self.weight_shape
         return np.ascontiguousarray(np.moveaxis(matrix.reshape(filters, *kernel, channels), -1, 1))
-
-    def row_count(self, y: Shape) -> int:
-        """n * prod(positions)."""
-        return y[0] * math.prod(y[2:])
 
     def inputs(self, x: Array, y: Shape, rows: Array) -> Array:
         """Patches of the padded ifmap x (n, C, *spatial)."""
@@ -124,10 +122,6 @@ class ConvForm:
         pairs = tuple(same_padding(*extent) for extent in extents)
         return pairs if self.same_upper else tuple((end, begin) for begin, end in pairs)
 
-    def outputs(self, y: Array, rows: Array) -> Array:
-        """y (n, M, *positions)."""
-        return _split_groups(np.moveaxis(y, 1, -1).reshape(-1, y.shape[1])[rows], self.groups)
-
 
 def conv_form(node: Node, weight_shape: Shape) -> ConvForm:
     """Conv of any spatial rank, grouped, dilated, with explicit or automatic padding."""
@@ -140,35 +134,26 @@ def conv_form(node: Node, weight_shape: Shape) -> ConvForm:
     return ConvForm(
         weight_shape,
         node.attribute("group", 1),
-        _Windows(kernel, *_steps(node, len(kernel))),
+        _Windows(kernel, *steps_of(node, len(kernel))),
         None if auto_pad.startswith("SAME") else pairs,
         auto_pad == "SAME_UPPER",
     )
 
 
-def _steps(node: Node, rank: int) -> tuple[Shape, Shape]:
-    ones = (1,) * rank
-    return tuple(node.attribute("strides", ones)), tuple(node.attribute("dilations", ones))
-
-
 @dataclass(frozen=True)
-class ConvTransposeForm:
+class ConvTransposeForm(LayerForm):
     """w (C, M/g, *kernel): a stride-1 convolution of flipped filters over the spread-out ifmap.
 
     The ifmap's words stand `strides` apart with zeros between; pad = extent - 1 - own pad.
     """
 
-    weight_shape: Shape
-    groups: int
-    kernel: Shape
     strides: Shape
     dilations: Shape
     pads_begin: Shape
 
     @property
-    def positions(self) -> int:
-        """prod(kernel)."""
-        return math.prod(self.kernel)
+    def _kernel(self) -> Shape:
+        return self.weight_shape[2:]
 
     def to_matrix(self, weight: Array) -> Array:
         """Flip the kernel, put filters first and channels last."""
@@ -186,10 +171,6 @@ class ConvTransposeForm:
         flipped = np.flip(first, axis=tuple(range(3, first.ndim)))
         return np.ascontiguousarray(flipped.reshape(self.weight_shape))
 
-    def row_count(self, y: Shape) -> int:
-        """n * prod(positions)."""
-        return y[0] * math.prod(y[2:])
-
     def inputs(self, x: Array, y: Shape, rows: Array) -> Array:
         """Patches of the spread-out ifmap, cut or filled to what the outputs reach."""
         spread = np.zeros((y[0], *self._spread_shape(y), x.shape[1]), x.dtype)
@@ -204,18 +185,14 @@ class ConvTransposeForm:
             place.append(slice(first, first + (count - 1) * stride + 1, stride))
             take.append(slice(skip, skip + count))
         spread[tuple(place)] = np.moveaxis(x, 1, -1)[tuple(take)]
-        ones = (1,) * len(self.kernel)
-        return _Windows(self.kernel, ones, self.dilations).at(spread, y, rows, self.groups)
+        ones = (1,) * len(self._kernel)
+        return _Windows(self._kernel, ones, self.dilations).at(spread, y, rows, self.groups)
 
     def _extent(self, axis: int) -> int:
-        return (self.kernel[axis] - 1) * self.dilations[axis] + 1
+        return (self._kernel[axis] - 1) * self.dilations[axis] + 1
 
     def _spread_shape(self, y: Shape) -> Shape:
         return tuple(size + self._extent(axis) - 1 for axis, size in enumerate(y[2:]))
-
-    def outputs(self, y: Array, rows: Array) -> Array:
-        """y (n, M, *positions)."""
-        return _split_groups(np.moveaxis(y, 1, -1).reshape(-1, y.shape[1])[rows], self.groups)
 
 
 def conv_transpose_form(node: Node, weight_shape: Shape) -> ConvTransposeForm:
@@ -226,18 +203,18 @@ def conv_transpose_form(node: Node, weight_shape: Shape) -> ConvTransposeForm:
     if "output_shape" in node.attributes:
         raise UnsupportedLayerError("output_shape of ConvTranspose decides its padding")
     pads = tuple(node.attribute("pads", (0,) * (2 * len(kernel))))[: len(kernel)]
-    steps = _steps(node, len(kernel))
-    return ConvTransposeForm(weight_shape, node.attribute("group", 1), kernel, *steps, pads)
+    steps = steps_of(node, len(kernel))
+    return ConvTransposeForm(weight_shape, node.attribute("group", 1), *steps, pads)
 
 
 @dataclass(frozen=True)
-class DenseForm:
+class DenseForm(LayerForm):
     """y (..., m) = scale * x (..., k) @ w; w is (k, m), or (m, k) if `filters_first`."""
 
     filters_first: bool
     scale: float = 1.0
     input_transposed: bool = False
-    positions: ClassVar[int] = 1
+    channel_axis: ClassVar[int] = -1
 
     def to_matrix(self, weight: Array) -> Array:
         """(1, m, k), scaled."""
@@ -249,18 +226,10 @@ class DenseForm:
         rows = matrix[0] / np.float32(self.scale)
         return np.ascontiguousarray(rows if self.filters_first else rows.T)
 
-    def row_count(self, y: Shape) -> int:
-        """All leading axes together."""
-        return math.prod(y[:-1])
-
     def inputs(self, x: Array, y: Shape, rows: Array) -> Array:  # noqa: ARG002 (the protocol's)
         """x (..., k)."""
         flat = x.T if self.input_transposed else x.reshape(-1, x.shape[-1])
         return np.ascontiguousarray(flat[rows], np.float32)[None]
-
-    def outputs(self, y: Array, rows: Array) -> Array:
-        """y (..., m)."""
-        return np.ascontiguousarray(y.reshape(-1, y.shape[-1])[rows], np.float32)[None]
 
 
 def dense_form(node: Node, weight_shape: Shape) -> DenseForm:
@@ -272,7 +241,7 @@ def dense_form(node: Node, weight_shape: Shape) -> DenseForm:
         raise UnsupportedLayerError(f"{layout.scale} is 0")
     outputs, inputs = layout.axes(node.attributes, 2)
     x_swapped = bool(node.attribute(layout.x_swapped_by, 0))
-    return DenseForm(outputs < inputs, layout.factor(node.attributes), x_swapped)
+    return DenseForm(weight_shape, 1, outputs < inputs, layout.factor(node.attributes), x_swapped)
 
 
 LAYER_FORMS: Mapping[str, FormMaker] = {

@@ -4,7 +4,7 @@ from eapc.model.constants import Constants
 from eapc.model.editor import GraphEditor
 from eapc.model.file import Check, files_of
 from eapc.model.folding import LARGEST_ELEMENTS, evaluate_node, fold_constants, known_constants
-from eapc.model.graph import GraphView, Node, constant_value, constants_of, free_names, walk
+from eapc.model.graph import GraphView, Node, free_names, plain_tensors, walk
 from eapc.model.interface import common_inputs
 from eapc.model.model import ANNOTATION_PREFIX, Model, Origin, Part
 from eapc.model.neighbourhood import BiasSink, Clipping, surroundings
@@ -64,8 +64,6 @@ __all__ = [
     "as_stored",
     "batch_inputs",
     "common_inputs",
-    "constant_value",
-    "constants_of",
     "count_nonzero",
     "decode",
     "encode",
@@ -81,6 +79,7 @@ __all__ = [
     "known_constants",
     "numpy_type",
     "obstacle",
+    "plain_tensors",
     "seen_shapes",
     "seen_through",
     "spread_zero_points",

@@ -7,7 +7,6 @@ asks for its value, and then kept.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 import onnx
 
 from eapc.model.folding import FOLDABLE, LARGEST_ELEMENTS, evaluate_node, shape_value
-from eapc.model.graph import GraphView, Node, stored_in
+from eapc.model.graph import GraphView, Node, plain_tensors, stored_in
 from eapc.model.tensors import (
     Array,
     Stored,
@@ -55,6 +54,7 @@ class Constants:
         self._view, self._folder, self._weights = view, folder, weights
         self._scope, self._graph = inner[:2] if inner else ("", view.proto.graph)
         self._outer = inner[2] if inner else None
+        self._own: dict[tuple[str, str], Array | None] = {}
 
     def within(self, scope: str) -> Constants:
         """The constants that the nodes of a scope see; to ask of the main graph's."""
@@ -75,6 +75,11 @@ class Constants:
         """What the file stores, by name."""
         outer = {} if self._outer is None else self._outer.stored
         return {**outer, **stored_in(self._graph)}
+
+    @cached_property
+    def plain(self) -> Mapping[str, onnx.TensorProto]:
+        """The dense tensors that the graph itself stores, by name: they can be written into."""
+        return plain_tensors(self._graph)
 
     def __contains__(self, name: object) -> bool:
         known = name in self.stored or name in self._computed
@@ -102,11 +107,8 @@ class Constants:
 
     def scalar(self, name: str) -> float | None:
         """The number that a constant of one element is, whatever its rank; else None."""
-        shape = self.shape(name)
-        if shape is None or math.prod(shape) != 1:
-            return None
         value = self.value(name)
-        return None if value is None else float(value.reshape(-1)[0])
+        return None if value is None or value.size != 1 else float(value.reshape(-1)[0])
 
     def shape(self, name: str) -> tuple[int, ...] | None:
         """The shape of a constant, from which nothing is read for it where the file stores it."""
@@ -173,10 +175,6 @@ class Constants:
             if not found.isdisjoint(node.inputs):
                 found.add(name)
         return frozenset(found)
-
-    @cached_property
-    def _own(self) -> dict[tuple[str, str], Array | None]:
-        return {}
 
     def _folded(self, name: str) -> Array | None:
         """A computed constant; all models of a file share those that no new weights go into."""

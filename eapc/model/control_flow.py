@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
-from onnx import GraphProto, NodeProto, helper
+from onnx import GraphProto, NodeProto
 
 from eapc.model.folding import known_constants
-from eapc.model.tensors import Array
-
-ShapeOf = Callable[[str], tuple[int, ...] | None]
+from eapc.model.tensors import Array, ShapeOf, attributes_of
 
 
 def runs_of(
-    node: NodeProto, attribute: str, known: Mapping[str, Array], shape_of: ShapeOf
+    node: NodeProto, scope: str, known: Mapping[str, Array], shape_of: ShapeOf
 ) -> int | None:
     """Runs of one subgraph each time its node runs; None where that depends on data.
 
-    `attribute` names the subgraph; `known` are the constants and `shape_of` the shapes that
+    `scope` is that of the subgraph; `known` are the constants and `shape_of` the shapes that
     the node sees.
     """
     if node.domain not in ("", "ai.onnx"):
         return None
     if node.op_type == "If":
         condition = _flag(known, node.input[0])
-        return None if condition is None else int(condition == (attribute == "then_branch"))
+        return None if condition is None else int(condition == scope.endswith("/then_branch/"))
     if node.op_type == "Loop":
         return _loop_runs(node, known)
     return _scan_runs(node, shape_of) if node.op_type == "Scan" else None
@@ -36,18 +33,13 @@ def _flag(known: Mapping[str, Array], name: str) -> bool | None:
     return bool(value.reshape(-1)[0]) if value is not None and value.size == 1 else None
 
 
-def _attribute(node: NodeProto, name: str, default: Any) -> Any:
-    found = next((a for a in node.attribute if a.name == name), None)
-    return default if found is None else helper.get_attribute_value(found)
-
-
 def _loop_runs(node: NodeProto, known: Mapping[str, Array]) -> int | None:
     """The trip count of a Loop that no condition can end early."""
     condition = _flag(known, node.input[1]) if len(node.input) > 1 and node.input[1] else True
     if condition is False:
         return 0
     limit = known.get(node.input[0])
-    body = _attribute(node, "body", None)
+    body = attributes_of(node)["body"]
     if limit is None or limit.size != 1 or condition is None or not _goes_on(body, known):
         return None
     return max(0, int(limit.reshape(-1)[0]))
@@ -66,7 +58,8 @@ def _goes_on(body: GraphProto, known: Mapping[str, Array]) -> bool:
 
 def _scan_runs(node: NodeProto, shape_of: ShapeOf) -> int | None:
     """The length of the axis that a Scan steps along (opset 9 and later)."""
-    scanned = _attribute(node, "num_scan_inputs", 0)
-    axes = _attribute(node, "scan_input_axes", [0] * scanned)
+    attributes = attributes_of(node)
+    scanned = attributes.get("num_scan_inputs", 0)
+    axes = attributes.get("scan_input_axes", [0] * scanned)
     shape = shape_of(node.input[len(node.input) - scanned]) if scanned else None
     return shape[axes[0]] if shape else None

@@ -1,13 +1,12 @@
-"""Edits of a graph: new constants, other operands, nodes and whole graphs put in or taken out."""
+"""Edits of a graph: new constants, other operands, nodes put in or taken out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from onnx import (
     AttributeProto,
-    GraphProto,
     ModelProto,
     NodeProto,
     TensorProto,
@@ -15,7 +14,7 @@ from onnx import (
     numpy_helper,
 )
 
-from eapc.model.graph import constants_of, free_names, initializers_of, walk
+from eapc.model.graph import free_names, initializers_of, plain_tensors, walk
 from eapc.model.tensors import Array, encode, subgraphs_of_node
 from eapc.model.writing import drop_unread
 
@@ -83,7 +82,7 @@ class GraphEditor:
 
     def finish(self) -> None:
         """Write the new values; readers that want different ones get constants of their own."""
-        stored, fixed = constants_of(self._graph), self._seen_outside()
+        stored, fixed = plain_tensors(self._graph), self._seen_outside()
         for constant, by_reader in self._new.items():
             wanted: dict[str, Array | None] = {**by_reader}
             if "" not in by_reader:
@@ -145,52 +144,10 @@ class GraphEditor:
         for reader in self._graph.node if result not in self._seen_outside() else ():
             reader.input[:] = [tensor if name == result else name for name in reader.input]
 
-    def splice(
-        self, graph: GraphProto, prefix: str, inputs: Mapping[str, str], before: NodeProto
-    ) -> tuple[str, ...]:
-        """Put another graph, of the same opsets, in front of a node; returns its outputs' names.
-
-        `inputs` maps its inputs to tensors of this graph; all its other names get the prefix,
-        with underscores behind it where this graph has such names already. Raises KeyError for
-        an input that has no tensor and no value of its own.
-        """
-        own = initializers_of(graph)
-        for value in graph.input:
-            if value.name not in own and value.name not in inputs:
-                raise KeyError(value.name)
-        names = {*initializers_of(self._graph), *(v.name for v in self._graph.input)}
-        names |= {name for node in self._graph.node for name in (node.name, *node.output)}
-        while any(name.startswith(prefix) for name in names):
-            prefix += "_"
-        copy = GraphProto()
-        copy.CopyFrom(graph)
-        _rename(copy, lambda name: inputs.get(name, prefix + name if name else name), prefix)
-        for tensor in copy.initializer:
-            if tensor.name.startswith(prefix):  # else a tensor of this graph stands for it
-                self.add_constant(tensor.name, tensor)
-        self._graph.sparse_initializer.extend(copy.sparse_initializer)
-        self._graph.value_info.extend(copy.value_info)
-        for node in copy.node:
-            self.insert(node, before)
-        return tuple(value.name for value in copy.output)
-
     def drop_unused(self) -> None:
         """Drop what nodes read before they were rewired or bypassed and nothing reads any more."""
         drop_unread(self._graph, self._given_up, with_declared=True)
         self._given_up = []
-
-
-def _rename(graph: GraphProto, new: Callable[[str], str], prefix: str) -> None:
-    """Give all tensors of a graph and its subgraphs new names, and all nodes the prefix."""
-    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        value.name = new(value.name)
-    for tensor in graph.sparse_initializer:
-        tensor.values.name = new(tensor.values.name)
-    for node in graph.node:
-        node.name = prefix + node.name if node.name else ""
-        node.input[:], node.output[:] = map(new, node.input), map(new, node.output)
-        for inner in subgraphs_of_node(node):
-            _rename(inner, new, prefix)
 
 
 def _all_equal(first: Array, wanted: Mapping[str, Array | None]) -> bool:

@@ -8,19 +8,21 @@ half a file behind when it fails.)
 
 from __future__ import annotations
 
+import math
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 from google.protobuf.message import DecodeError, EncodeError
 from onnx import ModelProto, TensorProto
+from onnx.external_data_helper import set_external_data
 
 from eapc.errors import ModelError, UsageError
-from eapc.model.tensors import is_external, tensors_of_model
+from eapc.model.tensors import is_external, numpy_type, tensors_of_model, type_bits
 
 PROTOBUF_LIMIT_BYTES = 2**31 - 1
 _EMBED_BELOW_BYTES = 1024
@@ -67,38 +69,20 @@ def _check_payload(path: Path, tensor: TensorProto) -> None:
             raise ModelError(
                 f"{path}: external data of tensor '{tensor.name}' is cut short: {need}"
             )
-    elif _is_cut_short(tensor):
+    elif _is_measurable(tensor) and len(tensor.raw_data) != payload_bytes(tensor):
         expected = f"{len(tensor.raw_data)} bytes, its shape needs {payload_bytes(tensor)}"
         raise ModelError(f"{path}: tensor '{tensor.name}' is cut short: {expected}")
 
 
-def _is_cut_short(tensor: TensorProto) -> bool:
-    measurable = tensor.HasField("raw_data") and tensor.data_type in _BITS
-    return measurable and len(tensor.raw_data) != payload_bytes(tensor)
+def _is_measurable(tensor: TensorProto) -> bool:
+    return tensor.HasField("raw_data") and numpy_type(tensor.data_type) != np.dtype(object)
 
 
 def payload_bytes(tensor: TensorProto) -> int:
     """Bytes of the tensor's elements as raw data; types below a byte are packed."""
-    count = 1
-    for dim in tensor.dims:
-        count *= dim
-    return (count * _BITS.get(tensor.data_type, 32) + 7) // 8
-
-
-def _element_bits() -> dict[int, int]:
-    wide = {"DOUBLE": 64, "INT64": 64, "UINT64": 64, "COMPLEX64": 64, "COMPLEX128": 128}
-    short = {"FLOAT16": 16, "BFLOAT16": 16, "INT16": 16, "UINT16": 16}
-    tiny = {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}
-    tiny |= {"FLOAT6E2M3": 6, "FLOAT6E3M2": 6}
-    byte = {name: 8 for name, _ in TensorProto.DataType.items() if "8" in name}
-    byte["BOOL"] = 8
-    word = {"FLOAT": 32, "INT32": 32, "UINT32": 32}
-    widths = {**byte, **wide, **short, **tiny, **word}
-    values = dict(TensorProto.DataType.items())
-    return {values[name]: bits for name, bits in widths.items() if name in values}
-
-
-_BITS = _element_bits()
+    kind = numpy_type(tensor.data_type)
+    bits = 32 if kind == np.dtype(object) else type_bits(kind)  # what onnx does not know
+    return int(math.prod(tensor.dims) * bits + 7) // 8
 
 
 def external_extent(path: Path, tensor: TensorProto) -> tuple[str, int, int]:
@@ -144,14 +128,16 @@ def write(proto: ModelProto, path: Path, source: Path | None, check: Check, forc
     `proto` is changed: hand in a copy. Raises UsageError for an existing file without
     `force` or for an output that is one of the input's files, and whatever `check` raises.
     """
-    external = _tensors_to_externalise(proto)
-    targets = _targets(path, bool(external))
-    _refuse_targets(targets, proto, source, force)
-    data = targets[0]
-    with _private_folder(path) as folder:
+    targets = require_writable(proto, path, source, force)
+    with _disk_errors(path):
+        private = tempfile.TemporaryDirectory(
+            prefix=f".{path.name}.", dir=path.parent, ignore_cleanup_errors=True
+        )
+    with private as name:
+        folder = Path(name)
         with _disk_errors(path):
-            if external:
-                _write_data(external, source, folder / data.name)
+            for target in targets[:-1]:
+                _write_data(_tensors_to_externalise(proto), source, folder / target.name)
             with (folder / path.name).open("wb") as stream:
                 stream.write(proto.SerializeToString())
                 _flush_to_disk(stream)
@@ -161,20 +147,11 @@ def write(proto: ModelProto, path: Path, source: Path | None, check: Check, forc
                 (folder / target.name).replace(target)
 
 
-def require_writable(proto: ModelProto, path: Path, source: Path | None, force: bool) -> None:
-    """Raise UsageError now if `write` would refuse to put a result under this name."""
-    _refuse_targets(_targets(path, bool(_tensors_to_externalise(proto))), proto, source, force)
-
-
-def _targets(path: Path, external: bool) -> list[Path]:
-    """The files that a model becomes, the model itself last."""
-    return [path.parent / f"{path.name}.data", path] if external else [path]
-
-
-def _refuse_targets(
-    targets: list[Path], proto: ModelProto, source: Path | None, force: bool
-) -> None:
-    inputs = _files_of(proto, source) if source else set()
+def require_writable(proto: ModelProto, path: Path, source: Path | None, force: bool) -> list[Path]:
+    """The files that a model becomes, itself last; UsageError if `write` would refuse one."""
+    has_data = bool(_tensors_to_externalise(proto))
+    targets = [path.parent / f"{path.name}.data", path] if has_data else [path]
+    inputs = {file.resolve() for file in files_of(source, proto)} if source else set()
     for target in targets:
         if target.resolve() in inputs:
             raise UsageError(f"{target}: is a file of the input model; choose another output")
@@ -182,14 +159,9 @@ def _refuse_targets(
             raise UsageError(f"{target}: is a folder; give a file name")
         if target.exists() and not force:
             raise UsageError(f"{target}: exists; choose another output or add --force")
-    if not targets[-1].parent.is_dir():
-        raise UsageError(f"{targets[-1].parent}: no such folder; make it first")
-
-
-def _files_of(proto: ModelProto, source: Path) -> set[Path]:
-    external = (t for t in tensors_of_model(proto) if is_external(t))
-    locations = {external_extent(source, tensor)[0] for tensor in external}
-    return {source.resolve()} | {(source.parent / name).resolve() for name in locations}
+    if not path.parent.is_dir():
+        raise UsageError(f"{path.parent}: no such folder; make it first")
+    return targets
 
 
 def _tensors_to_externalise(proto: ModelProto) -> list[TensorProto]:
@@ -238,21 +210,9 @@ def _payload(tensor: TensorProto, source: Path | None) -> Iterator[bytes]:
 
 
 def _point_to(tensor: TensorProto, location: str, offset: int, length: int) -> None:
+    tensor.raw_data = b""  # what onnx wants to be there
+    set_external_data(tensor, location, offset, length)
     tensor.ClearField("raw_data")
-    del tensor.external_data[:]
-    tensor.data_location = TensorProto.EXTERNAL
-    for key, value in (("location", location), ("offset", offset), ("length", length)):
-        tensor.external_data.add(key=key, value=str(value))
-
-
-@contextmanager
-def _private_folder(path: Path) -> Iterator[Path]:
-    with _disk_errors(path):
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -8,16 +8,15 @@ evaluated by onnx's reference implementation and become Constant nodes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 from onnx import GraphProto, NodeProto, SparseTensorProto, TensorProto, helper, numpy_helper
 
 from eapc.model.graph import stored_in
-from eapc.model.tensors import Array, Stored, decode, is_external
+from eapc.model.tensors import Array, ShapeOf, Stored, attributes_of, decode, is_external
 
 LARGEST_ELEMENTS = 4096
 """Results above this size are data, not shapes; they stay nodes."""
@@ -29,26 +28,27 @@ FOLDABLE = frozenset(
     Shape Size Slice Sqrt Squeeze Sub Tile Transpose Unsqueeze Where""".split()
 )
 
-ShapeOf = Callable[[str], tuple[int, ...] | None]
-
 
 def fold_constants(
     graph: GraphProto,
     shape_of: ShapeOf,
     opsets: Sequence[onnx.OperatorSetIdProto],
     outer: Mapping[str, Array] | None = None,
-) -> int:
+) -> tuple[int, Mapping[str, Array]]:
     """Turn nodes of `graph` whose value is known into Constant nodes, in place.
 
     `shape_of` gives the shapes known so far. Node count and order stay, subgraphs are not
-    entered. Returns how many nodes were folded.
+    entered. Returns how many nodes were folded, and what `known_constants` are then.
     """
     known = known_constants(graph, outer or {})
     folded = 0
     for node in graph.node:
-        if node.op_type in FOLDABLE and not node.domain and len(node.output) == 1:
-            folded += _fold(node, known, shape_of, opsets)
-    return folded
+        value = _value_of(node, known, shape_of, opsets)
+        if value is not None:
+            known[node.output[0]] = value
+            become_constant(node, numpy_helper.from_array(value))
+            folded += 1
+    return folded, known
 
 
 def known_constants(graph: GraphProto, outer: Mapping[str, Array]) -> dict[str, Array]:
@@ -62,21 +62,23 @@ def _is_small(tensor: Stored) -> bool:
     return not is_external(data) and math.prod(tensor.dims) <= LARGEST_ELEMENTS
 
 
-def _fold(
+def _value_of(
     node: NodeProto,
-    known: MutableMapping[str, Array],
+    known: Mapping[str, Array],
     shape_of: ShapeOf,
     opsets: Sequence[onnx.OperatorSetIdProto],
-) -> int:
+) -> Array | None:
+    if node.op_type not in FOLDABLE or node.domain or len(node.output) != 1:
+        return None
     if node.op_type in ("Shape", "Size"):
-        value = shape_value(node, shape_of(node.input[0]))
-    else:
-        value = _evaluate(node, known, shape_of, opsets)
-    if value is None:
-        return 0
-    known[node.output[0]] = value
-    become_constant(node, numpy_helper.from_array(value))
-    return 1
+        return shape_value(node, shape_of(node.input[0]))
+    if any(name and name not in known for name in node.input) or not node.input:
+        return None
+    shape = shape_of(node.output[0])
+    if shape is not None and math.prod(shape) > LARGEST_ELEMENTS:
+        return None
+    array = evaluate_node(node, {name: known[name] for name in node.input if name}, opsets)
+    return array if array is not None and array.size <= LARGEST_ELEMENTS else None
 
 
 def shape_value(node: NodeProto, shape: tuple[int, ...] | None) -> Array | None:
@@ -85,24 +87,9 @@ def shape_value(node: NodeProto, shape: tuple[int, ...] | None) -> Array | None:
         return None
     if node.op_type == "Size":
         return np.asarray(np.prod(shape, dtype=np.int64))
-    bounds = {a.name: a.i for a in node.attribute}
+    bounds = attributes_of(node)
     start, end = bounds.get("start", 0), bounds.get("end", len(shape))
     return np.asarray(shape[start:end], np.int64)
-
-
-def _evaluate(
-    node: NodeProto,
-    known: Mapping[str, Array],
-    shape_of: ShapeOf,
-    opsets: Sequence[onnx.OperatorSetIdProto],
-) -> Array | None:
-    if any(name and name not in known for name in node.input) or not node.input:
-        return None
-    shape = shape_of(node.output[0])
-    if shape is not None and np.prod(shape) > LARGEST_ELEMENTS:
-        return None
-    array = evaluate_node(node, {name: known[name] for name in node.input if name}, opsets)
-    return array if array is not None and array.size <= LARGEST_ELEMENTS else None
 
 
 def evaluate_node(
@@ -112,23 +99,16 @@ def evaluate_node(
     from onnx.reference import ReferenceEvaluator
 
     try:
-        model = _single_node_model(node, feeds, opsets)
-        results: Any = ReferenceEvaluator(model).run(None, dict(feeds))
-        return np.asarray(results[0])
+        inputs = [
+            helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), None)
+            for n, a in feeds.items()
+        ]
+        result = helper.make_tensor_value_info(node.output[0], TensorProto.UNDEFINED, None)
+        graph = helper.make_graph([node], "node", inputs, [result])
+        evaluator = ReferenceEvaluator(graph, {each.domain: each.version for each in opsets})
+        return np.asarray(evaluator.run(None, dict(feeds))[0])  # type: ignore[index]
     except Exception:  # whatever the reference implementation lacks simply stays a node
         return None
-
-
-def _single_node_model(
-    node: NodeProto, feeds: Mapping[str, Array], opsets: Sequence[onnx.OperatorSetIdProto]
-) -> onnx.ModelProto:
-    def value(name: str, elem_type: int) -> onnx.ValueInfoProto:
-        return helper.make_tensor_value_info(name, elem_type, None)
-
-    inputs = [value(n, helper.np_dtype_to_tensor_dtype(a.dtype)) for n, a in feeds.items()]
-    outputs = [value(node.output[0], onnx.TensorProto.UNDEFINED)]
-    graph = helper.make_graph([node], "fold", inputs, outputs)
-    return helper.make_model(graph, opset_imports=list(opsets))
 
 
 def become_constant(node: NodeProto, value: TensorProto) -> None:

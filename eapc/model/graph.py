@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -15,11 +15,18 @@ from typing import Any, TypeVar
 import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 from onnx_graphsurgeon.logger import G_LOGGER
 
 from eapc.errors import ModelError
-from eapc.model.tensors import Array, Stored, TensorSpec, spec_of, subgraphs_of_attribute
+from eapc.model.tensors import (
+    Array,
+    Stored,
+    TensorSpec,
+    attributes_of,
+    spec_of,
+    subgraphs_of_attribute,
+)
 
 _REPLACEABLE_FROM = 4
 """IR version from which an initializer that is no input is a constant, and one that is, is none."""
@@ -55,6 +62,20 @@ class Node:
         return self.inputs[index] if index < len(self.inputs) else ""
 
 
+class Analyses:
+    """What has been worked out, by what was asked."""
+
+    def __init__(self) -> None:
+        self._found: dict[object, Any] = {}
+
+    def once(self, key: object, make: Callable[[], T]) -> T:
+        """What `make` returns, from the first call on with this key."""
+        if key not in self._found:
+            self._found[key] = make()
+        found: T = self._found[key]
+        return found
+
+
 class GraphView:
     """Who writes and who reads each tensor of a model's main graph; never changes."""
 
@@ -62,15 +83,8 @@ class GraphView:
         self.proto = proto
         self.folded: dict[tuple[str, str], Array | None] = {}
         """Values of the file's computed constants, by scope and name, once they are asked for."""
-        self.analyses: dict[object, Any] = {}
-        """What else is known of the graph, which no new weights change, by what was asked."""
-
-    def once(self, key: object, make: Callable[[], T]) -> T:
-        """What `make` returns, from the first call on with this key."""
-        if key not in self.analyses:
-            self.analyses[key] = make()
-        found: T = self.analyses[key]
-        return found
+        self.analyses = Analyses()
+        """What else is known of the graph, which no new weights change."""
 
     @cached_property
     def surgeon(self) -> gs.Graph:
@@ -111,21 +125,14 @@ class GraphView:
         """The node with a key."""
         return self._node_by_key[key]
 
-    @cached_property
-    def _main_tensors(self) -> dict[str, gs.Tensor]:
-        return dict(self.surgeon.tensors())
-
-    @cached_property
-    def _key_of_view(self) -> dict[int, str]:
-        view = zip(self.surgeon.nodes, self.main_nodes, strict=True)
-        return {id(surgeon_node): node.key for surgeon_node, node in view}
-
     def producer(self, tensor: str) -> Node | None:
         """The main-graph node that writes a tensor; None for inputs and initializers."""
-        found = self._main_tensors.get(tensor)
-        if found is None or not found.inputs:
-            return None
-        return self.node(self._key_of_view[id(found.inputs[0])])
+        return self._producers.get(tensor)
+
+    @cached_property
+    def _producers(self) -> dict[str, Node]:
+        view = zip(self.surgeon.nodes, self.main_nodes, strict=True)
+        return {tensor.name: node for seen, node in view for tensor in seen.outputs if tensor.name}
 
     def consumers(self, tensor: str) -> tuple[Node, ...]:
         """The main-graph nodes that read a tensor, in file order, once each.
@@ -151,6 +158,16 @@ class GraphView:
     def dependencies(self, node: Node) -> tuple[str, ...]:
         """Every outer tensor a main-graph node reads, those of its subgraphs included."""
         return tuple(name for name in (*node.inputs, *self._captured(node)) if name)
+
+    def ancestors(self, tensors: Iterable[str]) -> set[Node]:
+        """Every main-graph node that the tensors depend on."""
+        return _reached(
+            tensors, lambda name: filter(None, [self.producer(name)]), self.dependencies
+        )
+
+    def descendants(self, tensors: Iterable[str]) -> set[Node]:
+        """Every main-graph node that depends on the tensors."""
+        return _reached(tensors, self.consumers, lambda node: node.outputs)
 
     def node_proto(self, node: Node) -> onnx.NodeProto:
         """The node as it is in the file; to read only."""
@@ -184,10 +201,19 @@ class GraphView:
         declared = (value.name for value in self.proto.graph.input)
         return frozenset(name for name in declared if name in self.initializers)
 
-    @cached_property
-    def constants(self) -> Mapping[str, onnx.TensorProto]:
-        """Initializers and Constant nodes' tensors of the main graph, by tensor name."""
-        return constants_of(self.proto.graph)
+
+def _reached(
+    tensors: Iterable[str],
+    nodes_at: Callable[[str], Iterable[Node]],
+    tensors_at: Callable[[Node], Iterable[str]],
+) -> set[Node]:
+    found: set[Node] = set()
+    pending = list(tensors)
+    while pending:
+        new = set(nodes_at(pending.pop())) - found
+        found |= new
+        pending.extend(name for node in new for name in tensors_at(node))
+    return found
 
 
 def _input_spec(value: onnx.ValueInfoProto) -> TensorSpec:
@@ -221,33 +247,31 @@ def stored_in(graph: onnx.GraphProto) -> dict[str, Stored]:
 
 def stored_by(node: onnx.NodeProto) -> Stored | None:
     """What a Constant node holds, in any form but strings; None for other nodes."""
-    if node.op_type != "Constant" or node.domain not in ("", "ai.onnx"):
+    if not _is_constant(node):
         return None
-    for attribute in node.attribute:
-        if attribute.name in ("value", "sparse_value"):
-            held: Stored = helper.get_attribute_value(attribute)
+    for name, value in attributes_of(node).items():
+        if name in ("value", "sparse_value"):
+            held: Stored = value
             return held
-        if attribute.name in _NUMBERS:
-            numbers = helper.get_attribute_value(attribute)
-            return numpy_helper.from_array(np.asarray(numbers, _NUMBERS[attribute.name]))
+        if name in _NUMBERS:
+            return numpy_helper.from_array(np.asarray(value, _NUMBERS[name]))
     return None
 
 
-def constants_of(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
-    """The tensors of initializers and Constant nodes, by the name that the graph gives them."""
+def _is_constant(node: onnx.NodeProto) -> bool:
+    return node.op_type == "Constant" and node.domain in ("", "ai.onnx")
+
+
+def plain_tensors(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+    """The dense tensors in a graph, which can be written into, by the name that it gives them."""
     found = {tensor.name: tensor for tensor in graph.initializer}
-    for node in graph.node:
-        tensor = constant_value(node)
-        if tensor is not None:
-            found[node.output[0]] = tensor
-    return found
+    held = {node.output[0]: plain_tensor(node) for node in graph.node if node.output}
+    return found | {name: tensor for name, tensor in held.items() if tensor is not None}
 
 
-def constant_value(node: onnx.NodeProto) -> onnx.TensorProto | None:
-    """The tensor inside a Constant node; its other forms (strings, single numbers) are small."""
-    if node.op_type != "Constant" or node.domain not in ("", "ai.onnx"):
-        return None
-    return next((a.t for a in node.attribute if a.name == "value"), None)
+def plain_tensor(node: onnx.NodeProto) -> onnx.TensorProto | None:
+    """The dense tensor in a Constant node."""
+    return next((a.t for a in node.attribute if _is_constant(node) and a.name == "value"), None)
 
 
 def walk(graph: onnx.GraphProto) -> Iterator[tuple[Node, onnx.NodeProto]]:
@@ -264,22 +288,16 @@ def _walk(
         while key in taken:
             key += "_"
         taken.add(key)
-        yield from _walk_node(proto, scope, key, taken)
+        inner = list(_inner_graphs(proto, key))
+        yield _node(proto, scope, key, tuple(name for name, _ in inner)), proto
+        for inner_scope, inner_graph in inner:
+            yield from _walk(inner_graph, inner_scope, taken)
 
 
 def _label(proto: onnx.NodeProto, names: Counter[str], index: int) -> str:
     if proto.name and names[proto.name] == 1:
         return proto.name
     return next((name for name in proto.output if name), f"node_{index}")
-
-
-def _walk_node(
-    proto: onnx.NodeProto, scope: str, key: str, taken: set[str]
-) -> Iterator[tuple[Node, onnx.NodeProto]]:
-    inner = list(_inner_graphs(proto, key))
-    yield _node(proto, scope, key, tuple(name for name, _ in inner)), proto
-    for inner_scope, graph in inner:
-        yield from _walk(graph, inner_scope, taken)
 
 
 def _inner_graphs(proto: onnx.NodeProto, key: str) -> Iterator[tuple[str, onnx.GraphProto]]:
@@ -291,7 +309,6 @@ def _inner_graphs(proto: onnx.NodeProto, key: str) -> Iterator[tuple[str, onnx.G
 
 
 def _node(proto: onnx.NodeProto, scope: str, key: str, subgraphs: tuple[str, ...]) -> Node:
-    attributes = {a.name: _attribute_value(a) for a in proto.attribute if not a.ref_attr_name}
     return Node(
         key=key,
         name=proto.name,
@@ -299,15 +316,10 @@ def _node(proto: onnx.NodeProto, scope: str, key: str, subgraphs: tuple[str, ...
         domain="" if proto.domain == "ai.onnx" else proto.domain,
         inputs=tuple(proto.input),
         outputs=tuple(proto.output),
-        attributes=MappingProxyType(attributes),
+        attributes=MappingProxyType(attributes_of(proto)),
         scope=scope,
         subgraphs=subgraphs,
     )
-
-
-def _attribute_value(attribute: onnx.AttributeProto) -> Any:
-    value = onnx.helper.get_attribute_value(attribute)
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def free_names(graph: onnx.GraphProto) -> set[str]:

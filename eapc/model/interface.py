@@ -16,18 +16,14 @@ def common_inputs(one: Model, other: Model) -> tuple[TensorSpec, ...]:
     Raises UsageError naming the first difference where names, types or shapes of inputs or
     outputs are not the same. A dynamic axis is the same as any.
     """
-    specs = _common(one, other, "input", _inputs(one), _inputs(other))
-    _common(one, other, "output", _outputs(one), _outputs(other))
+    fed = [{spec.name: spec for spec in model.inputs} for model in (one, other)]
+    given = [
+        {value.name: spec_of(value) for value in model.view.proto.graph.output}
+        for model in (one, other)
+    ]
+    specs = _common(one, other, "input", *fed)
+    _common(one, other, "output", *given)
     return tuple(specs)
-
-
-def _inputs(model: Model) -> dict[str, TensorSpec | None]:
-    return {spec.name: spec for spec in model.inputs}
-
-
-def _outputs(model: Model) -> dict[str, TensorSpec | None]:
-    """Outputs by name; None for one of no known rank, which fits any."""
-    return {value.name: spec_of(value) for value in model.view.proto.graph.output}
 
 
 def _common(

@@ -6,11 +6,9 @@ from run to run. Where the body declares that it does not, it is that of what th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from onnx import GraphProto, NodeProto, ValueInfoProto
 
-from onnx import GraphProto, NodeProto, ValueInfoProto, helper
-
-ShapeOf = Callable[[str], tuple[int, ...] | None]
+from eapc.model.tensors import ShapeOf, value_like
 
 _LOOP_INPUTS = 2
 """Trip count and condition, before the states; a body gives back the condition only."""
@@ -35,7 +33,7 @@ def carry_shapes(graph: GraphProto, node: NodeProto, body: GraphProto, shape_of:
             _reshape(body, state, result, shape)
             carried += 1
         if final and shape_of(final) is None:
-            graph.value_info.append(_info(final, state, shape))
+            graph.value_info.append(value_like(state, final, shape))
             carried += 1
     return carried
 
@@ -54,10 +52,6 @@ def _is_kept(state: ValueInfoProto, result: ValueInfoProto) -> bool:
 def _reshape(
     body: GraphProto, state: ValueInfoProto, result: ValueInfoProto, shape: tuple[int, ...]
 ) -> None:
-    state.CopyFrom(_info(state.name, state, shape))
+    state.CopyFrom(value_like(state, state.name, shape))
     result.type.tensor_type.ClearField("shape")  # a body that contradicts it is no error
     del body.value_info[:]
-
-
-def _info(name: str, like: ValueInfoProto, shape: tuple[int, ...]) -> ValueInfoProto:
-    return helper.make_tensor_value_info(name, like.type.tensor_type.elem_type, shape)

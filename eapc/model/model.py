@@ -18,7 +18,7 @@ from eapc.errors import ModelError
 from eapc.model import file as modelfile
 from eapc.model.constants import Constants
 from eapc.model.file import Check
-from eapc.model.graph import GraphView, Node, walk
+from eapc.model.graph import Analyses, GraphView, Node, walk
 from eapc.model.tensors import Array, TensorSpec, encode, is_external
 from eapc.model.writing import write_constants, write_result
 
@@ -96,7 +96,8 @@ class Model:
     @property
     def original(self) -> Model:
         """The model as it was read, without new weights and annotations."""
-        return replace(self, weights={}, annotations={})
+        is_laid_over = self.weights or self.annotations
+        return replace(self, weights={}, annotations={}) if is_laid_over else self
 
     def with_weights(self, weights: Mapping[str, Array]) -> Model:
         """This model with some constants replaced.
@@ -147,26 +148,22 @@ class Model:
         """The constants of the main graph, the overlay's values included."""
         return Constants(self.view, self.folder, self.weights)
 
-    def constant_shape(self, tensor: str) -> tuple[int, ...] | None:
-        """Shape of an initializer or Constant of the main graph; None for other tensors."""
-        return self.constants.shape(tensor) if tensor in self.view.constants else None
-
-    def constant(self, tensor: str) -> Array | None:
-        """Value of an initializer or Constant of the main graph, the overlay's if it has one."""
-        return self.constants.value(tensor) if tensor in self.view.constants else None
+    @cached_property
+    def analyses(self) -> Analyses:
+        """What is known of the model: that of the graph, unless new weights are laid over it."""
+        return Analyses() if self.weights else self.view.analyses
 
     def with_plain(self, names: Iterable[str]) -> Model:
         """This model with constants as plain tensors where its file computes them, say.
 
         Those that the file stores as such stay as they are.
         """
-        plain = {name for name in names if name not in self.view.constants}
-        file = self.original
-        found = {name: file.constants.value(name) for name in plain}
-        values = {name: value for name, value in found.items() if value is not None}
+        file = self.original.constants
+        computed = (name for name in names if name not in file.plain)
+        values = {name: value for name in computed if (value := file.value(name)) is not None}
         if not values:
             return self
-        return replace(self, view=GraphView(replace(file, weights=values).to_proto()))
+        return replace(self, view=GraphView(replace(self.original, weights=values).to_proto()))
 
     def node_proto(self, node: Node) -> onnx.NodeProto:
         """A node as the file will have it, a Constant's new value included; to read only."""
@@ -187,6 +184,14 @@ class Model:
             elif tensor is not None:
                 is_as_stored = name not in self.weights and not is_external(tensor)
                 yield tensor if is_as_stored else encode(self.constants[name], tensor)
+
+    def emptied(self) -> onnx.ModelProto:
+        """A model without a graph, of the same opsets and local functions."""
+        source = self.view.proto
+        proto = onnx.ModelProto(ir_version=max(source.ir_version, 4))
+        proto.opset_import.extend(source.opset_import)
+        proto.functions.extend(source.functions)
+        return proto
 
     def to_proto(self, embed: bool = False) -> onnx.ModelProto:
         """A copy of the file's proto with new weights and annotations written in.

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Set
 
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper
 
-from eapc.model.tensors import subgraphs_of_node
+from eapc.model.tensors import attributes_of, subgraphs_of_node
 from eapc.operators import Substitute, operator_of
 
 
@@ -23,7 +23,7 @@ def use_substitutes(graph: GraphProto, matrices: Set[str] = frozenset()) -> None
     for node in graph.node:
         row = operator_of(node)
         substitute = row.substitute
-        if substitute is not None and not _names_set(node) & set(substitute.unless):
+        if substitute and not any(map(attributes_of(node).get, substitute.unless)):
             if row.quantized is not None and row.quantized.packed is not None:
                 _unpack(graph, node, row.quantized.packed)
             _replace(node, substitute, matrices)
@@ -37,17 +37,9 @@ def _matrices(graph: GraphProto) -> Iterator[str]:
     yield from (fed.name for fed in graph.input if len(fed.type.tensor_type.shape.dim) == 2)
 
 
-def _names_set(node: NodeProto) -> set[str]:
-    return {a.name for a in node.attribute if a.i or a.ints}
-
-
-def _attributes(node: NodeProto) -> dict[str, int]:
-    return {a.name: a.i for a in node.attribute}
-
-
 def _unpack(graph: GraphProto, node: NodeProto, place: int) -> None:
     """Give packed weights a name with the shape (K, N) that they stand for."""
-    sizes = _attributes(node)
+    sizes = attributes_of(node)
     name = f"{node.output[0]}.unpacked"
     shape = (sizes["K"], sizes["N"])
     graph.value_info.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
@@ -56,7 +48,7 @@ def _unpack(graph: GraphProto, node: NodeProto, place: int) -> None:
 
 def _equation(node: NodeProto, matrices: Set[str]) -> str:
     """A product of stacks of matrices, or of a stack and a matrix, either of them transposed."""
-    turned = _attributes(node)
+    turned = attributes_of(node)
     left = "ji" if turned.get("transA") else "ij"
     right = "kj" if turned.get("transB") else "jk"
     stack = "" if node.input[1] in matrices else "..."

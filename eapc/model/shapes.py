@@ -7,8 +7,9 @@ only their shapes do, so a model of any size is inferred in the time of its node
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import onnx
 from onnx import numpy_helper
@@ -21,7 +22,6 @@ from eapc.model.loop_states import carry_shapes
 from eapc.model.model import Model
 from eapc.model.tensors import (
     Array,
-    Stored,
     TensorSpec,
     element_type,
     numpy_type,
@@ -31,7 +31,6 @@ from eapc.model.tensors import (
 from eapc.model.weightless_copy import loosen_reshapes, weightless_copy
 
 InputShapes = Mapping[str, tuple[int, ...]]
-Scopes = dict[str, ChainMap[str, TensorSpec]]
 
 
 @dataclass(frozen=True)
@@ -49,15 +48,18 @@ class Shapes:
         """The spec of a tensor as `node` sees it; None where nothing is known of it."""
         return self.by_scope.get(node.scope, {}).get(tensor)
 
-    def shape(self, node: Node, tensor: str) -> tuple[int, ...] | None:
-        """The tensor's shape if every axis is known, else None."""
-        spec = self.spec(node, tensor)
+    def seen_from(self, scope: str, tensor: str) -> tuple[int, ...] | None:
+        """The shape of a tensor as a scope's nodes see it if every axis is known, else None."""
+        spec = self.by_scope.get(scope, {}).get(tensor)
         return static_shape(spec) if spec else None
 
+    def shape(self, node: Node, tensor: str) -> tuple[int, ...] | None:
+        """Like `seen_from`, as `node` sees the tensor."""
+        return self.seen_from(node.scope, tensor)
+
     def main(self, tensor: str) -> tuple[int, ...] | None:
-        """Like `shape`, for a tensor of the main graph."""
-        spec = self.by_scope[""].get(tensor)
-        return static_shape(spec) if spec else None
+        """Like `seen_from`, for a tensor of the main graph."""
+        return self.seen_from("", tensor)
 
 
 def static_shape(spec: TensorSpec) -> tuple[int, ...] | None:
@@ -142,25 +144,25 @@ def infer_shapes(model: Model, inputs: InputShapes) -> Shapes:
     Models that share a graph share them too: no weights change them.
     """
     key = ("shapes", *((name, tuple(shape)) for name, shape in inputs.items()))
-    return model.view.once(key, lambda: _inferred(model, inputs))
+    return model.view.analyses.once(key, lambda: _inferred(model, inputs))
 
 
 def _inferred(model: Model, inputs: InputShapes) -> Shapes:
     weightless = weightless_copy(model, inputs)
-    scopes = _settle(weightless, model, inputs)
-    if _as_declared(model, inputs) and _declare_unknown(weightless, model, scopes):
-        scopes = _settle(weightless, model, inputs)
-    return Shapes(scopes, dict(_runs(weightless.graph, model, scopes, "", {})))
+    shapes = _settle(weightless, model, inputs)
+    if _as_declared(model, inputs) and _declare_unknown(weightless, model, shapes):
+        shapes = _settle(weightless, model, inputs)
+    return replace(shapes, runs=dict(_runs(weightless.graph, model, shapes, "", {})))
 
 
-def _settle(weightless: onnx.ModelProto, model: Model, inputs: InputShapes) -> Scopes:
+def _settle(weightless: onnx.ModelProto, model: Model, inputs: InputShapes) -> Shapes:
     while True:
         inferred = _infer_once(weightless, model, inputs)
-        scopes = dict(_scopes(inferred.graph, model, "", {}))
-        if loosen_reshapes(weightless.graph, _shape_of(scopes, "")):
+        shapes = Shapes(dict(_scopes(inferred.graph, model, "", {})))
+        if loosen_reshapes(weightless.graph, shapes.main):
             continue
-        if not _has_gaps(scopes, model) or not _fold_all(weightless.graph, model, scopes, "", {}):
-            return scopes
+        if not _has_gaps(shapes, model) or not _fold_all(weightless.graph, model, shapes, "", {}):
+            return shapes
 
 
 def _infer_once(weightless: onnx.ModelProto, model: Model, inputs: InputShapes) -> onnx.ModelProto:
@@ -171,86 +173,67 @@ def _infer_once(weightless: onnx.ModelProto, model: Model, inputs: InputShapes) 
         raise ModelError(f"{model.name}: shapes {dict(inputs)} do not fit: {reason}") from error
 
 
-def _has_gaps(scopes: Scopes, model: Model) -> bool:
-    shapes = Shapes(scopes)
+def _has_gaps(shapes: Shapes, model: Model) -> bool:
     return any(
         shapes.shape(node, name) is None for node in model.nodes for name in node.outputs if name
     )
 
 
+def _subgraphs(
+    graph: onnx.GraphProto, model: Model, scope: str
+) -> Iterator[tuple[onnx.NodeProto, str, onnx.GraphProto]]:
+    """Each subgraph in a graph of that scope, with the node that holds it and its own scope."""
+    for node, proto in zip(model.view.by_scope.get(scope, ()), graph.node, strict=True):
+        for inner_scope, inner in zip(node.subgraphs, subgraphs_of_node(proto), strict=True):
+            yield proto, inner_scope, inner
+
+
 def _fold_all(
-    graph: onnx.GraphProto, model: Model, scopes: Scopes, scope: str, outer: Mapping[str, Array]
+    graph: onnx.GraphProto, model: Model, shapes: Shapes, scope: str, outer: Mapping[str, Array]
 ) -> int:
     """Fold the constants of a graph and of its subgraphs; how many steps forward that was."""
-    folded = fold_constants(graph, _shape_of(scopes, scope), model.view.proto.opset_import, outer)
-    for node, proto, known in _with_subgraphs(graph, model, scope, outer):
-        for inner_scope, inner in zip(node.subgraphs, subgraphs_of_node(proto), strict=True):
-            folded += _bring_in(inner, known)
-            folded += carry_shapes(graph, proto, inner, _shape_of(scopes, scope))
-            folded += _fold_all(inner, model, scopes, inner_scope, known)
-        folded += _declare_taken(graph, node, proto, scopes, known)
+    shape_of = partial(shapes.seen_from, scope)
+    folded, known = fold_constants(graph, shape_of, model.view.proto.opset_import, outer)
+    for node, inner_scope, inner in _subgraphs(graph, model, scope):
+        folded += _bring_in(inner, known)
+        folded += carry_shapes(graph, node, inner, shape_of)
+        folded += _fold_all(inner, model, shapes, inner_scope, known)
+        if node.op_type == "If" and runs_of(node, inner_scope, known, shape_of) == 1:
+            results = (shapes.by_scope[inner_scope].get(result.name) for result in inner.output)
+            folded += _declare_taken(graph, shapes, scope, node, results)
     return folded
-
-
-def _shape_of(scopes: Scopes, scope: str) -> Callable[[str], tuple[int, ...] | None]:
-    seen = scopes[scope]
-
-    def shape_of(name: str) -> tuple[int, ...] | None:
-        spec = seen.get(name)
-        return static_shape(spec) if spec else None
-
-    return shape_of
-
-
-def _with_subgraphs(
-    graph: onnx.GraphProto, model: Model, scope: str, outer: Mapping[str, Array]
-) -> Iterator[tuple[Node, onnx.NodeProto, Mapping[str, Array]]]:
-    """The nodes of a graph that hold subgraphs, with the constants that these see."""
-    nodes = (node for node in model.nodes if node.scope == scope)
-    holders = [pair for pair in zip(nodes, graph.node, strict=True) if pair[0].subgraphs]
-    known = known_constants(graph, outer) if holders else {}
-    for node, proto in holders:
-        yield node, proto, known
 
 
 def _declare_taken(
     graph: onnx.GraphProto,
-    node: Node,
-    proto: onnx.NodeProto,
-    scopes: Scopes,
-    known: Mapping[str, Array],
+    shapes: Shapes,
+    scope: str,
+    node: onnx.NodeProto,
+    results: Iterable[TensorSpec | None],
 ) -> int:
     """Give an If whose condition is known the shapes of the branch it takes; how many.
 
     Left to itself, inference unites the shapes of both branches.
     """
-    shape_of, declared = _shape_of(scopes, node.scope), 0
-    for inner_scope, inner in zip(node.subgraphs, subgraphs_of_node(proto), strict=True):
-        branch = inner_scope.rstrip("/").rpartition("/")[2]
-        if proto.op_type != "If" or runs_of(proto, branch, known, shape_of) != 1:
-            continue
-        for name, result in zip(proto.output, inner.output, strict=True):
-            spec = scopes[inner_scope].get(result.name)
-            if name and spec and shape_of(name) is None and static_shape(spec) is not None:
-                kind = onnx.helper.np_dtype_to_tensor_dtype(spec.dtype)
-                graph.value_info.append(
-                    onnx.helper.make_tensor_value_info(name, kind, static_shape(spec))
-                )
-                declared += 1
+    declared = 0
+    for name, spec in zip(node.output, results, strict=True):
+        shape = static_shape(spec) if spec else None
+        if name and spec and shape is not None and shapes.seen_from(scope, name) is None:
+            kind = onnx.helper.np_dtype_to_tensor_dtype(spec.dtype)
+            graph.value_info.append(onnx.helper.make_tensor_value_info(name, kind, shape))
+            declared += 1
     return declared
 
 
 def _runs(
-    graph: onnx.GraphProto, model: Model, scopes: Scopes, scope: str, outer: Mapping[str, Array]
+    graph: onnx.GraphProto, model: Model, shapes: Shapes, scope: str, outer: Mapping[str, Array]
 ) -> Iterator[tuple[str, int]]:
-    shape_of = _shape_of(scopes, scope)
-    for node, proto, known in _with_subgraphs(graph, model, scope, outer):
-        for inner_scope, inner in zip(node.subgraphs, subgraphs_of_node(proto), strict=True):
-            attribute = inner_scope.rstrip("/").rpartition("/")[2]
-            count = runs_of(proto, attribute, known, shape_of)
-            if count is not None:
-                yield inner_scope, count
-            yield from _runs(inner, model, scopes, inner_scope, known)
+    known = known_constants(graph, outer)
+    for node, inner_scope, inner in _subgraphs(graph, model, scope):
+        count = runs_of(node, inner_scope, known, partial(shapes.seen_from, scope))
+        if count is not None:
+            yield inner_scope, count
+        yield from _runs(inner, model, shapes, inner_scope, known)
 
 
 def _bring_in(inner: onnx.GraphProto, known: Mapping[str, Array]) -> int:
@@ -269,13 +252,12 @@ def _as_declared(model: Model, inputs: InputShapes) -> bool:
     )
 
 
-def _declare_unknown(weightless: onnx.ModelProto, model: Model, scopes: Scopes) -> bool:
+def _declare_unknown(weightless: onnx.ModelProto, model: Model, shapes: Shapes) -> bool:
     """Fall back on the file's own value_info where inference knows less; False if nowhere."""
-    main = Shapes(scopes).main
     missing = [
         value
         for value in model.view.proto.graph.value_info
-        if (spec := spec_of(value)) and static_shape(spec) and main(value.name) is None
+        if (spec := spec_of(value)) and static_shape(spec) and shapes.main(value.name) is None
     ]
     weightless.graph.value_info.extend(missing)
     return bool(missing)
@@ -284,24 +266,15 @@ def _declare_unknown(weightless: onnx.ModelProto, model: Model, scopes: Scopes) 
 def _scopes(
     graph: onnx.GraphProto, model: Model, scope: str, outer: Mapping[str, TensorSpec]
 ) -> Iterator[tuple[str, ChainMap[str, TensorSpec]]]:
-    own = {spec.name: spec for spec in _specs(graph.input)}
-    own |= {name: _spec_of_tensor(name, each) for name, each in initializers_of(graph).items()}
-    own |= {spec.name: spec for spec in _specs(graph.output)}
-    own |= {spec.name: spec for spec in _specs(graph.value_info)}
+    own = _specs(graph.input)
+    for name, tensor in initializers_of(graph).items():
+        own[name] = TensorSpec(name, numpy_type(element_type(tensor)), tuple(tensor.dims))
+    own |= _specs(graph.output) | _specs(graph.value_info)
     seen: ChainMap[str, TensorSpec] = ChainMap(own, dict(outer))
     yield scope, seen
-    nodes = (node for node in model.nodes if node.scope == scope)
-    for node, proto in zip(nodes, graph.node, strict=True):
-        for inner_scope, inner in zip(node.subgraphs, subgraphs_of_node(proto), strict=True):
-            yield from _scopes(inner, model, inner_scope, seen)
+    for _, inner_scope, inner in _subgraphs(graph, model, scope):
+        yield from _scopes(inner, model, inner_scope, seen)
 
 
-def _specs(values: Iterable[onnx.ValueInfoProto]) -> Iterator[TensorSpec]:
-    for value in values:
-        spec = spec_of(value)
-        if spec is not None:
-            yield spec
-
-
-def _spec_of_tensor(name: str, tensor: Stored) -> TensorSpec:
-    return TensorSpec(name, numpy_type(element_type(tensor)), tuple(tensor.dims))
+def _specs(values: Iterable[onnx.ValueInfoProto]) -> dict[str, TensorSpec]:
+    return {value.name: spec for value in values if (spec := spec_of(value))}

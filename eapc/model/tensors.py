@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ from eapc.errors import ModelError
 Array = NDArray[Any]
 Stored = TensorProto | SparseTensorProto
 """How a file holds a constant."""
+
+ShapeOf = Callable[[str], tuple[int, ...] | None]
+"""The shape of a tensor by its name; None where an axis is unknown."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,13 @@ def _axis(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
     if dim.HasField("dim_value"):
         return dim.dim_value
     return dim.dim_param or None
+
+
+def value_like(
+    value: onnx.ValueInfoProto, name: str, shape: Sequence[int] | None
+) -> onnx.ValueInfoProto:
+    """A tensor of a value's element type under another name and of another shape."""
+    return helper.make_tensor_value_info(name, value.type.tensor_type.elem_type, shape)
 
 
 def is_external(tensor: TensorProto) -> bool:
@@ -128,6 +138,16 @@ _PAYLOAD_FIELDS = (
     "external_data",
     "data_location",
 )
+
+
+def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
+    """A node's attributes, without those that are left to whoever calls a local function."""
+    return {a.name: _value(a) for a in node.attribute if not a.ref_attr_name}
+
+
+def _value(attribute: onnx.AttributeProto) -> Any:
+    value = helper.get_attribute_value(attribute)
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def tensors_of_graph(graph: onnx.GraphProto) -> Iterator[TensorProto]:

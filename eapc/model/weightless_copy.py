@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import onnx
 
 from eapc.model.folding import LARGEST_ELEMENTS
 from eapc.model.model import Model
 from eapc.model.shape_substitutes import use_substitutes
-from eapc.model.tensors import element_type
+from eapc.model.tensors import ShapeOf, element_type, value_like
 
 
 def weightless_copy(model: Model, inputs: Mapping[str, tuple[int, ...]]) -> onnx.ModelProto:
     """The model without large constants and stale shapes, its inputs made concrete."""
     proto = model.view.proto
-    copy = onnx.ModelProto(ir_version=max(proto.ir_version, 4))
-    copy.opset_import.extend(proto.opset_import)
-    copy.functions.extend(proto.functions)
+    copy = model.emptied()
     graph = copy.graph
     graph.name = proto.graph.name or "graph"
     graph.node.extend(proto.graph.node)
@@ -26,15 +24,15 @@ def weightless_copy(model: Model, inputs: Mapping[str, tuple[int, ...]]) -> onnx
     use_substitutes(graph)
     for value in proto.graph.input:
         if value.name not in model.view.initializers:
-            graph.input.append(_concrete(value, inputs.get(value.name)))
+            shape = inputs.get(value.name)
+            graph.input.append(value if shape is None else value_like(value, value.name, shape))
     for value in proto.graph.output:
-        graph.output.append(_without_shape(value))
+        is_tensor = value.type.HasField("tensor_type")
+        graph.output.append(value_like(value, value.name, None) if is_tensor else value)
     return copy
 
 
-def loosen_reshapes(
-    graph: onnx.GraphProto, shape_of: Callable[[str], tuple[int, ...] | None]
-) -> bool:
+def loosen_reshapes(graph: onnx.GraphProto, shape_of: ShapeOf) -> bool:
     """Forget the targets of Reshape nodes that do not fit their input; True if there were any.
 
     Such targets hold a batch of the file's own. onnx does not compare their number of elements.
@@ -56,7 +54,7 @@ def loosen_reshapes(
 _FORGOTTEN = "/forgotten target"
 
 
-def _contradicts(node: onnx.NodeProto, shape_of: Callable[[str], tuple[int, ...] | None]) -> bool:
+def _contradicts(node: onnx.NodeProto, shape_of: ShapeOf) -> bool:
     before, after = shape_of(node.input[0]), shape_of(node.output[0])
     if before is None or after is None or node.input[1].endswith(_FORGOTTEN):
         return False
@@ -71,17 +69,3 @@ def _add_constants(model: Model, graph: onnx.GraphProto) -> None:
         else:
             kind = element_type(tensor)
             graph.input.append(onnx.helper.make_tensor_value_info(name, kind, tensor.dims))
-
-
-def _concrete(value: onnx.ValueInfoProto, shape: tuple[int, ...] | None) -> onnx.ValueInfoProto:
-    if shape is None:
-        return value
-    elem_type = value.type.tensor_type.elem_type
-    return onnx.helper.make_tensor_value_info(value.name, elem_type, shape)
-
-
-def _without_shape(value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
-    if not value.type.HasField("tensor_type"):
-        return value
-    elem_type = value.type.tensor_type.elem_type
-    return onnx.helper.make_tensor_value_info(value.name, elem_type, None)

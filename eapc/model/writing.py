@@ -9,7 +9,7 @@ from typing import Any
 from onnx import GraphProto, NodeProto, numpy_helper
 
 from eapc.model.folding import become_constant
-from eapc.model.graph import constant_value, free_names, initializers_of
+from eapc.model.graph import free_names, initializers_of, plain_tensor
 from eapc.model.tensors import Array, encode, subgraphs_of_node
 
 
@@ -36,7 +36,7 @@ def write_constants(graph: GraphProto, values: Mapping[str, Array]) -> None:
 
 def write_result(node: NodeProto, value: Array) -> None:
     """Let a node write a constant."""
-    tensor = constant_value(node)
+    tensor = plain_tensor(node)
     if tensor is None:
         become_constant(node, numpy_helper.from_array(value))
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from eapc.pipeline.analyses import (
     density_table,
     estimate_energy,
+    groups_of,
     one_by_one,
     shapes_of,
     with_curves,
@@ -35,6 +36,7 @@ __all__ = [
     "Record",
     "density_table",
     "estimate_energy",
+    "groups_of",
     "load_passes",
     "one_by_one",
     "shapes_of",

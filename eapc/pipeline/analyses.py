@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from eapc.allocation import Curves, LayerCurve
 from eapc.calibration import DENSITIES, ErrorCurve, Probes, error_curves, probe_inputs, probes_of
+from eapc.channels import ChannelGroups, find_groups
 from eapc.checkpoints import Part
 from eapc.data import Dataset
 from eapc.energy import (
@@ -45,7 +46,13 @@ def works_of(compilation: Compilation) -> tuple[tuple[NodeWork, ...], int]:
         return work_list_with_bodies(model, shapes, bits)
 
     # the graph keeps its shapes, so that an id is theirs alone
-    return model.view.once(("works", bits, id(shapes)), works), batch
+    return model.view.analyses.once(("works", bits, id(shapes)), works), batch
+
+
+def groups_of(compilation: Compilation) -> ChannelGroups:
+    """The model's channel groups."""
+    model, shapes = compilation.model, shapes_of(compilation)[0]
+    return model.analyses.once(("groups", id(shapes)), lambda: find_groups(model, shapes))
 
 
 def shapes_of(compilation: Compilation) -> tuple[Shapes, int]:

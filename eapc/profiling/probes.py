@@ -184,7 +184,7 @@ class _Draft:
         shape = sizing.shapes.shape(node, tensor)
         if spec is None or shape is None:
             raise NotTimedError(f"the shape of '{tensor}' is unknown")
-        value = self.model.constant(tensor)
+        value = self.model.constants.value(tensor)
         row = operator_of(node)
         if row.steered or spec.dtype.kind != "f" or int(np.prod(shape)) <= _SMALL:
             value = self.folded.get(tensor) if value is None else value

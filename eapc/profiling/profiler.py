@@ -202,7 +202,7 @@ def _readings(part: Part) -> dict[Counts, Reading]:
 
 
 def _weight_bytes(model: Model) -> int:
-    return sum(4 * math.prod(tensor.dims) for tensor in model.view.constants.values())
+    return sum(4 * math.prod(tensor.dims) for tensor in model.constants.plain.values())
 
 
 def _steps(scans: Sequence[Scan]) -> dict[Axis, int]:

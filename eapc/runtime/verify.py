@@ -17,9 +17,9 @@ from eapc.model import (
     Model,
     Origin,
     Part,
-    constant_value,
     decode,
     is_external,
+    plain_tensors,
     tensors_of_model,
     walk,
 )
@@ -92,10 +92,10 @@ def _check_differences(original: Model, written: Model, changed: frozenset[str])
 
 def _named_tensors(proto: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorProto]]:
     """Every tensor; a Constant node's goes by its output's name."""
-    held = ((constant_value(node), node.output) for node in proto.graph.node)
-    constants = {id(tensor): (tensor, output[0]) for tensor, output in held if tensor is not None}
-    for tensor in tensors_of_model(proto):  # an id is a tensor's own as long as this is held
-        yield constants.get(id(tensor), (tensor, tensor.name))[1], tensor
+    plain = plain_tensors(proto.graph)
+    names = {id(tensor): name for name, tensor in plain.items()}  # their own while `plain` is held
+    for tensor in tensors_of_model(proto):
+        yield names.get(id(tensor), tensor.name), tensor
 
 
 def _same(
@@ -130,9 +130,9 @@ def _check_cut(origin: Origin, written: Model, changed: frozenset[str]) -> None:
         raise VerificationError(
             f"tensor '{min(foreign)}' of the smaller model is not the original's"
         )
-    for name in written.view.constants.keys() - changed - origin.new:
+    for name in written.constants.plain.keys() - changed - origin.new:
         part = origin.parts.get(name, Part(name))
-        whole, found = source.constant(part.constant), written.constant(name)
+        whole, found = source.constants.value(part.constant), written.constants.value(name)
         if whole is None or found is None or not _equal_bits(part.of(whole), found):
             raise VerificationError(f"tensor '{name}' is no part of the original's")
 

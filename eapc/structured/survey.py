@@ -23,7 +23,6 @@ from eapc.calibration import (
     Suffix,
     SuffixRun,
     changed_constants,
-    constants_of,
     moved_biases,
     probe_moments,
     scaled_matrix,
@@ -85,7 +84,7 @@ class Survey:
     ) -> Iterator[ChannelCurve]:
         shown = probes.shown
         reference = collect_outputs(model, shown, self.engine.threads)
-        suffixes = [suffix_behind(model, probed_names(layered)) for layered in groups]
+        suffixes = [suffix_behind(model, probed_values(model, layered)) for layered in groups]
         walk = zip(self._walked(model, groups, probes, suffixes), suffixes, strict=True)
         for (layered, seen), suffix in islice(walk, first, None):
             evidence, moments = self._measured(model, layered, seen)
@@ -224,13 +223,10 @@ def probed_layers(layered: LayeredGroup) -> tuple[TiedLayers, ...]:
     return tuple(each.tied for each in layered.readers or layered.producers)
 
 
-def probed_names(layered: LayeredGroup) -> tuple[str, ...]:
-    """The constants that a probe changes, as their nodes read them."""
-    names = (name for tied in probed_layers(layered) for name in changed_constants(tied))
-    return tuple(dict.fromkeys(names))
-
-
 def probed_values(model: Model, layered: LayeredGroup) -> dict[str, Array]:
-    """Their values in a model."""
-    layers = probed_layers(layered)
-    return {name: value for tied in layers for name, value in constants_of(model, tied).items()}
+    """The constants that a probe changes, as their nodes read them, and their values in a model."""
+    return {
+        name: value
+        for tied in probed_layers(layered)
+        for name, value in changed_constants(model, tied).items()
+    }

@@ -169,7 +169,7 @@ def _integer_limits(model: Model) -> dict[str, int]:
         if node.op_type != "Gather" or node.domain:
             continue
         source = _through_casts(model, node.input(1))
-        table = model.constant_shape(node.input(0))
+        table = model.constants.shape(node.input(0))
         if source in names and table:
             rows = table[node.attribute("axis", 0)]
             limits[source] = min(rows, limits.get(source, rows))

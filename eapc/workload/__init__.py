@@ -11,8 +11,9 @@ from eapc.workload.loop_nests import (
     same_padding,
 )
 from eapc.workload.mac_counting import Counting, Reduction, counting_of, pairs
+from eapc.workload.mac_operators import steps_of
 from eapc.workload.operators import Operands, UnmodelledError, work_of
-from eapc.workload.rules import Part, Shape, Work, rule_name
+from eapc.workload.rules import Part, Shape, Work
 
 __all__ = [
     "BitWidths",
@@ -31,7 +32,7 @@ __all__ = [
     "Workload",
     "counting_of",
     "pairs",
-    "rule_name",
     "same_padding",
+    "steps_of",
     "work_of",
 ]

@@ -70,11 +70,17 @@ def attention(operands: Operands) -> Work:
     node, q, k = operands.node, operands.input(0), operands.input(1)
     heads = q[1] if len(q) == 4 else node.attribute("q_num_heads", 0)
     stored = k[1] if len(k) == 4 else node.attribute("kv_num_heads", 0)
-    batch, queries, size = _split(q, heads)
-    _, keys, _ = _split(k, stored)
+    return _attention(operands, heads, stored, _past(operands, 4, 2))
+
+
+def _attention(operands: Operands, heads: int, stored: int, past: int) -> Work:
+    """Of query, key and value in tensors of their own, the first three inputs."""
+    node = operands.node
+    batch, queries, size = _split(operands.input(0), heads)
+    _, keys, _ = _split(operands.input(1), stored)
     _, _, value_size = _split(operands.input(2), stored)
     found = _Heads(
-        batch, heads, stored, queries, keys + _past(operands, 4, 2), size, value_size,
+        batch, heads, stored, queries, keys + past, size, value_size,
         query=node.inputs[0], key=node.inputs[1], value=node.inputs[2], result=node.outputs[0],
     )  # fmt: skip
     return Work(found.parts())
@@ -101,15 +107,8 @@ def fused_attention(operands: Operands) -> Work:
 @workload_rule("MultiHeadAttention", domain=ORT)
 def multi_head_attention(operands: Operands) -> Work:
     """Q (batch, length, width), K and V the same or split in heads; past keys in 6."""
-    node, q = operands.node, operands.input(0)
-    if len(q) != 3 or not node.input(2):
+    node = operands.node
+    if len(operands.input(0)) != 3 or not node.input(2):
         raise UnmodelledError("query, key and value packed in one tensor")
     heads = node.attribute("num_heads", 1)
-    batch, queries, size = _split(q, heads)
-    _, keys, _ = _split(operands.input(1), heads)
-    _, _, value_size = _split(operands.input(2), heads)
-    found = _Heads(
-        batch, heads, heads, queries, keys + _past(operands, 6, 2), size, value_size,
-        query=node.inputs[0], key=node.inputs[1], value=node.inputs[2], result=node.outputs[0],
-    )  # fmt: skip
-    return Work(found.parts())
+    return _attention(operands, heads, heads, _past(operands, 6, 2))

@@ -7,7 +7,6 @@ every operand word once. Both are pure values: equal workloads cost the same.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 
 
@@ -173,24 +172,6 @@ class StreamWorkload:
 
 
 Workload = ConvWorkload | StreamWorkload
-
-
-def output_extent(size: int, kernel: int, stride: int, dilation: int, pads: tuple[int, int]) -> int:
-    """Output positions of a sliding window along one axis (ONNX Conv, floor rounding)."""
-    return (size + sum(pads) - (kernel - 1) * dilation - 1) // stride + 1
-
-
-def unpadded_taps(
-    size: int, output: int, kernel: int, stride: int, dilation: int, pad_begin: int
-) -> float:
-    """Fraction of (output position, tap) pairs of one axis that read a real ifmap word."""
-    real = 0
-    for tap in range(kernel):
-        offset = tap * dilation - pad_begin
-        first = max(0, math.ceil(-offset / stride))
-        last = min(output - 1, (size - 1 - offset) // stride)
-        real += max(0, last - first + 1)
-    return real / (output * kernel) if output * kernel else 1.0
 
 
 def same_padding(

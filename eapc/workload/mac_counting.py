@@ -21,51 +21,40 @@ import numpy as np
 
 from eapc.model import Array, Node
 from eapc.operators import operator_of
-from eapc.workload.mac_operators import Axis, conv_axes, transposed_begins
+from eapc.workload.mac_operators import Axis, conv_axes, transposed_axes
 from eapc.workload.rules import Shape
 
 
 @dataclass(frozen=True)
-class Summed:
-    """Non-zeros along one axis; of a single vector each word stands alone."""
+class Reduction:
+    """Non-zeros along one axis, of a single vector each word by itself.
+
+    With `groups` the axis is the first, of which each group is summed by itself: the sums
+    of all groups stand one behind the other along the next.
+    """
 
     axis: int
+    groups: int = 1
 
     def __call__(self, nonzero: Array) -> Array:
         """Flags (..., n, ...) to counts (..., ...), in the smallest integers that hold them."""
-        if nonzero.ndim == 1:
-            return nonzero.view(np.uint8)
-        counts = np.min_scalar_type(nonzero.shape[self.axis])
-        found: Array = np.add.reduce(nonzero.view(np.uint8), axis=self.axis, dtype=counts)
-        return found
+        flags, axis = nonzero.view(np.uint8), self.axis
+        if flags.ndim == 1:
+            return flags
+        if self.groups > 1:
+            flags, axis = flags.reshape(self.groups, -1, *flags.shape[1:]), 1
+        counts = np.min_scalar_type(flags.shape[axis])
+        found: Array = np.add.reduce(flags, axis=axis, dtype=counts)
+        return found.reshape(-1, *found.shape[2:]) if self.groups > 1 else found
 
     def of_dense(self, shape: Shape) -> Array:
         """What flags of this shape, all set, would give."""
         if len(shape) == 1:
             return np.broadcast_to(1, shape)
         rest = list(shape)
-        return np.broadcast_to(rest.pop(self.axis), rest)
-
-
-@dataclass(frozen=True)
-class SummedInGroups:
-    """Non-zeros over the filters of each group."""
-
-    groups: int
-
-    def __call__(self, nonzero: Array) -> Array:
-        """Flags (M, C/g, *kernel) to counts (C, *kernel)."""
-        filters, channels, *kernel = nonzero.shape
-        grouped = nonzero.reshape(self.groups, filters // self.groups, channels, *kernel)
-        return Summed(1)(grouped).reshape(self.groups * channels, *kernel)
-
-    def of_dense(self, shape: Shape) -> Array:
-        """What flags of this shape, all set, would give."""
-        filters, channels, *kernel = shape
-        return np.broadcast_to(filters // self.groups, (self.groups * channels, *kernel))
-
-
-Reduction = Summed | SummedInGroups
+        length = rest.pop(self.axis)
+        rest[0] *= self.groups
+        return np.broadcast_to(length // self.groups, rest)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +131,7 @@ def counting_of(
 def _convolution(node: Node, x: Shape, w: Shape, y: Shape) -> Counting:
     """x (N, C, *spatial), w (M, C/g, *kernel)."""
     taps = tuple(_taps(axis) for axis in conv_axes(node, x[2:], y[2:], w[2:]))
-    return Counting(Summed(0), SummedInGroups(node.attribute("group", 1)), taps)
+    return Counting(Reduction(0), Reduction(0, node.attribute("group", 1)), taps)
 
 
 def _taps(axis: Axis) -> Taps:
@@ -156,11 +145,8 @@ def _taps(axis: Axis) -> Taps:
 
 def _transposed(node: Node, x: Shape, w: Shape, y: Shape) -> Counting:
     """x (N, C, *spatial), w (C, M/g, *kernel)."""
-    ones = [1] * (len(w) - 2)
-    steps = (node.attribute("strides", ones), node.attribute("dilations", ones))
-    begins = transposed_begins(node, x[2:], y[2:], w[2:])
-    axes = zip(x[2:], y[2:], w[2:], *steps, begins, strict=True)
-    return Counting(Summed(0), Summed(1), tuple(_transposed_taps(Axis(*axis)) for axis in axes))
+    axes = transposed_axes(node, x[2:], y[2:], w[2:])
+    return Counting(Reduction(0), Reduction(1), tuple(map(_transposed_taps, axes)))
 
 
 def _transposed_taps(axis: Axis) -> Taps:
@@ -180,7 +166,7 @@ def _product(node: Node, *_: Shape) -> Counting | None:
         return None
     left = -1 if node.attribute("transA", 0) else -2
     right = -2 if node.attribute("transB", 0) else -1
-    return Counting(Summed(left), Summed(right))
+    return Counting(Reduction(left), Reduction(right))
 
 
 COUNTINGS: Mapping[str, Maker] = {

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
+import numpy as np
+
 from eapc.model import Node
-from eapc.workload.loop_nests import ConvWorkload, Workload, same_padding, unpadded_taps
+from eapc.workload.loop_nests import ConvWorkload, Workload, same_padding
 from eapc.workload.rules import Operands, Part, Shape, UnmodelledError, Work, workload_rule
 
 
@@ -27,29 +29,50 @@ class Axis:
     @property
     def unpadded(self) -> float:
         """Fraction of its (output position, tap) pairs that read a real word."""
-        return unpadded_taps(
-            self.size, self.output, self.kernel, self.stride, self.dilation, self.pad_begin
-        )
+        offsets = np.arange(self.kernel) * self.dilation - self.pad_begin
+        first = np.maximum(0, -(offsets // self.stride))
+        last = np.minimum(self.output - 1, (self.size - 1 - offsets) // self.stride)
+        real = int(np.maximum(0, last - first + 1).sum())
+        return real / (self.output * self.kernel) if self.output * self.kernel else 1.0
 
 
 _UNIT_AXIS = Axis(1, 1, 1, 1, 1, 0)
 
 
+def steps_of(node: Node, rank: int) -> tuple[Shape, Shape]:
+    """Strides and dilations of a convolution along its spatial axes."""
+    ones = (1,) * rank
+    return tuple(node.attribute("strides", ones)), tuple(node.attribute("dilations", ones))
+
+
+def _declared_axes(node: Node, sizes: Shape, outputs: Shape, kernel: Shape) -> list[Axis]:
+    """The spatial axes with the padding that a node declares, none where it does not."""
+    rank = len(kernel)
+    begins = node.attribute("pads", [0] * (2 * rank))[:rank]
+    steps = steps_of(node, rank)
+    return [Axis(*axis) for axis in zip(sizes, outputs, kernel, *steps, begins, strict=True)]
+
+
 def conv_axes(node: Node, sizes: Shape, outputs: Shape, kernel: Shape) -> list[Axis]:
     """The spatial axes of a Conv, with the padding that it declares or asks for."""
-    rank = len(kernel)
-    strides = node.attribute("strides", [1] * rank)
-    dilations = node.attribute("dilations", [1] * rank)
-    pads = node.attribute("pads", [0] * (2 * rank))
+    axes = _declared_axes(node, sizes, outputs, kernel)
     auto_pad = node.attribute("auto_pad", "NOTSET")
-    axes = []
-    for i in range(rank):
-        begin = pads[i]
-        if auto_pad.startswith("SAME"):
-            pair = same_padding(sizes[i], outputs[i], kernel[i], strides[i], dilations[i])
-            begin = pair[0] if auto_pad == "SAME_UPPER" else pair[1]
-        axes.append(Axis(sizes[i], outputs[i], kernel[i], strides[i], dilations[i], begin))
-    return axes
+    if not auto_pad.startswith("SAME"):
+        return axes
+    side = 0 if auto_pad == "SAME_UPPER" else 1
+    pairs = (same_padding(a.size, a.output, a.kernel, a.stride, a.dilation) for a in axes)
+    return [replace(axis, pad_begin=pair[side]) for axis, pair in zip(axes, pairs, strict=True)]
+
+
+def transposed_axes(node: Node, sizes: Shape, outputs: Shape, kernel: Shape) -> list[Axis]:
+    """The spatial axes of a ConvTranspose: its padding cuts positions off the outputs."""
+    axes = _declared_axes(node, sizes, outputs, kernel)
+    auto_pad = node.attribute("auto_pad", "NOTSET")
+    if not auto_pad.startswith("SAME"):
+        return axes
+    cuts = [(a.size - 1) * a.stride + (a.kernel - 1) * a.dilation + 1 - a.output for a in axes]
+    begins = [cut // 2 if auto_pad == "SAME_UPPER" else cut - cut // 2 for cut in cuts]
+    return [replace(axis, pad_begin=cut) for axis, cut in zip(axes, begins, strict=True)]
 
 
 @workload_rule("Conv")
@@ -100,15 +123,12 @@ def conv_transpose(operands: Operands) -> Work:
     macs = N C M/g * (sum over phases of taps * positions), multiplied over the axes.
     """
     x, w, y = operands.input(0), operands.input(1), operands.output()
-    kernel, outputs = w[2:], y[2:]
-    if len(kernel) not in (1, 2):
-        raise UnmodelledError(f"{len(kernel)} spatial axes")
-    strides = operands.node.attribute("strides", [1] * len(kernel))
-    dilations = operands.node.attribute("dilations", [1] * len(kernel))
-    if any(d != 1 and s != 1 for d, s in zip(dilations, strides, strict=True)):
+    if len(w) not in (3, 4):
+        raise UnmodelledError(f"{len(w) - 2} spatial axes")
+    axes = transposed_axes(operands.node, x[2:], y[2:], w[2:])
+    if any(axis.dilation != 1 and axis.stride != 1 for axis in axes):
         raise UnmodelledError("dilation together with stride")
-    begins = transposed_begins(operands.node, x[2:], outputs, kernel)
-    phases = [list(_phases(*axis)) for axis in zip(kernel, strides, outputs, begins, strict=True)]
+    phases = [list(_phases(axis)) for axis in axes]
     groups = operands.node.attribute("group", 1)
     if len(phases) == 1:
         phases.insert(0, [(1, 1)])
@@ -128,27 +148,11 @@ def conv_transpose(operands: Operands) -> Work:
     return _mac_work(operands, workloads)
 
 
-def transposed_begins(node: Node, sizes: Shape, outputs: Shape, kernel: Shape) -> list[int]:
-    """Positions of a ConvTranspose cut off before its first output, per axis."""
-    rank = len(kernel)
-    auto_pad = node.attribute("auto_pad", "NOTSET")
-    if not auto_pad.startswith("SAME"):
-        return list(node.attribute("pads", [0] * (2 * rank)))[:rank]
-    strides = node.attribute("strides", [1] * rank)
-    dilations = node.attribute("dilations", [1] * rank)
-    extents = ((k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True))
-    cuts = [
-        (size - 1) * stride + extent - output
-        for size, stride, extent, output in zip(sizes, strides, extents, outputs, strict=True)
-    ]
-    return [cut // 2 if auto_pad == "SAME_UPPER" else cut - cut // 2 for cut in cuts]
-
-
-def _phases(kernel: int, stride: int, output: int, begin: int) -> Iterable[tuple[int, int]]:
+def _phases(axis: Axis) -> Iterable[tuple[int, int]]:
     """(taps, positions) of each residue class of one axis; classes without either drop out."""
-    for phase in range(stride):
-        taps = math.ceil((kernel - phase) / stride)
-        positions = len(range((phase - begin) % stride, output, stride))
+    for phase in range(axis.stride):
+        taps = math.ceil((axis.kernel - phase) / axis.stride)
+        positions = len(range((phase - axis.pad_begin) % axis.stride, axis.output, axis.stride))
         if taps > 0 and positions > 0:
             yield taps, positions
 
@@ -191,7 +195,7 @@ def matmul(operands: Operands) -> Work:
             return _mac_work(operands, (_fully_connected(a[0], a[1], b[1]),))
         workload = ConvWorkload(math.prod(a[:-2]), 1, b[1], a[-1], a[-2], 1)
         return _mac_work(operands, (workload,))
-    lead = math.prod(_broadcast(a[:-2], b[:-2]))
+    lead = math.prod(np.broadcast_shapes(a[:-2], b[:-2]))
     return _mac_work(operands, (ConvWorkload(1, lead, b[-1], a[-1], a[-2], 1),))
 
 
@@ -206,12 +210,6 @@ def _without_leading_ones(shape: Shape) -> Shape:
     while len(shape) > 2 and shape[0] == 1:
         shape = shape[1:]
     return shape
-
-
-def _broadcast(left: Shape, right: Shape) -> Shape:
-    longest = max(len(left), len(right))
-    padded = [(1,) * (longest - len(shape)) + shape for shape in (left, right)]
-    return tuple(max(pair) for pair in zip(*padded, strict=True))
 
 
 @workload_rule("Einsum")

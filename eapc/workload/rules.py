@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from eapc.model import Node
+from eapc.operators import operator
 from eapc.workload.loop_nests import Workload
 
 Shape = tuple[int, ...]
@@ -104,16 +105,11 @@ Rule = Callable[[Operands], Work]
 WORKLOAD_RULES: dict[str, Rule] = {}
 
 
-def rule_name(domain: str, op_type: str) -> str:
-    """The name of an operator in the table: that of the default domain stands alone."""
-    return f"{domain}.{op_type}" if domain else op_type
-
-
 def workload_rule(*op_types: str, domain: str = "") -> Callable[[Rule], Rule]:
     """Register a rule for operators of a domain; a second rule for one raises."""
 
     def register(rule: Rule) -> Rule:
-        for name in (rule_name(domain, op_type) for op_type in op_types):
+        for name in (operator(op_type, domain).full_name for op_type in op_types):
             if name in WORKLOAD_RULES:
                 raise ValueError(f"operator {name} has a workload rule already")
             WORKLOAD_RULES[name] = rule
