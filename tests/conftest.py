@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def regenerate(request: pytest.FixtureRequest) -> bool:
     """True when golden files are to be written instead of compared."""
     return bool(request.config.getoption("--regenerate"))
+
+
+@pytest.fixture
+def undoing() -> Iterator[ExitStack]:
+    """What a test has to undo in its end: `undoing.callback(METHODS.add(name, method))`."""
+    with ExitStack() as stack:
+        yield stack
 
 
 @pytest.fixture(scope="session")

@@ -9,12 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eapc.dataflow import Accesses, Execution, MappingError, RowStationaryMapping, execute
+from eapc.dataflow import (
+    Accesses,
+    Execution,
+    MappingError,
+    RowStationaryMachine,
+    RowStationaryMapping,
+    execute,
+)
 from eapc.dataflow.row_stationary_folding import nests
 from eapc.dataflow.row_stationary_nest import (
     pe_sets,
 )
-from eapc.hardware import HardwareModel, RowStationaryMachine, load_hardware
+from eapc.hardware import HardwareModel, load_hardware
 from eapc.workload import ConvWorkload, Densities
 
 EYERISS = load_hardware("eyeriss")

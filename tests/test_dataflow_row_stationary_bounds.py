@@ -18,6 +18,7 @@ from test_dataflow_row_stationary_search import (
     variant,
 )
 
+from eapc.dataflow import RowStationaryMachine
 from eapc.dataflow.integers import ceil_quotients, smallest_divisors
 from eapc.dataflow.row_stationary_bounds import Axes, lower_bounds, within_reach
 from eapc.dataflow.row_stationary_folding import nests
@@ -32,7 +33,7 @@ from eapc.dataflow.row_stationary_nest import (
     total_cost,
 )
 from eapc.dataflow.row_stationary_rows import Rows, least_costs, least_cycles, tables_of
-from eapc.hardware import HardwareModel, RowStationaryMachine
+from eapc.hardware import HardwareModel
 from eapc.workload import ConvWorkload
 
 SLACK = 1 + 1e-12

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from eapc.dataflow import RowStationaryMachine
 from eapc.dataflow.integers import smallest_divisors
 from eapc.dataflow.row_stationary_folding import nests
 from eapc.dataflow.row_stationary_nest import (
@@ -25,7 +26,7 @@ from eapc.dataflow.row_stationary_nest import (
     total_cost,
 )
 from eapc.dataflow.row_stationary_search import best_mapping
-from eapc.hardware import HardwareModel, RowStationaryMachine, load_hardware
+from eapc.hardware import HardwareModel, load_hardware
 from eapc.workload import BitWidths, ConvWorkload
 
 EYERISS = load_hardware("eyeriss")

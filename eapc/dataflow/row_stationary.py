@@ -7,19 +7,22 @@ of R PEs sums an ofmap row. Counts follow Chen et al., ISCA 2016 and JSSC 2017, 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from eapc.dataflow.execution import (
     Accesses,
+    Dataflow,
     Execution,
     MappingError,
-    RowStationaryMapping,
     accessing_macs,
     dram_factors,
     executed_macs,
 )
 from eapc.dataflow.integers import ceil_div
 from eapc.dataflow.row_stationary_folding import nests
+from eapc.dataflow.row_stationary_machine import LayerShape, PinnedMapping, RowStationaryMachine
 from eapc.dataflow.row_stationary_nest import (
     Nest,
     Prices,
@@ -31,8 +34,32 @@ from eapc.dataflow.row_stationary_nest import (
 )
 from eapc.dataflow.row_stationary_search import Choice, best_mapping
 from eapc.dataflow.widths import Widths
-from eapc.hardware import HardwareModel, LayerShape, PinnedMapping, RowStationaryMachine
+from eapc.hardware import HardwareModel
 from eapc.workload import ConvWorkload
+
+
+@dataclass(frozen=True)
+class RowStationaryMapping:
+    """A layer's place on a row-stationary array, in the letters of Chen et al. (JSSC 2017).
+
+    The last three fields say how often a filter's rows, its columns and the ofmap's columns
+    were divided beforehand because they exceed the machine.
+    """
+
+    m_filters_in_glb: int
+    n_ifmaps_in_glb: int
+    e_ofmap_rows: int
+    p_filters_per_pe: int
+    q_channels_per_pe: int
+    r_channel_sets: int
+    t_filter_sets: int
+    passes_m: int
+    passes_c: int
+    strips: int
+    batches: int
+    filter_row_parts: int = 1
+    filter_column_parts: int = 1
+    ofmap_column_parts: int = 1
 
 
 def execute_row_stationary(workload: ConvWorkload, hardware: HardwareModel) -> Execution:
@@ -169,3 +196,6 @@ def _pinned_tiles(pinned: PinnedMapping, nest: Nest, hardware: HardwareModel) ->
 
 def _cut(pinned: PinnedMapping, nest: Nest) -> tuple[int, int, int, int, int]:
     return (min(pinned.m, nest.filters), pinned.p, pinned.q, pinned.r, pinned.t)
+
+
+ROW_STATIONARY = Dataflow(RowStationaryMachine, execute_row_stationary)

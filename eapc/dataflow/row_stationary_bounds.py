@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eapc.dataflow.integers import Floats, Ints, ceil_div, ceil_quotients
+from eapc.dataflow.row_stationary_machine import RowStationaryMachine
 from eapc.dataflow.row_stationary_nest import (
     Nest,
     Prices,
     Room,
     pe_sets,
 )
-from eapc.hardware import HardwareModel, RowStationaryMachine
+from eapc.hardware import HardwareModel
 
 Flags = NDArray[np.bool_]
 Numbers = NDArray[Any]

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from eapc.dataflow.integers import ceil_div
+from eapc.dataflow.row_stationary_machine import RowStationaryMachine
 from eapc.dataflow.row_stationary_nest import Nest, Pads, Room
 from eapc.dataflow.widths import Widths
-from eapc.hardware import HardwareModel, RowStationaryMachine
+from eapc.hardware import HardwareModel
 from eapc.workload import ConvWorkload
 
 

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from eapc.dataflow.execution import MappingError
 from eapc.dataflow.integers import Ints, ceil_div, ceil_divs, rows_touched
+from eapc.dataflow.row_stationary_machine import RowStationaryMachine
 from eapc.dataflow.widths import Widths
-from eapc.hardware import HardwareModel, RowStationaryMachine
+from eapc.hardware import HardwareModel
 
 Floats = NDArray[np.floating[Any]]
 

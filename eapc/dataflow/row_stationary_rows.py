@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eapc.dataflow.integers import Floats, Ints, ceil_div, ceil_quotients, smallest_divisors
+from eapc.dataflow.row_stationary_machine import RowStationaryMachine
 from eapc.dataflow.row_stationary_nest import Nest, Prices, filters_that_fit, pe_sets
-from eapc.hardware import HardwareModel, RowStationaryMachine
+from eapc.hardware import HardwareModel
 
 Numbers = NDArray[Any]
 

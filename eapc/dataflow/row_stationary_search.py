@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from eapc.dataflow.integers import Floats, Ints, smallest_divisors
 from eapc.dataflow.row_stationary_bounds import Axes, Bounds, lower_bounds, within_reach
+from eapc.dataflow.row_stationary_machine import RowStationaryMachine
 from eapc.dataflow.row_stationary_nest import (
     Nest,
     Pads,
@@ -28,7 +29,7 @@ from eapc.dataflow.row_stationary_nest import (
     total_cost,
 )
 from eapc.dataflow.row_stationary_rows import Rows, least_costs, least_cycles, tables_of
-from eapc.hardware import HardwareModel, RowStationaryMachine
+from eapc.hardware import HardwareModel
 
 _SAME = 1e-12
 """Costs that differ by less, relative to their size, differ by rounding."""

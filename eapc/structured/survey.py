@@ -29,9 +29,10 @@ from eapc.data import Dataset
 from eapc.errors import UsageError
 from eapc.evaluation import Outputs, output_divergence
 from eapc.model import Array, Model
+from eapc.registry import CRITERIA
 from eapc.runtime import collect_outputs, feed_size
 from eapc.solvers import Consumer, LayerProblem, Moments, combine
-from eapc.structured.criteria import CRITERIA, Evidence, removal_order
+from eapc.structured.criteria import Evidence, removal_order
 from eapc.structured.curves import ChannelCurve, ends_of
 from eapc.structured.layers import LayeredGroup, Reader
 from eapc.structured.probes import Probed, probed_layers, probed_names, probed_values
