@@ -42,12 +42,12 @@ Floats = NDArray[np.float64]
 def axes_of(nest: Nest, hardware: HardwareModel) -> Axes:
     """Every height that the array has room for, every batch size, small p and q."""
     machine = hardware.machine_as(RowStationaryMachine)
-    tallest = machine.array_columns * (machine.array_rows // nest.filter_rows)
-    p = np.arange(1, min(3, nest.filters) + 1, dtype=np.int64)
-    q = np.arange(1, min(3, nest.channels) + 1, dtype=np.int64)
+    tallest = machine.array_columns * (machine.array_rows // nest.loops.filter_rows)
+    p = np.arange(1, min(3, nest.loops.filters) + 1, dtype=np.int64)
+    q = np.arange(1, min(3, nest.loops.channels) + 1, dtype=np.int64)
     at_p, at_q = (axis.ravel() for axis in np.indices((len(p), len(q))))
-    heights = np.arange(1, min(nest.ofmap_rows, tallest) + 1, dtype=np.int64)
-    return Axes(heights, np.arange(1, nest.batch + 1, dtype=np.int64), p, q, at_p, at_q)
+    heights = np.arange(1, min(nest.loops.rows, tallest) + 1, dtype=np.int64)
+    return Axes(heights, np.arange(1, nest.loops.batch + 1, dtype=np.int64), p, q, at_p, at_q)
 
 
 def least_of_all(
@@ -59,11 +59,11 @@ def least_of_all(
     costs, times = np.full(shape, np.inf), np.full(shape, np.inf)
     for (i, e), (j, n), k in product(enumerate(axes.e), enumerate(axes.n), range(shape[2])):
         p, q = axes.p[axes.at_p[k]], axes.q[axes.at_q[k]]
-        sets = range(1, pe_sets(machine, nest.filter_rows, int(e)) + 1)
+        sets = range(1, pe_sets(machine, nest.loops.filter_rows, int(e)) + 1)
         r, t = np.array([(r, t) for r, t in product(sets, sets) if r * t <= len(sets)]).T
         fit = filters_that_fit(nest, hardware, int(n), int(e), q * r)
-        for m in range(1, nest.filters + 1):
-            kept = (fit >= m) & ((m % (p * t) == 0) | (m == nest.filters))
+        for m in range(1, nest.loops.filters + 1):
+            kept = (fit >= m) & ((m % (p * t) == 0) | (m == nest.loops.filters))
             if kept.any():
                 tiles = Tiles(int(n), int(e), np.array(m), p, q, r[kept], t[kept])
                 cost = total_cost(access_words(nest, tiles), prices)

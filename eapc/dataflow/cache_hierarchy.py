@@ -38,8 +38,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-import numpy as np
-
 from eapc.dataflow.cache_tiling import Choice, Prices, Room, Traffic, best_tile
 from eapc.dataflow.execution import (
     Accesses,
@@ -188,13 +186,9 @@ def _widths(workload: ConvWorkload, hardware: HardwareModel) -> Widths:
 
 def _layer_traffic(workload: ConvWorkload, extents: Extents, widths: Widths) -> Traffic:
     """Every used word of the operands once."""
-    whole = np.ones(1, dtype=np.int64)
-    rows = int(extents.rows_touched(whole * extents.rows)[0])
-    columns = int(extents.columns_touched(whole * extents.columns)[0])
-    channels = workload.batch * workload.groups * extents.channels
     return Traffic(
         workload.weight_words * widths.words("weights"),
-        channels * rows * columns * widths.words("ifmap"),
+        workload.groups * extents.channels * extents.ifmap_words * widths.words("ifmap"),
         workload.ofmap_words * widths.words("ofmap"),
     )
 

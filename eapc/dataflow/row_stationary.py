@@ -7,7 +7,7 @@ of R PEs sums an ofmap row. Counts follow Chen et al., ISCA 2016 and JSSC 2017, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,7 +20,6 @@ from eapc.dataflow.execution import (
     dram_factors,
     executed_macs,
 )
-from eapc.dataflow.integers import ceil_div
 from eapc.dataflow.row_stationary_folding import nests
 from eapc.dataflow.row_stationary_machine import LayerShape, PinnedMapping, RowStationaryMachine
 from eapc.dataflow.row_stationary_nest import (
@@ -33,33 +32,20 @@ from eapc.dataflow.row_stationary_nest import (
     pe_sets,
 )
 from eapc.dataflow.row_stationary_search import Choice, best_mapping
+from eapc.dataflow.tiling import Extents
 from eapc.dataflow.widths import Widths
 from eapc.hardware import HardwareModel
 from eapc.workload import ConvWorkload
 
 
-@dataclass(frozen=True)
-class RowStationaryMapping:
-    """A layer's place on a row-stationary array, in the letters of Chen et al. (JSSC 2017).
+class RowStationaryMapping(NamedTuple):
+    """A layer's place on the array: its loops as they were folded, and what is done at a time.
 
-    The last three fields say how often a filter's rows, its columns and the ofmap's columns
-    were divided beforehand because they exceed the machine.
+    `tiles` are n, e, m, p, q, r and t, the letters of Chen et al. (JSSC 2017).
     """
 
-    m_filters_in_glb: int
-    n_ifmaps_in_glb: int
-    e_ofmap_rows: int
-    p_filters_per_pe: int
-    q_channels_per_pe: int
-    r_channel_sets: int
-    t_filter_sets: int
-    passes_m: int
-    passes_c: int
-    strips: int
-    batches: int
-    filter_row_parts: int = 1
-    filter_column_parts: int = 1
-    ofmap_column_parts: int = 1
+    loops: Extents
+    tiles: tuple[int, ...]
 
 
 def execute_row_stationary(workload: ConvWorkload, hardware: HardwareModel) -> Execution:
@@ -124,8 +110,7 @@ def _execution(
     }
     weights, ifmap, ofmap = _dram_factors(workload, hardware)
     dram = raw["dram"]
-    mapping = _mapping(nest, tiles)
-    sets = mapping.r_channel_sets * mapping.t_filter_sets
+    sets = int((tiles.r * tiles.t).max())
     return Execution(
         accesses={
             **raw,
@@ -133,8 +118,8 @@ def _execution(
             "rf": _register_file(workload, nest.widths, hardware),
         },
         executed_macs=executed_macs(workload, hardware.zeros),
-        mapping=mapping,
-        active_pes=nest.filter_rows * mapping.e_ofmap_rows * sets,
+        mapping=RowStationaryMapping(nest.loops, tuple(int(np.max(x)) for x in tiles)),
+        active_pes=nest.loops.filter_rows * tiles.e * sets,
         cycles=float(cycles(nest, tiles, hardware).max()),
     )
 
@@ -146,26 +131,6 @@ def _register_file(workload: ConvWorkload, widths: Widths, hardware: HardwareMod
     return Accesses(macs.weights, macs.ifmap, 2 * macs.ofmap).scaled(*words)
 
 
-def _mapping(nest: Nest, tiles: Tiles) -> RowStationaryMapping:
-    m, p, q, r, t = (int(axis[0]) for axis in tiles[2:])
-    return RowStationaryMapping(
-        m_filters_in_glb=m,
-        n_ifmaps_in_glb=tiles.n,
-        e_ofmap_rows=tiles.e,
-        p_filters_per_pe=p,
-        q_channels_per_pe=q,
-        r_channel_sets=r,
-        t_filter_sets=t,
-        passes_m=ceil_div(nest.filters, p * t),
-        passes_c=ceil_div(nest.channels, q * r),
-        strips=ceil_div(nest.ofmap_rows, tiles.e),
-        batches=ceil_div(nest.batch, tiles.n),
-        filter_row_parts=nest.row_parts,
-        filter_column_parts=nest.column_parts,
-        ofmap_column_parts=nest.ofmap_parts,
-    )
-
-
 def _matches(layer: LayerShape, workload: ConvWorkload) -> bool:
     """Whether every extent that the pinned layer gives is the workload's."""
     given = layer.model_dump(exclude_none=True)
@@ -174,15 +139,16 @@ def _matches(layer: LayerShape, workload: ConvWorkload) -> bool:
 
 def _pinned_tiles(pinned: PinnedMapping, nest: Nest, hardware: HardwareModel) -> Tiles:
     """The pinned mapping, cut to the layer's batch, rows and filters, if the machine holds it."""
-    m, p, q, r, t = (np.array([x], dtype=np.int64) for x in _cut(pinned, nest))
-    n, e = min(pinned.n, nest.batch), min(pinned.e, nest.ofmap_rows)
-    machine, columns = hardware.machine_as(RowStationaryMachine), nest.filter_columns
+    cut = (min(pinned.m, nest.loops.filters), pinned.p, pinned.q, pinned.r, pinned.t)
+    m, p, q, r, t = (np.array([x], dtype=np.int64) for x in cut)
+    n, e = min(pinned.n, nest.loops.batch), min(pinned.e, nest.loops.rows)
+    machine, columns = hardware.machine_as(RowStationaryMachine), nest.loops.filter_columns
     weights, ifmap, psum = (nest.widths.registers(x) for x in ("weights", "ifmap", "psum"))
     uses = {
         "filter_spad_words": (int(p[0] * q[0]) * columns * weights, machine.filter_spad_words),
         "ifmap_spad_words": (int(q[0]) * columns * ifmap, machine.ifmap_spad_words),
         "psum_spad_words": (int(p[0]) * psum, machine.psum_spad_words),
-        "sets of PEs": (int(r[0] * t[0]), pe_sets(machine, nest.filter_rows, e)),
+        "sets of PEs": (int(r[0] * t[0]), pe_sets(machine, nest.loops.filter_rows, e)),
         "filters in the buffer": (int(m[0]), int(filters_that_fit(nest, hardware, n, e, q * r)[0])),
     }
     for name, (needed, available) in uses.items():
@@ -192,10 +158,6 @@ def _pinned_tiles(pinned: PinnedMapping, nest: Nest, hardware: HardwareModel) ->
                 f"{available}; choose smaller tiles or remove it"
             )
     return Tiles(n, e, m, p, q, r, t)
-
-
-def _cut(pinned: PinnedMapping, nest: Nest) -> tuple[int, int, int, int, int]:
-    return (min(pinned.m, nest.filters), pinned.p, pinned.q, pinned.r, pinned.t)
 
 
 ROW_STATIONARY = Dataflow(RowStationaryMachine, execute_row_stationary)

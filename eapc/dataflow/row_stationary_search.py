@@ -103,25 +103,22 @@ def _promising(costs: Floats, times: Floats, best: Choice | None) -> NDArray[np.
 
 def _axes(nest: Nest, hardware: HardwareModel) -> Axes:
     """Strip heights, batch sizes and the (p, q) that fit a PE's scratch pads."""
-    machine = hardware.machine_as(RowStationaryMachine)
-    tallest = machine.array_columns * (machine.array_rows // nest.filter_rows)
-    columns, pads = nest.filter_columns, Pads.of(hardware, nest.widths)
-    most_p = min(pads.psums, pads.filters // columns)
-    most_q = min(pads.ifmaps, pads.filters) // columns
-    p, q = smallest_divisors(nest.filters, most_p), smallest_divisors(nest.channels, most_q)
+    machine, loops = hardware.machine_as(RowStationaryMachine), nest.loops
+    tallest = machine.array_columns * (machine.array_rows // loops.filter_rows)
+    columns, pads = loops.filter_columns, Pads.of(hardware, nest.widths)
+    p = smallest_divisors(loops.filters, min(pads.psums, pads.filters // columns))
+    q = smallest_divisors(loops.channels, min(pads.ifmaps, pads.filters) // columns)
     at_p, at_q = np.nonzero(p[:, None] * q * columns <= pads.filters)
-    heights = smallest_divisors(nest.ofmap_rows, tallest)
-    if nest.dilation_rows > 1:  # rows touched are not linear in e: no height stands for another
-        heights = np.arange(1, min(tallest, nest.ofmap_rows) + 1, dtype=np.int64)
-    return Axes(heights, smallest_divisors(nest.batch, nest.batch), p, q, at_p, at_q)
+    sizes = smallest_divisors(loops.batch, loops.batch)
+    return Axes(loops.heights(tallest), sizes, p, q, at_p, at_q)
 
 
 def _sets(nest: Nest, machine: RowStationaryMachine, strip: int) -> tuple[Ints, Ints]:
     """The (r, t) whose sets of PEs fit the array."""
-    sets = pe_sets(machine, nest.filter_rows, strip)
+    sets = pe_sets(machine, nest.loops.filter_rows, strip)
     t, r = np.meshgrid(
-        smallest_divisors(nest.filters, sets),
-        smallest_divisors(nest.channels, sets),
+        smallest_divisors(nest.loops.filters, sets),
+        smallest_divisors(nest.loops.channels, sets),
         indexing="ij",
     )
     fits = r * t <= sets
@@ -143,7 +140,7 @@ def _best_of_grid(
     q = np.repeat(axes.q[axes.at_q[pairs]], len(sets_r))
     r, t = np.tile(sets_r, len(pairs)), np.tile(sets_t, len(pairs))
     fit = filters_that_fit(nest, hardware, n, e, q * r).astype(np.int64)
-    m = np.where(fit >= nest.filters, nest.filters, fit // (p * t) * (p * t))
+    m = np.where(fit >= nest.loops.filters, nest.loops.filters, fit // (p * t) * (p * t))
     if not (m > 0).any():
         return None
     tiles = _select(Tiles(n, e, m, p, q, r, t), m > 0)

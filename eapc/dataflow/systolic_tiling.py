@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from eapc.dataflow.integers import Ints, ceil_div, ceil_divs
+from eapc.dataflow.integers import Ints, ceil_div
 from eapc.dataflow.tiling import Extents, Flags, Positions, Steps, fetches, position_tiles
 from eapc.dataflow.widths import Widths
 from eapc.hardware import HardwareModel, MachineSection, Memories, require_sizes
@@ -117,7 +117,7 @@ def candidates(layer: Layer, hardware: HardwareModel) -> Choices:
 def _fold_counts(folds: int) -> Ints:
     """The fewest filter folds of a tile for each number of tiles."""
     counts = np.arange(1, folds + 1, dtype=np.int64)
-    return np.unique(ceil_divs(folds, ceil_divs(folds, counts)))
+    return np.unique(ceil_div(folds, ceil_div(folds, counts)))
 
 
 def _choices(
@@ -134,16 +134,16 @@ def _choices(
     block = block_positions(layer, hardware)
     steps = Steps(
         positions.tiles[:, None],
-        ceil_divs(extents.filters, m),
+        ceil_div(extents.filters, m),
         np.array(1 if whole else 2, dtype=np.int64),
     )
     times = fetches(steps, "mpc" if filters_outside else "pmc")
-    loads = steps.p * ceil_divs(size, np.array(block))
+    loads = steps.p * ceil_div(size, np.array(block))
     if _stays(layer, filters_outside):
         loads = np.where(m <= layer.machine.array_columns, 1, loads)
     fits = _fits(layer, hardware, positions.tile_words[:, None] * channels, size, m, channels)
     if not whole:
-        fits = fits & (size * ceil_divs(m, np.array(layer.machine.array_columns)) <= block)
+        fits = fits & (size * ceil_div(m, np.array(layer.machine.array_columns)) <= block)
     at, to = np.nonzero(np.broadcast_to(fits, (len(positions.size), len(filters))))
     grid = np.broadcast_arrays(loads, times.weights, times.ifmap, fits)[:3]
     loads, weight_fetches, ifmap_fetches = (array[at, to] for array in grid)
