@@ -18,7 +18,7 @@ from shared_data import shared_folder
 from eapc.commands.preparation import Settings, load_dataset, prepare
 from eapc.evaluation import AccuracyJudge
 from eapc.pipeline import Compilation, Pipeline, load_passes
-from eapc.structured import CRITERIA
+from eapc.registry import CRITERIA
 
 MODEL, DATA = "cifar10_resnet20_folded", "cifar10"
 FIRST_OF_BLOCKS = "/layer*/conv1/Conv"

@@ -33,8 +33,8 @@ from shared_data import ROOT, shared_folder
 
 sys.path.insert(0, str(ROOT))
 
+from eapc.registry import METHODS
 from eapc.solvers import (
-    METHODS,
     LayerProblem,
     MomentAccumulator,
     blas,

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 
 from prune_networks import CIFAR, FIRST, FOLDED, RESNET32, UNIFORM_90, Row, goals, print_table
 
-from eapc.solvers import METHODS
+from eapc.registry import METHODS
 
 NETWORKS = {"resnet20": FOLDED, "resnet32": RESNET32}
 

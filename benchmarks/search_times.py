@@ -14,10 +14,10 @@ from collections.abc import Iterator
 
 from shared_data import ROOT
 
-from eapc.dataflow import DATAFLOWS
 from eapc.energy import work_list
 from eapc.hardware import HardwareModel, load_hardware, shipped_hardware
 from eapc.model import Model, infer_shapes, input_shapes
+from eapc.registry import DATAFLOWS
 from eapc.workload import ConvWorkload
 
 sys.path.insert(0, str(ROOT / "models"))
@@ -36,7 +36,7 @@ def layers(recipe: str, batch: int) -> Iterator[ConvWorkload]:
 
 def milliseconds(work: ConvWorkload, machine: HardwareModel) -> float:
     """The shortest of some searches."""
-    search, times = DATAFLOWS[machine.dataflow], []
+    search, times = DATAFLOWS[machine.dataflow].execute, []
     for _ in range(REPEATS):
         start = time.thread_time()
         search(work, machine)

@@ -31,8 +31,8 @@ from eapc.pipeline import (
     works_of,
 )
 from eapc.profiling import prepare_network
+from eapc.registry import CRITERIA
 from eapc.structured import (
-    CRITERIA,
     DEFAULT_CRITERION,
     FRACTIONS,
     ChannelCosts,
@@ -44,7 +44,6 @@ from eapc.structured import (
     latency_costs,
     left_alone,
     most_telling,
-    require_criterion,
     right_edges,
     with_layers,
     without_channels,
@@ -71,7 +70,7 @@ class PruneChannels(Pass):
     )
     criterion: str = field(
         default=DEFAULT_CRITERION,
-        metadata={"help": f"which channels go first: {', '.join(CRITERIA)}"},
+        metadata={"help": "which channels go first", "choices": CRITERIA},
     )
     include: Names = field(
         default=(),
@@ -83,7 +82,7 @@ class PruneChannels(Pass):
     )
 
     def __post_init__(self) -> None:
-        require_criterion(self.criterion)
+        CRITERIA.require(self.criterion)
         goals = (self.fraction, self.energy, self.latency)
         if sum(goal is not None for goal in goals) != 1:
             raise UsageError("prune-channels: give either fraction or energy or latency")

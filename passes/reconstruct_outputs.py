@@ -24,8 +24,8 @@ from eapc.layers import TiedLayers, layers_of, pattern_of
 from eapc.model import Array, Model
 from eapc.pipeline import Compilation, LayerRecord, Pass
 from eapc.progress import Step
+from eapc.registry import METHODS
 from eapc.solvers import (
-    METHODS,
     PATTERNS,
     LayerProblem,
     Moments,
@@ -51,7 +51,7 @@ class ReconstructOutputs(Pass):
         default=False, metadata={"help": "refit the weights that are left, choose none anew"}
     )
     method: str = field(
-        default=DEFAULT_METHOD, metadata={"help": f"how weights are chosen: {', '.join(METHODS)}"}
+        default=DEFAULT_METHOD, metadata={"help": "how weights are chosen", "choices": METHODS}
     )
     thorough: bool = field(default=False, metadata={"help": "take more time for large layers too"})
     pattern: str = field(
@@ -60,9 +60,7 @@ class ReconstructOutputs(Pass):
     )
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            choice = ", ".join(METHODS)
-            raise UsageError(f"unknown method '{self.method}'; choose from {choice}")
+        METHODS.require(self.method)
         if self.thorough and METHODS[self.method].thorough is None:
             raise UsageError(f"method {self.method} knows no thorough; leave it out, or take admm")
         if self.keep_mask and self.method != DEFAULT_METHOD:

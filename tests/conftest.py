@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def regenerate(request: pytest.FixtureRequest) -> bool:
     """True when golden files are to be written instead of compared."""
     return bool(request.config.getoption("--regenerate"))
+
+
+@pytest.fixture
+def undoing() -> Iterator[ExitStack]:
+    """What a test has to undo in its end: `undoing.callback(METHODS.add(name, method))`."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def kept_logging() -> Iterator[None]:
+    """What the command line does to eapc's logging goes no further than the test."""
+    logger = logging.getLogger("eapc")
+    handlers, propagate, level = logger.handlers[:], logger.propagate, logger.level
+    yield
+    logger.handlers[:], logger.propagate = handlers, propagate
+    logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")

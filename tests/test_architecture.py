@@ -20,6 +20,7 @@ SETUPTOOLS = PYPROJECT["tool"]["setuptools"]
 
 LAYERS = (
     "errors progress",
+    "registry",
     "operators",
     "model",
     "hardware data",

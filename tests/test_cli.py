@@ -27,7 +27,8 @@ from eapc.cli.options import read_input_shapes, read_size
 from eapc.cli.session import begin
 from eapc.errors import UsageError
 from eapc.hardware import shipped_hardware
-from eapc.solvers import METHODS, PATTERNS
+from eapc.registry import METHODS
+from eapc.solvers import PATTERNS
 
 MODELS = Path(__file__).parents[1] / "models"
 DIGITS = MODELS / "digits.onnx"

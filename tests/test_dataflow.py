@@ -8,9 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-import eapc.dataflow as dataflow
-from eapc.dataflow import Accesses, execute
-from eapc.hardware import CacheMachine, load_hardware, shipped_hardware
+from eapc.dataflow import Accesses, CacheMachine, execute
+from eapc.hardware import load_hardware, shipped_hardware
 from eapc.workload import ConvWorkload, Densities, StreamWorkload
 
 EYERISS = load_hardware("eyeriss")
@@ -88,8 +87,3 @@ def test_a_layer_maps_within_ten_milliseconds(machine: str) -> None:
 def test_a_machine_is_no_other_dataflows() -> None:
     with pytest.raises(TypeError, match="eyeriss is a row_stationary machine, no CacheMachine"):
         EYERISS.machine_as(CacheMachine)
-
-
-def test_a_dataflow_name_is_taken_once() -> None:
-    with pytest.raises(ValueError, match="registered twice"):
-        dataflow.register_dataflow("row_stationary", dataflow.DATAFLOWS["row_stationary"])

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from loop_simulation import shapes, walk
 
-from eapc.dataflow import Accesses, CacheMapping, Execution, MappingError, execute
+from eapc.dataflow import Accesses, CacheMachine, CacheMapping, Execution, MappingError, execute
 from eapc.dataflow.cache_hierarchy import vector_instructions
 from eapc.dataflow.cache_tiling import Prices, Room, Traffic, best_tile
 from eapc.dataflow.tiling import Extents
 from eapc.dataflow.widths import Widths
-from eapc.hardware import CacheMachine, HardwareModel, load_hardware
+from eapc.hardware import HardwareModel, load_hardware
 from eapc.workload import ConvWorkload, Densities, StreamWorkload
 
 CPU = load_hardware("mobile-cpu")

@@ -9,12 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eapc.dataflow import Accesses, Execution, MappingError, RowStationaryMapping, execute
+from eapc.dataflow import (
+    Accesses,
+    Execution,
+    MappingError,
+    RowStationaryMachine,
+    RowStationaryMapping,
+    execute,
+)
 from eapc.dataflow.row_stationary_folding import nests
 from eapc.dataflow.row_stationary_nest import (
     pe_sets,
 )
-from eapc.hardware import HardwareModel, RowStationaryMachine, load_hardware
+from eapc.hardware import HardwareModel, load_hardware
 from eapc.workload import ConvWorkload, Densities
 
 EYERISS = load_hardware("eyeriss")
@@ -85,15 +92,8 @@ def pinned(name: str, mapping: tuple[int, ...] | None = None) -> HardwareModel:
 def tiles_of(execution: Execution) -> tuple[int, ...]:
     mapping = execution.mapping
     assert isinstance(mapping, RowStationaryMapping)
-    return (
-        mapping.m_filters_in_glb,
-        mapping.n_ifmaps_in_glb,
-        mapping.e_ofmap_rows,
-        mapping.p_filters_per_pe,
-        mapping.q_channels_per_pe,
-        mapping.r_channel_sets,
-        mapping.t_filter_sets,
-    )
+    n, e, m, *others = mapping.tiles
+    return (m, n, e, *others)
 
 
 def energy(execution: Execution, hardware: HardwareModel) -> float:
@@ -241,27 +241,27 @@ def test_odd_layers_map_quickly_and_move_each_word_at_least_once(
 def test_tall_and_wide_filters_are_folded_into_channels() -> None:
     mapping = execute(ODD_LAYERS["large depthwise"], EYERISS).mapping
     assert isinstance(mapping, RowStationaryMapping)
-    assert (mapping.filter_row_parts, mapping.filter_column_parts) == (3, 3)
-    assert mapping.passes_c * mapping.q_channels_per_pe * mapping.r_channel_sets >= 9
+    loops = mapping.loops
+    assert (loops.channels, loops.filter_rows, loops.filter_columns) == (9, 11, 11)
 
 
 def test_rows_that_a_stride_skips_are_not_fetched() -> None:
     nest = next(nests(ODD_LAYERS["strided 1x1"], CHIP))
-    assert nest.rows_touched(28) == 28
-    assert nest.rows_fetched(28) == 28
+    assert nest.loops.rows_touched(28) == 28
+    assert nest.loops.rows_fetched(28) == 28
 
 
 def test_rows_that_strided_and_dilated_taps_share_are_fetched_once() -> None:
     work = ConvWorkload(1, 1, 1, 1, 4, 4, 3, 1, stride_rows=2, dilation_rows=3)
     nest = next(nests(work, CHIP))
-    assert nest.rows_touched(3) == 9  # 0 3 6, 2 5 8, 4 7 10
-    assert nest.rows_touched(4) == 11  # and 6 9 12, of which 6 is there already
+    assert nest.loops.rows_touched(3) == 9  # 0 3 6, 2 5 8, 4 7 10
+    assert nest.loops.rows_touched(4) == 11  # and 6 9 12, of which 6 is there already
 
 
 def test_columns_are_divided_where_a_row_does_not_fit() -> None:
     mapping = execute(ODD_LAYERS["wide image"], CHIP).mapping
     assert isinstance(mapping, RowStationaryMapping)
-    assert mapping.ofmap_column_parts > 1
+    assert mapping.loops.batch > 1
     assert len(list(nests(layer("CONV2", 4), CHIP))) == 1
 
 

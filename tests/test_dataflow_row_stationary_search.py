@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from eapc.dataflow import RowStationaryMachine
 from eapc.dataflow.integers import smallest_divisors
 from eapc.dataflow.row_stationary_folding import nests
 from eapc.dataflow.row_stationary_nest import (
@@ -25,7 +26,7 @@ from eapc.dataflow.row_stationary_nest import (
     total_cost,
 )
 from eapc.dataflow.row_stationary_search import best_mapping
-from eapc.hardware import HardwareModel, RowStationaryMachine, load_hardware
+from eapc.hardware import HardwareModel, load_hardware
 from eapc.workload import BitWidths, ConvWorkload
 
 EYERISS = load_hardware("eyeriss")
@@ -86,13 +87,13 @@ def every_rank(
 ) -> list[tuple[float, float, float]]:
     """The best rank of each (e, n), over every mapping that fits, without any shortcut."""
     machine = hardware.machine_as(RowStationaryMachine)
-    room, width = Room.of(hardware, nest.widths), nest.filter_columns
+    room, width = Room.of(hardware, nest.widths), nest.loops.filter_columns
     pads = Pads.of(hardware, nest.widths)
     ranks = []
-    for e, n in itertools.product(range(1, nest.ofmap_rows + 1), range(1, nest.batch + 1)):
-        sets = pe_sets(machine, nest.filter_rows, e)
+    for e, n in itertools.product(range(1, nest.loops.rows + 1), range(1, nest.loops.batch + 1)):
+        sets = pe_sets(machine, nest.loops.filter_rows, e)
         candidates = [
-            range(1, nest.filters + 1),
+            range(1, nest.loops.filters + 1),
             range(1, pads.psums + 1),
             range(1, pads.ifmaps // width + 1),
             range(1, sets + 1),
@@ -100,11 +101,11 @@ def every_rank(
         ]
         grid = np.meshgrid(*(np.array(c, dtype=np.int64) for c in candidates), indexing="ij")
         m, p, q, r, t = (axis.ravel() for axis in grid)
-        ifmap = n * q * r * nest.rows_touched(e) * nest.ifmap_columns
+        ifmap = n * q * r * nest.loops.rows_touched(e) * nest.loops.ifmap_columns
         banks = -(-ifmap // room.ifmaps_per_bank) - (
-            -n * m * e * nest.ofmap_columns // room.psums_per_bank
+            -n * m * e * nest.loops.columns // room.psums_per_bank
         )
-        whole = ((m % (p * t) == 0) & (m >= p * t)) | (m == nest.filters)
+        whole = ((m % (p * t) == 0) & (m >= p * t)) | (m == nest.loops.filters)
         fits = (p * q * width <= pads.filters) & (r * t <= sets)
         kept = fits & whole & (banks <= room.banks)
         if kept.any():

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +14,8 @@ import eapc
 from eapc.cli import main
 from eapc.commands.preparation import Settings
 from eapc.goals import GOALS, Pruned, Target
+
+pytestmark = pytest.mark.usefixtures("kept_logging")
 
 MODELS = Path(__file__).parents[1] / "models"
 DIGITS = MODELS / "digits.onnx"
@@ -37,15 +37,6 @@ class MaxWeights(Target):
 
     def ratio(self, result: Pruned) -> float:
         return result.after.nonzero_weights / result.before.nonzero_weights
-
-
-@pytest.fixture(autouse=True)
-def _logging() -> Iterator[None]:
-    logger = logging.getLogger("eapc")
-    handlers, propagate, level = logger.handlers[:], logger.propagate, logger.level
-    yield
-    logger.handlers[:], logger.propagate = handlers, propagate
-    logger.setLevel(level)
 
 
 @pytest.fixture

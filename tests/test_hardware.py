@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from eapc.dataflow import RowStationaryMachine
 from eapc.errors import HardwareError
-from eapc.hardware import HardwareModel, RowStationaryMachine, load_hardware, shipped_hardware
+from eapc.hardware import HardwareModel, load_hardware, shipped_hardware
 from eapc.hardware.schema import parse_hardware
 from eapc.hardware.sections import NoCode, RunLengthCode
 

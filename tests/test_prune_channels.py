@@ -23,8 +23,8 @@ from eapc.hardware import load_hardware
 from eapc.layers import find_layers
 from eapc.model import Model
 from eapc.pipeline import Compilation, Conditions, Pipeline, load_passes
+from eapc.registry import CRITERIA
 from eapc.runtime import Engine
-from eapc.structured import CRITERIA
 
 REST = "reconstruct-outputs{keep_mask=true}, shrink-channels"
 EYERISS = load_hardware("eyeriss")

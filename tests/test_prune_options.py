@@ -16,8 +16,8 @@ from eapc.goals import Densities, Sparsity, TargetEnergy, Trials
 from eapc.hardware import load_hardware
 from eapc.layers import find_layers
 from eapc.pipeline import Compilation, Conditions, Pipeline, Recipe, load_passes
+from eapc.registry import METHODS
 from eapc.runtime import Engine, collect_outputs
-from eapc.solvers import METHODS
 
 EYERISS = load_hardware("eyeriss")
 

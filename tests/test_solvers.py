@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from eapc.errors import DataError, UsageError
+from eapc.registry import METHODS
 from eapc.solvers import (
-    METHODS,
     PROJECTIONS,
     DenseGram,
     LayerProblem,

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from test_solvers import correlated, moments_of
 
 from eapc.errors import DataError
+from eapc.registry import METHODS
 from eapc.solvers import (
-    METHODS,
     DenseGram,
     Gram,
     LayerProblem,

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from test_solvers import correlated, layer, moments_of, problem_of
 
 from eapc.errors import DataError, UsageError
-from eapc.solvers import METHODS, DenseGram, LayerProblem, blas, parse_pattern, solve
+from eapc.registry import METHODS
+from eapc.solvers import DenseGram, LayerProblem, blas, parse_pattern, solve
 from eapc.solvers.problem import scaled
 
 Float32 = NDArray[np.float32]

@@ -8,9 +8,10 @@ from builders import Array
 from test_solvers_elimination import consumer
 
 from eapc.errors import UsageError
+from eapc.registry import CRITERIA
 from eapc.solvers import elimination
-from eapc.structured import CRITERIA, criteria, require_criterion
-from eapc.structured.criteria import Evidence, criterion, removal_order
+from eapc.structured import criteria
+from eapc.structured.criteria import Evidence, l2, removal_order
 
 FILTERS = np.array([[3, -4], [1, 1], [0, -2]], np.float32)
 MAPS = np.array(  # two inputs of three maps of 2 x 2
@@ -119,11 +120,11 @@ def test_criteria_that_need_no_data_look_at_filters_alone() -> None:
 
 
 def test_unknown_criteria_are_usage_errors() -> None:
-    for ask in (require_criterion, lambda name: removal_order(name, evidence())):
+    for ask in (CRITERIA.require, lambda name: removal_order(name, evidence())):
         with pytest.raises(UsageError, match=r"unknown criterion 'best'; choose from obs, "):
             ask("best")
 
 
 def test_a_criterion_is_registered_once() -> None:
     with pytest.raises(ValueError, match="criterion l1 exists already"):
-        criterion("l1", needs_data=False)(criteria.l2)
+        CRITERIA.add("l1", l2)

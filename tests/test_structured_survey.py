@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import numpy as np
 import pytest
 from pruning_builders import NETS, dense, residual, transformer
@@ -10,10 +12,11 @@ from structured_builders import layered
 from eapc.calibration import Probes
 from eapc.errors import UsageError
 from eapc.layers import find_layers
+from eapc.registry import CRITERIA
 from eapc.runtime import Engine
 from eapc.solvers import elimination
-from eapc.structured import CRITERIA, ChannelCurve, Survey
-from eapc.structured.criteria import _CRITERIA, Criterion, Evidence
+from eapc.structured import ChannelCurve, Survey
+from eapc.structured.criteria import Criterion, Evidence
 
 PRUNABLE = ("residual", "projected", "branches", "dense", "transformer", "fixed batch", "float16")
 
@@ -108,7 +111,7 @@ def test_errors_are_those_of_inputs_that_were_not_fitted() -> None:
         assert np.mean(seen.errors[1:-2]) > 3 * np.mean(told.errors[1:-2])
 
 
-def test_maps_are_those_that_readers_see(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_maps_are_those_that_readers_see(undoing: ExitStack) -> None:
     """Behind the activation, with height and width, or tokens, each tensor once."""
     seen: dict[str, Evidence] = {}
 
@@ -116,7 +119,7 @@ def test_maps_are_those_that_readers_see(monkeypatch: pytest.MonkeyPatch) -> Non
         seen[str(len(seen))] = evidence
         return np.zeros(evidence.channels)
 
-    monkeypatch.setitem(_CRITERIA, "spy", Criterion(spy, needs_data=True))
+    undoing.callback(CRITERIA.add("spy", Criterion(spy, needs_data=True)))
     surveyed("residual", "spy", with_errors=False)
     stem, inner = seen.values()
     assert [maps.shape for maps in stem.maps] == [(40, 8, 8, 8), (40, 8, 1, 1)]

@@ -1,29 +1,23 @@
 """The options that say how layers are pruned, whatever the goal.
 
-Their choices are written out: the tables that hold them take too long to import for --help.
+Choices that come from a table are those that it has when the command line is made.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
+
+from eapc.registry import CRITERIA, METHODS
 
 if TYPE_CHECKING:
     from eapc.pipeline import Recipe
 
 _PANEL = "How layers are pruned"
 
-Method = Annotated[
-    str,
-    Option(
-        "--method",
-        metavar="NAME",
-        help="admm, eap, sparsegpt, wanda or magnitude.",
-        rich_help_panel=_PANEL,
-    ),
-]
 Thorough = Annotated[
     bool,
     Option(
@@ -89,16 +83,6 @@ Zeros = Annotated[
         rich_help_panel=_CHANNELS,
     ),
 ]
-Criterion = Annotated[
-    str,
-    Option(
-        "--criterion",
-        metavar="NAME",
-        help="Which channels go first: obs, hessian, nuclear, activation, l1, l2, "
-        "geometric-median, lamp or random.",
-        rich_help_panel=_CHANNELS,
-    ),
-]
 Objective = Annotated[
     str,
     Option(
@@ -110,11 +94,26 @@ Objective = Annotated[
 ]
 
 
+def _method() -> Any:
+    return Option("--method", metavar="NAME", help=_any_of(METHODS), rich_help_panel=_PANEL)
+
+
+def _criterion() -> Any:
+    help = f"Which channels go first: {_any_of(CRITERIA)}"
+    return Option("--criterion", metavar="NAME", help=help, rich_help_panel=_CHANNELS)
+
+
+def _any_of(names: Iterable[str]) -> str:
+    """`admm, eap or wanda.`."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}."
+
+
 @dataclass(frozen=True)
 class Layers:
     """The group of all these options."""
 
-    method: Method = "admm"
+    method: Annotated[str, _method()] = "admm"
     thorough: Thorough = False
     pattern: Pattern = "unstructured"
     include: Include = None
@@ -122,7 +121,7 @@ class Layers:
     order: Order = "shared"
     structured: Structured = False
     zeros: Zeros = False
-    criterion: Criterion = "obs"
+    criterion: Annotated[str, _criterion()] = "obs"
     objective: Objective = ""
 
     def recipe(self) -> Recipe:

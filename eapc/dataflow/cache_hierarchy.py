@@ -35,17 +35,16 @@ ISPASS 2019.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
-
-import numpy as np
 
 from eapc.dataflow.cache_tiling import Choice, Prices, Room, Traffic, best_tile
 from eapc.dataflow.execution import (
     Accesses,
-    CacheMapping,
+    Dataflow,
     Execution,
     MappingError,
+    Tile,
     accessing_macs,
     dram_factors,
     executed_macs,
@@ -55,8 +54,74 @@ from eapc.dataflow.integers import ceil_div
 from eapc.dataflow.stream import feature_map_bits, stream_route
 from eapc.dataflow.tiling import Extents
 from eapc.dataflow.widths import Widths
-from eapc.hardware import CacheMachine, HardwareModel
+from eapc.hardware import HardwareModel, MachineSection, Memories, require_sizes
+from eapc.hardware.sections import Count, Text
 from eapc.workload import ConvWorkload
+
+
+class CacheMachine(MachineSection):
+    """A processor: vector units behind a stack of caches or scratchpads, registers innermost.
+
+    Levels are named outermost first; `weight_levels` may start from a memory of their own (the
+    flash of a microcontroller) and leave levels out. An instruction does `vector_macs` MACs,
+    `instructions_per_cycle` of them start in a cycle. Feature maps of a layer that together fit
+    `feature_maps_live_in` stay there and never reach the levels outside it.
+    """
+
+    feature_map_levels: tuple[Text, ...]
+    weight_levels: tuple[Text, ...]
+    vector_macs: Count
+    instructions_per_cycle: Count
+    psum_bits: Count
+    feature_maps_live_in: Text | None = None
+
+    def check_memories(self, memories: Memories, word_bits: int) -> None:
+        """Every level is in a route; all but the outermost have a size; routes end in one level."""
+        maps, weights = self.feature_map_levels, self.weight_levels
+        if len(maps) < 2 or len(weights) < 2 or maps[-1] != weights[-1]:
+            raise ValueError("feature_map_levels and weight_levels end in the same registers")
+        if not set(weights[1:]) <= set(maps[1:]) or len({*maps}) < len(maps):
+            raise ValueError("weight_levels past the first are feature_map_levels, in that order")
+        if list(weights[1:]) != [name for name in maps if name in weights[1:]]:
+            raise ValueError("weight_levels are not in the order of feature_map_levels")
+        self.require_levels(memories, tuple(dict.fromkeys((*maps, *weights))))
+        self.refuse_banks(memories)
+        require_sizes(memories, maps[1:], 2 * word_bits + self.psum_bits)
+        home = self.feature_maps_live_in
+        if home not in (None, *maps[1:-1]):
+            raise ValueError("feature_maps_live_in is no level between outermost and registers")
+        if home is not None and set(weights) & set(maps[: maps.index(home) + 1]):
+            raise ValueError(
+                "weights pass feature_maps_live_in or outside it; keep weights out of it"
+            )
+
+    def route(self, operand: str) -> tuple[str, ...]:
+        """The levels that the file gives."""
+        return self.weight_levels if operand == "weights" else self.feature_map_levels
+
+    @property
+    def resident_level(self) -> str | None:
+        """`feature_maps_live_in`."""
+        return self.feature_maps_live_in
+
+    @property
+    def keeping_levels(self) -> tuple[str, ...]:
+        """Every level between the outermost and the registers."""
+        return self.feature_map_levels[1:-1]
+
+
+@dataclass(frozen=True)
+class CacheMapping:
+    """Tiles of a layer in each level of a cache hierarchy but the outermost, outer levels first.
+
+    `orders` gives the loops around each tile, the slowest first (p: positions, m: filters,
+    c: channels). The registers' tile is that of the layer lowered to a matrix product: its
+    `f_ofmap_columns` are positions and its `c_channels` taps of all channels.
+    """
+
+    levels: tuple[str, ...]
+    tiles: tuple[Tile, ...]
+    orders: tuple[str, ...]
 
 
 def execute_cache_hierarchy(workload: ConvWorkload, hardware: HardwareModel) -> Execution:
@@ -121,13 +186,9 @@ def _widths(workload: ConvWorkload, hardware: HardwareModel) -> Widths:
 
 def _layer_traffic(workload: ConvWorkload, extents: Extents, widths: Widths) -> Traffic:
     """Every used word of the operands once."""
-    whole = np.ones(1, dtype=np.int64)
-    rows = int(extents.rows_touched(whole * extents.rows)[0])
-    columns = int(extents.columns_touched(whole * extents.columns)[0])
-    channels = workload.batch * workload.groups * extents.channels
     return Traffic(
         workload.weight_words * widths.words("weights"),
-        channels * rows * columns * widths.words("ifmap"),
+        workload.groups * extents.channels * extents.ifmap_words * widths.words("ifmap"),
         workload.ofmap_words * widths.words("ofmap"),
     )
 
@@ -232,3 +293,6 @@ def _vector_extents(workload: ConvWorkload) -> tuple[int, ...]:
 
 def _busy_lanes(workload: ConvWorkload, machine: CacheMachine) -> int:
     return min(machine.vector_macs, max(_vector_extents(workload)))
+
+
+CACHE_HIERARCHY = Dataflow(CacheMachine, execute_cache_hierarchy)

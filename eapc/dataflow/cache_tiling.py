@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eapc.dataflow.execution import Accesses, Tile
-from eapc.dataflow.integers import Ints, ceil_divs, smallest_divisors
+from eapc.dataflow.integers import Ints, ceil_div, smallest_divisors
 from eapc.dataflow.tiling import Extents, Positions, Steps, fetches, position_tiles
 from eapc.dataflow.widths import Widths
 
@@ -78,18 +78,11 @@ def best_tile(extents: Extents, traffic: Traffic, room: Room, prices: Prices) ->
     grid = _grid(extents, room)
     if not len(grid.filters):
         return None
-    overlap = grid.positions.fetched_words / _own_words(extents)
+    overlap = grid.positions.fetched_words / extents.ifmap_words
     costs = np.stack([_cost(traffic, room, grid, overlap, prices, order) for order in ORDERS])
     many = grid.steps.p * grid.steps.m * grid.steps.c
     order, at = divmod(int(np.lexsort((np.tile(many, len(ORDERS)), costs.ravel()))[0]), len(many))
     return _choice(traffic, room, grid, overlap, ORDERS[order], at)
-
-
-def _own_words(extents: Extents) -> int:
-    """Ifmap words per channel of the extents themselves."""
-    rows = extents.rows_touched(np.array([extents.rows], dtype=np.int64))
-    columns = extents.columns_touched(np.array([extents.columns], dtype=np.int64))
-    return extents.batch * int(rows[0]) * int(columns[0])
 
 
 def _grid(extents: Extents, room: Room) -> Grid:
@@ -104,9 +97,7 @@ def _grid(extents: Extents, room: Room) -> Grid:
     at, to = np.nonzero(channels > 0)
     kept = positions.select(at)
     c = channels[at, to]
-    steps = Steps(
-        kept.tiles, ceil_divs(extents.filters, filters[to]), ceil_divs(extents.channels, c)
-    )
+    steps = Steps(kept.tiles, ceil_div(extents.filters, filters[to]), ceil_div(extents.channels, c))
     return Grid(kept, filters[to], c, steps)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from eapc.errors import EapcError
-from eapc.hardware import HardwareModel, ZeroSkipping
+from eapc.hardware import HardwareModel, MachineSection, ZeroSkipping
 from eapc.workload import ConvWorkload, Densities
 
 
@@ -38,30 +38,6 @@ class Accesses:
 
 
 @dataclass(frozen=True)
-class RowStationaryMapping:
-    """A layer's place on a row-stationary array, in the letters of Chen et al. (JSSC 2017).
-
-    The last three fields say how often a filter's rows, its columns and the ofmap's columns
-    were divided beforehand because they exceed the machine.
-    """
-
-    m_filters_in_glb: int
-    n_ifmaps_in_glb: int
-    e_ofmap_rows: int
-    p_filters_per_pe: int
-    q_channels_per_pe: int
-    r_channel_sets: int
-    t_filter_sets: int
-    passes_m: int
-    passes_c: int
-    strips: int
-    batches: int
-    filter_row_parts: int = 1
-    filter_column_parts: int = 1
-    ofmap_column_parts: int = 1
-
-
-@dataclass(frozen=True)
 class Tile:
     """The piece of a layer that a memory level holds at a time, per group of the layer."""
 
@@ -73,36 +49,6 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class SystolicMapping:
-    """A layer's place on a systolic array.
-
-    `tile` is what the buffer holds, `outer_loop` what its tiles are stepped through slowest
-    (p: positions of the ofmap, m: filters). Folds are the array's fillings with one piece of the
-    layer; `weight_loads` says how often each weight enters the array.
-    """
-
-    tile: Tile
-    outer_loop: str
-    depth_folds: int
-    filter_folds: int
-    weight_loads: int
-
-
-@dataclass(frozen=True)
-class CacheMapping:
-    """Tiles of a layer in each level of a cache hierarchy but the outermost, outer levels first.
-
-    `orders` gives the loops around each tile, the slowest first (p: positions, m: filters,
-    c: channels). The registers' tile is that of the layer lowered to a matrix product: its
-    `f_ofmap_columns` are positions and its `c_channels` taps of all channels.
-    """
-
-    levels: tuple[str, ...]
-    tiles: tuple[Tile, ...]
-    orders: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Execution:
     """The work and traffic of one workload (all its inferences together) on one machine.
 
@@ -110,6 +56,7 @@ class Execution:
     `executed_macs` are the MACs that the machine does not skip, `operations` those of a stream,
     `instructions` those that a processor issues for the MACs.
     `mac_bits` is the width that a MAC costs the energy of, None for the machine's word.
+    `mapping` is how the dataflow has mapped the workload, in its own terms.
     `cycles` is None where the machine has no timing for the workload.
     """
 
@@ -118,7 +65,7 @@ class Execution:
     mac_bits: float | None = None
     operations: float = 0.0
     instructions: float = 0.0
-    mapping: RowStationaryMapping | SystolicMapping | CacheMapping | None = None
+    mapping: object = None
     active_pes: int = 0
     cycles: float | None = None
 
@@ -136,6 +83,19 @@ class Execution:
             instructions=self.instructions * times,
             cycles=None if self.cycles is None else self.cycles * times,
         )
+
+
+@dataclass(frozen=True)
+class Dataflow:
+    """How layers run on a machine, entered under its name in `eapc.registry.DATAFLOWS`.
+
+    `machine` is what the `machine` section of a file holds where its `dataflow` is that name.
+    `execute` maps a workload and counts operands at the widths of `workload.bits`, accesses in
+    machine words; MappingError where the machine has no room.
+    """
+
+    machine: type[MachineSection]
+    execute: Callable[[ConvWorkload, HardwareModel], Execution]
 
 
 def dram_factors(densities: Densities, hardware: HardwareModel) -> tuple[float, float, float]:

@@ -7,19 +7,21 @@ of R PEs sums an ofmap row. Counts follow Chen et al., ISCA 2016 and JSSC 2017, 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from eapc.dataflow.execution import (
     Accesses,
+    Dataflow,
     Execution,
     MappingError,
-    RowStationaryMapping,
     accessing_macs,
     dram_factors,
     executed_macs,
 )
-from eapc.dataflow.integers import ceil_div
 from eapc.dataflow.row_stationary_folding import nests
+from eapc.dataflow.row_stationary_machine import LayerShape, PinnedMapping, RowStationaryMachine
 from eapc.dataflow.row_stationary_nest import (
     Nest,
     Prices,
@@ -30,9 +32,20 @@ from eapc.dataflow.row_stationary_nest import (
     pe_sets,
 )
 from eapc.dataflow.row_stationary_search import Choice, best_mapping
+from eapc.dataflow.tiling import Extents
 from eapc.dataflow.widths import Widths
-from eapc.hardware import HardwareModel, LayerShape, PinnedMapping, RowStationaryMachine
+from eapc.hardware import HardwareModel
 from eapc.workload import ConvWorkload
+
+
+class RowStationaryMapping(NamedTuple):
+    """A layer's place on the array: its loops as they were folded, and what is done at a time.
+
+    `tiles` are n, e, m, p, q, r and t, the letters of Chen et al. (JSSC 2017).
+    """
+
+    loops: Extents
+    tiles: tuple[int, ...]
 
 
 def execute_row_stationary(workload: ConvWorkload, hardware: HardwareModel) -> Execution:
@@ -97,8 +110,7 @@ def _execution(
     }
     weights, ifmap, ofmap = _dram_factors(workload, hardware)
     dram = raw["dram"]
-    mapping = _mapping(nest, tiles)
-    sets = mapping.r_channel_sets * mapping.t_filter_sets
+    sets = int((tiles.r * tiles.t).max())
     return Execution(
         accesses={
             **raw,
@@ -106,8 +118,8 @@ def _execution(
             "rf": _register_file(workload, nest.widths, hardware),
         },
         executed_macs=executed_macs(workload, hardware.zeros),
-        mapping=mapping,
-        active_pes=nest.filter_rows * mapping.e_ofmap_rows * sets,
+        mapping=RowStationaryMapping(nest.loops, tuple(int(np.max(x)) for x in tiles)),
+        active_pes=nest.loops.filter_rows * tiles.e * sets,
         cycles=float(cycles(nest, tiles, hardware).max()),
     )
 
@@ -119,26 +131,6 @@ def _register_file(workload: ConvWorkload, widths: Widths, hardware: HardwareMod
     return Accesses(macs.weights, macs.ifmap, 2 * macs.ofmap).scaled(*words)
 
 
-def _mapping(nest: Nest, tiles: Tiles) -> RowStationaryMapping:
-    m, p, q, r, t = (int(axis[0]) for axis in tiles[2:])
-    return RowStationaryMapping(
-        m_filters_in_glb=m,
-        n_ifmaps_in_glb=tiles.n,
-        e_ofmap_rows=tiles.e,
-        p_filters_per_pe=p,
-        q_channels_per_pe=q,
-        r_channel_sets=r,
-        t_filter_sets=t,
-        passes_m=ceil_div(nest.filters, p * t),
-        passes_c=ceil_div(nest.channels, q * r),
-        strips=ceil_div(nest.ofmap_rows, tiles.e),
-        batches=ceil_div(nest.batch, tiles.n),
-        filter_row_parts=nest.row_parts,
-        filter_column_parts=nest.column_parts,
-        ofmap_column_parts=nest.ofmap_parts,
-    )
-
-
 def _matches(layer: LayerShape, workload: ConvWorkload) -> bool:
     """Whether every extent that the pinned layer gives is the workload's."""
     given = layer.model_dump(exclude_none=True)
@@ -147,15 +139,16 @@ def _matches(layer: LayerShape, workload: ConvWorkload) -> bool:
 
 def _pinned_tiles(pinned: PinnedMapping, nest: Nest, hardware: HardwareModel) -> Tiles:
     """The pinned mapping, cut to the layer's batch, rows and filters, if the machine holds it."""
-    m, p, q, r, t = (np.array([x], dtype=np.int64) for x in _cut(pinned, nest))
-    n, e = min(pinned.n, nest.batch), min(pinned.e, nest.ofmap_rows)
-    machine, columns = hardware.machine_as(RowStationaryMachine), nest.filter_columns
+    cut = (min(pinned.m, nest.loops.filters), pinned.p, pinned.q, pinned.r, pinned.t)
+    m, p, q, r, t = (np.array([x], dtype=np.int64) for x in cut)
+    n, e = min(pinned.n, nest.loops.batch), min(pinned.e, nest.loops.rows)
+    machine, columns = hardware.machine_as(RowStationaryMachine), nest.loops.filter_columns
     weights, ifmap, psum = (nest.widths.registers(x) for x in ("weights", "ifmap", "psum"))
     uses = {
         "filter_spad_words": (int(p[0] * q[0]) * columns * weights, machine.filter_spad_words),
         "ifmap_spad_words": (int(q[0]) * columns * ifmap, machine.ifmap_spad_words),
         "psum_spad_words": (int(p[0]) * psum, machine.psum_spad_words),
-        "sets of PEs": (int(r[0] * t[0]), pe_sets(machine, nest.filter_rows, e)),
+        "sets of PEs": (int(r[0] * t[0]), pe_sets(machine, nest.loops.filter_rows, e)),
         "filters in the buffer": (int(m[0]), int(filters_that_fit(nest, hardware, n, e, q * r)[0])),
     }
     for name, (needed, available) in uses.items():
@@ -167,5 +160,4 @@ def _pinned_tiles(pinned: PinnedMapping, nest: Nest, hardware: HardwareModel) ->
     return Tiles(n, e, m, p, q, r, t)
 
 
-def _cut(pinned: PinnedMapping, nest: Nest) -> tuple[int, int, int, int, int]:
-    return (min(pinned.m, nest.filters), pinned.p, pinned.q, pinned.r, pinned.t)
+ROW_STATIONARY = Dataflow(RowStationaryMachine, execute_row_stationary)

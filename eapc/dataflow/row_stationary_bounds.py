@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eapc.dataflow.integers import Floats, Ints, ceil_div, ceil_quotients
+from eapc.dataflow.row_stationary_machine import RowStationaryMachine
 from eapc.dataflow.row_stationary_nest import (
     Nest,
     Prices,
     Room,
     pe_sets,
 )
-from eapc.hardware import HardwareModel, RowStationaryMachine
+from eapc.hardware import HardwareModel
 
 Flags = NDArray[np.bool_]
 Numbers = NDArray[Any]
@@ -75,26 +76,26 @@ def _least(nest: Nest, hardware: HardwareModel, axes: Axes) -> _Least:
     heights = axes.e.tolist()
     machine = hardware.machine_as(RowStationaryMachine)
     by_strip = [
-        [ceil_div(nest.ofmap_rows, e) for e in heights],
-        [nest.rows_touched(e) for e in heights],
-        [pe_sets(machine, nest.filter_rows, e) for e in heights],
+        [ceil_div(nest.loops.rows, e) for e in heights],
+        [nest.loops.rows_touched(e) for e in heights],
+        [pe_sets(machine, nest.loops.filter_rows, e) for e in heights],
     ]
     strips, touched, sets = np.array(by_strip, dtype=np.int64)[:, :, None, None]
     ifmap = np.array([nest.ifmap_words(e) for e in heights])[:, None, None]
     n, room = axes.n[None, :, None], Room.of(hardware, nest.widths)
-    psums = n * axes.e[:, None, None] * nest.ofmap_columns
-    filters = room.filters_beside(n * touched * nest.ifmap_columns, psums)
-    filters = np.minimum(filters, nest.filters)
-    channels = (room.banks - 1) * room.ifmaps_per_bank // (n * touched * nest.ifmap_columns)
+    psums = n * axes.e[:, None, None] * nest.loops.columns
+    filters = room.filters_beside(n * touched * nest.loops.ifmap_columns, psums)
+    filters = np.minimum(filters, nest.loops.filters)
+    channels = (room.banks - 1) * room.ifmaps_per_bank // (n * touched * nest.loops.ifmap_columns)
     return _Least(
         strips,
         ifmap,
         touched,
         sets,
-        ceil_quotients(nest.batch, n) * strips,
+        ceil_quotients(nest.loops.batch, n) * strips,
         np.maximum(filters, 1),
-        _passes(nest.filters, axes.p, sets, filters),
-        _passes(nest.channels, axes.q, sets, channels),
+        _passes(nest.loops.filters, axes.p, sets, filters),
+        _passes(nest.loops.channels, axes.q, sets, channels),
         filters >= axes.p,
         channels >= axes.q,
     )
@@ -127,7 +128,7 @@ def _dram(nest: Nest, prices: Prices, axes: Axes, least: _Least) -> Floats:
     per_weight = prices.dram_weights + prices.network * axes.e[:, None, None]
     return np.asarray(
         per_weight * nest.weight_words * least.reloads
-        + prices.dram_ifmap * least.ifmap * ceil_quotients(nest.filters, least.filters)
+        + prices.dram_ifmap * least.ifmap * ceil_quotients(nest.loops.filters, least.filters)
         + prices.dram_ofmap * nest.ofmap_words
     )
 
@@ -139,15 +140,16 @@ def _on_chip(nest: Nest, prices: Prices, axes: Axes, least: _Least) -> Floats:
     and terms of q are worked out for their distinct values and then joined to those of pairs.
     """
     psums, p, q = nest.psum_words, axes.p[axes.at_p], axes.q[axes.at_q]
-    joint = nest.filters / p * (nest.channels / q) / least.sets
+    joint = nest.loops.filters / p * (nest.loops.channels / q) / least.sets
     of_p = np.where(least.fits_p, prices.glb * least.ifmap * least.filter_passes, np.inf)
     of_q = np.where(least.fits_q, prices.glb * 2 * psums * least.channel_passes, np.inf)
     cost = of_p.take(axes.at_p, axis=2)
     cost += of_q.take(axes.at_q, axis=2)
     np.maximum(cost, prices.glb * 2 * np.sqrt(2.0 * least.ifmap * psums * joint), out=cost)
-    hops = nest.filter_rows * ceil_quotients(nest.channels, axes.q) + least.channel_passes
+    passes = ceil_quotients(nest.loops.channels, axes.q)
+    hops = nest.loops.filter_rows * passes + least.channel_passes
     cost += (prices.network * psums * hops).take(axes.at_q, axis=2)
-    cost += prices.network * nest.spread_words * ceil_quotients(nest.filters, p)
+    cost += prices.network * nest.spread_words * ceil_quotients(nest.loops.filters, p)
     return cost
 
 
@@ -155,14 +157,14 @@ def _cycles(nest: Nest, hardware: HardwareModel, axes: Axes, least: _Least) -> F
     """The longer of computing and of moving ifmaps, and the loading of filters in between."""
     machine, widths = hardware.machine_as(RowStationaryMachine), nest.widths
     p, q = axes.p[axes.at_p], axes.q[axes.at_q]
-    rows, columns = ceil_quotients(nest.channels, q), ceil_quotients(nest.filters, p)
-    taps = rows * q * columns * p * nest.filter_columns
-    rounds = nest.groups * nest.batch * least.strips
-    ifmap = nest.channels * least.touched * nest.ifmap_columns * least.filter_passes
+    rows, columns = ceil_quotients(nest.loops.channels, q), ceil_quotients(nest.loops.filters, p)
+    taps = rows * q * columns * p * nest.loops.filter_columns
+    rounds = nest.layer.groups * nest.loops.batch * least.strips
+    ifmap = nest.loops.channels * least.touched * nest.loops.ifmap_columns * least.filter_passes
     moving = rounds * ifmap * (widths.ifmap / machine.ifmap_network_bits)
     cycles = moving.take(axes.at_p, axis=2)
-    np.maximum(cycles, rounds * (taps * nest.ofmap_columns / least.sets), out=cycles)
+    np.maximum(cycles, rounds * (taps * nest.loops.columns / least.sets), out=cycles)
     if machine.filter_load == "serial":
-        per_reload = nest.groups * taps * nest.filter_rows
+        per_reload = nest.layer.groups * taps * nest.loops.filter_rows
         cycles += least.reloads * (per_reload * (widths.weights / machine.filter_network_bits))
     return cycles

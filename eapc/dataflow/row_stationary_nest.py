@@ -8,83 +8,64 @@ Accelerator for Deep Convolutional Neural Networks", JSSC 2017 [2].
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eapc.dataflow.execution import MappingError
-from eapc.dataflow.integers import Ints, ceil_div, ceil_divs, rows_touched
+from eapc.dataflow.integers import Ints, ceil_div
+from eapc.dataflow.row_stationary_machine import RowStationaryMachine
+from eapc.dataflow.tiling import Extents
 from eapc.dataflow.widths import Widths
-from eapc.hardware import HardwareModel, RowStationaryMachine
+from eapc.hardware import HardwareModel
+from eapc.workload import ConvWorkload
 
 Floats = NDArray[np.floating[Any]]
 
 
-@dataclass(frozen=True)
-class Nest:
-    """A layer whose filters and rows fit the machine.
+class Nest(NamedTuple):
+    """A layer, and its loops folded so that filters and rows fit the machine.
 
-    Parts of a filter count as channels of their own in `channels`, parts of an ofmap's columns
-    as ifmaps of their own in `batch`; `weights` and `ofmaps` are the layer's exact ones, without
-    those that round parts up to one size. Words are the machine's: an operand of half its width
-    counts as half a word.
+    In `loops`, of one group, parts of a filter are channels of their own and parts of an ofmap's
+    columns ifmaps of their own. Words are the machine's: an operand of half its width counts as
+    half a word. Those of weights and ofmaps are the layer's exact ones, without those that round
+    parts up to one size.
     """
 
-    batch: int
-    groups: int
-    filters: int
-    channels: int
-    ofmap_rows: int
-    ofmap_columns: int
-    filter_rows: int
-    filter_columns: int
-    stride_rows: int
-    dilation_rows: int
-    ifmap_columns: int
-    weights: int
-    ofmaps: int
+    layer: ConvWorkload
+    loops: Extents
     widths: Widths
-    row_parts: int = 1
-    column_parts: int = 1
-    ofmap_parts: int = 1
-
-    def rows_touched(self, ofmap_rows: int) -> int:
-        """Ifmap rows that some adjacent ofmap rows need; rows that a stride skips don't count."""
-        return rows_touched(ofmap_rows, self.filter_rows, self.stride_rows, self.dilation_rows)
-
-    def rows_fetched(self, strip: int) -> int:
-        """Ifmap rows touched over all strips of `strip` ofmap rows, overlap included."""
-        strips = ceil_div(self.ofmap_rows, strip)
-        last = self.ofmap_rows - (strips - 1) * strip
-        return (strips - 1) * self.rows_touched(strip) + self.rows_touched(last)
 
     @property
     def weight_words(self) -> float:
         """Words of all filters."""
-        return self.weights * self.widths.words("weights")
+        return self.layer.weight_words * self.widths.words("weights")
 
     @property
     def ofmap_words(self) -> float:
         """Words of the finished ofmap."""
-        return self.ofmaps * self.widths.words("ofmap")
+        return self.layer.ofmap_words * self.widths.words("ofmap")
 
     @property
     def psum_words(self) -> float:
         """Words of the ofmap as psums."""
-        return self.ofmaps * self.widths.words("psum")
+        return self.layer.ofmap_words * self.widths.words("psum")
 
     def ifmap_words(self, strip: int) -> float:
         """Words fetched of all ifmaps when each is passed once in strips of ofmap rows."""
-        rows = self.batch * self.groups * self.channels * self.rows_fetched(strip)
-        return rows * self.ifmap_columns * self.widths.words("ifmap")
+        return self._row_words * self.loops.rows_fetched(strip)
 
     @property
     def spread_words(self) -> float:
         """Ifmap words that one set of PEs takes in over the network, per pass over filters."""
-        rows = self.batch * self.groups * self.channels * self.filter_rows * self.ofmap_rows
-        return rows * self.ifmap_columns * self.widths.words("ifmap")
+        return self._row_words * self.loops.filter_rows * self.loops.rows
+
+    @property
+    def _row_words(self) -> float:
+        """Words of one row of all ifmaps."""
+        rows = self.loops.batch * self.layer.groups * self.loops.channels
+        return rows * self.loops.ifmap_columns * self.widths.words("ifmap")
 
 
 class Tiles(NamedTuple):
@@ -187,15 +168,15 @@ def access_words(nest: Nest, tiles: Tiles) -> dict[str, Words]:
     columns; ifmaps are read again for every set of m filters; psums make a round trip to the
     buffer per pass over channels and step through R r PEs on the network.
     """
-    filter_passes = ceil_divs(nest.filters, tiles.p * tiles.t)
-    channel_passes = ceil_divs(nest.channels, tiles.q * tiles.r)
+    filter_passes = ceil_div(nest.loops.filters, tiles.p * tiles.t)
+    channel_passes = ceil_div(nest.loops.channels, tiles.q * tiles.r)
     fetched = nest.ifmap_words(tiles.e)
-    reloads = ceil_div(nest.batch, tiles.n) * ceil_div(nest.ofmap_rows, tiles.e)
+    reloads = ceil_div(nest.loops.batch, tiles.n) * ceil_div(nest.loops.rows, tiles.e)
     weights = np.asarray(nest.weight_words * reloads)
-    hops = nest.filter_rows * tiles.r + 1
+    hops = nest.loops.filter_rows * tiles.r + 1
     return {
         "dram": Words(
-            weights, fetched * ceil_divs(nest.filters, tiles.m), np.asarray(nest.ofmap_words)
+            weights, fetched * ceil_div(nest.loops.filters, tiles.m), np.asarray(nest.ofmap_words)
         ),
         "glb": Words(
             np.asarray(0.0), fetched * filter_passes, 2 * nest.psum_words * channel_passes
@@ -225,8 +206,8 @@ def filters_that_fit(
     nest: Nest, hardware: HardwareModel, n: int | Ints, e: int, channels: Ints
 ) -> Floats:
     """Filters whose psums fit the banks that the ifmaps of `channels` = q r channels leave."""
-    ifmap = n * channels * (nest.rows_touched(e) * nest.ifmap_columns)
-    return Room.of(hardware, nest.widths).filters_beside(ifmap, n * e * nest.ofmap_columns)
+    ifmap = n * channels * (nest.loops.rows_touched(e) * nest.loops.ifmap_columns)
+    return Room.of(hardware, nest.widths).filters_beside(ifmap, n * e * nest.loops.columns)
 
 
 def cycles(nest: Nest, tiles: Tiles, hardware: HardwareModel) -> NDArray[np.float64]:
@@ -236,12 +217,12 @@ def cycles(nest: Nest, tiles: Tiles, hardware: HardwareModel) -> NDArray[np.floa
     """
     machine, widths = hardware.machine_as(RowStationaryMachine), nest.widths
     n, e = tiles.n, tiles.e
-    ifmap = n * tiles.q * tiles.r * nest.rows_touched(e) * nest.ifmap_columns
-    psums = n * tiles.p * tiles.t * e * nest.ofmap_columns
-    taps = tiles.p * tiles.q * nest.filter_columns
-    filters = taps * tiles.t * tiles.r * nest.filter_rows
+    ifmap = n * tiles.q * tiles.r * nest.loops.rows_touched(e) * nest.loops.ifmap_columns
+    psums = n * tiles.p * tiles.t * e * nest.loops.columns
+    taps = tiles.p * tiles.q * nest.loops.filter_columns
+    filters = taps * tiles.t * tiles.r * nest.loops.filter_rows
     slowest = np.maximum(
-        n * taps * nest.ofmap_columns,
+        n * taps * nest.loops.columns,
         np.maximum(
             ifmap * (widths.ifmap / machine.ifmap_network_bits),
             psums * (widths.psum / machine.psum_network_bits),
@@ -251,10 +232,10 @@ def cycles(nest: Nest, tiles: Tiles, hardware: HardwareModel) -> NDArray[np.floa
     serial = machine.filter_load == "serial"
     per_pass = slowest + loading if serial else np.maximum(slowest, loading)
     passes = (
-        nest.groups
-        * ceil_div(nest.batch, n)
-        * ceil_div(nest.ofmap_rows, e)
-        * ceil_divs(nest.filters, tiles.p * tiles.t)
-        * ceil_divs(nest.channels, tiles.q * tiles.r)
+        nest.layer.groups
+        * ceil_div(nest.loops.batch, n)
+        * ceil_div(nest.loops.rows, e)
+        * ceil_div(nest.loops.filters, tiles.p * tiles.t)
+        * ceil_div(nest.loops.channels, tiles.q * tiles.r)
     )
     return np.asarray(passes * per_pass, dtype=np.float64)

@@ -8,7 +8,6 @@ p t that fits is best.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from eapc.dataflow.integers import Floats, Ints, smallest_divisors
 from eapc.dataflow.row_stationary_bounds import Axes, Bounds, lower_bounds, within_reach
+from eapc.dataflow.row_stationary_machine import RowStationaryMachine
 from eapc.dataflow.row_stationary_nest import (
     Nest,
     Pads,
@@ -27,16 +27,10 @@ from eapc.dataflow.row_stationary_nest import (
     pe_sets,
     total_cost,
 )
-from eapc.dataflow.row_stationary_rows import Rows, least_costs, least_cycles, tables_of
-from eapc.hardware import HardwareModel, RowStationaryMachine
+from eapc.hardware import HardwareModel
 
 _SAME = 1e-12
 """Costs that differ by less, relative to their size, differ by rounding."""
-
-_FEW = 8
-"""Pairs (p, q) that are tried at once, without trying the likeliest of them first."""
-
-_NONE = np.zeros(0, dtype=np.int64)
 
 
 class Choice(NamedTuple):
@@ -53,34 +47,6 @@ class Choice(NamedTuple):
         return self[:3]
 
 
-class _Least(NamedTuple):
-    """Lower bounds of cost at a strip height: (batch sizes, pairs), and the lowest per size."""
-
-    costs: Floats
-    lowest: list[float]
-
-
-class _Search:
-    """What a search is about, and what it needs again and again for one strip height."""
-
-    def __init__(self, nest: Nest, hardware: HardwareModel, prices: Prices, axes: Axes) -> None:
-        self.nest, self.hardware, self.prices = nest, hardware, prices
-        self.machine = hardware.machine_as(RowStationaryMachine)
-        self.axes = axes
-        self.sets = cache(lambda e: _sets(nest, self.machine, e))
-        self.tables = cache(lambda e: tables_of(nest, hardware, axes.p, axes.q, e))
-        self.least: dict[int, _Least] = {}
-
-    def rows(self, at: tuple[int, int], sizes: Ints, at_n: Ints, pairs: Ints) -> Rows:
-        """Pairs (p, q) at some of some batch sizes, and a place's strip height."""
-        tables = self.tables(int(self.axes.e[at[0]]))
-        return Rows(tables, self.axes.n[sizes], at_n, self.axes.at_p[pairs], self.axes.at_q[pairs])
-
-    def sizes(self, at: tuple[int, int]) -> tuple[int, int]:
-        """Strip height and batch size at a place of the bounds."""
-        return int(self.axes.e[at[0]]), int(self.axes.n[at[1]])
-
-
 def best_mapping(
     nest: Nest, hardware: HardwareModel, prices: Prices, rival: Choice | None = None
 ) -> Choice | None:
@@ -89,71 +55,31 @@ def best_mapping(
     Equal costs are decided by cycles, buffer words and the order of visits: by lower bound,
     then larger n, larger e, smaller p, q, t, r. Only candidates whose lower bound does not
     exceed the best cost found so far are counted out: by strip height and batch size, then by
-    (p, q), then by (p, q) over all (r, t).
+    (p, q).
     """
     axes = _axes(nest, hardware)
     if rival is not None:
         axes = within_reach(nest, hardware, prices, axes, rival.cost * (1 + _SAME))
         if not len(axes.e):
             return None
-    search = _Search(nest, hardware, prices, axes)
-    bounds = lower_bounds(nest, hardware, prices, search.axes)
+    bounds = lower_bounds(nest, hardware, prices, axes)
     best = rival
     for lowest, at in _visits(bounds):
         if best is not None and lowest > best.cost * (1 + _SAME):
             break
         if best is None:
-            best = _best_of_grid(search, at, _leader(bounds, at))
-        rows = _sifted(search, bounds, at, best)
-        if len(rows):
-            found = _best_of_grid(search, at, rows)
-            if found is not None and (best is None or found.rank < best.rank):
-                best = found
+            best = _best_of_grid(nest, hardware, prices, axes, at, _likeliest(bounds, at))
+        pairs = np.flatnonzero(_promising(bounds.cost[at], bounds.cycles[at], best))
+        found = _best_of_grid(nest, hardware, prices, axes, at, pairs)
+        if found is not None and (best is None or found.rank < best.rank):
+            best = found
     return None if best is rival else best
 
 
-def _leader(bounds: Bounds, at: tuple[int, int]) -> Ints:
+def _likeliest(bounds: Bounds, at: tuple[int, int]) -> Ints:
     """The likeliest (p, q) of a place: that of the lowest bound of cost, then of cycles."""
     likely: Ints = np.lexsort((bounds.cycles[at], bounds.cost[at]))[:1]
     return likely
-
-
-def _least_costs(
-    search: _Search, bounds: Bounds, at: tuple[int, int], best: Choice | None
-) -> tuple[float, Floats]:
-    """Lower bounds of the cost of each (p, q) at a place; infinite where `bounds` rule it out.
-
-    All batch sizes of a strip height are looked at together, when the first of them is visited.
-    """
-    height, size = at
-    if height not in search.least:
-        possible = _promising(bounds.cost[height], bounds.cycles[height], best)
-        sizes = np.flatnonzero(possible.any(axis=1))
-        rows = search.rows(at, sizes, *np.nonzero(possible[sizes]))
-        costs = np.full(possible.shape, np.inf)
-        costs[possible] = least_costs(search.nest, search.hardware, search.prices, rows)
-        search.least[height] = _Least(costs, costs.min(axis=1).tolist())
-    return search.least[height].lowest[size], search.least[height].costs[size]
-
-
-def _sifted(search: _Search, bounds: Bounds, at: tuple[int, int], best: Choice | None) -> Ints:
-    """The (p, q) of a place that may be better than `best`, and than the likeliest of them."""
-    lowest, least = _least_costs(search, bounds, at, best)
-    if best is not None and lowest > best.cost * (1 + _SAME):
-        return _NONE
-    rows = np.flatnonzero(_promising(least, bounds.cycles[at], best))
-    costs, times = least[rows], np.zeros(len(rows))
-    if best is not None and (np.abs(costs - best.cost) <= best.cost * _SAME).any():
-        one = search.rows(at, np.array(at[1:]), np.zeros(len(rows), dtype=np.int64), rows)
-        times = least_cycles(search.nest, search.hardware, one)
-    kept = np.flatnonzero(_promising(costs, times, best))
-    for tried in (1, _FEW):
-        if len(kept) <= _FEW:
-            break
-        likely = kept[np.lexsort((times[kept], costs[kept]))[:tried]]
-        found = _best_of_grid(search, at, rows[np.sort(likely)])
-        kept = kept[_promising(costs[kept], times[kept], found)]
-    return rows[kept]
 
 
 def _visits(bounds: Bounds) -> list[tuple[float, tuple[int, int]]]:
@@ -177,45 +103,48 @@ def _promising(costs: Floats, times: Floats, best: Choice | None) -> NDArray[np.
 
 def _axes(nest: Nest, hardware: HardwareModel) -> Axes:
     """Strip heights, batch sizes and the (p, q) that fit a PE's scratch pads."""
-    machine = hardware.machine_as(RowStationaryMachine)
-    tallest = machine.array_columns * (machine.array_rows // nest.filter_rows)
-    columns, pads = nest.filter_columns, Pads.of(hardware, nest.widths)
-    most_p = min(pads.psums, pads.filters // columns)
-    most_q = min(pads.ifmaps, pads.filters) // columns
-    p, q = smallest_divisors(nest.filters, most_p), smallest_divisors(nest.channels, most_q)
+    machine, loops = hardware.machine_as(RowStationaryMachine), nest.loops
+    tallest = machine.array_columns * (machine.array_rows // loops.filter_rows)
+    columns, pads = loops.filter_columns, Pads.of(hardware, nest.widths)
+    p = smallest_divisors(loops.filters, min(pads.psums, pads.filters // columns))
+    q = smallest_divisors(loops.channels, min(pads.ifmaps, pads.filters) // columns)
     at_p, at_q = np.nonzero(p[:, None] * q * columns <= pads.filters)
-    heights = smallest_divisors(nest.ofmap_rows, tallest)
-    if nest.dilation_rows > 1:  # rows touched are not linear in e: no height stands for another
-        heights = np.arange(1, min(tallest, nest.ofmap_rows) + 1, dtype=np.int64)
-    return Axes(heights, smallest_divisors(nest.batch, nest.batch), p, q, at_p, at_q)
+    sizes = smallest_divisors(loops.batch, loops.batch)
+    return Axes(loops.heights(tallest), sizes, p, q, at_p, at_q)
 
 
 def _sets(nest: Nest, machine: RowStationaryMachine, strip: int) -> tuple[Ints, Ints]:
     """The (r, t) whose sets of PEs fit the array."""
-    sets = pe_sets(machine, nest.filter_rows, strip)
+    sets = pe_sets(machine, nest.loops.filter_rows, strip)
     t, r = np.meshgrid(
-        smallest_divisors(nest.filters, sets),
-        smallest_divisors(nest.channels, sets),
+        smallest_divisors(nest.loops.filters, sets),
+        smallest_divisors(nest.loops.channels, sets),
         indexing="ij",
     )
     fits = r * t <= sets
     return r[fits], t[fits]
 
 
-def _best_of_grid(search: _Search, at: tuple[int, int], rows: Ints) -> Choice | None:
+def _best_of_grid(
+    nest: Nest,
+    hardware: HardwareModel,
+    prices: Prices,
+    axes: Axes,
+    at: tuple[int, int],
+    pairs: Ints,
+) -> Choice | None:
     """The best of some (p, q) against all (r, t) at one strip height and batch size."""
-    nest, hardware, axes = search.nest, search.hardware, search.axes
-    e, n = search.sizes(at)
-    sets_r, sets_t = search.sets(e)
-    p = np.repeat(axes.p[axes.at_p[rows]], len(sets_r))
-    q = np.repeat(axes.q[axes.at_q[rows]], len(sets_r))
-    r, t = np.tile(sets_r, len(rows)), np.tile(sets_t, len(rows))
+    e, n = int(axes.e[at[0]]), int(axes.n[at[1]])
+    sets_r, sets_t = _sets(nest, hardware.machine_as(RowStationaryMachine), e)
+    p = np.repeat(axes.p[axes.at_p[pairs]], len(sets_r))
+    q = np.repeat(axes.q[axes.at_q[pairs]], len(sets_r))
+    r, t = np.tile(sets_r, len(pairs)), np.tile(sets_t, len(pairs))
     fit = filters_that_fit(nest, hardware, n, e, q * r).astype(np.int64)
-    m = np.where(fit >= nest.filters, nest.filters, fit // (p * t) * (p * t))
+    m = np.where(fit >= nest.loops.filters, nest.loops.filters, fit // (p * t) * (p * t))
     if not (m > 0).any():
         return None
     tiles = _select(Tiles(n, e, m, p, q, r, t), m > 0)
-    cost = total_cost(access_words(nest, tiles), search.prices)
+    cost = total_cost(access_words(nest, tiles), prices)
     tiles = _select(tiles, cost == cost.min())
     time = cycles(nest, tiles, hardware)
     tiles = _select(tiles, time == time.min())

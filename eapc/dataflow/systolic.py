@@ -41,6 +41,7 @@ arXiv:1811.02883, 2018.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -48,21 +49,44 @@ from numpy.typing import NDArray
 
 from eapc.dataflow.execution import (
     Accesses,
+    Dataflow,
     Execution,
     MappingError,
-    SystolicMapping,
     Tile,
     accessing_macs,
     dram_factors,
     executed_macs,
     transfer_cycles,
 )
-from eapc.dataflow.systolic_tiling import Choices, Layer, block_positions, candidates, folded
-from eapc.hardware import HardwareModel, SystolicMachine
+from eapc.dataflow.systolic_tiling import (
+    Choices,
+    Layer,
+    SystolicMachine,
+    block_positions,
+    candidates,
+    folded,
+)
+from eapc.hardware import HardwareModel
 from eapc.workload import ConvWorkload
 
 Floats = NDArray[np.floating[Any]]
 Levels = dict[str, tuple[Floats, Floats, Floats]]
+
+
+@dataclass(frozen=True)
+class SystolicMapping:
+    """A layer's place on a systolic array.
+
+    `tile` is what the buffer holds, `outer_loop` what its tiles are stepped through slowest
+    (p: positions of the ofmap, m: filters). Folds are the array's fillings with one piece of the
+    layer; `weight_loads` says how often each weight enters the array.
+    """
+
+    tile: Tile
+    outer_loop: str
+    depth_folds: int
+    filter_folds: int
+    weight_loads: int
 
 
 def execute_systolic(workload: ConvWorkload, hardware: HardwareModel) -> Execution:
@@ -193,3 +217,6 @@ def _cycles(layer: Layer, loads: int) -> float:
     if machine.array_load == "serial":
         return layer.workload.groups * folds * (streamed + edges)
     return layer.workload.groups * folds * max(streamed, float(machine.array_rows)) + edges
+
+
+SYSTOLIC = Dataflow(SystolicMachine, execute_systolic)

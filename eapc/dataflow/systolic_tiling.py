@@ -1,16 +1,59 @@
-"""Tilings of a layer for a systolic array's buffers; `systolic` has the equations."""
+"""Systolic arrays, and tilings of a layer for their buffers; `systolic` has the equations."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from eapc.dataflow.integers import Ints, ceil_div, ceil_divs
+from eapc.dataflow.integers import Ints, ceil_div
 from eapc.dataflow.tiling import Extents, Flags, Positions, Steps, fetches, position_tiles
 from eapc.dataflow.widths import Widths
-from eapc.hardware import HardwareModel, SystolicMachine
+from eapc.hardware import HardwareModel, MachineSection, Memories, require_sizes
+from eapc.hardware.sections import Count
 from eapc.workload import ConvWorkload
+
+
+class SystolicMachine(MachineSection):
+    """An array of MACs through which operands step from neighbour to neighbour.
+
+    `stationary` says what stays in place: `weights`, whose rows of the array span taps and
+    channels, or `ofmap`, whose rows span positions; columns span filters. Weights reach the
+    array from the buffer that they share with feature maps (`buffered`), from a memory of their
+    own (`separate`, level `weight_buffer`), or past all buffers (`streamed`). Finished ofmaps
+    wait in the buffer (`buffered`) or leave past it (`streamed`). `array_load` says whether the
+    array is filled while it computes.
+    """
+
+    stationary: Literal["weights", "ofmap"]
+    array_rows: Count
+    array_columns: Count
+    psum_bits: Count
+    weight_path: Literal["buffered", "separate", "streamed"]
+    ofmap_path: Literal["buffered", "streamed"]
+    array_load: Literal["serial", "overlapped"]
+
+    def check_memories(self, memories: Memories, word_bits: int) -> None:
+        """Levels dram, buffer, accumulators, array, and weight_buffer if weights have their own.
+
+        Where ofmaps are stationary, each element of the array holds one psum and accumulators
+        have no size of their own.
+        """
+        separate = ("weight_buffer",) if self.weight_path == "separate" else ()
+        levels = ("dram", "buffer", *separate, "accumulators", "array")
+        self.require_levels(memories, levels)
+        self.refuse_banks(memories)
+        require_sizes(memories, ("buffer", *separate), word_bits)
+        if self.stationary == "weights":
+            require_sizes(memories, ("accumulators",), self.psum_bits * self.array_columns)
+        elif memories["accumulators"].size_bytes:
+            raise ValueError("memories.accumulators: remove size_bytes, the array holds the psums")
+
+    def route(self, operand: str) -> tuple[str, ...]:
+        """Feature maps pass the buffer, weights the memory that they are kept in."""
+        inner = {"buffered": ("buffer",), "separate": ("weight_buffer",), "streamed": ()}
+        path = {"weights": self.weight_path, "ofmap": self.ofmap_path}.get(operand, "buffered")
+        return ("dram", *inner[path])
 
 
 class Layer(NamedTuple):
@@ -74,7 +117,7 @@ def candidates(layer: Layer, hardware: HardwareModel) -> Choices:
 def _fold_counts(folds: int) -> Ints:
     """The fewest filter folds of a tile for each number of tiles."""
     counts = np.arange(1, folds + 1, dtype=np.int64)
-    return np.unique(ceil_divs(folds, ceil_divs(folds, counts)))
+    return np.unique(ceil_div(folds, ceil_div(folds, counts)))
 
 
 def _choices(
@@ -91,16 +134,16 @@ def _choices(
     block = block_positions(layer, hardware)
     steps = Steps(
         positions.tiles[:, None],
-        ceil_divs(extents.filters, m),
+        ceil_div(extents.filters, m),
         np.array(1 if whole else 2, dtype=np.int64),
     )
     times = fetches(steps, "mpc" if filters_outside else "pmc")
-    loads = steps.p * ceil_divs(size, np.array(block))
+    loads = steps.p * ceil_div(size, np.array(block))
     if _stays(layer, filters_outside):
         loads = np.where(m <= layer.machine.array_columns, 1, loads)
     fits = _fits(layer, hardware, positions.tile_words[:, None] * channels, size, m, channels)
     if not whole:
-        fits = fits & (size * ceil_divs(m, np.array(layer.machine.array_columns)) <= block)
+        fits = fits & (size * ceil_div(m, np.array(layer.machine.array_columns)) <= block)
     at, to = np.nonzero(np.broadcast_to(fits, (len(positions.size), len(filters))))
     grid = np.broadcast_arrays(loads, times.weights, times.ifmap, fits)[:3]
     loads, weight_fetches, ifmap_fetches = (array[at, to] for array in grid)

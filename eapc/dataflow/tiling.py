@@ -18,13 +18,14 @@ ISPASS 2019.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eapc.dataflow.integers import Ints, ceil_divs, rows_touched, smallest_divisors
+from eapc.dataflow.integers import IntOrInts, Ints, ceil_div, smallest_divisors
 from eapc.workload import ConvWorkload
 
 Flags = NDArray[np.bool_]
@@ -88,14 +89,53 @@ class Extents:
             self, batch=batch, rows=rows, columns=columns, filters=filters, channels=channels
         )
 
-    def rows_touched(self, rows: Ints) -> Ints:
-        """Ifmap rows that adjacent ofmap rows need; those that a stride skips don't count."""
-        return rows_touched(rows, self.filter_rows, self.stride_rows, self.dilation_rows)
+    @property
+    def ifmap_columns(self) -> int:
+        """Ifmap columns that the ofmap's span."""
+        return self.columns_touched(self.columns)
 
-    def columns_touched(self, columns: Ints) -> Ints:
+    @property
+    def ifmap_words(self) -> int:
+        """Ifmap words per channel."""
+        return self.batch * self.rows_touched(self.rows) * self.ifmap_columns
+
+    def rows_touched(self, rows: IntOrInts) -> IntOrInts:
+        """Ifmap rows that adjacent ofmap rows need; those that a stride skips don't count.
+
+        Rows o and taps k read o * stride + k * dilation. Over the steps' greatest common divisor
+        g, (o, k) reads the row of (o - dilation / g, k + stride / g): all pairs count but those
+        which have such a partner.
+        """
+        step = math.gcd(self.stride_rows, self.dilation_rows)
+        stride, dilation = self.stride_rows // step, self.dilation_rows // step
+        shared = (rows > dilation) * (rows - dilation) * max(self.filter_rows - stride, 0)
+        return rows * self.filter_rows - shared
+
+    def columns_touched(self, columns: IntOrInts) -> IntOrInts:
         """Ifmap columns that adjacent ofmap columns span."""
         extent = (self.filter_columns - 1) * self.dilation_columns + 1
         return (columns - 1) * self.stride_columns + extent
+
+    def rows_fetched(self, strip: IntOrInts) -> IntOrInts:
+        """Ifmap rows touched over all strips of `strip` ofmap rows, overlap included."""
+        others = ceil_div(self.rows, strip) - 1
+        return others * self.rows_touched(strip) + self.rows_touched(self.rows - others * strip)
+
+    def columns_fetched(self, part: IntOrInts) -> IntOrInts:
+        """Ifmap columns that parts of `part` ofmap columns span, overlap included."""
+        others = ceil_div(self.columns, part) - 1
+        last = self.columns - others * part
+        return others * self.columns_touched(part) + self.columns_touched(last)
+
+    def heights(self, most: int) -> Ints:
+        """Rows of a tile, at most so many: the fewest for each number of tiles.
+
+        Of dilated layers all heights: the rows that they touch are not linear in their height,
+        so a taller tile may fetch fewer of them.
+        """
+        if self.dilation_rows == 1:
+            return smallest_divisors(self.rows, most)
+        return np.arange(1, max(1, min(self.rows, most)) + 1, dtype=np.int64)
 
 
 class Positions(NamedTuple):
@@ -119,16 +159,10 @@ class Positions(NamedTuple):
 
 
 def position_tiles(extents: Extents, most: int) -> Positions:
-    """Tiles of at most `most` positions, each the smallest for its number of tiles.
-
-    Of dilated layers those of all heights: the rows that they touch are not linear in their
-    height, so a taller one may fetch fewer of them.
-    """
+    """Tiles of at most `most` positions, each the smallest for its number of tiles."""
     rows, columns = extents.rows, extents.columns
     f = smallest_divisors(columns, most)
-    e = smallest_divisors(rows, most // columns)
-    if extents.dilation_rows > 1:
-        e = np.arange(1, max(1, min(rows, most // columns)) + 1, dtype=np.int64)
+    e = extents.heights(most // columns)
     n = smallest_divisors(extents.batch, most // (rows * columns))
     sizes = np.concatenate(
         [
@@ -144,20 +178,15 @@ def position_tiles(extents: Extents, most: int) -> Positions:
 
 def positions_at(extents: Extents, n: Ints, e: Ints, f: Ints) -> Positions:
     """Tiles of n ifmaps, e rows and f columns."""
-    strips, parts = ceil_divs(extents.rows, e), ceil_divs(extents.columns, f)
-    last_rows = extents.rows - (strips - 1) * e
-    last_columns = extents.columns - (parts - 1) * f
-    rows, columns = extents.rows_touched(e), extents.columns_touched(f)
-    all_rows = (strips - 1) * rows + extents.rows_touched(last_rows)
-    all_columns = (parts - 1) * columns + extents.columns_touched(last_columns)
+    strips, parts = ceil_div(extents.rows, e), ceil_div(extents.columns, f)
     return Positions(
         n,
         e,
         f,
         size=n * e * f,
-        tiles=ceil_divs(extents.batch, n) * strips * parts,
-        tile_words=n * rows * columns,
-        fetched_words=extents.batch * all_rows * all_columns,
+        tiles=ceil_div(extents.batch, n) * strips * parts,
+        tile_words=n * extents.rows_touched(e) * extents.columns_touched(f),
+        fetched_words=extents.batch * extents.rows_fetched(e) * extents.columns_fetched(f),
     )
 
 

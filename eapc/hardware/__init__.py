@@ -1,12 +1,6 @@
 """Machines: the schema of a hardware file, its loader, and machines that were measured."""
 
-from eapc.hardware.machines import (
-    CacheMachine,
-    LayerShape,
-    PinnedMapping,
-    RowStationaryMachine,
-    SystolicMachine,
-)
+from eapc.hardware.machines import MachineSection, Memories, require_sizes
 from eapc.hardware.measured import Axis, MeasuredLayer, MeasuredMachine, Scan
 from eapc.hardware.schema import (
     HardwareModel,
@@ -19,19 +13,17 @@ from eapc.hardware.sections import Memory, ZeroSkipping
 
 __all__ = [
     "Axis",
-    "CacheMachine",
     "HardwareModel",
-    "LayerShape",
+    "MachineSection",
     "MeasuredLayer",
     "MeasuredMachine",
+    "Memories",
     "Memory",
-    "PinnedMapping",
-    "RowStationaryMachine",
     "Scan",
-    "SystolicMachine",
     "ZeroSkipping",
     "load_hardware",
     "load_machine",
+    "require_sizes",
     "shipped_hardware",
     "with_less_room",
 ]

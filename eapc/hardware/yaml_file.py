@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from eapc.errors import HardwareError
+from eapc.registry import DATAFLOWS
 
 Path = tuple[Any, ...]
 
@@ -46,10 +47,7 @@ _REMEDIES = {
     "_mac_units": "give the energy in units of one MAC",
     "_mac_units_per_word": "give the energy of one word's access in units of one MAC",
 }
-_TAGS = {
-    "code": "`code: none` or `code: run-length`",
-    "dataflow": "`dataflow: row_stationary`, `systolic` or `cache_hierarchy`",
-}
+_TAGS: dict[str, Collection[str]] = {"code": ("none", "run-length"), "dataflow": DATAFLOWS}
 
 
 @dataclass
@@ -198,7 +196,7 @@ def _problem(path: Path, details: ErrorDetails, known: Collection[str], advice: 
             return f"expected {details['ctx']['expected']}, got {got}; use one of these"
         case "union_tag_not_found":
             tag = details["ctx"]["discriminator"].strip("'")
-            return f"{tag} is missing; add {_TAGS[tag]}"
+            return f"{tag} is missing; add {_any_of(tag)}"
         case "union_tag_invalid":
             tags, got = details["ctx"]["expected_tags"], repr(details["ctx"]["tag"])
             name = details["ctx"]["discriminator"].strip("'")
@@ -206,6 +204,12 @@ def _problem(path: Path, details: ErrorDetails, known: Collection[str], advice: 
         case _:
             problem = details["msg"].removeprefix("Input should be ")
             return f"{problem}, got {got}; {_remedy(name, advice)}"
+
+
+def _any_of(tag: str) -> str:
+    """`code: none` or `code: run-length`, each in backquotes."""
+    *others, last = (f"`{tag}: {name}`" for name in _TAGS[tag])
+    return f"{', '.join(others)} or {last}"
 
 
 def _shown(value: object) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 
 from eapc.errors import UsageError
 from eapc.pipeline.passes import SEPARATOR, Pass, Pipeline, load_passes
-from eapc.structured import DEFAULT_CRITERION, require_criterion
+from eapc.registry import CRITERIA
+from eapc.structured import DEFAULT_CRITERION
 
 _UNTYPABLE = re.compile(rf"[,{{}}{re.escape(SEPARATOR)}\s]")
 """What a pipeline's text has other uses for: in a name, a glob's ? stands for it."""
@@ -57,7 +58,7 @@ class Recipe:
             raise UsageError("--zeros come on top of channels: give --structured as well")
         if self.criterion != DEFAULT_CRITERION and not self.structured:
             raise UsageError("--criterion chooses channels: give --structured as well")
-        require_criterion(self.criterion)
+        CRITERIA.require(self.criterion)
         if self.objective and self.objective not in OBJECTIVES:
             raise UsageError(
                 f"unknown objective '{self.objective}'; choose from {', '.join(OBJECTIVES)}"

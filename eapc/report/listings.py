@@ -60,6 +60,8 @@ def _options(kind: type[Pass], options: Sequence[dataclasses.Field[object]]) -> 
     hints = typing.get_type_hints(kind)
     for option in options:
         about = str(option.metadata.get("help", ""))
+        if "choices" in option.metadata:
+            about = f"{about}: {', '.join(option.metadata['choices'])}"
         grid.add_row(f"  {option.name}", type_name(hints[option.name]), _default(option), about)
     return grid
 

@@ -8,14 +8,14 @@ roughly to several numbers of non-zeros; `eliminate` takes whole channels away.
 from eapc.solvers.blas import single_thread
 from eapc.solvers.elimination import Consumer, Elimination, eliminate, fitted
 from eapc.solvers.gram import DenseGram, Gram, RowGram
-from eapc.solvers.methods import METHODS, quick_prune, refit, solve
+from eapc.solvers.method import Method
+from eapc.solvers.methods import quick_prune, refit, solve
 from eapc.solvers.moments import MomentAccumulator, Moments, combine
 from eapc.solvers.moved_targets import MovedTargets
 from eapc.solvers.patterns import PATTERNS, PROJECTIONS, Pattern, Remark, parse_pattern
 from eapc.solvers.problem import LayerProblem
 
 __all__ = [
-    "METHODS",
     "PATTERNS",
     "PROJECTIONS",
     "Consumer",
@@ -23,6 +23,7 @@ __all__ = [
     "Elimination",
     "Gram",
     "LayerProblem",
+    "Method",
     "MomentAccumulator",
     "Moments",
     "MovedTargets",

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eapc.solvers.least_squares import least_squares
+from eapc.solvers.method import Method
 from eapc.solvers.patterns import Pattern
 from eapc.solvers.problem import LayerProblem, scaled
 
@@ -39,6 +40,9 @@ def eap(problem: LayerProblem, nonzeros: int, pattern: Pattern) -> NDArray[np.fl
         scores = _restoring_scores(layer.problem, mask)
         mask = pattern.thinned(share).mask(scores, int(share * nonzeros))
     return layer.unscaled(least_squares(layer.problem, mask))
+
+
+EAP = Method(eap)
 
 
 def _restoring_scores(problem: LayerProblem, mask: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eapc.errors import UsageError
+from eapc.registry import METHODS
 from eapc.solvers.admm import QUICK, STANDARD, THOROUGH, AdmmSettings, admm
 from eapc.solvers.blas import single_thread
-from eapc.solvers.eap import eap
 from eapc.solvers.least_squares import conjugate_gradients, least_squares
+from eapc.solvers.method import Method, Solver
 from eapc.solvers.patterns import UNSTRUCTURED, Pattern
 from eapc.solvers.problem import LayerProblem, scaled
-from eapc.solvers.scores import magnitude, wanda
-from eapc.solvers.sparsegpt import sparsegpt
-
-Solver = Callable[[LayerProblem, int, Pattern], NDArray[np.float32]]
-"""(problem, nonzeros, pattern) -> weight (groups, m, k)."""
-
-
-@dataclass(frozen=True)
-class Method:
-    """A way to prune one layer."""
-
-    standard: Solver
-    thorough: Solver | None = None
-    """With more time for a better result; None where the method has just one."""
-    fits: bool = True
-    """Survivors get new values, and a bias the change of the mean; else both stay as they are."""
-    refits_behind_activations: bool = False
-    """Survivors are fitted again to targets that an activation behind the layer leaves free."""
 
 
 def _admm(settings: AdmmSettings) -> Solver:
@@ -47,16 +27,7 @@ def _admm(settings: AdmmSettings) -> Solver:
     return prune
 
 
-METHODS: Mapping[str, Method] = MappingProxyType(
-    {
-        "admm": Method(_admm(STANDARD), _admm(THOROUGH), refits_behind_activations=True),
-        "eap": Method(eap),
-        "sparsegpt": Method(sparsegpt),
-        "wanda": Method(wanda, fits=False),
-        "magnitude": Method(magnitude, fits=False),
-    }
-)
-"""By name; those of others are as published, but for what their own modules say."""
+ADMM = Method(_admm(STANDARD), _admm(THOROUGH), refits_behind_activations=True)
 
 _QUICK_FIT_ITERATIONS = 3
 
@@ -77,12 +48,11 @@ def solve(
 
     Raises UsageError if the method is unknown, ValueError if `nonzeros` is negative.
     """
-    if method not in METHODS:
-        raise UsageError(f"unknown method {method!r}; choose from {', '.join(METHODS)}")
+    METHODS.require(method)
     _require_count(nonzeros)
     if pattern.attainable(problem.weight.shape, nonzeros) == 0:
         return np.zeros_like(problem.weight)
-    chosen = METHODS[method]
+    chosen: Method = METHODS[method]
     prune = chosen.thorough if thorough and chosen.thorough else chosen.standard
     return prune(problem, nonzeros, pattern)
 

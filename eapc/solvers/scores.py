@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from eapc.solvers.method import Method
 from eapc.solvers.patterns import Pattern
 from eapc.solvers.problem import LayerProblem, importance
 
@@ -34,3 +35,7 @@ def wanda(problem: LayerProblem, nonzeros: int, pattern: Pattern) -> NDArray[np.
 
 def _kept(weight: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     return np.where(mask, weight, np.float32(0))
+
+
+MAGNITUDE = Method(magnitude, fits=False)
+WANDA = Method(wanda, fits=False)

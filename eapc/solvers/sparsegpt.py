@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eapc.solvers import blas
+from eapc.solvers.method import Method
 from eapc.solvers.patterns import Part, Pattern
 from eapc.solvers.problem import LayerProblem, scaled
 
@@ -55,6 +56,9 @@ def sparsegpt(problem: LayerProblem, nonzeros: int, pattern: Pattern) -> NDArray
     pruned = np.empty_like(dense)
     pruned[:, :, order] = columns.transpose(0, 2, 1)
     return layer.unscaled(pruned)
+
+
+SPARSEGPT = Method(sparsegpt)
 
 
 def _prune(

@@ -2,7 +2,7 @@
 
 from eapc.structured.costs import ChannelCosts, energy_costs, latency_costs
 from eapc.structured.counts import ChannelPlan, right_edges
-from eapc.structured.criteria import CRITERIA, DEFAULT_CRITERION, require_criterion
+from eapc.structured.criteria import DEFAULT_CRITERION, Criterion, Evidence
 from eapc.structured.curves import FRACTIONS, ChannelCurve
 from eapc.structured.layers import (
     LayeredGroup,
@@ -14,19 +14,19 @@ from eapc.structured.layers import (
 from eapc.structured.survey import Survey
 
 __all__ = [
-    "CRITERIA",
     "DEFAULT_CRITERION",
     "FRACTIONS",
     "ChannelCosts",
     "ChannelCurve",
     "ChannelPlan",
+    "Criterion",
+    "Evidence",
     "LayeredGroup",
     "Survey",
     "energy_costs",
     "latency_costs",
     "left_alone",
     "most_telling",
-    "require_criterion",
     "right_edges",
     "with_layers",
     "without_channels",

@@ -7,16 +7,15 @@ and keys, which multiply each other), criteria that look at readers leave them t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import TypeVar
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eapc.errors import UsageError
 from eapc.model import Array
+from eapc.registry import CRITERIA
 from eapc.solvers import Consumer, eliminate
 
 Scores = NDArray[np.float64]
@@ -38,51 +37,31 @@ class Evidence:
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
 
 
-Score = Callable[[Evidence], Scores]
-Made = TypeVar("Made", bound=Score)
-
-
 @dataclass(frozen=True)
 class Criterion:
-    """A score, and whether it looks at more than weights: feature maps or readers."""
+    """A score, and whether it looks at more than weights: feature maps or readers.
 
-    scores: Score
+    Entered under its name in `eapc.registry.CRITERIA`.
+    """
+
+    scores: Callable[[Evidence], Scores]
     needs_data: bool
 
 
-_CRITERIA: dict[str, Criterion] = {}
-CRITERIA: Mapping[str, Criterion] = MappingProxyType(_CRITERIA)
-"""By the name that is typed."""
-
 DEFAULT_CRITERION = "obs"
 
-
-def criterion(name: str, *, needs_data: bool) -> Callable[[Made], Made]:
-    """Register a criterion; a second one of the same name raises."""
-
-    def register(function: Made) -> Made:
-        if name in _CRITERIA:
-            raise ValueError(f"criterion {name} exists already")
-        _CRITERIA[name] = Criterion(function, needs_data)
-        return function
-
-    return register
-
-
-def require_criterion(name: str) -> None:
-    """Raise UsageError if there is no criterion of this name."""
-    if name not in CRITERIA:
-        choice = ", ".join(CRITERIA)
-        raise UsageError(f"unknown criterion '{name}'; choose from {choice}")
+of_data = partial(Criterion, needs_data=True)
+of_weights = partial(Criterion, needs_data=False)
 
 
 def removal_order(name: str, evidence: Evidence) -> NDArray[np.intp]:
-    """The channels of a group, the first to go first; see `require_criterion`."""
-    require_criterion(name)
-    return np.argsort(CRITERIA[name].scores(evidence), kind="stable")
+    """The channels of a group, the first to go first; UsageError for an unknown criterion."""
+    CRITERIA.require(name)
+    criterion: Criterion = CRITERIA[name]
+    return np.argsort(criterion.scores(evidence), kind="stable")
 
 
-@criterion("obs", needs_data=True)
+@of_data
 def obs(evidence: Evidence) -> Scores:
     """Optimal Brain Surgeon by channels: the error of the readers' outputs once refitted.
 
@@ -91,13 +70,13 @@ def obs(evidence: Evidence) -> Scores:
     go by hessian.
     """
     if not evidence.consumers or any(consumer.is_wide for consumer in evidence.consumers):
-        return hessian(evidence)
+        return hessian.scores(evidence)
     places = np.empty(evidence.channels)
     places[eliminate(evidence.consumers).order] = np.arange(evidence.channels)
     return places
 
 
-@criterion("hessian", needs_data=True)
+@of_data
 def hessian(evidence: Evidence) -> Scores:
     """Second-order loss of the readers' outputs where nothing is refitted.
 
@@ -107,7 +86,7 @@ def hessian(evidence: Evidence) -> Scores:
     return _of_readers((consumer.removal_costs for consumer in evidence.consumers), evidence)
 
 
-@criterion("nuclear", needs_data=True)
+@of_data
 def nuclear(evidence: Evidence) -> Scores:
     """Nuclear norm of the feature maps, h x w matrices, averaged over inputs.
 
@@ -116,7 +95,7 @@ def nuclear(evidence: Evidence) -> Scores:
     return _of_readers((_nuclear_norms(maps) for maps in evidence.maps), evidence)
 
 
-@criterion("activation", needs_data=True)
+@of_data
 def activation(evidence: Evidence) -> Scores:
     """Mean absolute value of the feature maps.
 
@@ -127,19 +106,19 @@ def activation(evidence: Evidence) -> Scores:
     return _of_readers(means, evidence)
 
 
-@criterion("l1", needs_data=False)
+@of_weights
 def l1(evidence: Evidence) -> Scores:
     """Sum of absolute weights (Li et al., "Pruning Filters for Efficient ConvNets", 2017)."""
     return _sum((np.abs(w).sum(axis=1, dtype=np.float64) for w in evidence.filters), evidence)
 
 
-@criterion("l2", needs_data=False)
+@of_weights
 def l2(evidence: Evidence) -> Scores:
     """Euclidean norm of the weights (He et al., "Soft Filter Pruning", 2018)."""
     return _sum((np.linalg.norm(w.astype(np.float64), axis=1) for w in evidence.filters), evidence)
 
 
-@criterion("geometric-median", needs_data=False)
+@of_weights
 def geometric_median(evidence: Evidence) -> Scores:
     """Sum of distances to the other filters: the nearest to all others can be spared.
 
@@ -148,13 +127,13 @@ def geometric_median(evidence: Evidence) -> Scores:
     return _sum((_distances(w.astype(np.float64)) for w in evidence.filters), evidence)
 
 
-@criterion("lamp", needs_data=False)
+@of_weights
 def lamp(evidence: Evidence) -> Scores:
     """Energy of the weights over that of all filters of no less (Lee et al., "LAMP", 2021)."""
     return _sum((_lamp(np.square(w, dtype=np.float64).sum(1)) for w in evidence.filters), evidence)
 
 
-@criterion("random", needs_data=False)
+@of_weights
 def random(evidence: Evidence) -> Scores:
     """A seeded shuffle: what any other criterion has to beat."""
     return evidence.rng.permutation(evidence.channels).astype(np.float64)
@@ -162,7 +141,7 @@ def random(evidence: Evidence) -> Scores:
 
 def _of_readers(scores: Iterable[Scores], evidence: Evidence) -> Scores:
     found = list(scores)
-    return _sum(found, evidence) if found else l2(evidence)
+    return _sum(found, evidence) if found else l2.scores(evidence)
 
 
 def _sum(scores: Iterable[Scores], evidence: Evidence) -> Scores:

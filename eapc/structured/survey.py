@@ -34,9 +34,10 @@ from eapc.errors import UsageError
 from eapc.evaluation import Outputs, output_divergence
 from eapc.layers import TiedLayers
 from eapc.model import Array, Model
+from eapc.registry import CRITERIA
 from eapc.runtime import Engine, collect_outputs, feed_size
 from eapc.solvers import Consumer, LayerProblem, Moments, combine, fitted
-from eapc.structured.criteria import CRITERIA, Evidence, removal_order
+from eapc.structured.criteria import Evidence, removal_order
 from eapc.structured.curves import ChannelCurve, counts_of, ends_of
 from eapc.structured.layers import LayeredGroup, Reader
 
