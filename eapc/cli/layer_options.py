@@ -14,116 +14,105 @@ if TYPE_CHECKING:
     from eapc.pipeline import Recipe
 
 _PANEL = "How layers are pruned"
-
-Method = Annotated[
-    str,
-    Option(
-        "--method",
-        metavar="NAME",
-        help="admm, eap, sparsegpt, wanda or magnitude.",
-        rich_help_panel=_PANEL,
-    ),
-]
-Thorough = Annotated[
-    bool,
-    Option(
-        "--thorough",
-        metavar="",
-        help="Take more time for large layers too.",
-        rich_help_panel=_PANEL,
-    ),
-]
-Pattern = Annotated[
-    str,
-    Option(
-        "--pattern",
-        metavar="P",
-        help="unstructured, N:M such as 2:4, block:RxC or kernel.",
-        rich_help_panel=_PANEL,
-    ),
-]
-Include = Annotated[
-    list[str] | None,
-    Option(
-        "--include",
-        metavar="GLOB",
-        help="Prune these layers only: nodes, weights, operators.",
-        rich_help_panel=_PANEL,
-    ),
-]
-Exclude = Annotated[
-    list[str] | None,
-    Option(
-        "--exclude",
-        metavar="GLOB",
-        help="Leave these layers as they are; repeatable.",
-        rich_help_panel=_PANEL,
-    ),
-]
-Order = Annotated[
-    str,
-    Option(
-        "--order",
-        metavar="NAME",
-        help="How energy is shared out: shared, energy or uniform.",
-        rich_help_panel=_PANEL,
-    ),
-]
 _CHANNELS = "Channels"
-
-Structured = Annotated[
-    bool,
-    Option(
-        "--structured",
-        metavar="",
-        help="Take out whole channels, so that tensors get smaller.",
-        rich_help_panel=_CHANNELS,
-    ),
-]
-Zeros = Annotated[
-    bool,
-    Option(
-        "--zeros",
-        metavar="",
-        help="With --structured: then zero weights in what is left.",
-        rich_help_panel=_CHANNELS,
-    ),
-]
-Criterion = Annotated[
-    str,
-    Option(
-        "--criterion",
-        metavar="NAME",
-        help="Which channels go first: obs, hessian, nuclear, activation, l1, l2, "
-        "geometric-median, lamp or random.",
-        rich_help_panel=_CHANNELS,
-    ),
-]
-Objective = Annotated[
-    str,
-    Option(
-        "--objective",
-        metavar="NAME",
-        help="What is to fall: energy, or latency on a measured --hw; by default what --hw tells.",
-        rich_help_panel=_CHANNELS,
-    ),
-]
 
 
 @dataclass(frozen=True)
 class Layers:
     """The group of all these options."""
 
-    method: Method = "admm"
-    thorough: Thorough = False
-    pattern: Pattern = "unstructured"
-    include: Include = None
-    exclude: Exclude = None
-    order: Order = "shared"
-    structured: Structured = False
-    zeros: Zeros = False
-    criterion: Criterion = "obs"
-    objective: Objective = ""
+    method: Annotated[
+        str,
+        Option(
+            "--method",
+            metavar="NAME",
+            help="admm, eap, sparsegpt, wanda or magnitude.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = "admm"
+    thorough: Annotated[
+        bool,
+        Option(
+            "--thorough",
+            metavar="",
+            help="Take more time for large layers too.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = False
+    pattern: Annotated[
+        str,
+        Option(
+            "--pattern",
+            metavar="P",
+            help="unstructured, N:M such as 2:4, block:RxC or kernel.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = "unstructured"
+    include: Annotated[
+        list[str] | None,
+        Option(
+            "--include",
+            metavar="GLOB",
+            help="Prune these layers only: nodes, weights, operators.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    exclude: Annotated[
+        list[str] | None,
+        Option(
+            "--exclude",
+            metavar="GLOB",
+            help="Leave these layers as they are; repeatable.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    order: Annotated[
+        str,
+        Option(
+            "--order",
+            metavar="NAME",
+            help="How energy is shared out: shared, energy or uniform.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = "shared"
+    structured: Annotated[
+        bool,
+        Option(
+            "--structured",
+            metavar="",
+            help="Take out whole channels, so that tensors get smaller.",
+            rich_help_panel=_CHANNELS,
+        ),
+    ] = False
+    zeros: Annotated[
+        bool,
+        Option(
+            "--zeros",
+            metavar="",
+            help="With --structured: then zero weights in what is left.",
+            rich_help_panel=_CHANNELS,
+        ),
+    ] = False
+    criterion: Annotated[
+        str,
+        Option(
+            "--criterion",
+            metavar="NAME",
+            help="Which channels go first: obs, hessian, nuclear, activation, l1, l2, "
+            "geometric-median, lamp or random.",
+            rich_help_panel=_CHANNELS,
+        ),
+    ] = "obs"
+    objective: Annotated[
+        str,
+        Option(
+            "--objective",
+            metavar="NAME",
+            help="What is to fall: energy, or latency on a measured --hw; "
+            "by default what --hw tells.",
+            rich_help_panel=_CHANNELS,
+        ),
+    ] = ""
 
     def recipe(self) -> Recipe:
         """What the options come to."""
