@@ -134,7 +134,7 @@ class ReconstructOutputs(Pass):
         constants = sweep.replace(tied, matrix, moved if method.fits else None)
         stored = constants[tied.weight]
         nonzero = int(np.count_nonzero(stored))
-        output_error = _relative_error(moments, moved, matrix)
+        output_error = combine(moved).relative_error(matrix, combine(moments).power)
         record = LayerRecord(tied.first.node.key, stored.size, nonzero, output_error)
         return record, constants
 
@@ -201,15 +201,6 @@ def _problem(tied: TiedLayers, original: Array, moments: Sequence[Moments]) -> L
         return LayerProblem.from_moments(original, combine(moments))
     except DataError as error:
         raise DataError(f"layer '{tied.first.node.key}': {error}") from error
-
-
-def _relative_error(moments: Sequence[Moments], moved: Sequence[Moments], matrix: Array) -> float:
-    """Distance from the targets that were fitted in the end, relative to the original outputs."""
-    power = combine(moments).power
-    error = combine(moved).error(matrix)
-    if power > 0:
-        return error / power
-    return 0.0 if error <= 0 else float("inf")
 
 
 _THOROUGH_PRODUCT = 1 << 26

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from eapc.errors import UsageError
-from eapc.solvers import PATTERNS, PROJECTIONS, Pattern, parse_pattern
+from eapc.solvers import PATTERNS, Pattern, parse_pattern
 from eapc.solvers.patterns import NOfM, Tiles, Unstructured
 
 Float32 = NDArray[np.float32]
@@ -196,4 +196,4 @@ def test_spellings() -> None:
 
 def test_the_plain_projection_is_the_unstructured_mask() -> None:
     values = np.array([[[3, -5, 1]]], np.float32)
-    np.testing.assert_array_equal(PROJECTIONS["unstructured"](values, 1), [[[0, 1, 0]]])
+    np.testing.assert_array_equal(Unstructured().mask(values, 1), [[[0, 1, 0]]])

@@ -11,13 +11,12 @@ from eapc.solvers.gram import DenseGram, Gram, RowGram
 from eapc.solvers.methods import METHODS, quick_prune, refit, solve
 from eapc.solvers.moments import MomentAccumulator, Moments, combine
 from eapc.solvers.moved_targets import MovedTargets
-from eapc.solvers.patterns import PATTERNS, PROJECTIONS, Pattern, Remark, parse_pattern
+from eapc.solvers.patterns import PATTERNS, Pattern, Remark, parse_pattern
 from eapc.solvers.problem import LayerProblem
 
 __all__ = [
     "METHODS",
     "PATTERNS",
-    "PROJECTIONS",
     "Consumer",
     "DenseGram",
     "Elimination",

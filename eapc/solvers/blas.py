@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ContextDecorator, ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ _BLOCK = 256
 """Rows mirrored at once: a block of float32 columns that stays in a 2 MB cache."""
 
 
-class _SingleThread:
+class _SingleThread(ContextDecorator):
     """Counts its users, so that overlapping ones neither raise nor lose the limit."""
 
     def __init__(self) -> None:
@@ -30,13 +30,13 @@ class _SingleThread:
         self._users = 0
         self._limit = ExitStack()
 
-    def enter(self) -> None:
+    def __enter__(self) -> None:
         with self._lock:
             if self._users == 0:
                 self._limit.enter_context(_controller().limit(limits=1, user_api="blas"))
             self._users += 1
 
-    def leave(self) -> None:
+    def __exit__(self, *_: object) -> None:
         with self._lock:
             self._users -= 1
             if self._users == 0:
@@ -65,14 +65,9 @@ def blas_threads(count: int) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def single_thread() -> Iterator[None]:
+def single_thread() -> _SingleThread:
     """Hold every BLAS library of the process to one thread; safe from several threads."""
-    _SINGLE_THREAD.enter()
-    try:
-        yield
-    finally:
-        _SINGLE_THREAD.leave()
+    return _SINGLE_THREAD
 
 
 def positive_definite(matrices: NDArray[np.float32]) -> NDArray[np.bool_]:

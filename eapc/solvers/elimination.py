@@ -98,6 +98,7 @@ class Elimination:
     weights: Mapping[int, tuple[NDArray[np.float32], ...]]
 
 
+@single_thread()  # factors have the same bytes however many threads there are
 def eliminate(
     consumers: Sequence[Consumer],
     counts: Sequence[int] = (),
@@ -110,13 +111,6 @@ def eliminate(
     """
     if not consumers:
         raise ValueError("channels without a consumer cost nothing")
-    with single_thread():  # factors have the same bytes however many threads there are
-        return _eliminated(consumers, counts, order)
-
-
-def _eliminated(
-    consumers: Sequence[Consumer], counts: Sequence[int], order: NDArray[np.intp] | None
-) -> Elimination:
     states = [_State(consumer) for consumer in consumers]
     size = consumers[0].channels
     gone: list[int] = []
@@ -125,7 +119,10 @@ def _eliminated(
     if size in counts:
         weights[size] = tuple(state.told() for state in states)
     for step in _steps(size, counts):
-        chosen = _cheapest(states, gone, size, step) if order is None else _next(order, gone, step)
+        if order is None:
+            chosen = _cheapest(states, gone, size, step)
+        else:
+            chosen = order[len(gone) : len(gone) + step]
         spent = sum(state.remove(chosen) for state in states)
         before = errors[-1]
         errors += [before + spent * (i + 1) / len(chosen) for i in range(len(chosen))]
@@ -156,10 +153,6 @@ def _steps(size: int, counts: Sequence[int]) -> Iterator[int]:
         step = min(max(1, left // _STEPS), left - below)
         yield step
         left -= step
-
-
-def _next(order: NDArray[np.intp], gone: Sequence[int], step: int) -> NDArray[np.intp]:
-    return order[len(gone) : len(gone) + step]
 
 
 def _cheapest(
