@@ -47,17 +47,14 @@ class Checkpoints:
         """The part under a key; None where there is none or, with a warning, a damaged one."""
         path = self._path(key)
         try:
-            content = path.read_bytes()
+            return _decoded(path.read_bytes(), self._run, key)
         except FileNotFoundError:
-            return None
+            pass
         except OSError as error:
             logger.warning("%s: cannot be read and is not used: %s", path, error.strerror)
-            return None
-        try:
-            return _decoded(content, self._run, key)
         except (ValueError, KeyError, TypeError):
             logger.warning("%s: is damaged or of another run and is not used", path)
-            return None
+        return None
 
     def save(self, key: str, part: Part) -> None:
         """Keep a part; where the disk refuses, a warning says so and the run goes on without."""
@@ -140,18 +137,12 @@ def _write_atomically(path: Path, content: bytes) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     Path(name).replace(path)
-    _flush_folder(path.parent)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make a rename last; systems that cannot open folders do that by themselves."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    if hasattr(os, "O_DIRECTORY"):  # systems that cannot open folders make a rename last anyway
+        handle = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 @dataclass(frozen=True)

@@ -79,22 +79,16 @@ def positive_definite(matrices: NDArray[np.float32]) -> NDArray[np.bool_]:
     return np.array([code == 0 for code in failed], dtype=bool)
 
 
-def inverses(matrices: NDArray[np.float32], shift: float) -> NDArray[np.float32]:
-    """(A + shift I)^-1 of each symmetric positive A of (groups, k, k).
+def inverses(
+    matrices: NDArray[np.float32], shift: float = 0.0, dtype: type[np.floating[Any]] = np.float32
+) -> NDArray[Any]:
+    """(A + shift I)^-1 of each symmetric positive A of (groups, k, k), in the type given.
 
     Raises numpy.linalg.LinAlgError if a matrix is not positive definite.
     """
-    from scipy.linalg.lapack import spotrf, spotri
-
-    work = np.array(matrices, dtype=np.float32, order="C")
-    np.einsum("gkk->gk", work)[...] += np.float32(shift)
-    with single_thread():
-        for matrix in work:
-            # LAPACK counts columns first: its lower triangle is the upper one of our rows.
-            _, failed = spotrf(matrix.T, lower=1, clean=0, overwrite_a=1)
-            if failed:
-                raise np.linalg.LinAlgError("matrix is not positive definite")
-            spotri(matrix.T, lower=1, overwrite_c=1)
+    work = np.array(matrices, dtype=dtype, order="C")
+    np.einsum("gkk->gk", work)[...] += dtype(shift)
+    _factorise(work, "potri")
     _mirror_upper(work)
     return work
 
@@ -104,17 +98,27 @@ def inverse_factors(matrices: NDArray[np.float32]) -> NDArray[np.float32]:
 
     Raises numpy.linalg.LinAlgError if a matrix is not positive definite.
     """
-    from scipy.linalg.lapack import spotrf, strtri
-
     # With A's rows and columns in reverse, J A J = L L^T, the factor is U = J L^-1 J.
     work = np.array(matrices[:, ::-1, ::-1], dtype=np.float32, order="C")
+    _factorise(work, "trtri", clean=True)
+    return np.ascontiguousarray(work.transpose(0, 2, 1)[:, ::-1, ::-1])
+
+
+def _factorise(matrices: NDArray[Any], then: str, clean: bool = False) -> None:
+    """Each matrix becomes its Cholesky factor and that what LAPACK's `then` makes of it.
+
+    In the upper triangles; the lower ones are left as they are, or zeroed if `clean`.
+    """
+    from scipy.linalg import get_lapack_funcs
+
+    potrf, finish = get_lapack_funcs(("potrf", then), (matrices,))
     with single_thread():
-        for matrix in work:
-            _, failed = spotrf(matrix.T, lower=1, clean=1, overwrite_a=1)
+        for matrix in matrices:
+            # LAPACK counts columns first: its lower triangle is the upper one of our rows.
+            _, failed = potrf(matrix.T, lower=1, clean=clean, overwrite_a=1)
             if failed:
                 raise np.linalg.LinAlgError("matrix is not positive definite")
-            strtri(matrix.T, lower=1, overwrite_c=1)
-    return np.ascontiguousarray(work.transpose(0, 2, 1)[:, ::-1, ::-1])
+            finish(matrix.T, lower=1, overwrite_c=1)
 
 
 def solve(matrix: NDArray[np.float32], targets: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -131,7 +135,7 @@ def solve(matrix: NDArray[np.float32], targets: NDArray[np.float32]) -> NDArray[
     return np.asarray(solution.T, dtype=np.float32)
 
 
-def _mirror_upper(matrices: NDArray[np.float32]) -> None:
+def _mirror_upper(matrices: NDArray[Any]) -> None:
     """Copy the upper triangles of (groups, k, k) onto the lower ones, in place."""
     k = matrices.shape[1]
     for begin in range(0, k, _BLOCK):
