@@ -12,7 +12,7 @@ import numpy as np
 
 from eapc.calibration import probes_of
 from eapc.channels import ChannelGroup, find_groups
-from eapc.checkpoints import Finished, Part
+from eapc.checkpoints import Checkpoint, Finished
 from eapc.energy import estimate
 from eapc.errors import ModelError, UsageError
 from eapc.layers import PrunableLayers, Skipped, TiedLayers, choose, find_layers, with_plain_layers
@@ -186,7 +186,7 @@ class PruneChannels(Pass):
             curve = next(made)
             curves.append(curve)
             facts = {"counts": curve.counts, "errors": curve.errors}
-            finished.save(name, Part({"order": curve.order}, facts))
+            finished.save(name, Checkpoint({"order": curve.order}, facts))
         compilation.progress(Step(_STAGE, len(groups), len(groups)))
         return tuple(curves)
 

@@ -20,7 +20,7 @@ from eapc.calibration import (
     scaled_matrix,
     unscaled_matrix,
 )
-from eapc.checkpoints import Finished, Part
+from eapc.checkpoints import Checkpoint, Finished
 from eapc.energy import DensityTable, EnergyReport, NodeWork, estimate, priced_at
 from eapc.errors import UsageError
 from eapc.hardware import HardwareModel
@@ -274,7 +274,7 @@ def _curves(compilation: Compilation, found: PrunableLayers, apart: bool) -> Cur
         keys = tuple(item.node.key for item in users)
         curves.append(LayerCurve(curve.name, DENSITIES, curve.errors, tuple(energies), keys))
         facts = {"errors": curve.errors, "energies": energies}
-        finished.save(tied.weight, Part(facts=facts))
+        finished.save(tied.weight, Checkpoint(facts=facts))
     compilation.progress(Step("error-curves", len(curves), len(curves)))
     changeable = sum(curve.energies[0] for curve in curves)
     return Curves(tuple(curves), report.energy_mac_units - changeable)

@@ -18,7 +18,7 @@ from eapc.calibration import (
     rectified,
     scaled_matrix,
 )
-from eapc.checkpoints import Part, arrays_digest, digest
+from eapc.checkpoints import Checkpoint, arrays_digest, digest
 from eapc.errors import DataError, UsageError
 from eapc.layers import TiedLayers, find_layers, pattern_of
 from eapc.model import Array, Model
@@ -105,7 +105,7 @@ class ReconstructOutputs(Pass):
         compilation.progress(Step(self.name, len(layers), len(layers), error=error))
         return compilation.with_model(sweep.model).with_record(layers=records)
 
-    def _finish(self, sweep: Sweep, step: int, tied: TiedLayers) -> Part:
+    def _finish(self, sweep: Sweep, step: int, tied: TiedLayers) -> Checkpoint:
         """Solve one layer, put it into the sweep's model and say what came of it."""
         record, constants = self._fit(sweep, step, tied)
         logger.info(
@@ -113,7 +113,7 @@ class ReconstructOutputs(Pass):
             *(record.name, record.nonzero_weights, record.weights),
             record.relative_output_error,
         )
-        return Part(constants, asdict(record))
+        return Checkpoint(constants, asdict(record))
 
     def _fit(
         self, sweep: Sweep, step: int, tied: TiedLayers

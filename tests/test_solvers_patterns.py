@@ -148,7 +148,7 @@ def test_parts_cover_every_column_and_compose(
 ) -> None:
     k = positions * channels
     pattern = parse_pattern(text, positions)
-    parts = list(pattern.parts(k, width))
+    parts = list(pattern.mask_blocks(k, width))
     columns = np.concatenate([part for part, _ in parts])
     assert sorted(columns) == list(range(k))
     values = np.random.default_rng(k).standard_normal((1, 4, k)).astype(np.float32)

@@ -15,7 +15,7 @@ from dataclasses import astuple, dataclass, field
 
 import onnx
 
-from eapc.checkpoints import Finished, Part
+from eapc.checkpoints import Checkpoint, Finished
 from eapc.hardware import Axis, MeasuredLayer, Scan
 from eapc.model import Model, Shapes
 from eapc.profiling.grid import DEEPEST_LEVEL, step_width
@@ -24,7 +24,7 @@ from eapc.profiling.layer_grid import LayerGrid, digits
 from eapc.profiling.layer_kinds import ChannelCounts, NotTimedError, layer_kind
 from eapc.profiling.layer_sizes import Sizing, sized
 from eapc.profiling.layer_timer import LayerTimer, NetworkTimer, Reading
-from eapc.profiling.probes import ProbeMaker
+from eapc.profiling.probe_models import ProbeMaker
 from eapc.progress import Progress, Step
 from eapc.runtime import optimised_model
 
@@ -149,7 +149,7 @@ class Profiler:
 
     def _part(
         self, timer: LayerTimer, grid: LayerGrid, label: str, points: Sequence[ChannelCounts]
-    ) -> Part:
+    ) -> Checkpoint:
         """Points of a layer, timed now or by a run that was killed."""
         key = f"{grid.name} {label}"
         part = self.finished.load(key)
@@ -159,7 +159,9 @@ class Profiler:
         self._spent += part.facts["seconds"]
         return part
 
-    def _timed(self, timer: LayerTimer, grid: LayerGrid, points: Sequence[ChannelCounts]) -> Part:
+    def _timed(
+        self, timer: LayerTimer, grid: LayerGrid, points: Sequence[ChannelCounts]
+    ) -> Checkpoint:
         """Time some points, one after the other and then once more: disturbances pass."""
         start, found, problem = time.perf_counter(), dict[ChannelCounts, Reading](), ""
         try:
@@ -171,7 +173,7 @@ class Profiler:
             problem = str(reason)
         readings = [(*counts, *astuple(reading)) for counts, reading in found.items()]
         seconds = time.perf_counter() - start
-        return Part(facts={"readings": readings, "problem": problem, "seconds": seconds})
+        return Checkpoint(facts={"readings": readings, "problem": problem, "seconds": seconds})
 
     def _sizing(self, grid: LayerGrid, counts: ChannelCounts) -> Sizing:
         return sized(grid.kind_at(counts), self.shapes, *counts)
@@ -202,7 +204,7 @@ class Profiler:
         return Scan(layer=grid.name, axis=axis, channels=tuple(ms), ms=tuple(ms.values()))
 
 
-def _readings(part: Part) -> dict[ChannelCounts, Reading]:
+def _readings(part: Checkpoint) -> dict[ChannelCounts, Reading]:
     return {(ins, outs): Reading(*reading) for ins, outs, *reading in part.facts["readings"]}
 
 

@@ -23,7 +23,7 @@ from eapc.solvers.selection import largest, largest_cells
 
 Values = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-Part = tuple[NDArray[np.intp], "Pattern"]
+MaskBlock = tuple[NDArray[np.intp], "Pattern"]
 """Columns whose mask can be chosen without looking at others, and the pattern on them."""
 
 
@@ -63,7 +63,7 @@ class Pattern(ABC):
         return self
 
     @abstractmethod
-    def parts(self, k: int, width: int) -> Iterator[Part]:
+    def mask_blocks(self, k: int, width: int) -> Iterator[MaskBlock]:
         """All k columns in parts of at most about `width`, each in its pattern's order."""
 
 
@@ -80,7 +80,7 @@ class Unstructured(Pattern):
         groups, m, k = shape
         return min(nonzeros, groups * m * k)
 
-    def parts(self, k: int, width: int) -> Iterator[Part]:
+    def mask_blocks(self, k: int, width: int) -> Iterator[MaskBlock]:
         """Runs of `width` columns."""
         for begin in range(0, k, width):
             yield np.arange(begin, min(begin + width, k)), self
@@ -143,7 +143,7 @@ class NOfM(Pattern):
         """Fewer of each m."""
         return replace(self, n=int(share * self.n))
 
-    def parts(self, k: int, width: int) -> Iterator[Part]:  # noqa: ARG002 (others look at it)
+    def mask_blocks(self, k: int, width: int) -> Iterator[MaskBlock]:  # noqa: ARG002 (others look at it)
         """The m columns of one choice each, as SparseGPT has it."""
         channels = k // self.positions
         for first in range(0, k, channels):
@@ -203,7 +203,7 @@ class Tiles(Pattern):
         size = math.prod(int(pieces[0]) for pieces in self._lengths(rows, k).values())
         return asked // size * size
 
-    def parts(self, k: int, width: int) -> Iterator[Part]:
+    def mask_blocks(self, k: int, width: int) -> Iterator[MaskBlock]:
         """Runs of whole tiles."""
         columns = np.arange(k).reshape(self.positions, -1)
         step = max(width // (self.depth * self.channels), 1) * self.channels

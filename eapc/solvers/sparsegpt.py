@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eapc.solvers import blas
-from eapc.solvers.patterns import Part, Pattern
+from eapc.solvers.patterns import MaskBlock, Pattern
 from eapc.solvers.problem import LayerProblem, scaled
 
 WIDTH = 128
@@ -34,7 +34,7 @@ def sparsegpt(problem: LayerProblem, nonzeros: int, pattern: Pattern) -> NDArray
     are its own outputs, as in [1].
     """
     layer = scaled(problem)
-    parts = list(pattern.parts(problem.weight.shape[2], WIDTH))
+    parts = list(pattern.mask_blocks(problem.weight.shape[2], WIDTH))
     order = np.concatenate([columns for columns, _ in parts])
     factor = blas.inverse_factors(layer.problem.gram.dense()[:, order[:, None], order])
     dense = np.matmul(np.matmul(layer.problem.G[:, :, order], factor.transpose(0, 2, 1)), factor)
@@ -46,7 +46,7 @@ def sparsegpt(problem: LayerProblem, nonzeros: int, pattern: Pattern) -> NDArray
 
 
 def _prune(
-    columns: _Columns, factor: NDArray[np.float32], parts: list[Part], nonzeros: int
+    columns: _Columns, factor: NDArray[np.float32], parts: list[MaskBlock], nonzeros: int
 ) -> None:
     """Cut and update all columns in place; later blocks lag behind until their turn.
 
@@ -74,9 +74,9 @@ def _prune(
         begin = end
 
 
-def _blocks(parts: list[Part]) -> Iterator[list[Part]]:
+def _blocks(parts: list[MaskBlock]) -> Iterator[list[MaskBlock]]:
     """Runs of parts of at least WIDTH columns, or what is left."""
-    block: list[Part] = []
+    block: list[MaskBlock] = []
     for part in parts:
         block.append(part)
         if sum(len(columns) for columns, _ in block) >= WIDTH:
