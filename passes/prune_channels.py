@@ -12,7 +12,7 @@ import numpy as np
 
 from eapc.calibration import probes_of
 from eapc.channels import ChannelGroup
-from eapc.checkpoints import Part
+from eapc.checkpoints import Checkpoint
 from eapc.energy import estimate
 from eapc.errors import ModelError, UsageError
 from eapc.layers import PrunableLayers, Skipped, TiedLayers, choose, layers_of, with_plain_layers
@@ -173,10 +173,10 @@ class PruneChannels(Pass):
             self.criterion, probes, self._budget is not None, compilation.conditions.engine
         )
 
-        def measured(first: int) -> Iterator[tuple[ChannelCurve, Part]]:
+        def measured(first: int) -> Iterator[tuple[ChannelCurve, Checkpoint]]:
             for curve in survey.curves(compilation.model, groups, first):
                 facts = {"counts": curve.counts, "errors": curve.errors}
-                yield curve, Part({"order": curve.order}, facts)
+                yield curve, Checkpoint({"order": curve.order}, facts)
 
         subjects = [(each.group.name, each.group.name, each) for each in groups]
         stage = (_STAGE, f"{_STAGE} {survey.criterion} {survey.with_errors}")
@@ -225,7 +225,7 @@ class PruneChannels(Pass):
         return compilation.with_record(channel_plan=plan)
 
 
-def _read(layered: LayeredGroup, part: Part) -> ChannelCurve:
+def _read(layered: LayeredGroup, part: Checkpoint) -> ChannelCurve:
     counts, errors = tuple(part.facts["counts"]), tuple(part.facts["errors"])
     return ChannelCurve(layered.group.name, part.arrays["order"], counts, errors)
 

@@ -18,7 +18,7 @@ from eapc.calibration import (
     rectified,
     scaled_matrix,
 )
-from eapc.checkpoints import Part, arrays_digest, digest
+from eapc.checkpoints import Checkpoint, arrays_digest, digest
 from eapc.errors import DataError, UsageError
 from eapc.layers import TiedLayers, layers_of, pattern_of
 from eapc.model import Array, Model
@@ -103,7 +103,7 @@ class ReconstructOutputs(Pass):
         compilation.progress(Step(self.name, len(layers), len(layers), error=error))
         return compilation.with_model(sweep.model).with_record(layers=records)
 
-    def _finish(self, sweep: Sweep, step: int, tied: TiedLayers) -> Part:
+    def _finish(self, sweep: Sweep, step: int, tied: TiedLayers) -> Checkpoint:
         """Solve one layer, put it into the sweep's model and say what came of it."""
         record, constants = self._fit(sweep, step, tied)
         logger.info(
@@ -111,7 +111,7 @@ class ReconstructOutputs(Pass):
             *(record.name, record.nonzero_weights, record.weights),
             record.relative_output_error,
         )
-        return Part(constants, asdict(record))
+        return Checkpoint(constants, asdict(record))
 
     def _fit(
         self, sweep: Sweep, step: int, tied: TiedLayers
@@ -132,7 +132,7 @@ class ReconstructOutputs(Pass):
         constants = sweep.replace(tied, matrix, moved if method.fits else None)
         stored = constants[tied.weight]
         nonzero = int(np.count_nonzero(stored))
-        output_error = _relative_error(moments, moved, matrix)
+        output_error = combine(moved).relative_error(matrix, combine(moments).power)
         record = LayerRecord(tied.first.node.key, stored.size, nonzero, output_error)
         return record, constants
 
@@ -199,15 +199,6 @@ def _problem(tied: TiedLayers, original: Array, moments: Sequence[Moments]) -> L
         return LayerProblem.from_moments(original, combine(moments))
     except DataError as error:
         raise DataError(f"layer '{tied.first.node.key}': {error}") from error
-
-
-def _relative_error(moments: Sequence[Moments], moved: Sequence[Moments], matrix: Array) -> float:
-    """Distance from the targets that were fitted in the end, relative to the original outputs."""
-    power = combine(moments).power
-    error = combine(moved).error(matrix)
-    if power > 0:
-        return error / power
-    return 0.0 if error <= 0 else float("inf")
 
 
 _THOROUGH_PRODUCT = 1 << 26

@@ -9,17 +9,17 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from eapc.checkpoints import Checkpoints, Finished, Part
+from eapc.checkpoints import Checkpoint, Checkpoints, Finished
 
 
-def part() -> Part:
+def part() -> Checkpoint:
     arrays = {
         "w": np.arange(12, dtype=np.float32).reshape(3, 4)[:, ::2],
         "half": np.array([1.5, -0.0], ml_dtypes.bfloat16),
         "scalar": np.float64(2.5) * np.ones(()),
         "none": np.zeros((0, 3), np.float16),
     }
-    return Part(arrays, {"name": "layer", "error": 1 / 3, "worst": float("inf")})
+    return Checkpoint(arrays, {"name": "layer", "error": 1 / 3, "worst": float("inf")})
 
 
 @pytest.fixture

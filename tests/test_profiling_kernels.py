@@ -57,8 +57,8 @@ def test_every_node_is_in_one_kernel_and_inputs_are_computed_before(make: object
     assert callable(make)
     model: Model = make()
     kernels = kernels_of(model)
-    assert [node for node, _ in nodes_within(kernels)] == sorted(
-        model.view.main_nodes, key=[node for node, _ in nodes_within(kernels)].index
+    assert list(nodes_within(kernels)) == sorted(
+        model.view.main_nodes, key=list(nodes_within(kernels)).index
     )
     assert sum(len(kernel.nodes) for kernel in kernels) == len(model.view.main_nodes)
     computed = {spec.name for spec in model.inputs}

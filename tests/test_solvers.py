@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from eapc.errors import DataError, UsageError
 from eapc.registry import METHODS
 from eapc.solvers import (
-    PROJECTIONS,
     DenseGram,
     LayerProblem,
     MomentAccumulator,
@@ -29,6 +28,7 @@ from eapc.solvers import (
 )
 from eapc.solvers.admm import STANDARD, THOROUGH, AdmmSettings
 from eapc.solvers.least_squares import _factorise, _rows_by_support, conjugate_gradients
+from eapc.solvers.patterns import Unstructured
 from eapc.solvers.problem import scaled
 
 Float32 = NDArray[np.float32]
@@ -243,14 +243,14 @@ def test_numbers_that_are_not_finite_are_refused() -> None:
 
 def test_one_threshold_over_rows_and_groups() -> None:
     values = np.array([[[5, -1], [2, 4]], [[-9, 0], [3, 8]]], np.float32)
-    mask = PROJECTIONS["unstructured"](values, 3)
+    mask = Unstructured().mask(values, 3)
     np.testing.assert_array_equal(mask, [[[1, 0], [0, 0]], [[1, 0], [0, 1]]])
 
 
 @given(st.lists(st.integers(-3, 3), min_size=1, max_size=30), st.integers(0, 35))
 def test_exactly_so_many_survive_and_the_first_of_equals(entries: list[int], count: int) -> None:
     values = np.array(entries, np.float32).reshape(1, 1, -1)
-    mask = PROJECTIONS["unstructured"](values, count).ravel()
+    mask = Unstructured().mask(values, count).ravel()
     by_magnitude = sorted(range(len(entries)), key=lambda i: (-abs(entries[i]), i))
     assert set(np.flatnonzero(mask)) == set(by_magnitude[:count])
 
@@ -351,7 +351,7 @@ def test_error_falls_with_density_and_beats_a_fit_to_the_largest() -> None:
     quick = [moments.relative_error(pruned) for pruned in quick_prune(problem, counts)]
     assert quick == sorted(quick, reverse=True)
     for count, error, rough in zip(counts[:-1], errors[:-1], quick[:-1], strict=True):
-        largest = refit(problem, PROJECTIONS["unstructured"](weight, count))
+        largest = refit(problem, Unstructured().mask(weight, count))
         assert error < 0.9 * moments.relative_error(largest)
         assert error < rough
         thorough = moments.relative_error(solve(problem, count, thorough=True))
@@ -443,11 +443,11 @@ def test_inverse_is_one_beyond_the_block_size() -> None:
 
 @pytest.mark.parametrize("plan", [STANDARD, THOROUGH, AdmmSettings(1, 1, 0.1, 0.1)])
 def test_settings_go_from_first_to_last(plan: AdmmSettings) -> None:
-    stages = [plan.stage(iteration) for iteration in range(plan.iterations)]
-    assert stages == sorted(stages)
-    assert set(stages) == set(range(plan.stages))
-    assert plan.rho(0) == plan.first_rho
-    assert plan.rho(plan.stages - 1) == pytest.approx(plan.last_rho)
+    rhos = [plan.rho(iteration) for iteration in range(plan.iterations)]
+    assert rhos == sorted(rhos)
+    assert len(set(rhos)) == plan.stages
+    assert rhos[0] == plan.first_rho
+    assert rhos[-1] == pytest.approx(plan.last_rho)
     counts = [plan.nonzeros(iteration, 1000, 100) for iteration in range(plan.iterations)]
     assert counts == sorted(counts, reverse=True)
     assert counts[-1] == 100

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from eapc.errors import UsageError
-from eapc.solvers import PATTERNS, PROJECTIONS, Pattern, parse_pattern
+from eapc.solvers import PATTERNS, Pattern, parse_pattern
 from eapc.solvers.patterns import NOfM, Tiles, Unstructured
 
 Float32 = NDArray[np.float32]
@@ -148,7 +148,7 @@ def test_parts_cover_every_column_and_compose(
 ) -> None:
     k = positions * channels
     pattern = parse_pattern(text, positions)
-    parts = list(pattern.parts(k, width))
+    parts = list(pattern.mask_blocks(k, width))
     columns = np.concatenate([part for part, _ in parts])
     assert sorted(columns) == list(range(k))
     values = np.random.default_rng(k).standard_normal((1, 4, k)).astype(np.float32)
@@ -196,4 +196,4 @@ def test_spellings() -> None:
 
 def test_the_plain_projection_is_the_unstructured_mask() -> None:
     values = np.array([[[3, -5, 1]]], np.float32)
-    np.testing.assert_array_equal(PROJECTIONS["unstructured"](values, 1), [[[0, 1, 0]]])
+    np.testing.assert_array_equal(Unstructured().mask(values, 1), [[[0, 1, 0]]])

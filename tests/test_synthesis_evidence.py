@@ -14,8 +14,8 @@ from eapc.model import Model
 from eapc.runtime import Session, with_outputs
 from eapc.synthesis.evidence import (
     channel_moments,
-    evidence_of,
     first_biases,
+    scale_evidence,
     trained_normalizations,
 )
 
@@ -85,7 +85,7 @@ def test_a_bias_of_the_size_of_what_it_shifts_fits_best(scale: float) -> None:
     """x @ 1 with a bias of 2 in both channels: |ln(deviation of x / 2)|."""
     model = of([op("Gemm", "x w b", "y")], w=W, b=2 * ONES)
     x = np.array([[1.0, -1], [-1, 1]], np.float32) * scale
-    evidence = evidence_of(model)
+    evidence = scale_evidence(model)
     assert evidence.name == "the first biases"
     assert evidence.misfit(on(model, x), 1) == pytest.approx(abs(math.log(scale / 2)), rel=1e-5)
 
@@ -102,13 +102,13 @@ def test_statistics_that_training_never_touched_tell_nothing() -> None:
     assert trained_normalizations(normalized(0 * ONES, ONES)) == []
     assert len(trained_normalizations(normalized(ONES, ONES))) == 1
     assert len(trained_normalizations(normalized(0 * ONES, 2 * ONES))) == 1
-    assert evidence_of(normalized(0 * ONES, ONES)).name == "the variety of outputs"
+    assert scale_evidence(normalized(0 * ONES, ONES)).name == "the variety of outputs"
 
 
 def test_divergence_by_hand() -> None:
     """Variance 1 against 4, mean 0 against 2: (1/4 + 4/4 - 1 + ln 4) / 2 nats."""
     model = normalized(2 * ONES, 4 * ONES)
-    evidence = evidence_of(model)
+    evidence = scale_evidence(model)
     x = np.array([[1.0, -1], [-1, 1]], np.float32)
     expected = (1 / 4 + 1 - 1 + math.log(4)) / 2
     assert evidence.misfit(on(model, x), 1) == pytest.approx(expected, rel=1e-6)
@@ -118,7 +118,7 @@ def test_divergence_by_hand() -> None:
 
 
 def test_outputs_that_do_not_vary_fit_worst() -> None:
-    evidence = evidence_of(of([op("Neg", "x", "y")]))
+    evidence = scale_evidence(of([op("Neg", "x", "y")]))
     model = of([op("Neg", "x", "y")])
     assert evidence.misfit(on(model, np.ones((3, 2), np.float32)), 1) == math.inf
     x = np.array([[1.0, 1], [3, 3]], np.float32)  # variance 1, mean square 5

@@ -10,12 +10,12 @@ from eapc.checkpoints.fingerprints import (
     model_digest,
     software,
 )
-from eapc.checkpoints.parts import Checkpoints, Finished, Part
+from eapc.checkpoints.parts import Checkpoint, Checkpoints, Finished
 
 __all__ = [
+    "Checkpoint",
     "Checkpoints",
     "Finished",
-    "Part",
     "arrays_digest",
     "data_digest",
     "digest",

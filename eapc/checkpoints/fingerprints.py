@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -61,7 +61,8 @@ def _source_digest(model: Model) -> str:
 
 def file_digest(path: Path) -> str:
     """Of a file's bytes."""
-    return _digest_of(_pieces_of_file(path))
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def data_digest(data: Dataset) -> str:
@@ -77,27 +78,16 @@ def arrays_digest(arrays: Mapping[str, Array]) -> str:
     """Of arrays by name: types, shapes and bytes."""
     return digest(
         *(
-            f"{name} {array.dtype.name} {array.shape} {_digest_of(_pieces_of_array(array))}"
+            f"{name} {array.dtype.name} {array.shape} {_array_digest(array)}"
             for name, array in sorted(arrays.items())
         )
     )
 
 
-def _digest_of(pieces: Iterable[bytes]) -> str:
-    whole = hashlib.sha256()
-    for piece in pieces:
-        whole.update(piece)
-    return whole.hexdigest()
-
-
-def _pieces_of_file(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as stream:
-        while piece := stream.read(_CHUNK_BYTES):
-            yield piece
-
-
-def _pieces_of_array(array: Array) -> Iterator[bytes]:
-    rows = np.atleast_1d(array)
+def _array_digest(array: Array) -> str:
+    """Of an array's bytes, copied piece by piece."""
+    whole, rows = hashlib.sha256(), np.atleast_1d(array)
     step = max(1, _CHUNK_BYTES * len(rows) // max(1, rows.nbytes))
     for start in range(0, len(rows), step):
-        yield np.ascontiguousarray(rows[start : start + step]).tobytes()
+        whole.update(np.ascontiguousarray(rows[start : start + step]).tobytes())
+    return whole.hexdigest()

@@ -28,7 +28,7 @@ _UNFINISHED = ".tmp"
 
 
 @dataclass(frozen=True)
-class Part:
+class Checkpoint:
     """What one layer came to: arrays by name, and facts that JSON can hold."""
 
     arrays: Mapping[str, Array] = field(default_factory=dict)
@@ -43,23 +43,20 @@ class Checkpoints:
         self._run = run
         self._is_writable = True
 
-    def load(self, key: str) -> Part | None:
+    def load(self, key: str) -> Checkpoint | None:
         """The part under a key; None where there is none or, with a warning, a damaged one."""
         path = self._path(key)
         try:
-            content = path.read_bytes()
+            return _decoded(path.read_bytes(), self._run, key)
         except FileNotFoundError:
-            return None
+            pass
         except OSError as error:
             logger.warning("%s: cannot be read and is not used: %s", path, error.strerror)
-            return None
-        try:
-            return _decoded(content, self._run, key)
         except (ValueError, KeyError, TypeError):
             logger.warning("%s: is damaged or of another run and is not used", path)
-            return None
+        return None
 
-    def save(self, key: str, part: Part) -> None:
+    def save(self, key: str, part: Checkpoint) -> None:
         """Keep a part; where the disk refuses, a warning says so and the run goes on without."""
         if not self._is_writable:
             return
@@ -96,7 +93,7 @@ def _files(folder: Path, suffix: str) -> list[Path]:
     return sorted(folder.glob(f"*{suffix}")) if folder.is_dir() else []
 
 
-def _encoded(part: Part, run: str, key: str) -> bytes:
+def _encoded(part: Checkpoint, run: str, key: str) -> bytes:
     arrays = [(n, a.dtype.name, a.shape) for n, a in part.arrays.items()]
     header = {"run": run, "key": key, "facts": dict(part.facts), "arrays": arrays}
     data = (np.ascontiguousarray(array).tobytes() for array in part.arrays.values())
@@ -104,7 +101,7 @@ def _encoded(part: Part, run: str, key: str) -> bytes:
     return hashlib.sha256(content).hexdigest().encode() + b"\n" + content
 
 
-def _decoded(content: bytes, run: str, key: str) -> Part:
+def _decoded(content: bytes, run: str, key: str) -> Checkpoint:
     """The part in a file's content; raises ValueError unless all of it is as it was written."""
     digest, _, rest = content.partition(b"\n")
     if hashlib.sha256(rest).hexdigest().encode() != digest:
@@ -120,7 +117,7 @@ def _decoded(content: bytes, run: str, key: str) -> Part:
         values = np.frombuffer(data, dtype, count, start)
         arrays[name] = values.reshape(shape).copy()
         start += values.nbytes
-    return Part(arrays, header["facts"])
+    return Checkpoint(arrays, header["facts"])
 
 
 def _run_of(path: Path) -> str:
@@ -140,18 +137,12 @@ def _write_atomically(path: Path, content: bytes) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     Path(name).replace(path)
-    _flush_folder(path.parent)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make a rename last; systems that cannot open folders do that by themselves."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    if hasattr(os, "O_DIRECTORY"):  # systems that cannot open folders make a rename last anyway
+        handle = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 @dataclass(frozen=True)
@@ -161,11 +152,11 @@ class Finished:
     checkpoints: Checkpoints | None = None
     scope: str = ""
 
-    def load(self, layer: str) -> Part | None:
+    def load(self, layer: str) -> Checkpoint | None:
         """What the layer came to, if a run has come that far."""
         return self.checkpoints.load(f"{self.scope} {layer}") if self.checkpoints else None
 
-    def save(self, layer: str, part: Part) -> None:
+    def save(self, layer: str, part: Checkpoint) -> None:
         """Keep what the layer came to."""
         if self.checkpoints:
             self.checkpoints.save(f"{self.scope} {layer}", part)

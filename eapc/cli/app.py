@@ -63,9 +63,8 @@ def make_app() -> typer.Typer:
     for command in (analyze, profile, prune, sweep, compare, run, passes):
         app.command()(spread(command))
     hw = typer.Typer(help="List the machines that come with eapc, show one, or check a file.")
-    hw.command("list")(hw_list)
-    hw.command("show")(hw_show)
-    hw.command("validate")(hw_validate)
+    for name, subcommand in (("list", hw_list), ("show", hw_show), ("validate", hw_validate)):
+        hw.command(name)(subcommand)
     app.add_typer(hw, name="hw")
     return app
 
@@ -88,31 +87,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _report(error: Exception) -> int:
     """Print an error as one line and give its exit code; the traceback is for --debug."""
-    known = _known_error(error)
-    text, code = known or (
-        f"internal error: {_described(error)}; --debug says more",
-        INTERNAL_ERROR,
-    )
+    usage: Any = typer.BadParameter.__base__  # typer has no public name for usage errors at large
+    if isinstance(error, EapcError):
+        text, code = str(error), error.exit_code
+    elif isinstance(error, usage):
+        text, code = _usage_error(error), USAGE_ERROR
+    else:
+        described = ": ".join(filter(None, (type(error).__name__, str(error))))
+        text, code = f"internal error: {described}; --debug says more", INTERNAL_ERROR
     sys.stderr.write(f"eapc: {one_line(text)}\n")
     logger.debug("traceback of the error:", exc_info=error)
     return code
 
 
-def _known_error(error: Exception) -> tuple[str, int] | None:
-    """Text and exit code of what is the user's to mend; None for a bug."""
-    if isinstance(error, EapcError):
-        return str(error), error.exit_code
-    usage: Any = typer.BadParameter.__base__  # typer has no public name for usage errors at large
-    if not isinstance(error, usage):
-        return None
-    context = error.ctx
-    command = context.command_path if context else "eapc"
+def _usage_error(error: Any) -> str:
+    """A mistake in what was typed, in the style of our own messages."""
+    command = error.ctx.command_path if error.ctx else "eapc"
     message = error.format_message().rstrip(".")
-    return f"{message[:1].lower()}{message[1:]} (see {command} --help)", USAGE_ERROR
-
-
-def _described(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return f"{message[:1].lower()}{message[1:]} (see {command} --help)"
 
 
 def _abandon_stdout() -> None:

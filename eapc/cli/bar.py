@@ -54,19 +54,16 @@ class _Bar:
     def __call__(self, step: Step) -> None:
         error = "" if step.error is None else f"; output error of the last {step.error:.3f}"
         fields: dict[str, Any] = {"layer": step.layer, "error": error}
-        if self._task is not None and step.stage != self._stage:
-            self._end()
-        if step.done == step.total:
-            self._end()
-        elif self._task is None:
+        is_over = step.done == step.total
+        if self._task is not None and (is_over or step.stage != self._stage):
+            self._shown.remove_task(self._task)
+            self._task = None
+        if is_over:
+            return
+        if self._task is None:
             self._stage = step.stage
             self._task = self._shown.add_task(
                 step.stage, total=step.total, completed=step.done, **fields
             )
         else:
             self._shown.update(self._task, completed=step.done, **fields)
-
-    def _end(self) -> None:
-        if self._task is not None:
-            self._shown.remove_task(self._task)
-            self._task = None

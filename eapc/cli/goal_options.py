@@ -12,11 +12,19 @@ from eapc.errors import UsageError
 from eapc.goals import DEFAULT_GOAL, GOALS, Goal, Sparsity
 
 
-class OneGoal:
-    """The group of the options that `prune` knows, of which one may be given."""
+class GoalOptions:
+    """A group of an option per kind of goal, of which one may be given."""
 
     def __init__(self, **values: Any) -> None:
-        self._given = _given(values)
+        self._given = {
+            f"--{name.replace('_', '-')}": value
+            for name, value in values.items()
+            if value is not None
+        }
+
+
+class OneGoal(GoalOptions):
+    """The group that `prune` knows: each option has one value."""
 
     @classmethod
     def parameters(cls) -> list[Parameter]:
@@ -38,11 +46,8 @@ class OneGoal:
         return DEFAULT_GOAL if fixed is None else Sparsity(fixed)
 
 
-class SeveralGoals:
+class SeveralGoals(GoalOptions):
     """The group of the same options in `sweep`, each with several values."""
-
-    def __init__(self, **values: Any) -> None:
-        self._given = _given(values)
 
     @classmethod
     def parameters(cls) -> list[Parameter]:
@@ -70,12 +75,6 @@ def _parameter(goal: type[Goal], kind: Any, **shown: Any) -> Parameter:
     annotation = Annotated[kind | None, Option(goal.option, **shown)]
     name = goal.option.removeprefix("--").replace("-", "_")
     return Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-
-
-def _given(values: dict[str, Any]) -> dict[str, Any]:
-    """What is given, by option."""
-    given = {name: value for name, value in values.items() if value is not None}
-    return {f"--{name.replace('_', '-')}": value for name, value in given.items()}
 
 
 def _read(goal: type[Goal], text: str) -> Goal:

@@ -49,11 +49,8 @@ def hw_show(
     from eapc.report.listings import hardware_summary
 
     machine = load_machine(name)
-    if json:
-        write(to_json(hardware_document(machine)))
-        return
     summary = "".join(f"# {line}".rstrip() + "\n" for line in hardware_summary(machine))
-    write(f"{summary}\n{_yaml_text(name)}")
+    write(to_json(hardware_document(machine)) if json else f"{summary}\n{_yaml_text(name)}")
 
 
 def hw_validate(
@@ -74,7 +71,5 @@ def hw_validate(
 def _yaml_text(name: str) -> str:
     """The file that `load_machine` reads for this name, which it has found valid."""
     path = Path(name)
-    if not path.is_file():
-        shipped = resources.files("eapc.hwmodels") / f"{name.removesuffix('.yaml')}.yaml"
-        return shipped.read_text(encoding="utf-8")
-    return path.read_text(encoding="utf-8-sig")
+    shipped = resources.files("eapc.hwmodels") / f"{name.removesuffix('.yaml')}.yaml"
+    return (path if path.is_file() else shipped).read_text(encoding="utf-8-sig")

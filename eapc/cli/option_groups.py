@@ -22,7 +22,11 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
     options off a function's signature, one for each parameter.
     """
     hints = get_type_hints(command, include_extras=True)
-    groups = {name: _parameters(kind) for name, kind in hints.items() if _is_group(kind)}
+    groups = {
+        name: _parameters(kind)
+        for name, kind in hints.items()
+        if is_dataclass(kind) or hasattr(kind, "parameters")
+    }
 
     @wraps(command)
     def gathered(**given: Any) -> None:
@@ -39,10 +43,6 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
     gathered.__annotations__ = {option.name: option.annotation for option in shown}
     gathered.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
     return gathered
-
-
-def _is_group(kind: Any) -> bool:
-    return is_dataclass(kind) or hasattr(kind, "parameters")
 
 
 def _parameters(group: Any) -> list[inspect.Parameter]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
@@ -11,14 +12,13 @@ from eapc.cli.bar import progress_bar
 from eapc.cli.goal_options import OneGoal
 from eapc.cli.layer_options import Layers
 from eapc.cli.option_groups import Common, Inputs
-from eapc.cli.session import show, write
+from eapc.cli.session import publish
 from eapc.errors import GoalError
 
 logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
-    from eapc.commands.planning import Plan
-    from eapc.goals import Goal, Pruned
+    from eapc.goals import Goal
     from eapc.pipeline import Recipe
 
 
@@ -44,6 +44,8 @@ def prune(
     """
     warnings = common.begin()
     from eapc.commands import compiler, planning
+    from eapc.report.documents import plan_document, prune_document
+    from eapc.report.pruning import plan_table, prune_table
 
     settings = inputs.settings(common, memory=memory)
     goal, recipe = aim.goal(layers.pattern), layers.recipe()
@@ -55,9 +57,13 @@ def prune(
         else:
             done = compiler.prune(model, settings, **asked, resume=resume, progress=progress)
     if dry_run:
-        _report_plan(plan, json, warnings)
+        if plan.note:
+            logger.warning(plan.note)
+        publish(partial(plan_table, plan), partial(plan_document, plan, warnings), json)
     else:
-        _report(done, json, warnings)
+        publish(partial(prune_table, done), partial(prune_document, done, warnings), json)
+        if not done.goal_met:
+            raise GoalError(f"goal not met: {done.reason}")
 
 
 class Asked(TypedDict):
@@ -68,27 +74,3 @@ class Asked(TypedDict):
     evaluation: Path | None
     output: Path
     force: bool
-
-
-def _report_plan(plan: Plan, json: bool, warnings: list[str]) -> None:
-    from eapc.report.documents import plan_document, to_json
-    from eapc.report.pruning import plan_table
-
-    if plan.note:
-        logger.warning(plan.note)
-    if json:
-        write(to_json(plan_document(plan, warnings)))
-    else:
-        show(lambda width: plan_table(plan, width))
-
-
-def _report(done: Pruned, json: bool, warnings: list[str]) -> None:
-    from eapc.report.documents import prune_document, to_json
-    from eapc.report.pruning import prune_table
-
-    if json:
-        write(to_json(prune_document(done, warnings)))
-    else:
-        show(lambda width: prune_table(done, width))
-    if not done.goal_met:
-        raise GoalError(f"goal not met: {done.reason}")

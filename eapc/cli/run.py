@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from eapc.cli import options as opt
 from eapc.cli.bar import progress_bar
 from eapc.cli.option_groups import Common, Inputs
-from eapc.cli.session import show, write
+from eapc.cli.session import publish
 
 
 def run(
@@ -25,7 +27,7 @@ def run(
     """
     warnings = common.begin()
     from eapc.commands import compiler
-    from eapc.report.documents import run_document, to_json
+    from eapc.report.documents import run_document
     from eapc.report.pruning import run_table
 
     settings = inputs.settings(common, memory=memory)
@@ -33,7 +35,4 @@ def run(
         done = compiler.run(
             model, pipeline, settings, output=output, force=force, progress=progress
         )
-    if json:
-        write(to_json(run_document(done, warnings)))
-    else:
-        show(lambda width: run_table(done, width))
+    publish(partial(run_table, done), partial(run_document, done, warnings), json)

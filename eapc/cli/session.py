@@ -5,11 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from eapc.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from eapc.report.documents import Document
+
+STDOUT = Path("-")
 
 _BLAS_SETTINGS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -64,6 +71,38 @@ def _level(verbose: int, quiet: bool, debug: bool) -> int:
 def one_line(text: str) -> str:
     """The text on one line, without anything that could steer a terminal."""
     return "".join(c if c.isprintable() else "�" for c in " ".join(text.split()))
+
+
+def require_rows(csv: Path | None, json: bool, force: bool, taken: Iterable[Path | None]) -> None:
+    """Raise UsageError where --csv has nowhere to go: stdout or the file is another's."""
+    from eapc.report.files import require_writable
+
+    if csv == STDOUT and json:
+        raise UsageError("--json and --csv -: only one can have stdout")
+    if csv not in (None, STDOUT):
+        require_writable(csv, force, taken)
+
+
+def publish(
+    table: Callable[[int], RenderableType],
+    document: Callable[[], Document],
+    json: bool,
+    csv: Path | None = None,
+    rows: Callable[[], str] = str,
+) -> None:
+    """Print a result as the table for a width or as its document; write its rows where asked."""
+    from eapc.report.documents import to_json
+    from eapc.report.files import write_report
+
+    if csv == STDOUT:
+        write(rows())
+        return
+    if csv is not None:
+        write_report(csv, rows())
+    if json:
+        write(to_json(document()))
+    else:
+        show(table)
 
 
 def write(text: str) -> None:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from eapc.cli import options as opt
 from eapc.cli.bar import progress_bar
 from eapc.cli.goal_options import SeveralGoals
 from eapc.cli.layer_options import Layers
 from eapc.cli.option_groups import Common, Inputs
-from eapc.cli.session import show, write
+from eapc.cli.session import publish, require_rows
 from eapc.errors import GoalError, UsageError
-
-if TYPE_CHECKING:
-    from eapc.commands.sweep import Swept
-
-_STDOUT = Path("-")
 
 
 def sweep(
@@ -40,17 +35,14 @@ def sweep(
     -o no model is written.
     """
     warnings = common.begin()
-    if json and csv == _STDOUT:
-        raise UsageError("--json and --csv -: only one can have stdout")
     goals = aim.goals(layers.pattern)
     from eapc.commands import sweep as goal_sweep
-    from eapc.report.files import require_writable
+    from eapc.report import sweeps
 
     settings = inputs.settings(common, memory=memory)
     if output is not None and not output.is_dir():
         raise UsageError(f"{output}: no such folder; make it first")
-    if csv not in (None, _STDOUT):
-        require_writable(csv, force, [model, inputs.calib, evaluation, Path(inputs.hw)])
+    require_rows(csv, json, force, [model, inputs.calib, evaluation, Path(inputs.hw)])
     with progress_bar(common.quiet) as progress:
         swept = goal_sweep.sweep(
             *(model, settings),
@@ -62,22 +54,13 @@ def sweep(
             resume=resume,
             progress=progress,
         )
-    _report(swept, csv, json, warnings)
-
-
-def _report(swept: Swept, csv: Path | None, json: bool, warnings: list[str]) -> None:
-    from eapc.report.documents import to_json
-    from eapc.report.files import write_report
-    from eapc.report.sweeps import sweep_csv, sweep_document, sweep_table
-
-    if csv is not None and csv != _STDOUT:
-        write_report(csv, sweep_csv(swept))
-    if csv == _STDOUT:
-        write(sweep_csv(swept))
-    elif json:
-        write(to_json(sweep_document(swept, warnings)))
-    else:
-        show(lambda width: sweep_table(swept, width))
+    publish(
+        partial(sweeps.sweep_table, swept),
+        partial(sweeps.sweep_document, swept, warnings),
+        json,
+        csv,
+        partial(sweeps.sweep_csv, swept),
+    )
     if swept.missed:
         names = ", ".join(row.name for row in swept.missed)
         raise GoalError(f"goals not met: {names}")

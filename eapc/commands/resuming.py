@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eapc.checkpoints import (
+    Checkpoint,
     Checkpoints,
     Finished,
-    Part,
     data_digest,
     digest,
     file_digest,
@@ -97,7 +97,7 @@ class Written:
 
     def note(self, output: Path) -> None:
         """Take up a file that has just been written."""
-        self.finished.save(output.name, Part(facts={"digest": file_digest(output)}))
+        self.finished.save(output.name, Checkpoint(facts={"digest": file_digest(output)}))
 
     def holds(self, output: Path) -> bool:
         """True for a file that is still as the run has left it."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import log_softmax
 
 from eapc.errors import DataError
 from eapc.model import Array, is_float
@@ -72,11 +73,6 @@ _NARROW_SPREAD = 0.05
 
 TOP1_AGREEMENT = "top-1 agreement"
 RELATIVE_ERROR = "relative output error"
-
-
-def top1(outputs: Outputs, labels: Array) -> float:
-    """Fraction of (n,) labels that the only output, (n, classes) or (n,), ranks first."""
-    return float(correct(outputs, labels, binary_threshold(outputs)).mean())
 
 
 def correct(outputs: Outputs, labels: Array, threshold: float) -> Array:
@@ -200,38 +196,22 @@ def output_divergence(reference: Outputs, outputs: Outputs, by_error: bool = Fal
     if by_error or scores is None or other is None:
         return relative_output_error(reference, outputs)
     with np.errstate(over="ignore", invalid="ignore"):
-        narrow = _narrow_spread(scores)
-        is_softmax = _is_softmax(scores)
-        log_p, log_q = (_log_probabilities(each, narrow, is_softmax) for each in (scores, other))
+        log_p, log_q = log_probabilities(scores), log_probabilities(other, scores)
         divergence = float((np.exp(log_p) * (log_p - log_q)).sum(axis=1).mean())
     return divergence if math.isfinite(divergence) else math.inf
 
 
-def log_probabilities(scores: Array) -> Array:
+@np.errstate(over="ignore", invalid="ignore")
+def log_probabilities(scores: Array, original: Array | None = None) -> Array:
     """(n, classes) logarithms of what a softmax makes of scores, or of scores that it made.
 
-    Scores that spread less than softmax can tell apart are spread to unit deviation first.
+    Which of the two they are, and whether they spread less than softmax can tell apart and are
+    spread to unit deviation first, the `original` scores decide: by default these.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        return _log_probabilities(scores, _narrow_spread(scores), _is_softmax(scores))
-
-
-def _log_probabilities(scores: Array, narrow: float, is_softmax: bool) -> Array:
+    original = scores if original is None else original
     wide = scores.astype(np.float64)
-    return np.log(np.maximum(wide, 1e-12)) if is_softmax else _log_softmax(wide / narrow)
-
-
-def _narrow_spread(scores: Array) -> float:
-    """What to divide scores by: their spread over classes where that is narrow, else one."""
-    spread = float(scores.std(axis=1, dtype=np.float64).mean())
-    return spread if 0 < spread < _NARROW_SPREAD else 1.0
-
-
-def _is_softmax(scores: Array) -> bool:
-    """True when the model ends in a softmax already."""
-    return bool((scores >= 0).all() and np.allclose(scores.sum(axis=1), 1, atol=1e-3))
-
-
-def _log_softmax(scores: Array) -> Array:
-    shifted = scores - scores.max(axis=1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+    ends_in_softmax = (original >= 0).all() and np.allclose(original.sum(axis=1), 1, atol=1e-3)
+    if ends_in_softmax:
+        return np.log(np.maximum(wide, 1e-12))
+    spread = float(original.std(axis=1, dtype=np.float64).mean())
+    return np.asarray(log_softmax(wide / (spread if 0 < spread < _NARROW_SPREAD else 1), axis=1))

@@ -9,7 +9,7 @@ from typing import TypeVar
 from eapc.allocation import Curves, LayerCurve
 from eapc.calibration import DENSITIES, ErrorCurve, Probes, error_curves, probe_inputs, probes_of
 from eapc.channels import ChannelGroups, find_groups
-from eapc.checkpoints import Part
+from eapc.checkpoints import Checkpoint
 from eapc.data import Dataset
 from eapc.energy import (
     DensityTable,
@@ -104,8 +104,8 @@ def one_by_one(
     compilation: Compilation,
     stage: tuple[str, str],
     subjects: Sequence[tuple[str, str, S]],
-    read: Callable[[S, Part], C],
-    measured: Callable[[int], Iterator[tuple[C, Part]]],
+    read: Callable[[S, Checkpoint], C],
+    measured: Callable[[int], Iterator[tuple[C, Checkpoint]]],
 ) -> tuple[C, ...]:
     """The curve of every subject, those of a run before read from its finished parts.
 
@@ -152,13 +152,13 @@ def _curves(compilation: Compilation, layers: Sequence[TiedLayers], apart: bool)
     macs = prices.report.macs * len(layers) * (len(DENSITIES) - 1)
     probes = probes_of(data, macs) if apart else Probes(data, probe_inputs(data, macs))
 
-    def measured(first: int) -> Iterator[tuple[LayerCurve, Part]]:
+    def measured(first: int) -> Iterator[tuple[LayerCurve, Checkpoint]]:
         engine, fitted = compilation.conditions.engine, probes.fitted if apart else None
         errors = error_curves(compilation.model, layers, probes.shown, engine, first, fitted)
         for tied, curve in zip(layers[first:], errors, strict=True):
             energies = prices.energies(tied, curve)
             found = LayerCurve(curve.name, DENSITIES, curve.errors, energies, _nodes(tied))
-            yield found, Part(facts={"errors": found.errors, "energies": found.energies})
+            yield found, Checkpoint(facts={"errors": found.errors, "energies": found.energies})
 
     subjects = [(tied.weight, tied.first.node.key, tied) for tied in layers]
     stage = ("error-curves", f"error-curves{' apart' if apart else ''}")
@@ -167,7 +167,7 @@ def _curves(compilation: Compilation, layers: Sequence[TiedLayers], apart: bool)
     return Curves(curves, prices.report.energy_mac_units - changeable)
 
 
-def _read(tied: TiedLayers, part: Part) -> LayerCurve:
+def _read(tied: TiedLayers, part: Checkpoint) -> LayerCurve:
     errors, energies = tuple(part.facts["errors"]), tuple(part.facts["energies"])
     return LayerCurve(tied.weight, DENSITIES, errors, energies, _nodes(tied))
 

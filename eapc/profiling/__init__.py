@@ -5,7 +5,7 @@ from eapc.profiling.latency import NetworkLatency, prepare_network
 from eapc.profiling.layer_kinds import LayerKind, layer_kind
 from eapc.profiling.layer_sizes import sized
 from eapc.profiling.layer_timer import LayerTimer, NetworkTimer, Reading
-from eapc.profiling.probes import Probe, ProbeMaker
+from eapc.profiling.probe_models import Probe, ProbeMaker
 from eapc.profiling.profiler import Profiler
 from eapc.profiling.stopwatch import Laps, Ratio, run_in_turns
 

@@ -23,10 +23,8 @@ def counts_at(level: int, most: int) -> tuple[int, ...]:
     for k in range(1, level + 1):
         parts = 1 << k
         counts |= {-(-i * most // (parts * _ALIGNMENT)) * _ALIGNMENT for i in range(1, parts)}
-    power = _ALIGNMENT
-    while level >= 2 and power < most:
-        counts.add(power)
-        power *= 2
+    if level >= 2:
+        counts |= {_ALIGNMENT << doublings for doublings in range(most.bit_length())}
     return tuple(sorted(count for count in counts if count <= most))
 
 
@@ -40,7 +38,8 @@ def step_width(scans: Sequence[Mapping[int, float]]) -> int:
     """
     rises = [rise for scan in scans for rise in _rises(scan)]
     total = sum(ms for _, ms in rises)
-    return next((width for width in _WIDTHS if _at_ends(rises, width) * 2 > total), 1)
+    at_ends = {w: sum(ms for count, ms in rises if count % w == 0) for w in _WIDTHS}
+    return next((width for width, ms in at_ends.items() if ms * 2 > total), 1)
 
 
 def _rises(scan: Mapping[int, float]) -> list[tuple[int, float]]:
@@ -49,7 +48,3 @@ def _rises(scan: Mapping[int, float]) -> list[tuple[int, float]]:
     cleaned = np.minimum.accumulate([scan[count] for count in reversed(counts)])[::-1]
     steps = zip(counts, np.diff(cleaned) / (cleaned[-1] or 1.0), strict=False)
     return [(count, float(rise)) for count, rise in steps if 4 * count >= counts[-1]]
-
-
-def _at_ends(rises: Sequence[tuple[int, float]], width: int) -> float:
-    return sum(rise for count, rise in rises if count % width == 0)

@@ -9,8 +9,8 @@ convert. A tensor that no longer occurs is computed within the kernel that it le
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import onnx
@@ -52,17 +52,12 @@ def find_kernels(model: Model, optimised: onnx.ModelProto) -> tuple[Kernel, ...]
     compute a thing twice) counts in each.
     """
     traced = _Tracer(model, constant_tensors(model, optimised))
-    drafts = [draft for node in optimised.graph.node if (draft := traced.draft(node))]
+    kernels = [kernel for node in optimised.graph.node if (kernel := traced.kernel(node))]
     readers = traced.readers(optimised.graph)
-    return tuple(_kernel(draft, readers, model.view.replaceable) for draft in drafts)
-
-
-@dataclass(frozen=True)
-class _Draft:
-    nodes: tuple[Node, ...]
-    inputs: tuple[str, ...]
-    blocked: frozenset[str]
-    outputs: tuple[str, ...]
+    return tuple(
+        replace(kernel, read_as=tuple(sorted(readers.get(kernel.outputs[0], ()))))
+        for kernel in kernels
+    )
 
 
 @dataclass
@@ -81,10 +76,15 @@ class _Tracer:
         self._place = {node: place for place, node in enumerate(view.main_nodes)}
         self._named = {node.name: node for node in view.main_nodes if node.name}
 
-    def draft(self, node: onnx.NodeProto) -> _Draft | None:
-        """The part of an optimised node; None if it converts layouts or leaves no trace."""
+    def kernel(self, node: onnx.NodeProto) -> Kernel | None:
+        """The part of an optimised node; None if it converts layouts or leaves no trace.
+
+        How others read it is not known before all of them are.
+        """
         if node.op_type in ("ReorderInput", "ReorderOutput"):
-            self._follow_reorder(node)
+            source, result = node.input[0], node.output[0]
+            if result not in self._producer:
+                self.tensor_of[result] = self.tensor_of.get(source, source)
             return None
         results = self._results(node)
         if not results:
@@ -96,8 +96,17 @@ class _Tracer:
         if node.output[0] not in self._producer:
             self.tensor_of[node.output[0]] = last
         read = (self.tensor_of[name] for name in node.input if name in self.tensor_of)
-        blocked = frozenset(name for name in read if name in self._producer)  # inputs are plain
-        return _Draft(nodes, inputs, blocked, outputs) if nodes else None
+        blocked = {name for name in read if name in self._producer}  # inputs are plain
+        read_by_nodes = (name for each in nodes for name in each.inputs)
+        return Kernel(
+            host=next((each for each in nodes if operator_of(each).weights), nodes[-1]),
+            nodes=nodes,
+            inputs=inputs,
+            layouts=tuple("blocked" if name in blocked else "plain" for name in inputs),
+            outputs=outputs,
+            read_as=(),
+            given=self.model.view.replaceable.intersection(read_by_nodes),
+        )
 
     def readers(self, graph: onnx.GraphProto) -> Mapping[str, set[Layout]]:
         """The layouts in which each original tensor is read, as an output of the model included."""
@@ -108,11 +117,6 @@ class _Tracer:
                 layout: Layout = "blocked" if blocked else "plain"
                 found.setdefault(self.tensor_of.get(name, name), set()).add(layout)
         return found
-
-    def _follow_reorder(self, node: onnx.NodeProto) -> None:
-        source, result = node.input[0], node.output[0]
-        if result not in self._producer:
-            self.tensor_of[result] = self.tensor_of.get(source, source)
 
     def _results(self, node: onnx.NodeProto) -> tuple[str, ...]:
         """The original tensors that an optimised node is named after."""
@@ -164,27 +168,8 @@ class _Tracer:
                 elif name not in self.constants and name in self._producer:
                     open_ends.append(self._producer[name])
         ordered = tuple(sorted(nodes, key=self._place.__getitem__))
-        return ordered, _in_order_read(ordered, inputs)
-
-
-def _in_order_read(nodes: Sequence[Node], names: Mapping[str, None]) -> tuple[str, ...]:
-    read = dict.fromkeys(name for node in nodes for name in node.inputs if name in names)
-    return tuple({**read, **names})
-
-
-def _kernel(
-    draft: _Draft, readers: Mapping[str, set[Layout]], replaceable: frozenset[str]
-) -> Kernel:
-    host = next((node for node in draft.nodes if operator_of(node).weights), draft.nodes[-1])
-    return Kernel(
-        host=host,
-        nodes=draft.nodes,
-        inputs=draft.inputs,
-        layouts=tuple("blocked" if name in draft.blocked else "plain" for name in draft.inputs),
-        outputs=draft.outputs,
-        read_as=tuple(sorted(readers.get(draft.outputs[0], ()))),
-        given=replaceable.intersection(name for node in draft.nodes for name in node.inputs),
-    )
+        read = dict.fromkeys(name for node in ordered for name in node.inputs if name in inputs)
+        return ordered, tuple({**read, **inputs})
 
 
 def constant_tensors(model: Model, optimised: onnx.ModelProto) -> frozenset[str]:
@@ -196,7 +181,8 @@ def constant_tensors(model: Model, optimised: onnx.ModelProto) -> frozenset[str]
     known = {*model.constants.plain, *model.view.initializers}
     known |= {tensor.name for tensor in optimised.graph.initializer}
     for node in model.view.main_nodes:
-        if node.op_type == "Constant" or _reads_only(node, known, model):
+        read = model.view.dependencies(node)
+        if node.op_type == "Constant" or (read and known.issuperset(read)):
             known.update(node.outputs)
     for node in reversed(model.view.main_nodes):
         if _serves_only(node, known, model):
@@ -231,11 +217,6 @@ def folded_constants(model: Model, optimised: onnx.ModelProto) -> dict[str, Arra
     return known
 
 
-def _reads_only(node: Node, known: set[str], model: Model) -> bool:
-    read = model.view.dependencies(node)
-    return bool(read) and all(name in known for name in read)
-
-
 def _serves_only(node: Node, known: set[str], model: Model) -> bool:
     """Whether whatever is computed from a node is known, so that it need not run."""
     written = [name for name in node.outputs if name]
@@ -245,11 +226,10 @@ def _serves_only(node: Node, known: set[str], model: Model) -> bool:
     return all(reader.outputs and known.issuperset(reader.outputs) for reader in readers)
 
 
-def nodes_within(kernels: Sequence[Kernel]) -> Iterator[tuple[Node, Kernel]]:
+def nodes_within(kernels: Sequence[Kernel]) -> dict[Node, Kernel]:
     """Every node with the first kernel that it runs in."""
-    seen: set[Node] = set()
+    first: dict[Node, Kernel] = {}
     for kernel in kernels:
         for node in kernel.nodes:
-            if node not in seen:
-                seen.add(node)
-                yield node, kernel
+            first.setdefault(node, kernel)
+    return first

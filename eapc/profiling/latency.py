@@ -13,10 +13,8 @@ from eapc.energy import Unmodelled
 from eapc.hardware import MeasuredMachine
 from eapc.model import Model, Node, Shapes
 from eapc.profiling.kernels import Kernel, constant_tensors, find_kernels, nodes_within
-from eapc.profiling.layer_kinds import LayerKind, NotTimedError, layer_kind
+from eapc.profiling.layer_kinds import ChannelCounts, LayerKind, NotTimedError, layer_kind
 from eapc.runtime import optimised_model
-
-Counts = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class NetworkLatency:
     fused_into: Mapping[str, str]
     missing: tuple[Unmodelled, ...]
 
-    def counts(self, shapes: Shapes) -> dict[str, Counts]:
+    def counts(self, shapes: Shapes) -> dict[str, ChannelCounts]:
         """(input, output) channels of each layer; input 0 where they are not independent."""
         specs = shapes.by_scope[""]
         return {key: kind.counts(specs) for key, kind in self.layers.items()}
@@ -62,7 +60,7 @@ def prepare_network(
     fused: dict[str, str] = {}
     reasons = {node.key: _why_untraced(node, constants) for node in model.nodes}
     of_kernel = {kernel: _found(kernel, shapes, constants, machine) for kernel in kernels}
-    for node, kernel in nodes_within(kernels):
+    for node, kernel in nodes_within(kernels).items():
         found = of_kernel[kernel]
         if isinstance(found, LayerKind):
             if node is kernel.host:

@@ -8,10 +8,8 @@ from dataclasses import dataclass, field
 
 from eapc.hardware import MeasuredLayer
 from eapc.profiling.grid import counts_at
-from eapc.profiling.layer_kinds import LayerKind
+from eapc.profiling.layer_kinds import ChannelCounts, LayerKind
 from eapc.profiling.layer_timer import Reading
-
-Counts = tuple[int, int]
 
 
 @dataclass
@@ -24,10 +22,10 @@ class LayerGrid:
     """
 
     kinds: list[LayerKind]
-    own: list[Counts]
+    own: list[ChannelCounts]
     fixed_in: bool
     fixed_out: bool
-    readings: dict[Counts, Reading] = field(default_factory=dict)
+    readings: dict[ChannelCounts, Reading] = field(default_factory=dict)
     axes: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
     seconds_per_point: float = 0.0
     problem: str = ""
@@ -44,7 +42,7 @@ class LayerGrid:
         return self.kinds[0].kernel.host.key
 
     @property
-    def most(self) -> Counts:
+    def most(self) -> ChannelCounts:
         """The largest count of each axis."""
         return max(ins for ins, _ in self.own), max(outs for _, outs in self.own)
 
@@ -59,14 +57,14 @@ class LayerGrid:
         more = () if fixed or level == 0 else counts_at(level, max(own))
         return tuple(sorted({*own, *more}))
 
-    def kind_at(self, counts: Counts) -> LayerKind:
+    def kind_at(self, counts: ChannelCounts) -> LayerKind:
         """The kernel to resize: one of these counts where there is one, else the largest."""
         pairs = zip(self.own, self.kinds, strict=True)
         same = [kind for own, kind in pairs if own == counts]
         largest = max(range(len(self.own)), key=lambda i: math.prod(filter(None, self.own[i])))
         return same[0] if same else self.kinds[largest]
 
-    def add(self, readings: Mapping[Counts, Reading]) -> None:
+    def add(self, readings: Mapping[ChannelCounts, Reading]) -> None:
         """Take up readings, the least of those of one count."""
         for counts, reading in readings.items():
             self.readings[counts] = reading.least(self.readings.get(counts))

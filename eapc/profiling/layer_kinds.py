@@ -21,7 +21,9 @@ _UNTIMED_ATTRIBUTES = frozenset(
 )
 _CHANNELS_FIRST_RANKS = (2, 4, 5)
 _BLOCKED_RANK = 4
-Sizes = Mapping[str, tuple[int, ...]]
+
+ChannelCounts = tuple[int, int]
+"""(input, output) channels of a layer; input 0 where they are not independent."""
 
 
 class NotTimedError(Exception):
@@ -43,7 +45,7 @@ class LayerKind:
     is_free: bool
     axes: Mapping[str, int | None]
 
-    def counts(self, shape_of: Mapping[str, TensorSpec]) -> tuple[int, int]:
+    def counts(self, shape_of: Mapping[str, TensorSpec]) -> ChannelCounts:
         """(input, output) channels; without independent axes the input's do not count and are 0.
 
         The one count of such a layer is that of its widest input, or of all where it joins them.
@@ -70,7 +72,9 @@ def layer_kind(kernel: Kernel, shapes: Shapes, constants: frozenset[str]) -> Lay
     specs = _known_specs(kernel, shapes)
     independent = _is_independent(kernel, constants)
     axes = {name: _channel_axis(kernel, len(spec.shape)) for name, spec in specs.items()}
-    is_free = independent or all(_varies(node, shapes) for node in kernel.nodes)
+    is_free = independent or all(  # it stays valid when all counts change in proportion
+        operator_of(node).varies or is_depthwise(node, shapes) for node in kernel.nodes
+    )
     steps = " ".join(_described(node, shapes, kernel.given) for node in kernel.nodes)
     read = [
         _shaped(specs[name], axes[name], layout)
@@ -122,11 +126,6 @@ def is_depthwise(node: Node, shapes: Shapes) -> bool:
         return False
     weights = shapes.shape(node, node.input(row.weights.operand))
     return weights is not None and weights[1] == 1 and row.weights.groups(node.attributes) > 1
-
-
-def _varies(node: Node, shapes: Shapes) -> bool:
-    """Whether a node stays valid when all its channel counts change in proportion."""
-    return operator_of(node).varies or is_depthwise(node, shapes)
 
 
 def _channel_axis(kernel: Kernel, rank: int) -> int | None:

@@ -17,7 +17,7 @@ from eapc.errors import DataError, ModelError
 from eapc.profiling.kernels import Layout
 from eapc.profiling.layer_kinds import NotTimedError
 from eapc.profiling.layer_sizes import Sizing
-from eapc.profiling.probes import Probe, ProbeMaker, readers_of
+from eapc.profiling.probe_models import Probe, ProbeMaker, readers_of
 from eapc.runtime import Stopwatch
 
 _TURNS = 3

@@ -15,16 +15,16 @@ from dataclasses import astuple, dataclass, field
 
 import onnx
 
-from eapc.checkpoints import Finished, Part
+from eapc.checkpoints import Checkpoint, Finished
 from eapc.hardware import Axis, MeasuredLayer, Scan
 from eapc.model import Model, Shapes
 from eapc.profiling.grid import DEEPEST_LEVEL, step_width
 from eapc.profiling.kernels import constant_tensors, find_kernels, folded_constants
-from eapc.profiling.layer_grid import Counts, LayerGrid, digits
-from eapc.profiling.layer_kinds import NotTimedError, layer_kind
+from eapc.profiling.layer_grid import LayerGrid, digits
+from eapc.profiling.layer_kinds import ChannelCounts, NotTimedError, layer_kind
 from eapc.profiling.layer_sizes import Sizing, sized
 from eapc.profiling.layer_timer import LayerTimer, NetworkTimer, Reading
-from eapc.profiling.probes import ProbeMaker
+from eapc.profiling.probe_models import ProbeMaker
 from eapc.progress import Progress, Step
 from eapc.runtime import optimised_model
 
@@ -33,6 +33,7 @@ _SCAN_STAGE = "look for steps"
 _SCAN_LEVEL = 3
 _SCANNED_LAYERS = 3
 _LONGEST_SCAN = 64
+_AXES: tuple[Axis, ...] = ("in", "out")
 _CARE = 3
 """Times the repeats for the counts that the model itself has."""
 
@@ -71,7 +72,9 @@ class Profiler:
         grids = self._grids(optimised)
         maker = ProbeMaker(self.model, folded_constants(self.model, optimised))
         sizings = [self._sizing(grid, counts) for grid in grids for counts in grid.own]
-        footprint = _weight_bytes(self.model) + max((s.bytes for s in sizings), default=0)
+        constants = self.model.constants.plain.values()
+        weight_bytes = sum(4 * math.prod(tensor.dims) for tensor in constants)
+        footprint = weight_bytes + max((sizing.bytes for sizing in sizings), default=0)
         timer = LayerTimer(maker, self.threads, self.repeats, footprint)
         timer.calibrate(sizings)
         scans = self._levels(timer, grids)
@@ -145,8 +148,8 @@ class Profiler:
         grid.axes = axes
 
     def _part(
-        self, timer: LayerTimer, grid: LayerGrid, label: str, points: Sequence[Counts]
-    ) -> Part:
+        self, timer: LayerTimer, grid: LayerGrid, label: str, points: Sequence[ChannelCounts]
+    ) -> Checkpoint:
         """Points of a layer, timed now or by a run that was killed."""
         key = f"{grid.name} {label}"
         part = self.finished.load(key)
@@ -156,9 +159,11 @@ class Profiler:
         self._spent += part.facts["seconds"]
         return part
 
-    def _timed(self, timer: LayerTimer, grid: LayerGrid, points: Sequence[Counts]) -> Part:
+    def _timed(
+        self, timer: LayerTimer, grid: LayerGrid, points: Sequence[ChannelCounts]
+    ) -> Checkpoint:
         """Time some points, one after the other and then once more: disturbances pass."""
-        start, found, problem = time.perf_counter(), dict[Counts, Reading](), ""
+        start, found, problem = time.perf_counter(), dict[ChannelCounts, Reading](), ""
         try:
             for counts in (*points, *points):
                 repeats = self.repeats * (_CARE if counts in grid.own else 1)
@@ -168,20 +173,22 @@ class Profiler:
             problem = str(reason)
         readings = [(*counts, *astuple(reading)) for counts, reading in found.items()]
         seconds = time.perf_counter() - start
-        return Part(facts={"readings": readings, "problem": problem, "seconds": seconds})
+        return Checkpoint(facts={"readings": readings, "problem": problem, "seconds": seconds})
 
-    def _sizing(self, grid: LayerGrid, counts: Counts) -> Sizing:
+    def _sizing(self, grid: LayerGrid, counts: ChannelCounts) -> Sizing:
         return sized(grid.kind_at(counts), self.shapes, *counts)
 
     def _scans(self, timer: LayerTimer, grids: Sequence[LayerGrid]) -> Iterator[Scan]:
         """Single counts of the widest layers, slow ones first, along both of their axes."""
-        able = [grid for grid in grids if grid.kinds[0].independent and not grid.is_final]
-        able = [grid for grid in able if not (grid.fixed_in or grid.fixed_out)]
+        able = [
+            grid
+            for grid in grids
+            if grid.kinds[0].independent and not (grid.is_final or grid.fixed_in or grid.fixed_out)
+        ]
         able.sort(
             key=lambda grid: (-min(*grid.most, _LONGEST_SCAN), -grid.readings[grid.most].layer_ms)
         )
-        axes: tuple[Axis, ...] = ("in", "out")
-        wanted = [(grid, axis) for grid in able[:_SCANNED_LAYERS] for axis in axes]
+        wanted = [(grid, axis) for grid in able[:_SCANNED_LAYERS] for axis in _AXES]
         for done, (grid, axis) in enumerate(wanted):
             self.progress(Step(_SCAN_STAGE, done, len(wanted), grid.node))
             expected = self._spent + _LONGEST_SCAN * grid.seconds_per_point
@@ -197,20 +204,11 @@ class Profiler:
         return Scan(layer=grid.name, axis=axis, channels=tuple(ms), ms=tuple(ms.values()))
 
 
-def _readings(part: Part) -> dict[Counts, Reading]:
+def _readings(part: Checkpoint) -> dict[ChannelCounts, Reading]:
     return {(ins, outs): Reading(*reading) for ins, outs, *reading in part.facts["readings"]}
-
-
-def _weight_bytes(model: Model) -> int:
-    return sum(4 * math.prod(tensor.dims) for tensor in model.constants.plain.values())
 
 
 def _steps(scans: Sequence[Scan]) -> dict[Axis, int]:
     """The width of the steps that the scans of each axis show together."""
-    of_axis: dict[Axis, list[Scan]] = {
-        axis: [scan for scan in scans if scan.axis == axis] for axis in ("in", "out")
-    }
-    return {
-        axis: step_width([dict(zip(scan.channels, scan.ms, strict=True)) for scan in found])
-        for axis, found in of_axis.items()
-    }
+    ms = [(scan.axis, dict(zip(scan.channels, scan.ms, strict=True))) for scan in scans]
+    return {axis: step_width([scan for of, scan in ms if of == axis]) for axis in _AXES}

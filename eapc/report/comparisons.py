@@ -5,18 +5,18 @@ Energy is modelled for a machine and latency measured on this computer: each say
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 
 from rich.console import Group, RenderableType
 
 from eapc.commands.comparison import Comparison, Latency, Side
+from eapc.report.csv import csv_text
 from eapc.report.documents import Document, accuracy_of, model_name, totals
-from eapc.report.layout import Column, facts, plain, spaced, table, title
-from eapc.report.numbers import count, engineering, joules, percent
-from eapc.report.tables import coverage
+from eapc.report.layout import Column, facts, page, plain, table, title
+from eapc.report.numbers import count, engineering, joules, likeness_of, milliseconds, percent
+from eapc.report.tables import accuracy_row, coverage, heading
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,13 @@ def _figures(compared: Comparison) -> Iterator[Figure]:
     one, two = before.energy, after.energy
     yield Figure("parameters", "parameters", before.parameters, after.parameters)
     yield Figure("nonzero_weights", "non-zero weights", one.nonzero_weights, two.nonzero_weights)
-    yield Figure("file_bytes", "file size", before.file_bytes, after.file_bytes, _bytes)
+    yield Figure(
+        "file_bytes",
+        "file size",
+        before.file_bytes,
+        after.file_bytes,
+        partial(engineering, unit="B"),
+    )
     yield Figure("macs", "MACs", one.macs, two.macs)
     both = "MACs, both operands non-zero"
     yield Figure("nonskipped_macs", both, one.nonskipped_macs, two.nonskipped_macs)
@@ -55,29 +61,18 @@ def _figures(compared: Comparison) -> Iterator[Figure]:
     if (latency := compared.latency) is not None:
         times = latency.before_ms, latency.after_ms
         ratio = latency.ratio.median
-        yield Figure("measured_latency_ms", "measured latency", *times, _milliseconds, ratio)
-
-
-def _bytes(size: float) -> str:
-    return engineering(size, "B")
-
-
-def _milliseconds(time: float) -> str:
-    return engineering(time * 1e-3, "s")
+        yield Figure("measured_latency_ms", "measured latency", *times, milliseconds, ratio)
 
 
 def comparison_table(compared: Comparison, width: int) -> Group:
     """Everything known of two models, for an output of `width` characters."""
-    report = compared.before.energy
-    machine = f"{report.hardware.name}, per inference at batch {report.batch}"
-    before, after = compared.before.model.name, compared.after.model.name
+    models = f"{compared.before.model.name} and {compared.after.model.name}"
     columns = (Column("", "left"), Column("before"), Column("after"), Column("ratio"))
-    parts: list[RenderableType] = [
-        title(f"{before} and {after} on {machine}"),
+    return page(
+        title(heading(models, compared.before.energy)),
         table(columns, list(_rows(compared)), width),
         facts(_facts(compared, width)),
-    ]
-    return Group(*spaced(parts))
+    )
 
 
 def _rows(compared: Comparison) -> Iterator[tuple[str, str, str, str]]:
@@ -85,24 +80,17 @@ def _rows(compared: Comparison) -> Iterator[tuple[str, str, str, str]]:
     for figure in _figures(compared):
         amounts = figure.shown(figure.before), figure.shown(figure.after)
         yield figure.label, *amounts, percent(figure.ratio)
-    accuracy = compared.accuracy
-    if accuracy is not None:
-        name = f"{accuracy.metric} accuracy on {count(accuracy.samples, 'input')}"
-        points = f"{100 * (accuracy.after - accuracy.before):+.1f} points"
-        yield name, percent(accuracy.before), percent(accuracy.after), points
+    yield from accuracy_row(compared.accuracy)
 
 
 def _facts(compared: Comparison, width: int) -> Iterator[tuple[str, RenderableType]]:
     if (latency := compared.latency) is not None:
         yield "latency", _measured(latency)
     if (likeness := compared.likeness) is not None:
-        is_share = likeness.metric.endswith("agreement")
-        value = percent(likeness.value) if is_share else f"{likeness.value:.3g}"
+        value = likeness_of(likeness.metric, likeness.value)
         kind = "made-up input" if compared.made_up else "input"
-        yield (
-            likeness.metric.removeprefix("relative "),
-            f"{value} on {count(likeness.samples, kind)}",
-        )
+        name = likeness.metric.removeprefix("relative ")
+        yield name, f"{value} on {count(likeness.samples, kind)}"
     for side in (compared.before, compared.after):
         if side.energy.unmodelled:
             yield "energy of", plain(side.model.name)
@@ -155,13 +143,12 @@ def _side(side: Side) -> Document:
 
 def comparison_csv(compared: Comparison) -> str:
     """A heading and one row per figure: before, after and their ratio, empty where unknown."""
-    stream = io.StringIO(newline="")
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(("figure", "before", "after", "ratio"))
-    for figure in _figures(compared):
-        writer.writerow((figure.key, figure.before, figure.after, figure.ratio))
+    columns = ("figure", "before", "after", "ratio")
+    rows: list[tuple[object, ...]] = [
+        (figure.key, figure.before, figure.after, figure.ratio) for figure in _figures(compared)
+    ]
     if (accuracy := compared.accuracy) is not None:
-        writer.writerow(("accuracy", accuracy.before, accuracy.after, ""))
+        rows.append(("accuracy", accuracy.before, accuracy.after, ""))
     if (likeness := compared.likeness) is not None:
-        writer.writerow((likeness.metric, "", likeness.value, ""))
-    return stream.getvalue()
+        rows.append((likeness.metric, "", likeness.value, ""))
+    return csv_text(columns, (dict(zip(columns, row, strict=True)) for row in rows))

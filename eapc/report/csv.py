@@ -1,13 +1,14 @@
-"""An analysis as comma-separated values: one row per node, in file order."""
+"""Comma-separated values; and an analysis as such, one row per node, in file order."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 
-from eapc.energy import OPERANDS, EnergyReport, NodeEnergy
+from eapc.energy import OPERANDS, EnergyReport
+from eapc.report.documents import node_document
 
 _PLAIN = (
     "key",
@@ -29,6 +30,15 @@ _PLAIN = (
 )
 
 
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
+    """A heading and the rows' entries of these columns; what is unknown is empty."""
+    stream = io.StringIO(newline="")
+    writer = csv.DictWriter(stream, columns, restval="", extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
 def analysis_csv(report: EnergyReport) -> str:
     """A heading and one row per node; nodes without a model have a reason and no figures.
 
@@ -45,51 +55,24 @@ def analysis_csv(report: EnergyReport) -> str:
         *accesses,
         "unmodelled",
     ]
-    stream = io.StringIO(newline="")
-    writer = csv.DictWriter(stream, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(_rows(report))
-    return stream.getvalue()
+    return csv_text(columns, _rows(report))
 
 
 def _rows(report: EnergyReport) -> Iterator[dict[str, object]]:
     total = report.energy_mac_units or 1.0
     for node in report.nodes:
-        yield {**_figures(node, total), **_breakdown(node)}
-    for missing in report.unmodelled:
+        energies = {**node.by_operand, **node.by_level}
         yield {
-            "key": missing.key,
-            "name": missing.name,
-            "op_type": missing.op_type,
-            "unmodelled": missing.reason,
+            **node_document(node),
+            "energy_share": node.energy_mac_units / total,
+            "kept_on_chip": " ".join(node.stay.operands),
+            **{f"{operand}_bits": bits for operand, bits in asdict(node.bits).items()},
+            **{f"energy_{name}": value for name, value in energies.items()},
+            **{
+                f"accesses_{level}_{operand}": words
+                for level, by_operand in node.accesses.items()
+                for operand, words in asdict(by_operand).items()
+            },
         }
-
-
-def _figures(node: NodeEnergy, total: float) -> dict[str, object]:
-    return {
-        "key": node.key,
-        "name": node.name,
-        "op_type": node.op_type,
-        "energy_mac_units": node.energy_mac_units,
-        "energy_share": node.energy_mac_units / total,
-        "macs": node.macs,
-        "nonskipped_macs": node.nonskipped_macs,
-        "operations": node.operations,
-        "weight_density": node.densities.weights,
-        "ifmap_density": node.densities.ifmap,
-        "ofmap_density": node.densities.ofmap,
-        **{f"{operand}_bits": bits for operand, bits in asdict(node.bits).items()},
-        "fused_into": node.fused_into,
-        "kept_on_chip": " ".join(node.stay.operands),
-    }
-
-
-def _breakdown(node: NodeEnergy) -> dict[str, object]:
-    by_operand = {f"energy_{name}": value for name, value in node.by_operand.items()}
-    by_level = {f"energy_{name}": value for name, value in node.by_level.items()}
-    accesses = {
-        f"accesses_{level}_{operand}": getattr(words, operand)
-        for level, words in node.accesses.items()
-        for operand in OPERANDS
-    }
-    return {**by_operand, **by_level, **accesses}
+    for missing in report.unmodelled:
+        yield {**asdict(missing), "unmodelled": missing.reason}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from eapc.energy import EnergyReport, NodeEnergy
 from eapc.evaluation import Accuracy, Agreement
 from eapc.goals import Pruned
 from eapc.hardware import HardwareModel, MeasuredMachine
-from eapc.layers import Skipped
 from eapc.model import Model
 from eapc.pipeline import Latency, LayerRecord
 
@@ -60,11 +59,11 @@ def prune_document(pruned: Pruned, warnings: Sequence[str] = ()) -> Document:
         "accuracy": accuracy_of(pruned.accuracy),
         "decided": accuracy_of(pruned.decided),
         "agreement": agreement_of(pruned.held_out),
-        "latency": _latency_beside_lowest(pruned),
+        "latency": _latency(pruned.latency, lowest_ratio=pruned.floor),
         "lowest_energy_ratio": None if pruned.latency else pruned.floor,
         "channels": [asdict(group) for group in pruned.groups],
         "layers": layers(pruned.layers, pruned.before, pruned.after),
-        "skipped": _skipped(pruned.skipped),
+        "skipped": [asdict(entry) for entry in pruned.skipped],
         "synthesised": pruned.synthesised,
         "synthesised_inputs": pruned.inputs or None,
         "output": path_of(pruned.output),
@@ -73,13 +72,8 @@ def prune_document(pruned: Pruned, warnings: Sequence[str] = ()) -> Document:
     }
 
 
-def _latency_beside_lowest(pruned: Pruned) -> Document | None:
-    found = _latency(pruned.latency)
-    return None if found is None else {**found, "lowest_ratio": pruned.floor}
-
-
-def _latency(found: Latency | None) -> Document | None:
-    """What measurements of single layers add up to; None without them."""
+def _latency(found: Latency | None, **more: float | None) -> Document | None:
+    """What measurements of single layers add up to, and more; None without them."""
     if found is None:
         return None
     return {
@@ -87,6 +81,7 @@ def _latency(found: Latency | None) -> Document | None:
         "before_ms": found.before_ms,
         "after_ms": found.after_ms,
         "ratio": found.ratio,
+        **more,
     }
 
 
@@ -102,7 +97,7 @@ def run_document(ran: Ran, warnings: Sequence[str] = ()) -> Document:
         "totals": totals(report) if report else None,
         **(_nodes(report) if report else {"nodes": [], "unmodelled": []}),
         "layers": layers(tuple(done.record.layers.values()), None, report),
-        "skipped": _skipped(done.record.skipped),
+        "skipped": [asdict(entry) for entry in done.record.skipped],
         "output": path_of(ran.output),
         "seconds": dict(done.record.seconds),
         "warnings": list(warnings),
@@ -183,12 +178,13 @@ def to_json(document: Document) -> str:
 
 def _nodes(report: EnergyReport) -> Document:
     return {
-        "nodes": [_node(node) for node in report.nodes],
+        "nodes": [node_document(node) for node in report.nodes],
         "unmodelled": [asdict(node) for node in report.unmodelled],
     }
 
 
-def _node(node: NodeEnergy) -> Document:
+def node_document(node: NodeEnergy) -> Document:
+    """Everything known of one node."""
     return {
         "key": node.key,
         "name": node.name,
@@ -205,10 +201,7 @@ def _node(node: NodeEnergy) -> Document:
         "bits": asdict(node.bits),
         "by_operand": dict(node.by_operand),
         "by_level": dict(node.by_level),
-        "accesses": {
-            level: {field.name: getattr(words, field.name) for field in fields(words)}
-            for level, words in node.accesses.items()
-        },
+        "accesses": {level: asdict(words) for level, words in node.accesses.items()},
         "fused_into": node.fused_into or None,
         "kept_on_chip": list(node.stay.operands),
         "note": node.note or None,
@@ -232,10 +225,6 @@ def agreement_of(agreement: Agreement | None) -> Document | None:
     if agreement is None:
         return None
     return {**asdict(agreement), "met": agreement.is_met}
-
-
-def _skipped(skipped: Sequence[Skipped]) -> list[Document]:
-    return [asdict(entry) for entry in skipped]
 
 
 def model_name(model: Model) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rich import box
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -86,9 +86,11 @@ def title(text: str) -> Text:
     return Text(plain(text), style="bold")
 
 
-def spaced(parts: Iterable[RenderableType]) -> list[RenderableType]:
-    """The parts with an empty line before each but the first."""
-    return [Padding(part, (1 if i else 0, 0, 0, 0), expand=False) for i, part in enumerate(parts)]
+def page(*parts: RenderableType) -> Group:
+    """The parts one below the other, with an empty line before each but the first."""
+    return Group(
+        *(Padding(part, (1 if i else 0, 0, 0, 0), expand=False) for i, part in enumerate(parts))
+    )
 
 
 def plain(text: str) -> str:

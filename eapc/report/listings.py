@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
-from rich.console import Group, RenderableType
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from eapc.hardware import HardwareModel, MeasuredMachine
+from eapc.hardware import HardwareModel, MeasuredMachine, Memory
 from eapc.pipeline import Pass
-from eapc.report.layout import facts, plain, spaced, title
+from eapc.report.layout import facts, page, plain, title
 from eapc.report.numbers import engineering
 from eapc.report.timings import machine_summary
 
@@ -21,7 +21,7 @@ def passes_table(passes: Mapping[str, type[Pass]]) -> Group:
     """Every pass with its options, their types, defaults and meaning."""
     parts = [_pass(name, kind) for name, kind in sorted(passes.items())]
     example = 'eapc run MODEL --pipeline "annotate-energy, prune-weights{sparsity=0.8}"'
-    return Group(*spaced([*parts, Text(f"To use them: {example}", style="dim")]))
+    return page(*parts, Text(f"To use them: {example}", style="dim"))
 
 
 def hardware_list(machines: Iterable[HardwareModel]) -> Table:
@@ -33,37 +33,32 @@ def hardware_summary(machine: HardwareModel | MeasuredMachine) -> list[str]:
     """A machine in a few lines: arithmetic, array, memory levels outermost first; or its grids."""
     if isinstance(machine, MeasuredMachine):
         return machine_summary(machine)
-    lines = [f"{machine.name}: {machine.description}"]
-    pj = machine.mac_energy_pj
+    pj, kept_in = machine.mac_energy_pj, machine.feature_maps_kept_in
     kind = f"{machine.dataflow.replace('_', ' ')}, {machine.word_bits}-bit words"
-    lines.append(kind + (f", 1 MAC unit is {pj:g} pJ" if pj else ""))
-    lines.append("")
-    lines.append(f"{'level':<14}{'MAC units per word':>18}{'size':>10}")
-    for name, memory in machine.memories.items():
-        size = engineering(memory.size_bytes, "B") if memory.size_bytes else "-"
-        lines.append(f"{name:<14}{memory.energy_mac_units_per_word:>18g}{size:>10}")
-    if machine.feature_maps_kept_in:
-        lines += ["", f"feature maps are kept in {machine.feature_maps_kept_in} between layers"]
-    return lines
+    return [
+        f"{machine.name}: {machine.description}",
+        kind + (f", 1 MAC unit is {pj:g} pJ" if pj else ""),
+        "",
+        f"{'level':<14}{'MAC units per word':>18}{'size':>10}",
+        *(_level(name, memory) for name, memory in machine.memories.items()),
+        *(["", f"feature maps are kept in {kept_in} between layers"] if kept_in else []),
+    ]
+
+
+def _level(name: str, memory: Memory) -> str:
+    size = engineering(memory.size_bytes, "B") if memory.size_bytes else "-"
+    return f"{name:<14}{memory.energy_mac_units_per_word:>18g}{size:>10}"
 
 
 def _pass(name: str, kind: type[Pass]) -> Group:
-    parts: list[RenderableType] = [title(name), Text(plain(kind.summary()))]
-    options = dataclasses.fields(kind)
-    if options:
-        parts.append(_options(kind, options))
-    return Group(*parts)
-
-
-def _options(kind: type[Pass], options: Sequence[dataclasses.Field[object]]) -> Table:
     grid = Table.grid(padding=(0, 2))
-    hints = typing.get_type_hints(kind)
+    hints, options = typing.get_type_hints(kind), dataclasses.fields(kind)
     for option in options:
         about = str(option.metadata.get("help", ""))
         if "choices" in option.metadata:
             about = f"{about}: {', '.join(option.metadata['choices'])}"
         grid.add_row(f"  {option.name}", type_name(hints[option.name]), _default(option), about)
-    return grid
+    return Group(title(name), Text(plain(kind.summary())), *([grid] if options else []))
 
 
 def _default(option: dataclasses.Field[object]) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from eapc.evaluation import TOP1_AGREEMENT
+
 _PREFIXES = dict(
     zip(range(-15, 18, 3), ("f", "p", "n", "µ", "m", "", "k", "M", "G", "T", "P"), strict=True)
 )
@@ -21,21 +23,21 @@ def engineering(value: float, unit: str = "") -> str:
     rounded = float(f"{value:.3g}")
     if not unit and abs(rounded) < 1:
         return f"{rounded:g}"
-    exponent = _exponent(abs(rounded))
+    thousands = 3 * math.floor(math.log10(abs(rounded)) / 3 + 1e-12)
+    exponent = min(max(thousands, min(_PREFIXES)), max(_PREFIXES))
     scaled = rounded / 10.0**exponent
     decimals = max(0, 3 - len(str(int(abs(scaled)))))
     return f"{scaled:.{decimals}f} {_PREFIXES[exponent]}{unit}".rstrip()
 
 
-def _exponent(value: float) -> int:
-    """The multiple of 3, among those with a prefix, that leaves 1 to 999 in front."""
-    exponent = 3 * math.floor(math.log10(value) / 3 + 1e-12)
-    return min(max(exponent, min(_PREFIXES)), max(_PREFIXES))
-
-
 def joules(picojoules: float) -> str:
     """An energy with the prefix that suits it: `3.3 µJ` of 3.3e6 pJ."""
     return engineering(picojoules * 1e-12, "J")
+
+
+def milliseconds(time: float) -> str:
+    """A latency with the prefix that suits it: `3.3 ms`, `330 µs`."""
+    return engineering(time * 1e-3, "s")
 
 
 def percent(fraction: float | None) -> str:
@@ -45,6 +47,11 @@ def percent(fraction: float | None) -> str:
     if 0 < fraction < 0.0005:
         return "<0.1%"
     return f"{100 * fraction:.1f}%"
+
+
+def likeness_of(metric: str, value: float) -> str:
+    """Three digits of an error; what is a share of samples as `41.2%`."""
+    return percent(value) if metric == TOP1_AGREEMENT else f"{value:.3g}"
 
 
 def count(number: int, noun: str) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
-from rich.console import Group, RenderableType
+from rich.console import Group
 from rich.table import Table
 
 from eapc.allocation import LOWEST_DENSITY
@@ -17,9 +18,9 @@ from eapc.goals import Pruned
 from eapc.layers import Skipped
 from eapc.pipeline import ChannelRecord, Latency, LayerRecord
 from eapc.report.documents import node_energy
-from eapc.report.layout import Column, facts, plain, spaced, table, title
-from eapc.report.numbers import count, engineering, joules, percent, seconds
-from eapc.report.tables import coverage, heading, some, totals
+from eapc.report.layout import Column, facts, page, plain, table, title
+from eapc.report.numbers import count, engineering, joules, likeness_of, percent, seconds
+from eapc.report.tables import accuracy_row, coverage, heading, some, totals
 
 _EXPECTED = "weights zeroed by magnitude; refitting chooses anew and moves energies a little"
 _NOT_REFITTED = "before refitting, which moves energies a little"
@@ -32,14 +33,8 @@ _CLOSE_TO_FLOOR = 0.05
 
 def prune_table(pruned: Pruned, width: int) -> Group:
     """Everything known about a pruned model, for an output of `width` characters."""
-    parts: list[RenderableType] = [
-        title(heading(pruned.model.name, pruned.after)),
-        _before_and_after(pruned, width),
-    ]
-    if pruned.groups:
-        parts.append(_channel_table(pruned.groups, width))
-    if pruned.layers:
-        parts.append(_layer_table(pruned.layers, pruned.before, pruned.after, width))
+    before, after = pruned.before, pruned.after
+    columns = (Column("", "left"), Column("before"), Column("after"), Column("", "right"))
     entries = [
         ("goal", "met" if pruned.goal_met else f"not met: {plain(pruned.reason)}"),
         *_agreement(pruned.held_out),
@@ -47,53 +42,54 @@ def prune_table(pruned: Pruned, width: int) -> Group:
         *_floor(pruned),
         *([("made-up inputs", plain(pruned.inputs))] if pruned.inputs else []),
         *_skipped(pruned.skipped),
-        *_unmodelled(pruned.after, width),
-        ("pipeline", plain(pruned.pipeline)),
-        ("output", plain(str(pruned.output)) if pruned.output else "not written"),
-        ("time", _times(pruned.seconds)),
+        *(coverage(after, width) if after.unmodelled else ()),
+        *_made(pruned.pipeline, pruned.output, pruned.seconds),
         ("note", NO_COMPARISON if pruned.groups else NOT_MEASURED),
     ]
-    parts.append(facts(entries))
-    return Group(*spaced(parts))
+    return page(
+        title(heading(pruned.model.name, after)),
+        table(columns, list(_changes(pruned)), width),
+        *_channel_table(pruned.groups, width),
+        *_layer_table(pruned.layers, before, after, width),
+        facts(entries),
+    )
 
 
 def run_table(ran: Ran, width: int) -> Group:
     """What a typed pipeline made of a model, for an output of `width` characters."""
     done = ran.compilation
-    parts: list[RenderableType] = [title(f"{done.model.name} on {done.hardware.name}")]
     layers = tuple(done.record.layers.values())
-    if layers:
-        parts.append(_layer_table(layers, None, done.energy, width))
-    entries: list[tuple[str, RenderableType]] = []
-    if done.energy is None:
-        entries.append(("energy", "unknown: end the pipeline in annotate-energy to have it"))
-    else:
-        entries.extend([*totals(done.energy), *coverage(done.energy, width)])
-    entries.extend(_skipped(done.record.skipped))
-    entries.append(("pipeline", plain(ran.pipeline)))
-    entries.append(("output", plain(str(ran.output)) if ran.output else "not written"))
-    entries.append(("time", _times(done.record.seconds)))
-    parts.append(facts(entries))
-    return Group(*spaced(parts))
+    unknown = ("energy", "unknown: end the pipeline in annotate-energy to have it")
+    energies = [*totals(done.energy), *coverage(done.energy, width)] if done.energy else [unknown]
+    made = _made(ran.pipeline, ran.output, done.record.seconds)
+    return page(
+        title(f"{done.model.name} on {done.hardware.name}"),
+        *_layer_table(layers, None, done.energy, width),
+        facts([*energies, *_skipped(done.record.skipped), *made]),
+    )
 
 
 def plan_table(plan: Plan, width: int) -> Group:
     """What pruning would do, for an output of `width` characters."""
-    expected = plan.expected
-    parts: list[RenderableType] = [plain(plan.pipeline)]
+    expected, pipeline = plan.expected, plain(plan.pipeline)
     if expected is None:
-        parts.append(plain("the budget is searched: energies are not known before"))
-        return Group(*spaced(parts))
+        return page(pipeline, "the budget is searched: energies are not known before")
     before, after = expected.before, expected.after
-    if expected.groups:
-        parts.append(_channel_table(expected.groups, width))
-    parts.append(_layer_table(expected.layers, before, after, width))
     amounts = [engineering(each.energy_mac_units) for each in (before, after)]
     said = f"{amounts[0]} -> {amounts[1]} MAC units, {percent(expected.energy_ratio)}"
     note = _NOT_REFITTED if expected.groups else _EXPECTED
     entries = [("expected energy", said), *_expected_latency(expected.latency), ("note", note)]
-    parts.append(facts(entries))
-    return Group(*spaced(parts))
+    layers = _layer_table(expected.layers, before, after, width)
+    return page(pipeline, *_channel_table(expected.groups, width), *layers, facts(entries))
+
+
+def _made(pipeline: str, output: Path | None, spent: Mapping[str, float]) -> list[tuple[str, str]]:
+    """What made the result, where it is, and what it took."""
+    return [
+        ("pipeline", plain(pipeline)),
+        ("output", plain(str(output)) if output else "not written"),
+        ("time", _times(spent)),
+    ]
 
 
 def _expected_latency(latency: Latency | None) -> Iterator[tuple[str, str]]:
@@ -101,11 +97,6 @@ def _expected_latency(latency: Latency | None) -> Iterator[tuple[str, str]]:
         amounts = f"{latency.before_ms:.3g} -> {latency.after_ms:.3g} ms"
         machine = plain(latency.machine)
         yield "expected latency", f"{amounts} on {machine}, {percent(latency.ratio)}"
-
-
-def _before_and_after(pruned: Pruned, width: int) -> Table:
-    columns = (Column("", "left"), Column("before"), Column("after"), Column("", "right"))
-    return table(columns, list(_changes(pruned)), width)
 
 
 def _changes(pruned: Pruned) -> Iterator[tuple[str, str, str, str]]:
@@ -125,22 +116,19 @@ def _changes(pruned: Pruned) -> Iterator[tuple[str, str, str, str]]:
         one, other = pruned.latency.before_ms, pruned.latency.after_ms
         name = f"latency on {pruned.latency.machine}, ms"
         yield name, f"{one:.3g}", f"{other:.3g}", percent(pruned.latency.ratio)
-    for name, one, other in (("weights", before.weights, after.weights),):
-        if one != other:
-            yield name, engineering(one), engineering(other), _ratio(one, other)
-    accuracy = pruned.accuracy
-    if accuracy is not None:
-        points = f"{100 * (accuracy.after - accuracy.before):+.1f} points"
-        name = f"{accuracy.metric} accuracy on {count(accuracy.samples, 'input')}"
-        yield name, percent(accuracy.before), percent(accuracy.after), points
+    one, other = before.weights, after.weights
+    if one != other:
+        yield "weights", engineering(one), engineering(other), _ratio(one, other)
+    yield from accuracy_row(pruned.accuracy)
 
 
-def _channel_table(groups: Sequence[ChannelRecord], width: int) -> Table:
-    """A row per channel group that lost channels."""
+def _channel_table(groups: Sequence[ChannelRecord], width: int) -> Iterator[Table]:
+    """A row per channel group that lost channels, where there are any groups."""
     columns = (Column("channels made by", "left", least=12), Column("before"), Column("after"))
     changed = [group for group in groups if group.after < group.before]
     rows = [(group.name, str(group.before), str(group.after)) for group in changed]
-    return table(columns, rows, width)
+    if groups:
+        yield table(columns, rows, width)
 
 
 def _ratio(before: float, after: float) -> str:
@@ -152,18 +140,18 @@ def _layer_table(
     before: EnergyReport | None,
     after: EnergyReport | None,
     width: int,
-) -> Table:
-    """A row per pruned weight tensor in data-flow order; energies are its first node's."""
+) -> Iterator[Table]:
+    """A row per pruned weight tensor, if any, in data-flow order; energies of its first node."""
+    energies = [Column("energy")]
+    if before is not None:
+        energies = [Column("energy\nbefore"), Column("energy\nafter"), Column("")]
     columns = [
         Column("layer", "left", least=12),
         Column("weights"),
         Column("zeros"),
         Column("output\nerror"),
+        *energies,
     ]
-    if before is None:
-        columns.append(Column("energy"))
-    else:
-        columns.extend([Column("energy\nbefore"), Column("energy\nafter"), Column("")])
     rows = []
     for record in records:
         then, now = node_energy(before, record.name), node_energy(after, record.name)
@@ -177,7 +165,8 @@ def _layer_table(
                 *((_amount(now),) if before is None else change),
             )
         )
-    return table(columns, rows, width)
+    if rows:
+        yield table(columns, rows, width)
 
 
 def _amount(mac_units: float | None) -> str:
@@ -193,12 +182,10 @@ def _error(relative: float | None) -> str:
 def _agreement(agreement: Agreement | None) -> Iterator[tuple[str, str]]:
     if agreement is None:
         return
+    value, limit = (likeness_of(agreement.metric, v) for v in (agreement.value, agreement.limit))
     held_out = f"on {count(agreement.samples, 'input')} kept out of the fit"
-    if agreement.is_share:
-        said = f"{percent(agreement.value)} {held_out}, at least {percent(agreement.limit)} wanted"
-    else:
-        said = f"{agreement.value:.3g} {held_out}, at most {agreement.limit:.3g} wanted"
-    yield agreement.metric.removeprefix("relative "), said
+    wanted = f"at {'least' if agreement.is_share else 'most'} {limit} wanted"
+    yield agreement.metric.removeprefix("relative "), f"{value} {held_out}, {wanted}"
 
 
 def _decided(decided: Accuracy | None) -> Iterator[tuple[str, str]]:
@@ -209,9 +196,7 @@ def _decided(decided: Accuracy | None) -> Iterator[tuple[str, str]]:
 
 def _floor(pruned: Pruned) -> Iterator[tuple[str, str]]:
     """What zeroing weights cannot go below, where the result has come close to it."""
-    floor = pruned.floor
-    if pruned.groups:
-        return
+    floor = None if pruned.groups else pruned.floor
     if floor is not None and pruned.energy_ratio - floor < _CLOSE_TO_FLOOR:
         kept = f"{100 * LOWEST_DENSITY:g} % of every layer's weights"
         yield "floor", f"about {percent(floor)} of the energy stays with {kept} left"
@@ -225,10 +210,6 @@ def _skipped(skipped: Sequence[Skipped]) -> Iterator[tuple[str, str]]:
     for i, (reason, names) in enumerate(by_reason.items()):
         said = f"{count(len(names), 'layer')}, {plain(reason)}: {some(names)}"
         yield "" if i else "not pruned", said
-
-
-def _unmodelled(report: EnergyReport, width: int) -> Iterable[tuple[str, RenderableType]]:
-    return coverage(report, width) if report.unmodelled else ()
 
 
 def _times(spent: Mapping[str, float]) -> str:

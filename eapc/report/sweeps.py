@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Group
 
 from eapc.commands.sweep import Swept
 from eapc.goals import Pruned
+from eapc.report.csv import csv_text
 from eapc.report.documents import Document, accuracy_of, agreement_of, model_name, path_of, totals
-from eapc.report.layout import Column, facts, plain, spaced, table, title
-from eapc.report.numbers import count, percent, seconds
+from eapc.report.layout import Column, facts, page, plain, table, title
+from eapc.report.numbers import count, likeness_of, percent, seconds
 from eapc.report.pruning import NOT_MEASURED
 from eapc.report.tables import heading
 
@@ -40,26 +39,20 @@ _COLUMNS = (
 def sweep_table(swept: Swept, width: int) -> Group:
     """Everything a sweep found, for an output of `width` characters."""
     labelled = any(row.accuracy is not None for row in swept.rows)
-    judged = any(row.agreement is not None for row in swept.rows)
+    metrics = [row.agreement.metric for row in swept.rows if row.agreement is not None]
     columns = [Column("goal", "left"), Column("energy"), Column("zeros")]
     columns += [Column("top-1\nbefore"), Column("top-1\nafter")] if labelled else []
-    columns += [Column(_kept(swept.rows))] if judged else []
+    columns += [Column(metrics[0].replace(" ", "\n", 1))] if metrics else []
     columns += [Column("time"), Column("met", "left")]
-    rows = [_cells(row, labelled, judged) for row in swept.rows]
-    parts: list[RenderableType] = [
-        title(heading(swept.model.name, swept.before)),
-        table(columns, rows, width),
-    ]
+    rows = [_cells(row, labelled, bool(metrics)) for row in swept.rows]
     missed = [(row.name, plain(row.reason)) for row in swept.missed]
     written = [("written", plain(str(row.output))) for row in swept.rows if row.output]
     notes = [("note", note) for note in (*_measured_on(swept.rows), NOT_MEASURED)]
-    parts.append(facts([*missed, *written, ("time", seconds(swept.seconds)), *notes]))
-    return Group(*spaced(parts))
-
-
-def _kept(rows: Sequence[Pruned]) -> str:
-    found = [row.agreement for row in rows if row.agreement is not None]
-    return found[0].metric.replace(" ", "\n", 1)
+    return page(
+        title(heading(swept.model.name, swept.before)),
+        table(columns, rows, width),
+        facts([*missed, *written, ("time", seconds(swept.seconds)), *notes]),
+    )
 
 
 def _cells(row: Pruned, labelled: bool, judged: bool) -> list[str]:
@@ -68,15 +61,9 @@ def _cells(row: Pruned, labelled: bool, judged: bool) -> list[str]:
         known = row.accuracy
         cells += [percent(known.before), percent(known.after)] if known else ["-", "-"]
     if judged:
-        cells.append(_agreement(row))
+        kept = row.agreement
+        cells.append(likeness_of(kept.metric, kept.value) if kept else "-")
     return [*cells, seconds(row.seconds["total"]), "yes" if row.goal_met else "no"]
-
-
-def _agreement(row: Pruned) -> str:
-    if row.agreement is None:
-        return "-"
-    value = row.agreement.value
-    return percent(value) if row.agreement.is_share else f"{value:.3g}"
 
 
 def _measured_on(rows: Sequence[Pruned]) -> list[str]:
@@ -123,29 +110,22 @@ def _document(row: Pruned) -> Document:
 
 def sweep_csv(swept: Swept) -> str:
     """A heading and one row per goal; what is not known is empty."""
-    stream = io.StringIO(newline="")
-    writer = csv.DictWriter(stream, _COLUMNS, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(_figures(row) for row in swept.rows)
-    return stream.getvalue()
+    return csv_text(_COLUMNS, map(_figures, swept.rows))
 
 
 def _figures(row: Pruned) -> dict[str, Any]:
-    figures = {
-        key: value
-        for key, value in _document(row).items()
-        if key in _COLUMNS and key not in ("accuracy", "agreement")
-    }
-    if row.accuracy is not None:
+    accuracy, agreement = row.accuracy, row.agreement
+    figures = _document(row) | {"accuracy": None, "agreement": None}
+    if accuracy is not None:
         figures |= {
-            "accuracy_before": row.accuracy.before,
-            "accuracy": row.accuracy.after,
-            "accuracy_samples": row.accuracy.samples,
+            "accuracy_before": accuracy.before,
+            "accuracy": accuracy.after,
+            "accuracy_samples": accuracy.samples,
         }
-    if row.agreement is not None:
+    if agreement is not None:
         figures |= {
-            "agreement_metric": row.agreement.metric,
-            "agreement": row.agreement.value,
-            "agreement_samples": row.agreement.samples,
+            "agreement_metric": agreement.metric,
+            "agreement": agreement.value,
+            "agreement_samples": agreement.samples,
         }
     return figures

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -12,9 +14,13 @@ from rich.text import Text
 
 from eapc.commands.compiler import Analysis
 from eapc.commands.preparation import Settings
+from eapc.commands.timing import NodeLatency, Timing
 from eapc.energy import OPERANDS, EnergyReport, NodeEnergy, Unmodelled
-from eapc.report.layout import UNLIMITED, Column, facts, plain, shorten, spaced, table, title
+from eapc.evaluation import Accuracy
+from eapc.report.layout import UNLIMITED, Column, facts, page, plain, shorten, table, title
 from eapc.report.numbers import count, engineering, joules, percent
+
+AnyNode = TypeVar("AnyNode", NodeEnergy, NodeLatency)
 
 _TAIL_SHARE = 0.0005
 _ALWAYS_SHOWN = 40
@@ -38,9 +44,7 @@ def analysis_table(
 ) -> Group:
     """Everything an analysis found and the files made of it, in `width` characters."""
     report = analysis.energy
-    parts: list[RenderableType] = [title(heading(analysis.model.name, report))]
-    if report.nodes:
-        parts.append(Group(*_nodes_and_notes(report.nodes, width)))
+    nodes = [Group(*_nodes_and_notes(report.nodes, width))] if report.nodes else []
     entries = [
         *totals(report),
         ("densities", _density_source(analysis, settings)),
@@ -48,8 +52,7 @@ def analysis_table(
         *(("note", plain(note)) for note in analysis.notes),
         *(("written", plain(str(path))) for path in written),
     ]
-    parts.append(facts(entries))
-    return Group(*spaced(parts))
+    return page(title(heading(analysis.model.name, report)), *nodes, facts(entries))
 
 
 def heading(model: str, report: EnergyReport) -> str:
@@ -97,15 +100,23 @@ def _kept(report: EnergyReport) -> str:
     return f"{kept:,} feature {stay} in {level} between layers, which spares {share} of the energy"
 
 
-def coverage(report: EnergyReport, width: int) -> Iterator[tuple[str, RenderableType]]:
+def accuracy_row(accuracy: Accuracy | None) -> Iterator[tuple[str, str, str, str]]:
+    """(figure, before, after, points won) where accuracy is known."""
+    if accuracy is not None:
+        name = f"{accuracy.metric} accuracy on {count(accuracy.samples, 'input')}"
+        points = f"{100 * (accuracy.after - accuracy.before):+.1f} points"
+        yield name, percent(accuracy.before), percent(accuracy.after), points
+
+
+def coverage(
+    report: EnergyReport | Timing, width: int, word: str = "modelled"
+) -> Iterator[tuple[str, RenderableType]]:
     """How many nodes are modelled, and which are not and why; alike ones together."""
-    modelled, missing = len(report.nodes), len(report.unmodelled)
-    said = f"{modelled:,} of {count(modelled + missing, 'node')}"
-    if not missing:
-        yield "modelled", said
-        return
-    yield "modelled", f"{said}; the total leaves out the others:"
-    yield "", unmodelled_table(report.unmodelled, width)
+    known, missing = len(report.nodes), len(report.unmodelled)
+    said = f"{known:,} of {count(known + missing, 'node')}"
+    yield word, f"{said}; the total leaves out the others:" if missing else said
+    if missing:
+        yield "", _unmodelled_table(report.unmodelled, width)
 
 
 def _shares(names: Iterable[str], parts: Iterable[Mapping[str, float]]) -> str:
@@ -130,66 +141,76 @@ def _density_source(analysis: Analysis, settings: Settings) -> str:
 
 
 def _nodes_and_notes(nodes: Sequence[NodeEnergy], width: int) -> Iterator[RenderableType]:
-    ranked = sorted(nodes, key=lambda node: (-node.energy_mac_units, node.key))
     total = sum(node.energy_mac_units for node in nodes)
-    shown = _worth_a_row(ranked, total) if width < UNLIMITED else ranked
-    yield _node_table(shown, total, width)
+    shown, rest = by_cost(nodes, _energy, total, width)
+    yield cost_table(_COLUMNS, shown, _energy, total or 1.0, _cells, width)
     if any(node.fused_into for node in shown):
         yield Text("+ fused into its producer: moves no words of its own", style="dim")
     if any(node.stay.operands for node in shown):
         yield Text("< ifmap and > ofmap stay on chip, in whole or in part", style="dim")
-    rest = ranked[len(shown) :]
     if rest:
         amount = sum(node.energy_mac_units for node in rest)
         what = f"{percent(amount / total)} of the energy" if amount else "without energy"
-        kinds = tally(node.op_type for node in rest)
-        yield Text(f"{count(len(rest), 'node')} not shown, {what}: {kinds}", style="dim")
+        yield left_out(rest, f", {what}")
 
 
-def _worth_a_row(ranked: Sequence[NodeEnergy], total: float) -> Sequence[NodeEnergy]:
-    """Without the nodes that cost nothing; without a long tail of those that hardly do."""
-    costly = [node for node in ranked if node.energy_mac_units > 0]
-    notable = [node for node in costly if node.energy_mac_units >= _TAIL_SHARE * total]
-    return costly[: max(len(notable), _ALWAYS_SHOWN)]
+def by_cost(
+    nodes: Iterable[AnyNode], cost: Callable[[AnyNode], float], total: float, width: int
+) -> tuple[list[AnyNode], list[AnyNode]]:
+    """The nodes that are worth a row, the costliest first, and the others.
+
+    All are where nothing limits the width; else neither those that cost nothing nor a long tail
+    of those that hardly do.
+    """
+    ranked = sorted(nodes, key=lambda node: (-cost(node), node.key))
+    shown = len(ranked)
+    if width < UNLIMITED:
+        notable = sum(cost(node) >= _TAIL_SHARE * total for node in ranked)
+        shown = min(max(notable, _ALWAYS_SHOWN), sum(cost(node) > 0 for node in ranked))
+    return ranked[:shown], ranked[shown:]
 
 
-def _node_table(nodes: Sequence[NodeEnergy], total: float, width: int) -> Table:
+def cost_table(
+    columns: Sequence[Column],
+    nodes: Sequence[AnyNode],
+    cost: Callable[[AnyNode], float],
+    total: float,
+    cells: Callable[[AnyNode], tuple[str, ...]],
+    width: int,
+) -> Table:
+    """A row per node: its key, two `cells`, its share of the total, the running one, more cells."""
     rows = []
-    running = 0.0
-    for node in nodes:
-        running += node.energy_mac_units
-        rows.append(
-            (
-                node.key,
-                _operator(node),
-                engineering(node.energy_mac_units),
-                percent(node.energy_mac_units / (total or 1.0)),
-                percent(running / (total or 1.0)),
-                *_work(node),
-            )
-        )
-    fused = {i for i, node in enumerate(nodes) if node.fused_into}
-    return table(_COLUMNS, rows, width, dimmed=fused)
+    for node, running in zip(nodes, accumulate(map(cost, nodes)), strict=True):
+        operator, amount, *more = cells(node)
+        share, so_far = percent(cost(node) / total), percent(running / total)
+        rows.append((node.key, operator, amount, share, so_far, *more))
+    fused = {place for place, node in enumerate(nodes) if node.fused_into}
+    return table(columns, rows, width, dimmed=fused)
 
 
-def _operator(node: NodeEnergy) -> str:
-    """The operator with its marks: fused, ifmap or ofmap on chip."""
+def left_out(nodes: Sequence[AnyNode], what: str = "") -> Text:
+    """How many nodes have no row, and of which operators."""
+    kinds = tally(node.op_type for node in nodes)
+    return Text(f"{count(len(nodes), 'node')} not shown{what}: {kinds}", style="dim")
+
+
+def _energy(node: NodeEnergy) -> float:
+    return node.energy_mac_units
+
+
+def _cells(node: NodeEnergy) -> tuple[str, ...]:
+    """The operator with its marks, the energy, the MACs and the densities that matter for them."""
     before = "+ " if node.fused_into else "< " if "ifmap" in node.stay.operands else ""
-    return f"{before}{node.op_type}{' >' if 'ofmap' in node.stay.operands else ''}"
-
-
-def _work(node: NodeEnergy) -> tuple[str, str, str]:
-    """MACs and the densities that matter for them; nodes without MACs have none to show."""
-    if not node.macs:
-        return "", "", ""
-    densities = node.densities
-    return engineering(node.macs), percent(densities.weights), percent(densities.ifmap)
+    operator = f"{before}{node.op_type}{' >' if 'ofmap' in node.stay.operands else ''}"
+    densities = percent(node.densities.weights), percent(node.densities.ifmap)
+    work = (engineering(node.macs), *densities) if node.macs else ("", "", "")
+    return operator, engineering(node.energy_mac_units), *work
 
 
 # --- what is not modelled --------------------------------------------------------------------
 
 
-def unmodelled_table(nodes: Sequence[Unmodelled], width: int) -> Table:
+def _unmodelled_table(nodes: Sequence[Unmodelled], width: int) -> Table:
     """One line per node, or per reason where they are many."""
     grid = Table.grid(padding=(0, 2))
     if len(nodes) <= _LISTED:

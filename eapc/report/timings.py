@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from eapc.commands.machine_profile import Profiled
 from eapc.commands.timing import NodeLatency, Timing
 from eapc.hardware import MeasuredMachine
+from eapc.report.csv import csv_text
 from eapc.report.documents import Document, model_name, path_of
-from eapc.report.layout import UNLIMITED, Column, facts, plain, spaced, table, title
+from eapc.report.layout import Column, facts, page, plain, title
 from eapc.report.numbers import count, percent
-from eapc.report.tables import tally, unmodelled_table
-
-_ALWAYS_SHOWN = 40
-_TAIL_SHARE = 0.0005
+from eapc.report.tables import by_cost, cost_table, coverage, left_out
 
 _COLUMNS = (
     Column("node", "left", least=12),
@@ -48,55 +42,27 @@ def timing_table(timing: Timing, width: int, written: Sequence[Path] = ()) -> Gr
     """Every node by its time, the sum, and what is not covered, in `width` characters."""
     machine = timing.machine
     heading = f"{timing.model.name} on {machine.name}, per inference at batch {timing.batch}"
-    missing, known = timing.unmodelled, len(timing.nodes)
-    said = f"{known:,} of {count(known + len(missing), 'node')}"
     entries: list[tuple[str, RenderableType]] = [
         ("time", f"{timing.latency_ms:.4g} ms, {timing.overhead_ms:.2g} ms of it for each run"),
         ("measured", plain(f"{machine.date}, {_conditions(machine)}")),
-        ("covered", f"{said}; the total leaves out the others:" if missing else said),
-        *((("", unmodelled_table(missing, width)),) if missing else ()),
+        *coverage(timing, width, "covered"),
         *(("note", plain(note)) for note in timing.notes),
         *(("written", plain(str(path))) for path in written),
     ]
-    return Group(*spaced([title(heading), *_nodes(timing, width), facts(entries)]))
+    shown, rest = by_cost(timing.nodes, _latency, timing.latency_ms, width)
+    nodes = cost_table(_COLUMNS, shown, _latency, timing.latency_ms, _cells, width)
+    return page(title(heading), nodes, *([left_out(rest)] if rest else []), facts(entries))
 
 
-def _nodes(timing: Timing, width: int) -> Iterator[RenderableType]:
-    ranked = sorted(timing.nodes, key=lambda node: (-node.latency_ms, node.key))
-    costly = [node for node in ranked if node.latency_ms > 0]
-    notable = [n for n in costly if n.latency_ms >= _TAIL_SHARE * timing.latency_ms]
-    shown = costly[: max(len(notable), _ALWAYS_SHOWN)] if width < UNLIMITED else ranked
-    yield _node_table(shown, timing.latency_ms, width)
-    rest = ranked[len(shown) :]
-    if rest:
-        kinds = tally(node.op_type for node in rest)
-        yield Text(f"{count(len(rest), 'node')} not shown: {kinds}", style="dim")
+def _latency(node: NodeLatency) -> float:
+    return node.latency_ms
 
 
-def _node_table(nodes: Sequence[NodeLatency], total: float, width: int) -> Table:
-    rows, running = [], 0.0
-    for node in nodes:
-        running += node.latency_ms
-        rows.append(
-            (
-                node.key,
-                f"+ {node.op_type}" if node.fused_into else node.op_type,
-                f"{node.latency_ms:.4g}",
-                percent(node.latency_ms / total),
-                percent(running / total),
-                _channels(node),
-            )
-        )
-    fused = {place for place, node in enumerate(nodes) if node.fused_into}
-    return table(_COLUMNS, rows, width, dimmed=fused)
-
-
-def _channels(node: NodeLatency) -> str:
-    if not node.out_channels:
-        return ""
-    return (
-        f"{node.in_channels} > {node.out_channels}" if node.in_channels else f"{node.out_channels}"
-    )
+def _cells(node: NodeLatency) -> tuple[str, ...]:
+    """The operator, marked where it is fused, the time and the channels."""
+    operator = f"+ {node.op_type}" if node.fused_into else node.op_type
+    channels = " > ".join(str(each) for each in (node.in_channels, node.out_channels) if each)
+    return operator, f"{node.latency_ms:.4g}", channels if node.out_channels else ""
 
 
 def timing_document(
@@ -128,15 +94,12 @@ def timing_document(
 
 def timing_csv(timing: Timing) -> str:
     """A heading and one row per node; nodes that no measurement covers have the reason."""
-    stream = io.StringIO(newline="")
-    writer = csv.DictWriter(stream, _CSV_COLUMNS, restval="", lineterminator="\n")
-    writer.writeheader()
-    for node in timing.nodes:
-        writer.writerow({**asdict(node), "latency_share": node.latency_ms / timing.latency_ms})
-    for entry in timing.unmodelled:
-        row = {"key": entry.key, "name": entry.name, "op_type": entry.op_type}
-        writer.writerow({**row, "unmodelled": entry.reason})
-    return stream.getvalue()
+    nodes = (
+        {**asdict(node), "latency_share": node.latency_ms / timing.latency_ms}
+        for node in timing.nodes
+    )
+    missing = ({**asdict(entry), "unmodelled": entry.reason} for entry in timing.unmodelled)
+    return csv_text(_CSV_COLUMNS, [*nodes, *missing])
 
 
 def profile_table(profiled: Profiled, seconds: float, written: Path) -> Group:
@@ -153,15 +116,15 @@ def profile_table(profiled: Profiled, seconds: float, written: Path) -> Group:
         *(("note", plain(note)) for note in profiled.notes),
         ("written", plain(str(written))),
     ]
-    return Group(*spaced([title(machine.name), facts(entries)]))
+    return page(title(machine.name), facts(entries))
 
 
 def _against_whole(profiled: Profiled) -> str:
-    text = f"{profiled.sum_ms:.4g} ms"
-    if not profiled.whole_ms:
+    text, whole = f"{profiled.sum_ms:.4g} ms", profiled.whole_ms
+    if not whole:
         return text
-    share = percent(profiled.sum_ms / profiled.whole_ms)
-    return f"{text}, {share} of the {profiled.whole_ms:.4g} ms that the whole network takes"
+    share = percent(profiled.sum_ms / whole)
+    return f"{text}, {share} of the {whole:.4g} ms that the whole network takes"
 
 
 def _conditions(machine: MeasuredMachine) -> str:

@@ -42,16 +42,20 @@ class Session:
     """An onnxruntime session over a model in memory or on disk."""
 
     def __init__(self, model: onnx.ModelProto | Path, threads: int = 0, optimise: bool = True):
-        self._session = _open(model, threads, optimise)
+        import onnxruntime
+
+        options = _options(threads)
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.enable_cpu_mem_arena = False  # one kept output would keep all of an arena
+        levels = onnxruntime.GraphOptimizationLevel
+        level = levels.ORT_ENABLE_ALL if optimise else levels.ORT_DISABLE_ALL
+        options.graph_optimization_level = level
+        self._session = _start(model, options)
         self.outputs = tuple(output.name for output in self._session.get_outputs())
 
     def run(self, feed: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs by name; raises DataError when onnxruntime refuses the inputs."""
-        try:
-            values = self._session.run(list(self.outputs), dict(feed))
-        except Exception as error:  # onnxruntime's exceptions share no public base
-            raise DataError(f"onnxruntime cannot run the model: {_first_line(error)}") from error
-        return dict(zip(self.outputs, values, strict=True))
+        return dict(zip(self.outputs, _run(self._session, feed), strict=True))
 
 
 class Stopwatch:
@@ -64,10 +68,7 @@ class Stopwatch:
     def seconds(self, runs: int) -> list[float]:
         """The time of each of some runs, behind one that is not counted; DataError if it fails."""
         session, feed, times = self._session, self._feed, []
-        try:
-            session.run(None, feed)
-        except Exception as error:  # onnxruntime's exceptions share no public base
-            raise DataError(f"onnxruntime cannot run the model: {_first_line(error)}") from error
+        _run(session, feed)
         for _ in range(runs):
             start = time.perf_counter()
             session.run(None, feed)
@@ -92,19 +93,6 @@ def runtime_version() -> str:
     return f"onnxruntime {onnxruntime.__version__}"
 
 
-def _open(
-    model: onnx.ModelProto | Path, threads: int, optimise: bool
-) -> onnxruntime.InferenceSession:
-    import onnxruntime
-
-    options = _options(threads)
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.enable_cpu_mem_arena = False  # one output that is kept would keep all of an arena
-    levels = onnxruntime.GraphOptimizationLevel
-    options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimise else levels.ORT_DISABLE_ALL
-    return _start(model, options)
-
-
 def _options(threads: int) -> onnxruntime.SessionOptions:
     import onnxruntime
 
@@ -124,6 +112,14 @@ def _start(
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no public base
         raise ModelError(_refusal(error, model)) from error
+
+
+def _run(session: onnxruntime.InferenceSession, feed: Mapping[str, Array]) -> list[Any]:
+    """All outputs in order; raises DataError when onnxruntime refuses the inputs."""
+    try:
+        return list(session.run(None, dict(feed)))
+    except Exception as error:  # onnxruntime's exceptions share no public base
+        raise DataError(f"onnxruntime cannot run the model: {_first_line(error)}") from error
 
 
 def _refusal(error: Exception, model: onnx.ModelProto | Path) -> str:

@@ -23,7 +23,7 @@ from eapc.model import (
     tensors_of_model,
     walk,
 )
-from eapc.runtime.sessions import Session
+from eapc.runtime.sessions import Session, open_model
 
 
 def verifier(
@@ -154,7 +154,7 @@ def _check_loads(origin: Origin, path: Path, threads: int) -> None:
         Session(path, threads)
     except EapcError as error:
         try:
-            Session(origin.model.to_proto(embed=True), threads)
+            open_model(origin.model, threads)
         except EapcError:
             return  # onnxruntime lacks an operator of the original too
         raise VerificationError(f"the result does not load: {error}") from error
@@ -166,12 +166,9 @@ def _check_outputs(original: Model, path: Path, data: Dataset, threads: int) -> 
         after = Session(path, threads).run(feed)
     except EapcError as error:
         raise VerificationError(f"the result does not run: {error}") from error
-    before: dict[str, Array] | None = None
-    for name, value in after.items():
-        if _holds_finite(value):
-            continue
-        if before is None:
-            before = Session(original.to_proto(embed=True), threads).run(feed)
+    overflowing = [name for name, value in after.items() if not _holds_finite(value)]
+    before = open_model(original, threads).run(feed) if overflowing else {}
+    for name in overflowing:
         if _holds_finite(before[name]):
             raise VerificationError(f"output '{name}' of the result holds NaN or infinity")
 

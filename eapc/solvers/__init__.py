@@ -12,12 +12,11 @@ from eapc.solvers.method import Method
 from eapc.solvers.methods import quick_prune, refit, solve
 from eapc.solvers.moments import MomentAccumulator, Moments, combine
 from eapc.solvers.moved_targets import MovedTargets
-from eapc.solvers.patterns import PATTERNS, PROJECTIONS, Pattern, Remark, parse_pattern
+from eapc.solvers.patterns import PATTERNS, Pattern, Remark, parse_pattern
 from eapc.solvers.problem import LayerProblem
 
 __all__ = [
     "PATTERNS",
-    "PROJECTIONS",
     "Consumer",
     "DenseGram",
     "Elimination",

@@ -42,14 +42,11 @@ class AdmmSettings:
     annealed: float = 0.2
     """Fraction of the iterations over which the non-zeros fall to their number."""
 
-    def rho(self, stage: int) -> float:
-        """The coupling of a stage."""
+    def rho(self, iteration: int) -> float:
+        """The coupling of the stage that an iteration belongs to."""
+        stage = iteration * self.stages // self.iterations
         progress = stage / max(self.stages - 1, 1)
         return self.first_rho * math.pow(self.last_rho / self.first_rho, progress)
-
-    def stage(self, iteration: int) -> int:
-        """The stage that an iteration belongs to."""
-        return iteration * self.stages // self.iterations
 
     def nonzeros(self, iteration: int, size: int, nonzeros: int) -> int:
         """Entries that an iteration keeps of `size`: cubic in what is left to remove."""
@@ -85,7 +82,7 @@ def admm(
     mask = np.ones(kept.shape, bool)
     rho, inverse = 0.0, problem.gram
     for iteration in range(settings.iterations):
-        now = settings.rho(settings.stage(iteration))
+        now = settings.rho(iteration)
         if now != rho:
             dual *= np.float32(rho / now)
             rho, inverse = now, problem.gram.inverse(now)

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ContextDecorator, ExitStack
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ _BLOCK = 256
 """Rows mirrored at once: a block of float32 columns that stays in a 2 MB cache."""
 
 
-class _SingleThread:
+class _SingleThread(ContextDecorator):
     """Counts its users, so that overlapping ones neither raise nor lose the limit."""
 
     def __init__(self) -> None:
@@ -30,13 +29,13 @@ class _SingleThread:
         self._users = 0
         self._limit = ExitStack()
 
-    def enter(self) -> None:
+    def __enter__(self) -> None:
         with self._lock:
             if self._users == 0:
                 self._limit.enter_context(_controller().limit(limits=1, user_api="blas"))
             self._users += 1
 
-    def leave(self) -> None:
+    def __exit__(self, *_: object) -> None:
         with self._lock:
             self._users -= 1
             if self._users == 0:
@@ -55,14 +54,9 @@ def _controller() -> Any:
 _SINGLE_THREAD = _SingleThread()
 
 
-@contextmanager
-def single_thread() -> Iterator[None]:
+def single_thread() -> _SingleThread:
     """Hold every BLAS library of the process to one thread; safe from several threads."""
-    _SINGLE_THREAD.enter()
-    try:
-        yield
-    finally:
-        _SINGLE_THREAD.leave()
+    return _SINGLE_THREAD
 
 
 def positive_definite(matrices: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -74,22 +68,16 @@ def positive_definite(matrices: NDArray[np.float32]) -> NDArray[np.bool_]:
     return np.array([code == 0 for code in failed], dtype=bool)
 
 
-def inverses(matrices: NDArray[np.float32], shift: float) -> NDArray[np.float32]:
-    """(A + shift I)^-1 of each symmetric positive A of (groups, k, k).
+def inverses(
+    matrices: NDArray[np.float32], shift: float = 0.0, dtype: type[np.floating[Any]] = np.float32
+) -> NDArray[Any]:
+    """(A + shift I)^-1 of each symmetric positive A of (groups, k, k), in the type given.
 
     Raises numpy.linalg.LinAlgError if a matrix is not positive definite.
     """
-    from scipy.linalg.lapack import spotrf, spotri
-
-    work = np.array(matrices, dtype=np.float32, order="C")
-    np.einsum("gkk->gk", work)[...] += np.float32(shift)
-    with single_thread():
-        for matrix in work:
-            # LAPACK counts columns first: its lower triangle is the upper one of our rows.
-            _, failed = spotrf(matrix.T, lower=1, clean=0, overwrite_a=1)
-            if failed:
-                raise np.linalg.LinAlgError("matrix is not positive definite")
-            spotri(matrix.T, lower=1, overwrite_c=1)
+    work = np.array(matrices, dtype=dtype, order="C")
+    np.einsum("gkk->gk", work)[...] += dtype(shift)
+    _factorise(work, "potri")
     _mirror_upper(work)
     return work
 
@@ -99,17 +87,27 @@ def inverse_factors(matrices: NDArray[np.float32]) -> NDArray[np.float32]:
 
     Raises numpy.linalg.LinAlgError if a matrix is not positive definite.
     """
-    from scipy.linalg.lapack import spotrf, strtri
-
     # With A's rows and columns in reverse, J A J = L L^T, the factor is U = J L^-1 J.
     work = np.array(matrices[:, ::-1, ::-1], dtype=np.float32, order="C")
+    _factorise(work, "trtri", clean=True)
+    return np.ascontiguousarray(work.transpose(0, 2, 1)[:, ::-1, ::-1])
+
+
+def _factorise(matrices: NDArray[Any], then: str, clean: bool = False) -> None:
+    """Each matrix becomes its Cholesky factor and that what LAPACK's `then` makes of it.
+
+    In the upper triangles; the lower ones are left as they are, or zeroed if `clean`.
+    """
+    from scipy.linalg import get_lapack_funcs
+
+    potrf, finish = get_lapack_funcs(("potrf", then), (matrices,))
     with single_thread():
-        for matrix in work:
-            _, failed = spotrf(matrix.T, lower=1, clean=1, overwrite_a=1)
+        for matrix in matrices:
+            # LAPACK counts columns first: its lower triangle is the upper one of our rows.
+            _, failed = potrf(matrix.T, lower=1, clean=clean, overwrite_a=1)
             if failed:
                 raise np.linalg.LinAlgError("matrix is not positive definite")
-            strtri(matrix.T, lower=1, overwrite_c=1)
-    return np.ascontiguousarray(work.transpose(0, 2, 1)[:, ::-1, ::-1])
+            finish(matrix.T, lower=1, overwrite_c=1)
 
 
 def solve(matrix: NDArray[np.float32], targets: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -126,7 +124,7 @@ def solve(matrix: NDArray[np.float32], targets: NDArray[np.float32]) -> NDArray[
     return np.asarray(solution.T, dtype=np.float32)
 
 
-def _mirror_upper(matrices: NDArray[np.float32]) -> None:
+def _mirror_upper(matrices: NDArray[Any]) -> None:
     """Copy the upper triangles of (groups, k, k) onto the lower ones, in place."""
     k = matrices.shape[1]
     for begin in range(0, k, _BLOCK):

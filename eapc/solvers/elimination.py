@@ -23,10 +23,9 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dpotrf, dpotri
 
 from eapc.errors import DataError
-from eapc.solvers.blas import single_thread
+from eapc.solvers.blas import inverses, single_thread
 from eapc.solvers.methods import refit
 from eapc.solvers.problem import LayerProblem
 
@@ -98,6 +97,7 @@ class Elimination:
     weights: Mapping[int, tuple[NDArray[np.float32], ...]]
 
 
+@single_thread()  # factors have the same bytes however many threads there are
 def eliminate(
     consumers: Sequence[Consumer],
     counts: Sequence[int] = (),
@@ -110,13 +110,6 @@ def eliminate(
     """
     if not consumers:
         raise ValueError("channels without a consumer cost nothing")
-    with single_thread():  # factors have the same bytes however many threads there are
-        return _eliminated(consumers, counts, order)
-
-
-def _eliminated(
-    consumers: Sequence[Consumer], counts: Sequence[int], order: NDArray[np.intp] | None
-) -> Elimination:
     states = [_State(consumer) for consumer in consumers]
     size = consumers[0].channels
     gone: list[int] = []
@@ -125,7 +118,10 @@ def _eliminated(
     if size in counts:
         weights[size] = tuple(state.told() for state in states)
     for step in _steps(size, counts):
-        chosen = _cheapest(states, gone, size, step) if order is None else _next(order, gone, step)
+        if order is None:
+            chosen = _cheapest(states, gone, size, step)
+        else:
+            chosen = order[len(gone) : len(gone) + step]
         spent = sum(state.remove(chosen) for state in states)
         before = errors[-1]
         errors += [before + spent * (i + 1) / len(chosen) for i in range(len(chosen))]
@@ -158,10 +154,6 @@ def _steps(size: int, counts: Sequence[int]) -> Iterator[int]:
         left -= step
 
 
-def _next(order: NDArray[np.intp], gone: Sequence[int], step: int) -> NDArray[np.intp]:
-    return order[len(gone) : len(gone) + step]
-
-
 def _cheapest(
     states: Sequence[_State], gone: Sequence[int], size: int, step: int
 ) -> NDArray[np.intp]:
@@ -177,11 +169,13 @@ class _State:
     def __init__(self, consumer: Consumer) -> None:
         self._inputs = consumer.inputs
         self._scale = 1 / max(consumer.power, _TINY)
-        self._inverse = [_inverse(H) for H in consumer.problem.gram.dense()]
-        G = consumer.problem.G.astype(np.float64)
-        self._weight = np.stack(
-            [rows @ inverse for rows, inverse in zip(G, self._inverse, strict=True)]
-        )
+        try:
+            self._inverse = inverses(consumer.problem.gram.dense(), dtype=np.float64)
+        except np.linalg.LinAlgError as error:
+            raise DataError(
+                "moments of a layer: the Gram matrix is not one; check the data"
+            ) from error
+        self._weight = np.matmul(consumer.problem.G.astype(np.float64), self._inverse)
 
     def costs(self, channels: NDArray[np.intp]) -> NDArray[np.float64]:
         """Equation 1 for each of some channels alone."""
@@ -213,12 +207,3 @@ class _State:
     def told(self) -> NDArray[np.float32]:
         """The weight (groups, m, k) as it is now."""
         return np.asarray(self._weight, np.float32)
-
-
-def _inverse(H: NDArray[np.float32]) -> NDArray[np.float64]:
-    factor, failed = dpotrf(H.T.astype(np.float64), lower=1, overwrite_a=1)
-    if failed:
-        raise DataError("moments of a layer: the Gram matrix is not one; check the data")
-    inverse, _ = dpotri(factor, lower=1, overwrite_c=1)
-    inverse += np.tril(inverse, -1).T  # the upper half is zero
-    return np.asarray(inverse.T)

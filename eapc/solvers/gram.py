@@ -11,7 +11,6 @@ of Sherman, Morrison and Woodbury for inverses [1].
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,89 +20,58 @@ from eapc.solvers import blas
 Float32 = NDArray[np.float32]
 
 
-class Gram(Protocol):
-    """A symmetric (k, k) matrix per group, all float32."""
-
-    @property
-    def work(self) -> int:
-        """Floating-point operations that one entry of a product takes."""
-
-    def dense(self) -> Float32:
-        """(groups, k, k); not to be written to."""
-
-    def diagonal(self) -> Float32:
-        """(groups, k)."""
-
-    def times(self, weight: Float32, out: Float32 | None = None) -> Float32:
-        """weight (groups, m, k) @ H; `out` may not be `weight`."""
-
-    def corner(self, group: int, inputs: NDArray[np.intp]) -> Float32:
-        """The (n, n) rows and columns of n inputs."""
-
-    def scaled(self, factor: Float32) -> Gram:
-        """f_i H_ij f_j, of factors (groups, k)."""
-
-    def raised(self, amount: Float32) -> Gram:
-        """H + diag(amount), (groups, k)."""
-
-    def inverse(self, shift: float) -> Gram:
-        """(H + shift I)^-1. Raises numpy.linalg.LinAlgError unless that is positive."""
-
-    def positive(self) -> NDArray[np.bool_]:
-        """Which groups' matrices have a Cholesky factor in float32."""
-
-
 @dataclass(frozen=True)
 class DenseGram:
-    """The matrix itself."""
+    """A symmetric (k, k) matrix per group, all float32: the matrix itself."""
 
     matrix: Float32
 
     @property
     def work(self) -> int:
-        """A row of the matrix."""
+        """Floating-point operations that one entry of a product takes: a row of the matrix."""
         return 2 * int(self.matrix.shape[1])
 
     def dense(self) -> Float32:
-        """The matrix."""
+        """(groups, k, k); not to be written to."""
         return self.matrix
 
     def diagonal(self) -> Float32:
-        """A copy."""
+        """(groups, k), a copy."""
         return np.array(np.einsum("gkk->gk", self.matrix))
 
     def times(self, weight: Float32, out: Float32 | None = None) -> Float32:
-        """One product."""
+        """weight (groups, m, k) @ H; `out` may not be `weight`."""
         return np.asarray(np.matmul(weight, self.matrix, out=out))
 
     def corner(self, group: int, inputs: NDArray[np.intp]) -> Float32:
-        """Gathered."""
+        """The (n, n) rows and columns of n inputs."""
         return np.asarray(self.matrix[group][np.ix_(inputs, inputs)])
 
-    def scaled(self, factor: Float32) -> Gram:
-        """Rows and columns in turn."""
-        matrix: Float32 = self.matrix * factor[:, None, :]
-        matrix *= factor[:, :, None]
-        return DenseGram(matrix)
+    def scaled(self, factor: Float32) -> DenseGram:
+        """f_i H_ij f_j, of factors (groups, k)."""
+        return DenseGram(self.matrix * factor[:, None, :] * factor[:, :, None])
 
-    def raised(self, amount: Float32) -> Gram:
-        """Of a copy."""
+    def raised(self, amount: Float32) -> DenseGram:
+        """H + diag(amount), (groups, k)."""
         matrix = self.matrix.copy()
         np.einsum("gkk->gk", matrix)[...] += amount
         return DenseGram(matrix)
 
-    def inverse(self, shift: float) -> Gram:
-        """By Cholesky factorisation."""
+    def inverse(self, shift: float) -> DenseGram:
+        """(H + shift I)^-1. Raises numpy.linalg.LinAlgError unless that is positive."""
         return DenseGram(blas.inverses(self.matrix, shift))
 
     def positive(self) -> NDArray[np.bool_]:
-        """By trying."""
+        """Which groups' matrices have a Cholesky factor in float32."""
         return blas.positive_definite(self.matrix)
 
 
 @dataclass(frozen=True)
 class RowGram:
-    """diag(ridge) + sign R^T R of n rows R: (groups, n, k) and (groups, k)."""
+    """diag(ridge) + sign R^T R of n rows R: (groups, n, k) and (groups, k).
+
+    Has the methods of `DenseGram`, with their meanings.
+    """
 
     rows: Float32
     ridge: Float32
@@ -136,18 +104,18 @@ class RowGram:
 
     def corner(self, group: int, inputs: NDArray[np.intp]) -> Float32:
         """From the rows' columns."""
-        part = RowGram(self.rows[group : group + 1, :, inputs], self.ridge[group, inputs][None])
-        return np.asarray(replace(part, sign=self.sign).dense()[0])
+        rows, ridge = self.rows[group][None, :, inputs], self.ridge[group][None, inputs]
+        return np.asarray(RowGram(rows, ridge, self.sign).dense()[0])
 
-    def scaled(self, factor: Float32) -> Gram:
+    def scaled(self, factor: Float32) -> RowGram:
         """Columns of the rows, and the ridge by squares."""
         return replace(self, rows=self.rows * factor[:, None, :], ridge=self.ridge * factor**2)
 
-    def raised(self, amount: Float32) -> Gram:
+    def raised(self, amount: Float32) -> RowGram:
         """On the ridge."""
         return replace(self, ridge=self.ridge + amount)
 
-    def inverse(self, shift: float) -> Gram:
+    def inverse(self, shift: float) -> RowGram:
         """1/D - S^T S with S = L^-1 R / D, L L^T = I + R D^-1 R^T, D = diag(ridge) + shift I."""
         if self.sign < 0 or (self.ridge + np.float32(shift) <= 0).any():
             raise np.linalg.LinAlgError("matrix is not positive definite")
@@ -161,3 +129,7 @@ class RowGram:
     def positive(self) -> NDArray[np.bool_]:
         """Always, on a positive ridge."""
         return np.asarray((self.ridge > 0).all(axis=1))
+
+
+Gram = DenseGram | RowGram
+"""H in whichever form takes less work; the two know the same methods."""

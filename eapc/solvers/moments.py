@@ -7,8 +7,10 @@ leading axis of groups, so that a grouped or depthwise convolution is one layer.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import TypeVar
 
 import numpy as np
@@ -101,9 +103,12 @@ class Moments:
         reduction = float(np.einsum("gmk,gmk->", weight, product, dtype=np.float64))
         return max(self.power + reduction, 0.0)
 
-    def relative_error(self, weight: NDArray[np.float32]) -> float:
-        """`error` over `power`; targets that do not vary give 0, or infinity if W x does."""
-        power, error = self.power, self.error(weight)
+    def relative_error(self, weight: NDArray[np.float32], power: float | None = None) -> float:
+        """`error` over the power, another's or one's own.
+
+        Targets that do not vary give 0, or infinity if W x does.
+        """
+        power, error = self.power if power is None else power, self.error(weight)
         if power > 0:
             return error / power
         return 0.0 if error <= 0 else float("inf")
@@ -170,6 +175,7 @@ class MomentAccumulator:
             self._xx += np.matmul(x.transpose(0, 2, 1), x)
         self._rows.clear()
 
+    @np.errstate(over="ignore", invalid="ignore")
     def finish(self) -> Moments:
         """The moments of all rows added so far; more may follow.
 
@@ -177,19 +183,14 @@ class MomentAccumulator:
         """
         if self._count == 0:
             raise ValueError("no rows were added")
-        with np.errstate(over="ignore", invalid="ignore"):
-            return self._finished()
-
-    def _finished(self) -> Moments:
         dx, dy = self._x_sum / self._count, self._y_sum / self._count
-        gram = self._gram(dx)
         yx = self._yx / self._count
         yx -= dy[:, :, None] * dx[:, None, :]
         return Moments(
             count=self._count,
             x_mean=self._x_shift[:, 0] + dx,
             y_mean=self._y_shift[:, 0] + dy,
-            gram=gram,
+            gram=self._gram(dx),
             yx=yx.astype(np.float32),
             yy=np.maximum(self._yy / self._count - dy**2, 0),
         )
@@ -215,18 +216,19 @@ def _with_row(gram: Gram, row: NDArray[np.float64]) -> Gram:
 def _mean_gram(grams: Sequence[Gram], shares: Sequence[float]) -> Gram:
     if all(isinstance(gram, RowGram) for gram in grams):
         return _pooled([gram for gram in grams if isinstance(gram, RowGram)], shares)
-    total = grams[0].dense() * np.float32(shares[0])
-    for gram, share in zip(grams[1:], shares[1:], strict=True):
-        total += gram.dense() * np.float32(share)
-    return DenseGram(total)
+    return DenseGram(_mean((gram.dense() for gram in grams), shares))
+
+
+def _mean(arrays: Iterable[NDArray[_Float]], shares: Sequence[float]) -> NDArray[_Float]:
+    """The sum of arrays times their shares, in their own type."""
+    parts = (array * array.dtype.type(share) for array, share in zip(arrays, shares, strict=True))
+    return reduce(operator.iadd, parts)
 
 
 def _pooled(grams: Sequence[RowGram], shares: Sequence[float]) -> Gram:
     """Rows of all, each by the root of its share."""
-    scaled = [
-        gram.rows * np.float32(math.sqrt(share)) for gram, share in zip(grams, shares, strict=True)
-    ]
-    rows = np.concatenate(scaled, axis=1)
+    roots = np.sqrt(shares).astype(np.float32)
+    rows = np.concatenate([gram.rows * root for gram, root in zip(grams, roots, strict=True)], 1)
     pooled = RowGram(rows, np.zeros(rows.shape[::2], np.float32))
     return pooled if rows.shape[1] <= _DUAL * rows.shape[2] else DenseGram(pooled.dense())
 
@@ -245,18 +247,11 @@ def combine(users: Sequence[Moments]) -> Moments:
         raise ValueError("a weight without users has no moments")
     count = sum(user.count for user in users)
     shares = [user.count / count for user in users]
-
-    def mean(arrays: list[NDArray[_Float]]) -> NDArray[_Float]:
-        total = arrays[0] * arrays[0].dtype.type(shares[0])
-        for array, share in zip(arrays[1:], shares[1:], strict=True):
-            total += array * array.dtype.type(share)
-        return total
-
     return Moments(
         count=count,
-        x_mean=mean([user.x_mean for user in users]),
-        y_mean=mean([user.y_mean for user in users]),
+        x_mean=_mean((user.x_mean for user in users), shares),
+        y_mean=_mean((user.y_mean for user in users), shares),
         gram=_mean_gram([user.gram for user in users], shares),
-        yx=mean([user.yx for user in users]),
-        yy=mean([user.yy for user in users]),
+        yx=_mean((user.yx for user in users), shares),
+        yy=_mean((user.yy for user in users), shares),
     )

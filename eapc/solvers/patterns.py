@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from eapc.solvers.selection import largest, largest_cells
 
 Values = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-Part = tuple[NDArray[np.intp], "Pattern"]
+MaskBlock = tuple[NDArray[np.intp], "Pattern"]
 """Columns whose mask can be chosen without looking at others, and the pattern on them."""
 
 
@@ -38,38 +38,38 @@ class Remark:
 _SUITS = Remark()
 
 
-class Pattern(Protocol):
-    """What the methods need to know of a pattern."""
+class Pattern(ABC):
+    """What the methods need to know of a pattern; by default it suits any weight and number."""
 
     @property
     def fixed_density(self) -> float | None:
         """The share of non-zeros that the pattern fixes; None where it takes any."""
+        return None
 
-    def remark(self, m: int, k: int) -> Remark:
+    def remark(self, m: int, k: int) -> Remark:  # noqa: ARG002 (others look at them)
         """What to know before a weight (groups, m, k) is given the pattern."""
+        return _SUITS
 
+    @abstractmethod
     def mask(self, values: Values, nonzeros: int) -> Mask:
         """The largest of the values (groups, m, k) that the pattern allows; first of equals."""
 
+    @abstractmethod
     def attainable(self, shape: tuple[int, int, int], nonzeros: int) -> int:
         """The most entries of a (groups, m, k) mask that was asked for `nonzeros`."""
 
-    def thinned(self, share: float) -> Pattern:
+    def thinned(self, share: float) -> Pattern:  # noqa: ARG002 (others look at it)
         """The pattern whose masks, at this share of the non-zeros, grow into this one's."""
+        return self
 
-    def parts(self, k: int, width: int) -> Iterator[Part]:
+    @abstractmethod
+    def mask_blocks(self, k: int, width: int) -> Iterator[MaskBlock]:
         """All k columns in parts of at most about `width`, each in its pattern's order."""
 
 
 @dataclass(frozen=True)
-class Unstructured:
+class Unstructured(Pattern):
     """Any entries: one threshold over all rows and groups of the layer."""
-
-    fixed_density: ClassVar[None] = None
-
-    def remark(self, m: int, k: int) -> Remark:  # noqa: ARG002 (the protocol's)
-        """It suits all."""
-        return _SUITS
 
     def mask(self, values: Values, nonzeros: int) -> Mask:
         """The `nonzeros` largest magnitudes."""
@@ -80,18 +80,14 @@ class Unstructured:
         groups, m, k = shape
         return min(nonzeros, groups * m * k)
 
-    def thinned(self, share: float) -> Pattern:  # noqa: ARG002 (the protocol's)
-        """Itself: fewer non-zeros are all it takes."""
-        return self
-
-    def parts(self, k: int, width: int) -> Iterator[Part]:
+    def mask_blocks(self, k: int, width: int) -> Iterator[MaskBlock]:
         """Runs of `width` columns."""
         for begin in range(0, k, width):
             yield np.arange(begin, min(begin + width, k)), self
 
 
 @dataclass(frozen=True)
-class NOfM:
+class NOfM(Pattern):
     """At most n of m consecutive input channels, at one output and kernel position.
 
     Fixes the number of non-zeros, whatever number is asked for. Channels that are left over
@@ -107,7 +103,7 @@ class NOfM:
         """n of every m."""
         return self.n / self.m
 
-    def remark(self, m: int, k: int) -> Remark:  # noqa: ARG002 (the protocol's)
+    def remark(self, m: int, k: int) -> Remark:  # noqa: ARG002 (others look at it)
         """Channels that are left over after the last whole m."""
         channels = k // self.positions
         left = channels % self.m
@@ -115,7 +111,7 @@ class NOfM:
             return Remark(f"{channels} input channels, fewer than {self.m}", applies=False)
         return Remark(f"{left} of {channels} input channels stay dense") if left else _SUITS
 
-    def mask(self, values: Values, nonzeros: int) -> Mask:  # noqa: ARG002 (the protocol's)
+    def mask(self, values: Values, nonzeros: int) -> Mask:  # noqa: ARG002 (others look at it)
         """The n largest magnitudes of each m."""
         spread = _by_position(values, self.positions)
         channels = spread.shape[-1]
@@ -147,7 +143,7 @@ class NOfM:
         """Fewer of each m."""
         return replace(self, n=int(share * self.n))
 
-    def parts(self, k: int, width: int) -> Iterator[Part]:  # noqa: ARG002 (the protocol's)
+    def mask_blocks(self, k: int, width: int) -> Iterator[MaskBlock]:  # noqa: ARG002 (others look at it)
         """The m columns of one choice each, as SparseGPT has it."""
         channels = k // self.positions
         for first in range(0, k, channels):
@@ -157,7 +153,7 @@ class NOfM:
 
 
 @dataclass(frozen=True)
-class Tiles:
+class Tiles(Pattern):
     """Tiles of rows x depth kernel positions x channels of the weight, kept or cut whole.
 
     Those of the largest mean square survive. Where tiles at an edge are smaller, a mask can
@@ -168,8 +164,6 @@ class Tiles:
     depth: int
     channels: int
     positions: int
-
-    fixed_density: ClassVar[None] = None
 
     def remark(self, m: int, k: int) -> Remark:
         """A weight with less than a tile could only be kept or cut as a whole."""
@@ -209,11 +203,7 @@ class Tiles:
         size = math.prod(int(pieces[0]) for pieces in self._lengths(rows, k).values())
         return asked // size * size
 
-    def thinned(self, share: float) -> Pattern:  # noqa: ARG002 (the protocol's)
-        """Itself: fewer non-zeros are all it takes."""
-        return self
-
-    def parts(self, k: int, width: int) -> Iterator[Part]:
+    def mask_blocks(self, k: int, width: int) -> Iterator[MaskBlock]:
         """Runs of whole tiles."""
         columns = np.arange(k).reshape(self.positions, -1)
         step = max(width // (self.depth * self.channels), 1) * self.channels
@@ -238,37 +228,28 @@ def _pieces(length: int, size: int) -> NDArray[np.intp]:
 
 UNSTRUCTURED = Unstructured()
 
-_Maker = Callable[[int, tuple[int, ...]], Pattern]
+_Maker = Callable[..., Pattern]
+"""(kernel positions, the numbers of the spelling) -> the pattern."""
 
 
-def _unstructured(positions: int, numbers: tuple[int, ...]) -> Pattern:  # noqa: ARG001
-    return UNSTRUCTURED
-
-
-def _n_of_m(positions: int, numbers: tuple[int, ...]) -> Pattern:
-    n, m = numbers
+def _n_of_m(positions: int, n: int, m: int) -> Pattern:
     if not 1 <= n < m:
         raise UsageError(f"pattern '{n}:{m}': expected N:M with 1 <= N < M, such as 2:4")
     return NOfM(n, m, positions)
 
 
-def _block(positions: int, numbers: tuple[int, ...]) -> Pattern:
-    rows, columns = numbers
+def _block(positions: int, rows: int, columns: int) -> Pattern:
     if not (rows and columns):
         raise UsageError(f"pattern 'block:{rows}x{columns}': expected sides of 1 or more")
     return Tiles(rows, 1, columns, positions)
 
 
-def _kernel(positions: int, numbers: tuple[int, ...]) -> Pattern:  # noqa: ARG001
-    return Tiles(1, positions, 1, positions)
-
-
 PATTERNS: Mapping[str, tuple[str, _Maker]] = MappingProxyType(
     {
-        "unstructured": (r"unstructured", _unstructured),
+        "unstructured": (r"unstructured", lambda _: UNSTRUCTURED),
         "N:M": (r"(\d+):(\d+)", _n_of_m),
         "block:RxC": (r"block:(\d+)x(\d+)", _block),
-        "kernel": (r"kernel", _kernel),
+        "kernel": (r"kernel", lambda positions: Tiles(1, positions, 1, positions)),
     }
 )
 """How a pattern is spelled: the expression that reads it, and its maker.
@@ -276,11 +257,6 @@ PATTERNS: Mapping[str, tuple[str, _Maker]] = MappingProxyType(
 Blocks are R outputs x C input channels at one kernel position; `kernel` is all positions of
 one output and input channel.
 """
-
-PROJECTIONS: Mapping[str, Callable[[Values, int], Mask]] = MappingProxyType(
-    {"unstructured": UNSTRUCTURED.mask}
-)
-"""Masks of the patterns that know neither numbers nor kernel positions."""
 
 
 def parse_pattern(text: str, positions: int = 1) -> Pattern:
@@ -290,5 +266,5 @@ def parse_pattern(text: str, positions: int = 1) -> Pattern:
     """
     for expression, maker in PATTERNS.values():
         if found := re.fullmatch(expression, text):
-            return maker(positions, tuple(int(number) for number in found.groups()))
+            return maker(positions, *map(int, found.groups()))
     raise UsageError(f"unknown pattern {text!r}; choose from {', '.join(PATTERNS)}")

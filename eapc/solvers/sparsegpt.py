@@ -12,14 +12,13 @@ n:m pattern) is chosen when its turn comes, over all rows of the layer.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eapc.solvers import blas
 from eapc.solvers.method import Method
-from eapc.solvers.patterns import Part, Pattern
+from eapc.solvers.patterns import MaskBlock, Pattern
 from eapc.solvers.problem import LayerProblem, scaled
 
 WIDTH = 128
@@ -29,17 +28,6 @@ _Columns = NDArray[np.float32]
 """A weight transposed, (groups, k, m): its columns lie together."""
 
 
-@dataclass(frozen=True)
-class _Budget:
-    """Non-zeros shared out evenly over the columns."""
-
-    nonzeros: int
-    columns: int
-
-    def until(self, done: int) -> int:
-        return self.nonzeros * done // self.columns
-
-
 def sparsegpt(problem: LayerProblem, nonzeros: int, pattern: Pattern) -> NDArray[np.float32]:
     """The weight (groups, m, k) that SparseGPT leaves.
 
@@ -47,12 +35,12 @@ def sparsegpt(problem: LayerProblem, nonzeros: int, pattern: Pattern) -> NDArray
     are its own outputs, as in [1].
     """
     layer = scaled(problem)
-    parts = list(pattern.parts(problem.weight.shape[2], WIDTH))
+    parts = list(pattern.mask_blocks(problem.weight.shape[2], WIDTH))
     order = np.concatenate([columns for columns, _ in parts])
     factor = blas.inverse_factors(layer.problem.gram.dense()[:, order[:, None], order])
     dense = np.matmul(np.matmul(layer.problem.G[:, :, order], factor.transpose(0, 2, 1)), factor)
     columns = np.ascontiguousarray(dense.transpose(0, 2, 1))
-    _prune(columns, factor, parts, _Budget(nonzeros, len(order)))
+    _prune(columns, factor, parts, nonzeros)
     pruned = np.empty_like(dense)
     pruned[:, :, order] = columns.transpose(0, 2, 1)
     return layer.unscaled(pruned)
@@ -62,9 +50,12 @@ SPARSEGPT = Method(sparsegpt)
 
 
 def _prune(
-    columns: _Columns, factor: NDArray[np.float32], parts: list[Part], budget: _Budget
+    columns: _Columns, factor: NDArray[np.float32], parts: list[MaskBlock], nonzeros: int
 ) -> None:
-    """Cut and update all columns in place; later blocks lag behind until their turn."""
+    """Cut and update all columns in place; later blocks lag behind until their turn.
+
+    The non-zeros are shared out evenly over the columns.
+    """
     kept = begin = 0
     for block in _blocks(parts):
         end = begin + sum(len(part) for part, _ in block)
@@ -72,7 +63,8 @@ def _prune(
         first = begin
         for part, pattern in block:
             last = first + len(part)
-            mask = _mask(columns, factor, slice(first, last), pattern, budget.until(last) - kept)
+            wanted = nonzeros * last // columns.shape[1] - kept
+            mask = _mask(columns, factor, slice(first, last), pattern, wanted)
             kept += int(np.count_nonzero(mask))
             _cut(
                 columns[:, first:end],
@@ -86,9 +78,9 @@ def _prune(
         begin = end
 
 
-def _blocks(parts: list[Part]) -> Iterator[list[Part]]:
+def _blocks(parts: list[MaskBlock]) -> Iterator[list[MaskBlock]]:
     """Runs of parts of at least WIDTH columns, or what is left."""
-    block: list[Part] = []
+    block: list[MaskBlock] = []
     for part in parts:
         block.append(part)
         if sum(len(columns) for columns, _ in block) >= WIDTH:

@@ -37,7 +37,7 @@ _AT_ONCE = 4
 
 
 @dataclass(frozen=True)
-class Evidence:
+class ScaleEvidence:
     """How badly inputs suit a network: 0 is best, differences are logarithms of likelihoods.
 
     Inputs that differ by less than `margin` are as likely as each other.
@@ -57,14 +57,14 @@ class Bias:
     values: Array
 
 
-def evidence_of(model: Model) -> Evidence:
+def scale_evidence(model: Model) -> ScaleEvidence:
     """The best evidence that a network has to give."""
     if normalizations := trained_normalizations(model):
         misfit = partial(_divergence, model, normalizations)
-        return Evidence("BatchNormalization statistics", _NATS, misfit)
+        return ScaleEvidence("BatchNormalization statistics", _NATS, misfit)
     if biases := first_biases(model):
-        return Evidence("the first biases", _BIASES, partial(_disproportion, model, biases))
-    return Evidence("the variety of outputs", _VARIETY, partial(_monotony, model))
+        return ScaleEvidence("the first biases", _BIASES, partial(_disproportion, model, biases))
+    return ScaleEvidence("the variety of outputs", _VARIETY, partial(_monotony, model))
 
 
 # --- BatchNormalization ------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import numpy as np
 from eapc.data import Affine, Dataset
 from eapc.model import Array, Model, is_float
 from eapc.runtime import collect_outputs
-from eapc.synthesis.evidence import Evidence, evidence_of
+from eapc.synthesis.evidence import ScaleEvidence, scale_evidence
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def with_expected_scale(
     if not any(is_float(array.dtype) for array in made.arrays.values()):
         collect_outputs(model, trial, threads)
         return made
-    evidence = evidence_of(model)
+    evidence = scale_evidence(model)
     misfits = {
         name: evidence.misfit(scaled(trial, *pair), threads) for name, pair in CANDIDATES.items()
     }
@@ -82,7 +82,7 @@ def _in_turn(made: Dataset, names: Sequence[str], rng: np.random.Generator) -> D
     return replace(made, arrays=arrays)
 
 
-def _said(names: Sequence[str], evidence: Evidence) -> str:
+def _said(names: Sequence[str], evidence: ScaleEvidence) -> str:
     if len(names) == 1:
         return f"{names[0]} by {evidence.name}"
     *most, last = names

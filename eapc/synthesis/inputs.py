@@ -177,8 +177,7 @@ def _integer_limits(model: Model) -> dict[str, int]:
 
 
 def _through_casts(model: Model, tensor: str) -> str:
-    node = model.view.producer(tensor)
-    while node is not None and node.op_type in ("Cast", "Identity", "Reshape", "Unsqueeze"):
+    passed_through = ("Cast", "Identity", "Reshape", "Unsqueeze")
+    while (node := model.view.producer(tensor)) and node.op_type in passed_through:
         tensor = node.input(0)
-        node = model.view.producer(tensor)
     return tensor

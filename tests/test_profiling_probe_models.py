@@ -14,7 +14,7 @@ from test_profiling_layer_kinds import depthwise, kinds_of, shapes_of
 from eapc.model import Model
 from eapc.profiling import Probe, ProbeMaker, sized
 from eapc.profiling.layer_kinds import NotTimedError
-from eapc.profiling.probes import readers_of
+from eapc.profiling.probe_models import readers_of
 from eapc.runtime import Session, optimised_model
 
 MODELS: dict[str, Callable[[], Model]] = {

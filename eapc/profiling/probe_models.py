@@ -71,12 +71,12 @@ class ProbeMaker:
         draft.outputs.append(draft.node("Relu", ["x"], "y"))
         return draft.finish()
 
-    def _draft(self) -> _Draft:
-        return _Draft(self.model, self.folded, np.random.default_rng(self.seed))
+    def _draft(self) -> _ProbeModel:
+        return _ProbeModel(self.model, self.folded, np.random.default_rng(self.seed))
 
 
 @dataclass
-class _Draft:
+class _ProbeModel:
     """A model that grows node by node."""
 
     model: Model
@@ -171,7 +171,11 @@ class _Draft:
             proto.name = ""
             proto.input[:] = inputs
             proto.output[:] = [known[name] if name else "" for name in node.outputs]
-            _set_group(proto, node, sizing)
+            if is_depthwise(node, sizing.shapes):
+                channels = sizing.read[sizing.kind.kernel.inputs[0]][1]
+                for attribute in proto.attribute:
+                    if attribute.name == "group":
+                        attribute.i = channels
             self.nodes.append(proto)
         return known
 
@@ -213,15 +217,6 @@ class _Draft:
         proto = helper.make_model(graph, opset_imports=source.opset_import)
         proto.ir_version = max(4, source.ir_version)
         return Probe(proto, self.feed)
-
-
-def _set_group(proto: onnx.NodeProto, node: Node, sizing: Sizing) -> None:
-    if not is_depthwise(node, sizing.shapes):
-        return
-    read = sizing.read[sizing.kind.kernel.inputs[0]]
-    for attribute in proto.attribute:
-        if attribute.name == "group":
-            attribute.i = read[1]
 
 
 def readers_of(sizing: Sizing) -> Iterator[tuple[Layout, int]]:
