@@ -20,7 +20,7 @@ from eapc.model import Model, infer_shapes, input_shapes
 from eapc.pipeline import (
     ChannelRecord,
     Compilation,
-    Latency,
+    LatencyRecord,
     LayerRecord,
     Names,
     Pass,
@@ -188,7 +188,7 @@ class PruneChannels(Pass):
 
     def _latency(
         self, compilation: Compilation, chosen: Sequence[LayeredGroup], counts: Mapping[str, int]
-    ) -> Latency | None:
+    ) -> LatencyRecord | None:
         """What the measured machine says of these counts; None where energy is what counts."""
         machine, plan = compilation.measured, compilation.record.channel_plan
         if machine is None or self.energy is not None:
@@ -197,7 +197,7 @@ class PruneChannels(Pass):
         costs = plan.costs if plan and self.latency else _latency_costs(compilation, groups)
         whole = costs.total({})
         ratio = costs.total(counts) / whole if whole else 1.0
-        return Latency(machine.name, whole / machine.batch, ratio)
+        return LatencyRecord(machine.name, whole / machine.batch, ratio)
 
     def _with_plan(
         self, compilation: Compilation, chosen: Sequence[LayeredGroup], layers: PrunableLayers

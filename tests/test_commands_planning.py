@@ -10,11 +10,11 @@ from rich.console import Console
 from test_profiling_latency import MODEL, machine
 
 from eapc.commands.compiler import prune
-from eapc.commands.planning import Plan, plan
+from eapc.commands.planning import DryRun, plan
 from eapc.commands.preparation import Settings
 from eapc.data import dataset
 from eapc.goals import Goal, MinAgreement, Sparsity, TargetEnergy, TargetLatency
-from eapc.pipeline import Latency, Recipe
+from eapc.pipeline import LatencyRecord, Recipe
 from eapc.report.documents import plan_document, prune_document, to_json
 from eapc.report.pruning import plan_table
 from eapc.structured import Survey
@@ -28,11 +28,11 @@ TIMED = Settings(hardware=machine(inputs=(16, 32)), calibration=DATA, threads=1)
 STRUCTURED = Recipe(structured=True)
 
 
-def planned(goal: Goal, settings: Settings = TIMED) -> Plan:
+def planned(goal: Goal, settings: Settings = TIMED) -> DryRun:
     return plan(MODEL, settings, goal=goal, recipe=STRUCTURED)
 
 
-def shown(found: Plan) -> str:
+def shown(found: DryRun) -> str:
     console = Console(width=100)
     with console.capture() as capture:
         console.print(plan_table(found, 100))
@@ -47,7 +47,7 @@ def test_a_latency_objective_is_planned_in_milliseconds(goal: Goal, after: float
     """Whole: 0.5 a run, four layers of two blocks, one of a block; each block of 16 is 1 ms."""
     found = planned(goal)
     assert found.expected is not None
-    assert found.expected.latency == Latency("here", 9.5, after / 9.5)
+    assert found.expected.latency == LatencyRecord("here", 9.5, after / 9.5)
     document = json.loads(to_json(plan_document(found)))
     assert document["latency"] == {
         "machine": "here",

@@ -9,14 +9,14 @@ from dataclasses import replace
 
 from test_report import a_model, a_report, rendered, row_of
 
-from eapc.commands.comparison import Comparison, Latency, Likeness, Side
+from eapc.commands.comparison import Comparison, Likeness, RuntimeLatency, Side
 from eapc.evaluation import Accuracy
 from eapc.profiling import Ratio
 from eapc.report.comparisons import comparison_csv, comparison_document, comparison_table
 from eapc.report.documents import to_json
 from eapc.report.layout import UNLIMITED
 
-LATENCY = Latency(2.0, 0.8, Ratio(0.41, 0.4, 0.45), 4, 2, 50)
+LATENCY = RuntimeLatency(2.0, 0.8, Ratio(0.41, 0.4, 0.45), 4, 2, 50)
 COMPARED = Comparison(
     before=Side(a_model(), 2000, 8000, a_report()),
     after=Side(a_model(), 500, 2000, a_report()),

@@ -154,13 +154,15 @@ def share_out(curves: Curves, energy_ratio: float) -> dict[str, float]:
 
     A budget below `Curves.lowest_ratio` gives the lowest densities.
     """
-    chosen = allocate(_Densities(curves), energy_ratio * curves.dense_energy - curves.fixed_energy)
+    chosen = allocate(
+        _LayerDensities(curves), energy_ratio * curves.dense_energy - curves.fixed_energy
+    )
     return {
         curve.name: float(GRID[index]) for curve, index in zip(curves.layers, chosen, strict=True)
     }
 
 
-class _Densities:
+class _LayerDensities:
     """Layers whose options are the densities of a grid; none has a say in another's cost."""
 
     def __init__(self, curves: Curves) -> None:

@@ -54,7 +54,7 @@ class Sweep:
     def _walks(self) -> tuple[_Targets, ActivationWalk]:
         """Through the dense and the pruned network, once a step is asked for."""
         data, threads = self._data, self._engine.threads
-        plan = _Plan(self.model.view, self._layers, self._reference)
+        plan = _NeededTensors(self.model.view, self._layers, self._reference)
         batch, memory = feed_size(self.model, data), MemoryBudget(self._engine.memory)
         targets = _Targets(self._reference, plan, data, batch, threads, memory)
         walk = ActivationWalk(self.original, data, plan.pruned, batch, threads, memory)
@@ -114,7 +114,7 @@ class _Targets:
     def __init__(
         self,
         reference: Reference,
-        plan: _Plan,
+        plan: _NeededTensors,
         data: Dataset,
         batch: int,
         threads: int,
@@ -161,7 +161,7 @@ def _row_words(layer: Layer, shape: tuple[int, ...]) -> int:
     return groups * (inputs + outputs * (3 if layer.other else 1))
 
 
-class _Plan:
+class _NeededTensors:
     """Which tensors each network must have at each layer's turn.
 
     The pruned one has those that depend on no layer that is still to be solved. Targets come from

@@ -49,7 +49,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Latency:
+class RuntimeLatency:
     """What onnxruntime took on this computer: medians over rounds that run both in turns.
 
     Milliseconds are per inference, that is of a run over its `batch`. `ratio` is that of after
@@ -83,7 +83,7 @@ class Comparison:
 
     before: Side
     after: Side
-    latency: Latency | None
+    latency: RuntimeLatency | None
     accuracy: Accuracy | None
     likeness: Likeness | None
     made_up: bool
@@ -213,7 +213,7 @@ def _likeness(models: list[Model], data: Dataset, threads: int) -> Likeness:
 
 def _latency(
     models: list[Model], data: Dataset, settings: Settings, repeats: int | None
-) -> Latency:
+) -> RuntimeLatency:
     threads = settings.threads or _cores()
     batch = data.fixed_batch or settings.batch or 1
     feed = next(data.take(np.arange(batch) % len(data)).batches(batch))
@@ -221,7 +221,7 @@ def _latency(
     rounds = repeats or _rounds(runs)
     laps = run_in_turns(runs, rounds)
     before_ms, after_ms = (ms / batch for ms in laps.median_ms)
-    return Latency(before_ms, after_ms, laps.ratio(1, 0), batch, threads, rounds)
+    return RuntimeLatency(before_ms, after_ms, laps.ratio(1, 0), batch, threads, rounds)
 
 
 def _rounds(runs: Sequence[Callable[[], object]]) -> int:

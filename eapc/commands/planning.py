@@ -13,7 +13,7 @@ from eapc.progress import Progress, silent
 
 
 @dataclass(frozen=True)
-class Plan:
+class DryRun:
     """The pipeline that would run, and what it comes to before layers are refitted.
 
     `expected` is None where the goal's budget is searched. Refitting does not change a latency.
@@ -35,7 +35,7 @@ def plan(
     output: str | Path | None = None,
     force: bool = False,
     progress: Progress = silent,
-) -> Plan:
+) -> DryRun:
     """What `prune` would do; an energy goal's error curves are computed, nothing is written."""
     settings, recipe = settings or Settings(), recipe or Recipe()
     outputs = () if output is None else (output,)
@@ -44,7 +44,7 @@ def plan(
     expected = None
     if not (goal.is_searched or recipe.zeros):
         expected = _expected(compilation, settings, goal, begun.recipe)
-    return Plan(compilation.model, str(goal.pipeline(begun.recipe)), goal.note, expected)
+    return DryRun(compilation.model, str(goal.pipeline(begun.recipe)), goal.note, expected)
 
 
 def _expected(compilation: Compilation, settings: Settings, goal: Goal, recipe: Recipe) -> Pruned:

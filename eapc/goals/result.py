@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from eapc.goals.goal import Goal
     from eapc.layers import Skipped
     from eapc.model import Model
-    from eapc.pipeline import ChannelRecord, Compilation, Latency, LayerRecord, Pipeline
+    from eapc.pipeline import ChannelRecord, Compilation, LatencyRecord, LayerRecord, Pipeline
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Pruned:
         return self.compilation.record.skipped
 
     @property
-    def latency(self) -> Latency | None:
+    def latency(self) -> LatencyRecord | None:
         """Known where a measured machine is the objective."""
         return self.compilation.record.latency
 

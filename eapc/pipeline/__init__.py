@@ -15,7 +15,7 @@ from eapc.pipeline.compilation import (
     ChannelRecord,
     Compilation,
     Conditions,
-    Latency,
+    LatencyRecord,
     LayerRecord,
     Record,
 )
@@ -26,7 +26,7 @@ __all__ = [
     "ChannelRecord",
     "Compilation",
     "Conditions",
-    "Latency",
+    "LatencyRecord",
     "LayerRecord",
     "Names",
     "Options",

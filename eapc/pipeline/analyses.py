@@ -148,15 +148,15 @@ def with_curves(
 def _curves(compilation: Compilation, layers: Sequence[TiedLayers], apart: bool) -> Curves:
     data = compilation.calibration
     assert data is not None  # `with_curves` has seen to it
-    prices = _Prices.of(compilation)
-    macs = prices.report.macs * len(layers) * (len(DENSITIES) - 1)
+    costs = _DenseCosts.of(compilation)
+    macs = costs.report.macs * len(layers) * (len(DENSITIES) - 1)
     probes = probes_of(data, macs) if apart else Probes(data, probe_inputs(data, macs))
 
     def measured(first: int) -> Iterator[tuple[LayerCurve, Checkpoint]]:
         engine, fitted = compilation.conditions.engine, probes.fitted if apart else None
         errors = error_curves(compilation.model, layers, probes.shown, engine, first, fitted)
         for tied, curve in zip(layers[first:], errors, strict=True):
-            energies = prices.energies(tied, curve)
+            energies = costs.energies(tied, curve)
             found = LayerCurve(curve.name, DENSITIES, curve.errors, energies, _nodes(tied))
             yield found, Checkpoint(facts={"errors": found.errors, "energies": found.energies})
 
@@ -164,7 +164,7 @@ def _curves(compilation: Compilation, layers: Sequence[TiedLayers], apart: bool)
     stage = ("error-curves", f"error-curves{' apart' if apart else ''}")
     curves = one_by_one(compilation, stage, subjects, _read, measured)
     changeable = sum(curve.energies[0] for curve in curves)
-    return Curves(curves, prices.report.energy_mac_units - changeable)
+    return Curves(curves, costs.report.energy_mac_units - changeable)
 
 
 def _read(tied: TiedLayers, part: Checkpoint) -> LayerCurve:
@@ -177,7 +177,7 @@ def _nodes(tied: TiedLayers) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class _Prices:
+class _DenseCosts:
     """What a dense network takes, node by node."""
 
     works: dict[str, NodeWork]
@@ -185,7 +185,7 @@ class _Prices:
     report: EnergyReport
 
     @classmethod
-    def of(cls, compilation: Compilation) -> _Prices:
+    def of(cls, compilation: Compilation) -> _DenseCosts:
         works, batch = works_of(compilation)
         table = density_table(compilation, works)
         report = estimate(compilation.model, works, compilation.hardware, table, batch)

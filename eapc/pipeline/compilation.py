@@ -65,7 +65,7 @@ class ChannelRecord:
 
 
 @dataclass(frozen=True)
-class Latency:
+class LatencyRecord:
     """What a machine's measurements say of a network, in ms per inference."""
 
     machine: str
@@ -93,7 +93,7 @@ class Record:
     channels: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     channel_plan: ChannelPlan | None = None
     groups: tuple[ChannelRecord, ...] = ()
-    latency: Latency | None = None
+    latency: LatencyRecord | None = None
     budget: float | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
 

@@ -11,7 +11,7 @@ from functools import partial
 
 from rich.console import Group, RenderableType
 
-from eapc.commands.comparison import Comparison, Latency, Side
+from eapc.commands.comparison import Comparison, RuntimeLatency, Side
 from eapc.report.csv import csv_text
 from eapc.report.documents import Document, accuracy_of, model_name, totals
 from eapc.report.layout import Column, facts, page, plain, table, title
@@ -102,7 +102,7 @@ def _facts(compared: Comparison, width: int) -> Iterator[tuple[str, RenderableTy
     )
 
 
-def _measured(latency: Latency) -> str:
+def _measured(latency: RuntimeLatency) -> str:
     """Under what conditions, and how sure the ratio is."""
     ratio = latency.ratio
     return (

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from eapc.commands.compiler import Analysis, Ran
-from eapc.commands.planning import Plan
+from eapc.commands.planning import DryRun
 from eapc.energy import EnergyReport, NodeEnergy
 from eapc.evaluation import Accuracy, Agreement
 from eapc.goals import Pruned
 from eapc.hardware import HardwareModel, MeasuredMachine
 from eapc.model import Model
-from eapc.pipeline import Latency, LayerRecord
+from eapc.pipeline import LatencyRecord, LayerRecord
 
 Document = dict[str, Any]
 
@@ -72,7 +72,7 @@ def prune_document(pruned: Pruned, warnings: Sequence[str] = ()) -> Document:
     }
 
 
-def _latency(found: Latency | None, **more: float | None) -> Document | None:
+def _latency(found: LatencyRecord | None, **more: float | None) -> Document | None:
     """What measurements of single layers add up to, and more; None without them."""
     if found is None:
         return None
@@ -104,7 +104,7 @@ def run_document(ran: Ran, warnings: Sequence[str] = ()) -> Document:
     }
 
 
-def plan_document(plan: Plan, warnings: Sequence[str] = ()) -> Document:
+def plan_document(plan: DryRun, warnings: Sequence[str] = ()) -> Document:
     """`eapc.plan/1`: what a dry run would have run; no energies where the budget is searched."""
     expected = plan.expected
     before, after = (expected.before, expected.after) if expected else (None, None)

@@ -11,12 +11,12 @@ from rich.table import Table
 
 from eapc.allocation import LOWEST_DENSITY
 from eapc.commands.compiler import Ran
-from eapc.commands.planning import Plan
+from eapc.commands.planning import DryRun
 from eapc.energy import EnergyReport
 from eapc.evaluation import Accuracy, Agreement
 from eapc.goals import Pruned
 from eapc.layers import Skipped
-from eapc.pipeline import ChannelRecord, Latency, LayerRecord
+from eapc.pipeline import ChannelRecord, LatencyRecord, LayerRecord
 from eapc.report.documents import node_energy
 from eapc.report.layout import Column, facts, page, plain, table, title
 from eapc.report.numbers import count, engineering, joules, likeness_of, percent, seconds
@@ -69,7 +69,7 @@ def run_table(ran: Ran, width: int) -> Group:
     )
 
 
-def plan_table(plan: Plan, width: int) -> Group:
+def plan_table(plan: DryRun, width: int) -> Group:
     """What pruning would do, for an output of `width` characters."""
     expected, pipeline = plan.expected, plain(plan.pipeline)
     if expected is None:
@@ -92,7 +92,7 @@ def _made(pipeline: str, output: Path | None, spent: Mapping[str, float]) -> lis
     ]
 
 
-def _expected_latency(latency: Latency | None) -> Iterator[tuple[str, str]]:
+def _expected_latency(latency: LatencyRecord | None) -> Iterator[tuple[str, str]]:
     if latency is not None:
         amounts = f"{latency.before_ms:.3g} -> {latency.after_ms:.3g} ms"
         machine = plain(latency.machine)
