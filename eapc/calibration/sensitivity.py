@@ -26,10 +26,10 @@ from eapc.calibration.statistics import (
 from eapc.calibration.suffixes import SuffixRun, suffix_behind
 from eapc.data import Dataset
 from eapc.errors import DataError
-from eapc.evaluation import output_divergence
+from eapc.evaluation import Yardstick
 from eapc.layers import TiedLayers
 from eapc.model import Array, Model, as_seen
-from eapc.runtime import Engine, collect_outputs, feed_size
+from eapc.runtime import Engine, feed_size
 from eapc.solvers import LayerProblem, Moments, combine, quick_prune
 
 logger = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def error_curves(
     """
     if first == len(layers):
         return
-    reference = collect_outputs(model, data, engine.threads)
+    yardstick = Yardstick.of(model, data, engine.threads)
     suffixes = [suffix_behind(model, changed_constants(model, tied)) for tied in layers]
     budget = MemoryBudget(engine.memory)
     own = [[name for user in tied.users for name in (user.x, user.y)] for tied in layers]
@@ -89,10 +89,7 @@ def error_curves(
         effects, kept = [0.0], [_weights(model, tied) != 0]
         for pruned in _probes(model, tied, moments):
             outputs = run.outputs(changed_constants(pruned, tied))
-            distance = output_divergence(
-                reference, {**reference, **outputs}, by_error=data.synthesised
-            )
-            effects.append(distance)
+            effects.append(yardstick.divergence({**yardstick.reference, **outputs}))
             kept.append(_weights(pruned, tied) != 0)
         errors = tuple(np.maximum.accumulate(effects).tolist())
         logger.info("sensitivity of %s: %s", tied.first.node.key, np.round(errors, 5))

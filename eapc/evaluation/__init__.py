@@ -6,9 +6,9 @@ from eapc.evaluation.measures import (
     TOP1_AGREEMENT,
     Accuracy,
     Agreement,
-    Outputs,
-    output_divergence,
 )
+from eapc.evaluation.parts import Outputs
+from eapc.evaluation.yardstick import Yardstick
 
 __all__ = [
     "RELATIVE_ERROR",
@@ -18,5 +18,5 @@ __all__ = [
     "Agreement",
     "AgreementJudge",
     "Outputs",
-    "output_divergence",
+    "Yardstick",
 ]

@@ -11,16 +11,14 @@ from eapc.data import Dataset
 from eapc.errors import DataError
 from eapc.evaluation.flips import Flips
 from eapc.evaluation.measures import (
-    TOP1_AGREEMENT,
     Accuracy,
     Agreement,
-    Outputs,
-    agreement,
     binary_threshold,
     class_scores,
     correct,
-    output_divergence,
 )
+from eapc.evaluation.parts import Outputs
+from eapc.evaluation.yardstick import Yardstick
 from eapc.model import Array, Model
 from eapc.runtime import collect_outputs
 
@@ -90,13 +88,13 @@ class AgreementJudge:
     """Agreement of outputs with the original's; on synthesised inputs their relative error."""
 
     data: Dataset
-    original: Outputs
+    yardstick: Yardstick
     threads: int = 0
 
     @classmethod
     def of(cls, model: Model, data: Dataset, threads: int = 0) -> AgreementJudge:
         """A judge against `model`."""
-        return cls(data, collect_outputs(model, data, threads), threads)
+        return cls(data, Yardstick.of(model, data, threads), threads)
 
     @classmethod
     def on_few(cls, model: Model, data: Dataset, threads: int = 0) -> AgreementJudge:
@@ -105,19 +103,17 @@ class AgreementJudge:
         return cls.of(model, few if few.usable else data, threads)
 
     def divergence(self, model: Model) -> float:
-        """How far the outputs of `model` are from the original's; see `output_divergence`."""
-        outputs = collect_outputs(model, self.data, self.threads)
-        return output_divergence(self.original, outputs, by_error=self.data.synthesised)
+        """How far the outputs of `model` are from the original's; see `Yardstick.divergence`."""
+        return self.yardstick.divergence(collect_outputs(model, self.data, self.threads))
 
     def agreement(self, model: Model, least: float, max_error: float) -> Agreement:
         """What `model` keeps: at least this share of classes or at most this error is asked."""
         outputs = collect_outputs(model, self.data, self.threads)
-        by_error = self.data.synthesised
-        return agreement(self.original, outputs, least, max_error, by_error)
+        return self.yardstick.agreement(outputs, least, max_error)
 
     def allowed(self, least: float, max_error: float) -> float:
         """The loss that still meets these limits, see `Agreement.loss`."""
-        return max_error if self._scores is None else 1 - least
+        return 1 - least if self.yardstick.is_by_share else max_error
 
     def expected_loss(self, divergence: float) -> float:
         """About what agreement should lose at a divergence of the outputs; a guess."""
@@ -125,10 +121,5 @@ class AgreementJudge:
 
     @cached_property
     def _flips(self) -> Flips | None:
-        return None if self._scores is None else Flips.of(self._scores, self._scores.argmax(axis=1))
-
-    @cached_property
-    def _scores(self) -> Array | None:
-        """The original's scores where its classes decide; None where the error does."""
-        alike = agreement(self.original, self.original, 0.0, 0.0, self.data.synthesised)
-        return class_scores(self.original) if alike.metric == TOP1_AGREEMENT else None
+        scores = self.yardstick.scores if self.yardstick.is_by_share else None
+        return None if scores is None else Flips.of(scores, scores.argmax(axis=1))

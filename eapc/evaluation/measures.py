@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import log_softmax
 
 from eapc.errors import DataError
+from eapc.evaluation.parts import Outputs
 from eapc.model import Array, is_float
-
-Outputs = Mapping[str, Array]
 
 
 @dataclass(frozen=True)
@@ -39,13 +36,18 @@ class Agreement:
     """How far the outputs are the original's, on samples that took no part in the fit.
 
     `metric` is `top-1 agreement` (a fraction, higher is better) or `relative output error`
-    (lower is better); `value` is met when it is within `limit`.
+    (lower is better); `value` is met when it is within `limit`. An error is that of the worst
+    `part` of the outputs, `mean` that of all parts, and `unjudged` names parts that do not vary
+    on these samples, so that nothing is known of them.
     """
 
     metric: str
     value: float
     limit: float
     samples: int
+    part: str = ""
+    mean: float | None = None
+    unjudged: tuple[str, ...] = ()
 
     @property
     def is_share(self) -> bool:
@@ -67,7 +69,6 @@ class Agreement:
         return 1 - self.value if self.is_share else self.value
 
 
-_FEWEST_FOR_SHARE = 50
 _NARROW_SPREAD = 0.05
 """Deviation of scores over classes below which softmax makes all of them nearly equal."""
 
@@ -137,68 +138,6 @@ def class_scores(outputs: Outputs) -> Array | None:
     if scores.shape[2] != 1 or scores.shape[1] < 2:
         return None
     return scores[:, :, 0]
-
-
-def relative_output_error(reference: Outputs, outputs: Outputs) -> float:
-    """E||y - y'||^2 / E||y - mean||^2 of the worst floating-point output, in float64.
-
-    The mean is over samples, so what is constant in y does not hide an error. An output
-    that never varies counts relative to its own power; NaN is an infinite error. Outputs
-    whose size depends on the data (detections) cannot be compared and are left out, as long
-    as there are others.
-    """
-    alike = [name for name in reference if reference[name].shape == outputs[name].shape]
-    if not alike and reference:
-        return math.inf
-    return max((_error(reference[name], outputs[name]) for name in alike), default=0.0)
-
-
-def _error(y: Array, other: Array) -> float:
-    if not is_float(y.dtype):
-        return float((y != other).any(axis=tuple(range(1, y.ndim))).mean()) if y.size else 0.0
-    wide = y.astype(np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):
-        error = float(np.square(wide - other.astype(np.float64)).sum())
-    if not math.isfinite(error):
-        return math.inf
-    power = float(np.square(wide - wide.mean(axis=0)).sum()) or float(np.square(wide).sum())
-    if power == 0:
-        return 0.0 if error == 0 else float("inf")
-    return error / power
-
-
-def agreement(
-    reference: Outputs, outputs: Outputs, min_agreement: float, max_error: float, by_error: bool
-) -> Agreement:
-    """Top-1 agreement for classifiers, relative output error for the rest or if `by_error`.
-
-    A share of few samples tells little: below `_FEWEST_FOR_SHARE` the error decides too.
-    """
-    scores, other = class_scores(reference), class_scores(outputs)
-    samples = len(next(iter(reference.values())))
-    by_error = by_error or samples < _FEWEST_FOR_SHARE
-    favourites = None if scores is None else scores.argmax(axis=1)
-    varied = favourites is not None and len(np.unique(favourites)) > 1
-    if by_error or not varied or favourites is None or other is None:
-        error = relative_output_error(reference, outputs)
-        return Agreement(RELATIVE_ERROR, error, max_error, samples)
-    same = (favourites == other.argmax(axis=1)) & np.isfinite(other).all(axis=1)
-    return Agreement(TOP1_AGREEMENT, float(same.mean()), min_agreement, samples)
-
-
-def output_divergence(reference: Outputs, outputs: Outputs, by_error: bool = False) -> float:
-    """Mean KL divergence of classifiers' softmax outputs, relative output error of others.
-
-    Infinite where outputs are not finite. Scores that spread less than softmax can tell apart
-    are spread to unit deviation first.
-    """
-    scores, other = class_scores(reference), class_scores(outputs)
-    if by_error or scores is None or other is None:
-        return relative_output_error(reference, outputs)
-    with np.errstate(over="ignore", invalid="ignore"):
-        log_p, log_q = log_probabilities(scores), log_probabilities(other, scores)
-        divergence = float((np.exp(log_p) * (log_p - log_q)).sum(axis=1).mean())
-    return divergence if math.isfinite(divergence) else math.inf
 
 
 @np.errstate(over="ignore", invalid="ignore")

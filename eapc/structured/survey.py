@@ -31,11 +31,11 @@ from eapc.calibration import (
 )
 from eapc.data import Dataset
 from eapc.errors import UsageError
-from eapc.evaluation import Outputs, output_divergence
+from eapc.evaluation import Yardstick
 from eapc.layers import TiedLayers
 from eapc.model import Array, Model
 from eapc.registry import CRITERIA
-from eapc.runtime import Engine, collect_outputs, feed_size
+from eapc.runtime import Engine, feed_size
 from eapc.solvers import Consumer, LayerProblem, Moments, combine, fitted
 from eapc.structured.criteria import Evidence, removal_order
 from eapc.structured.curves import ChannelCurve, counts_of, ends_of
@@ -84,7 +84,7 @@ class Survey:
         self, model: Model, groups: Sequence[LayeredGroup], first: int, probes: Probes
     ) -> Iterator[ChannelCurve]:
         shown = probes.shown
-        reference = collect_outputs(model, shown, self.engine.threads)
+        yardstick = Yardstick.of(model, shown, self.engine.threads)
         suffixes = [suffix_behind(model, probed_values(model, layered)) for layered in groups]
         walk = zip(self._walked(model, groups, probes, suffixes), suffixes, strict=True)
         for (layered, seen), suffix in islice(walk, first, None):
@@ -93,7 +93,7 @@ class Survey:
             constants = probed_values(model, layered)
             run = SuffixRun(model, suffix, seen.shown, constants, self.engine.threads)
             probed = Probed(model, layered, evidence.consumers, moments)
-            yield _measured_curve(curve, probed, run, reference, by_error=shown.synthesised)
+            yield _measured_curve(curve, probed, run, yardstick)
 
     def _walked(
         self,
@@ -144,13 +144,13 @@ class Survey:
 
 
 def _measured_curve(
-    curve: ChannelCurve, probed: Probed, run: SuffixRun, reference: Outputs, *, by_error: bool
+    curve: ChannelCurve, probed: Probed, run: SuffixRun, yardstick: Yardstick
 ) -> ChannelCurve:
     """The curve with its points; errors never fall as channels go."""
     counts, effects = [curve.size], [0.0]
     for count, model in probed.models(curve):
-        outputs = {**reference, **run.outputs(probed_values(model, probed.layered))}
-        effects.append(output_divergence(reference, outputs, by_error=by_error))
+        outputs = run.outputs(probed_values(model, probed.layered))
+        effects.append(yardstick.divergence({**yardstick.reference, **outputs}))
         counts.append(count)
     errors = tuple(np.maximum.accumulate(effects).tolist())
     logger.info("sensitivity of %s: %s", curve.name, np.round(errors, 5))

@@ -1,0 +1,229 @@
+"""Errors by part: what outputs are joined from, and channels of very different scale, count each.
+
+One error over a whole output is that of its loudest part: boxes of hundreds of pixels hide the
+scores beside them. So every part is held against its own power, and the worst one decides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eapc.model import Array, is_float
+
+Outputs = Mapping[str, Array]
+
+_ALIKE = 100.0
+"""Channels of one part have powers within this factor."""
+
+_RESOLUTION = 4
+"""Deviations below so many units in the last place of a part's largest value are rounding."""
+
+
+class PartErrors(NamedTuple):
+    """Errors of outputs, a fraction of each part's power: the worst, and whose; their mean.
+
+    `unjudged` are parts that do not vary on these data, so that nothing is told of them.
+    """
+
+    worst: float
+    part: str
+    mean: float
+    unjudged: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class OutputPart:
+    """Some elements of an output; `power` is sum (y - mean y)^2 over them and the samples.
+
+    Parts that do not vary have their own sum y^2 for it, and `varies` is False.
+    """
+
+    name: str
+    power: float
+    varies: bool
+
+
+@dataclass(frozen=True)
+class SplitOutput:
+    """A floating-point output with a part for each of `labels`, (elements of a sample,)."""
+
+    y: Array
+    labels: NDArray[np.intp]
+    parts: tuple[OutputPart, ...]
+
+    @classmethod
+    def of(cls, name: str, y: Array, joined: NDArray[np.intp] | None = None) -> SplitOutput:
+        """The parts of an output (samples, ...); `joined` numbers the tensors it is joined from."""
+        wide = y.astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            powers = np.square(wide - wide.mean(axis=0)).sum(axis=0)
+            totals = np.square(wide).sum(axis=0)
+        base = _broadcast(joined, y.shape)
+        channels = _channels(y.shape)
+        limits = _limits(base, np.abs(wide).max(axis=0, initial=0.0), y)
+        labels = _by_scale(base, channels, powers, limits)
+        count = int(labels.max(initial=0)) + 1
+        sums = np.bincount(labels.ravel(), powers.ravel(), count)
+        least = np.bincount(labels.ravel(), limits.ravel(), count)
+        own = np.bincount(labels.ravel(), totals.ravel(), count)
+        parts = [
+            OutputPart(title, float(power if power > limit else total), bool(power > limit))
+            for title, power, limit, total in zip(
+                _titles(name, labels, channels, count), sums, least, own, strict=True
+            )
+        ]
+        return cls(y, labels.ravel(), tuple(parts))
+
+    def errors(self, other: Array) -> list[float]:
+        """E||y - y'||^2 / power of each part; infinite where it is not finite."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = np.square(self.y.astype(np.float64) - other.astype(np.float64)).sum(axis=0)
+            sums = np.bincount(self.labels, squares.ravel(), len(self.parts))
+        return [_ratio(float(e), part.power) for e, part in zip(sums, self.parts, strict=True)]
+
+
+class OutputParts:
+    """The parts of a network's outputs on some samples, to hold other outputs against."""
+
+    def __init__(
+        self, reference: Outputs, joined: Mapping[str, NDArray[np.intp]] | None = None
+    ) -> None:
+        self._reference = reference
+        self._split = {
+            name: SplitOutput.of(name, y, (joined or {}).get(name))
+            for name, y in reference.items()
+            if is_float(y.dtype) and y.size
+        }
+
+    def errors(self, outputs: Outputs) -> PartErrors:
+        """The errors of outputs; parts that do not vary count only where no part does.
+
+        The mean of y over samples has no power, so what is constant in y does not hide an error.
+        Outputs whose size depends on the data (detections) cannot be compared and are left out,
+        as long as there are others; of integers the fraction of samples that differ counts.
+        """
+        found = list(self._of_all(outputs))
+        if not found:
+            return PartErrors(math.inf if self._reference else 0.0, "", math.inf, ())
+        judged = [each for each in found if each[2]] or found
+        error, worst, _ = max(judged, key=lambda each: each[0])
+        unjudged = tuple(name for _, name, varies in found if not varies)
+        mean = sum(each[0] for each in judged) / len(judged)
+        return PartErrors(error, worst, mean, () if len(unjudged) == len(found) else unjudged)
+
+    def largest(self, outputs: Outputs) -> float:
+        """The worst error of all parts, those included that do not vary."""
+        found = [error for error, _, _ in self._of_all(outputs)]
+        return max(found, default=math.inf if self._reference else 0.0)
+
+    def _of_all(self, outputs: Outputs) -> Iterator[tuple[float, str, bool]]:
+        for name, y in self._reference.items():
+            other = outputs[name]
+            if y.shape != other.shape:
+                continue
+            if name in self._split:
+                split = self._split[name]
+                for part, error in zip(split.parts, split.errors(other), strict=True):
+                    yield error, part.name, part.varies
+            else:
+                yield _differing(y, other), name, True
+
+
+def _differing(y: Array, other: Array) -> float:
+    return float((y != other).any(axis=tuple(range(1, y.ndim))).mean()) if y.size else 0.0
+
+
+def _ratio(error: float, power: float) -> float:
+    if not math.isfinite(error):
+        return math.inf
+    if power == 0:
+        return 0.0 if error == 0 else math.inf
+    return error / power
+
+
+def _broadcast(joined: NDArray[np.intp] | None, shape: tuple[int, ...]) -> NDArray[np.intp]:
+    """Labels of a sample's elements; one for all where `joined` is not of this shape."""
+    sample = shape[1:]
+    if joined is not None and joined.ndim == len(shape) and joined.shape[0] == 1:
+        fits = all(a in (1, b) for a, b in zip(joined.shape[1:], sample, strict=True))
+        if fits:
+            return np.broadcast_to(joined[0], sample)
+    return np.zeros(sample, np.intp)
+
+
+def _channels(shape: tuple[int, ...]) -> int | None:
+    """The axis of channels in a sample: the first, of two the shorter one; None without axes."""
+    sample = shape[1:]
+    if not sample:
+        return None
+    return int(np.argmin(sample)) if len(sample) == 2 else 0
+
+
+def _limits(base: NDArray[np.intp], largest: Array, y: Array) -> NDArray[np.float64]:
+    """What the power of each element comes to by rounding at its part's largest value."""
+    peaks = np.zeros(int(base.max(initial=0)) + 1)
+    np.maximum.at(peaks, base.ravel(), largest.ravel())
+    unit = _RESOLUTION * float(np.spacing(np.ones((), y.dtype)))
+    return np.asarray(len(y) * np.square(unit * peaks)[base])
+
+
+def _by_scale(
+    base: NDArray[np.intp],
+    channels: int | None,
+    powers: NDArray[np.float64],
+    limits: NDArray[np.float64],
+) -> NDArray[np.intp]:
+    """Parts of a part where powers of its channels differ by more than `_ALIKE`.
+
+    Those of the largest power come first; channels that do not vary are one part, the last.
+    """
+    if channels is None:
+        return np.unique(base, return_inverse=True)[1].reshape(base.shape)
+    size = base.shape[channels]
+    place = np.arange(size).reshape([-1 if a == channels else 1 for a in range(base.ndim)])
+    cells, inverse, counts = np.unique(base * size + place, return_inverse=True, return_counts=True)
+    power = np.bincount(inverse.ravel(), powers.ravel(), len(cells)) / counts
+    limit = np.bincount(inverse.ravel(), limits.ravel(), len(cells)) / counts
+    group = np.zeros(len(cells), np.intp)
+    for part in np.unique(cells // size):
+        own = np.flatnonzero(cells // size == part)
+        group[own] = _grouped(power[own], limit[own])
+    numbers = np.unique(cells // size * (len(cells) + 1) + group, return_inverse=True)[1]
+    return np.asarray(numbers.reshape(-1)[inverse.reshape(base.shape)])
+
+
+def _grouped(power: NDArray[np.float64], limit: NDArray[np.float64]) -> NDArray[np.intp]:
+    """The group of each channel by its power."""
+    group = np.full(len(power), len(power), np.intp)
+    top, current = math.inf, -1
+    for place in np.argsort(-power, kind="stable"):
+        if power[place] <= limit[place]:
+            continue
+        if power[place] * _ALIKE < top:
+            top, current = float(power[place]), current + 1
+        group[place] = current
+    return group
+
+
+def _titles(name: str, labels: NDArray[np.intp], channels: int | None, count: int) -> Sequence[str]:
+    """`scores`, or `boxes[:, 0:4]` for a part of an output."""
+    if count == 1 or channels is None:
+        return [name] if count == 1 else [f"{name} part {i}" for i in range(count)]
+    rows = np.moveaxis(labels, channels, 0).reshape(labels.shape[channels], -1)
+    return [
+        f"{name}[{':, ' * (channels + 1)}{_ranges(np.flatnonzero((rows == i).any(axis=1)))}]"
+        for i in range(count)
+    ]
+
+
+def _ranges(places: NDArray[np.intp]) -> str:
+    """`0:4`, or the first of several ranges and how many places there are."""
+    runs = np.split(places, np.flatnonzero(np.diff(places) > 1) + 1)
+    first = f"{runs[0][0]}:{runs[0][-1] + 1}" if len(runs[0]) > 1 else str(runs[0][0])
+    return first if len(runs) == 1 else f"{first} and {len(places) - len(runs[0])} more"
