@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from evaluation_builders import output_divergence
 from pruning_builders import NETS, residual, tied
 
 from eapc.calibration import DENSITIES, error_curves, probes_of, scaled_matrix
 from eapc.data.datasets import dataset
-from eapc.evaluation import output_divergence
 from eapc.layers import find_layers
 from eapc.model import TensorSpec
 from eapc.runtime import Engine, collect_outputs

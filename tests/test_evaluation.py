@@ -6,17 +6,12 @@ import ml_dtypes
 import numpy as np
 import pytest
 from builders import Array
+from evaluation_builders import agreement, output_divergence, relative_output_error
 
 from eapc.errors import DataError
-from eapc.evaluation import RELATIVE_ERROR, TOP1_AGREEMENT, Accuracy, Agreement, output_divergence
-from eapc.evaluation import measures as evaluation
-from eapc.evaluation.measures import (
-    agreement,
-    binary_threshold,
-    class_scores,
-    correct,
-    relative_output_error,
-)
+from eapc.evaluation import RELATIVE_ERROR, TOP1_AGREEMENT, Accuracy, Agreement
+from eapc.evaluation import yardstick as evaluation
+from eapc.evaluation.measures import binary_threshold, class_scores, correct
 
 SCORES = np.array([[1, 2, 3], [3, 2, 1], [0, 5, 0], [9, 0, 0]], np.float32)  # classes 2 0 1 0
 
@@ -60,12 +55,12 @@ def test_class_scores_of_a_classifier() -> None:
 
 
 def test_relative_error_by_hand() -> None:
-    y = np.array([[1.0, 2], [3, 2]])  # about the means: -1, 0, 1, 0; power 2
-    other = y + np.array([[0.5, 0], [0, -0.5]])
-    assert relative_output_error(out(y), out(other)) == pytest.approx(0.25)
+    y = np.array([[1.0, 2], [3, 4]])  # about the means: -1, -1, 1, 1; power 4
+    other = y + np.array([[1, 0], [0, -1]])
+    assert relative_output_error(out(y), out(other)) == pytest.approx(0.5)
     assert relative_output_error(out(y), out(y)) == 0
     two = {"y": y, "z": y}
-    assert relative_output_error(two, {"y": y, "z": other}) == pytest.approx(0.25)
+    assert relative_output_error(two, {"y": y, "z": other}) == pytest.approx(0.5)
 
 
 def test_relative_error_of_outputs_that_never_vary() -> None:
@@ -84,9 +79,9 @@ def test_relative_error_of_integers_is_the_fraction_that_differs() -> None:
 
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
 def test_relative_error_of_short_types(dtype: type) -> None:
-    y: Array = np.array([[1.0, 2], [3, 2]]).astype(dtype)
+    y: Array = np.array([[1.0, 2], [3, 4]]).astype(dtype)
     other = (y.astype(np.float32) + np.array([[0.5, 0], [0, -0.5]])).astype(dtype)
-    assert relative_output_error(out(y), out(other)) == pytest.approx(0.25)
+    assert relative_output_error(out(y), out(other)) == pytest.approx(0.125)
 
 
 def test_relative_error_of_what_is_not_finite_meets_no_limit() -> None:
@@ -178,10 +173,10 @@ def test_divergence_survives_zeros_and_large_scores() -> None:
 
 
 def test_divergence_of_other_networks_is_relative_error() -> None:
-    y = np.array([[1.0, 2], [3, 2]])
-    other = y + np.array([[0.5, 0], [0, -0.5]])
-    assert output_divergence(out(y), out(other), by_error=True) == pytest.approx(0.25)
-    assert output_divergence({"y": y, "z": y}, {"y": y, "z": other}) == pytest.approx(0.25)
+    y = np.array([[1.0, 2], [3, 4]])
+    other = y + np.array([[1, 0], [0, -1]])
+    assert output_divergence(out(y), out(other), by_error=True) == pytest.approx(0.5)
+    assert output_divergence({"y": y, "z": y}, {"y": y, "z": other}) == pytest.approx(0.5)
 
 
 def test_divergence_of_what_is_not_finite_is_infinite() -> None:

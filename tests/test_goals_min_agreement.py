@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 from builders import Array
+from evaluation_builders import agreement
 from goal_builders import RECIPE, counted, ratio, reached, start, trials, varied
 from pruning_builders import Net, dense, residual, transformer
 
 from eapc.errors import DataError, UsageError
 from eapc.evaluation import RELATIVE_ERROR, TOP1_AGREEMENT
-from eapc.evaluation import measures as evaluation
-from eapc.evaluation.measures import agreement
+from eapc.evaluation import yardstick as evaluation
 from eapc.goals import (
     DEFAULT_GOAL,
     HELD_OUT,

@@ -9,13 +9,13 @@ import numpy as np
 import onnx
 import pytest
 from builders import Array, make_model, normal, op
+from evaluation_builders import relative_output_error
 from pruning_builders import NETS, Net, dense, fixed_batch, residual, statistics, tied, weights_for
 
 from eapc.commands.compiler import analyze
 from eapc.commands.preparation import Settings
 from eapc.data import dataset
 from eapc.errors import ModelError, PassError, UsageError
-from eapc.evaluation.measures import relative_output_error
 from eapc.hardware import load_hardware
 from eapc.layers import find_layers
 from eapc.pipeline import Compilation, Conditions, Pipeline, load_passes

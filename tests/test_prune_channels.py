@@ -10,6 +10,7 @@ import onnx
 import pytest
 from builders import ints, normal, op
 from channel_builders import groups_of, net
+from evaluation_builders import relative_output_error
 from pruning_builders import NETS, Net, dense, residual, transformer
 from structured_builders import MODELS, answers, bytes_of, compiled, estimated
 from test_channels import IMAGE, weights
@@ -18,7 +19,6 @@ from test_profiling_latency import MODEL, machine
 from eapc.data.datasets import dataset
 from eapc.energy import DensityTable
 from eapc.errors import ModelError, PassError, UsageError
-from eapc.evaluation.measures import relative_output_error
 from eapc.hardware import load_hardware
 from eapc.layers import find_layers
 from eapc.model import Model

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 from builders import Array
+from evaluation_builders import relative_output_error
 from pruning_builders import NETS, Net, branches, residual
 
 from eapc.errors import PassError, UsageError
-from eapc.evaluation.measures import relative_output_error
 from eapc.goals import Densities, Sparsity, TargetEnergy, Trials
 from eapc.hardware import load_hardware
 from eapc.layers import find_layers

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from builders import Array
+from evaluation_builders import relative_output_error
 from pruning_builders import Net, dense, residual, transformer
 from structured_builders import layered
 
 from eapc.calibration import ActivationWalk, MemoryBudget, probe_moments, scaled_matrix
-from eapc.evaluation.measures import relative_output_error
 from eapc.layers import find_layers
 from eapc.model import Model
 from eapc.runtime import collect_outputs, feed_size

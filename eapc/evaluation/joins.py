@@ -8,6 +8,7 @@ or scales elements, to the tensors that are not made so.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,16 +44,19 @@ class _Tracer:
         self.shapes = shapes
         self._model = model
         self._known: dict[str, Labels] = {}
+        self._numbers = count()
 
     def labels(self, tensor: str, depth: int = 0) -> Labels:
         """The labels of a tensor whose shape is known."""
         if tensor not in self._known:
             node = self._model.view.producer(tensor)
             found = None if node is None or depth > _DEEPEST else self._through(node, tensor, depth)
-            if found is None:  # a part of its own
-                found = np.full((1,) * len(self.shapes[tensor]), len(self._known), np.intp)
-            self._known[tensor] = found
+            self._known[tensor] = self._whole(tensor) if found is None else found
         return self._known[tensor]
+
+    def _whole(self, tensor: str) -> Labels:
+        """One part, other than all others."""
+        return np.full((1,) * len(self.shapes[tensor]), next(self._numbers), np.intp)
 
     def _through(self, node: Node, tensor: str, depth: int) -> Labels | None:
         """The labels by those of what a node reads; None if it makes something new."""
@@ -81,6 +85,7 @@ class _Tracer:
     def _along(self, tensor: str, axis: int, depth: int) -> Labels:
         """Labels with an axis at its full size."""
         labels, size = self.labels(tensor, depth + 1), self.shapes[tensor][axis]
+        labels = self._whole(tensor) if labels.size == 1 else labels
         return np.broadcast_to(labels, _with(_without(labels.shape, axis), axis, size))
 
     def transposed(self, node: Node, tensor: str, depth: int) -> Labels | None:

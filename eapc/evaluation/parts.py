@@ -7,7 +7,7 @@ scores beside them. So every part is held against its own power, and the worst o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,20 +28,27 @@ _RESOLUTION = 4
 class PartErrors(NamedTuple):
     """Errors of outputs, a fraction of each part's power: the worst, and whose; their mean.
 
-    `unjudged` are parts that do not vary on these data, so that nothing is told of them.
+    Where there is one part, it has no name and no mean. `unjudged` are parts that do not vary on
+    these data, so that nothing is told of them.
     """
 
     worst: float
     part: str
-    mean: float
+    mean: float | None
     unjudged: tuple[str, ...]
+
+
+class _PartError(NamedTuple):
+    error: float
+    name: str
+    varies: bool
 
 
 @dataclass(frozen=True)
 class OutputPart:
     """Some elements of an output; `power` is sum (y - mean y)^2 over them and the samples.
 
-    Parts that do not vary have their own sum y^2 for it, and `varies` is False.
+    Parts that do not vary have that of all parts of the output, or sum y^2 where none varies.
     """
 
     name: str
@@ -65,19 +72,17 @@ class SplitOutput:
             powers = np.square(wide - wide.mean(axis=0)).sum(axis=0)
             totals = np.square(wide).sum(axis=0)
         base = _broadcast(joined, y.shape)
-        channels = _channels(y.shape)
+        channels = _channels(base)
         limits = _limits(base, np.abs(wide).max(axis=0, initial=0.0), y)
         labels = _by_scale(base, channels, powers, limits)
         count = int(labels.max(initial=0)) + 1
         sums = np.bincount(labels.ravel(), powers.ravel(), count)
-        least = np.bincount(labels.ravel(), limits.ravel(), count)
+        varies = sums > np.bincount(labels.ravel(), limits.ravel(), count)
         own = np.bincount(labels.ravel(), totals.ravel(), count)
-        parts = [
-            OutputPart(title, float(power if power > limit else total), bool(power > limit))
-            for title, power, limit, total in zip(
-                _titles(name, labels, channels, count), sums, least, own, strict=True
-            )
-        ]
+        still = np.full(count, sums[varies].sum()) if varies.any() else own
+        scales = np.where(varies, sums, still)
+        titles = _titles(name, labels, count)
+        parts = map(OutputPart, titles, scales.tolist(), varies.tolist())
         return cls(y, labels.ravel(), tuple(parts))
 
     def errors(self, other: Array) -> list[float]:
@@ -109,20 +114,22 @@ class OutputParts:
         as long as there are others; of integers the fraction of samples that differ counts.
         """
         found = list(self._of_all(outputs))
-        if not found:
-            return PartErrors(math.inf if self._reference else 0.0, "", math.inf, ())
-        judged = [each for each in found if each[2]] or found
-        error, worst, _ = max(judged, key=lambda each: each[0])
-        unjudged = tuple(name for _, name, varies in found if not varies)
-        mean = sum(each[0] for each in judged) / len(judged)
-        return PartErrors(error, worst, mean, () if len(unjudged) == len(found) else unjudged)
+        judged = [each for each in found if each.varies] or found
+        worst = max(judged, key=lambda each: each.error, default=None)
+        if worst is None:
+            return PartErrors(math.inf if self._reference else 0.0, "", None, ())
+        if len(found) == 1:
+            return PartErrors(worst.error, "", None, ())
+        unjudged = tuple(each.name for each in found if each not in judged)
+        mean = sum(each.error for each in judged) / len(judged)
+        return PartErrors(worst.error, worst.name, mean, unjudged)
 
     def largest(self, outputs: Outputs) -> float:
         """The worst error of all parts, those included that do not vary."""
-        found = [error for error, _, _ in self._of_all(outputs)]
+        found = [each.error for each in self._of_all(outputs)]
         return max(found, default=math.inf if self._reference else 0.0)
 
-    def _of_all(self, outputs: Outputs) -> Iterator[tuple[float, str, bool]]:
+    def _of_all(self, outputs: Outputs) -> Iterator[_PartError]:
         for name, y in self._reference.items():
             other = outputs[name]
             if y.shape != other.shape:
@@ -130,9 +137,9 @@ class OutputParts:
             if name in self._split:
                 split = self._split[name]
                 for part, error in zip(split.parts, split.errors(other), strict=True):
-                    yield error, part.name, part.varies
+                    yield _PartError(error, part.name, part.varies)
             else:
-                yield _differing(y, other), name, True
+                yield _PartError(_differing(y, other), name, True)
 
 
 def _differing(y: Array, other: Array) -> float:
@@ -157,12 +164,15 @@ def _broadcast(joined: NDArray[np.intp] | None, shape: tuple[int, ...]) -> NDArr
     return np.zeros(sample, np.intp)
 
 
-def _channels(shape: tuple[int, ...]) -> int | None:
-    """The axis of channels in a sample: the first, of two the shorter one; None without axes."""
-    sample = shape[1:]
-    if not sample:
-        return None
-    return int(np.argmin(sample)) if len(sample) == 2 else 0
+def _channels(base: NDArray[np.intp]) -> int | None:
+    """The axis of channels in a sample: the first that parts are joined along.
+
+    Without joins the first, of two the shorter one; None where a sample has no axes.
+    """
+    for axis in range(base.ndim):
+        if base.size and (base != base.take([0], axis)).any():
+            return axis
+    return int(np.argmin(base.shape)) if base.ndim == 2 else (0 if base.ndim else None)
 
 
 def _limits(base: NDArray[np.intp], largest: Array, y: Array) -> NDArray[np.float64]:
@@ -211,15 +221,17 @@ def _grouped(power: NDArray[np.float64], limit: NDArray[np.float64]) -> NDArray[
     return group
 
 
-def _titles(name: str, labels: NDArray[np.intp], channels: int | None, count: int) -> Sequence[str]:
-    """`scores`, or `boxes[:, 0:4]` for a part of an output."""
-    if count == 1 or channels is None:
-        return [name] if count == 1 else [f"{name} part {i}" for i in range(count)]
-    rows = np.moveaxis(labels, channels, 0).reshape(labels.shape[channels], -1)
-    return [
-        f"{name}[{':, ' * (channels + 1)}{_ranges(np.flatnonzero((rows == i).any(axis=1)))}]"
-        for i in range(count)
-    ]
+def _titles(name: str, labels: NDArray[np.intp], count: int) -> list[str]:
+    """`scores`, or `boxes[:, 0:4]` for a part of an output: by the first axis that tells."""
+    return [name] if count == 1 else [_title(name, labels == i, i) for i in range(count)]
+
+
+def _title(name: str, mask: NDArray[np.bool_], number: int) -> str:
+    for axis in range(mask.ndim):
+        places = np.moveaxis(mask, axis, 0).reshape(mask.shape[axis], -1).any(axis=1)
+        if not places.all():
+            return f"{name}[{':, ' * (axis + 1)}{_ranges(np.flatnonzero(places))}]"
+    return f"{name} part {number}"
 
 
 def _ranges(places: NDArray[np.intp]) -> str:

@@ -1,0 +1,124 @@
+"""Every part of the outputs counts for itself, by hand and whatever its scale or place."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from builders import Array
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eapc.evaluation.parts import OutputParts, SplitOutput
+
+RNG = np.random.default_rng(0)
+SEEDS = st.integers(0, 2**16)
+
+
+def names(y: Array, joined: Array | None = None) -> list[str]:
+    return [part.name for part in SplitOutput.of("y", y, joined).parts]
+
+
+def test_channels_of_very_different_power_are_parts_by_hand() -> None:
+    """Powers per channel of 2 * 100^2, 2 * 1^2 and 2 * 0.5^2: the first alone, then two."""
+    y = np.array([[100.0, 1, 0.5], [-100, -1, -0.5]], np.float32)
+    parts = SplitOutput.of("y", y).parts
+    assert [part.name for part in parts] == ["y[:, 0]", "y[:, 1:3]"]
+    assert [part.power for part in parts] == pytest.approx([20000, 2.5])
+    other = y + np.array([[10, 0, 0], [0, 0.5, 0]], np.float32)
+    found = OutputParts({"y": y}).errors({"y": other})
+    assert found.worst == pytest.approx(0.25 / 2.5)
+    assert found.part == "y[:, 1:3]"
+    assert found.mean == pytest.approx((100 / 20000 + 0.1) / 2)
+    assert found.unjudged == ()
+
+
+def test_channels_within_a_hundred_are_one_part() -> None:
+    y = np.array([[10.0, 1.1], [-10, -1.1]])
+    assert names(y) == ["y"]
+    assert OutputParts({"y": y}).errors({"y": y + 1}).part == ""
+
+
+def test_tensors_that_are_joined_are_parts_of_any_scale() -> None:
+    y = RNG.normal(size=(8, 4, 3))
+    joined = np.array([0, 0, 5, 5]).reshape(1, 4, 1)
+    assert names(y) == ["y"]
+    assert names(y, joined) == ["y[:, 0:2]", "y[:, 2:4]"]
+    other = y.copy()
+    other[:, 2:] *= 2
+    (kept, doubled) = SplitOutput.of("y", y, joined).errors(other)
+    assert kept == 0
+    assert doubled == pytest.approx(np.square(y[:, 2:]).sum() / power(y[:, 2:]))
+
+
+def power(y: Array) -> float:
+    return float(np.square(y - y.mean(axis=0)).sum())
+
+
+def test_a_part_that_does_not_vary_is_not_judged() -> None:
+    y = np.concatenate([RNG.normal(size=(8, 2)), np.full((8, 2), 7.0)], axis=1)
+    found = OutputParts({"y": y}).errors({"y": y + np.array([0, 0, 1, 1])})
+    assert found.worst == 0
+    assert found.unjudged == ("y[:, 2:4]",)
+
+
+def test_what_does_not_vary_is_pruned_no_harder() -> None:
+    """Its errors count against the power of all that varies."""
+    y = np.concatenate([RNG.normal(size=(8, 2)), np.zeros((8, 2))], axis=1)
+    other = y + np.array([0, 0, 0.5, 0.5])
+    assert OutputParts({"y": y}).largest({"y": other}) == pytest.approx(8 * 0.5 / power(y))
+
+
+def test_rounding_is_no_variation() -> None:
+    y = np.concatenate([RNG.normal(size=(8, 2)), np.full((8, 2), 3e4)], axis=1).astype(np.float32)
+    y[::2, 2] = np.nextafter(np.float32(3e4), np.float32(1e6))
+    assert OutputParts({"y": y}).errors({"y": y}).unjudged == ("y[:, 2:4]",)
+
+
+def test_where_nothing_varies_all_is_judged_by_its_own_power() -> None:
+    y = np.full((4, 2), 3.0)
+    found = OutputParts({"y": y}).errors({"y": y + 0.3})
+    assert found.worst == pytest.approx(0.01)
+    assert found.unjudged == ()
+
+
+def test_what_is_not_finite_is_an_infinite_error() -> None:
+    y = np.concatenate([RNG.normal(size=(8, 2)), 1e4 * RNG.normal(size=(8, 2))], axis=1)
+    other = y.copy()
+    other[3, 1] = np.nan
+    found = OutputParts({"y": y}).errors({"y": other})
+    assert (found.worst, found.part) == (np.inf, "y[:, 0:2]")
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=SEEDS, scales=st.lists(st.floats(-3, 3), min_size=2, max_size=5))
+def test_neither_scale_nor_order_of_joined_parts_matters(seed: int, scales: list[float]) -> None:
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, 4, len(scales))
+    pieces = [rng.normal(size=(6, size, 5)) for size in sizes]
+    noisy = [piece + 0.1 * rng.normal(size=piece.shape) for piece in pieces]
+
+    def errors(order: Array, factors: Array) -> Array:
+        joined = np.repeat(np.arange(len(order)), sizes[order]).reshape(1, -1, 1)
+        y, other = (
+            np.concatenate([factors[i] * each[i] for i in order], axis=1)
+            for each in (pieces, noisy)
+        )
+        return np.sort(SplitOutput.of("y", y, joined).errors(other))
+
+    plain = errors(np.arange(len(scales)), np.ones(len(scales)))
+    moved = errors(rng.permutation(len(scales)), 10.0 ** np.array(scales))
+    np.testing.assert_allclose(moved, plain, rtol=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=SEEDS)
+def test_joined_outputs_err_as_separate_ones(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    one, two = rng.normal(size=(6, 3, 4)), 1e3 * rng.normal(size=(6, 2, 4))
+    other = [each + 0.1 * rng.normal(size=each.shape) for each in (one, two)]
+    apart = OutputParts({"a": one, "b": two}).errors({"a": other[0], "b": other[1]})
+    joined = np.repeat([0, 1], [3, 2]).reshape(1, 5, 1)
+    together = OutputParts({"y": np.concatenate([one, two], axis=1)}, {"y": joined})
+    found = together.errors({"y": np.concatenate(other, axis=1)})
+    assert found.worst == pytest.approx(apart.worst, rel=1e-6)
+    assert found.mean == pytest.approx(apart.mean, rel=1e-6)
