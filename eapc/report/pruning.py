@@ -186,6 +186,11 @@ def _agreement(agreement: Agreement | None) -> Iterator[tuple[str, str]]:
     held_out = f"on {count(agreement.samples, 'input')} kept out of the fit"
     wanted = f"at {'least' if agreement.is_share else 'most'} {limit} wanted"
     yield agreement.metric.removeprefix("relative "), f"{value} {held_out}, {wanted}"
+    if agreement.part and agreement.mean is not None:
+        mean = likeness_of(agreement.metric, agreement.mean)
+        yield "", f"that is of {plain(agreement.part)}, the worst part; {mean} on average"
+    if agreement.unjudged:
+        yield "not judged", f"{plain(', '.join(agreement.unjudged))}: the same for all these inputs"
 
 
 def _decided(decided: Accuracy | None) -> Iterator[tuple[str, str]]:
