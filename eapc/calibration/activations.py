@@ -44,7 +44,7 @@ class ActivationWalk:
         self._order = {node: i for i, node in enumerate(self._view.main_nodes)}
         self._stored: dict[str, Batches] = {name: [] for name in data.shapes(1)}
         self._steps = 0
-        for feed in data.batches(batch):
+        for feed in data.batches(batch) if any(self._plan) else ():
             self._steps += 1
             for name, batches in self._stored.items():
                 batches.append(self._memory.keep(feed[name]))

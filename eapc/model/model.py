@@ -17,10 +17,10 @@ import onnx
 from eapc.errors import ModelError
 from eapc.model import file as modelfile
 from eapc.model.constants import Constants
+from eapc.model.editor import write_constants, write_result
 from eapc.model.file import Check
 from eapc.model.graph import Analyses, GraphView, Node, walk
 from eapc.model.tensors import Array, TensorSpec, encode, is_external
-from eapc.model.writing import write_constants, write_result
 
 ANNOTATION_PREFIX = "eapc."
 

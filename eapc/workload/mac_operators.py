@@ -212,6 +212,16 @@ def _without_leading_ones(shape: Shape) -> Shape:
     return shape
 
 
+@workload_rule("FusedMatMul", domain="com.microsoft")
+def fused_matmul(operands: Operands) -> Work:
+    """MatMul of scaled operands, of which the last two axes may be swapped first."""
+    for place, name in enumerate(("transA", "transB")):
+        shape = operands.input(place)
+        if operands.node.attribute(name, 0) and len(shape) > 1:
+            operands = operands.with_shape(place, (*shape[:-2], shape[-1], shape[-2]))
+    return matmul(operands)
+
+
 @workload_rule("Einsum")
 def einsum(operands: Operands) -> Work:
     """Two operands: macs = the product of all index sizes; other forms are not modelled.
