@@ -25,9 +25,7 @@ from eapc.model.tensors import (
     numpy_type,
     subgraphs_of_node,
 )
-
-VIEWS = frozenset(("Identity", "Transpose", "Reshape"))
-"""Operators that hand a constant's values on in another order of axes, which can be undone."""
+from eapc.operators import operator_of
 
 ARITHMETIC = FOLDABLE | frozenset(
     """Einsum Elu Erf Exp Flatten Gemm HardSigmoid Log LpNormalization MatMul Mean Pad Reciprocal
@@ -116,7 +114,7 @@ class Constants:
         if stored is not None:
             return tuple(stored.dims)
         node = self._computed.get(name)
-        if node is not None and node.op_type in VIEWS:
+        if node is not None and operator_of(node).invertible:
             before = self.shape(node.input(0))
             return None if before is None else self.view_of(node, np.empty(before, bool)).shape
         value = self.value(name)
@@ -128,12 +126,12 @@ class Constants:
         if stored is not None:
             return numpy_type(element_type(stored))
         node = self._computed.get(name)
-        if node is not None and node.op_type in VIEWS:
+        if node is not None and operator_of(node).invertible:
             return self.dtype(node.input(0))
         return self[name].dtype
 
     def view_of(self, node: Node, array: Array) -> Array:
-        """What a view (`VIEWS`) makes of an array, other nodes count for Identity.
+        """What a node that can be undone makes of an array, other nodes count for Identity.
 
         Raises KeyError for a Reshape to a shape that is not constant.
         """
@@ -162,7 +160,7 @@ class Constants:
 
     def _is_fixed(self, reader: Node, name: str, computed: Mapping[str, Node]) -> bool:
         """True for a constant; one that may be fed is none to compute with."""
-        if name in self._view.replaceable and reader.op_type not in VIEWS:
+        if name in self._view.replaceable and not operator_of(reader).invertible:
             return False
         known = name in computed or name in self.stored
         return known or (self._outer is not None and name in self._outer)
