@@ -12,9 +12,9 @@ from eapc.layers.forms import LayerForm, UnsupportedLayerError, form_of
 from eapc.model import (
     Array,
     BiasSink,
-    Clipping,
     Model,
     Node,
+    Surroundings,
     WeightSource,
     all_finite,
     as_seen,
@@ -28,9 +28,9 @@ from eapc.model import (
 from eapc.operators import WeightLayout, operator_of
 
 
-@dataclass(frozen=True)
-class Layer:
-    """One node that uses prunable weights.
+@dataclass(frozen=True, kw_only=True)
+class Layer(Surroundings):
+    """One node that uses prunable weights, and what stands behind it.
 
     The solver works on z = scale * (y - offset): `scale` (m,) is what a following
     BatchNormalization multiplies by, ones without one; `offset` (m,) the node's own bias.
@@ -43,11 +43,7 @@ class Layer:
     source: WeightSource
     x: str
     y: str
-    scale: Array
     offset: Array
-    bias: BiasSink | None
-    other: str = ""
-    clipping: Clipping | None = None
 
 
 @dataclass(frozen=True)
@@ -171,9 +167,10 @@ def _layer(model: Model, node: Node) -> Layer | None:
     form = form_of(node, seen)
     offset = _offset(model, node, row.weights, row.weights.output_count(node.attributes, seen))
     behind = surroundings(model, node, offset, row.weights.channel_axis(len(seen)))
-    x, y = node.input(0), node.outputs[0]
-    around = (behind.scale, offset, behind.bias, behind.other, behind.clipping)
-    return Layer(node, form, source, x, y, *around)
+    return Layer(
+        node=node, form=form, source=source, x=node.input(0), y=node.outputs[0], offset=offset,
+        **vars(behind),
+    )  # fmt: skip
 
 
 def _offset(model: Model, node: Node, layout: WeightLayout, channels: int) -> Array:

@@ -237,10 +237,9 @@ def _read_by(node: NodeProto) -> list[str]:
 
 def _remove(graph: GraphProto, names: set[str]) -> None:
     _drop(graph.node, [not names.isdisjoint(node.output) for node in graph.node])
-    _drop(graph.initializer, [tensor.name in names for tensor in graph.initializer])
     _drop(graph.sparse_initializer, [t.values.name in names for t in graph.sparse_initializer])
-    _drop(graph.input, [value.name in names for value in graph.input])
-    _drop(graph.value_info, [value.name in names for value in graph.value_info])
+    for field in (graph.initializer, graph.input, graph.value_info):
+        _drop(field, [each.name in names for each in field])
 
 
 def _drop(field: Any, gone: Sequence[bool]) -> None:

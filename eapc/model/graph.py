@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -81,7 +81,7 @@ class GraphView:
 
     def __init__(self, proto: onnx.ModelProto) -> None:
         self.proto = proto
-        self.folded: dict[tuple[str, str], Array | None] = {}
+        self.folded: dict[str, dict[str, Array | None]] = defaultdict(dict)
         """Values of the file's computed constants, by scope and name, once they are asked for."""
         self.analyses = Analyses()
         """What else is known of the graph, which no new weights change."""

@@ -209,12 +209,16 @@ class Model:
 
     def _write_annotations(self, proto: onnx.ModelProto) -> None:
         for node, target in walk(proto.graph):
-            kept = [e for e in target.metadata_props if not e.key.startswith(ANNOTATION_PREFIX)]
-            if len(kept) < len(target.metadata_props):
-                del target.metadata_props[:]
-                target.metadata_props.extend(kept)
+            drop_annotations(target)
             for key, value in self.annotations.get(node.key, {}).items():
                 target.metadata_props.add(key=key, value=value)
+
+
+def drop_annotations(node: onnx.NodeProto) -> None:
+    """Take eapc's metadata off a node, in place."""
+    kept = [e for e in node.metadata_props if not e.key.startswith(ANNOTATION_PREFIX)]
+    del node.metadata_props[:]
+    node.metadata_props.extend(kept)
 
 
 def _embed(proto: onnx.ModelProto, folder: Path) -> None:

@@ -144,13 +144,11 @@ def _own_bias(model: Model, node: Node, channels: int, scale: Array) -> BiasSink
 
 def _sink(model: Model, name: str, channels: int, factor: Array | None = None) -> BiasSink | None:
     """A sink if the constant holds one number per channel and belongs to one node alone."""
-    shape = model.constants.shape(name)
-    if shape is None or math.prod(shape) != channels or name in model.outputs:
+    shape, consumers = model.constants.shape(name), model.view.consumers(name)
+    if shape is None or math.prod(shape) != channels or not is_float(model.constants.dtype(name)):
         return None
-    consumers = model.view.consumers(name)
-    if len(consumers) != 1 or consumers[0].inputs.count(name) != 1:
-        return None
-    if not is_float(model.constants.dtype(name)):
+    is_alone = len(consumers) == 1 and consumers[0].inputs.count(name) == 1
+    if name in model.outputs or not is_alone:
         return None
     return BiasSink(name, np.ones(channels, np.float32) if factor is None else factor)
 
