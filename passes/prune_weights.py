@@ -255,12 +255,12 @@ def _curves(compilation: Compilation, found: PrunableLayers, apart: bool) -> Cur
     report = estimate(compilation.model, works, compilation.hardware, table, batch)
     passes = len(found.layers) * (len(DENSITIES) - 1)
     data, macs = compilation.calibration, report.macs * passes
-    probes = probes_of(data, macs) if apart else Probes(data, probe_inputs(data, macs))
+    shown = probe_inputs(data, macs)
+    probes = probes_of(data, macs) if apart else Probes(shown, shown)
     finished = compilation.finished(f"error-curves{' apart' if apart else ''}")
     curves = _finished_curves(finished, found)
     where = (conditions.seed, conditions.threads, len(curves), conditions.memory)
-    fitted = probes.fitted if apart else None
-    errors = error_curves(compilation.model, found.layers, probes.shown, *where, fitted)
+    errors = error_curves(compilation.model, found.layers, probes, *where)
     by_key = {item.node.key: item for item in works}
     for tied in found.layers[len(curves) :]:
         name = tied.first.node.key

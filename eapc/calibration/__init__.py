@@ -7,10 +7,12 @@ from eapc.calibration.reference import Reference
 from eapc.calibration.sensitivity import (
     DENSITIES,
     Probes,
+    Seen,
     changed_constants,
     error_curves,
     probe_inputs,
     probe_moments,
+    probed_tensors,
     probes_of,
 )
 from eapc.calibration.spill import MemoryBudget
@@ -25,6 +27,7 @@ __all__ = [
     "MemoryBudget",
     "Probes",
     "Reference",
+    "Seen",
     "Suffix",
     "SuffixRun",
     "Sweep",
@@ -34,6 +37,7 @@ __all__ = [
     "moved_biases",
     "probe_inputs",
     "probe_moments",
+    "probed_tensors",
     "probes_of",
     "rectified",
     "scaled_matrix",
