@@ -67,9 +67,7 @@ def spec_of(value: onnx.ValueInfoProto) -> TensorSpec | None:
 
 
 def _axis(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
-    if dim.HasField("dim_value"):
-        return dim.dim_value
-    return dim.dim_param or None
+    return dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None
 
 
 def value_like(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
+from eapc.operators.onnx_rows import PAIR
 from eapc.operators.operator import Operator, QuantizedOperands, Substitute, element_wise
-from eapc.operators.weight_rows import PAIR
 
 ORT = "com.microsoft"
 

@@ -164,9 +164,14 @@ def gemm(operands: Operands) -> Work:
     rows, inner = reversed(a) if operands.node.attribute("transA", 0) else a
     columns, depth = b if operands.node.attribute("transB", 0) else reversed(b)
     _require_equal(inner, depth)
-    if operands.is_constant(0) and not operands.is_constant(1):
-        return _mac_work(operands, (_fully_connected(columns, inner, rows),), weights=0)
-    return _mac_work(operands, (_fully_connected(rows, inner, columns),))
+    weights = _weights_place(operands)
+    batch, outputs = (rows, columns) if weights else (columns, rows)
+    return _mac_work(operands, (_fully_connected(batch, inner, outputs),), weights)
+
+
+def _weights_place(operands: Operands) -> int:
+    """Which of two operands is the weights: the constant one, else the second."""
+    return 0 if operands.is_constant(0) and not operands.is_constant(1) else 1
 
 
 def _fully_connected(batch: int, inputs: int, outputs: int) -> ConvWorkload:
@@ -185,7 +190,7 @@ def matmul(operands: Operands) -> Work:
     b = (*b, 1) if len(b) == 1 else b
     _require_equal(a[-1], b[-2])
     w = _without_leading_ones(a)
-    if len(w) == 2 and operands.is_constant(0) and not operands.is_constant(1):
+    if len(w) == 2 and _weights_place(operands) == 0:
         # W @ x: every column of x is an input vector
         workload = ConvWorkload(math.prod(b[:-2]), 1, w[0], w[1], b[-1], 1)
         return _mac_work(operands, (workload,), weights=0)
@@ -232,7 +237,7 @@ def einsum(operands: Operands) -> Work:
     if equation.count(",") != 1 or "->" not in equation or "." in equation:
         raise UnmodelledError(f"Einsum of the form '{equation}'")
     terms, result = equation.split("->")
-    weights = 0 if operands.is_constant(0) and not operands.is_constant(1) else 1
+    weights = _weights_place(operands)
     labels = terms.split(",")
     right, left = labels[weights], labels[1 - weights]
     sizes: dict[str, int] = {}
