@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -216,16 +216,14 @@ def _view(model: Model, source: WeightSource) -> tuple[object, ...]:
     )
 
 
-def _conflict(model: Model, weight: str, users: Iterable[Layer]) -> str:
+def _conflict(model: Model, weight: str, users: Sequence[Layer]) -> str:
     """Why shared weights cannot be changed; empty if they can."""
-    users = tuple(users)
-    layer_nodes = {layer.node for layer in users}
-    for layer in users:
-        for tensor in layer.source.tensors:
-            for consumer in model.view.consumers(tensor):
-                known = any(consumer in user.source.chain for user in users)
-                if consumer not in layer_nodes and not known:
-                    return f"weights are also read by {consumer.op_type} '{consumer.key}'"
+    known = {node for user in users for node in (user.node, *user.source.chain)}
+    tensors = (tensor for user in users for tensor in user.source.tensors)
+    readers = (reader for tensor in tensors for reader in model.view.consumers(tensor))
+    other = next((reader for reader in readers if reader not in known), None)
+    if other is not None:
+        return f"weights are also read by {other.op_type} '{other.key}'"
     forms = {layer.form for layer in users}
     views = {_view(model, layer.source) for layer in users}
     if len(forms) > 1 or len(views) > 1 or len({layer.node.op_type for layer in users}) > 1:
