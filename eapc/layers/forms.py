@@ -127,9 +127,8 @@ def conv_form(node: Node, weight_shape: Shape) -> ConvForm:
     """Conv of any spatial rank, grouped, dilated, with explicit or automatic padding."""
     kernel = weight_shape[2:]
     auto_pad = node.attribute("auto_pad", "NOTSET")
-    flat = tuple(node.attribute("pads", (0,) * (2 * len(kernel))))
-    if auto_pad == "VALID":
-        flat = (0,) * (2 * len(kernel))
+    none = (0,) * (2 * len(kernel))
+    flat = none if auto_pad == "VALID" else tuple(node.attribute("pads", none))
     pairs = tuple(zip(flat[: len(kernel)], flat[len(kernel) :], strict=True))
     return ConvForm(
         weight_shape,

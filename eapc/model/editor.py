@@ -21,8 +21,8 @@ from onnx import (
 )
 
 from eapc.model.folding import become_constant
-from eapc.model.graph import free_names, initializers_of, plain_tensor, plain_tensors, walk
-from eapc.model.tensors import Array, encode, subgraphs_of_node
+from eapc.model.graph import captured_by, initializers_of, plain_tensor, plain_tensors, walk
+from eapc.model.tensors import Array, encode
 
 _FIRST_IR_OF_OWN_INITIALIZERS = 4
 """Before this IR version every initializer has to be declared as an input as well."""
@@ -112,8 +112,7 @@ class GraphEditor:
 
     def _seen_outside(self) -> set[str]:
         """What subgraphs or the model's user see: it keeps its name."""
-        inner = (graph for node in self._graph.node for graph in subgraphs_of_node(node))
-        captured = {name for graph in inner for name in free_names(graph)}
+        captured = {name for node in self._graph.node for name in captured_by(node)}
         return captured | {value.name for value in self._graph.output}
 
     def _give_own(
@@ -231,8 +230,7 @@ def drop_unread(graph: GraphProto, names: Iterable[str], with_declared: bool = F
 
 
 def _read_by(node: NodeProto) -> list[str]:
-    captured = (name for inner in subgraphs_of_node(node) for name in free_names(inner))
-    return [name for name in (*node.input, *captured) if name]
+    return [name for name in (*node.input, *captured_by(node)) if name]
 
 
 def _remove(graph: GraphProto, names: set[str]) -> None:
