@@ -15,11 +15,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from eapc.model import Array, Node
+from eapc.model import Array, Node, Shape
 from eapc.operators import operator_of
 from eapc.workload import same_padding, steps_of
-
-Shape = tuple[int, ...]
 
 
 class UnsupportedLayerError(Exception):

@@ -19,6 +19,8 @@ from eapc.model.shapes import (
 )
 from eapc.model.tensors import (
     Array,
+    Shape,
+    ShapeOf,
     TensorSpec,
     decode,
     encode,
@@ -56,6 +58,8 @@ __all__ = [
     "Node",
     "Origin",
     "Part",
+    "Shape",
+    "ShapeOf",
     "Shapes",
     "Surroundings",
     "TensorSpec",

@@ -17,10 +17,11 @@ from onnx import SparseTensorProto, TensorProto, helper, numpy_helper
 from eapc.errors import ModelError
 
 Array = NDArray[Any]
+Shape = tuple[int, ...]
 Stored = TensorProto | SparseTensorProto
 """How a file holds a constant."""
 
-ShapeOf = Callable[[str], tuple[int, ...] | None]
+ShapeOf = Callable[[str], Shape | None]
 """The shape of a tensor by its name; None where an axis is unknown."""
 
 

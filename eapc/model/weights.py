@@ -8,10 +8,8 @@ import numpy as np
 
 from eapc.model.graph import Node
 from eapc.model.model import Model
-from eapc.model.tensors import Array, is_float
+from eapc.model.tensors import Array, Shape, is_float
 from eapc.operators import operator_of
-
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
