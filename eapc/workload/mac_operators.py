@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
 
 from eapc.model import Node
-from eapc.workload.loop_nests import ConvWorkload, Workload, same_padding
+from eapc.workload.loop_nests import ConvWorkload, Workload, reach
 from eapc.workload.rules import Operands, Part, Shape, UnmodelledError, Work, workload_rule
 
 
@@ -45,34 +45,37 @@ def steps_of(node: Node, rank: int) -> tuple[Shape, Shape]:
     return tuple(node.attribute("strides", ones)), tuple(node.attribute("dilations", ones))
 
 
-def _declared_axes(node: Node, sizes: Shape, outputs: Shape, kernel: Shape) -> list[Axis]:
-    """The spatial axes with the padding that a node declares, none where it does not."""
-    rank = len(kernel)
-    begins = node.attribute("pads", [0] * (2 * rank))[:rank]
-    steps = steps_of(node, rank)
-    return [Axis(*axis) for axis in zip(sizes, outputs, kernel, *steps, begins, strict=True)]
-
-
 def conv_axes(node: Node, sizes: Shape, outputs: Shape, kernel: Shape) -> list[Axis]:
     """The spatial axes of a Conv, with the padding that it declares or asks for."""
-    axes = _declared_axes(node, sizes, outputs, kernel)
-    auto_pad = node.attribute("auto_pad", "NOTSET")
-    if not auto_pad.startswith("SAME"):
-        return axes
-    side = 0 if auto_pad == "SAME_UPPER" else 1
-    pairs = (same_padding(a.size, a.output, a.kernel, a.stride, a.dilation) for a in axes)
-    return [replace(axis, pad_begin=pair[side]) for axis, pair in zip(axes, pairs, strict=True)]
+
+    def padding(axis: Axis) -> int:
+        return max(reach(axis.output, axis.kernel, axis.stride, axis.dilation) - axis.size, 0)
+
+    return _axes(node, sizes, outputs, kernel, padding)
 
 
 def transposed_axes(node: Node, sizes: Shape, outputs: Shape, kernel: Shape) -> list[Axis]:
     """The spatial axes of a ConvTranspose: its padding cuts positions off the outputs."""
-    axes = _declared_axes(node, sizes, outputs, kernel)
-    auto_pad = node.attribute("auto_pad", "NOTSET")
+
+    def padding(axis: Axis) -> int:
+        return reach(axis.size, axis.kernel, axis.stride, axis.dilation) - axis.output
+
+    return _axes(node, sizes, outputs, kernel, padding)
+
+
+def _axes(
+    node: Node, sizes: Shape, outputs: Shape, kernel: Shape, padding: Callable[[Axis], int]
+) -> list[Axis]:
+    """With the padding that a node declares, or a half of all that an axis needs (`padding`)."""
+    rank = len(kernel)
+    begins = node.attribute("pads", [0] * (2 * rank))[:rank]
+    steps, auto_pad = steps_of(node, rank), node.attribute("auto_pad", "NOTSET")
+    axes = [Axis(*axis) for axis in zip(sizes, outputs, kernel, *steps, begins, strict=True)]
     if not auto_pad.startswith("SAME"):
         return axes
-    cuts = [(a.size - 1) * a.stride + (a.kernel - 1) * a.dilation + 1 - a.output for a in axes]
-    begins = [cut // 2 if auto_pad == "SAME_UPPER" else cut - cut // 2 for cut in cuts]
-    return [replace(axis, pad_begin=cut) for axis, cut in zip(axes, begins, strict=True)]
+    totals = [padding(axis) for axis in axes]
+    begins = [each // 2 if auto_pad == "SAME_UPPER" else each - each // 2 for each in totals]
+    return [replace(axis, pad_begin=begin) for axis, begin in zip(axes, begins, strict=True)]
 
 
 @workload_rule("Conv")
