@@ -152,7 +152,8 @@ def _plans(
     pruned: Plan = []
     unsolved = {user.node for tied in layers for user in tied.users}
     for tied in layers:
-        ready = {name for name in _operands(tied) if not view.ancestors([name]) & unsolved}
+        operands = {name for user in tied.users for name in (user.x, user.other) if name}
+        ready = {name for name in operands if not view.ancestors([name]) & unsolved}
         pairs, is_dense = reference.pairs(tied), bool(reference.twins(tied))
         outputs = [twin.y for _, twin in pairs]
         early = [twin.x for user, twin in pairs if user.x not in ready]
@@ -163,8 +164,3 @@ def _plans(
         pruned.append(sorted(ready))
         unsolved -= {user.node for user in tied.users}
     return own, dense, pruned
-
-
-def _operands(tied: TiedLayers) -> list[str]:
-    names = [name for user in tied.users for name in (user.x, user.other)]
-    return [name for name in names if name]

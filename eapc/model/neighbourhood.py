@@ -69,9 +69,8 @@ def surroundings(model: Model, node: Node, offset: Array, channel_axis: int) -> 
     offset_sink = None
     stage, follower = _next(model, node.outputs[0])
     layout = operator_of(node).weights
-    ends_in_axis_1 = layout is not None and layout.channels == 1
-    if follower is not None and _normalizes(follower, stage) and ends_in_axis_1:
-        folded = _normalization(model, follower, offset)
+    if follower is not None and layout is not None and layout.channels == 1:
+        folded = _normalization(model, follower, stage, offset)
         if folded is not None:
             scale, shift = folded
             offset_sink = _sink(model, follower.input(2), channels)
@@ -159,11 +158,6 @@ def _is_per_channel(model: Model, constant: str, channels: int, axis: int) -> bo
     return len(shape) >= -axis and shape[axis] == channels
 
 
-def _normalizes(node: Node, tensor: str) -> bool:
-    """True for a BatchNormalization of `tensor`, whose axis 1 MatMul may not end in."""
-    return node.op_type == "BatchNormalization" and not node.domain and node.input(0) == tensor
-
-
 def _addends(model: Model, node: Node, stage: str) -> tuple[str, str]:
     """(constant, other): what an Add adds to `stage`; one of the two is empty."""
     others = [name for name in node.inputs if name != stage]
@@ -173,11 +167,13 @@ def _addends(model: Model, node: Node, stage: str) -> tuple[str, str]:
     return (others[0], "") if constant else ("", others[0])
 
 
-def _normalization(model: Model, node: Node, offset: Array) -> tuple[Array, Array] | None:
+def _normalization(model: Model, node: Node, y: str, offset: Array) -> tuple[Array, Array] | None:
     """(scale, shift) of an inference-mode BatchNormalization of y: scale * (y - offset) + shift.
 
-    The scale is gamma / sqrt(variance + epsilon). None where it is not constant.
+    The scale is gamma / sqrt(variance + epsilon). None where it is not constant, or none of `y`.
     """
+    if node.op_type != "BatchNormalization" or node.domain or node.input(0) != y:
+        return None
     found = [model.constants.value(node.input(place)) for place in (1, 2, 3, 4)]
     if any(array is None for array in found) or node.attribute("training_mode", 0):
         return None
