@@ -144,22 +144,19 @@ def _sample(count: int, share: float, rng: np.random.Generator) -> Array:
 def scaled_matrix(tied: TiedLayers, model: Model) -> Array:
     """W (groups, m, k) with each output multiplied by its scale: z = W x."""
     matrix = tied.matrix(model)
-    return matrix * _row_scale(tied, matrix.shape)
+    return matrix * _row_scale(tied, matrix)
 
 
 def unscaled_matrix(tied: TiedLayers, matrix: Array) -> Array:
     """The inverse; an output that is multiplied by 0 gets no weights."""
-    scale = _row_scale(tied, matrix.shape)
+    scale = _row_scale(tied, matrix)
     safe = np.where(scale == 0, 1, scale)
     return np.where(scale == 0, 0, matrix / safe).astype(np.float32)
 
 
-def _row_scale(tied: TiedLayers, shape: tuple[int, ...]) -> Array:
-    """(groups, m, 1); ones where several layers share the weights, each with its own scale."""
-    groups, m, _ = shape
-    if len(tied.users) > 1:
-        return np.ones((groups, m, 1), np.float32)
-    return tied.first.scale.reshape(groups, m, 1)
+def _row_scale(tied: TiedLayers, matrix: Array) -> Array:
+    """(groups, m, 1); layers that share weights see them in common units, so in ones."""
+    return tied.first.scale.reshape(*matrix.shape[:2], 1)
 
 
 def moved_biases(
