@@ -164,9 +164,9 @@ def _layer(model: Model, node: Node) -> Layer | None:
         raise UnsupportedLayerError("weights are empty")
     if node.input(0) in model.constants:
         raise UnsupportedLayerError("its input is a constant")
-    form = form_of(node, seen)
-    offset = _offset(model, node, row.weights, row.weights.output_count(node.attributes, seen))
-    behind = surroundings(model, node, offset, row.weights.channel_axis(len(seen)))
+    form, layout = form_of(node, seen), row.weights
+    offset = _offset(model, node, layout, layout.output_count(node.attributes, seen))
+    behind = surroundings(model, node, layout, offset, layout.channel_axis(len(seen)))
     return Layer(
         node=node, form=form, source=source, x=node.input(0), y=node.outputs[0], offset=offset,
         **vars(behind),

@@ -15,7 +15,7 @@ import numpy as np
 from eapc.model.graph import Node
 from eapc.model.model import Model
 from eapc.model.tensors import Array, is_float
-from eapc.operators import operator_of
+from eapc.operators import WeightLayout
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,9 @@ class Surroundings:
     clipping: Clipping | None = None
 
 
-def surroundings(model: Model, node: Node, offset: Array, channel_axis: int) -> Surroundings:
+def surroundings(
+    model: Model, node: Node, layout: WeightLayout, offset: Array, channel_axis: int
+) -> Surroundings:
     """What stands behind a layer whose outputs have the bias `offset` (m,) of its own.
 
     `channel_axis` of y is counted from the end: -1 for Gemm, -3 for a 2-D convolution.
@@ -68,14 +70,13 @@ def surroundings(model: Model, node: Node, offset: Array, channel_axis: int) -> 
     shift: Array | None = offset
     offset_sink = None
     stage, follower = _next(model, node.outputs[0])
-    layout = operator_of(node).weights
-    if follower is not None and layout is not None and layout.channels == 1:
+    if follower is not None and layout.channels == 1:
         folded = _normalization(model, follower, stage, offset)
         if folded is not None:
             scale, shift = folded
             offset_sink = _sink(model, follower.input(2), channels)
             stage, follower = _next(model, follower.outputs[0])
-    bias = _own_bias(model, node, channels, scale) or offset_sink
+    bias = _own_bias(model, node, layout, scale) or offset_sink
     while follower is not None and follower.op_type == "Add" and not follower.domain:
         constant, other = _addends(model, follower, stage)
         stage, follower = _next(model, follower.outputs[0])
@@ -129,16 +130,14 @@ def _next(model: Model, tensor: str) -> tuple[str, Node | None]:
     return tensor, consumers[0] if alone else None
 
 
-def _own_bias(model: Model, node: Node, channels: int, scale: Array) -> BiasSink | None:
-    """The node's third input; where `scale` is 0 nothing added there would show."""
-    layout = operator_of(node).weights
-    name = layout.bias_of(node.inputs) if layout else ""
-    beta = layout.bias_factor(node.attributes) if layout else 1.0
+def _own_bias(model: Model, node: Node, layout: WeightLayout, scale: Array) -> BiasSink | None:
+    """The bias that the node reads; where `scale` is 0 nothing added there would show."""
+    name, beta = layout.bias_of(node.inputs), layout.bias_factor(node.attributes)
     if not name or beta == 0:
         return None
     with np.errstate(divide="ignore"):
         factor = np.where(scale == 0, 0, 1 / (scale * beta)).astype(np.float32)
-    return _sink(model, name, channels, factor)
+    return _sink(model, name, len(scale), factor)
 
 
 def _sink(model: Model, name: str, channels: int, factor: Array | None = None) -> BiasSink | None:
