@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 import onnx
-from onnx import numpy_helper
 
 from eapc.errors import ModelError, UsageError
 from eapc.model.control_flow import carry_shapes, runs_of
@@ -235,7 +234,7 @@ def _runs(
 def _bring_in(inner: onnx.GraphProto, known: Mapping[str, Array]) -> int:
     """Give a subgraph the constants that it takes from outside; onnx does not look there."""
     captured = sorted(free_names(inner) & known.keys())
-    inner.initializer.extend(numpy_helper.from_array(known[name], name) for name in captured)
+    inner.initializer.extend(onnx.numpy_helper.from_array(known[name], name) for name in captured)
     return len(captured)
 
 

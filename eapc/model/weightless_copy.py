@@ -10,8 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Set
 
-import onnx
-from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper
 
 from eapc.model.folding import LARGEST_ELEMENTS
 from eapc.model.model import Model
@@ -25,7 +24,7 @@ from eapc.model.tensors import (
 from eapc.operators import Substitute, operator_of
 
 
-def weightless_copy(model: Model, inputs: Mapping[str, tuple[int, ...]]) -> onnx.ModelProto:
+def weightless_copy(model: Model, inputs: Mapping[str, tuple[int, ...]]) -> ModelProto:
     """The model without large constants and stale shapes, its inputs made concrete."""
     proto = model.view.proto
     copy = model.emptied()
@@ -44,7 +43,7 @@ def weightless_copy(model: Model, inputs: Mapping[str, tuple[int, ...]]) -> onnx
     return copy
 
 
-def loosen_reshapes(graph: onnx.GraphProto, shape_of: ShapeOf) -> bool:
+def loosen_reshapes(graph: GraphProto, shape_of: ShapeOf) -> bool:
     """Forget the targets of Reshape nodes that do not fit their input; True if there were any.
 
     Such targets hold a batch of the file's own. onnx does not compare their number of elements.
@@ -57,8 +56,8 @@ def loosen_reshapes(graph: onnx.GraphProto, shape_of: ShapeOf) -> bool:
     for node in found:
         rank = len(shape_of(node.output[0]) or ())
         unknown = f"{node.output[0]}{_FORGOTTEN}"
-        kind = onnx.TensorProto.INT64
-        graph.input.append(onnx.helper.make_tensor_value_info(unknown, kind, [rank]))
+        kind = TensorProto.INT64
+        graph.input.append(helper.make_tensor_value_info(unknown, kind, [rank]))
         node.input[1] = unknown
     return bool(found)
 
@@ -66,21 +65,21 @@ def loosen_reshapes(graph: onnx.GraphProto, shape_of: ShapeOf) -> bool:
 _FORGOTTEN = "/forgotten target"
 
 
-def _contradicts(node: onnx.NodeProto, shape_of: ShapeOf) -> bool:
+def _contradicts(node: NodeProto, shape_of: ShapeOf) -> bool:
     before, after = shape_of(node.input[0]), shape_of(node.output[0])
     if before is None or after is None or node.input[1].endswith(_FORGOTTEN):
         return False
     return math.prod(before) != math.prod(after)
 
 
-def _add_constants(model: Model, graph: onnx.GraphProto) -> None:
+def _add_constants(model: Model, graph: GraphProto) -> None:
     """Small constants by value, external and sparse ones included; others by their shape."""
     for name, tensor in model.view.initializers.items():
         if math.prod(tensor.dims) <= LARGEST_ELEMENTS:
             graph.initializer.extend(model.initializers([name]))
         else:
             kind = element_type(tensor)
-            graph.input.append(onnx.helper.make_tensor_value_info(name, kind, tensor.dims))
+            graph.input.append(helper.make_tensor_value_info(name, kind, tensor.dims))
 
 
 # --- substitutes -----------------------------------------------------------------------------
