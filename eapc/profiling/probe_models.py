@@ -188,8 +188,8 @@ class _ProbeModel:
         shape = sizing.shapes.shape(node, tensor)
         if spec is None or shape is None:
             raise NotTimedError(f"the shape of '{tensor}' is unknown")
-        value = self.model.constants.value(tensor)
-        row = operator_of(node)
+        constants, row = self.model.constants, operator_of(node)
+        value = constants[tensor] if tensor in constants.plain else None
         if row.steered or spec.dtype.kind != "f" or int(np.prod(shape)) <= _SMALL:
             value = self.folded.get(tensor) if value is None else value
             if value is None:
