@@ -21,7 +21,6 @@ from test_dataflow_row_stationary_search import (
 from eapc.dataflow import RowStationaryMachine
 from eapc.dataflow.integers import ceil_quotients, smallest_divisors
 from eapc.dataflow.row_stationary_bounds import Axes, lower_bounds, within_reach
-from eapc.dataflow.row_stationary_folding import nests
 from eapc.dataflow.row_stationary_nest import (
     Nest,
     Prices,
@@ -29,6 +28,7 @@ from eapc.dataflow.row_stationary_nest import (
     access_words,
     cycles,
     filters_that_fit,
+    nests,
     pe_sets,
     total_cost,
 )

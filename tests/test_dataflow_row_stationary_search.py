@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from eapc.dataflow import RowStationaryMachine
 from eapc.dataflow.integers import smallest_divisors
-from eapc.dataflow.row_stationary_folding import nests
 from eapc.dataflow.row_stationary_nest import (
     Nest,
     Pads,
@@ -22,6 +21,7 @@ from eapc.dataflow.row_stationary_nest import (
     Tiles,
     access_words,
     cycles,
+    nests,
     pe_sets,
     total_cost,
 )

@@ -54,8 +54,7 @@ from eapc.dataflow.integers import ceil_div
 from eapc.dataflow.stream import feature_map_bits, stream_route
 from eapc.dataflow.tiling import Extents
 from eapc.dataflow.widths import Widths
-from eapc.hardware import HardwareModel, MachineSection, Memories, require_sizes
-from eapc.hardware.sections import Count, Text
+from eapc.hardware import Count, HardwareModel, MachineSection, Memories, Text, require_sizes
 from eapc.workload import ConvWorkload
 
 
@@ -164,7 +163,7 @@ def _choices(
             lowered = workload.groups * Extents.of(workload).positions * Extents.of(workload).depth
             traffic = replace(traffic, ifmap=lowered * widths.words("ifmap"))
         room = Room(
-            (hardware.memories[level].size_bytes or 0) * 8,
+            hardware.memories[level].bits,
             widths,
             level in machine.weight_levels,
         )

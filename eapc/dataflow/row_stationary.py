@@ -20,7 +20,6 @@ from eapc.dataflow.execution import (
     dram_factors,
     executed_macs,
 )
-from eapc.dataflow.row_stationary_folding import nests
 from eapc.dataflow.row_stationary_machine import LayerShape, PinnedMapping, RowStationaryMachine
 from eapc.dataflow.row_stationary_nest import (
     Nest,
@@ -29,6 +28,7 @@ from eapc.dataflow.row_stationary_nest import (
     access_words,
     cycles,
     filters_that_fit,
+    nests,
     pe_sets,
 )
 from eapc.dataflow.row_stationary_search import Choice, best_mapping

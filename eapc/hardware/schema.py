@@ -18,12 +18,13 @@ from typing import Any, Literal, Self, TypeVar
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from eapc.errors import HardwareError, UsageError
-from eapc.hardware.machines import Machine, MachineSection
 from eapc.hardware.measured import MeasuredMachine, is_measured
 from eapc.hardware.sections import (
     Amount,
     Compression,
     Count,
+    Machine,
+    MachineSection,
     Memory,
     Price,
     Section,
@@ -86,8 +87,8 @@ class HardwareModel(Section):
 
     def holds_bits(self, level: str, bits: int) -> bool:
         """Whether a memory level has room for `bits` bits."""
-        size = self.memories[level].size_bytes
-        return size is None or bits <= size * 8
+        memory = self.memories[level]
+        return memory.size_bytes is None or bits <= memory.bits
 
     def spared(self, level: str) -> bool:
         """Whether a level lies outside the one that feature maps are kept in."""
