@@ -12,7 +12,8 @@ from loop_simulation import shapes, walk
 
 from eapc.dataflow import Accesses, CacheMachine, CacheMapping, Execution, MappingError, execute
 from eapc.dataflow.cache_hierarchy import vector_instructions
-from eapc.dataflow.cache_tiling import Prices, Room, Traffic, best_tile
+from eapc.dataflow.cache_tiling import Room, Traffic, best_tile
+from eapc.dataflow.execution import PerOperand
 from eapc.dataflow.tiling import Extents
 from eapc.dataflow.widths import Widths
 from eapc.hardware import HardwareModel, load_hardware
@@ -81,12 +82,12 @@ def test_psums_left_in_a_level_are_written_and_read_back() -> None:
     extents = Extents(1, filters=2, channels=4, rows=1, columns=2)
     room = Room(40, Widths(8, 8, 8, 8, 32), holds_weights=False)  # one psum and one ifmap word
     traffic = Traffic(weights=8.0, ifmap=8.0, ofmap=4.0)
-    choice = best_tile(extents, traffic, room, Prices(1000.0, 0.0, 1.0))
+    choice = best_tile(extents, traffic, room, PerOperand(1000.0, 0.0, 1.0))
     assert choice is not None
     assert choice.steps == (2, 2, 4)
     assert choice.words.weights == 8  # positions step fastest, so psums are left 4 times
     assert choice.words.ofmap == 4 * (1 + 2 * 4 * 3)
-    cheap = best_tile(extents, traffic, room, Prices(1.0, 1.0, 1000.0))
+    cheap = best_tile(extents, traffic, room, PerOperand(1.0, 1.0, 1000.0))
     assert cheap is not None
     assert cheap.words.ofmap == 4
     assert cheap.words.weights == 2 * 8
@@ -162,7 +163,7 @@ widths_of_a_byte = st.builds(
 )
 
 
-def walked_costs(extents: Extents, room: Room, prices: Prices) -> list[float]:
+def walked_costs(extents: Extents, room: Room, prices: PerOperand[float]) -> list[float]:
     costs, widths = [], room.widths
     for shape in shapes(extents):
         size = shape[0] * shape[1] * shape[2]
@@ -189,10 +190,10 @@ def walked_costs(extents: Extents, room: Room, prices: Prices) -> list[float]:
 @given(
     small_layers,
     st.builds(Room, st.integers(16, 480), widths_of_a_byte, st.booleans()),
-    st.builds(Prices, *(st.floats(0.5, 8.0) for _ in range(3))),
+    st.builds(PerOperand, *(st.floats(0.5, 8.0) for _ in range(3))),
 )
 def test_search_finds_what_walking_all_loops_finds(
-    extents: Extents, room: Room, prices: Prices
+    extents: Extents, room: Room, prices: PerOperand[float]
 ) -> None:
     whole = walk(
         extents,

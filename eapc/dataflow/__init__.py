@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from eapc.dataflow.cache_hierarchy import CacheMachine, CacheMapping
 from eapc.dataflow.execution import (
+    OPERANDS,
     Accesses,
     Dataflow,
     Execution,
@@ -25,12 +26,13 @@ from eapc.dataflow.row_stationary_machine import RowStationaryMachine
 from eapc.dataflow.stream import execute_stream
 from eapc.dataflow.systolic import SystolicMapping
 from eapc.dataflow.systolic_tiling import SystolicMachine
-from eapc.dataflow.widths import Widths, mac_bits
+from eapc.dataflow.widths import Widths, mac_bits, mac_energy
 from eapc.hardware import HardwareModel
 from eapc.registry import DATAFLOWS
 from eapc.workload import StreamWorkload, Workload
 
 __all__ = [
+    "OPERANDS",
     "Accesses",
     "CacheMachine",
     "CacheMapping",
@@ -46,6 +48,7 @@ __all__ = [
     "dram_factors",
     "execute",
     "executed_macs",
+    "mac_energy",
     "transfer_cycles",
 ]
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
 
 from eapc.errors import EapcError
 from eapc.hardware import HardwareModel, MachineSection, ZeroSkipping
 from eapc.workload import ConvWorkload, Densities
+
+Value = TypeVar("Value")
 
 
 class MappingError(EapcError):
@@ -17,6 +20,17 @@ class MappingError(EapcError):
     """
 
     exit_code = 3
+
+
+class PerOperand(NamedTuple, Generic[Value]):
+    """Something of each operand; psums count as ofmap."""
+
+    weights: Value
+    ifmap: Value
+    ofmap: Value
+
+
+OPERANDS = PerOperand._fields
 
 
 @dataclass(frozen=True)
@@ -37,8 +51,7 @@ class Accesses:
         return Accesses(self.weights * weights, self.ifmap * ifmap, self.ofmap * ofmap)
 
 
-@dataclass(frozen=True)
-class Tile:
+class Tile(NamedTuple):
     """The piece of a layer that a memory level holds at a time, per group of the layer."""
 
     n_ifmaps: int
@@ -69,21 +82,6 @@ class Execution:
     active_pes: int = 0
     cycles: float | None = None
 
-    def repeated(self, times: float) -> Execution:
-        """The same work `times` times over, with nothing kept on chip in between."""
-        if times == 1:
-            return self
-        return replace(
-            self,
-            accesses={
-                level: words.scaled(times, times, times) for level, words in self.accesses.items()
-            },
-            executed_macs=self.executed_macs * times,
-            operations=self.operations * times,
-            instructions=self.instructions * times,
-            cycles=None if self.cycles is None else self.cycles * times,
-        )
-
 
 @dataclass(frozen=True)
 class Dataflow:
@@ -98,10 +96,10 @@ class Dataflow:
     execute: Callable[[ConvWorkload, HardwareModel], Execution]
 
 
-def dram_factors(densities: Densities, hardware: HardwareModel) -> tuple[float, float, float]:
-    """Accesses of the outermost memory per raw word of weights, ifmap and ofmap."""
+def dram_factors(densities: Densities, hardware: HardwareModel) -> PerOperand[float]:
+    """Accesses of the outermost memory per raw word of each operand."""
     code = hardware.compression
-    return (
+    return PerOperand(
         code.weights.ratio(densities.weights),
         code.ifmap.ratio(densities.ifmap),
         code.ofmap.ratio(densities.ofmap) * hardware.ofmap_dram_accesses_per_word,
@@ -114,7 +112,7 @@ def accessing_macs(workload: ConvWorkload, zeros: ZeroSkipping) -> Accesses:
     return Accesses(
         *(
             executed if operand in zeros.skip_register_file else float(workload.macs)
-            for operand in ("weights", "ifmap", "ofmap")
+            for operand in OPERANDS
         )
     )
 

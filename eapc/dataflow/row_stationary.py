@@ -16,6 +16,7 @@ from eapc.dataflow.execution import (
     Dataflow,
     Execution,
     MappingError,
+    PerOperand,
     accessing_macs,
     dram_factors,
     executed_macs,
@@ -95,10 +96,10 @@ def _prices(workload: ConvWorkload, hardware: HardwareModel) -> Prices:
     return Prices(weights, ifmap, ofmap, energy["glb"], energy["network"])
 
 
-def _dram_factors(workload: ConvWorkload, hardware: HardwareModel) -> tuple[float, ...]:
-    """DRAM accesses per raw word of weights, ifmap and ofmap; kept feature maps have none."""
+def _dram_factors(workload: ConvWorkload, hardware: HardwareModel) -> PerOperand[float]:
+    """DRAM accesses per raw word of each operand; kept feature maps have none."""
     factors = dram_factors(workload.densities, hardware)
-    return tuple(x * share for x, share in zip(factors, workload.kept.passing, strict=True))
+    return PerOperand(*(x * y for x, y in zip(factors, workload.kept.passing, strict=True)))
 
 
 def _execution(
@@ -108,13 +109,11 @@ def _execution(
         level: Accesses(*(float(words.max()) for words in level_words))
         for level, level_words in access_words(nest, tiles).items()
     }
-    weights, ifmap, ofmap = _dram_factors(workload, hardware)
-    dram = raw["dram"]
     sets = int((tiles.r * tiles.t).max())
     return Execution(
         accesses={
             **raw,
-            "dram": Accesses(dram.weights * weights, dram.ifmap * ifmap, dram.ofmap * ofmap),
+            "dram": raw["dram"].scaled(*_dram_factors(workload, hardware)),
             "rf": _register_file(workload, nest.widths, hardware),
         },
         executed_macs=executed_macs(workload, hardware.zeros),

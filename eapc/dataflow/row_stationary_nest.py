@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from eapc.dataflow.execution import MappingError
+from eapc.dataflow.execution import MappingError, PerOperand
 from eapc.dataflow.integers import Ints, ceil_div
 from eapc.dataflow.row_stationary_machine import RowStationaryMachine
 from eapc.dataflow.tiling import Extents
@@ -80,14 +80,6 @@ class Tiles(NamedTuple):
     q: Ints
     r: Ints
     t: Ints
-
-
-class Words(NamedTuple):
-    """Raw words moved per operand at one memory level, for each candidate."""
-
-    weights: Floats
-    ifmap: Floats
-    ofmap: Floats
 
 
 class Room(NamedTuple):
@@ -212,7 +204,7 @@ def pe_sets(machine: RowStationaryMachine, filter_rows: int, strip: int) -> int:
     return machine.array_rows // filter_rows * (machine.array_columns // strip)
 
 
-def access_words(nest: Nest, tiles: Tiles) -> dict[str, Words]:
+def access_words(nest: Nest, tiles: Tiles) -> dict[str, PerOperand[Floats]]:
     """Raw words moved at `dram`, `glb` and `network` under each candidate mapping [1, 2].
 
     Filters are read again for every strip and batch and streamed past the buffer to all e
@@ -226,13 +218,13 @@ def access_words(nest: Nest, tiles: Tiles) -> dict[str, Words]:
     weights = np.asarray(nest.weight_words * reloads)
     hops = nest.loops.filter_rows * tiles.r + 1
     return {
-        "dram": Words(
+        "dram": PerOperand(
             weights, fetched * ceil_div(nest.loops.filters, tiles.m), np.asarray(nest.ofmap_words)
         ),
-        "glb": Words(
+        "glb": PerOperand(
             np.asarray(0.0), fetched * filter_passes, 2 * nest.psum_words * channel_passes
         ),
-        "network": Words(
+        "network": PerOperand(
             weights * tiles.e,
             nest.spread_words * filter_passes * tiles.t,
             nest.psum_words * channel_passes * hops,
@@ -240,7 +232,7 @@ def access_words(nest: Nest, tiles: Tiles) -> dict[str, Words]:
     }
 
 
-def total_cost(words: dict[str, Words], prices: Prices) -> NDArray[np.float64]:
+def total_cost(words: dict[str, PerOperand[Floats]], prices: Prices) -> NDArray[np.float64]:
     """What a search minimises, for each candidate: raw words times their prices."""
     dram, glb, network = words["dram"], words["glb"], words["network"]
     cost = (

@@ -9,12 +9,11 @@ figures of a report are per inference: the batch's, divided by the batch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from eapc.dataflow import Accesses, Execution, MappingError, execute
-from eapc.dataflow.widths import mac_energy
+from eapc.dataflow import OPERANDS, Accesses, Execution, MappingError, execute, mac_energy
 from eapc.energy.densities import DensityTable
 from eapc.energy.residency import NOTHING, Residency, Stay, plan
 from eapc.energy.weight_counts import WeightCounts
@@ -24,7 +23,8 @@ from eapc.hardware import HardwareModel
 from eapc.model import Model
 from eapc.workload import BitWidths, ConvWorkload, Densities, MacFractions, Part, Workload
 
-OPERANDS = ("weights", "ifmap", "ofmap")
+Runs = Sequence[tuple[Execution, float]]
+"""What each part of a node comes to on the machine, and how often it runs."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ def _price(
         for part, own in zip(stay.applied(item.work.parts), densities, strict=True)
     ]
     room = stay.room(hardware)
-    runs = [execute(part.workload, room).repeated(part.times) for part in parts]
+    runs = [(execute(part.workload, room), part.times) for part in parts]
     accesses = {level: _sum(runs, level, batch) for level in hardware.memories}
     compute = _compute_energy(runs, hardware) / batch
     by_level = {"mac": compute}
@@ -208,7 +208,7 @@ def _price(
         energy_mac_units=sum(by_level.values()),
         macs=sum(part.workload.macs * part.times for part in parts) / batch,
         nonskipped_macs=sum(_nonskipped(part.workload) * part.times for part in parts) / batch,
-        operations=sum(run.operations for run in runs) / batch,
+        operations=sum(run.operations * times for run, times in runs) / batch,
         densities=_mean_densities(parts),
         part_densities=densities,
         bits=_widest(parts, hardware.word_bits),
@@ -277,23 +277,29 @@ def _nonskipped(load: Workload) -> float:
     return load.nonskipped_macs if isinstance(load, ConvWorkload) else 0.0
 
 
-def _compute_energy(runs: list[Execution], hardware: HardwareModel) -> float:
+def _compute_energy(runs: Runs, hardware: HardwareModel) -> float:
     arithmetic = sum(
-        run.executed_macs * mac_energy(run.mac_bits, hardware) for run in runs if run.executed_macs
+        run.executed_macs * times * mac_energy(run.mac_bits, hardware)
+        for run, times in runs
+        if run.executed_macs
     )
-    operations = sum(run.operations for run in runs)
-    issued = sum(run.instructions for run in runs) * (hardware.instruction_energy_mac_units or 0.0)
-    return arithmetic + operations * hardware.operation_energy_mac_units + issued
+    operations = sum(run.operations * times for run, times in runs)
+    issued = sum(run.instructions * times for run, times in runs)
+    issuing = issued * (hardware.instruction_energy_mac_units or 0.0)
+    return arithmetic + operations * hardware.operation_energy_mac_units + issuing
 
 
-def _cycles(runs: list[Execution], batch: int) -> float | None:
+def _cycles(runs: Runs, batch: int) -> float | None:
     """Cycles of workloads that run one after another; None where one has no timing."""
-    known = [run.cycles for run in runs if run.cycles is not None]
+    known = [run.cycles * times for run, times in runs if run.cycles is not None]
     return sum(known) / batch if runs and len(known) == len(runs) else None
 
 
-def _sum(runs: list[Execution], level: str, batch: int) -> Accesses:
-    found = [run.accesses[level] for run in runs if level in run.accesses]
+def _sum(runs: Runs, level: str, batch: int) -> Accesses:
+    found = [(run.accesses[level], times) for run, times in runs if level in run.accesses]
     return Accesses(
-        *(sum(getattr(words, operand) for words in found) / batch for operand in OPERANDS)
+        *(
+            sum(getattr(words, operand) * times for words, times in found) / batch
+            for operand in OPERANDS
+        )
     )
