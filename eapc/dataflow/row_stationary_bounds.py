@@ -73,29 +73,24 @@ def lower_bounds(nest: Nest, hardware: HardwareModel, prices: Prices, axes: Axes
 
 
 def _least(nest: Nest, hardware: HardwareModel, axes: Axes) -> _Least:
-    heights = axes.e.tolist()
-    machine = hardware.machine_as(RowStationaryMachine)
-    by_strip = [
-        [ceil_div(nest.loops.rows, e) for e in heights],
-        [nest.loops.rows_touched(e) for e in heights],
-        [pe_sets(machine, nest.loops.filter_rows, e) for e in heights],
-    ]
-    strips, touched, sets = np.array(by_strip, dtype=np.int64)[:, :, None, None]
-    ifmap = np.array([nest.ifmap_words(e) for e in heights])[:, None, None]
-    n, room = axes.n[None, :, None], Room.of(hardware, nest.widths)
-    psums = n * axes.e[:, None, None] * nest.loops.columns
-    filters = room.filters_beside(n * touched * nest.loops.ifmap_columns, psums)
-    filters = np.minimum(filters, nest.loops.filters)
-    channels = (room.banks - 1) * room.ifmaps_per_bank // (n * touched * nest.loops.ifmap_columns)
+    machine, loops = hardware.machine_as(RowStationaryMachine), nest.loops
+    e, n = axes.e[:, None, None], axes.n[None, :, None]
+    found = [pe_sets(machine, loops.filter_rows, strip) for strip in axes.e.tolist()]
+    sets = np.array(found, dtype=np.int64)[:, None, None]
+    strips, touched = ceil_div(loops.rows, e), loops.rows_touched(e)
+    room = Room.of(hardware, nest.widths)
+    of_channel = n * touched * loops.ifmap_columns
+    filters = np.minimum(room.filters_beside(of_channel, n * e * loops.columns), loops.filters)
+    channels = (room.banks - 1) * room.ifmaps_per_bank // of_channel
     return _Least(
         strips,
-        ifmap,
+        np.asarray(nest.ifmap_words(e)),
         touched,
         sets,
-        ceil_quotients(nest.loops.batch, n) * strips,
+        ceil_quotients(loops.batch, n) * strips,
         np.maximum(filters, 1),
-        _passes(nest.loops.filters, axes.p, sets, filters),
-        _passes(nest.loops.channels, axes.q, sets, channels),
+        _passes(loops.filters, axes.p, sets, filters),
+        _passes(loops.channels, axes.q, sets, channels),
         filters >= axes.p,
         channels >= axes.q,
     )
@@ -104,23 +99,6 @@ def _least(nest: Nest, hardware: HardwareModel, axes: Axes) -> _Least:
 def _passes(total: int, parts: Ints, sets: Ints, most: Numbers) -> Floats:
     """Passes over `total` if every set takes a part, but all sets `most` at a time."""
     return ceil_quotients(total, np.minimum(parts * sets, np.maximum(most, 1)))
-
-
-def within_reach(
-    nest: Nest, hardware: HardwareModel, prices: Prices, axes: Axes, cost: float
-) -> Axes:
-    """The strip heights and batch sizes at which `cost` may be had, by bounds less tight.
-
-    DRAM words of every height and batch size are added to what the cheapest (p, q) moves on chip
-    with one ifmap in the buffer, which leaves it the most room.
-    """
-    alone = axes._replace(n=np.ones(1, dtype=np.int64))
-    on_chip = _on_chip(nest, prices, alone, _least(nest, hardware, alone)).min(axis=2)
-    least = _least(nest, hardware, axes)
-    fits = least.fits_p[:, :, 0] & least.fits_q[:, :, 0]
-    dram = np.where(fits, _dram(nest, prices, axes, least)[:, :, 0], np.inf)
-    found = dram + on_chip <= cost
-    return axes._replace(e=axes.e[found.any(axis=1)], n=axes.n[found.any(axis=0)])
 
 
 def _dram(nest: Nest, prices: Prices, axes: Axes, least: _Least) -> Floats:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eapc.dataflow.execution import MappingError, PerOperand
-from eapc.dataflow.integers import Ints, ceil_div
+from eapc.dataflow.integers import IntOrInts, Ints, ceil_div
 from eapc.dataflow.row_stationary_machine import RowStationaryMachine
 from eapc.dataflow.tiling import Extents
 from eapc.dataflow.widths import Widths
@@ -54,7 +54,7 @@ class Nest(NamedTuple):
         """Words of the ofmap as psums."""
         return self.layer.ofmap_words * self.widths.words("psum")
 
-    def ifmap_words(self, strip: int) -> float:
+    def ifmap_words(self, strip: IntOrInts) -> Any:
         """Words fetched of all ifmaps when each is passed once in strips of ofmap rows."""
         return self._row_words * self.loops.rows_fetched(strip)
 

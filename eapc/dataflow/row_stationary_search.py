@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eapc.dataflow.integers import Floats, Ints, smallest_divisors
-from eapc.dataflow.row_stationary_bounds import Axes, Bounds, lower_bounds, within_reach
+from eapc.dataflow.row_stationary_bounds import Axes, Bounds, lower_bounds
 from eapc.dataflow.row_stationary_machine import RowStationaryMachine
 from eapc.dataflow.row_stationary_nest import (
     Nest,
@@ -58,10 +58,6 @@ def best_mapping(
     (p, q).
     """
     axes = _axes(nest, hardware)
-    if rival is not None:
-        axes = within_reach(nest, hardware, prices, axes, rival.cost * (1 + _SAME))
-        if not len(axes.e):
-            return None
     bounds = lower_bounds(nest, hardware, prices, axes)
     best = rival
     for lowest, at in _visits(bounds):

@@ -134,36 +134,30 @@ def estimate(
     Raises ModelError where weights hold NaN or infinity.
     """
     weights = WeightCounts(model)
-    found = [_densities(item, densities, weights) for item in works]
+    found = [
+        tuple(_part_densities(item, part, densities, weights) for part in item.work.parts)
+        for item in works
+    ]
 
-    def cost(place: int, stay: Stay) -> float | None:
-        try:
-            return _price(works[place], hardware, found[place], batch, stay).energy_mac_units
-        except (MappingError, HardwareError):
-            return None
-
-    residency = plan(model, works, hardware, cost)
-    nodes: list[NodeEnergy] = []
-    unmodelled: list[Unmodelled] = []
-    for place, item in enumerate(works):
-        reason, stay = item.reason, residency.stays.get(place, NOTHING)
+    def price(place: int, stay: Stay) -> NodeEnergy | Unmodelled:
+        item, reason = works[place], works[place].reason
         if not reason:
             try:
-                nodes.append(_price(item, hardware, found[place], batch, stay))
+                return _price(item, hardware, found[place], batch, stay)
             except (MappingError, HardwareError) as error:
                 reason = str(error)
-        if reason:
-            node = item.node
-            unmodelled.append(Unmodelled(node.key, node.name, node.op_type, reason))
-    everything, nonzero = weights.totals()
-    return EnergyReport(
-        hardware, batch, tuple(nodes), tuple(unmodelled), everything, nonzero, residency
-    )
+        return Unmodelled(item.node.key, item.node.name, item.node.op_type, reason)
 
+    def cost(place: int, stay: Stay) -> float | None:
+        priced = price(place, stay)
+        return priced.energy_mac_units if isinstance(priced, NodeEnergy) else None
 
-def _densities(item: NodeWork, table: DensityTable, weights: WeightCounts) -> tuple[Densities, ...]:
-    """Densities of each part of a node."""
-    return tuple(_part_densities(item, part, table, weights) for part in item.work.parts)
+    residency = plan(model, works, hardware, cost)
+    stays = (residency.stays.get(place, NOTHING) for place in range(len(works)))
+    priced = [price(place, stay) for place, stay in enumerate(stays)]
+    nodes = tuple(node for node in priced if isinstance(node, NodeEnergy))
+    unmodelled = tuple(node for node in priced if isinstance(node, Unmodelled))
+    return EnergyReport(hardware, batch, nodes, unmodelled, *weights.totals(), residency)
 
 
 def _part_densities(

@@ -76,7 +76,8 @@ class CountedNode:
         unrolled = self.counting.unrolled(left.nonzero)
         self.both += pairs(unrolled, right.nonzero)
         if self.has_weights:
-            met = _summed_to(unrolled, right.nonzero.ndim)
+            lacking = range(unrolled.ndim - right.nonzero.ndim)  # leading axes of the ifmap
+            met = unrolled.sum(axis=tuple(lacking))
             self.reads = met if self.reads is None else self.reads + met
         if self.ifmap_is_left:
             self.ifmap += pairs(unrolled, self.right.way.of_dense(right.shape))
@@ -123,11 +124,6 @@ def measured_table(
             node.key: node.with_weights for node, macs in counted if macs and node.has_weights
         },
     )
-
-
-def _summed_to(counts: Array, ndim: int) -> Array:
-    """Counts summed over the leading axes that the other operand lacks."""
-    return counts.sum(axis=tuple(range(counts.ndim - ndim))) if counts.ndim > ndim else counts
 
 
 def _measurable(shapes: Shapes, tensors: Sequence[str]) -> list[str]:

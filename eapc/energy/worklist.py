@@ -200,7 +200,7 @@ def _fuse(fusion: Fusion, works: list[NodeWork]) -> Iterator[NodeWork]:
         node = item.node
         if not _moves_words(item.work) or node.scope or node in hosts:
             continue
-        group = fusion.group(node, item.ofmap)
+        group = fusion.group(item.ofmap)
         if group is not None:
             hosts.update(dict.fromkeys(group.fused, node))
             written.update(dict.fromkeys((node, *group.fused), group.written))
