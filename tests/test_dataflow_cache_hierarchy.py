@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from loop_simulation import shapes, walk
 
-from eapc.dataflow import Accesses, CacheMachine, CacheMapping, Execution, MappingError, execute
+from eapc.dataflow import Accesses, CacheMachine, Execution, MappingError, execute
 from eapc.dataflow.cache_hierarchy import vector_instructions
-from eapc.dataflow.cache_tiling import Room, Traffic, best_tile
+from eapc.dataflow.cache_tiling import Choice, Room, Traffic, best_tile
 from eapc.dataflow.execution import PerOperand
 from eapc.dataflow.tiling import Extents
 from eapc.dataflow.widths import Widths
@@ -45,8 +45,8 @@ def energy(execution: Execution, hardware: HardwareModel) -> float:
     )
 
 
-def tiles_of(execution: Execution) -> CacheMapping:
-    assert isinstance(execution.mapping, CacheMapping)
+def choices_of(execution: Execution) -> dict[str, Choice]:
+    assert isinstance(execution.mapping, dict)
     return execution.mapping
 
 
@@ -64,7 +64,7 @@ def test_registers_block_a_matrix_product() -> None:
     work = ConvWorkload(1, 1, 4, 8, 2, 2)
     machine = variant(CPU, memories__registers__size_bytes=4 * (4 + 2 + 2))  # 2 x 2 psums
     done = execute(work, machine)
-    tile = tiles_of(done).tiles[-1]
+    tile = choices_of(done)["registers"].tile
     assert (tile.m_filters, tile.f_ofmap_columns) == (2, 2)
     assert done.accesses["l1"].weights == 32 + 2 * 32  # filled once, read for 2 blocks of columns
     assert done.accesses["l1"].ifmap == 32 + 2 * 32
@@ -101,14 +101,14 @@ def test_microcontroller_weights_come_from_flash_and_small_maps_stay() -> None:
     assert done.accesses["flash"].weights >= work.weight_words
     assert done.accesses["flash"].ifmap == done.accesses["flash"].ofmap == 0
     assert done.accesses["sram"].ofmap >= work.ofmap_words
-    assert tiles_of(done).levels == ("registers",)
+    assert list(choices_of(done)) == ["registers"]
 
 
 def test_maps_that_exceed_sram_come_from_outside() -> None:
     work = ConvWorkload(1, 1, 64, 3, 112, 112, 7, 7, 2, 2)
     done = execute(work, MCU)
     assert done.accesses["dram"].ofmap == work.ofmap_words
-    assert tiles_of(done).levels == ("sram", "registers")
+    assert list(choices_of(done)) == ["sram", "registers"]
 
 
 def test_streams_follow_their_routes() -> None:

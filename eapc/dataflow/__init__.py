@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 
-from eapc.dataflow.cache_hierarchy import CacheMachine, CacheMapping
+from eapc.dataflow.cache_hierarchy import CacheMachine
 from eapc.dataflow.execution import (
     OPERANDS,
     Accesses,
@@ -35,7 +35,6 @@ __all__ = [
     "OPERANDS",
     "Accesses",
     "CacheMachine",
-    "CacheMapping",
     "Dataflow",
     "Execution",
     "MappingError",

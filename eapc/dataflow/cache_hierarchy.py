@@ -35,7 +35,6 @@ ISPASS 2019.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -47,7 +46,6 @@ from eapc.dataflow.execution import (
     Execution,
     MappingError,
     PerOperand,
-    Tile,
     accessing_macs,
     dram_factors,
     executed_macs,
@@ -112,20 +110,6 @@ class CacheMachine(MachineSection):
         return self.feature_map_levels[1:-1]
 
 
-@dataclass(frozen=True)
-class CacheMapping:
-    """Tiles of a layer in each level of a cache hierarchy but the outermost, outer levels first.
-
-    `orders` gives the loops around each tile, the slowest first (p: positions, m: filters,
-    c: channels). The registers' tile is that of the layer lowered to a matrix product: its
-    `f_ofmap_columns` are positions and its `c_channels` taps of all channels.
-    """
-
-    levels: tuple[str, ...]
-    tiles: tuple[Tile, ...]
-    orders: tuple[str, ...]
-
-
 class Job(NamedTuple):
     """A layer on a machine, and the levels that its feature maps pass."""
 
@@ -169,7 +153,8 @@ class Job(NamedTuple):
 def execute_cache_hierarchy(workload: ConvWorkload, hardware: HardwareModel) -> Execution:
     """Accesses, executed MACs, instructions and cycles under the best tile of each level.
 
-    Raises MappingError where a level has no room for one position, filter and channel.
+    `mapping` has the choice for every level but the outermost. Raises MappingError where a level
+    has no room for one position, filter and channel.
     """
     job = Job.of(workload, hardware)
     choices = dict(_choices(job))
@@ -179,11 +164,7 @@ def execute_cache_hierarchy(workload: ConvWorkload, hardware: HardwareModel) -> 
         accesses=accesses,
         executed_macs=executed_macs(workload, hardware.zeros),
         instructions=instructions,
-        mapping=CacheMapping(
-            tuple(choices),
-            tuple(choice.tile for choice in choices.values()),
-            tuple(choice.order for choice in choices.values()),
-        ),
+        mapping=choices,
         active_pes=min(job.machine.vector_macs, max(_vector_extents(workload))),
         cycles=max(
             instructions / job.machine.instructions_per_cycle, transfer_cycles(accesses, hardware)

@@ -49,7 +49,12 @@ class Grid(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """A level's tile and loops, and the words that pass into the level."""
+    """A level's tile and loops, and the words that pass into the level.
+
+    `order` has the loops around the tile, the slowest first (p: positions, m: filters,
+    c: channels). The registers' tile is that of the layer lowered to a matrix product: its
+    `f_ofmap_columns` are positions and its `c_channels` taps of all channels.
+    """
 
     tile: Tile
     order: str

@@ -9,6 +9,7 @@ figures of a report are per inference: the batch's, divided by the batch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -148,9 +149,9 @@ def estimate(
                 reason = str(error)
         return Unmodelled(item.node.key, item.node.name, item.node.op_type, reason)
 
-    def cost(place: int, stay: Stay) -> float | None:
+    def cost(place: int, stay: Stay) -> float:
         priced = price(place, stay)
-        return priced.energy_mac_units if isinstance(priced, NodeEnergy) else None
+        return priced.energy_mac_units if isinstance(priced, NodeEnergy) else math.inf
 
     residency = plan(model, works, hardware, cost)
     stays = (residency.stays.get(place, NOTHING) for place in range(len(works)))

@@ -104,13 +104,23 @@ class CountedNode:
         return MacFractions(self.both / self.macs, self.ifmap / self.macs)
 
 
+_MEASURABLE = "fiub"
+"""Kinds of types; numpy lacks others, such as bfloat16."""
+
+
 def measured_table(
     model: Model, works: Sequence[NodeWork], data: Dataset, threads: int = 0
 ) -> DensityTable:
     """Densities of a work list's activations and its MACs without zeros, measured on `data`."""
     names = activation_tensors(tuple(works))
     shapes = infer_shapes(model, data.shapes(1))
-    tensors = _measurable(shapes, [name for name in names if not _is_constant(model, name)])
+    specs = shapes.by_scope[""]
+    tensors = [
+        name
+        for name in names
+        if not _is_constant(model, name)
+        and (name not in specs or specs[name].dtype.kind in _MEASURABLE)
+    ]
     nodes = tuple(_counted_nodes(model, works, shapes, frozenset(tensors)))
     zeros = {
         name: zero.tensor for n in model.view.main_nodes for name, zero in zero_points(n).items()
@@ -124,12 +134,6 @@ def measured_table(
             node.key: node.with_weights for node, macs in counted if macs and node.has_weights
         },
     )
-
-
-def _measurable(shapes: Shapes, tensors: Sequence[str]) -> list[str]:
-    """Without tensors of types that numpy lacks (bfloat16)."""
-    specs = shapes.by_scope[""]
-    return [name for name in tensors if name not in specs or specs[name].dtype.kind in "fiub"]
 
 
 def _counted_nodes(
