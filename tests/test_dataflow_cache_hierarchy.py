@@ -13,9 +13,8 @@ from loop_simulation import shapes, walk
 from eapc.dataflow import Accesses, CacheMachine, Execution, MappingError, execute
 from eapc.dataflow.cache_hierarchy import vector_instructions
 from eapc.dataflow.cache_tiling import Choice, Room, Traffic, best_tile
-from eapc.dataflow.execution import PerOperand
+from eapc.dataflow.execution import PerOperand, Widths
 from eapc.dataflow.tiling import Extents
-from eapc.dataflow.widths import Widths
 from eapc.hardware import HardwareModel, load_hardware
 from eapc.workload import ConvWorkload, Densities, StreamWorkload
 

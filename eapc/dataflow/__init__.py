@@ -16,9 +16,12 @@ from eapc.dataflow.execution import (
     Dataflow,
     Execution,
     MappingError,
+    Widths,
     accessing_macs,
     dram_factors,
     executed_macs,
+    mac_bits,
+    mac_energy,
     transfer_cycles,
 )
 from eapc.dataflow.row_stationary import RowStationaryMapping
@@ -26,7 +29,6 @@ from eapc.dataflow.row_stationary_machine import RowStationaryMachine
 from eapc.dataflow.stream import execute_stream
 from eapc.dataflow.systolic import SystolicMapping
 from eapc.dataflow.systolic_tiling import SystolicMachine
-from eapc.dataflow.widths import Widths, mac_bits, mac_energy
 from eapc.hardware import HardwareModel
 from eapc.registry import DATAFLOWS
 from eapc.workload import StreamWorkload, Workload

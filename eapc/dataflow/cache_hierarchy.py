@@ -46,6 +46,7 @@ from eapc.dataflow.execution import (
     Execution,
     MappingError,
     PerOperand,
+    Widths,
     accessing_macs,
     dram_factors,
     executed_macs,
@@ -54,7 +55,6 @@ from eapc.dataflow.execution import (
 from eapc.dataflow.integers import ceil_div
 from eapc.dataflow.stream import feature_map_bits, stream_route
 from eapc.dataflow.tiling import Extents, Steps
-from eapc.dataflow.widths import Widths
 from eapc.hardware import Count, HardwareModel, MachineSection, Memories, Text, require_sizes
 from eapc.workload import ConvWorkload
 

@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from eapc.dataflow.execution import Accesses, PerOperand, Tile
+from eapc.dataflow.execution import Accesses, PerOperand, Tile, Widths
 from eapc.dataflow.integers import Ints, ceil_div, smallest_divisors
 from eapc.dataflow.tiling import Extents, Positions, Steps, fetches, position_tiles
-from eapc.dataflow.widths import Widths
 
 Floats = NDArray[np.floating[Any]]
 

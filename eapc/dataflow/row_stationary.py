@@ -17,6 +17,7 @@ from eapc.dataflow.execution import (
     Execution,
     MappingError,
     PerOperand,
+    Widths,
     accessing_macs,
     dram_factors,
     executed_macs,
@@ -34,7 +35,6 @@ from eapc.dataflow.row_stationary_nest import (
 )
 from eapc.dataflow.row_stationary_search import Choice, best_mapping
 from eapc.dataflow.tiling import Extents
-from eapc.dataflow.widths import Widths
 from eapc.hardware import HardwareModel
 from eapc.workload import ConvWorkload
 

@@ -15,11 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from eapc.dataflow.execution import MappingError, PerOperand
+from eapc.dataflow.execution import MappingError, PerOperand, Widths
 from eapc.dataflow.integers import IntOrInts, Ints, ceil_div
 from eapc.dataflow.row_stationary_machine import RowStationaryMachine
 from eapc.dataflow.tiling import Extents
-from eapc.dataflow.widths import Widths
 from eapc.hardware import HardwareModel
 from eapc.workload import ConvWorkload
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from eapc.dataflow.execution import OPERANDS, Accesses, Execution, dram_factors
-from eapc.dataflow.widths import Widths
+from eapc.dataflow.execution import OPERANDS, Accesses, Execution, Widths, dram_factors
 from eapc.hardware import HardwareModel
 from eapc.workload import StreamWorkload, Workload
 

@@ -1,13 +1,13 @@
 """The energy of a model on a machine, from the work of each node to the report."""
 
 from eapc.dataflow import OPERANDS
-from eapc.energy.annotations import node_annotations
 from eapc.energy.densities import DensityTable, read_densities
 from eapc.energy.estimation import (
     EnergyReport,
     NodeEnergy,
     Unmodelled,
     estimate,
+    node_annotations,
     priced_as,
     priced_at,
 )

@@ -14,7 +14,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -221,8 +221,3 @@ def _edges(counts: Sequence[int], ms: Sequence[float]) -> list[int]:
             edges.append(count)
             level = value
     return edges
-
-
-def is_measured(document: Any) -> bool:
-    """Whether a parsed YAML document says that it holds measured latencies."""
-    return isinstance(document, Mapping) and document.get("kind") == "measured"

@@ -18,7 +18,7 @@ from typing import Any, Literal, Self, TypeVar
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from eapc.errors import HardwareError, UsageError
-from eapc.hardware.measured import MeasuredMachine, is_measured
+from eapc.hardware.measured import MeasuredMachine
 from eapc.hardware.sections import (
     Amount,
     Compression,
@@ -205,7 +205,7 @@ def parse_machine(text: bytes, file: str) -> HardwareModel | MeasuredMachine:
     `file` is the name that errors give.
     """
     document = parse_document(text, file)
-    if is_measured(document.value):
+    if document.value.get("kind") == "measured":
         return _validated(MeasuredMachine, document, "let `eapc profile` write the file anew")
     machine = _validated(HardwareModel, document, "see `eapc hw show eyeriss`")
     _require_fields_of_sources(machine, document)

@@ -18,8 +18,8 @@ from eapc.dataflow import (
     SystolicMapping,
     execute,
 )
+from eapc.dataflow.execution import Widths, mac_bits
 from eapc.dataflow.row_stationary_nest import Pads, filters_that_fit, nests
-from eapc.dataflow.widths import Widths, mac_bits
 from eapc.hardware import HardwareModel, load_hardware, shipped_hardware
 from eapc.workload import BitWidths, ConvWorkload, StreamWorkload
 

@@ -20,7 +20,6 @@ from test_dataflow_row_stationary_search import (
 
 from eapc.dataflow import RowStationaryMachine
 from eapc.dataflow.integers import ceil_quotients, smallest_divisors
-from eapc.dataflow.row_stationary_bounds import Axes, lower_bounds
 from eapc.dataflow.row_stationary_nest import (
     Nest,
     Prices,
@@ -32,6 +31,7 @@ from eapc.dataflow.row_stationary_nest import (
     pe_sets,
     total_cost,
 )
+from eapc.dataflow.row_stationary_search import Axes, lower_bounds
 from eapc.hardware import HardwareModel
 from eapc.workload import ConvWorkload
 
