@@ -5,13 +5,12 @@ Choices that come from a table are those that it has when the command line is ma
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
-from eapc.registry import CRITERIA, METHODS
+from eapc.registry import CRITERIA, METHODS, any_of
 
 if TYPE_CHECKING:
     from eapc.pipeline import Recipe
@@ -95,18 +94,12 @@ Objective = Annotated[
 
 
 def _method() -> Any:
-    return Option("--method", metavar="NAME", help=_any_of(METHODS), rich_help_panel=_PANEL)
+    return Option("--method", metavar="NAME", help=f"{any_of(METHODS)}.", rich_help_panel=_PANEL)
 
 
 def _criterion() -> Any:
-    help = f"Which channels go first: {_any_of(CRITERIA)}"
+    help = f"Which channels go first: {any_of(CRITERIA)}."
     return Option("--criterion", metavar="NAME", help=help, rich_help_panel=_CHANNELS)
-
-
-def _any_of(names: Iterable[str]) -> str:
-    """`admm, eap or wanda.`."""
-    *others, last = names
-    return f"{', '.join(others)} or {last}."
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """The energy of a model on a machine, from the work of each node to the report."""
 
 from eapc.dataflow import OPERANDS
-from eapc.energy.densities import DensityTable, read_densities
 from eapc.energy.estimation import (
     EnergyReport,
     NodeEnergy,
@@ -11,7 +10,7 @@ from eapc.energy.estimation import (
     priced_as,
     priced_at,
 )
-from eapc.energy.given_bits import GivenBits, read_bits
+from eapc.energy.given import DensityTable, GivenBits, read_bits, read_densities
 from eapc.energy.local_functions import work_list_with_bodies
 from eapc.energy.measured_zeros import measured_table
 from eapc.energy.worklist import NodeWork, resized, work_list

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from eapc.dataflow import OPERANDS, Accesses, Execution, MappingError, execute, mac_energy
-from eapc.energy.densities import DensityTable
+from eapc.energy.given import DensityTable
 from eapc.energy.residency import NOTHING, Residency, Stay, plan
 from eapc.energy.weight_counts import WeightCounts
 from eapc.energy.worklist import NodeWork

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import onnx
 
-from eapc.energy.given_bits import GivenBits
+from eapc.energy.given import GivenBits
 from eapc.energy.worklist import NodeWork, work_list
 from eapc.model import GraphView, Model, Node, Shapes, infer_shapes
 from eapc.workload import Work

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from eapc.data import Dataset
-from eapc.energy.densities import DensityTable
+from eapc.energy.given import DensityTable
 from eapc.energy.worklist import NodeWork, activation_tensors
 from eapc.model import (
     Array,

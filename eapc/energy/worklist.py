@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from eapc.energy.fusion import Fusion
-from eapc.energy.given_bits import GivenBits
+from eapc.energy.given import GivenBits
 from eapc.model import Model, Node, Shapes, tensor_bits
 from eapc.operators import operator_of
 from eapc.workload import (

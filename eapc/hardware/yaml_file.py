@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from eapc.errors import HardwareError
-from eapc.registry import DATAFLOWS
+from eapc.registry import DATAFLOWS, any_of
 
 Path = tuple[Any, ...]
 
@@ -196,7 +196,7 @@ def _problem(path: Path, details: ErrorDetails, known: Collection[str], advice: 
             return f"expected {details['ctx']['expected']}, got {got}; use one of these"
         case "union_tag_not_found":
             tag = details["ctx"]["discriminator"].strip("'")
-            return f"{tag} is missing; add {_any_of(tag)}"
+            return f"{tag} is missing; add {any_of(f'`{tag}: {name}`' for name in _TAGS[tag])}"
         case "union_tag_invalid":
             tags, got = details["ctx"]["expected_tags"], repr(details["ctx"]["tag"])
             name = details["ctx"]["discriminator"].strip("'")
@@ -204,12 +204,6 @@ def _problem(path: Path, details: ErrorDetails, known: Collection[str], advice: 
         case _:
             problem = details["msg"].removeprefix("Input should be ")
             return f"{problem}, got {got}; {_remedy(name, advice)}"
-
-
-def _any_of(tag: str) -> str:
-    """`code: none` or `code: run-length`, each in backquotes."""
-    *others, last = (f"`{tag}: {name}`" for name in _TAGS[tag])
-    return f"{', '.join(others)} or {last}"
 
 
 def _shown(value: object) -> str:
