@@ -19,7 +19,7 @@ from eapc.dataflow import (
     execute,
 )
 from eapc.dataflow.execution import Widths, mac_bits
-from eapc.dataflow.row_stationary_nest import Pads, filters_that_fit, nests
+from eapc.dataflow.row_stationary_nest import Pads, Room, filters_that_fit, nests
 from eapc.hardware import HardwareModel, load_hardware, shipped_hardware
 from eapc.workload import BitWidths, ConvWorkload, StreamWorkload
 
@@ -69,7 +69,8 @@ def banked(banks: int) -> HardwareModel:
 def test_filters_beside_ifmaps_by_hand(bits: int, filters: int) -> None:
     """4 banks; 64 ifmap elements take 1, 2 or 4 of them; a filter's 16 psums 32 bytes or 64."""
     nest = next(nests(at(bits, ConvWorkload(1, 1, 8, 4, 1, 16)), EYERISS))
-    assert filters_that_fit(nest, banked(4), 1, 1, np.array([4])) == [filters]
+    nest = nest._replace(room=Room.of(banked(4), nest.widths))
+    assert filters_that_fit(nest, 1, 1, np.array([4])) == [filters]
 
 
 def test_a_layer_fits_the_buffer_at_8_bits_only() -> None:

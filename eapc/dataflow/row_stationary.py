@@ -71,7 +71,7 @@ def _search(workload: ConvWorkload, hardware: HardwareModel) -> tuple[Choice, Ne
     prices = _prices(workload, hardware)
     best: tuple[Choice, Nest] | None = None
     for nest in nests(workload, hardware):
-        choice = best_mapping(nest, hardware, prices, best[0] if best else None)
+        choice = best_mapping(nest, prices, best[0] if best else None)
         if choice is not None:
             best = (choice, nest)
         elif best is not None:
@@ -119,7 +119,7 @@ def _execution(
         executed_macs=executed_macs(workload, hardware.zeros),
         mapping=RowStationaryMapping(nest.loops, tuple(int(np.max(x)) for x in tiles)),
         active_pes=nest.loops.filter_rows * tiles.e * sets,
-        cycles=float(cycles(nest, tiles, hardware).max()),
+        cycles=float(cycles(nest, tiles).max()),
     )
 
 
@@ -141,14 +141,14 @@ def _pinned_tiles(pinned: PinnedMapping, nest: Nest, hardware: HardwareModel) ->
     cut = (min(pinned.m, nest.loops.filters), pinned.p, pinned.q, pinned.r, pinned.t)
     m, p, q, r, t = (np.array([x], dtype=np.int64) for x in cut)
     n, e = min(pinned.n, nest.loops.batch), min(pinned.e, nest.loops.rows)
-    machine, columns = hardware.machine_as(RowStationaryMachine), nest.loops.filter_columns
+    machine, columns = nest.machine, nest.loops.filter_columns
     weights, ifmap, psum = (nest.widths.registers(x) for x in ("weights", "ifmap", "psum"))
     uses = {
         "filter_spad_words": (int(p[0] * q[0]) * columns * weights, machine.filter_spad_words),
         "ifmap_spad_words": (int(q[0]) * columns * ifmap, machine.ifmap_spad_words),
         "psum_spad_words": (int(p[0]) * psum, machine.psum_spad_words),
         "sets of PEs": (int(r[0] * t[0]), pe_sets(machine, nest.loops.filter_rows, e)),
-        "filters in the buffer": (int(m[0]), int(filters_that_fit(nest, hardware, n, e, q * r)[0])),
+        "filters in the buffer": (int(m[0]), int(filters_that_fit(nest, n, e, q * r)[0])),
     }
     for name, (needed, available) in uses.items():
         if needed > available:

@@ -26,7 +26,7 @@ Floats = NDArray[np.floating[Any]]
 
 
 class Nest(NamedTuple):
-    """A layer, and its loops folded so that filters and rows fit the machine.
+    """A layer on a machine, its loops folded so that filters and rows fit.
 
     In `loops`, of one group, parts of a filter are channels of their own and parts of an ofmap's
     columns ifmaps of their own. Words are the machine's: an operand of half its width counts as
@@ -37,6 +37,9 @@ class Nest(NamedTuple):
     layer: ConvWorkload
     loops: Extents
     widths: Widths
+    machine: RowStationaryMachine
+    room: Room
+    pads: Pads
 
     @property
     def weight_words(self) -> float:
@@ -147,13 +150,12 @@ def nests(workload: ConvWorkload, hardware: HardwareModel) -> Iterator[Nest]:
     they share twice. Rows are whole to begin with if a row of ifmap and of psums for the
     filters of one PE fits the buffer, and else in as few parts as fit.
     """
-    machine = hardware.machine_as(RowStationaryMachine)
     whole = _fold_filter(workload, hardware)
     parts, most = 1, workload.ofmap_columns
-    while parts < most and not _row_fits(_split_columns(whole, parts), hardware):
+    while parts < most and not _row_fits(_split_columns(whole, parts)):
         parts = min(2 * parts, most)
     yield _split_columns(whole, parts)
-    divided = parts > 1 or machine.ofmap_columns == "searched"
+    divided = parts > 1 or whole.machine.ofmap_columns == "searched"
     while divided and parts < most:
         parts = min(2 * parts, most)
         yield _split_columns(whole, parts)
@@ -171,7 +173,7 @@ def _fold_filter(workload: ConvWorkload, hardware: HardwareModel) -> Nest:
         filter_rows=ceil_div(loops.filter_rows, row_parts),
         filter_columns=ceil_div(loops.filter_columns, column_parts),
     )
-    return Nest(workload, folded, widths)
+    return Nest(workload, folded, widths, machine, Room.of(hardware, widths), pads)
 
 
 def _split_columns(nest: Nest, parts: int) -> Nest:
@@ -179,9 +181,9 @@ def _split_columns(nest: Nest, parts: int) -> Nest:
     return nest._replace(loops=replace(nest.loops, batch=nest.loops.batch * parts, columns=columns))
 
 
-def _row_fits(nest: Nest, hardware: HardwareModel) -> bool:
-    room, loops = Room.of(hardware, nest.widths), nest.loops
-    filters = min(loops.filters, Pads.of(hardware, nest.widths).psums)
+def _row_fits(nest: Nest) -> bool:
+    room, loops = nest.room, nest.loops
+    filters = min(loops.filters, nest.pads.psums)
     ifmap_banks = ceil_div(loops.rows_touched(1) * loops.ifmap_columns, room.ifmaps_per_bank)
     return ifmap_banks + ceil_div(filters * loops.columns, room.psums_per_bank) <= room.banks
 
@@ -244,21 +246,18 @@ def total_cost(words: dict[str, PerOperand[Floats]], prices: Prices) -> NDArray[
     return np.asarray(cost, dtype=np.float64)
 
 
-def filters_that_fit(
-    nest: Nest, hardware: HardwareModel, n: int | Ints, e: int, channels: Ints
-) -> Floats:
+def filters_that_fit(nest: Nest, n: int | Ints, e: int, channels: Ints) -> Floats:
     """Filters whose psums fit the banks that the ifmaps of `channels` = q r channels leave."""
     ifmap = n * channels * (nest.loops.rows_touched(e) * nest.loops.ifmap_columns)
-    return Room.of(hardware, nest.widths).filters_beside(ifmap, n * e * nest.loops.columns)
+    return nest.room.filters_beside(ifmap, n * e * nest.loops.columns)
 
 
-def cycles(nest: Nest, tiles: Tiles, hardware: HardwareModel) -> NDArray[np.float64]:
+def cycles(nest: Nest, tiles: Tiles) -> NDArray[np.float64]:
     """Cycles of a layer: passes times the slowest of computing and moving ifmaps and psums.
 
     Filters move at the same time, or before each pass where `filter_load` is serial.
     """
-    machine, widths = hardware.machine_as(RowStationaryMachine), nest.widths
-    n, e = tiles.n, tiles.e
+    machine, widths, n, e = nest.machine, nest.widths, tiles.n, tiles.e
     ifmap = n * tiles.q * tiles.r * nest.loops.rows_touched(e) * nest.loops.ifmap_columns
     psums = n * tiles.p * tiles.t * e * nest.loops.columns
     taps = tiles.p * tiles.q * nest.loops.filter_columns

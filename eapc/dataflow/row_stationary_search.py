@@ -14,12 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eapc.dataflow.integers import Floats, Ints, ceil_div, ceil_quotients, smallest_divisors
-from eapc.dataflow.row_stationary_machine import RowStationaryMachine
 from eapc.dataflow.row_stationary_nest import (
     Nest,
-    Pads,
     Prices,
-    Room,
     Tiles,
     access_words,
     cycles,
@@ -27,7 +24,6 @@ from eapc.dataflow.row_stationary_nest import (
     pe_sets,
     total_cost,
 )
-from eapc.hardware import HardwareModel
 
 Flags = NDArray[np.bool_]
 Numbers = NDArray[Any]
@@ -72,9 +68,7 @@ class Choice(NamedTuple):
         return self[:3]
 
 
-def best_mapping(
-    nest: Nest, hardware: HardwareModel, prices: Prices, rival: Choice | None = None
-) -> Choice | None:
+def best_mapping(nest: Nest, prices: Prices, rival: Choice | None = None) -> Choice | None:
     """The cheapest mapping of a nest; None if none fits the machine or is better than `rival`.
 
     Equal costs are decided by cycles, buffer words and the order of visits: by lower bound,
@@ -82,16 +76,16 @@ def best_mapping(
     exceed the best cost found so far are counted out: by strip height and batch size, then by
     (p, q).
     """
-    axes = _axes(nest, hardware)
-    bounds = lower_bounds(nest, hardware, prices, axes)
+    axes = _axes(nest)
+    bounds = lower_bounds(nest, prices, axes)
     best = rival
     for lowest, at in _visits(bounds):
         if best is not None and lowest > best.cost * (1 + _SAME):
             break
         if best is None:
-            best = _best_of_grid(nest, hardware, prices, axes, at, _likeliest(bounds, at))
+            best = _best_of_grid(nest, prices, axes, at, _likeliest(bounds, at))
         pairs = np.flatnonzero(_promising(bounds.cost[at], bounds.cycles[at], best))
-        found = _best_of_grid(nest, hardware, prices, axes, at, pairs)
+        found = _best_of_grid(nest, prices, axes, at, pairs)
         if found is not None and (best is None or found.rank < best.rank):
             best = found
     return None if best is rival else best
@@ -121,11 +115,11 @@ def _promising(costs: Floats, times: Floats, best: Choice | None) -> NDArray[np.
     return np.asarray((costs <= best.cost * (1 + _SAME)) & ~(tied & slower))
 
 
-def _axes(nest: Nest, hardware: HardwareModel) -> Axes:
+def _axes(nest: Nest) -> Axes:
     """Strip heights, batch sizes and the (p, q) that fit a PE's scratch pads."""
-    machine, loops = hardware.machine_as(RowStationaryMachine), nest.loops
+    machine, loops = nest.machine, nest.loops
     tallest = machine.array_columns * (machine.array_rows // loops.filter_rows)
-    columns, pads = loops.filter_columns, Pads.of(hardware, nest.widths)
+    columns, pads = loops.filter_columns, nest.pads
     p = smallest_divisors(loops.filters, min(pads.psums, pads.filters // columns))
     q = smallest_divisors(loops.channels, min(pads.ifmaps, pads.filters) // columns)
     at_p, at_q = np.nonzero(p[:, None] * q * columns <= pads.filters)
@@ -133,9 +127,9 @@ def _axes(nest: Nest, hardware: HardwareModel) -> Axes:
     return Axes(loops.heights(tallest), sizes, p, q, at_p, at_q)
 
 
-def _sets(nest: Nest, machine: RowStationaryMachine, strip: int) -> tuple[Ints, Ints]:
+def _sets(nest: Nest, strip: int) -> tuple[Ints, Ints]:
     """The (r, t) whose sets of PEs fit the array."""
-    sets = pe_sets(machine, nest.loops.filter_rows, strip)
+    sets = pe_sets(nest.machine, nest.loops.filter_rows, strip)
     t, r = np.meshgrid(
         smallest_divisors(nest.loops.filters, sets),
         smallest_divisors(nest.loops.channels, sets),
@@ -147,7 +141,6 @@ def _sets(nest: Nest, machine: RowStationaryMachine, strip: int) -> tuple[Ints, 
 
 def _best_of_grid(
     nest: Nest,
-    hardware: HardwareModel,
     prices: Prices,
     axes: Axes,
     at: tuple[int, int],
@@ -155,18 +148,18 @@ def _best_of_grid(
 ) -> Choice | None:
     """The best of some (p, q) against all (r, t) at one strip height and batch size."""
     e, n = int(axes.e[at[0]]), int(axes.n[at[1]])
-    sets_r, sets_t = _sets(nest, hardware.machine_as(RowStationaryMachine), e)
+    sets_r, sets_t = _sets(nest, e)
     p = np.repeat(axes.p[axes.at_p[pairs]], len(sets_r))
     q = np.repeat(axes.q[axes.at_q[pairs]], len(sets_r))
     r, t = np.tile(sets_r, len(pairs)), np.tile(sets_t, len(pairs))
-    fit = filters_that_fit(nest, hardware, n, e, q * r).astype(np.int64)
+    fit = filters_that_fit(nest, n, e, q * r).astype(np.int64)
     m = np.where(fit >= nest.loops.filters, nest.loops.filters, fit // (p * t) * (p * t))
     if not (m > 0).any():
         return None
     tiles = _select(Tiles(n, e, m, p, q, r, t), m > 0)
     cost = total_cost(access_words(nest, tiles), prices)
     tiles = _select(tiles, cost == cost.min())
-    time = cycles(nest, tiles, hardware)
+    time = cycles(nest, tiles)
     tiles = _select(tiles, time == time.min())
     glb = access_words(nest, tiles)["glb"]
     buffer = glb.ifmap + glb.ofmap
@@ -199,24 +192,23 @@ class _Least(NamedTuple):
     fits_q: Flags
 
 
-def lower_bounds(nest: Nest, hardware: HardwareModel, prices: Prices, axes: Axes) -> Bounds:
+def lower_bounds(nest: Nest, prices: Prices, axes: Axes) -> Bounds:
     """Bounds for every strip height, batch size and (p, q), whatever m, r and t are."""
-    least = _least(nest, hardware, axes)
+    least = _least(nest, axes)
     cost = _on_chip(nest, prices, axes, least)
     cost += _dram(nest, prices, axes, least)
-    return Bounds(cost, _cycles(nest, hardware, axes, least))
+    return Bounds(cost, _cycles(nest, axes, least))
 
 
-def _least(nest: Nest, hardware: HardwareModel, axes: Axes) -> _Least:
-    machine, loops = hardware.machine_as(RowStationaryMachine), nest.loops
+def _least(nest: Nest, axes: Axes) -> _Least:
+    machine, loops = nest.machine, nest.loops
     e, n = axes.e[:, None, None], axes.n[None, :, None]
     found = [pe_sets(machine, loops.filter_rows, strip) for strip in axes.e.tolist()]
     sets = np.array(found, dtype=np.int64)[:, None, None]
     strips, touched = ceil_div(loops.rows, e), loops.rows_touched(e)
-    room = Room.of(hardware, nest.widths)
     of_channel = n * touched * loops.ifmap_columns
-    filters = np.minimum(room.filters_beside(of_channel, n * e * loops.columns), loops.filters)
-    channels = (room.banks - 1) * room.ifmaps_per_bank // of_channel
+    filters = np.minimum(nest.room.filters_beside(of_channel, n * e * loops.columns), loops.filters)
+    channels = (nest.room.banks - 1) * nest.room.ifmaps_per_bank // of_channel
     return _Least(
         strips,
         np.asarray(nest.ifmap_words(e)),
@@ -266,9 +258,9 @@ def _on_chip(nest: Nest, prices: Prices, axes: Axes, least: _Least) -> Floats:
     return cost
 
 
-def _cycles(nest: Nest, hardware: HardwareModel, axes: Axes, least: _Least) -> Floats:
+def _cycles(nest: Nest, axes: Axes, least: _Least) -> Floats:
     """The longer of computing and of moving ifmaps, and the loading of filters in between."""
-    machine, widths = hardware.machine_as(RowStationaryMachine), nest.widths
+    machine, widths = nest.machine, nest.widths
     p, q = axes.p[axes.at_p], axes.q[axes.at_q]
     rows, columns = ceil_quotients(nest.loops.channels, q), ceil_quotients(nest.loops.filters, p)
     taps = rows * q * columns * p * nest.loops.filter_columns
