@@ -22,7 +22,7 @@ from eapc.energy.worklist import NodeWork
 from eapc.errors import HardwareError
 from eapc.hardware import HardwareModel
 from eapc.model import Model
-from eapc.workload import BitWidths, ConvWorkload, Densities, MacFractions, Part, Workload
+from eapc.workload import BitWidths, ConvWorkload, Densities, Kept, MacFractions, Part, Workload
 
 Runs = Sequence[tuple[Execution, float]]
 """What each part of a node comes to on the machine, and how often it runs."""
@@ -181,9 +181,10 @@ def _price(
     batch: int,
     stay: Stay,
 ) -> NodeEnergy:
+    kept = [stay.parts.get(index, Kept()) for index in range(len(densities))]
     parts = [
-        replace(part, workload=replace(part.workload, densities=own))
-        for part, own in zip(stay.applied(item.work.parts), densities, strict=True)
+        replace(part, workload=replace(part.workload, densities=own, kept=stays))
+        for part, own, stays in zip(item.work.parts, densities, kept, strict=True)
     ]
     room = stay.room(hardware)
     runs = [(execute(part.workload, room), part.times) for part in parts]

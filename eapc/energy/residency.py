@@ -13,15 +13,15 @@ the total never rises. The best choice of all would be a knapsack over time; thi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from eapc.dataflow.integers import ceil_div
 from eapc.energy.lifetimes import Life, lives
 from eapc.energy.worklist import NodeWork
 from eapc.hardware import HardwareModel, Memory, with_less_room
 from eapc.model import Model
-from eapc.workload import Kept, Part
+from eapc.workload import Kept
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,6 @@ class Stay:
             for operand in ("ifmap", "ofmap")
             if any(getattr(kept, operand) for kept in self.parts.values())
         )
-
-    def applied(self, parts: Iterable[Part]) -> list[Part]:
-        """The node's parts with what is kept of them."""
-        found = list(parts)
-        for index, kept in self.parts.items():
-            part = found[index]
-            found[index] = replace(part, workload=replace(part.workload, kept=kept))
-        return found
 
     def room(self, hardware: HardwareModel) -> HardwareModel:
         """The machine with what is left of the level that feature maps are kept in."""
