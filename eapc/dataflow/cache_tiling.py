@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from itertools import permutations
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from eapc.dataflow.execution import Accesses, PerOperand, Tile, Widths
-from eapc.dataflow.integers import Ints, ceil_div, smallest_divisors
+from eapc.dataflow.integers import Floats, Ints, ceil_div, smallest_divisors
 from eapc.dataflow.tiling import Extents, Positions, Steps, fetches, position_tiles
-
-Floats = NDArray[np.floating[Any]]
 
 ORDERS = tuple("".join(order) for order in permutations("pmc"))
 

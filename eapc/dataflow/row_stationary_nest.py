@@ -13,16 +13,13 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from eapc.dataflow.execution import MappingError, PerOperand, Widths
-from eapc.dataflow.integers import IntOrInts, Ints, ceil_div
+from eapc.dataflow.integers import Floats, IntOrInts, Ints, ceil_div
 from eapc.dataflow.row_stationary_machine import RowStationaryMachine
 from eapc.dataflow.tiling import Extents
 from eapc.hardware import HardwareModel
 from eapc.workload import ConvWorkload
-
-Floats = NDArray[np.floating[Any]]
 
 
 class Nest(NamedTuple):
@@ -233,7 +230,7 @@ def access_words(nest: Nest, tiles: Tiles) -> dict[str, PerOperand[Floats]]:
     }
 
 
-def total_cost(words: dict[str, PerOperand[Floats]], prices: Prices) -> NDArray[np.float64]:
+def total_cost(words: dict[str, PerOperand[Floats]], prices: Prices) -> Floats:
     """What a search minimises, for each candidate: raw words times their prices."""
     dram, glb, network = words["dram"], words["glb"], words["network"]
     cost = (
@@ -252,7 +249,7 @@ def filters_that_fit(nest: Nest, n: int | Ints, e: int, channels: Ints) -> Float
     return nest.room.filters_beside(ifmap, n * e * nest.loops.columns)
 
 
-def cycles(nest: Nest, tiles: Tiles) -> NDArray[np.float64]:
+def cycles(nest: Nest, tiles: Tiles) -> Floats:
     """Cycles of a layer: passes times the slowest of computing and moving ifmaps and psums.
 
     Filters move at the same time, or before each pass where `filter_load` is serial.

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from eapc.dataflow.integers import Floats, Ints, ceil_div, ceil_quotients, smallest_divisors
+from eapc.dataflow.integers import Flags, Floats, Ints, ceil_div, ceil_quotients, smallest_divisors
 from eapc.dataflow.row_stationary_nest import (
     Nest,
     Prices,
@@ -25,7 +25,6 @@ from eapc.dataflow.row_stationary_nest import (
     total_cost,
 )
 
-Flags = NDArray[np.bool_]
 Numbers = NDArray[Any]
 
 _SAME = 1e-12
@@ -83,18 +82,13 @@ def best_mapping(nest: Nest, prices: Prices, rival: Choice | None = None) -> Cho
         if best is not None and lowest > best.cost * (1 + _SAME):
             break
         if best is None:
-            best = _best_of_grid(nest, prices, axes, at, _likeliest(bounds, at))
+            likeliest = np.lexsort((bounds.cycles[at], bounds.cost[at]))[:1]
+            best = _best_of_grid(nest, prices, axes, at, likeliest)
         pairs = np.flatnonzero(_promising(bounds.cost[at], bounds.cycles[at], best))
         found = _best_of_grid(nest, prices, axes, at, pairs)
         if found is not None and (best is None or found.rank < best.rank):
             best = found
     return None if best is rival else best
-
-
-def _likeliest(bounds: Bounds, at: tuple[int, int]) -> Ints:
-    """The likeliest (p, q) of a place: that of the lowest bound of cost, then of cycles."""
-    likely: Ints = np.lexsort((bounds.cycles[at], bounds.cost[at]))[:1]
-    return likely
 
 
 def _visits(bounds: Bounds) -> list[tuple[float, tuple[int, int]]]:
@@ -106,7 +100,7 @@ def _visits(bounds: Bounds) -> list[tuple[float, tuple[int, int]]]:
     return list(zip(lowest.ravel()[order].tolist(), places, strict=True))
 
 
-def _promising(costs: Floats, times: Floats, best: Choice | None) -> NDArray[np.bool_]:
+def _promising(costs: Floats, times: Floats, best: Choice | None) -> Flags:
     """Where lower bounds of cost and cycles leave it open whether something beats `best`."""
     if best is None:
         return np.isfinite(costs)
@@ -167,7 +161,7 @@ def _best_of_grid(
     return Choice(float(cost.min()), float(time.min()), float(buffer.min()), tiles)
 
 
-def _select(tiles: Tiles, chosen: NDArray[np.bool_]) -> Tiles:
+def _select(tiles: Tiles, chosen: Flags) -> Tiles:
     return Tiles(tiles.n, tiles.e, *(axis[chosen] for axis in tiles[2:]))
 
 

@@ -42,10 +42,8 @@ arXiv:1811.02883, 2018.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from eapc.dataflow.execution import (
     Accesses,
@@ -59,6 +57,7 @@ from eapc.dataflow.execution import (
     executed_macs,
     transfer_cycles,
 )
+from eapc.dataflow.integers import Floats
 from eapc.dataflow.systolic_tiling import (
     Choices,
     Layer,
@@ -70,7 +69,6 @@ from eapc.dataflow.systolic_tiling import (
 from eapc.hardware import HardwareModel
 from eapc.workload import ConvWorkload
 
-Floats = NDArray[np.floating[Any]]
 Levels = dict[str, PerOperand[Floats]]
 
 

@@ -7,8 +7,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from eapc.dataflow.execution import Widths
-from eapc.dataflow.integers import Ints, ceil_div, smallest_divisors
-from eapc.dataflow.tiling import Extents, Flags, Positions, Steps, fetches, position_tiles
+from eapc.dataflow.integers import Flags, Ints, ceil_div, smallest_divisors
+from eapc.dataflow.tiling import Extents, Positions, Steps, fetches, position_tiles
 from eapc.hardware import Count, HardwareModel, MachineSection, Memories, require_sizes
 from eapc.workload import ConvWorkload
 

@@ -23,13 +23,10 @@ from dataclasses import dataclass, replace
 from typing import Generic, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from eapc.dataflow.execution import PerOperand
-from eapc.dataflow.integers import IntOrInts, Ints, ceil_div, smallest_divisors
+from eapc.dataflow.integers import Flags, IntOrInts, Ints, ceil_div, smallest_divisors
 from eapc.workload import ConvWorkload
-
-Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
