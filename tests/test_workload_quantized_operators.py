@@ -15,7 +15,7 @@ from work_builders import items_of
 
 from eapc.data import dataset
 from eapc.dataflow import execute
-from eapc.dataflow.widths import mac_energy
+from eapc.dataflow.execution import mac_energy
 from eapc.energy import (
     DensityTable,
     EnergyReport,
