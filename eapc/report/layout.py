@@ -27,10 +27,6 @@ class Column:
     least: int | None = None
     cut: Literal["middle", "end"] = "middle"
 
-    def fitted(self, cell: str, width: int) -> str:
-        """The cell in at most `width` characters if the column may be cut."""
-        return cell if self.least is None else shorten(cell, width, self.cut)
-
 
 Row = Sequence[str]
 
@@ -51,7 +47,10 @@ def table(
     for column in columns:
         grid.add_column(column.heading, justify=column.justify, no_wrap=True, vertical="bottom")
     for i, row in enumerate(rows):
-        cells = map(Column.fitted, columns, row, widths)
+        cells = [
+            cell if column.least is None else shorten(cell, most, column.cut)
+            for column, cell, most in zip(columns, row, widths, strict=True)
+        ]
         grid.add_row(*cells, style="dim" if i in dimmed else None)
     return grid
 

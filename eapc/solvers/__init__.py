@@ -9,8 +9,7 @@ from eapc.solvers.blas import blas_threads, single_thread
 from eapc.solvers.elimination import Consumer, Elimination, eliminate, fitted
 from eapc.solvers.gram import DenseGram, Gram, RowGram
 from eapc.solvers.methods import METHODS, quick_prune, refit, solve
-from eapc.solvers.moments import MomentAccumulator, Moments, combine
-from eapc.solvers.moved_targets import MovedTargets
+from eapc.solvers.moments import MomentAccumulator, Moments, MovedTargets, combine
 from eapc.solvers.patterns import PATTERNS, Pattern, Remark, parse_pattern
 from eapc.solvers.problem import LayerProblem
 

@@ -15,8 +15,7 @@ from eapc.solvers.blas import single_thread
 from eapc.solvers.eap import eap
 from eapc.solvers.least_squares import conjugate_gradients, least_squares
 from eapc.solvers.patterns import UNSTRUCTURED, Pattern
-from eapc.solvers.problem import LayerProblem, scaled
-from eapc.solvers.scores import magnitude, wanda
+from eapc.solvers.problem import LayerProblem, importance, scaled
 from eapc.solvers.sparsegpt import sparsegpt
 
 Solver = Callable[[LayerProblem, int, Pattern], NDArray[np.float32]]
@@ -34,6 +33,30 @@ class Method:
     """Survivors get new values, and a bias the change of the mean; else both stay as they are."""
     refits_behind_activations: bool = False
     """Survivors are fitted again to targets that an activation behind the layer leaves free."""
+
+
+def magnitude(problem: LayerProblem, nonzeros: int, pattern: Pattern) -> NDArray[np.float32]:
+    """Keep the largest |w| of the layer [1].
+
+    [1] Han et al. 2015, Learning both weights and connections for efficient neural networks.
+    """
+    return _kept(problem.weight, pattern.mask(problem.weight, nonzeros))
+
+
+def wanda(problem: LayerProblem, nonzeros: int, pattern: Pattern) -> NDArray[np.float32]:
+    """Keep the largest |w| ||x|| of the layer [1].
+
+    ||x||^2 is diag H: damped, and about the means where a bias takes them up. [1] compares
+    the weights of one output for language models, those of a whole layer for image
+    classifiers; here it is the layer, as with every method.
+
+    [1] Sun et al. 2023, A simple and effective pruning approach for large language models.
+    """
+    return _kept(problem.weight, pattern.mask(importance(problem), nonzeros))
+
+
+def _kept(weight: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    return np.where(mask, weight, np.float32(0))
 
 
 def _admm(settings: AdmmSettings) -> Solver:

@@ -14,12 +14,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eapc.errors import UsageError
-from eapc.solvers.selection import largest, largest_cells
 
 Values = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -222,6 +222,39 @@ def _by_position(values: Values, positions: int) -> Values:
 def _pieces(length: int, size: int) -> NDArray[np.intp]:
     """A length cut into pieces of `size`; the last may be shorter."""
     return np.diff(np.append(np.arange(0, length, size), length))
+
+
+# --- the largest of many scores, exactly so many and always the same ones ----------------------
+
+
+def largest(scores: NDArray[Any], count: int) -> NDArray[np.bool_]:
+    """A mask of the `count` largest scores; among equals, the first."""
+    excess = scores.size - count
+    if excess <= 0 or count <= 0:
+        return np.full(scores.shape, excess <= 0)
+    flat = scores.ravel()
+    threshold = np.partition(flat, excess)[excess]
+    mask: NDArray[np.bool_] = flat >= threshold
+    surplus = int(np.count_nonzero(mask)) - count
+    if surplus:
+        mask[np.flatnonzero(flat == threshold)[-surplus:]] = False
+    return mask.reshape(scores.shape)
+
+
+def largest_cells(
+    scores: NDArray[np.float64], sizes: NDArray[np.intp], total: int
+) -> NDArray[np.bool_]:
+    """A mask of the cells of the largest scores whose sizes add up to at most `total`.
+
+    Among equals the first; the first cell that does not fit ends the choice.
+    """
+    smallest = int(sizes.min())
+    if smallest == sizes.max():
+        return largest(scores, total // smallest)
+    order = np.argsort(-scores, axis=None, kind="stable")
+    mask = np.zeros(scores.size, bool)
+    mask[order[np.cumsum(sizes.ravel()[order]) <= total]] = True
+    return mask.reshape(scores.shape)
 
 
 # --- by name ---------------------------------------------------------------------------------
