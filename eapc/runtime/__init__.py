@@ -1,7 +1,5 @@
 """Running models with onnxruntime, and verifying what was written."""
 
-from __future__ import annotations
-
 from eapc.runtime.sessions import (
     Session,
     Stopwatch,

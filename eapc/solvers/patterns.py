@@ -117,9 +117,8 @@ class NOfM(Pattern):
         channels = spread.shape[-1]
         whole = channels - channels % self.m
         mask = np.ones(spread.shape, bool)
-        if whole:
-            runs = spread[..., :whole].reshape(-1, self.m)
-            mask[..., :whole] = self._largest_of_runs(np.abs(runs)).reshape(mask[..., :whole].shape)
+        runs = spread[..., :whole].reshape(-1, self.m)
+        mask[..., :whole] = self._largest_of_runs(np.abs(runs)).reshape(mask[..., :whole].shape)
         return mask.reshape(values.shape)
 
     def _largest_of_runs(self, magnitudes: Values) -> Mask:
