@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,6 +53,11 @@ def table(
         ]
         grid.add_row(*cells, style="dim" if i in dimmed else None)
     return grid
+
+
+def table_of(columns: Mapping[Column, Iterable[str]], width: int) -> Table:
+    """The same of columns that each come with their cells."""
+    return table(list(columns), list(zip(*columns.values(), strict=True)), width)
 
 
 def _widths(columns: Sequence[Column], rows: Sequence[Row], width: int) -> list[int]:
