@@ -225,8 +225,7 @@ def _unmodelled_table(nodes: Sequence[Unmodelled], width: int) -> Table:
 
 def tally(names: Iterable[str]) -> str:
     """How often each name occurs, the most frequent first: `Cast 9, Round 5, Div`."""
-    counts = Counter(map(plain, names))
-    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    ranked = Counter(sorted(map(plain, names))).most_common()
     return ", ".join(f"{name} {number}" if number > 1 else name for name, number in ranked)
 
 

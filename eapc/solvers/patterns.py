@@ -77,8 +77,7 @@ class Unstructured(Pattern):
 
     def attainable(self, shape: tuple[int, int, int], nonzeros: int) -> int:
         """As many as asked for."""
-        groups, m, k = shape
-        return min(nonzeros, groups * m * k)
+        return min(nonzeros, math.prod(shape))
 
     def mask_blocks(self, k: int, width: int) -> Iterator[MaskBlock]:
         """Runs of `width` columns."""
@@ -195,11 +194,10 @@ class Tiles(Pattern):
 
     def attainable(self, shape: tuple[int, int, int], nonzeros: int) -> int:
         """Whole tiles; the number asked for, as a bound, where tiles differ in size."""
-        groups, rows, k = shape
-        asked = min(nonzeros, groups * rows * k)
-        if any(len(set(pieces)) > 1 for pieces in self._lengths(rows, k).values()):
+        asked, lengths = min(nonzeros, math.prod(shape)), self._lengths(*shape[1:]).values()
+        if any(len(set(pieces)) > 1 for pieces in lengths):
             return asked
-        size = math.prod(int(pieces[0]) for pieces in self._lengths(rows, k).values())
+        size = math.prod(int(pieces[0]) for pieces in lengths)
         return asked // size * size
 
     def mask_blocks(self, k: int, width: int) -> Iterator[MaskBlock]:
