@@ -7,13 +7,19 @@ which --help, error messages and searches then know like any other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pkgutil import resolve_name
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from eapc.errors import UsageError
 
 Kind = TypeVar("Kind")
+
+
+def any_of(choices: Iterable[str]) -> str:
+    """`a, b or c`."""
+    *others, last = choices
+    return f"{', '.join(others)} or {last}"
 
 
 class Table(Mapping[str, Kind], Generic[Kind]):
@@ -27,8 +33,7 @@ class Table(Mapping[str, Kind], Generic[Kind]):
         kind = self._kinds[name]
         if isinstance(kind, str):
             kind = self._kinds[name] = resolve_name(kind)
-        found: Kind = kind
-        return found
+        return cast("Kind", kind)
 
     def __contains__(self, name: object) -> bool:
         return name in self._kinds
@@ -39,14 +44,10 @@ class Table(Mapping[str, Kind], Generic[Kind]):
     def __len__(self) -> int:
         return len(self._kinds)
 
-    def __str__(self) -> str:
-        """The names, as a list of choices."""
-        return ", ".join(self)
-
     def require(self, name: str) -> None:
         """Raise UsageError if there is nothing of this name."""
         if name not in self:
-            raise UsageError(f"unknown {self._sort} '{name}'; choose from {self}")
+            raise UsageError(f"unknown {self._sort} '{name}'; choose from {', '.join(self)}")
 
     def add(self, name: str, kind: Kind) -> Callable[[], None]:
         """Enter one; calling what is returned takes it out again. ValueError if it is there."""

@@ -7,7 +7,7 @@ import pytest
 from evaluation_builders import output_divergence
 from pruning_builders import NETS, residual, tied
 
-from eapc.calibration import DENSITIES, error_curves, probes_of, scaled_matrix
+from eapc.calibration import DENSITIES, Probes, error_curves, probes_of, scaled_matrix
 from eapc.data.datasets import dataset
 from eapc.layers import find_layers
 from eapc.model import TensorSpec
@@ -19,7 +19,7 @@ def test_curves_start_at_zero_and_never_fall(name: str) -> None:
     net = NETS[name]()
     model = net.model
     layers = find_layers(model).layers
-    curves = list(error_curves(model, layers, net.data, Engine(1)))
+    curves = list(error_curves(model, layers, Probes(net.data, net.data), Engine(1)))
     assert [curve.name for curve in curves] == [tied_layers.weight for tied_layers in layers]
     for curve in curves:
         assert len(curve.errors) == len(DENSITIES)
@@ -33,7 +33,8 @@ def test_the_same_seed_gives_the_same_curves() -> None:
     net = residual()
     model = net.model
     layers = find_layers(model).layers
-    one, two = (list(error_curves(model, layers, net.data, Engine(1, 7))) for _ in range(2))
+    probes, engine = Probes(net.data, net.data), Engine(1, 7)
+    one, two = (list(error_curves(model, layers, probes, engine)) for _ in range(2))
     assert [curve.errors for curve in one] == [curve.errors for curve in two]
 
 
@@ -41,7 +42,7 @@ def test_a_curve_is_below_zeroing_alone() -> None:
     net = residual()
     model = net.model
     layers = find_layers(model).layers
-    curves = list(error_curves(model, layers, net.data, Engine(1)))
+    curves = list(error_curves(model, layers, Probes(net.data, net.data), Engine(1)))
     reference = collect_outputs(model, net.data, 1)
     worse = 0
     for tied_layers, curve in zip(layers, curves, strict=True):
@@ -82,5 +83,5 @@ def test_inputs_that_show_are_not_fitted(
 def test_shared_weights_are_one_curve() -> None:
     net = tied()
     layers = find_layers(net.model).layers
-    curves = list(error_curves(net.model, layers, net.data, Engine(1)))
+    curves = list(error_curves(net.model, layers, Probes(net.data, net.data), Engine(1)))
     assert [curve.name for curve in curves] == ["w", "v"]

@@ -53,7 +53,9 @@ def test_moments_are_those_of_inputs_and_outputs_without_bias() -> None:
     assert moments.count == 90
     np.testing.assert_allclose(moments.x_mean[0], X.mean(0), rtol=1e-5)
     np.testing.assert_allclose(moments.y_mean[0], y.mean(0), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(moments.xx[0], np.cov(X.T, bias=True), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        moments.gram.dense()[0], np.cov(X.T, bias=True), rtol=1e-4, atol=1e-5
+    )
     assert moments.relative_error(tied.matrix(model)) < 1e-5
 
 
@@ -62,7 +64,7 @@ def test_without_a_bias_moments_are_about_zero() -> None:
     runs = batches(model, ["y"], X)
     moments = moments_of(tied, runs["x"], runs["y"])
     np.testing.assert_array_equal(moments.x_mean, 0)
-    np.testing.assert_allclose(moments.xx[0], X.T @ X / 90, rtol=1e-4)
+    np.testing.assert_allclose(moments.gram.dense()[0], X.T @ X / 90, rtol=1e-4)
     assert moved_biases(tied, model, tied.matrix(model), [moments]) == {}
 
 
@@ -74,7 +76,7 @@ def test_rows_are_sampled_up_to_a_limit(limit: int) -> None:
     moments = LayerRows.sample(tied.first, activations, limit, np.random.default_rng(1)).moments()
     assert abs(moments.count - limit) <= 3
     again = LayerRows.sample(tied.first, activations, limit, np.random.default_rng(1)).moments()
-    np.testing.assert_array_equal(moments.xx, again.xx)
+    np.testing.assert_array_equal(moments.gram.dense(), again.gram.dense())
 
 
 def test_rows_are_kept_where_all_that_they_consist_of_fits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,7 @@ import pytest
 from added_builders import MACHINE, Network
 
 from eapc.dataflow import Accesses, Dataflow, Execution, executed_macs
-from eapc.hardware import HardwareModel, MachineSection, Memories, load_hardware
-from eapc.hardware.sections import Count
+from eapc.hardware import Count, HardwareModel, MachineSection, Memories, load_hardware
 from eapc.registry import DATAFLOWS
 from eapc.workload import ConvWorkload
 

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from loop_simulation import shapes, walk
 
-from eapc.dataflow import Accesses, CacheMachine, CacheMapping, Execution, MappingError, execute
+from eapc.dataflow import Accesses, CacheMachine, Execution, MappingError, execute
 from eapc.dataflow.cache_hierarchy import vector_instructions
-from eapc.dataflow.cache_tiling import Prices, Room, Traffic, best_tile
+from eapc.dataflow.cache_tiling import Choice, Room, Traffic, best_tile
+from eapc.dataflow.execution import PerOperand, Widths
 from eapc.dataflow.tiling import Extents
-from eapc.dataflow.widths import Widths
 from eapc.hardware import HardwareModel, load_hardware
 from eapc.workload import ConvWorkload, Densities, StreamWorkload
 
@@ -44,8 +44,8 @@ def energy(execution: Execution, hardware: HardwareModel) -> float:
     )
 
 
-def tiles_of(execution: Execution) -> CacheMapping:
-    assert isinstance(execution.mapping, CacheMapping)
+def choices_of(execution: Execution) -> dict[str, Choice]:
+    assert isinstance(execution.mapping, dict)
     return execution.mapping
 
 
@@ -63,7 +63,7 @@ def test_registers_block_a_matrix_product() -> None:
     work = ConvWorkload(1, 1, 4, 8, 2, 2)
     machine = variant(CPU, memories__registers__size_bytes=4 * (4 + 2 + 2))  # 2 x 2 psums
     done = execute(work, machine)
-    tile = tiles_of(done).tiles[-1]
+    tile = choices_of(done)["registers"].tile
     assert (tile.m_filters, tile.f_ofmap_columns) == (2, 2)
     assert done.accesses["l1"].weights == 32 + 2 * 32  # filled once, read for 2 blocks of columns
     assert done.accesses["l1"].ifmap == 32 + 2 * 32
@@ -81,12 +81,12 @@ def test_psums_left_in_a_level_are_written_and_read_back() -> None:
     extents = Extents(1, filters=2, channels=4, rows=1, columns=2)
     room = Room(40, Widths(8, 8, 8, 8, 32), holds_weights=False)  # one psum and one ifmap word
     traffic = Traffic(weights=8.0, ifmap=8.0, ofmap=4.0)
-    choice = best_tile(extents, traffic, room, Prices(1000.0, 0.0, 1.0))
+    choice = best_tile(extents, traffic, room, PerOperand(1000.0, 0.0, 1.0))
     assert choice is not None
     assert choice.steps == (2, 2, 4)
     assert choice.words.weights == 8  # positions step fastest, so psums are left 4 times
     assert choice.words.ofmap == 4 * (1 + 2 * 4 * 3)
-    cheap = best_tile(extents, traffic, room, Prices(1.0, 1.0, 1000.0))
+    cheap = best_tile(extents, traffic, room, PerOperand(1.0, 1.0, 1000.0))
     assert cheap is not None
     assert cheap.words.ofmap == 4
     assert cheap.words.weights == 2 * 8
@@ -100,14 +100,14 @@ def test_microcontroller_weights_come_from_flash_and_small_maps_stay() -> None:
     assert done.accesses["flash"].weights >= work.weight_words
     assert done.accesses["flash"].ifmap == done.accesses["flash"].ofmap == 0
     assert done.accesses["sram"].ofmap >= work.ofmap_words
-    assert tiles_of(done).levels == ("registers",)
+    assert list(choices_of(done)) == ["registers"]
 
 
 def test_maps_that_exceed_sram_come_from_outside() -> None:
     work = ConvWorkload(1, 1, 64, 3, 112, 112, 7, 7, 2, 2)
     done = execute(work, MCU)
     assert done.accesses["dram"].ofmap == work.ofmap_words
-    assert tiles_of(done).levels == ("sram", "registers")
+    assert list(choices_of(done)) == ["sram", "registers"]
 
 
 def test_streams_follow_their_routes() -> None:
@@ -162,7 +162,7 @@ widths_of_a_byte = st.builds(
 )
 
 
-def walked_costs(extents: Extents, room: Room, prices: Prices) -> list[float]:
+def walked_costs(extents: Extents, room: Room, prices: PerOperand[float]) -> list[float]:
     costs, widths = [], room.widths
     for shape in shapes(extents):
         size = shape[0] * shape[1] * shape[2]
@@ -189,10 +189,10 @@ def walked_costs(extents: Extents, room: Room, prices: Prices) -> list[float]:
 @given(
     small_layers,
     st.builds(Room, st.integers(16, 480), widths_of_a_byte, st.booleans()),
-    st.builds(Prices, *(st.floats(0.5, 8.0) for _ in range(3))),
+    st.builds(PerOperand, *(st.floats(0.5, 8.0) for _ in range(3))),
 )
 def test_search_finds_what_walking_all_loops_finds(
-    extents: Extents, room: Room, prices: Prices
+    extents: Extents, room: Room, prices: PerOperand[float]
 ) -> None:
     whole = walk(
         extents,

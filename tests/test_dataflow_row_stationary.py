@@ -17,8 +17,8 @@ from eapc.dataflow import (
     RowStationaryMapping,
     execute,
 )
-from eapc.dataflow.row_stationary_folding import nests
 from eapc.dataflow.row_stationary_nest import (
+    nests,
     pe_sets,
 )
 from eapc.hardware import HardwareModel, load_hardware

@@ -11,17 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from eapc.dataflow import RowStationaryMachine
 from eapc.dataflow.integers import smallest_divisors
-from eapc.dataflow.row_stationary_folding import nests
 from eapc.dataflow.row_stationary_nest import (
     Nest,
-    Pads,
     Prices,
-    Room,
     Tiles,
     access_words,
     cycles,
+    nests,
     pe_sets,
     total_cost,
 )
@@ -82,16 +79,12 @@ small_layers = st.builds(
 PRICES = {"energy": Prices(100.0, 200.0, 400.0, 6.0, 2.0), "throughput": Prices(1, 1, 1, 0, 0)}
 
 
-def every_rank(
-    nest: Nest, hardware: HardwareModel, prices: Prices
-) -> list[tuple[float, float, float]]:
+def every_rank(nest: Nest, prices: Prices) -> list[tuple[float, float, float]]:
     """The best rank of each (e, n), over every mapping that fits, without any shortcut."""
-    machine = hardware.machine_as(RowStationaryMachine)
-    room, width = Room.of(hardware, nest.widths), nest.loops.filter_columns
-    pads = Pads.of(hardware, nest.widths)
+    room, pads, width = nest.room, nest.pads, nest.loops.filter_columns
     ranks = []
     for e, n in itertools.product(range(1, nest.loops.rows + 1), range(1, nest.loops.batch + 1)):
-        sets = pe_sets(machine, nest.loops.filter_rows, e)
+        sets = pe_sets(nest.machine, nest.loops.filter_rows, e)
         candidates = [
             range(1, nest.loops.filters + 1),
             range(1, pads.psums + 1),
@@ -113,7 +106,7 @@ def every_rank(
             glb = access_words(nest, tiles)["glb"]
             cost, time_ = (
                 total_cost(access_words(nest, tiles), prices),
-                cycles(nest, tiles, hardware),
+                cycles(nest, tiles),
             )
             buffer = glb.ifmap + glb.ofmap
             best = np.lexsort((buffer, time_, cost))[0]
@@ -128,8 +121,8 @@ def test_search_finds_what_brute_force_finds(
 ) -> None:
     machine = variant(EYERISS, **changes)
     nest = next(nests(work, machine))
-    found = best_mapping(nest, machine, PRICES[objective])
-    ranks = every_rank(nest, machine, PRICES[objective])
+    found = best_mapping(nest, PRICES[objective])
+    ranks = every_rank(nest, PRICES[objective])
     if found is None:
         assert not ranks
     else:

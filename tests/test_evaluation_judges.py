@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from builders import Array, make_model, op
 from eapc.data import Dataset, dataset
 from eapc.errors import DataError
 from eapc.evaluation import RELATIVE_ERROR, TOP1_AGREEMENT, Accuracy, AccuracyJudge, AgreementJudge
+from eapc.evaluation.judges import DecisionMargins
 from eapc.model import Model
 
 # The network gives its input times w: with the identity the largest of x is the class.
@@ -148,3 +150,35 @@ def test_a_few_inputs_are_evenly_spaced_and_fill_a_batch() -> None:
     fixed = network(batch=500)
     judge = AgreementJudge.on_few(fixed, labelled(classes, classes, fixed), 1)
     assert len(judge.data) == 1000
+
+
+# --- answers that noise should change, by hand --------------------------------------------------
+
+
+def test_leads_and_doubt_by_hand() -> None:
+    p = np.array([[0.5, 0.25, 0.25], [0.125, 0.125, 0.75]])
+    for scores in (p, np.log(p) + 3):  # what a softmax made, and what it is given
+        leads = DecisionMargins.of(scores, np.array([0, 1]))
+        np.testing.assert_allclose(leads.margins, [math.log(2), -math.log(6)])
+        assert leads.doubt == pytest.approx((0.625 + 0.40625) / 2)
+
+
+def test_a_loss_by_hand() -> None:
+    leads = DecisionMargins(np.array([math.sqrt(2), -math.sqrt(2)]), 0.5)
+    # divergence 0.25: noise of deviation 1; leads of sqrt 2 are kept with Phi(1), won with Phi(-1)
+    assert leads.loss(0.25) == pytest.approx(0.5 - (0.8413447 + 0.1586553) / 2)
+    assert DecisionMargins(np.array([math.sqrt(2)]), 0.5).loss(0.25) == pytest.approx(1 - 0.8413447)
+
+
+def test_no_divergence_loses_nothing_and_an_endless_one_all() -> None:
+    leads = DecisionMargins(np.array([1.0, 2.0]), 0.5)
+    assert leads.loss(0.0) == 0
+    assert leads.loss(math.inf) == 1
+    assert DecisionMargins(np.array([1.0]), 0.0).loss(0.1) == 1
+
+
+def test_more_divergence_loses_more() -> None:
+    leads = DecisionMargins(np.linspace(0, 5, 20), 0.3)
+    losses = [leads.loss(divergence) for divergence in (1e-4, 1e-2, 1.0, 10.0)]
+    assert losses == sorted(losses)
+    assert losses[0] < losses[-1] < 0.5

@@ -34,7 +34,7 @@ def test_shipped_names_are_loaded_and_described(table: Table[Any], kind: type, p
 def test_one_of_your_own_comes_last_and_goes_again() -> None:
     table: Table[Any] = Table("spice", {"pi": "math:pi"})
     undo = table.add("salt", 3)
-    assert (str(table), dict(table)) == ("pi, salt", {"pi": pytest.approx(3.14159), "salt": 3})
+    assert list(table.items()) == [("pi", pytest.approx(3.14159)), ("salt", 3)]
     with pytest.raises(ValueError, match="spice salt exists already"):
         table.add("salt", 4)
     undo()

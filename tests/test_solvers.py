@@ -90,11 +90,11 @@ def test_moments_of_three_rows_by_hand() -> None:
     assert moments.count == 3
     np.testing.assert_allclose(moments.x_mean, [[3, 2]])
     np.testing.assert_allclose(moments.y_mean, [[3]])
-    np.testing.assert_allclose(moments.xx, np.array([[[8 / 3, 4], [4, 8]]]), rtol=1e-6)
+    np.testing.assert_allclose(moments.gram.dense(), np.array([[[8 / 3, 4], [4, 8]]]), rtol=1e-6)
     np.testing.assert_allclose(moments.yx, [[[2, 4]]], rtol=1e-6)
     np.testing.assert_allclose(moments.yy, [[2]])
     np.testing.assert_allclose(
-        moments.uncentred().xx, np.array([[[35 / 3, 10], [10, 12]]]), rtol=1e-6
+        moments.uncentred().gram.dense(), np.array([[[35 / 3, 10], [10, 12]]]), rtol=1e-6
     )
     np.testing.assert_allclose(moments.bias(np.array([[[0.5, 1]]], np.float32)), [[-0.5]])
 
@@ -109,10 +109,10 @@ def test_moments_agree_with_float64_whatever_the_offset(offset: float) -> None:
     np.testing.assert_allclose(moments.x_mean, exact_x.mean(1), rtol=1e-6, atol=1e-6)
     dx = exact_x - exact_x.mean(1, keepdims=True)
     dy = exact_y - exact_y.mean(1, keepdims=True)
-    np.testing.assert_allclose(moments.xx, dx.transpose(0, 2, 1) @ dx / 10_000, atol=3e-6)
+    np.testing.assert_allclose(moments.gram.dense(), dx.transpose(0, 2, 1) @ dx / 10_000, atol=3e-6)
     np.testing.assert_allclose(moments.yx, dy.transpose(0, 2, 1) @ dx / 10_000, atol=3e-6)
     np.testing.assert_allclose(moments.yy, (dy**2).mean(1), rtol=1e-5)
-    np.testing.assert_array_equal(moments.xx, moments.xx.transpose(0, 2, 1))
+    np.testing.assert_array_equal(moments.gram.dense(), moments.gram.dense().transpose(0, 2, 1))
 
 
 def test_relative_error_and_bias_agree_with_the_outputs() -> None:
@@ -144,13 +144,13 @@ def test_users_of_a_tied_weight_are_centred_each_by_its_own_mean() -> None:
     together = combine(users)
     assert together.count == 400
     np.testing.assert_allclose(
-        together.xx,
-        users[0].xx / 4 + users[1].xx * 0.75,
+        together.gram.dense(),
+        users[0].gram.dense() / 4 + users[1].gram.dense() * 0.75,
         rtol=1e-5,
     )
     pooled = combine([user.uncentred() for user in users])
     direct = moments_of(np.concatenate(x, 1), np.concatenate(y, 1)).uncentred()
-    np.testing.assert_allclose(pooled.xx, direct.xx, rtol=1e-5)
+    np.testing.assert_allclose(pooled.gram.dense(), direct.gram.dense(), rtol=1e-5)
     np.testing.assert_allclose(pooled.yx, direct.yx, rtol=1e-5)
     assert_unchanged(users[0], before)
 

@@ -47,7 +47,7 @@ def few_rows(k: int = 60, rows: int = 12, groups: int = 1) -> tuple[Float32, Mom
 
 
 def written_out(moments: Moments) -> Moments:
-    return replace(moments, gram=DenseGram(moments.xx))
+    return replace(moments, gram=DenseGram(moments.gram.dense()))
 
 
 def test_a_matrix_of_one_row_by_hand() -> None:
@@ -115,22 +115,24 @@ def test_rows_are_kept_up_to_a_quarter_of_the_inputs() -> None:
     for moments, count in ((few, 10), (many, 11)):
         deviations = (x[:, :count] - x[:, :count].mean(1, keepdims=True)).astype(np.float64)
         expected = deviations.transpose(0, 2, 1) @ deviations / count
-        np.testing.assert_allclose(moments.xx, expected, atol=1e-5)
+        np.testing.assert_allclose(moments.gram.dense(), expected, atol=1e-5)
 
 
 def test_moments_of_few_rows_move_and_combine() -> None:
     weight, moments = few_rows()
     dense = written_out(moments)
     assert isinstance(moments.gram, RowGram)
-    np.testing.assert_allclose(moments.uncentred().xx, dense.uncentred().xx, atol=1e-5)
+    np.testing.assert_allclose(
+        moments.uncentred().gram.dense(), dense.uncentred().gram.dense(), atol=1e-5
+    )
     assert moments.relative_error(weight * 0.5) == pytest.approx(0.25, rel=1e-4)
     one = combine([moments])
     assert isinstance(one.gram, RowGram)
     for users in ([moments, dense], [moments, moments.uncentred()]):  # 25 rows: over a quarter
         together = combine(users)
         assert isinstance(together.gram, DenseGram)
-        expected = (users[0].xx + users[1].xx) / 2
-        np.testing.assert_allclose(together.xx, expected, atol=1e-5)
+        expected = (users[0].gram.dense() + users[1].gram.dense()) / 2
+        np.testing.assert_allclose(together.gram.dense(), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("text", ["unstructured", "2:4", "kernel"])

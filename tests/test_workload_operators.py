@@ -102,7 +102,7 @@ def test_conv_over_four_axes_is_not_modelled() -> None:
 
 def test_the_tensors_of_a_conv() -> None:
     (item,) = items_of(conv_model(bias=True))
-    assert (item.work.weights, item.work.ifmap, item.ofmap) == ("w", "x", "y")
+    assert (item.work.parts[0].weights, item.work.ifmap, item.ofmap) == ("w", "x", "y")
 
 
 # --- ConvTranspose ---------------------------------------------------------------------------
@@ -199,19 +199,19 @@ def test_gemm(trans_a: int, trans_b: int) -> None:
     node = op("Gemm", "x w", "y", transA=trans_a, transB=trans_b)
     work = work_of_node(node, {"x": x}, {"w": normal(w)})
     assert work.workloads == (ConvWorkload(3, 1, 7, 10, 1, 1),)
-    assert (work.weights, work.ifmap, work.ofmap) == ("w", "x", "y")
+    assert (work.parts[0].weights, work.ifmap, work.ofmap) == ("w", "x", "y")
 
 
 def test_gemm_with_weights_in_front() -> None:
     node = op("Gemm", "w x", "y", transB=1)
     work = work_of_node(node, {"x": (3, 10)}, {"w": normal((7, 10))})
     assert work.workloads == (ConvWorkload(3, 1, 7, 10, 1, 1),)
-    assert (work.weights, work.ifmap) == ("w", "x")
+    assert (work.parts[0].weights, work.ifmap) == ("w", "x")
 
 
 def test_gemm_of_two_activations() -> None:
     work = work_of_node(op("Gemm", "a b", "y"), {"a": (3, 10), "b": (10, 7)})
-    assert (work.weights, work.ifmap) == ("b", "a")
+    assert (work.parts[0].weights, work.ifmap) == ("b", "a")
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_gemm_of_two_activations() -> None:
 def test_matmul(x: tuple[int, ...], w: tuple[int, ...], expected: ConvWorkload) -> None:
     work = work_of_node(op("MatMul", "x w", "y"), {"x": x}, {"w": normal(w)})
     assert work.workloads == (expected,)
-    assert (work.weights, work.ifmap) == ("w", "x")
+    assert (work.parts[0].weights, work.ifmap) == ("w", "x")
     stack = np.broadcast_shapes(x[:-2], w[:-2])
     rows = x[-2] if len(x) > 1 else 1
     columns = w[-1] if len(w) > 1 else 1
@@ -242,7 +242,7 @@ def test_matmul(x: tuple[int, ...], w: tuple[int, ...], expected: ConvWorkload) 
 def test_matmul_with_weights_in_front(w: tuple[int, ...]) -> None:
     work = work_of_node(op("MatMul", "w x", "y"), {"x": (2, 10, 5)}, {"w": normal(w)})
     assert work.workloads == (ConvWorkload(2, 1, 7, 10, 5, 1),)
-    assert (work.weights, work.ifmap) == ("w", "x")
+    assert (work.parts[0].weights, work.ifmap) == ("w", "x")
 
 
 @pytest.mark.parametrize("operator", ["MatMul", "Gemm"])
@@ -261,7 +261,7 @@ def test_matmul_of_two_activations() -> None:
     """Attention scores: 2 sequences, 4 heads, 5 tokens."""
     work = work_of_node(op("MatMul", "q k", "y"), {"q": (2, 4, 5, 16), "k": (2, 4, 16, 5)})
     assert work.workloads == (ConvWorkload(1, 8, 5, 16, 5, 1),)
-    assert (work.weights, work.ifmap) == ("k", "q")
+    assert (work.parts[0].weights, work.ifmap) == ("k", "q")
 
 
 @pytest.mark.parametrize(
@@ -278,14 +278,14 @@ def test_einsum(
     node = op("Einsum", "x w", "y", equation=equation)
     work = work_of_node(node, {"x": x}, {"w": normal(w)})
     assert work.workloads == (expected,)
-    assert (work.weights, work.ifmap) == ("w", "x")
+    assert (work.parts[0].weights, work.ifmap) == ("w", "x")
 
 
 def test_einsum_with_weights_in_front() -> None:
     node = op("Einsum", "w x", "y", equation="oi, bi -> bo")
     work = work_of_node(node, {"x": (3, 10)}, {"w": normal((7, 10))})
     assert work.workloads == (ConvWorkload(1, 1, 7, 10, 3, 1),)
-    assert (work.weights, work.ifmap) == ("w", "x")
+    assert (work.parts[0].weights, work.ifmap) == ("w", "x")
 
 
 @pytest.mark.parametrize("equation", ["ij,jk", "ij->ji", "...ij,jk->...ik", "i,i,i->i"])
@@ -472,4 +472,4 @@ def test_macs_are_those_of_the_reference_implementation() -> None:
 def test_a_constant_node_is_a_weight() -> None:
     nodes = [constant_node("w", normal((4, 3))), op("MatMul", "x w", "y")]
     item = items_of(make_model(nodes, {"x": (2, 4)}, ["y"]))[-1]
-    assert item.work.weights == "w"
+    assert item.work.parts[0].weights == "w"

@@ -15,7 +15,7 @@ from work_builders import items_of
 
 from eapc.data import dataset
 from eapc.dataflow import execute
-from eapc.dataflow.widths import mac_energy
+from eapc.dataflow.execution import mac_energy
 from eapc.energy import (
     DensityTable,
     EnergyReport,
@@ -64,7 +64,7 @@ def test_convolutions_of_integers(node: NodeProto, ofmap_bits: int) -> None:
     item = quantized(node, (1, 4, 8, 8))
     bits = BitWidths(8, 8, ofmap_bits)
     assert item.work.workloads == (ConvWorkload(1, 1, 4, 4, 6, 6, 3, 3, bits=bits),)
-    assert (item.work.weights, item.work.ifmap) == ("w", "x")
+    assert (item.work.parts[0].weights, item.work.ifmap) == ("w", "x")
 
 
 @pytest.mark.parametrize(

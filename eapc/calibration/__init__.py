@@ -8,10 +8,12 @@ from eapc.calibration.sensitivity import (
     DENSITIES,
     ErrorCurve,
     Probes,
+    Seen,
     changed_constants,
     error_curves,
     probe_inputs,
     probe_moments,
+    probed_tensors,
     probes_of,
 )
 from eapc.calibration.spill import MemoryBudget
@@ -27,6 +29,7 @@ __all__ = [
     "MemoryBudget",
     "Probes",
     "Reference",
+    "Seen",
     "Suffix",
     "SuffixRun",
     "Sweep",
@@ -36,6 +39,7 @@ __all__ = [
     "moved_biases",
     "probe_inputs",
     "probe_moments",
+    "probed_tensors",
     "probes_of",
     "rectified",
     "scaled_matrix",

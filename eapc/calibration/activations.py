@@ -41,10 +41,9 @@ class ActivationWalk:
         self._threads = threads
         self._memory = memory or MemoryBudget()
         self._left = self._view.ancestors(name for wanted in self._plan for name in wanted)
-        self._order = {node: i for i, node in enumerate(self._view.main_nodes)}
         self._stored: dict[str, Batches] = {name: [] for name in data.shapes(1)}
         self._steps = 0
-        for feed in data.batches(batch):
+        for feed in data.batches(batch) if any(self._plan) else ():
             self._steps += 1
             for name, batches in self._stored.items():
                 batches.append(self._memory.keep(feed[name]))
@@ -56,7 +55,8 @@ class ActivationWalk:
         self._left -= nodes
         needed_later = self._needed_after(index)
         if nodes:
-            self._run(sorted(nodes, key=self._order.__getitem__), needed_later, wanted, model)
+            in_order = [node for node in self._view.main_nodes if node in nodes]
+            self._run(in_order, needed_later, wanted, model)
         values = {name: self._stored[name] for name in wanted}
         self._stored = {n: v for n, v in self._stored.items() if n in needed_later}
         return values
@@ -73,7 +73,7 @@ class ActivationWalk:
         read = dict.fromkeys(name for node in nodes for name in self._view.dependencies(node))
         inputs = [name for name in read if name in self._stored]
         samples = {name: self._stored[name][0] for name in inputs}
-        proto = segment(model, nodes, samples, outputs, [n for n in read if n not in samples])
+        proto = segment(model, nodes, samples, outputs)
         session = Session(proto, self._threads, optimise=True)
         results: dict[str, Batches] = {name: [] for name in outputs}
         for i in range(self._steps):
@@ -88,12 +88,10 @@ def segment(
     nodes: Sequence[Node],
     inputs: Mapping[str, Array],
     outputs: Sequence[str],
-    constants: Sequence[str],
 ) -> onnx.ModelProto:
-    """A model of some of the main graph's nodes.
+    """A model of some of the main graph's nodes, with the initializers that they read.
 
-    `inputs` names what is fed, with a sample for the type; `constants` what else they read,
-    of which initializers are copied in.
+    `inputs` names what is fed, with a sample for the type.
     """
     proto = model.emptied()
     graph = proto.graph
@@ -104,7 +102,8 @@ def segment(
         shape = [None] * np.asarray(sample).ndim
         graph.input.append(onnx.helper.make_tensor_value_info(name, elem_type, shape))
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
-    graph.initializer.extend(model.initializers(constants))
+    read = dict.fromkeys(name for node in nodes for name in model.view.dependencies(node))
+    graph.initializer.extend(model.initializers(name for name in read if name not in inputs))
     for tensor in filter(is_external, tensors_of_model(proto)):  # those that subgraphs hold
         tensor.CopyFrom(encode(decode(tensor, model.folder), tensor))
     return proto

@@ -48,17 +48,19 @@ class Sweep:
         self._layers = layers
         self._data = data
         self._engine = engine
+        self._memory = MemoryBudget(engine.memory)
         self._walked = 0
 
     @cached_property
-    def _walks(self) -> tuple[_Targets, ActivationWalk]:
-        """Through the dense and the pruned network, once a step is asked for."""
-        data, threads = self._data, self._engine.threads
-        plan = _NeededTensors(self.model.view, self._layers, self._reference)
-        batch, memory = feed_size(self.model, data), MemoryBudget(self._engine.memory)
-        targets = _Targets(self._reference, plan, data, batch, threads, memory)
-        walk = ActivationWalk(self.original, data, plan.pruned, batch, threads, memory)
-        return targets, walk
+    def _walks(self) -> list[ActivationWalk]:
+        """Through the model's own original, the dense and the pruned network."""
+        reference, batch = self._reference, feed_size(self.model, self._data)
+        networks = (self.model.original, reference.dense, self.original)
+        plans = _plans(self.model.view, self._layers, reference)
+        return [
+            ActivationWalk(model, self._data, plan, batch, self._engine.threads, self._memory)
+            for model, plan in zip(networks, plans, strict=True)
+        ]
 
     def rows(self, step: int, most: int | None = None) -> list[LayerRows]:
         """What each user of the step's weights is fitted on: `row_limit` rows, or `most`.
@@ -84,11 +86,15 @@ class Sweep:
         ]
 
     def _advance(self) -> tuple[Mapping[str, Batches], Mapping[str, Batches]]:
-        """What the two networks have at the next step."""
-        targets, pruned = self._walks
+        """What layers are fitted to and what the pruned network has, at the next step."""
+        own, dense, pruned = self._walks
         step = self._walked
         self._walked += 1
-        return targets.step(step), pruned.step(step, self.model)
+        targets = own.step(step, self.model.original)
+        for name, batches in dense.step(step, self._reference.dense).items():
+            kept = (self._reference.kept(name, batch) for batch in batches)
+            targets[name] = [self._memory.keep(batch) for batch in kept]
+        return targets, pruned.step(step, self.model)
 
     def replace(
         self, tied: TiedLayers, matrix: Array, moments: Sequence[Moments] | None
@@ -106,41 +112,6 @@ class Sweep:
     def resume(self, constants: Mapping[str, Array]) -> None:
         """Give a layer what `replace` returned for it in another run."""
         self.model = self.model.with_weights(constants)
-
-
-class _Targets:
-    """The dense network's tensors, with the indices that the pruned one has."""
-
-    def __init__(
-        self,
-        reference: Reference,
-        plan: _NeededTensors,
-        data: Dataset,
-        batch: int,
-        threads: int,
-        memory: MemoryBudget,
-    ) -> None:
-        self._reference = reference
-        self._own = reference.student.original
-        self._memory = memory
-        networks = ((self._own, plan.own), (reference.dense, plan.dense))
-        self._walks = [
-            (model, ActivationWalk(model, data, names, batch, threads, memory))
-            for model, names in networks
-            if any(names)
-        ]
-
-    def step(self, index: int) -> dict[str, Batches]:
-        """What the layers of a step are fitted to."""
-        found: dict[str, Batches] = {}
-        for model, walk in self._walks:
-            found |= walk.step(index, model)
-            if model is not self._own:
-                found = {name: self._kept(name, batches) for name, batches in found.items()}
-        return found
-
-    def _kept(self, tensor: str, batches: Batches) -> Batches:
-        return [self._memory.keep(self._reference.kept(tensor, batch)) for batch in batches]
 
 
 def _activations(
@@ -161,31 +132,32 @@ def _row_words(layer: Layer, shape: tuple[int, ...]) -> int:
     return groups * (inputs + outputs * (3 if layer.other else 1))
 
 
-class _NeededTensors:
-    """Which tensors each network must have at each layer's turn.
+Plan = list[Sequence[str]]
+"""Tensors that a network must have at each layer's turn."""
+
+
+def _plans(
+    view: GraphView, layers: Sequence[TiedLayers], reference: Reference
+) -> tuple[Plan, Plan, Plan]:
+    """Those of the model's own original, of the dense network and of the pruned one.
 
     The pruned one has those that depend on no layer that is still to be solved. Targets come from
-    the dense network, or from the model's `own` original.
+    the dense network, or from the model's own original.
     """
-
-    def __init__(self, view: GraphView, layers: Sequence[TiedLayers], reference: Reference) -> None:
-        self.own: list[list[str]] = []
-        self.dense: list[list[str]] = []
-        self.pruned: list[list[str]] = []
-        unsolved = {user.node for tied in layers for user in tied.users}
-        for tied in layers:
-            ready = {name for name in _operands(tied) if not view.ancestors([name]) & unsolved}
-            pairs, is_dense = reference.pairs(tied), bool(reference.twins(tied))
-            outputs = [twin.y for _, twin in pairs]
-            early = [twin.x for user, twin in pairs if user.x not in ready]
-            others = [twin.other for user, twin in pairs if user.other in ready and twin.other]
-            targets = outputs + early + others
-            self.own.append([] if is_dense else targets)
-            self.dense.append(targets if is_dense else [])
-            self.pruned.append(sorted(ready))
-            unsolved -= {user.node for user in tied.users}
-
-
-def _operands(tied: TiedLayers) -> list[str]:
-    names = [name for user in tied.users for name in (user.x, user.other)]
-    return [name for name in names if name]
+    own: Plan = []
+    dense: Plan = []
+    pruned: Plan = []
+    unsolved = {user.node for tied in layers for user in tied.users}
+    for tied in layers:
+        operands = {name for user in tied.users for name in (user.x, user.other) if name}
+        ready = {name for name in operands if not view.ancestors([name]) & unsolved}
+        pairs, is_dense = reference.pairs(tied), bool(reference.twins(tied))
+        outputs = [twin.y for _, twin in pairs]
+        early = [twin.x for user, twin in pairs if user.x not in ready]
+        others = [twin.other for user, twin in pairs if user.other in ready and twin.other]
+        targets = outputs + early + others
+        own.append([] if is_dense else targets)
+        dense.append(targets if is_dense else [])
+        pruned.append(sorted(ready))
+        unsolved -= {user.node for user in tied.users}
+    return own, dense, pruned

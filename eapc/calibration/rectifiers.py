@@ -17,6 +17,7 @@ import math
 import numpy as np
 
 from eapc.calibration.statistics import LayerRows
+from eapc.layers import Layer
 from eapc.model import Array
 from eapc.solvers import Moments, MovedTargets
 
@@ -24,7 +25,7 @@ from eapc.solvers import Moments, MovedTargets
 def is_rectified(rows: LayerRows) -> bool:
     """True where what follows the layer cuts values off and all that is added before is known."""
     layer = rows.layer
-    return layer.clipping is not None and (not layer.other or rows.branch(0) is not None)
+    return layer.clipping is not None and (not layer.other or rows.has_branch)
 
 
 def rectified(rows: LayerRows, moments: Moments, matrix: Array, bias: Array) -> Moments:
@@ -34,10 +35,10 @@ def rectified(rows: LayerRows, moments: Moments, matrix: Array, bias: Array) -> 
     """
     moved = MovedTargets(moments, centred=rows.layer.bias is not None)
     transposed, offset = matrix.transpose(0, 2, 1), bias[:, None]
-    for i, inputs, targets in rows.batches():
+    for inputs, targets, added in rows.batches():
         fitted = np.matmul(inputs, transposed)
         fitted += offset
-        moved.add(inputs, _nearest(fitted, targets, *_bounds(rows, i, targets.shape)))
+        moved.add(inputs, _nearest(fitted, targets, *_bounds(rows.layer, targets.shape, added)))
     return moved.finish()
 
 
@@ -50,14 +51,16 @@ def _nearest(fitted: Array, targets: Array, low: Array | None, high: Array | Non
     return targets
 
 
-def _bounds(rows: LayerRows, i: int, shape: tuple[int, ...]) -> tuple[Array | None, Array | None]:
+def _bounds(
+    layer: Layer, shape: tuple[int, ...], branch: Array | None
+) -> tuple[Array | None, Array | None]:
     """Where z is cut off in a batch's rows: at and below the first, at and above the second."""
-    clipping, branch = rows.layer.clipping, rows.branch(i)
+    clipping = layer.clipping
     assert clipping is not None  # see is_rectified
     groups, _, m = shape
     added = clipping.shift.reshape(groups, 1, m)
     if branch is not None:
-        added = added + branch[1]
+        added = added + branch
     low, high = (
         np.float32(bound) - added if math.isfinite(bound) else None
         for bound in (clipping.low, clipping.high)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from eapc.calibration.statistics import (
     scaled_matrix,
     unscaled_matrix,
 )
-from eapc.calibration.suffixes import SuffixRun, suffix_behind
+from eapc.calibration.suffixes import Suffix, SuffixRun, suffix_behind
 from eapc.data import Dataset
 from eapc.errors import DataError
 from eapc.evaluation import Yardstick
@@ -59,33 +60,20 @@ class ErrorCurve:
 def error_curves(
     model: Model,
     layers: Sequence[TiedLayers],
-    data: Dataset,
+    probes: Probes,
     engine: Engine,
     first: int = 0,
-    fitted: Dataset | None = None,
 ) -> Iterator[ErrorCurve]:
-    """The error curve of every layer in turn from `first` on, measured on a few inputs.
-
-    Layers are fitted on the same inputs, or on `fitted`.
-    """
+    """The error curve of every layer in turn from `first` on, measured on a few inputs."""
     if first == len(layers):
         return
-    yardstick = Yardstick.of(model, data, engine.threads)
+    yardstick = Yardstick.of(model, probes.shown, engine.threads)
     suffixes = [suffix_behind(model, changed_constants(model, tied)) for tied in layers]
-    budget = MemoryBudget(engine.memory)
-    own = [[name for user in tied.users for name in (user.x, user.y)] for tied in layers]
-    plan = [[*names, *suffix.inputs] for names, suffix in zip(own, suffixes, strict=True)]
-    walk = ActivationWalk(model, data, plan, feed_size(model, data), engine.threads, budget)
-    fits = walk
-    if fitted is not None:
-        fits = ActivationWalk(model, fitted, own, feed_size(model, fitted), engine.threads, budget)
-    for i, (tied, suffix) in enumerate(zip(layers, suffixes, strict=True)):
-        values = walk.step(i, model)
-        seen = values if fits is walk else fits.step(i, model)
-        if i < first:
-            continue
-        moments = probe_moments(model, tied, seen, engine.seed)
-        run = SuffixRun(model, suffix, values, changed_constants(model, tied), engine.threads)
+    walk = probed_tensors(model, probes, [[tied] for tied in layers], suffixes, engine)
+    steps = zip(layers, suffixes, walk, strict=True)
+    for tied, suffix, seen in islice(steps, first, None):
+        moments = probe_moments(model, tied, seen.fitted, engine.seed)
+        run = SuffixRun(model, suffix, seen.shown, changed_constants(model, tied), engine.threads)
         effects, kept = [0.0], [_weights(model, tied) != 0]
         for pruned in _probes(model, tied, moments):
             outputs = run.outputs(changed_constants(pruned, tied))
@@ -129,6 +117,40 @@ def probe_inputs(data: Dataset, macs_per_input: float) -> Dataset:
     count = min(len(data), most, max(fewest, int(_PROBE_MACS / max(macs_per_input, 1))))
     thinned = data.take(slice(0, None, max(1, len(data) // count))).take(slice(0, count))
     return thinned if thinned.usable else data
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Tensors around some layers, by name, on the inputs of `Probes`."""
+
+    fitted: Mapping[str, Batches]
+    shown: Mapping[str, Batches]
+
+
+def probed_tensors(
+    model: Model,
+    probes: Probes,
+    layers: Sequence[Sequence[TiedLayers]],
+    suffixes: Sequence[Suffix],
+    engine: Engine,
+) -> Iterator[Seen]:
+    """What some layers read and write, and what the suffix behind them starts from, in turn.
+
+    There is a suffix for each of `layers`, or none at all.
+    """
+    own = [[n for tied in each for user in tied.users for n in (user.x, user.y)] for each in layers]
+    starts = [suffix.inputs for suffix in suffixes] or [()] * len(own)
+    plan = [[*names, *inputs] for names, inputs in zip(own, starts, strict=True)]
+    budget = MemoryBudget(engine.memory)
+    batch = feed_size(model, probes.shown)
+    shown = ActivationWalk(model, probes.shown, plan, batch, engine.threads, budget)
+    fitted = shown
+    if probes.fitted is not probes.shown:
+        batch = feed_size(model, probes.fitted)
+        fitted = ActivationWalk(model, probes.fitted, own, batch, engine.threads, budget)
+    for i in range(len(layers)):
+        values = shown.step(i, model)
+        yield Seen(values if fitted is shown else fitted.step(i, model), values)
 
 
 def probe_moments(

@@ -80,24 +80,27 @@ class LayerRows:
         rows = tuple(_sample(count, share, rng) for count in counts)
         return cls(layer, activations, rows, keep)
 
-    def batches(self) -> Iterable[tuple[int, Array, Array]]:
-        """(batch, inputs (groups, rows, k), targets z (groups, rows, m)), batch by batch."""
+    def batches(self) -> Iterable[tuple[Array, Array, Array | None]]:
+        """(inputs (groups, rows, k), targets z (groups, rows, m), added), batch by batch.
+
+        `added` is what the pruned network's other branch adds to z, where that is known.
+        """
         return self._kept if self.keep else self._made()
 
     @cached_property
-    def _kept(self) -> Sequence[tuple[int, Array, Array]]:
+    def _kept(self) -> Sequence[tuple[Array, Array, Array | None]]:
         return list(self._made())
 
-    def _made(self) -> Iterator[tuple[int, Array, Array]]:
+    def _made(self) -> Iterator[tuple[Array, Array, Array | None]]:
         for i, rows in enumerate(self.rows):
             if rows.size:
                 x, y = self.activations.x[i], self.activations.y[i]
-                yield i, self.layer.form.inputs(x, y.shape, rows), self._targets(i)
+                yield self.layer.form.inputs(x, y.shape, rows), *self._targets(i)
 
     def moments(self) -> Moments:
         """Second moments of inputs and targets; about zero where there is no bias to move."""
         accumulator: MomentAccumulator | None = None
-        for _, inputs, targets in self.batches():
+        for inputs, targets, _ in self.batches():
             if accumulator is None:
                 groups, _, k = inputs.shape
                 accumulator = MomentAccumulator(groups, k, targets.shape[2])
@@ -106,32 +109,23 @@ class LayerRows:
         moments = accumulator.finish()
         return moments if self.layer.bias else moments.uncentred()
 
-    def _targets(self, i: int) -> Array:
-        """z of one batch, plus what the pruned other branch lacks."""
-        layer, y = self.layer, self.activations.y[i]
-        z = layer.form.outputs(y, self.rows[i])
+    def _targets(self, i: int) -> tuple[Array, Array | None]:
+        """z of one batch, plus what the pruned other branch lacks, and what that one adds."""
+        layer, y, rows = self.layer, self.activations.y[i], self.rows[i]
+        z = layer.form.outputs(y, rows)
         groups, _, m = z.shape
         scale, offset = (v.reshape(groups, 1, m) for v in (layer.scale, layer.offset))
         z = (z - offset) * scale
-        branch = self.branch(i)
-        return z if branch is None else z + (branch[0] - branch[1])
+        if self.activations.branch is None or not self.has_branch:
+            return z, None
+        original, pruned = (layer.form.outputs(b[i], rows) for b in self.activations.branch)
+        return z + (original - pruned), pruned
 
-    def branch(self, i: int) -> tuple[Array, Array] | None:
-        """(original, pruned) of the other summand at a batch's rows, if there is one."""
-        return self._kept_branches[i] if self.keep else self._branch(i)
-
-    @cached_property
-    def _kept_branches(self) -> Sequence[tuple[Array, Array] | None]:
-        return [self._branch(i) for i in range(len(self.rows))]
-
-    def _branch(self, i: int) -> tuple[Array, Array] | None:
-        if self.activations.branch is None:
-            return None
-        original, pruned = (batches[i] for batches in self.activations.branch)
-        if original.shape != self.activations.y[i].shape:
-            return None
-        outputs = self.layer.form.outputs
-        return outputs(original, self.rows[i]), outputs(pruned, self.rows[i])
+    @property
+    def has_branch(self) -> bool:
+        """Whether another branch of the outputs' shape is added to them."""
+        branch = self.activations.branch
+        return branch is not None and branch[0][0].shape == self.activations.y[0].shape
 
 
 def row_generator(seed: int, layer: Layer) -> np.random.Generator:
@@ -150,22 +144,19 @@ def _sample(count: int, share: float, rng: np.random.Generator) -> Array:
 def scaled_matrix(tied: TiedLayers, model: Model) -> Array:
     """W (groups, m, k) with each output multiplied by its scale: z = W x."""
     matrix = tied.matrix(model)
-    return matrix * _row_scale(tied, matrix.shape)
+    return matrix * _row_scale(tied, matrix)
 
 
 def unscaled_matrix(tied: TiedLayers, matrix: Array) -> Array:
     """The inverse; an output that is multiplied by 0 gets no weights."""
-    scale = _row_scale(tied, matrix.shape)
+    scale = _row_scale(tied, matrix)
     safe = np.where(scale == 0, 1, scale)
     return np.where(scale == 0, 0, matrix / safe).astype(np.float32)
 
 
-def _row_scale(tied: TiedLayers, shape: tuple[int, ...]) -> Array:
-    """(groups, m, 1); ones where several layers share the weights, each with its own scale."""
-    groups, m, _ = shape
-    if len(tied.users) > 1:
-        return np.ones((groups, m, 1), np.float32)
-    return tied.first.scale.reshape(groups, m, 1)
+def _row_scale(tied: TiedLayers, matrix: Array) -> Array:
+    """(groups, m, 1); layers that share weights see them in common units, so in ones."""
+    return tied.first.scale.reshape(*matrix.shape[:2], 1)
 
 
 def moved_biases(

@@ -65,9 +65,7 @@ class SuffixRun:
         self._inputs = {name: inputs[name] for name in suffix.inputs}
         samples = {name: batches[0] for name, batches in self._inputs.items()}
         samples |= {name: values[name] for name in suffix.changed}
-        read = {name for node in suffix.nodes for name in model.view.dependencies(node)}
-        constants = sorted(read - samples.keys())
-        proto = segment(model, suffix.nodes, samples, suffix.outputs, constants)
+        proto = segment(model, suffix.nodes, samples, suffix.outputs)
         self._session = Session(proto, threads)
 
     def outputs(self, values: Mapping[str, Array]) -> dict[str, Array]:

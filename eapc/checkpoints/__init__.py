@@ -1,7 +1,5 @@
 """Finished parts of long runs, and digests of what results depend on."""
 
-from __future__ import annotations
-
 from eapc.checkpoints.fingerprints import (
     arrays_digest,
     data_digest,

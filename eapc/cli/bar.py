@@ -44,26 +44,25 @@ def _shown() -> rich_progress.Progress:
 
 
 class _Bar:
-    """One line for the stage that runs."""
+    """One line for the stage that runs; none between stages."""
 
     def __init__(self, shown: rich_progress.Progress) -> None:
         self._shown = shown
         self._stage = ""
-        self._task: rich_progress.TaskID | None = None
+        self._task = shown.add_task("", visible=False, layer="", error="")
 
     def __call__(self, step: Step) -> None:
-        error = "" if step.error is None else f"; output error of the last {step.error:.3f}"
-        fields: dict[str, Any] = {"layer": step.layer, "error": error}
-        is_over = step.done == step.total
-        if self._task is not None and (is_over or step.stage != self._stage):
-            self._shown.remove_task(self._task)
-            self._task = None
-        if is_over:
-            return
-        if self._task is None:
-            self._stage = step.stage
-            self._task = self._shown.add_task(
-                step.stage, total=step.total, completed=step.done, **fields
-            )
-        else:
-            self._shown.update(self._task, completed=step.done, **fields)
+        is_running = step.done < step.total
+        line: dict[str, Any] = {
+            "description": step.stage,
+            "total": step.total,
+            "completed": step.done,
+            "visible": is_running,
+            "layer": step.layer,
+            "error": "" if step.error is None else f"; output error of the last {step.error:.3f}",
+        }
+        if step.stage == self._stage:
+            self._shown.update(self._task, **line)
+        else:  # the time left goes by this stage alone
+            self._shown.reset(self._task, **line)
+        self._stage = step.stage if is_running else ""

@@ -5,25 +5,18 @@ Choices that come from a table are those that it has when the command line is ma
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from eapc.registry import CRITERIA, METHODS
+from eapc.registry import CRITERIA, METHODS, any_of
 
 if TYPE_CHECKING:
     from eapc.pipeline import Recipe
 
 _PANEL = "How layers are pruned"
 _CHANNELS = "Channels"
-
-
-def _any_of(names: Iterable[str]) -> str:
-    """`admm, eap or wanda.`."""
-    *others, last = names
-    return f"{', '.join(others)} or {last}."
 
 
 @dataclass(frozen=True)
@@ -35,7 +28,7 @@ class Layers:
         Option(
             "--method",
             metavar="NAME",
-            help=_any_of(METHODS),
+            help=f"{any_of(METHODS)}.",
             rich_help_panel=_PANEL,
         ),
     ] = "admm"
@@ -107,7 +100,7 @@ class Layers:
         Option(
             "--criterion",
             metavar="NAME",
-            help=f"Which channels go first: {_any_of(CRITERIA)}",
+            help=f"Which channels go first: {any_of(CRITERIA)}.",
             rich_help_panel=_CHANNELS,
         ),
     ] = "obs"

@@ -118,8 +118,7 @@ def show(table: Callable[[int], RenderableType]) -> None:
 
     from eapc.report.layout import UNLIMITED
 
-    is_terminal = sys.stdout.isatty()
-    width = None if is_terminal else UNLIMITED
+    width = None if sys.stdout.isatty() else UNLIMITED
     console = Console(width=width, markup=False, emoji=False, highlight=False)
     with console.capture() as capture:
         console.print(table(console.width))

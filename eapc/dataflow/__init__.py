@@ -9,15 +9,19 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 
-from eapc.dataflow.cache_hierarchy import CacheMachine, CacheMapping
+from eapc.dataflow.cache_hierarchy import CacheMachine
 from eapc.dataflow.execution import (
+    OPERANDS,
     Accesses,
     Dataflow,
     Execution,
     MappingError,
+    Widths,
     accessing_macs,
     dram_factors,
     executed_macs,
+    mac_bits,
+    mac_energy,
     transfer_cycles,
 )
 from eapc.dataflow.row_stationary import RowStationaryMapping
@@ -25,15 +29,14 @@ from eapc.dataflow.row_stationary_machine import RowStationaryMachine
 from eapc.dataflow.stream import execute_stream
 from eapc.dataflow.systolic import SystolicMapping
 from eapc.dataflow.systolic_tiling import SystolicMachine
-from eapc.dataflow.widths import Widths, mac_bits
 from eapc.hardware import HardwareModel
 from eapc.registry import DATAFLOWS
 from eapc.workload import StreamWorkload, Workload
 
 __all__ = [
+    "OPERANDS",
     "Accesses",
     "CacheMachine",
-    "CacheMapping",
     "Dataflow",
     "Execution",
     "MappingError",
@@ -46,6 +49,7 @@ __all__ = [
     "dram_factors",
     "execute",
     "executed_macs",
+    "mac_energy",
     "transfer_cycles",
 ]
 

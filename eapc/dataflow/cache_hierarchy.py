@@ -35,16 +35,18 @@ ISPASS 2019.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import NamedTuple
 
-from eapc.dataflow.cache_tiling import Choice, Prices, Room, Traffic, best_tile
+from eapc.dataflow.cache_tiling import Choice, Room, Traffic, best_tile
 from eapc.dataflow.execution import (
+    OPERANDS,
     Accesses,
     Dataflow,
     Execution,
     MappingError,
-    Tile,
+    PerOperand,
+    Widths,
     accessing_macs,
     dram_factors,
     executed_macs,
@@ -52,10 +54,8 @@ from eapc.dataflow.execution import (
 )
 from eapc.dataflow.integers import ceil_div
 from eapc.dataflow.stream import feature_map_bits, stream_route
-from eapc.dataflow.tiling import Extents
-from eapc.dataflow.widths import Widths
-from eapc.hardware import HardwareModel, MachineSection, Memories, require_sizes
-from eapc.hardware.sections import Count, Text
+from eapc.dataflow.tiling import Extents, Steps
+from eapc.hardware import Count, HardwareModel, MachineSection, Memories, Text, require_sizes
 from eapc.workload import ConvWorkload
 
 
@@ -110,169 +110,131 @@ class CacheMachine(MachineSection):
         return self.feature_map_levels[1:-1]
 
 
-@dataclass(frozen=True)
-class CacheMapping:
-    """Tiles of a layer in each level of a cache hierarchy but the outermost, outer levels first.
+class Job(NamedTuple):
+    """A layer on a machine, and the levels that its feature maps pass."""
 
-    `orders` gives the loops around each tile, the slowest first (p: positions, m: filters,
-    c: channels). The registers' tile is that of the layer lowered to a matrix product: its
-    `f_ofmap_columns` are positions and its `c_channels` taps of all channels.
-    """
+    workload: ConvWorkload
+    hardware: HardwareModel
+    machine: CacheMachine
+    widths: Widths
+    route: tuple[str, ...]
 
-    levels: tuple[str, ...]
-    tiles: tuple[Tile, ...]
-    orders: tuple[str, ...]
+    @classmethod
+    def of(cls, workload: ConvWorkload, hardware: HardwareModel) -> Job:
+        """The layer with the widths that it has on the machine."""
+        machine = hardware.machine_as(CacheMachine)
+        widths = Widths.of(workload.bits, hardware.word_bits, machine.psum_bits)
+        route = stream_route("ifmap", feature_map_bits(workload, widths), hardware)
+        return cls(workload, hardware, machine, widths, route)
+
+    def path(self, operand: str) -> tuple[str, ...]:
+        """The levels that an operand passes."""
+        return self.machine.weight_levels if operand == "weights" else self.route
+
+    def dram_factor(self, operand: str, level: str) -> float:
+        """What a word read from or written to a level, if it is the outermost, counts there."""
+        if level != self.machine.route(operand)[0]:
+            return 1.0
+        factors = dram_factors(self.workload.densities, self.hardware)
+        return factors[OPERANDS.index(operand)]
+
+    def moved(self, operand: str, level: str, words: float) -> float:
+        """Of the words into a level, those not kept; psums that leave it travel all the same."""
+        if level != self.hardware.feature_maps_kept_in and not self.hardware.spared(level):
+            return words
+        if operand == "ifmap":
+            return words * (1.0 - self.workload.kept.ifmap)
+        if operand == "ofmap":
+            finished = self.workload.ofmap_words * self.widths.words("ofmap")
+            return words - finished * self.workload.kept.ofmap
+        return words
 
 
 def execute_cache_hierarchy(workload: ConvWorkload, hardware: HardwareModel) -> Execution:
     """Accesses, executed MACs, instructions and cycles under the best tile of each level.
 
-    Raises MappingError where a level has no room for one position, filter and channel.
+    `mapping` has the choice for every level but the outermost. Raises MappingError where a level
+    has no room for one position, filter and channel.
     """
-    machine = hardware.machine_as(CacheMachine)
-    widths = _widths(workload, hardware)
-    route = stream_route("ifmap", feature_map_bits(workload, widths), hardware)
-    choices = dict(_choices(workload, hardware, route))
-    accesses = _accesses(workload, hardware, route, choices)
-    instructions = vector_instructions(workload, machine)
+    job = Job.of(workload, hardware)
+    choices = dict(_choices(job))
+    accesses = _accesses(job, choices)
+    instructions = vector_instructions(workload, job.machine)
     return Execution(
         accesses=accesses,
         executed_macs=executed_macs(workload, hardware.zeros),
         instructions=instructions,
-        mapping=CacheMapping(
-            tuple(choices),
-            tuple(choice.tile for choice in choices.values()),
-            tuple(choice.order for choice in choices.values()),
-        ),
-        active_pes=_busy_lanes(workload, machine),
+        mapping=choices,
+        active_pes=min(job.machine.vector_macs, max(_vector_extents(workload))),
         cycles=max(
-            instructions / machine.instructions_per_cycle, transfer_cycles(accesses, hardware)
+            instructions / job.machine.instructions_per_cycle, transfer_cycles(accesses, hardware)
         ),
     )
 
 
-def _choices(
-    workload: ConvWorkload, hardware: HardwareModel, route: tuple[str, ...]
-) -> Iterator[tuple[str, Choice]]:
+def _choices(job: Job) -> Iterator[tuple[str, Choice]]:
     """The tile of every level that is filled from another, outermost first."""
-    machine, extents = hardware.machine_as(CacheMachine), Extents.of(workload)
-    widths = _widths(workload, hardware)
-    traffic = _layer_traffic(workload, extents, widths)
-    for level in route[1:]:
-        if level == route[-1]:
-            extents = extents.lowered()
-            lowered = workload.groups * Extents.of(workload).positions * Extents.of(workload).depth
-            traffic = replace(traffic, ifmap=lowered * widths.words("ifmap"))
-        room = Room(
-            (hardware.memories[level].size_bytes or 0) * 8,
-            widths,
-            level in machine.weight_levels,
-        )
-        choice = best_tile(extents, traffic, room, _prices(workload, hardware, route, level))
+    work, widths, extents = job.workload, job.widths, Extents.of(job.workload)
+    channels = work.groups * extents.channels
+    traffic = Traffic(
+        work.weight_words * widths.words("weights"),
+        channels * extents.ifmap_words * widths.words("ifmap"),
+        work.ofmap_words * widths.words("ofmap"),
+    )
+    lowered = work.groups * extents.positions * extents.depth * widths.words("ifmap")
+    for level in job.route[1:]:
+        if level == job.route[-1]:
+            extents, traffic = extents.lowered(), traffic._replace(ifmap=lowered)
+        room = Room(job.hardware.memories[level].bits, widths, level in job.machine.weight_levels)
+        choice = best_tile(extents, traffic, room, _prices(job, level))
         if choice is None:
             raise MappingError(
-                f"{hardware.name}: memories.{level}: no room for one ofmap word of a layer with "
-                f"{workload.filter_rows} x {workload.filter_columns} filters; give a larger "
+                f"{job.hardware.name}: memories.{level}: no room for one ofmap word of a layer "
+                f"with {work.filter_rows} x {work.filter_columns} filters; give a larger "
                 "size_bytes"
             )
         yield level, choice
-        extents, traffic = _inside(extents, traffic, choice)
+        extents, traffic = extents.cut(*choice.tile), _inside(traffic, choice)
 
 
-def _widths(workload: ConvWorkload, hardware: HardwareModel) -> Widths:
-    psum_bits = hardware.machine_as(CacheMachine).psum_bits
-    return Widths.of(workload.bits, hardware.word_bits, psum_bits)
+def _inside(traffic: Traffic, choice: Choice) -> Traffic:
+    """What passes into the tile of a level's tile."""
+    steps = (outer * inner for outer, inner in zip(traffic.steps, choice.steps, strict=True))
+    return traffic._replace(ifmap=choice.refetched_ifmap, steps=Steps(*steps))
 
 
-def _layer_traffic(workload: ConvWorkload, extents: Extents, widths: Widths) -> Traffic:
-    """Every used word of the operands once."""
-    return Traffic(
-        workload.weight_words * widths.words("weights"),
-        workload.groups * extents.channels * extents.ifmap_words * widths.words("ifmap"),
-        workload.ofmap_words * widths.words("ofmap"),
-    )
-
-
-def _inside(extents: Extents, traffic: Traffic, choice: Choice) -> tuple[Extents, Traffic]:
-    """What a level's tile is to the next level."""
-    p, m, c = choice.steps
-    inner = Traffic(
-        traffic.weights,
-        choice.refetched_ifmap,
-        traffic.ofmap,
-        traffic.steps_p * p,
-        traffic.steps_m * m,
-        traffic.steps_c * c,
-    )
-    tile = choice.tile
-    sizes = (tile.n_ifmaps, tile.e_ofmap_rows, tile.f_ofmap_columns)
-    return extents.cut(*sizes, tile.m_filters, tile.c_channels), inner
-
-
-def _prices(
-    workload: ConvWorkload, hardware: HardwareModel, route: tuple[str, ...], level: str
-) -> Prices:
+def _prices(job: Job, level: str) -> PerOperand[float]:
     """Prices of a word into `level`; raw DRAM words alone for the objective `throughput`."""
-    factors = dram_factors(workload.densities, hardware)
-    found = []
-    for operand, factor in zip(("weights", "ifmap", "ofmap"), factors, strict=True):
-        path = _path(operand, hardware, route)
+
+    def price(operand: str) -> float:
+        path = job.path(operand)
         if level not in path[1:]:
-            found.append(0.0)
-            continue
-        outer, home = path[path.index(level) - 1], hardware.machine.route(operand)[0]
-        share = _moved("ifmap", level, 1.0, workload, hardware) if operand == "ifmap" else 1.0
-        if hardware.objective == "throughput":
-            found.append(share)
-            continue
+            return 0.0
+        share = job.moved("ifmap", level, 1.0) if operand == "ifmap" else 1.0
+        if job.hardware.objective == "throughput":
+            return share
+        outer = path[path.index(level) - 1]
         read, written = (
-            hardware.memories[name].energy_mac_units_per_word for name in (outer, level)
+            job.hardware.memories[name].energy_mac_units_per_word for name in (outer, level)
         )
-        found.append(share * (read * (factor if outer == home else 1.0) + written))
-    return Prices(*found)
+        return share * (read * job.dram_factor(operand, outer) + written)
+
+    return PerOperand(*map(price, OPERANDS))
 
 
-def _moved(
-    operand: str, level: str, words: float, workload: ConvWorkload, hardware: HardwareModel
-) -> float:
-    """Of the words into a level, those not kept; psums that leave it travel all the same."""
-    if level == hardware.feature_maps_kept_in or hardware.spared(level):
-        if operand == "ifmap":
-            return words * (1.0 - workload.kept.ifmap)
-        if operand == "ofmap":
-            finished = _layer_traffic(
-                workload, Extents.of(workload), _widths(workload, hardware)
-            ).ofmap
-            return words - finished * workload.kept.ofmap
-    return words
-
-
-def _path(operand: str, hardware: HardwareModel, route: tuple[str, ...]) -> tuple[str, ...]:
-    return hardware.machine.route(operand) if operand == "weights" else route
-
-
-def _accesses(
-    workload: ConvWorkload,
-    hardware: HardwareModel,
-    route: tuple[str, ...],
-    choices: dict[str, Choice],
-) -> dict[str, Accesses]:
+def _accesses(job: Job, choices: dict[str, Choice]) -> dict[str, Accesses]:
     """Each transfer at both of its levels, and what every MAC asks of the registers."""
-    macs, widths = accessing_macs(workload, hardware.zeros), _widths(workload, hardware)
-    served = {
+    macs, widths = accessing_macs(job.workload, job.hardware.zeros), job.widths
+    counts = {level: dict.fromkeys(OPERANDS, 0.0) for level in job.hardware.memories}
+    counts[job.route[-1]] = {
         "weights": macs.weights * widths.words("weights"),
         "ifmap": macs.ifmap * widths.words("ifmap"),
         "ofmap": 2 * macs.ofmap * widths.words("psum"),
     }
-    counts = {level: dict.fromkeys(served, 0.0) for level in hardware.memories}
-    counts[route[-1]].update(served)
-    factors = dram_factors(workload.densities, hardware)
-    for operand, factor in zip(served, factors, strict=True):
-        home = hardware.machine.route(operand)[0]
-        for outer, inner in pairwise(_path(operand, hardware, route)):
-            words = getattr(choices[inner].words, operand)
-            moved = _moved(operand, inner, words, workload, hardware)
-            counts[outer][operand] += moved * (factor if outer == home else 1.0)
+    for operand in OPERANDS:
+        for outer, inner in pairwise(job.path(operand)):
+            moved = job.moved(operand, inner, getattr(choices[inner].words, operand))
+            counts[outer][operand] += moved * job.dram_factor(operand, outer)
             counts[inner][operand] += moved
     return {level: Accesses(**found) for level, found in counts.items()}
 
@@ -289,10 +251,6 @@ def _vector_extents(workload: ConvWorkload) -> tuple[int, ...]:
     """Filters, groups, positions and depth: what a vector may span."""
     extents = Extents.of(workload)
     return (extents.filters, workload.groups, extents.positions, extents.depth)
-
-
-def _busy_lanes(workload: ConvWorkload, machine: CacheMachine) -> int:
-    return min(machine.vector_macs, max(_vector_extents(workload)))
 
 
 CACHE_HIERARCHY = Dataflow(CacheMachine, execute_cache_hierarchy)

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import permutations
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from eapc.dataflow.execution import Accesses, Tile
-from eapc.dataflow.integers import Ints, ceil_div, smallest_divisors
+from eapc.dataflow.execution import Accesses, PerOperand, Tile, Widths
+from eapc.dataflow.integers import Floats, Ints, ceil_div, smallest_divisors
 from eapc.dataflow.tiling import Extents, Positions, Steps, fetches, position_tiles
-from eapc.dataflow.widths import Widths
-
-Floats = NDArray[np.floating[Any]]
 
 ORDERS = tuple("".join(order) for order in permutations("pmc"))
 
 
-@dataclass(frozen=True)
-class Traffic:
+class Traffic(NamedTuple):
     """What passes into the tile at hand: words, and how often enclosing loops repeat them.
 
     `weights` and `ofmap` are the layer's words; `ifmap` those of all tiles at hand. Words are
@@ -30,9 +24,7 @@ class Traffic:
     weights: float
     ifmap: float
     ofmap: float
-    steps_p: int = 1
-    steps_m: int = 1
-    steps_c: int = 1
+    steps: Steps[int] = Steps(1, 1, 1)
 
 
 class Room(NamedTuple):
@@ -49,40 +41,53 @@ class Grid(NamedTuple):
     positions: Positions
     filters: Ints
     channels: Ints
-    steps: Steps
-
-
-class Prices(NamedTuple):
-    """Energy of a word of each operand on its way into a level: read outside, written inside."""
-
-    weights: float
-    ifmap: float
-    ofmap: float
+    steps: Steps[Ints]
 
 
 class Choice(NamedTuple):
-    """A level's tile and loops, and the words that pass into the level."""
+    """A level's tile and loops, and the words that pass into the level.
+
+    `order` has the loops around the tile, the slowest first (p: positions, m: filters,
+    c: channels). The registers' tile is that of the layer lowered to a matrix product: its
+    `f_ofmap_columns` are positions and its `c_channels` taps of all channels.
+    """
 
     tile: Tile
     order: str
-    steps: tuple[int, int, int]
+    steps: Steps[int]
     words: Accesses
     refetched_ifmap: float
 
 
-def best_tile(extents: Extents, traffic: Traffic, room: Room, prices: Prices) -> Choice | None:
+def best_tile(
+    extents: Extents, traffic: Traffic, room: Room, prices: PerOperand[float]
+) -> Choice | None:
     """The tile and order of cheapest transfers into a level; None if nothing fits.
 
+    `prices` are the energy of a word on its way into the level: read outside, written inside.
     Ties go to the tile of fewest steps, then to the first order.
     """
     grid = _grid(extents, room)
     if not len(grid.filters):
         return None
     overlap = grid.positions.fetched_words / extents.ifmap_words
-    costs = np.stack([_cost(traffic, room, grid, overlap, prices, order) for order in ORDERS])
+    words = [_words(traffic, room, grid, overlap, order) for order in ORDERS]
+    costs = np.stack(
+        [
+            prices.weights * moved.weights + prices.ifmap * moved.ifmap + prices.ofmap * moved.ofmap
+            for moved in words
+        ]
+    )
     many = grid.steps.p * grid.steps.m * grid.steps.c
     order, at = divmod(int(np.lexsort((np.tile(many, len(ORDERS)), costs.ravel()))[0]), len(many))
-    return _choice(traffic, room, grid, overlap, ORDERS[order], at)
+    sizes = (*grid.positions[:3], grid.filters, grid.channels)
+    return Choice(
+        tile=Tile(*(int(axis[at]) for axis in sizes)),
+        order=ORDERS[order],
+        steps=Steps(*(int(axis[at]) for axis in grid.steps)),
+        words=Accesses(*(float(moved[at]) for moved in words[order])),
+        refetched_ifmap=float(traffic.ifmap * overlap[at]),
+    )
 
 
 def _grid(extents: Extents, room: Room) -> Grid:
@@ -103,49 +108,13 @@ def _grid(extents: Extents, room: Room) -> Grid:
 
 def _words(
     traffic: Traffic, room: Room, grid: Grid, overlap: Floats, order: str
-) -> tuple[Floats, Floats, Floats]:
-    """Words of weights, ifmap and ofmap that pass into the level under each candidate."""
+) -> PerOperand[Floats]:
+    """Words that pass into the level under each candidate."""
     times = fetches(grid.steps, order)
-    left = traffic.steps_c * times.ofmap
+    left = traffic.steps.c * times.ofmap
     psum = room.widths.psum / room.widths.ofmap
-    return (
-        traffic.weights * traffic.steps_p * times.weights,
-        traffic.ifmap * overlap * traffic.steps_m * times.ifmap,
+    return PerOperand(
+        traffic.weights * traffic.steps.p * times.weights,
+        traffic.ifmap * overlap * traffic.steps.m * times.ifmap,
         traffic.ofmap * (1 + 2 * psum * (left - 1)),
-    )
-
-
-def _cost(
-    traffic: Traffic,
-    room: Room,
-    grid: Grid,
-    overlap: Floats,
-    prices: Prices,
-    order: str,
-) -> Floats:
-    weights, ifmap, ofmap = _words(traffic, room, grid, overlap, order)
-    cost = prices.weights * weights + prices.ifmap * ifmap + prices.ofmap * ofmap
-    return np.broadcast_to(cost, grid.filters.shape)
-
-
-def _choice(
-    traffic: Traffic, room: Room, grid: Grid, overlap: Floats, order: str, at: int
-) -> Choice:
-    one = np.array([at])
-    chosen = Grid(
-        grid.positions.select(one),
-        grid.filters[one],
-        grid.channels[one],
-        Steps(*(axis[one] for axis in grid.steps)),
-    )
-    words = _words(traffic, room, chosen, overlap[one], order)
-    positions = chosen.positions
-    sizes = (positions.n, positions.e, positions.f, chosen.filters, chosen.channels)
-    p, m, c = (int(axis[0]) for axis in chosen.steps)
-    return Choice(
-        tile=Tile(*(int(axis[0]) for axis in sizes)),
-        order=order,
-        steps=(p, m, c),
-        words=Accesses(*(float(np.max(moved)) for moved in words)),
-        refetched_ifmap=float(traffic.ifmap * overlap[at]),
     )

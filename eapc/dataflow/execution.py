@@ -1,13 +1,22 @@
-"""What running a workload on a machine comes to: the types that every dataflow returns."""
+"""What every dataflow starts from and returns: widths of operands, accesses, an execution.
+
+Memories sized in bytes hold, and ports and networks pass, as many operands as their bits allow.
+A register counted in words holds one operand, however narrow; a wider one takes several.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
 
+from eapc.dataflow.integers import ceil_div
 from eapc.errors import EapcError
 from eapc.hardware import HardwareModel, MachineSection, ZeroSkipping
-from eapc.workload import ConvWorkload, Densities
+from eapc.workload import BitWidths, ConvWorkload, Densities
+
+Value = TypeVar("Value")
 
 
 class MappingError(EapcError):
@@ -17,6 +26,66 @@ class MappingError(EapcError):
     """
 
     exit_code = 3
+
+
+class PerOperand(NamedTuple, Generic[Value]):
+    """Something of each operand; psums count as ofmap."""
+
+    weights: Value
+    ifmap: Value
+    ofmap: Value
+
+
+OPERANDS = PerOperand._fields
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Bits of a word of the machine, of each operand of a workload, and of a psum."""
+
+    word: int
+    weights: int
+    ifmap: int
+    ofmap: int
+    psum: int
+
+    @classmethod
+    def of(cls, bits: BitWidths, word: int, psum: int) -> Widths:
+        """A workload's widths; psums have the machine's, or the ofmap's if that is more."""
+        ofmap = bits.ofmap or word
+        return cls(word, bits.weights or word, bits.ifmap or word, ofmap, max(psum, ofmap))
+
+    def words(self, operand: str) -> float:
+        """Words of traffic that one `weights`, `ifmap`, `ofmap` or `psum` comes to."""
+        bits: int = getattr(self, operand)
+        return bits / self.word
+
+    def registers(self, operand: str) -> int:
+        """Words of a scratch pad that one operand takes: narrow ones are not packed."""
+        return ceil_div(getattr(self, operand), self.word)
+
+
+def mac_bits(bits: BitWidths, word: int) -> float | None:
+    """Width that a MAC costs the energy of; None for operands of full words.
+
+    A multiplier's energy goes with the product of its operands' widths, so it is their
+    geometric mean.
+    """
+    if bits == BitWidths():
+        return None
+    return math.sqrt((bits.weights or word) * (bits.ifmap or word))
+
+
+def mac_energy(bits: float | None, hardware: HardwareModel) -> float:
+    """Energy of a MAC at some width, in MAC units.
+
+    Below the narrowest width that the machine's file prices, that one's: operands are extended.
+    HardwareError above the widest.
+    """
+    if bits is None:
+        return hardware.mac_energy_mac_units
+    narrowest = min({hardware.word_bits, *hardware.mac_energy_mac_units_by_bits})
+    return hardware.mac_energy(max(bits, narrowest))
 
 
 @dataclass(frozen=True)
@@ -37,8 +106,7 @@ class Accesses:
         return Accesses(self.weights * weights, self.ifmap * ifmap, self.ofmap * ofmap)
 
 
-@dataclass(frozen=True)
-class Tile:
+class Tile(NamedTuple):
     """The piece of a layer that a memory level holds at a time, per group of the layer."""
 
     n_ifmaps: int
@@ -69,21 +137,6 @@ class Execution:
     active_pes: int = 0
     cycles: float | None = None
 
-    def repeated(self, times: float) -> Execution:
-        """The same work `times` times over, with nothing kept on chip in between."""
-        if times == 1:
-            return self
-        return replace(
-            self,
-            accesses={
-                level: words.scaled(times, times, times) for level, words in self.accesses.items()
-            },
-            executed_macs=self.executed_macs * times,
-            operations=self.operations * times,
-            instructions=self.instructions * times,
-            cycles=None if self.cycles is None else self.cycles * times,
-        )
-
 
 @dataclass(frozen=True)
 class Dataflow:
@@ -98,10 +151,10 @@ class Dataflow:
     execute: Callable[[ConvWorkload, HardwareModel], Execution]
 
 
-def dram_factors(densities: Densities, hardware: HardwareModel) -> tuple[float, float, float]:
-    """Accesses of the outermost memory per raw word of weights, ifmap and ofmap."""
+def dram_factors(densities: Densities, hardware: HardwareModel) -> PerOperand[float]:
+    """Accesses of the outermost memory per raw word of each operand."""
     code = hardware.compression
-    return (
+    return PerOperand(
         code.weights.ratio(densities.weights),
         code.ifmap.ratio(densities.ifmap),
         code.ofmap.ratio(densities.ofmap) * hardware.ofmap_dram_accesses_per_word,
@@ -114,7 +167,7 @@ def accessing_macs(workload: ConvWorkload, zeros: ZeroSkipping) -> Accesses:
     return Accesses(
         *(
             executed if operand in zeros.skip_register_file else float(workload.macs)
-            for operand in ("weights", "ifmap", "ofmap")
+            for operand in OPERANDS
         )
     )
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]
+Flags = NDArray[np.bool_]
 IntOrInts = TypeVar("IntOrInts", int, Ints)
 
 

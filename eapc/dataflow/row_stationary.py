@@ -16,11 +16,12 @@ from eapc.dataflow.execution import (
     Dataflow,
     Execution,
     MappingError,
+    PerOperand,
+    Widths,
     accessing_macs,
     dram_factors,
     executed_macs,
 )
-from eapc.dataflow.row_stationary_folding import nests
 from eapc.dataflow.row_stationary_machine import LayerShape, PinnedMapping, RowStationaryMachine
 from eapc.dataflow.row_stationary_nest import (
     Nest,
@@ -29,11 +30,11 @@ from eapc.dataflow.row_stationary_nest import (
     access_words,
     cycles,
     filters_that_fit,
+    nests,
     pe_sets,
 )
 from eapc.dataflow.row_stationary_search import Choice, best_mapping
 from eapc.dataflow.tiling import Extents
-from eapc.dataflow.widths import Widths
 from eapc.hardware import HardwareModel
 from eapc.workload import ConvWorkload
 
@@ -70,7 +71,7 @@ def _search(workload: ConvWorkload, hardware: HardwareModel) -> tuple[Choice, Ne
     prices = _prices(workload, hardware)
     best: tuple[Choice, Nest] | None = None
     for nest in nests(workload, hardware):
-        choice = best_mapping(nest, hardware, prices, best[0] if best else None)
+        choice = best_mapping(nest, prices, best[0] if best else None)
         if choice is not None:
             best = (choice, nest)
         elif best is not None:
@@ -95,10 +96,10 @@ def _prices(workload: ConvWorkload, hardware: HardwareModel) -> Prices:
     return Prices(weights, ifmap, ofmap, energy["glb"], energy["network"])
 
 
-def _dram_factors(workload: ConvWorkload, hardware: HardwareModel) -> tuple[float, ...]:
-    """DRAM accesses per raw word of weights, ifmap and ofmap; kept feature maps have none."""
+def _dram_factors(workload: ConvWorkload, hardware: HardwareModel) -> PerOperand[float]:
+    """DRAM accesses per raw word of each operand; kept feature maps have none."""
     factors = dram_factors(workload.densities, hardware)
-    return tuple(x * share for x, share in zip(factors, workload.kept.passing, strict=True))
+    return PerOperand(*(x * y for x, y in zip(factors, workload.kept.passing, strict=True)))
 
 
 def _execution(
@@ -108,19 +109,17 @@ def _execution(
         level: Accesses(*(float(words.max()) for words in level_words))
         for level, level_words in access_words(nest, tiles).items()
     }
-    weights, ifmap, ofmap = _dram_factors(workload, hardware)
-    dram = raw["dram"]
     sets = int((tiles.r * tiles.t).max())
     return Execution(
         accesses={
             **raw,
-            "dram": Accesses(dram.weights * weights, dram.ifmap * ifmap, dram.ofmap * ofmap),
+            "dram": raw["dram"].scaled(*_dram_factors(workload, hardware)),
             "rf": _register_file(workload, nest.widths, hardware),
         },
         executed_macs=executed_macs(workload, hardware.zeros),
         mapping=RowStationaryMapping(nest.loops, tuple(int(np.max(x)) for x in tiles)),
         active_pes=nest.loops.filter_rows * tiles.e * sets,
-        cycles=float(cycles(nest, tiles, hardware).max()),
+        cycles=float(cycles(nest, tiles).max()),
     )
 
 
@@ -142,14 +141,14 @@ def _pinned_tiles(pinned: PinnedMapping, nest: Nest, hardware: HardwareModel) ->
     cut = (min(pinned.m, nest.loops.filters), pinned.p, pinned.q, pinned.r, pinned.t)
     m, p, q, r, t = (np.array([x], dtype=np.int64) for x in cut)
     n, e = min(pinned.n, nest.loops.batch), min(pinned.e, nest.loops.rows)
-    machine, columns = hardware.machine_as(RowStationaryMachine), nest.loops.filter_columns
+    machine, columns = nest.machine, nest.loops.filter_columns
     weights, ifmap, psum = (nest.widths.registers(x) for x in ("weights", "ifmap", "psum"))
     uses = {
         "filter_spad_words": (int(p[0] * q[0]) * columns * weights, machine.filter_spad_words),
         "ifmap_spad_words": (int(q[0]) * columns * ifmap, machine.ifmap_spad_words),
         "psum_spad_words": (int(p[0]) * psum, machine.psum_spad_words),
         "sets of PEs": (int(r[0] * t[0]), pe_sets(machine, nest.loops.filter_rows, e)),
-        "filters in the buffer": (int(m[0]), int(filters_that_fit(nest, hardware, n, e, q * r)[0])),
+        "filters in the buffer": (int(m[0]), int(filters_that_fit(nest, n, e, q * r)[0])),
     }
     for name, (needed, available) in uses.items():
         if needed > available:

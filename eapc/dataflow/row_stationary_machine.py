@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from eapc.hardware import MachineSection, Memories
-from eapc.hardware.sections import Count, Section
+from eapc.hardware import Count, MachineSection, Memories, Section
 
 
 class LayerShape(Section):

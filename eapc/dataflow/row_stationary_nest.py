@@ -1,4 +1,4 @@
-"""Row-stationary loop nests: their room on a machine, and counting accesses and cycles.
+"""Row-stationary loop nests: folding layers to a machine, and counting accesses and cycles.
 
 The dataflow is that of Chen, Emer, Sze, "Eyeriss: A Spatial Architecture for Energy-Efficient
 Dataflow for Convolutional Neural Networks", ISCA 2016 [1]; the machine and the letters of its
@@ -8,24 +8,22 @@ Accelerator for Deep Convolutional Neural Networks", JSSC 2017 [2].
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from eapc.dataflow.execution import MappingError
-from eapc.dataflow.integers import Ints, ceil_div
+from eapc.dataflow.execution import MappingError, PerOperand, Widths
+from eapc.dataflow.integers import Floats, IntOrInts, Ints, ceil_div
 from eapc.dataflow.row_stationary_machine import RowStationaryMachine
 from eapc.dataflow.tiling import Extents
-from eapc.dataflow.widths import Widths
 from eapc.hardware import HardwareModel
 from eapc.workload import ConvWorkload
 
-Floats = NDArray[np.floating[Any]]
-
 
 class Nest(NamedTuple):
-    """A layer, and its loops folded so that filters and rows fit the machine.
+    """A layer on a machine, its loops folded so that filters and rows fit.
 
     In `loops`, of one group, parts of a filter are channels of their own and parts of an ofmap's
     columns ifmaps of their own. Words are the machine's: an operand of half its width counts as
@@ -36,6 +34,9 @@ class Nest(NamedTuple):
     layer: ConvWorkload
     loops: Extents
     widths: Widths
+    machine: RowStationaryMachine
+    room: Room
+    pads: Pads
 
     @property
     def weight_words(self) -> float:
@@ -52,7 +53,7 @@ class Nest(NamedTuple):
         """Words of the ofmap as psums."""
         return self.layer.ofmap_words * self.widths.words("psum")
 
-    def ifmap_words(self, strip: int) -> float:
+    def ifmap_words(self, strip: IntOrInts) -> Any:
         """Words fetched of all ifmaps when each is passed once in strips of ofmap rows."""
         return self._row_words * self.loops.rows_fetched(strip)
 
@@ -78,14 +79,6 @@ class Tiles(NamedTuple):
     q: Ints
     r: Ints
     t: Ints
-
-
-class Words(NamedTuple):
-    """Raw words moved per operand at one memory level, for each candidate."""
-
-    weights: Floats
-    ifmap: Floats
-    ofmap: Floats
 
 
 class Room(NamedTuple):
@@ -144,6 +137,54 @@ class Pads(NamedTuple):
         return found
 
 
+def nests(workload: ConvWorkload, hardware: HardwareModel) -> Iterator[Nest]:
+    """The layer folded to the machine, with ofmap columns in ever more parts; at least one.
+
+    Filters with more rows than the array or more columns than a scratch pad are divided into
+    equal parts that act as channels of their own, so the ifmap rows that two parts share are
+    moved twice. Dilated filters take their columns phase by phase: q S words stay enough.
+    Parts of the ofmap's columns act as ifmaps of their own and move the ifmap columns that
+    they share twice. Rows are whole to begin with if a row of ifmap and of psums for the
+    filters of one PE fits the buffer, and else in as few parts as fit.
+    """
+    whole = _fold_filter(workload, hardware)
+    parts, most = 1, workload.ofmap_columns
+    while parts < most and not _row_fits(_split_columns(whole, parts)):
+        parts = min(2 * parts, most)
+    yield _split_columns(whole, parts)
+    divided = parts > 1 or whole.machine.ofmap_columns == "searched"
+    while divided and parts < most:
+        parts = min(2 * parts, most)
+        yield _split_columns(whole, parts)
+
+
+def _fold_filter(workload: ConvWorkload, hardware: HardwareModel) -> Nest:
+    machine = hardware.machine_as(RowStationaryMachine)
+    widths = Widths.of(workload.bits, hardware.word_bits, hardware.word_bits)
+    pads, loops = Pads.of(hardware, widths), Extents.of(workload)
+    row_parts = ceil_div(loops.filter_rows, machine.array_rows)
+    column_parts = ceil_div(loops.filter_columns, min(pads.ifmaps, pads.filters))
+    folded = replace(
+        loops,
+        channels=loops.channels * row_parts * column_parts,
+        filter_rows=ceil_div(loops.filter_rows, row_parts),
+        filter_columns=ceil_div(loops.filter_columns, column_parts),
+    )
+    return Nest(workload, folded, widths, machine, Room.of(hardware, widths), pads)
+
+
+def _split_columns(nest: Nest, parts: int) -> Nest:
+    columns = ceil_div(nest.loops.columns, parts)
+    return nest._replace(loops=replace(nest.loops, batch=nest.loops.batch * parts, columns=columns))
+
+
+def _row_fits(nest: Nest) -> bool:
+    room, loops = nest.room, nest.loops
+    filters = min(loops.filters, nest.pads.psums)
+    ifmap_banks = ceil_div(loops.rows_touched(1) * loops.ifmap_columns, room.ifmaps_per_bank)
+    return ifmap_banks + ceil_div(filters * loops.columns, room.psums_per_bank) <= room.banks
+
+
 class Prices(NamedTuple):
     """What a search adds up: the cost of one raw word, at DRAM per operand, and on chip."""
 
@@ -161,7 +202,7 @@ def pe_sets(machine: RowStationaryMachine, filter_rows: int, strip: int) -> int:
     return machine.array_rows // filter_rows * (machine.array_columns // strip)
 
 
-def access_words(nest: Nest, tiles: Tiles) -> dict[str, Words]:
+def access_words(nest: Nest, tiles: Tiles) -> dict[str, PerOperand[Floats]]:
     """Raw words moved at `dram`, `glb` and `network` under each candidate mapping [1, 2].
 
     Filters are read again for every strip and batch and streamed past the buffer to all e
@@ -175,13 +216,13 @@ def access_words(nest: Nest, tiles: Tiles) -> dict[str, Words]:
     weights = np.asarray(nest.weight_words * reloads)
     hops = nest.loops.filter_rows * tiles.r + 1
     return {
-        "dram": Words(
+        "dram": PerOperand(
             weights, fetched * ceil_div(nest.loops.filters, tiles.m), np.asarray(nest.ofmap_words)
         ),
-        "glb": Words(
+        "glb": PerOperand(
             np.asarray(0.0), fetched * filter_passes, 2 * nest.psum_words * channel_passes
         ),
-        "network": Words(
+        "network": PerOperand(
             weights * tiles.e,
             nest.spread_words * filter_passes * tiles.t,
             nest.psum_words * channel_passes * hops,
@@ -189,7 +230,7 @@ def access_words(nest: Nest, tiles: Tiles) -> dict[str, Words]:
     }
 
 
-def total_cost(words: dict[str, Words], prices: Prices) -> NDArray[np.float64]:
+def total_cost(words: dict[str, PerOperand[Floats]], prices: Prices) -> Floats:
     """What a search minimises, for each candidate: raw words times their prices."""
     dram, glb, network = words["dram"], words["glb"], words["network"]
     cost = (
@@ -202,21 +243,18 @@ def total_cost(words: dict[str, Words], prices: Prices) -> NDArray[np.float64]:
     return np.asarray(cost, dtype=np.float64)
 
 
-def filters_that_fit(
-    nest: Nest, hardware: HardwareModel, n: int | Ints, e: int, channels: Ints
-) -> Floats:
+def filters_that_fit(nest: Nest, n: int | Ints, e: int, channels: Ints) -> Floats:
     """Filters whose psums fit the banks that the ifmaps of `channels` = q r channels leave."""
     ifmap = n * channels * (nest.loops.rows_touched(e) * nest.loops.ifmap_columns)
-    return Room.of(hardware, nest.widths).filters_beside(ifmap, n * e * nest.loops.columns)
+    return nest.room.filters_beside(ifmap, n * e * nest.loops.columns)
 
 
-def cycles(nest: Nest, tiles: Tiles, hardware: HardwareModel) -> NDArray[np.float64]:
+def cycles(nest: Nest, tiles: Tiles) -> Floats:
     """Cycles of a layer: passes times the slowest of computing and moving ifmaps and psums.
 
     Filters move at the same time, or before each pass where `filter_load` is serial.
     """
-    machine, widths = hardware.machine_as(RowStationaryMachine), nest.widths
-    n, e = tiles.n, tiles.e
+    machine, widths, n, e = nest.machine, nest.widths, tiles.n, tiles.e
     ifmap = n * tiles.q * tiles.r * nest.loops.rows_touched(e) * nest.loops.ifmap_columns
     psums = n * tiles.p * tiles.t * e * nest.loops.columns
     taps = tiles.p * tiles.q * nest.loops.filter_columns

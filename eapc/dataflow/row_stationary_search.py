@@ -8,17 +8,14 @@ p t that fits is best.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eapc.dataflow.integers import Floats, Ints, smallest_divisors
-from eapc.dataflow.row_stationary_bounds import Axes, Bounds, lower_bounds, within_reach
-from eapc.dataflow.row_stationary_machine import RowStationaryMachine
+from eapc.dataflow.integers import Flags, Floats, Ints, ceil_div, ceil_quotients, smallest_divisors
 from eapc.dataflow.row_stationary_nest import (
     Nest,
-    Pads,
     Prices,
     Tiles,
     access_words,
@@ -27,10 +24,33 @@ from eapc.dataflow.row_stationary_nest import (
     pe_sets,
     total_cost,
 )
-from eapc.hardware import HardwareModel
+
+Numbers = NDArray[Any]
 
 _SAME = 1e-12
 """Costs that differ by less, relative to their size, differ by rounding."""
+
+
+class Axes(NamedTuple):
+    """Candidates: strip heights e, batch sizes n, and pairs of p and q.
+
+    `p` and `q` are the distinct values of either; `at_p` and `at_q`, of one length, say which of
+    them make a pair.
+    """
+
+    e: Ints
+    n: Ints
+    p: Ints
+    q: Ints
+    at_p: Ints
+    at_q: Ints
+
+
+class Bounds(NamedTuple):
+    """Lower bounds, arrays (strip heights, batch sizes, pairs); infinite where nothing fits."""
+
+    cost: Floats
+    cycles: Floats
 
 
 class Choice(NamedTuple):
@@ -47,9 +67,7 @@ class Choice(NamedTuple):
         return self[:3]
 
 
-def best_mapping(
-    nest: Nest, hardware: HardwareModel, prices: Prices, rival: Choice | None = None
-) -> Choice | None:
+def best_mapping(nest: Nest, prices: Prices, rival: Choice | None = None) -> Choice | None:
     """The cheapest mapping of a nest; None if none fits the machine or is better than `rival`.
 
     Equal costs are decided by cycles, buffer words and the order of visits: by lower bound,
@@ -57,42 +75,32 @@ def best_mapping(
     exceed the best cost found so far are counted out: by strip height and batch size, then by
     (p, q).
     """
-    axes = _axes(nest, hardware)
-    if rival is not None:
-        axes = within_reach(nest, hardware, prices, axes, rival.cost * (1 + _SAME))
-        if not len(axes.e):
-            return None
-    bounds = lower_bounds(nest, hardware, prices, axes)
+    axes = _axes(nest)
+    bounds = lower_bounds(nest, prices, axes)
     best = rival
     for lowest, at in _visits(bounds):
         if best is not None and lowest > best.cost * (1 + _SAME):
             break
         if best is None:
-            best = _best_of_grid(nest, hardware, prices, axes, at, _likeliest(bounds, at))
+            likeliest = np.lexsort((bounds.cycles[at], bounds.cost[at]))[:1]
+            best = _best_of_grid(nest, prices, axes, at, likeliest)
         pairs = np.flatnonzero(_promising(bounds.cost[at], bounds.cycles[at], best))
-        found = _best_of_grid(nest, hardware, prices, axes, at, pairs)
+        found = _best_of_grid(nest, prices, axes, at, pairs)
         if found is not None and (best is None or found.rank < best.rank):
             best = found
     return None if best is rival else best
 
 
-def _likeliest(bounds: Bounds, at: tuple[int, int]) -> Ints:
-    """The likeliest (p, q) of a place: that of the lowest bound of cost, then of cycles."""
-    likely: Ints = np.lexsort((bounds.cycles[at], bounds.cost[at]))[:1]
-    return likely
-
-
 def _visits(bounds: Bounds) -> list[tuple[float, tuple[int, int]]]:
     """Indices into strip heights and batch sizes with their lowest cost, the cheapest first."""
-    lowest = bounds.cost.min(axis=2)
-    times = bounds.cycles.min(axis=2)
-    heights, sizes = np.indices(lowest.shape)
-    order = np.lexsort((-heights.ravel(), -sizes.ravel(), times.ravel(), lowest.ravel()))
-    places = zip(heights.ravel()[order].tolist(), sizes.ravel()[order].tolist(), strict=True)
+    lowest, times = bounds.cost.min(axis=2), bounds.cycles.min(axis=2)
+    heights, sizes = (axis.ravel() for axis in np.indices(lowest.shape))
+    order = np.lexsort((-heights, -sizes, times.ravel(), lowest.ravel()))
+    places = zip(heights[order].tolist(), sizes[order].tolist(), strict=True)
     return list(zip(lowest.ravel()[order].tolist(), places, strict=True))
 
 
-def _promising(costs: Floats, times: Floats, best: Choice | None) -> NDArray[np.bool_]:
+def _promising(costs: Floats, times: Floats, best: Choice | None) -> Flags:
     """Where lower bounds of cost and cycles leave it open whether something beats `best`."""
     if best is None:
         return np.isfinite(costs)
@@ -101,11 +109,11 @@ def _promising(costs: Floats, times: Floats, best: Choice | None) -> NDArray[np.
     return np.asarray((costs <= best.cost * (1 + _SAME)) & ~(tied & slower))
 
 
-def _axes(nest: Nest, hardware: HardwareModel) -> Axes:
+def _axes(nest: Nest) -> Axes:
     """Strip heights, batch sizes and the (p, q) that fit a PE's scratch pads."""
-    machine, loops = hardware.machine_as(RowStationaryMachine), nest.loops
+    machine, loops = nest.machine, nest.loops
     tallest = machine.array_columns * (machine.array_rows // loops.filter_rows)
-    columns, pads = loops.filter_columns, Pads.of(hardware, nest.widths)
+    columns, pads = loops.filter_columns, nest.pads
     p = smallest_divisors(loops.filters, min(pads.psums, pads.filters // columns))
     q = smallest_divisors(loops.channels, min(pads.ifmaps, pads.filters) // columns)
     at_p, at_q = np.nonzero(p[:, None] * q * columns <= pads.filters)
@@ -113,9 +121,9 @@ def _axes(nest: Nest, hardware: HardwareModel) -> Axes:
     return Axes(loops.heights(tallest), sizes, p, q, at_p, at_q)
 
 
-def _sets(nest: Nest, machine: RowStationaryMachine, strip: int) -> tuple[Ints, Ints]:
+def _sets(nest: Nest, strip: int) -> tuple[Ints, Ints]:
     """The (r, t) whose sets of PEs fit the array."""
-    sets = pe_sets(machine, nest.loops.filter_rows, strip)
+    sets = pe_sets(nest.machine, nest.loops.filter_rows, strip)
     t, r = np.meshgrid(
         smallest_divisors(nest.loops.filters, sets),
         smallest_divisors(nest.loops.channels, sets),
@@ -127,7 +135,6 @@ def _sets(nest: Nest, machine: RowStationaryMachine, strip: int) -> tuple[Ints, 
 
 def _best_of_grid(
     nest: Nest,
-    hardware: HardwareModel,
     prices: Prices,
     axes: Axes,
     at: tuple[int, int],
@@ -135,18 +142,18 @@ def _best_of_grid(
 ) -> Choice | None:
     """The best of some (p, q) against all (r, t) at one strip height and batch size."""
     e, n = int(axes.e[at[0]]), int(axes.n[at[1]])
-    sets_r, sets_t = _sets(nest, hardware.machine_as(RowStationaryMachine), e)
+    sets_r, sets_t = _sets(nest, e)
     p = np.repeat(axes.p[axes.at_p[pairs]], len(sets_r))
     q = np.repeat(axes.q[axes.at_q[pairs]], len(sets_r))
     r, t = np.tile(sets_r, len(pairs)), np.tile(sets_t, len(pairs))
-    fit = filters_that_fit(nest, hardware, n, e, q * r).astype(np.int64)
+    fit = filters_that_fit(nest, n, e, q * r).astype(np.int64)
     m = np.where(fit >= nest.loops.filters, nest.loops.filters, fit // (p * t) * (p * t))
     if not (m > 0).any():
         return None
     tiles = _select(Tiles(n, e, m, p, q, r, t), m > 0)
     cost = total_cost(access_words(nest, tiles), prices)
     tiles = _select(tiles, cost == cost.min())
-    time = cycles(nest, tiles, hardware)
+    time = cycles(nest, tiles)
     tiles = _select(tiles, time == time.min())
     glb = access_words(nest, tiles)["glb"]
     buffer = glb.ifmap + glb.ofmap
@@ -154,5 +161,109 @@ def _best_of_grid(
     return Choice(float(cost.min()), float(time.min()), float(buffer.min()), tiles)
 
 
-def _select(tiles: Tiles, chosen: NDArray[np.bool_]) -> Tiles:
+def _select(tiles: Tiles, chosen: Flags) -> Tiles:
     return Tiles(tiles.n, tiles.e, *(axis[chosen] for axis in tiles[2:]))
+
+
+class _Least(NamedTuple):
+    """The least of what a mapping must do; arrays (strip heights, batch sizes, 1 or values).
+
+    By strip height: `strips`, ifmap words fetched, ifmap rows touched by a strip, sets of PEs.
+    Then reloads of the weights and filters that fit the buffer beside one channel; by p passes
+    over filters and by q passes over channels, if all sets of PEs serve them, and whether p and q
+    fit.
+    """
+
+    strips: Ints
+    ifmap: Floats
+    touched: Ints
+    sets: Ints
+    reloads: Floats
+    filters: Floats
+    filter_passes: Floats
+    channel_passes: Floats
+    fits_p: Flags
+    fits_q: Flags
+
+
+def lower_bounds(nest: Nest, prices: Prices, axes: Axes) -> Bounds:
+    """Bounds for every strip height, batch size and (p, q), whatever m, r and t are."""
+    least = _least(nest, axes)
+    cost = _on_chip(nest, prices, axes, least)
+    cost += _dram(nest, prices, axes, least)
+    return Bounds(cost, _cycles(nest, axes, least))
+
+
+def _least(nest: Nest, axes: Axes) -> _Least:
+    machine, loops = nest.machine, nest.loops
+    e, n = axes.e[:, None, None], axes.n[None, :, None]
+    found = [pe_sets(machine, loops.filter_rows, strip) for strip in axes.e.tolist()]
+    sets = np.array(found, dtype=np.int64)[:, None, None]
+    strips, touched = ceil_div(loops.rows, e), loops.rows_touched(e)
+    of_channel = n * touched * loops.ifmap_columns
+    filters = np.minimum(nest.room.filters_beside(of_channel, n * e * loops.columns), loops.filters)
+    channels = (nest.room.banks - 1) * nest.room.ifmaps_per_bank // of_channel
+    return _Least(
+        strips,
+        np.asarray(nest.ifmap_words(e)),
+        touched,
+        sets,
+        ceil_quotients(loops.batch, n) * strips,
+        np.maximum(filters, 1),
+        _passes(loops.filters, axes.p, sets, filters),
+        _passes(loops.channels, axes.q, sets, channels),
+        filters >= axes.p,
+        channels >= axes.q,
+    )
+
+
+def _passes(total: int, parts: Ints, sets: Ints, most: Numbers) -> Floats:
+    """Passes over `total` if every set takes a part, but all sets `most` at a time."""
+    return ceil_quotients(total, np.minimum(parts * sets, np.maximum(most, 1)))
+
+
+def _dram(nest: Nest, prices: Prices, axes: Axes, least: _Least) -> Floats:
+    """The cost of DRAM words, and of weights on the network, whose number they settle."""
+    per_weight = prices.dram_weights + prices.network * axes.e[:, None, None]
+    return np.asarray(
+        per_weight * nest.weight_words * least.reloads
+        + prices.dram_ifmap * least.ifmap * ceil_quotients(nest.loops.filters, least.filters)
+        + prices.dram_ofmap * nest.ofmap_words
+    )
+
+
+def _on_chip(nest: Nest, prices: Prices, axes: Axes, least: _Least) -> Floats:
+    """The cost of ifmap and psum words in the buffer and on the network; infinite if none fit.
+
+    Buffer traffic a / t + b / r under r t <= sets is at least 2 sqrt(a b / sets) too. Terms of p
+    and terms of q are worked out for their distinct values and then joined to those of pairs.
+    """
+    psums, p, q = nest.psum_words, axes.p[axes.at_p], axes.q[axes.at_q]
+    joint = nest.loops.filters / p * (nest.loops.channels / q) / least.sets
+    of_p = np.where(least.fits_p, prices.glb * least.ifmap * least.filter_passes, np.inf)
+    of_q = np.where(least.fits_q, prices.glb * 2 * psums * least.channel_passes, np.inf)
+    cost = of_p.take(axes.at_p, axis=2)
+    cost += of_q.take(axes.at_q, axis=2)
+    np.maximum(cost, prices.glb * 2 * np.sqrt(2.0 * least.ifmap * psums * joint), out=cost)
+    passes = ceil_quotients(nest.loops.channels, axes.q)
+    hops = nest.loops.filter_rows * passes + least.channel_passes
+    cost += (prices.network * psums * hops).take(axes.at_q, axis=2)
+    cost += prices.network * nest.spread_words * ceil_quotients(nest.loops.filters, p)
+    return cost
+
+
+def _cycles(nest: Nest, axes: Axes, least: _Least) -> Floats:
+    """The longer of computing and of moving ifmaps, and the loading of filters in between."""
+    machine, widths = nest.machine, nest.widths
+    p, q = axes.p[axes.at_p], axes.q[axes.at_q]
+    rows, columns = ceil_quotients(nest.loops.channels, q), ceil_quotients(nest.loops.filters, p)
+    taps = rows * q * columns * p * nest.loops.filter_columns
+    rounds = nest.layer.groups * nest.loops.batch * least.strips
+    ifmap = nest.loops.channels * least.touched * nest.loops.ifmap_columns * least.filter_passes
+    moving = rounds * ifmap * (widths.ifmap / machine.ifmap_network_bits)
+    cycles = moving.take(axes.at_p, axis=2)
+    np.maximum(cycles, rounds * (taps * nest.loops.columns / least.sets), out=cycles)
+    if machine.filter_load == "serial":
+        per_reload = nest.layer.groups * taps * nest.loops.filter_rows
+        cycles += least.reloads * (per_reload * (widths.weights / machine.filter_network_bits))
+    return cycles

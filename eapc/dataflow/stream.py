@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from eapc.dataflow.execution import Accesses, Execution, dram_factors
-from eapc.dataflow.widths import Widths
+from eapc.dataflow.execution import OPERANDS, Accesses, Execution, Widths, dram_factors
 from eapc.hardware import HardwareModel
 from eapc.workload import StreamWorkload, Workload
-
-_OPERANDS = ("weights", "ifmap", "ofmap")
 
 
 def execute_stream(workload: StreamWorkload, hardware: HardwareModel) -> Execution:
@@ -26,7 +23,7 @@ def execute_stream(workload: StreamWorkload, hardware: HardwareModel) -> Executi
     factors = dram_factors(workload.densities, hardware)
     shares = workload.kept.passing
     traffic: dict[str, dict[str, float]] = {}
-    for operand, count, factor, share in zip(_OPERANDS, words, factors, shares, strict=True):
+    for operand, count, factor, share in zip(OPERANDS, words, factors, shares, strict=True):
         outermost = hardware.machine.route(operand)[0]
         for level in stream_route(operand, feature_map_bits(workload, widths), hardware):
             moved = count * factor if level == outermost else count

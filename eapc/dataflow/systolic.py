@@ -42,22 +42,22 @@ arXiv:1811.02883, 2018.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from eapc.dataflow.execution import (
     Accesses,
     Dataflow,
     Execution,
     MappingError,
+    PerOperand,
     Tile,
     accessing_macs,
     dram_factors,
     executed_macs,
     transfer_cycles,
 )
+from eapc.dataflow.integers import Floats
 from eapc.dataflow.systolic_tiling import (
     Choices,
     Layer,
@@ -69,8 +69,7 @@ from eapc.dataflow.systolic_tiling import (
 from eapc.hardware import HardwareModel
 from eapc.workload import ConvWorkload
 
-Floats = NDArray[np.floating[Any]]
-Levels = dict[str, tuple[Floats, Floats, Floats]]
+Levels = dict[str, PerOperand[Floats]]
 
 
 @dataclass(frozen=True)
@@ -125,8 +124,8 @@ def access_words(layer: Layer, choices: Choices, hardware: HardwareModel) -> Lev
     filled = weights + own_weights * choices.loads
     streamed = work.groups * layer.extents.positions * layer.extents.depth * widths.words("ifmap")
     levels = {
-        "dram": (weights, ifmap * (1 - work.kept.ifmap), ofmap * (1 - work.kept.ofmap)),
-        "buffer": (
+        "dram": PerOperand(weights, ifmap * (1 - work.kept.ifmap), ofmap * (1 - work.kept.ofmap)),
+        "buffer": PerOperand(
             filled if machine.weight_path == "buffered" else zero,
             ifmap * (1 - work.kept.ifmap) + streamed * layer.filter_folds,
             ofmap * (2 - work.kept.ofmap) if machine.ofmap_path == "buffered" else zero,
@@ -134,7 +133,7 @@ def access_words(layer: Layer, choices: Choices, hardware: HardwareModel) -> Lev
         **_array_words(layer, choices, hardware),
     }
     if machine.weight_path == "separate":
-        levels["weight_buffer"] = (filled, zero, zero)
+        levels["weight_buffer"] = PerOperand(filled, zero, zero)
     return levels
 
 
@@ -150,8 +149,10 @@ def _array_words(layer: Layer, choices: Choices, hardware: HardwareModel) -> Lev
     zero = np.zeros(len(choices.n))
     weights = widths.words("weights") * (macs.weights + float(work.weight_words) * choices.loads)
     return {
-        "accumulators": (zero, zero, zero + 2 * psum * summed),
-        "array": (weights, zero + widths.words("ifmap") * macs.ifmap, zero + psum * stepped),
+        "accumulators": PerOperand(zero, zero, zero + 2 * psum * summed),
+        "array": PerOperand(
+            weights, zero + widths.words("ifmap") * macs.ifmap, zero + psum * stepped
+        ),
     }
 
 
@@ -175,13 +176,15 @@ def _execution(
     words: Levels,
     best: int,
 ) -> Execution:
-    chosen = {
-        level: [float(moved[best]) for moved in operands] for level, operands in words.items()
+    accesses = {
+        level: Accesses(*(float(moved[best]) for moved in words[level]))
+        for level in hardware.memories
     }
     factors = dram_factors(layer.workload.densities, hardware)
-    chosen["dram"] = [raw * factor for raw, factor in zip(chosen["dram"], factors, strict=True)]
-    accesses = {level: Accesses(*chosen[level]) for level in hardware.memories}
+    accesses["dram"] = accesses["dram"].scaled(*factors)
     loads = int(choices.loads[best])
+    machine, extents = layer.machine, layer.extents
+    rows = extents.depth if machine.stationary == "weights" else extents.positions
     return Execution(
         accesses=accesses,
         executed_macs=executed_macs(layer.workload, hardware.zeros),
@@ -192,17 +195,9 @@ def _execution(
             filter_folds=layer.filter_folds,
             weight_loads=loads,
         ),
-        active_pes=_active_pes(layer),
+        active_pes=min(rows, machine.array_rows) * min(extents.filters, machine.array_columns),
         cycles=max(_cycles(layer, loads), transfer_cycles(accesses, hardware)),
     )
-
-
-def _active_pes(layer: Layer) -> int:
-    """Elements that the largest fold fills."""
-    machine, extents = layer.machine, layer.extents
-    along_rows = extents.depth if machine.stationary == "weights" else extents.positions
-    rows = min(along_rows, machine.array_rows)
-    return rows * min(extents.filters, machine.array_columns)
 
 
 def _cycles(layer: Layer, loads: int) -> float:

@@ -6,11 +6,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from eapc.dataflow.integers import Ints, ceil_div
-from eapc.dataflow.tiling import Extents, Flags, Positions, Steps, fetches, position_tiles
-from eapc.dataflow.widths import Widths
-from eapc.hardware import HardwareModel, MachineSection, Memories, require_sizes
-from eapc.hardware.sections import Count
+from eapc.dataflow.execution import Widths
+from eapc.dataflow.integers import Flags, Ints, ceil_div, smallest_divisors
+from eapc.dataflow.tiling import Extents, Positions, Steps, fetches, position_tiles
+from eapc.hardware import Count, HardwareModel, MachineSection, Memories, require_sizes
 from eapc.workload import ConvWorkload
 
 
@@ -101,7 +100,7 @@ def candidates(layer: Layer, hardware: HardwareModel) -> Choices:
     """Every tiling that fits: positions by filter folds by whole or divided channels by order."""
     extents = layer.extents
     positions = position_tiles(extents, extents.positions)
-    folds = _fold_counts(layer.filter_folds)
+    folds = smallest_divisors(layer.filter_folds, layer.filter_folds)
     filters = np.minimum(folds * layer.machine.array_columns, extents.filters)
     found = [
         _choices(layer, hardware, positions, filters, channels, filters_outside)
@@ -112,12 +111,6 @@ def candidates(layer: Layer, hardware: HardwareModel) -> Choices:
         )
     ]
     return Choices(*(np.concatenate(axis) for axis in zip(*found, strict=True)))
-
-
-def _fold_counts(folds: int) -> Ints:
-    """The fewest filter folds of a tile for each number of tiles."""
-    counts = np.arange(1, folds + 1, dtype=np.int64)
-    return np.unique(ceil_div(folds, ceil_div(folds, counts)))
 
 
 def _choices(
@@ -139,7 +132,8 @@ def _choices(
     )
     times = fetches(steps, "mpc" if filters_outside else "pmc")
     loads = steps.p * ceil_div(size, np.array(block))
-    if _stays(layer, filters_outside):
+    weights_stay = layer.machine.stationary == "weights"
+    if weights_stay and filters_outside and layer.depth_folds == 1:  # for all positions
         loads = np.where(m <= layer.machine.array_columns, 1, loads)
     fits = _fits(layer, hardware, positions.tile_words[:, None] * channels, size, m, channels)
     if not whole:
@@ -165,13 +159,9 @@ def block_positions(layer: Layer, hardware: HardwareModel) -> int:
     """Positions whose psums are held at a time for one filter fold."""
     if layer.machine.stationary == "ofmap":
         return layer.machine.array_rows
-    return _room(hardware, "accumulators") // (layer.widths.psum * layer.machine.array_columns)
-
-
-def _stays(layer: Layer, filters_outside: bool) -> bool:
-    """Whether a fold's weights stay in the array for all positions."""
-    weights_stay = layer.machine.stationary == "weights"
-    return weights_stay and filters_outside and layer.depth_folds == 1
+    return hardware.memories["accumulators"].bits // (
+        layer.widths.psum * layer.machine.array_columns
+    )
 
 
 def _fits(
@@ -188,12 +178,7 @@ def _fits(
     shared = ifmap_words * widths.ifmap + (weights if machine.weight_path == "buffered" else 0)
     if machine.ofmap_path == "buffered":
         shared = shared + positions * filters * widths.ofmap
-    fits = shared <= _room(hardware, "buffer")
+    fits = shared <= hardware.memories["buffer"].bits
     if machine.weight_path == "separate":
-        fits = fits & (weights <= _room(hardware, "weight_buffer"))
+        fits = fits & (weights <= hardware.memories["weight_buffer"].bits)
     return np.asarray(fits)
-
-
-def _room(hardware: HardwareModel, level: str) -> int:
-    """Bits of a level."""
-    return (hardware.memories[level].size_bytes or 0) * 8

@@ -20,15 +20,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Generic, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from eapc.dataflow.integers import IntOrInts, Ints, ceil_div, smallest_divisors
+from eapc.dataflow.execution import PerOperand
+from eapc.dataflow.integers import Flags, IntOrInts, Ints, ceil_div, smallest_divisors
 from eapc.workload import ConvWorkload
-
-Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -190,35 +188,28 @@ def positions_at(extents: Extents, n: Ints, e: Ints, f: Ints) -> Positions:
     )
 
 
-class Steps(NamedTuple):
-    """Tiles along each loop: over positions, filters and channels; arrays that broadcast."""
+class Steps(NamedTuple, Generic[IntOrInts]):
+    """Tiles along each loop: over positions, filters and channels; arrays broadcast."""
 
-    p: Ints
-    m: Ints
-    c: Ints
+    p: IntOrInts
+    m: IntOrInts
+    c: IntOrInts
 
 
-class Fetches(NamedTuple):
-    """How often each operand's words enter the level; for the ofmap, how often psums are left.
+def fetches(steps: Steps[Ints], order: str) -> PerOperand[Ints]:
+    """How often words enter the level under an order of the loops, the slowest first [1, 2].
 
-    A psum that is left k times is written k times and read k - 1 times.
+    The order is one such as "pmc". For the ofmap, how often psums are left: one that is left k
+    times is written k times and read k - 1 times.
     """
-
-    weights: Ints
-    ifmap: Ints
-    ofmap: Ints
-
-
-def fetches(steps: Steps, order: str) -> Fetches:
-    """Fetches under an order of the loops, such as "pmc", the slowest first [1, 2]."""
-    return Fetches(
+    return PerOperand(
         weights=_times("p", "mc", steps, order),
         ifmap=_times("m", "pc", steps, order),
         ofmap=_times("c", "pm", steps, order),
     )
 
 
-def _times(free: str, bound: str, steps: Steps, order: str) -> Ints:
+def _times(free: str, bound: str, steps: Steps[Ints], order: str) -> Ints:
     """Steps of the loop that an operand does not depend on, if one that it does is inside."""
     inside = [loop for loop in order[order.index(free) + 1 :] if loop in bound]
     moving = np.zeros((), dtype=np.bool_)

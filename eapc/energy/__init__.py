@@ -1,17 +1,16 @@
 """The energy of a model on a machine, from the work of each node to the report."""
 
-from eapc.energy.annotations import node_annotations
-from eapc.energy.densities import DensityTable, read_densities
+from eapc.dataflow import OPERANDS
 from eapc.energy.estimation import (
-    OPERANDS,
     EnergyReport,
     NodeEnergy,
     Unmodelled,
     estimate,
+    node_annotations,
     priced_as,
     priced_at,
 )
-from eapc.energy.given_bits import GivenBits, read_bits
+from eapc.energy.given import DensityTable, GivenBits, read_bits, read_densities
 from eapc.energy.local_functions import work_list_with_bodies
 from eapc.energy.measured_zeros import measured_table
 from eapc.energy.worklist import NodeWork, resized, work_list

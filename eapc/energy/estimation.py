@@ -9,22 +9,23 @@ figures of a report are per inference: the batch's, divided by the batch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from eapc.dataflow import Accesses, Execution, MappingError, execute
-from eapc.dataflow.widths import mac_energy
-from eapc.energy.densities import DensityTable
+from eapc.dataflow import OPERANDS, Accesses, Execution, MappingError, execute, mac_energy
+from eapc.energy.given import DensityTable
 from eapc.energy.residency import NOTHING, Residency, Stay, plan
 from eapc.energy.weight_counts import WeightCounts
 from eapc.energy.worklist import NodeWork
 from eapc.errors import HardwareError
 from eapc.hardware import HardwareModel
 from eapc.model import Model
-from eapc.workload import BitWidths, ConvWorkload, Densities, MacFractions, Part, Workload
+from eapc.workload import BitWidths, ConvWorkload, Densities, Kept, MacFractions, Part, Workload
 
-OPERANDS = ("weights", "ifmap", "ofmap")
+Runs = Sequence[tuple[Execution, float]]
+"""What each part of a node comes to on the machine, and how often it runs."""
 
 
 @dataclass(frozen=True)
@@ -134,36 +135,30 @@ def estimate(
     Raises ModelError where weights hold NaN or infinity.
     """
     weights = WeightCounts(model)
-    found = [_densities(item, densities, weights) for item in works]
+    found = [
+        tuple(_part_densities(item, part, densities, weights) for part in item.work.parts)
+        for item in works
+    ]
 
-    def cost(place: int, stay: Stay) -> float | None:
-        try:
-            return _price(works[place], hardware, found[place], batch, stay).energy_mac_units
-        except (MappingError, HardwareError):
-            return None
-
-    residency = plan(model, works, hardware, cost)
-    nodes: list[NodeEnergy] = []
-    unmodelled: list[Unmodelled] = []
-    for place, item in enumerate(works):
-        reason, stay = item.reason, residency.stays.get(place, NOTHING)
+    def price(place: int, stay: Stay) -> NodeEnergy | Unmodelled:
+        item, reason = works[place], works[place].reason
         if not reason:
             try:
-                nodes.append(_price(item, hardware, found[place], batch, stay))
+                return _price(item, hardware, found[place], batch, stay)
             except (MappingError, HardwareError) as error:
                 reason = str(error)
-        if reason:
-            node = item.node
-            unmodelled.append(Unmodelled(node.key, node.name, node.op_type, reason))
-    everything, nonzero = weights.totals()
-    return EnergyReport(
-        hardware, batch, tuple(nodes), tuple(unmodelled), everything, nonzero, residency
-    )
+        return Unmodelled(item.node.key, item.node.name, item.node.op_type, reason)
 
+    def cost(place: int, stay: Stay) -> float:
+        priced = price(place, stay)
+        return priced.energy_mac_units if isinstance(priced, NodeEnergy) else math.inf
 
-def _densities(item: NodeWork, table: DensityTable, weights: WeightCounts) -> tuple[Densities, ...]:
-    """Densities of each part of a node."""
-    return tuple(_part_densities(item, part, table, weights) for part in item.work.parts)
+    residency = plan(model, works, hardware, cost)
+    stays = (residency.stays.get(place, NOTHING) for place in range(len(works)))
+    priced = [price(place, stay) for place, stay in enumerate(stays)]
+    nodes = tuple(node for node in priced if isinstance(node, NodeEnergy))
+    unmodelled = tuple(node for node in priced if isinstance(node, Unmodelled))
+    return EnergyReport(hardware, batch, nodes, unmodelled, *weights.totals(), residency)
 
 
 def _part_densities(
@@ -186,12 +181,13 @@ def _price(
     batch: int,
     stay: Stay,
 ) -> NodeEnergy:
+    kept = [stay.parts.get(index, Kept()) for index in range(len(densities))]
     parts = [
-        replace(part, workload=replace(part.workload, densities=own))
-        for part, own in zip(stay.applied(item.work.parts), densities, strict=True)
+        replace(part, workload=replace(part.workload, densities=own, kept=stays))
+        for part, own, stays in zip(item.work.parts, densities, kept, strict=True)
     ]
     room = stay.room(hardware)
-    runs = [execute(part.workload, room).repeated(part.times) for part in parts]
+    runs = [(execute(part.workload, room), part.times) for part in parts]
     accesses = {level: _sum(runs, level, batch) for level in hardware.memories}
     compute = _compute_energy(runs, hardware) / batch
     by_level = {"mac": compute}
@@ -208,7 +204,7 @@ def _price(
         energy_mac_units=sum(by_level.values()),
         macs=sum(part.workload.macs * part.times for part in parts) / batch,
         nonskipped_macs=sum(_nonskipped(part.workload) * part.times for part in parts) / batch,
-        operations=sum(run.operations for run in runs) / batch,
+        operations=sum(run.operations * times for run, times in runs) / batch,
         densities=_mean_densities(parts),
         part_densities=densities,
         bits=_widest(parts, hardware.word_bits),
@@ -277,23 +273,53 @@ def _nonskipped(load: Workload) -> float:
     return load.nonskipped_macs if isinstance(load, ConvWorkload) else 0.0
 
 
-def _compute_energy(runs: list[Execution], hardware: HardwareModel) -> float:
+def _compute_energy(runs: Runs, hardware: HardwareModel) -> float:
     arithmetic = sum(
-        run.executed_macs * mac_energy(run.mac_bits, hardware) for run in runs if run.executed_macs
+        run.executed_macs * times * mac_energy(run.mac_bits, hardware)
+        for run, times in runs
+        if run.executed_macs
     )
-    operations = sum(run.operations for run in runs)
-    issued = sum(run.instructions for run in runs) * (hardware.instruction_energy_mac_units or 0.0)
-    return arithmetic + operations * hardware.operation_energy_mac_units + issued
+    operations = sum(run.operations * times for run, times in runs)
+    issued = sum(run.instructions * times for run, times in runs)
+    issuing = issued * (hardware.instruction_energy_mac_units or 0.0)
+    return arithmetic + operations * hardware.operation_energy_mac_units + issuing
 
 
-def _cycles(runs: list[Execution], batch: int) -> float | None:
+def _cycles(runs: Runs, batch: int) -> float | None:
     """Cycles of workloads that run one after another; None where one has no timing."""
-    known = [run.cycles for run in runs if run.cycles is not None]
+    known = [run.cycles * times for run, times in runs if run.cycles is not None]
     return sum(known) / batch if runs and len(known) == len(runs) else None
 
 
-def _sum(runs: list[Execution], level: str, batch: int) -> Accesses:
-    found = [run.accesses[level] for run in runs if level in run.accesses]
+def _sum(runs: Runs, level: str, batch: int) -> Accesses:
+    found = [(run.accesses[level], times) for run, times in runs if level in run.accesses]
     return Accesses(
-        *(sum(getattr(words, operand) for words in found) / batch for operand in OPERANDS)
+        *(
+            sum(getattr(words, operand) * times for words, times in found) / batch
+            for operand in OPERANDS
+        )
     )
+
+
+def node_annotations(report: EnergyReport) -> dict[str, dict[str, str]]:
+    """Metadata for every node, by key: its energy and share, or why it has none."""
+    total = report.energy_mac_units or 1.0
+    found = {node.key: _annotation(node, total) for node in report.nodes}
+    for missing in report.unmodelled:
+        found[missing.key] = {"eapc.unmodelled": missing.reason}
+    return found
+
+
+def _annotation(node: NodeEnergy, total: float) -> dict[str, str]:
+    entries = {
+        "eapc.energy_mac_units": f"{node.energy_mac_units:.6g}",
+        "eapc.energy_percent": f"{100 * node.energy_mac_units / total:.4g}",
+    }
+    if node.macs:
+        entries["eapc.macs"] = f"{node.macs:.12g}"
+        entries["eapc.weight_density"] = f"{node.densities.weights:.4g}"
+    if node.fused_into:
+        entries["eapc.fused_into"] = node.fused_into
+    if node.stay.operands:
+        entries["eapc.kept_on_chip"] = " ".join(node.stay.operands)
+    return entries

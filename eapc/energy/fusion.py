@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from eapc.model import Model, Node, Shapes
 from eapc.operators import operator_of
@@ -20,11 +20,9 @@ _LOOKAHEAD = 16
 """Nodes a group may grow by without coming down to one tensor; bounds the work per host."""
 
 
-@dataclass(frozen=True)
-class Group:
-    """The nodes fused into `host`, in file order, and the tensor that is written in the end."""
+class Group(NamedTuple):
+    """The nodes fused into a host, in file order, and the tensor that is written in the end."""
 
-    host: Node
     fused: tuple[Node, ...]
     written: str
 
@@ -39,7 +37,7 @@ class Fusion:
         self._constants = constants
         self._place = {node: place for place, node in enumerate(model.view.main_nodes)}
 
-    def group(self, host: Node, result: str) -> Group | None:
+    def group(self, result: str) -> Group | None:
         """The longest group behind a host's result, or None where nothing can be fused."""
         outside = {result: self._readers(result)}
         leaving = {result}
@@ -57,7 +55,7 @@ class Fusion:
                 best, (written,) = len(fused), leaving
             if len(fused) - best >= _LOOKAHEAD:
                 break
-        return Group(host, tuple(fused[:best]), written) if best else None
+        return Group(tuple(fused[:best]), written) if best else None
 
     def _candidates(self, result: str, group: Collection[str]) -> Iterator[Node]:
         """Nodes that can join, in file order; `group` grows with each that is yielded."""

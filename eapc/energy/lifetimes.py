@@ -43,17 +43,9 @@ class Life:
     places: tuple[int, ...]
 
 
-def lives(model: Model, works: tuple[NodeWork, ...]) -> tuple[Life, ...]:
+def lives(model: Model, works: tuple[NodeWork, ...]) -> Iterator[Life]:
     """The lives of the feature maps that could stay on chip, by place of the writer."""
-    trace = _Trace(model)
-    for place, item in enumerate(works):
-        trace.visit(place, item)
-    for name in model.outputs:
-        trace.refuse(name)
-    return tuple(_lives(trace, works))
-
-
-def _lives(trace: _Trace, works: tuple[NodeWork, ...]) -> Iterator[Life]:
+    trace = _Trace(model, works)
     working = [place for place, item in enumerate(works) if _works(item)]
     unknown = [place for place, item in enumerate(works) if _is_unknown(item)]
     for tensor, (place, part) in trace.writers.items():
@@ -95,24 +87,28 @@ class _Trace:
     inputs of the model or what else cannot stay.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, works: tuple[NodeWork, ...]) -> None:
         self._view = model.view
         self.sources: dict[str, Mapping[str, float]] = {}
         self.writers: dict[str, Place] = {}
         self.readers: dict[str, list[tuple[Place, float]]] = defaultdict(list)
         self.refused: set[str] = set()
+        for place, item in enumerate(works):
+            self._visit(place, item)
+        for name in model.outputs:
+            self._refuse(name)
 
-    def refuse(self, tensor: str) -> None:
+    def _refuse(self, tensor: str) -> None:
         """Nothing that a tensor consists of can stay."""
         self.refused.update(self.sources.get(tensor, ()))
 
-    def visit(self, place: int, item: NodeWork) -> None:
+    def _visit(self, place: int, item: NodeWork) -> None:
         """Take in a node; those before it have been."""
         if item.node.scope or item.fused_into:
             return
         if item.operands is None or _is_unknown(item):
             for name in self._view.dependencies(item.node):
-                self.refuse(name)
+                self._refuse(name)
         elif _works(item):
             self._read(place, item)
             self._write(place, item)
@@ -126,7 +122,7 @@ class _Trace:
                 continue
             shares = _shares(item, index)
             if not shares:
-                self.refuse(name)
+                self._refuse(name)
             for part, share in shares.items():
                 for tensor, fraction in sources.items():
                     self.readers[tensor].append(((place, part), share * fraction))
@@ -150,7 +146,7 @@ class _Trace:
             sources = self._joined(item)
         else:
             for name in others:
-                self.refuse(name)
+                self._refuse(name)
         if sources:
             self.sources.update(dict.fromkeys(filter(None, item.node.outputs), sources))
 

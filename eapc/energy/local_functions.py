@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import onnx
 
-from eapc.energy.given_bits import GivenBits
+from eapc.energy.given import GivenBits
 from eapc.energy.worklist import NodeWork, work_list
 from eapc.model import GraphView, Model, Node, Shapes, infer_shapes
 from eapc.workload import Work
@@ -48,6 +48,7 @@ def _merged(
     model: Model, works: Iterable[NodeWork], blocks: Sequence[Sequence[NodeWork]]
 ) -> Iterator[NodeWork]:
     main = model.view.main_nodes
+    functions = {(function.domain, function.name) for function in model.view.proto.functions}
     standing = dict(zip(main, blocks, strict=True))
     key_of = {item.node.key: node.key for node, block in standing.items() for item in block}
     known = {name for node in main for name in (*node.inputs, *node.outputs)}
@@ -55,16 +56,12 @@ def _merged(
         block = standing.get(item.node)
         if block is None:
             yield item
-        elif not _is_call(model, item.node):
+        elif _key(item.node) not in functions:
             found = block[0]
             host = key_of.get(found.fused_into, "")
             yield replace(found, node=item.node, fused_into=host)
         else:
             yield _call(item.node, block, known, key_of)
-
-
-def _is_call(model: Model, node: Node) -> bool:
-    return any(_key(node) == (f.domain, f.name) for f in model.view.proto.functions)
 
 
 def _call(
@@ -106,7 +103,8 @@ def _inlined(model: Model) -> tuple[Model, tuple[int, ...]] | None:
     from onnx import inliner
 
     flat = inliner.inline_local_functions(_without_weights(proto))
-    sizes = tuple(_sizes(model.view.main_nodes, _body_sizes(proto.functions)))
+    bodies = _body_sizes(proto.functions)
+    sizes = tuple(bodies.get(_key(node), 1) for node in model.view.main_nodes)
     if sum(sizes) != len(flat.graph.node):
         return None
     flat.graph.initializer.extend(proto.graph.initializer)
@@ -120,12 +118,9 @@ def _without_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
     opsets = {entry.domain: entry for part in reversed(imports) for entry in part.opset_import}
     bare.opset_import.extend(opsets.values())
     bare.functions.extend(proto.functions)
-    graph = bare.graph
-    graph.name = proto.graph.name
-    graph.node.extend(proto.graph.node)
-    graph.input.extend(proto.graph.input)
-    graph.output.extend(proto.graph.output)
-    graph.value_info.extend(proto.graph.value_info)
+    bare.graph.name = proto.graph.name
+    for field in ("node", "input", "output", "value_info"):
+        getattr(bare.graph, field).extend(getattr(proto.graph, field))
     return bare
 
 
@@ -146,8 +141,3 @@ def _body_sizes(functions: Iterable[onnx.FunctionProto]) -> dict[_Key, int]:
         return sizes[key]
 
     return {key: size(key) for key in bodies}
-
-
-def _sizes(nodes: Sequence[Node], bodies: Mapping[_Key, int]) -> Iterator[int]:
-    for node in nodes:
-        yield bodies.get(_key(node), 1)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from eapc.data import Dataset
-from eapc.energy.densities import DensityTable
+from eapc.energy.given import DensityTable
 from eapc.energy.worklist import NodeWork, activation_tensors
 from eapc.model import (
     Array,
@@ -76,7 +76,8 @@ class CountedNode:
         unrolled = self.counting.unrolled(left.nonzero)
         self.both += pairs(unrolled, right.nonzero)
         if self.has_weights:
-            met = _summed_to(unrolled, right.nonzero.ndim)
+            lacking = range(unrolled.ndim - right.nonzero.ndim)  # leading axes of the ifmap
+            met = unrolled.sum(axis=tuple(lacking))
             self.reads = met if self.reads is None else self.reads + met
         if self.ifmap_is_left:
             self.ifmap += pairs(unrolled, self.right.way.of_dense(right.shape))
@@ -103,13 +104,23 @@ class CountedNode:
         return MacFractions(self.both / self.macs, self.ifmap / self.macs)
 
 
+_MEASURABLE = "fiub"
+"""Kinds of types; numpy lacks others, such as bfloat16."""
+
+
 def measured_table(
     model: Model, works: Sequence[NodeWork], data: Dataset, threads: int = 0
 ) -> DensityTable:
     """Densities of a work list's activations and its MACs without zeros, measured on `data`."""
     names = activation_tensors(tuple(works))
     shapes = infer_shapes(model, data.shapes(1))
-    tensors = _measurable(shapes, [name for name in names if not _is_constant(model, name)])
+    specs = shapes.by_scope[""]
+    tensors = [
+        name
+        for name in names
+        if not _is_constant(model, name)
+        and (name not in specs or specs[name].dtype.kind in _MEASURABLE)
+    ]
     nodes = tuple(_counted_nodes(model, works, shapes, frozenset(tensors)))
     zeros = {
         name: zero.tensor for n in model.view.main_nodes for name, zero in zero_points(n).items()
@@ -123,17 +134,6 @@ def measured_table(
             node.key: node.with_weights for node, macs in counted if macs and node.has_weights
         },
     )
-
-
-def _summed_to(counts: Array, ndim: int) -> Array:
-    """Counts summed over the leading axes that the other operand lacks."""
-    return counts.sum(axis=tuple(range(counts.ndim - ndim))) if counts.ndim > ndim else counts
-
-
-def _measurable(shapes: Shapes, tensors: Sequence[str]) -> list[str]:
-    """Without tensors of types that numpy lacks (bfloat16)."""
-    specs = shapes.by_scope[""]
-    return [name for name in tensors if name not in specs or specs[name].dtype.kind in "fiub"]
 
 
 def _counted_nodes(

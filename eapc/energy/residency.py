@@ -12,15 +12,16 @@ the total never rises. The best choice of all would be a knapsack over time; thi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from eapc.dataflow.integers import ceil_div
 from eapc.energy.lifetimes import Life, lives
 from eapc.energy.worklist import NodeWork
 from eapc.hardware import HardwareModel, Memory, with_less_room
 from eapc.model import Model
-from eapc.workload import Kept, Part
+from eapc.workload import Kept
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,6 @@ class Stay:
             for operand in ("ifmap", "ofmap")
             if any(getattr(kept, operand) for kept in self.parts.values())
         )
-
-    def applied(self, parts: Iterable[Part]) -> list[Part]:
-        """The node's parts with what is kept of them."""
-        found = list(parts)
-        for index, kept in self.parts.items():
-            part = found[index]
-            found[index] = replace(part, workload=replace(part.workload, kept=kept))
-        return found
 
     def room(self, hardware: HardwareModel) -> HardwareModel:
         """The machine with what is left of the level that feature maps are kept in."""
@@ -65,8 +58,8 @@ class Stay:
 
 NOTHING = Stay()
 
-Cost = Callable[[int, Stay], float | None]
-"""Energy of the node at a place of the work list under a stay; None if it cannot be mapped."""
+Cost = Callable[[int, Stay], float]
+"""Energy of the node at a place of the work list under a stay; infinite if it has no mapping."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +103,7 @@ class _Planner:
     def __init__(self, hardware: HardwareModel, memory: Memory, cost: Cost) -> None:
         self._capacity, self._bank = memory.size_bytes or 0, memory.bank_bytes or 1
         self._word_bits, self._cost = hardware.word_bits, cost
-        self._costs: dict[int, float | None] = {}
+        self._costs: dict[int, float] = {}
         self.stays: dict[int, Stay] = {}
         self.tensor_bytes: dict[str, int] = {}
         self.spared = 0.0
@@ -126,12 +119,10 @@ class _Planner:
         if taken + size >= self._capacity:
             return
         stays = self._with(life, size)
-        before = _total(self._current(place) for place in life.places)
-        if before is None:
-            return
+        before = sum(self._current(place) for place in life.places)
         after = {place: self._cost(place, stay) for place, stay in stays.items()}
-        total = _total(after.values())
-        if total is None or total >= before:
+        total = sum(after.values())
+        if math.isinf(before) or total >= before:
             return
         self.stays.update(stays)
         self._costs.update(after)
@@ -149,17 +140,7 @@ class _Planner:
     def _stay(self, place: int) -> Stay:
         return self.stays.get(place, NOTHING)
 
-    def _current(self, place: int) -> float | None:
+    def _current(self, place: int) -> float:
         if place not in self._costs:
             self._costs[place] = self._cost(place, self._stay(place))
         return self._costs[place]
-
-
-def _total(costs: Iterable[float | None]) -> float | None:
-    """The sum; None where one is missing, and those behind it are not asked for."""
-    total = 0.0
-    for cost in costs:
-        if cost is None:
-            return None
-        total += cost
-    return total

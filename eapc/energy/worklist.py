@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from eapc.energy.fusion import Fusion
-from eapc.energy.given_bits import GivenBits
+from eapc.energy.given import GivenBits
 from eapc.model import Model, Node, Shapes, tensor_bits
 from eapc.operators import operator_of
 from eapc.workload import (
@@ -198,9 +198,10 @@ def _fuse(fusion: Fusion, works: list[NodeWork]) -> Iterator[NodeWork]:
     written: dict[Node, str] = {}
     for item in works:
         node = item.node
-        if not _moves_words(item.work) or node.scope or node in hosts:
+        writes = any(load.ofmap_words for load in item.work.workloads)
+        if not writes or node.scope or node in hosts:
             continue
-        group = fusion.group(node, item.ofmap)
+        group = fusion.group(item.ofmap)
         if group is not None:
             hosts.update(dict.fromkeys(group.fused, node))
             written.update(dict.fromkeys((node, *group.fused), group.written))
@@ -211,10 +212,6 @@ def _fuse(fusion: Fusion, works: list[NodeWork]) -> Iterator[NodeWork]:
             work = Work(tuple(_without_traffic(part) for part in item.work.parts))
             found = replace(found, work=work, fused_into=host.key)
         yield found
-
-
-def _moves_words(work: Work) -> bool:
-    return any(load.ofmap_words for load in work.workloads)
 
 
 def _without_traffic(part: Part) -> Part:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from scipy.special import ndtr
 
 from eapc.data import Dataset
 from eapc.errors import DataError
-from eapc.evaluation.flips import Flips
 from eapc.evaluation.measures import (
     Accuracy,
     Agreement,
     binary_threshold,
     class_scores,
     correct,
+    log_probabilities,
 )
 from eapc.evaluation.parts import Outputs
 from eapc.evaluation.yardstick import Yardstick
@@ -24,6 +26,43 @@ from eapc.runtime import collect_outputs
 
 _FEW = 256
 """Inputs on which to look at many networks."""
+
+
+@dataclass(frozen=True)
+class DecisionMargins:
+    """Leads of one class per sample in a network's scores, and how unsure these are.
+
+    A model of pruning's effect without a free constant, good for a first guess: every score gets
+    normal noise of one deviation s. The divergence of a softmax p under small changes d of its
+    scores is half the variance of d under p, so on average s^2/2 (1 - sum p^2): that gives s. A
+    class that leads by a margin m keeps the lead over its rival with probability
+    Phi(m / (s sqrt 2)).
+
+    `margins` is (n,): the score of the class less the best of the others; `doubt` the mean of
+    1 - sum p^2.
+    """
+
+    margins: Array
+    doubt: float
+
+    @classmethod
+    def of(cls, scores: Array, classes: Array) -> DecisionMargins:
+        """The leads of (n,) `classes` in (n, more than one class) scores."""
+        logs = log_probabilities(scores)
+        rows = np.arange(len(logs))
+        own = logs[rows, classes]
+        others = logs.copy()
+        others[rows, classes] = -np.inf
+        doubt = float((1 - np.square(np.exp(logs)).sum(axis=1)).mean())
+        return cls(own - others.max(axis=1), doubt)
+
+    def loss(self, divergence: float) -> float:
+        """Fraction of samples that should lose the class at this mean KL divergence, on balance."""
+        if not 0 < divergence < math.inf or not self.doubt > 0:
+            return 0.0 if divergence == 0 else 1.0
+        noise = math.sqrt(2 * divergence / self.doubt)
+        kept = ndtr(self.margins / (noise * math.sqrt(2)))
+        return float((self.margins > 0).mean() - kept.mean())
 
 
 @dataclass(frozen=True)
@@ -57,12 +96,12 @@ class AccuracyJudge:
 
     def expected_loss(self, divergence: float) -> float:
         """About what accuracy should drop by at a divergence of the outputs; a guess."""
-        return divergence if self._flips is None else self._flips.loss(divergence)
+        return divergence if self._leads is None else self._leads.loss(divergence)
 
     @cached_property
-    def _flips(self) -> Flips | None:
+    def _leads(self) -> DecisionMargins | None:
         scores = class_scores(self.original)
-        return None if scores is None else Flips.of(scores, self.data.require_labels())
+        return None if scores is None else DecisionMargins.of(scores, self.data.require_labels())
 
     def halves(self) -> tuple[AccuracyJudge, AccuracyJudge]:
         """Every second sample of each class, and the rest: the same for the same data.
@@ -117,9 +156,9 @@ class AgreementJudge:
 
     def expected_loss(self, divergence: float) -> float:
         """About what agreement should lose at a divergence of the outputs; a guess."""
-        return divergence if self._flips is None else self._flips.loss(divergence)
+        return divergence if self._leads is None else self._leads.loss(divergence)
 
     @cached_property
-    def _flips(self) -> Flips | None:
+    def _leads(self) -> DecisionMargins | None:
         scores = self.yardstick.scores if self.yardstick.is_by_share else None
-        return None if scores is None else Flips.of(scores, scores.argmax(axis=1))
+        return None if scores is None else DecisionMargins.of(scores, scores.argmax(axis=1))

@@ -83,24 +83,19 @@ def correct(outputs: Outputs, labels: Array, threshold: float) -> Array:
     for class 1 and not for class 0; see `binary_threshold`. NaN is never correct.
     Raises DataError when the outputs are neither or a label is out of their range.
     """
-    scores = class_scores(outputs)
-    binary = _binary_scores(outputs) if scores is None else None
-    if scores is not None:
-        known = ~np.isnan(scores).any(axis=1)
-        classes, chosen = scores.shape[1], scores.argmax(axis=1)
-    elif binary is not None:
-        known = ~np.isnan(binary)
-        classes, chosen = 2, binary > threshold
-    else:
+    scores, binary = class_scores(outputs), _binary_scores(outputs)
+    if scores is None and binary is not None:
+        scores = np.column_stack([np.full(len(binary), threshold), binary])
+    if scores is None:
         raise DataError(
             "labels y need a model with one output of shape (samples, classes), "
             "or (samples, 1) for two classes"
         )
-    if len(chosen) != len(labels):
-        raise DataError(f"{len(labels)} labels for {len(chosen)} outputs")
-    if labels.size and int(labels.max()) >= classes:
-        raise DataError(f"label {int(labels.max())} is out of range: {classes} classes")
-    return np.asarray((chosen == labels) & known)
+    if len(scores) != len(labels):
+        raise DataError(f"{len(labels)} labels for {len(scores)} outputs")
+    if labels.size and int(labels.max()) >= scores.shape[1]:
+        raise DataError(f"label {int(labels.max())} is out of range: {scores.shape[1]} classes")
+    return np.asarray((scores.argmax(axis=1) == labels) & ~np.isnan(scores).any(axis=1))
 
 
 def _binary_scores(outputs: Outputs) -> Array | None:

@@ -1,6 +1,5 @@
 """Machines: the schema of a hardware file, its loader, and machines that were measured."""
 
-from eapc.hardware.machines import MachineSection, Memories, require_sizes
 from eapc.hardware.measured import Axis, MeasuredLayer, MeasuredMachine, Scan
 from eapc.hardware.schema import (
     HardwareModel,
@@ -9,10 +8,20 @@ from eapc.hardware.schema import (
     shipped_hardware,
     with_less_room,
 )
-from eapc.hardware.sections import Memory, ZeroSkipping
+from eapc.hardware.sections import (
+    Count,
+    MachineSection,
+    Memories,
+    Memory,
+    Section,
+    Text,
+    ZeroSkipping,
+    require_sizes,
+)
 
 __all__ = [
     "Axis",
+    "Count",
     "HardwareModel",
     "MachineSection",
     "MeasuredLayer",
@@ -20,6 +29,8 @@ __all__ = [
     "Memories",
     "Memory",
     "Scan",
+    "Section",
+    "Text",
     "ZeroSkipping",
     "load_hardware",
     "load_machine",

@@ -14,7 +14,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -76,14 +76,13 @@ class MeasuredLayer(Section):
     def latency_ms(self, in_channels: int, out_channels: int, steps: Mapping[Axis, int]) -> float:
         """Milliseconds at some counts, see `weights_of`; linear between measured ones."""
         columns = weights_of(self.out_channels, out_channels, steps["out"])
-        rows = weights_of(self.in_channels, in_channels, steps["in"]) if self.in_channels else _ONE
+        rows = weights_of(self.in_channels, in_channels, steps["in"])
         return float(
             sum(p * q * self.cleaned[row][column] for row, p in rows for column, q in columns)
         )
 
 
 Weights = tuple[tuple[int, float], ...]
-_ONE: Weights = ((0, 1.0),)
 
 
 def weights_of(counts: Sequence[int], count: int, step: int) -> Weights:
@@ -91,7 +90,10 @@ def weights_of(counts: Sequence[int], count: int, step: int) -> Weights:
 
     `count` first goes up to the end of its step: the next measured count or the next multiple
     of `step`, whichever comes first. Beyond the largest count latency grows in proportion.
+    Without counts there is one position.
     """
+    if not counts:
+        return ((0, 1.0),)
     if count > counts[-1]:
         return ((len(counts) - 1, count / counts[-1]),)
     above = bisect_left(counts, count)
@@ -219,8 +221,3 @@ def _edges(counts: Sequence[int], ms: Sequence[float]) -> list[int]:
             edges.append(count)
             level = value
     return edges
-
-
-def is_measured(document: Any) -> bool:
-    """Whether a parsed YAML document says that it holds measured latencies."""
-    return isinstance(document, Mapping) and document.get("kind") == "measured"

@@ -18,12 +18,13 @@ from typing import Any, Literal, Self, TypeVar
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from eapc.errors import HardwareError, UsageError
-from eapc.hardware.machines import Machine, MachineSection
-from eapc.hardware.measured import MeasuredMachine, is_measured
+from eapc.hardware.measured import MeasuredMachine
 from eapc.hardware.sections import (
     Amount,
     Compression,
     Count,
+    Machine,
+    MachineSection,
     Memory,
     Price,
     Section,
@@ -86,8 +87,8 @@ class HardwareModel(Section):
 
     def holds_bits(self, level: str, bits: int) -> bool:
         """Whether a memory level has room for `bits` bits."""
-        size = self.memories[level].size_bytes
-        return size is None or bits <= size * 8
+        memory = self.memories[level]
+        return memory.size_bytes is None or bits <= memory.bits
 
     def spared(self, level: str) -> bool:
         """Whether a level lies outside the one that feature maps are kept in."""
@@ -112,16 +113,6 @@ class HardwareModel(Section):
             return table[below]
         share = math.log(bits / below) / math.log(above / below)
         return float(table[below] ** (1 - share) * table[above] ** share)
-
-    def source_of(self, path: str) -> str | None:
-        """Where a field's number comes from; `path` is dotted, keys of `sources` may hold `*`.
-
-        A key covers the fields below it too. None if no key covers the field.
-        """
-        for key, text in self.sources.items():
-            if fnmatchcase(path, key) or fnmatchcase(path, f"{key}.*"):
-                return text
-        return None
 
     @field_validator("mac_energy_mac_units_by_bits")
     @classmethod
@@ -199,7 +190,7 @@ def load_machine(name_or_path: str | Path) -> HardwareModel | MeasuredMachine:
     name = str(name_or_path).removesuffix(".yaml")
     if name in shipped_hardware():
         file = resources.files("eapc.hwmodels") / f"{name}.yaml"
-        return parse_hardware(file.read_bytes(), f"{name}.yaml")
+        return parse_machine(file.read_bytes(), f"{name}.yaml")
     known = shipped_hardware()
     near = get_close_matches(Path(name).name, known, n=2, cutoff=0.5) or known
     problem = "is a folder" if path.is_dir() else "no such file, and no shipped machine"
@@ -208,20 +199,14 @@ def load_machine(name_or_path: str | Path) -> HardwareModel | MeasuredMachine:
     )
 
 
-def parse_hardware(text: bytes, file: str) -> HardwareModel:
-    """The machine described by a YAML document; `file` is the name that errors give."""
-    return _checked(parse_document(text, file))
-
-
 def parse_machine(text: bytes, file: str) -> HardwareModel | MeasuredMachine:
-    """The machine in a YAML document: what was measured if it says `kind: measured`."""
+    """The machine in a YAML document: what was measured if it says `kind: measured`.
+
+    `file` is the name that errors give.
+    """
     document = parse_document(text, file)
-    if is_measured(document.value):
+    if document.value.get("kind") == "measured":
         return _validated(MeasuredMachine, document, "let `eapc profile` write the file anew")
-    return _checked(document)
-
-
-def _checked(document: Document) -> HardwareModel:
     machine = _validated(HardwareModel, document, "see `eapc hw show eyeriss`")
     _require_fields_of_sources(machine, document)
     return machine

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from eapc.errors import HardwareError
-from eapc.registry import DATAFLOWS
+from eapc.registry import DATAFLOWS, any_of
 
 Path = tuple[Any, ...]
 
@@ -57,6 +57,8 @@ class Document:
     file: str
     value: Any = None
     lines: dict[Path, int] = field(default_factory=dict)
+    _built: set[int] = field(default_factory=set)
+    """Nodes that have been met: PyYAML gives an alias the node that it stands for."""
 
     def line_of(self, path: Path) -> int:
         """Line of a field, or of the nearest mapping around one that is missing."""
@@ -68,6 +70,36 @@ class Document:
         """`file:line: dotted.field: problem`."""
         name = f"{dotted(path)}: " if path else ""
         return f"{self.file}:{self.line_of(path)}: {name}{problem}"
+
+    def build(self, node: yaml.Node, path: Path) -> Any:
+        """The value of a YAML node at a path, whose lines are noted."""
+        self.lines.setdefault(path, node.start_mark.line + 1)
+        if node.tag not in _PLAIN_TAGS:
+            self._fail(path, f"the tag {node.tag} is not supported; remove it")
+        if isinstance(node, yaml.ScalarNode):
+            return _scalar(node)
+        if id(node) in self._built:
+            self._fail(path, "aliases are not supported; write the value out")
+        self._built.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        return tuple(self.build(item, (*path, i)) for i, item in enumerate(node.value))
+
+    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[Any, Any]:
+        values: dict[Any, Any] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                self._fail(path, "a key is no text; give each key a name")
+            key = _scalar(key_node)
+            first = self.lines.get((*path, key))
+            self.lines[*path, key] = key_node.start_mark.line + 1
+            if first is not None:
+                self._fail((*path, key), f"given twice, first in line {first}; remove one")
+            values[key] = self.build(value_node, (*path, key))
+        return values
+
+    def _fail(self, path: Path, problem: str) -> NoReturn:
+        raise HardwareError(self.located(path, problem))
 
 
 def dotted(path: Path) -> str:
@@ -89,45 +121,8 @@ def parse_document(text: bytes, file: str) -> Document:
     if not isinstance(root, yaml.MappingNode):
         problem = "empty" if root is None else "the top level is no mapping"
         raise HardwareError(f"{file}:1: {problem}; start from `eapc hw show eyeriss`")
-    document.value = _Builder(document).build(root, ())
+    document.value = document.build(root, ())
     return document
-
-
-class _Builder:
-    """Turns YAML nodes into values while noting lines."""
-
-    def __init__(self, document: Document) -> None:
-        self._document = document
-        self._seen: set[int] = set()
-
-    def build(self, node: yaml.Node, path: Path) -> Any:
-        self._document.lines.setdefault(path, node.start_mark.line + 1)
-        if node.tag not in _PLAIN_TAGS:
-            self._fail(path, f"the tag {node.tag} is not supported; remove it")
-        if isinstance(node, yaml.ScalarNode):
-            return _scalar(node)
-        if id(node) in self._seen:
-            self._fail(path, "aliases are not supported; write the value out")
-        self._seen.add(id(node))
-        if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, path)
-        return tuple(self.build(item, (*path, i)) for i, item in enumerate(node.value))
-
-    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[Any, Any]:
-        values: dict[Any, Any] = {}
-        for key_node, value_node in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):
-                self._fail(path, "a key is no text; give each key a name")
-            key = _scalar(key_node)
-            first = self._document.lines.get((*path, key))
-            self._document.lines[*path, key] = key_node.start_mark.line + 1
-            if first is not None:
-                self._fail((*path, key), f"given twice, first in line {first}; remove one")
-            values[key] = self.build(value_node, (*path, key))
-        return values
-
-    def _fail(self, path: Path, problem: str) -> NoReturn:
-        raise HardwareError(self._document.located(path, problem))
 
 
 def _scalar(node: yaml.ScalarNode) -> Any:
@@ -196,7 +191,7 @@ def _problem(path: Path, details: ErrorDetails, known: Collection[str], advice: 
             return f"expected {details['ctx']['expected']}, got {got}; use one of these"
         case "union_tag_not_found":
             tag = details["ctx"]["discriminator"].strip("'")
-            return f"{tag} is missing; add {_any_of(tag)}"
+            return f"{tag} is missing; add {any_of(f'`{tag}: {name}`' for name in _TAGS[tag])}"
         case "union_tag_invalid":
             tags, got = details["ctx"]["expected_tags"], repr(details["ctx"]["tag"])
             name = details["ctx"]["discriminator"].strip("'")
@@ -204,12 +199,6 @@ def _problem(path: Path, details: ErrorDetails, known: Collection[str], advice: 
         case _:
             problem = details["msg"].removeprefix("Input should be ")
             return f"{problem}, got {got}; {_remedy(name, advice)}"
-
-
-def _any_of(tag: str) -> str:
-    """`code: none` or `code: run-length`, each in backquotes."""
-    *others, last = (f"`{tag}: {name}`" for name in _TAGS[tag])
-    return f"{', '.join(others)} or {last}"
 
 
 def _shown(value: object) -> str:

@@ -6,7 +6,7 @@ A layer is named by one of its nodes, its weight or its operator type, or by a g
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -31,12 +31,13 @@ def choose(
     for option, names in (("include", include), ("exclude", exclude)):
         for name in names:
             _require_meaning(option, name, found)
-    chosen = tuple(
-        tied
+    chosen = {
+        tied.weight
         for tied in found.layers
         if (not include or _is_any_of(tied, include)) and not _is_any_of(tied, exclude)
-    )
-    return _without(found, chosen, {tied.weight: EXCLUDED for tied in found.layers})
+    }
+    others = {tied.weight for tied in found.layers} - chosen
+    return _only(found, chosen, dict.fromkeys(others, EXCLUDED))
 
 
 def pattern_of(tied: TiedLayers, text: str) -> Pattern:
@@ -49,31 +50,26 @@ def suited(found: PrunableLayers, model: Model, text: str) -> PrunableLayers:
 
     Raises UsageError if the spelling is unknown.
     """
-    chosen, reasons = [], {}
+    chosen, reasons = set(), {}
     for tied in found.layers:
         _, m, k = tied.matrix(model).shape
         remark = pattern_of(tied, text).remark(m, k)
         if remark.text:
             reasons[tied.weight] = f"{text}: {remark.text}"
         if remark.applies:
-            chosen.append(tied)
-    return _without(found, tuple(chosen), reasons, also_of_chosen=True)
+            chosen.add(tied.weight)
+    return _only(found, chosen, reasons)
 
 
-def _without(
-    found: PrunableLayers,
-    chosen: tuple[TiedLayers, ...],
-    reasons: Mapping[str, str],
-    also_of_chosen: bool = False,
-) -> PrunableLayers:
-    """The chosen layers; the reasons, by weight, go to those that are left alone."""
-    kept = set() if also_of_chosen else {tied.weight for tied in chosen}
+def _only(found: PrunableLayers, weights: Set[str], reasons: Mapping[str, str]) -> PrunableLayers:
+    """The layers of some weights; `reasons`, by weight, say what is left alone in or of layers."""
     skipped = tuple(
         Skipped(user.node.key, reasons[tied.weight])
         for tied in found.layers
-        if tied.weight in reasons and tied.weight not in kept
+        if tied.weight in reasons
         for user in tied.users
     )
+    chosen = tuple(tied for tied in found.layers if tied.weight in weights)
     return PrunableLayers(chosen, found.skipped + skipped)
 
 

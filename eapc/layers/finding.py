@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,9 +12,9 @@ from eapc.layers.forms import LayerForm, UnsupportedLayerError, form_of
 from eapc.model import (
     Array,
     BiasSink,
-    Clipping,
     Model,
     Node,
+    Surroundings,
     WeightSource,
     all_finite,
     as_seen,
@@ -28,9 +28,9 @@ from eapc.model import (
 from eapc.operators import WeightLayout, operator_of
 
 
-@dataclass(frozen=True)
-class Layer:
-    """One node that uses prunable weights.
+@dataclass(frozen=True, kw_only=True)
+class Layer(Surroundings):
+    """One node that uses prunable weights, and what stands behind it.
 
     The solver works on z = scale * (y - offset): `scale` (m,) is what a following
     BatchNormalization multiplies by, ones without one; `offset` (m,) the node's own bias.
@@ -43,11 +43,7 @@ class Layer:
     source: WeightSource
     x: str
     y: str
-    scale: Array
     offset: Array
-    bias: BiasSink | None
-    other: str = ""
-    clipping: Clipping | None = None
 
 
 @dataclass(frozen=True)
@@ -168,12 +164,13 @@ def _layer(model: Model, node: Node) -> Layer | None:
         raise UnsupportedLayerError("weights are empty")
     if node.input(0) in model.constants:
         raise UnsupportedLayerError("its input is a constant")
-    form = form_of(node, seen)
-    offset = _offset(model, node, row.weights, row.weights.output_count(node.attributes, seen))
-    behind = surroundings(model, node, offset, row.weights.channel_axis(len(seen)))
-    x, y = node.input(0), node.outputs[0]
-    around = (behind.scale, offset, behind.bias, behind.other, behind.clipping)
-    return Layer(node, form, source, x, y, *around)
+    form, layout = form_of(node, seen), row.weights
+    offset = _offset(model, node, layout, layout.output_count(node.attributes, seen))
+    behind = surroundings(model, node, layout, offset, layout.channel_axis(len(seen)))
+    return Layer(
+        node=node, form=form, source=source, x=node.input(0), y=node.outputs[0], offset=offset,
+        **vars(behind),
+    )  # fmt: skip
 
 
 def _offset(model: Model, node: Node, layout: WeightLayout, channels: int) -> Array:
@@ -219,16 +216,14 @@ def _view(model: Model, source: WeightSource) -> tuple[object, ...]:
     )
 
 
-def _conflict(model: Model, weight: str, users: Iterable[Layer]) -> str:
+def _conflict(model: Model, weight: str, users: Sequence[Layer]) -> str:
     """Why shared weights cannot be changed; empty if they can."""
-    users = tuple(users)
-    layer_nodes = {layer.node for layer in users}
-    for layer in users:
-        for tensor in layer.source.tensors:
-            for consumer in model.view.consumers(tensor):
-                known = any(consumer in user.source.chain for user in users)
-                if consumer not in layer_nodes and not known:
-                    return f"weights are also read by {consumer.op_type} '{consumer.key}'"
+    known = {node for user in users for node in (user.node, *user.source.chain)}
+    tensors = (tensor for user in users for tensor in user.source.tensors)
+    readers = (reader for tensor in tensors for reader in model.view.consumers(tensor))
+    other = next((reader for reader in readers if reader not in known), None)
+    if other is not None:
+        return f"weights are also read by {other.op_type} '{other.key}'"
     forms = {layer.form for layer in users}
     views = {_view(model, layer.source) for layer in users}
     if len(forms) > 1 or len(views) > 1 or len({layer.node.op_type for layer in users}) > 1:

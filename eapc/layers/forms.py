@@ -15,11 +15,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from eapc.model import Array, Node
+from eapc.model import Array, Node, Shape
 from eapc.operators import operator_of
 from eapc.workload import same_padding, steps_of
-
-Shape = tuple[int, ...]
 
 
 class UnsupportedLayerError(Exception):
@@ -127,9 +125,8 @@ def conv_form(node: Node, weight_shape: Shape) -> ConvForm:
     """Conv of any spatial rank, grouped, dilated, with explicit or automatic padding."""
     kernel = weight_shape[2:]
     auto_pad = node.attribute("auto_pad", "NOTSET")
-    flat = tuple(node.attribute("pads", (0,) * (2 * len(kernel))))
-    if auto_pad == "VALID":
-        flat = (0,) * (2 * len(kernel))
+    none = (0,) * (2 * len(kernel))
+    flat = none if auto_pad == "VALID" else tuple(node.attribute("pads", none))
     pairs = tuple(zip(flat[: len(kernel)], flat[len(kernel) :], strict=True))
     return ConvForm(
         weight_shape,

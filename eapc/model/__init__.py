@@ -6,8 +6,8 @@ from eapc.model.file import Check, files_of
 from eapc.model.folding import LARGEST_ELEMENTS, evaluate_node, fold_constants, known_constants
 from eapc.model.graph import GraphView, Node, free_names, plain_tensors, walk
 from eapc.model.interface import common_inputs
-from eapc.model.model import ANNOTATION_PREFIX, Model, Origin, Part
-from eapc.model.neighbourhood import BiasSink, Clipping, surroundings
+from eapc.model.model import ANNOTATION_PREFIX, Model, Origin, Part, drop_annotations
+from eapc.model.neighbourhood import BiasSink, Clipping, Surroundings, surroundings
 from eapc.model.quantization import tensor_bits, zero_points
 from eapc.model.shapes import (
     InputShapes,
@@ -19,6 +19,8 @@ from eapc.model.shapes import (
 )
 from eapc.model.tensors import (
     Array,
+    Shape,
+    ShapeOf,
     TensorSpec,
     decode,
     encode,
@@ -56,7 +58,10 @@ __all__ = [
     "Node",
     "Origin",
     "Part",
+    "Shape",
+    "ShapeOf",
     "Shapes",
+    "Surroundings",
     "TensorSpec",
     "WeightSource",
     "all_finite",
@@ -66,6 +71,7 @@ __all__ = [
     "common_inputs",
     "count_nonzero",
     "decode",
+    "drop_annotations",
     "encode",
     "evaluate_node",
     "files_of",

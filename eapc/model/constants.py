@@ -25,9 +25,7 @@ from eapc.model.tensors import (
     numpy_type,
     subgraphs_of_node,
 )
-
-VIEWS = frozenset(("Identity", "Transpose", "Reshape"))
-"""Operators that hand a constant's values on in another order of axes, which can be undone."""
+from eapc.operators import operator_of
 
 ARITHMETIC = FOLDABLE | frozenset(
     """Einsum Elu Erf Exp Flatten Gemm HardSigmoid Log LpNormalization MatMul Mean Pad Reciprocal
@@ -54,7 +52,7 @@ class Constants:
         self._view, self._folder, self._weights = view, folder, weights
         self._scope, self._graph = inner[:2] if inner else ("", view.proto.graph)
         self._outer = inner[2] if inner else None
-        self._own: dict[tuple[str, str], Array | None] = {}
+        self._own: dict[str, Array | None] = {}
 
     def within(self, scope: str) -> Constants:
         """The constants that the nodes of a scope see; to ask of the main graph's."""
@@ -98,8 +96,7 @@ class Constants:
             return self._weights[name]
         if name in self._computed:
             kept = self._kept(name)
-            key = self._scope, name
-            return kept[key] if key in kept else self._folded(name)
+            return kept[name] if name in kept else self._folded(name)
         if self._outer is not None and name in self._outer:
             return self._outer.value(name)
         stored = self.stored.get(name)
@@ -116,7 +113,7 @@ class Constants:
         if stored is not None:
             return tuple(stored.dims)
         node = self._computed.get(name)
-        if node is not None and node.op_type in VIEWS:
+        if node is not None and operator_of(node).invertible:
             before = self.shape(node.input(0))
             return None if before is None else self.view_of(node, np.empty(before, bool)).shape
         value = self.value(name)
@@ -128,12 +125,12 @@ class Constants:
         if stored is not None:
             return numpy_type(element_type(stored))
         node = self._computed.get(name)
-        if node is not None and node.op_type in VIEWS:
+        if node is not None and operator_of(node).invertible:
             return self.dtype(node.input(0))
         return self[name].dtype
 
     def view_of(self, node: Node, array: Array) -> Array:
-        """What a view (`VIEWS`) makes of an array, other nodes count for Identity.
+        """What a node that can be undone makes of an array, other nodes count for Identity.
 
         Raises KeyError for a Reshape to a shape that is not constant.
         """
@@ -149,7 +146,7 @@ class Constants:
     # --- what nodes compute ----------------------------------------------------------------------
 
     @cached_property
-    def _computed(self) -> Mapping[str, Node]:
+    def _computed(self) -> dict[str, Node]:
         """The nodes of this graph that compute constants, by what they write."""
         found: dict[str, Node] = {}
         for node in self._view.by_scope.get(self._scope, ()):
@@ -162,7 +159,7 @@ class Constants:
 
     def _is_fixed(self, reader: Node, name: str, computed: Mapping[str, Node]) -> bool:
         """True for a constant; one that may be fed is none to compute with."""
-        if name in self._view.replaceable and reader.op_type not in VIEWS:
+        if name in self._view.replaceable and not operator_of(reader).invertible:
             return False
         known = name in computed or name in self.stored
         return known or (self._outer is not None and name in self._outer)
@@ -180,38 +177,26 @@ class Constants:
         """A computed constant; all models of a file share those that no new weights go into."""
         cone = self._cone(name)
         with np.errstate(all="ignore"):
-            for node in cone:
-                self._kept(node.outputs[0])[self._scope, node.outputs[0]] = self._result(node)
-        value = self._kept(name)[self._scope, name]
-        for node in cone[:-1]:
-            key = self._scope, node.outputs[0]
-            kept = self._kept(node.outputs[0])
-            on_the_way = kept[key]
+            for made, node in cone:
+                self._kept(made)[made] = self._result(node)
+        value = self._kept(name)[name]
+        for made, _ in cone[:-1]:
+            on_the_way = self._kept(made)[made]
             if on_the_way is not None and on_the_way.size > LARGEST_ELEMENTS:
-                del kept[key]
+                del self._kept(made)[made]
         return value
 
-    def _kept(self, name: str) -> dict[tuple[str, str], Array | None]:
-        return self._own if name in self._changed else self._view.folded
+    def _kept(self, name: str) -> dict[str, Array | None]:
+        return self._own if name in self._changed else self._view.folded[self._scope]
 
-    def _cone(self, name: str) -> list[Node]:
-        """The nodes that a constant is still to be computed by, the constant's own last."""
-        found: dict[Node, None] = {}
-        waiting = [name]
-        while waiting:
-            node = self._computed[waiting[-1]]
-            missing = [each for each in node.inputs if self._is_to_come(each, found)]
-            if missing:
-                waiting.extend(missing)
-            else:
-                found[self._computed[waiting.pop()]] = None
-        return list(found)
-
-    def _is_to_come(self, name: str, found: Mapping[Node, None]) -> bool:
-        node = self._computed.get(name)
-        return (
-            node is not None and node not in found and (self._scope, name) not in self._kept(name)
-        )
+    def _cone(self, name: str) -> list[tuple[str, Node]]:
+        """What is still to be computed for a constant, by which nodes; the constant itself last."""
+        needed, found = {name}, []
+        for made, node in reversed(self._computed.items()):
+            if made in needed and made not in self._kept(made):
+                needed.update(node.inputs)
+                found.append((made, node))
+        return found[::-1]
 
     def _result(self, node: Node) -> Array | None:
         if node.op_type in ("Shape", "Size"):

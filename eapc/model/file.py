@@ -27,7 +27,6 @@ from eapc.model.tensors import is_external, numpy_type, tensors_of_model, type_b
 PROTOBUF_LIMIT_BYTES = 2**31 - 1
 _EMBED_BELOW_BYTES = 1024
 _ALIGNMENT_BYTES = 4096
-_CHUNK_BYTES = 1 << 24
 
 Check = Callable[[Path], None]
 
@@ -185,28 +184,23 @@ def _write_data(tensors: list[TensorProto], source: Path | None, target: Path) -
         for tensor in tensors:
             stream.write(b"\0" * (-stream.tell() % _ALIGNMENT_BYTES))
             offset = stream.tell()
-            for chunk in _payload(tensor, source):
-                stream.write(chunk)
-            _point_to(tensor, target.name, offset, stream.tell() - offset)
+            length = stream.write(_payload(tensor, source))
+            _point_to(tensor, target.name, offset, length)
         _flush_to_disk(stream)
 
 
-def _payload(tensor: TensorProto, source: Path | None) -> Iterator[bytes]:
+def _payload(tensor: TensorProto, source: Path | None) -> bytes:
     if not is_external(tensor):
-        yield tensor.raw_data
-        return
+        return tensor.raw_data
     if source is None:
         raise ModelError(f"tensor '{tensor.name}' has external data but the model has no file")
     _, offset, _ = external_extent(source, tensor)
-    left = payload_bytes(tensor)
     with external_file(source, tensor).open("rb") as stream:
         stream.seek(offset)
-        while left > 0:
-            chunk = stream.read(min(left, _CHUNK_BYTES))
-            if not chunk:
-                raise ModelError(f"{source}: external data of '{tensor.name}' shrank while read")
-            left -= len(chunk)
-            yield chunk
+        content = stream.read(payload_bytes(tensor))
+    if len(content) < payload_bytes(tensor):
+        raise ModelError(f"{source}: external data of '{tensor.name}' shrank while read")
+    return content
 
 
 def _point_to(tensor: TensorProto, location: str, offset: int, length: int) -> None:

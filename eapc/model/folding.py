@@ -12,8 +12,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import onnx
-from onnx import GraphProto, NodeProto, SparseTensorProto, TensorProto, helper, numpy_helper
+from onnx import (
+    GraphProto,
+    NodeProto,
+    OperatorSetIdProto,
+    SparseTensorProto,
+    TensorProto,
+    helper,
+    numpy_helper,
+)
 
 from eapc.model.graph import stored_in
 from eapc.model.tensors import Array, ShapeOf, Stored, attributes_of, decode, is_external
@@ -32,7 +39,7 @@ FOLDABLE = frozenset(
 def fold_constants(
     graph: GraphProto,
     shape_of: ShapeOf,
-    opsets: Sequence[onnx.OperatorSetIdProto],
+    opsets: Sequence[OperatorSetIdProto],
     outer: Mapping[str, Array] | None = None,
 ) -> tuple[int, Mapping[str, Array]]:
     """Turn nodes of `graph` whose value is known into Constant nodes, in place.
@@ -66,7 +73,7 @@ def _value_of(
     node: NodeProto,
     known: Mapping[str, Array],
     shape_of: ShapeOf,
-    opsets: Sequence[onnx.OperatorSetIdProto],
+    opsets: Sequence[OperatorSetIdProto],
 ) -> Array | None:
     if node.op_type not in FOLDABLE or node.domain or len(node.output) != 1:
         return None
@@ -93,7 +100,7 @@ def shape_value(node: NodeProto, shape: tuple[int, ...] | None) -> Array | None:
 
 
 def evaluate_node(
-    node: NodeProto, feeds: Mapping[str, Array], opsets: Sequence[onnx.OperatorSetIdProto]
+    node: NodeProto, feeds: Mapping[str, Array], opsets: Sequence[OperatorSetIdProto]
 ) -> Array | None:
     """The first result of a node by onnx's reference implementation; None where it lacks it."""
     from onnx.reference import ReferenceEvaluator

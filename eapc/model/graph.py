@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +26,7 @@ from eapc.model.tensors import (
     attributes_of,
     spec_of,
     subgraphs_of_attribute,
+    subgraphs_of_node,
 )
 
 _REPLACEABLE_FROM = 4
@@ -81,7 +82,7 @@ class GraphView:
 
     def __init__(self, proto: onnx.ModelProto) -> None:
         self.proto = proto
-        self.folded: dict[tuple[str, str], Array | None] = {}
+        self.folded: dict[str, dict[str, Array | None]] = defaultdict(dict)
         """Values of the file's computed constants, by scope and name, once they are asked for."""
         self.analyses = Analyses()
         """What else is known of the graph, which no new weights change."""
@@ -145,19 +146,13 @@ class GraphView:
     def _consumers(self) -> dict[str, tuple[Node, ...]]:
         users: dict[str, dict[Node, None]] = {}
         for node in self.main_nodes:
-            for tensor in (*node.inputs, *self._captured(node)):
-                if tensor:
-                    users.setdefault(tensor, {})[node] = None
+            for tensor in self.dependencies(node):
+                users.setdefault(tensor, {})[node] = None
         return {tensor: tuple(nodes) for tensor, nodes in users.items()}
-
-    def _captured(self, node: Node) -> Iterator[str]:
-        for attribute in self._keyed[node].attribute:
-            for graph in subgraphs_of_attribute(attribute):
-                yield from free_names(graph)
 
     def dependencies(self, node: Node) -> tuple[str, ...]:
         """Every outer tensor a main-graph node reads, those of its subgraphs included."""
-        return tuple(name for name in (*node.inputs, *self._captured(node)) if name)
+        return tuple(name for name in (*node.inputs, *captured_by(self._keyed[node])) if name)
 
     def ancestors(self, tensors: Iterable[str]) -> set[Node]:
         """Every main-graph node that the tensors depend on."""
@@ -322,14 +317,16 @@ def _node(proto: onnx.NodeProto, scope: str, key: str, subgraphs: tuple[str, ...
     )
 
 
+def captured_by(node: onnx.NodeProto) -> list[str]:
+    """Names that the subgraphs of a node take from the graphs around them."""
+    return [name for graph in subgraphs_of_node(node) for name in free_names(graph)]
+
+
 def free_names(graph: onnx.GraphProto) -> set[str]:
     """Names a subgraph takes from the graphs around it."""
     own = {value.name for value in graph.input} | initializers_of(graph).keys()
     used: set[str] = {value.name for value in graph.output}
     for node in graph.node:
         own.update(node.output)
-        used.update(node.input)
-        for attribute in node.attribute:
-            for inner in subgraphs_of_attribute(attribute):
-                used |= free_names(inner)
+        used.update(node.input, captured_by(node))
     return used - own - {""}

@@ -17,10 +17,10 @@ import onnx
 from eapc.errors import ModelError
 from eapc.model import file as modelfile
 from eapc.model.constants import Constants
+from eapc.model.editor import write_constants, write_result
 from eapc.model.file import Check
 from eapc.model.graph import Analyses, GraphView, Node, walk
 from eapc.model.tensors import Array, TensorSpec, encode, is_external
-from eapc.model.writing import write_constants, write_result
 
 ANNOTATION_PREFIX = "eapc."
 
@@ -209,12 +209,16 @@ class Model:
 
     def _write_annotations(self, proto: onnx.ModelProto) -> None:
         for node, target in walk(proto.graph):
-            kept = [e for e in target.metadata_props if not e.key.startswith(ANNOTATION_PREFIX)]
-            if len(kept) < len(target.metadata_props):
-                del target.metadata_props[:]
-                target.metadata_props.extend(kept)
+            drop_annotations(target)
             for key, value in self.annotations.get(node.key, {}).items():
                 target.metadata_props.add(key=key, value=value)
+
+
+def drop_annotations(node: onnx.NodeProto) -> None:
+    """Take eapc's metadata off a node, in place."""
+    kept = [e for e in node.metadata_props if not e.key.startswith(ANNOTATION_PREFIX)]
+    del node.metadata_props[:]
+    node.metadata_props.extend(kept)
 
 
 def _embed(proto: onnx.ModelProto, folder: Path) -> None:

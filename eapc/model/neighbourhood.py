@@ -15,7 +15,7 @@ import numpy as np
 from eapc.model.graph import Node
 from eapc.model.model import Model
 from eapc.model.tensors import Array, is_float
-from eapc.operators import operator_of
+from eapc.operators import WeightLayout
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,9 @@ class Surroundings:
     clipping: Clipping | None = None
 
 
-def surroundings(model: Model, node: Node, offset: Array, channel_axis: int) -> Surroundings:
+def surroundings(
+    model: Model, node: Node, layout: WeightLayout, offset: Array, channel_axis: int
+) -> Surroundings:
     """What stands behind a layer whose outputs have the bias `offset` (m,) of its own.
 
     `channel_axis` of y is counted from the end: -1 for Gemm, -3 for a 2-D convolution.
@@ -68,15 +70,13 @@ def surroundings(model: Model, node: Node, offset: Array, channel_axis: int) -> 
     shift: Array | None = offset
     offset_sink = None
     stage, follower = _next(model, node.outputs[0])
-    layout = operator_of(node).weights
-    ends_in_axis_1 = layout is not None and layout.channels == 1
-    if follower is not None and _normalizes(follower, stage) and ends_in_axis_1:
-        folded = _normalization(model, follower, offset)
+    if follower is not None and layout.channels == 1:
+        folded = _normalization(model, follower, stage, offset)
         if folded is not None:
             scale, shift = folded
             offset_sink = _sink(model, follower.input(2), channels)
             stage, follower = _next(model, follower.outputs[0])
-    bias = _own_bias(model, node, channels, scale) or offset_sink
+    bias = _own_bias(model, node, layout, scale) or offset_sink
     while follower is not None and follower.op_type == "Add" and not follower.domain:
         constant, other = _addends(model, follower, stage)
         stage, follower = _next(model, follower.outputs[0])
@@ -130,27 +130,23 @@ def _next(model: Model, tensor: str) -> tuple[str, Node | None]:
     return tensor, consumers[0] if alone else None
 
 
-def _own_bias(model: Model, node: Node, channels: int, scale: Array) -> BiasSink | None:
-    """The node's third input; where `scale` is 0 nothing added there would show."""
-    layout = operator_of(node).weights
-    name = layout.bias_of(node.inputs) if layout else ""
-    beta = layout.bias_factor(node.attributes) if layout else 1.0
+def _own_bias(model: Model, node: Node, layout: WeightLayout, scale: Array) -> BiasSink | None:
+    """The bias that the node reads; where `scale` is 0 nothing added there would show."""
+    name, beta = layout.bias_of(node.inputs), layout.bias_factor(node.attributes)
     if not name or beta == 0:
         return None
     with np.errstate(divide="ignore"):
         factor = np.where(scale == 0, 0, 1 / (scale * beta)).astype(np.float32)
-    return _sink(model, name, channels, factor)
+    return _sink(model, name, len(scale), factor)
 
 
 def _sink(model: Model, name: str, channels: int, factor: Array | None = None) -> BiasSink | None:
     """A sink if the constant holds one number per channel and belongs to one node alone."""
-    shape = model.constants.shape(name)
-    if shape is None or math.prod(shape) != channels or name in model.outputs:
+    shape, consumers = model.constants.shape(name), model.view.consumers(name)
+    if shape is None or math.prod(shape) != channels or not is_float(model.constants.dtype(name)):
         return None
-    consumers = model.view.consumers(name)
-    if len(consumers) != 1 or consumers[0].inputs.count(name) != 1:
-        return None
-    if not is_float(model.constants.dtype(name)):
+    is_alone = len(consumers) == 1 and consumers[0].inputs.count(name) == 1
+    if name in model.outputs or not is_alone:
         return None
     return BiasSink(name, np.ones(channels, np.float32) if factor is None else factor)
 
@@ -159,11 +155,6 @@ def _is_per_channel(model: Model, constant: str, channels: int, axis: int) -> bo
     """True when the constant's `axis`, counted from the end, runs over the channels."""
     shape = model.constants.shape(constant) or ()
     return len(shape) >= -axis and shape[axis] == channels
-
-
-def _normalizes(node: Node, tensor: str) -> bool:
-    """True for a BatchNormalization of `tensor`, whose axis 1 MatMul may not end in."""
-    return node.op_type == "BatchNormalization" and not node.domain and node.input(0) == tensor
 
 
 def _addends(model: Model, node: Node, stage: str) -> tuple[str, str]:
@@ -175,11 +166,13 @@ def _addends(model: Model, node: Node, stage: str) -> tuple[str, str]:
     return (others[0], "") if constant else ("", others[0])
 
 
-def _normalization(model: Model, node: Node, offset: Array) -> tuple[Array, Array] | None:
+def _normalization(model: Model, node: Node, y: str, offset: Array) -> tuple[Array, Array] | None:
     """(scale, shift) of an inference-mode BatchNormalization of y: scale * (y - offset) + shift.
 
-    The scale is gamma / sqrt(variance + epsilon). None where it is not constant.
+    The scale is gamma / sqrt(variance + epsilon). None where it is not constant, or none of `y`.
     """
+    if node.op_type != "BatchNormalization" or node.domain or node.input(0) != y:
+        return None
     found = [model.constants.value(node.input(place)) for place in (1, 2, 3, 4)]
     if any(array is None for array in found) or node.attribute("training_mode", 0):
         return None

@@ -61,24 +61,20 @@ def _bits_of_node(
         return
     if places.packed is not None:
         yield node.input(places.packed), node.attribute("bits", 4)
-    for place, zero in places.inputs:
-        bits = _declared_bits(shapes, node, node.input(place), node.input(zero))
-        if bits is not None:
-            yield node.input(place), bits
-    bits = _bits_of_result(node, shapes, places)
-    if bits is not None:
-        yield node.outputs[0], bits
-
-
-def _bits_of_result(node: Node, shapes: Shapes, places: QuantizedOperands) -> int | None:
+    told = [
+        (node.input(place), node.input(place), node.input(zero)) for place, zero in places.inputs
+    ]
     result = node.outputs[0]
     if node.op_type == "DequantizeLinear":
-        return _declared_bits(shapes, node, node.input(0), node.input(2))
-    if places.output is not None:
-        return _declared_bits(shapes, node, result, node.input(places.output))
-    if places.zero_output is not None or places.plain:
-        return _declared_bits(shapes, node, result, "")
-    return None
+        told.append((result, node.input(0), node.input(2)))
+    elif places.output is not None:
+        told.append((result, result, node.input(places.output)))
+    elif places.zero_output is not None or places.plain:
+        told.append((result, result, ""))
+    for name, tensor, zero in told:
+        bits = _declared_bits(shapes, node, tensor, zero)
+        if bits is not None:
+            yield name, bits
 
 
 def _declared_bits(shapes: Shapes, node: Node, tensor: str, zero: str) -> int | None:

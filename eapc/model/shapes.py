@@ -12,13 +12,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 import onnx
-from onnx import numpy_helper
 
 from eapc.errors import ModelError, UsageError
-from eapc.model.control_flow import runs_of
+from eapc.model.control_flow import carry_shapes, runs_of
 from eapc.model.folding import fold_constants, known_constants
 from eapc.model.graph import Node, free_names, initializers_of
-from eapc.model.loop_states import carry_shapes
 from eapc.model.model import Model
 from eapc.model.tensors import (
     Array,
@@ -89,7 +87,10 @@ def input_shapes(model: Model, given: InputShapes, batch: int | None) -> dict[st
         if name not in shapes:
             first = (batch,) if batch and name in batched else ()
             rest = spec.shape[len(first) :]
-            shapes[name] = (*first, *(_size(axis, symbols) for axis in rest))
+            shapes[name] = (
+                *first,
+                *(axis if isinstance(axis, int) else symbols.get(axis, 1) for axis in rest),
+            )
     return {name: shapes[name] for name in specs}
 
 
@@ -119,7 +120,7 @@ def _check_given(specs: Mapping[str, TensorSpec], name: str, shape: tuple[int, .
             )
 
 
-def _symbol_sizes(specs: Mapping[str, TensorSpec], given: InputShapes) -> dict[str, int]:
+def _symbol_sizes(specs: Mapping[str, TensorSpec], given: InputShapes) -> dict[str | None, int]:
     """Sizes of the named axes that the given shapes fix."""
     return {
         symbol: given[name][axis]
@@ -128,12 +129,6 @@ def _symbol_sizes(specs: Mapping[str, TensorSpec], given: InputShapes) -> dict[s
         for axis, symbol in enumerate(spec.shape)
         if isinstance(symbol, str)
     }
-
-
-def _size(declared: int | str | None, symbols: Mapping[str, int]) -> int:
-    if isinstance(declared, int):
-        return declared
-    return symbols.get(declared, 1) if declared else 1
 
 
 def infer_shapes(model: Model, inputs: InputShapes) -> Shapes:
@@ -239,7 +234,7 @@ def _runs(
 def _bring_in(inner: onnx.GraphProto, known: Mapping[str, Array]) -> int:
     """Give a subgraph the constants that it takes from outside; onnx does not look there."""
     captured = sorted(free_names(inner) & known.keys())
-    inner.initializer.extend(numpy_helper.from_array(known[name], name) for name in captured)
+    inner.initializer.extend(onnx.numpy_helper.from_array(known[name], name) for name in captured)
     return len(captured)
 
 

@@ -17,10 +17,11 @@ from onnx import SparseTensorProto, TensorProto, helper, numpy_helper
 from eapc.errors import ModelError
 
 Array = NDArray[Any]
+Shape = tuple[int, ...]
 Stored = TensorProto | SparseTensorProto
 """How a file holds a constant."""
 
-ShapeOf = Callable[[str], tuple[int, ...] | None]
+ShapeOf = Callable[[str], Shape | None]
 """The shape of a tensor by its name; None where an axis is unknown."""
 
 
@@ -67,9 +68,7 @@ def spec_of(value: onnx.ValueInfoProto) -> TensorSpec | None:
 
 
 def _axis(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
-    if dim.HasField("dim_value"):
-        return dim.dim_value
-    return dim.dim_param or None
+    return dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None
 
 
 def value_like(

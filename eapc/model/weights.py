@@ -6,14 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eapc.model.constants import VIEWS
 from eapc.model.graph import Node
 from eapc.model.model import Model
-from eapc.model.tensors import Array, is_float
-
-_VALUE_PRESERVING = VIEWS | {"Squeeze", "Unsqueeze", "Flatten", "Cast", "DequantizeLinear"}
-
-Shape = tuple[int, ...]
+from eapc.model.tensors import Array, Shape, is_float
+from eapc.operators import operator_of
 
 
 @dataclass(frozen=True)
@@ -40,7 +36,7 @@ def find_weights(model: Model, tensor: str) -> WeightSource | None:
     name = tensor
     while name not in model.constants.stored:
         node = model.view.producer(name)
-        if node is None or node.op_type not in _VALUE_PRESERVING:
+        if node is None or not operator_of(node).shows_weights:
             if model.constants.value(name) is None:
                 return None
             break
@@ -54,7 +50,7 @@ def obstacle(model: Model, source: WeightSource) -> str:
     for node in source.chain:
         if node.op_type == "DequantizeLinear":
             return "weights are quantized (behind DequantizeLinear)"
-        if node.op_type not in VIEWS:
+        if not operator_of(node).invertible:
             return f"weights are behind {node.op_type}"
         if node.op_type == "Reshape" and node.input(1) not in model.constants:
             return "weights are behind a Reshape to a computed shape"

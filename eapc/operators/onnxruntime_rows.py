@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
+from eapc.operators.onnx_rows import PAIR
 from eapc.operators.operator import Operator, QuantizedOperands, Substitute, element_wise
-from eapc.operators.weight_rows import PAIR
 
 ORT = "com.microsoft"
 
@@ -54,7 +54,10 @@ _FUSED = (
 
 _QUANTIZED = (
     _row("QuantizeLinear", kind="quantization", quantized=QuantizedOperands(output=2)),
-    _row("DequantizeLinear", kind="quantization", quantized=QuantizedOperands(((0, 2),))),
+    _row(
+        "DequantizeLinear", kind="quantization", shows_weights=True,
+        quantized=QuantizedOperands(((0, 2),)),
+    ),
     _row(
         "QLinearConv", kind="convolution", factors=(0, 3), like="Conv", countable=False,
         quantized=QuantizedOperands(PAIR, output=7, channel_axis=0),

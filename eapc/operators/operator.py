@@ -73,11 +73,6 @@ class WeightLayout:
         outputs, _ = self.axes(attributes, len(shape))
         return shape[outputs] * (self.groups(attributes) if self.grouped and outputs else 1)
 
-    def input_count(self, attributes: Mapping[str, Any], shape: tuple[int, ...]) -> int:
-        """Input channels of weights of a shape, those of all groups."""
-        _, inputs = self.axes(attributes, len(shape))
-        return shape[inputs] * (self.groups(attributes) if self.grouped and inputs else 1)
-
     def channel_axis(self, rank: int) -> int:
         """The axis of the channels in a feature map of a rank, counted from the end."""
         return self.channels - rank if self.channels >= 0 else self.channels

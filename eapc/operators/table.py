@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from eapc.operators import onnx_rows, onnxruntime_rows, weight_rows
+from eapc.operators import onnx_rows, onnxruntime_rows
 from eapc.operators.operator import Operator
 
 _DEFAULT_DOMAINS = ("", "ai.onnx")
@@ -62,5 +62,4 @@ def operators() -> Iterable[Operator]:
     return tuple(_TABLE.values())
 
 
-for _rows in (onnx_rows.ROWS, weight_rows.ROWS, onnxruntime_rows.ROWS):
-    register(*_rows)
+register(*onnx_rows.ROWS, *onnxruntime_rows.ROWS)

@@ -150,11 +150,12 @@ def _curves(compilation: Compilation, layers: Sequence[TiedLayers], apart: bool)
     assert data is not None  # `with_curves` has seen to it
     costs = _DenseCosts.of(compilation)
     macs = costs.report.macs * len(layers) * (len(DENSITIES) - 1)
-    probes = probes_of(data, macs) if apart else Probes(data, probe_inputs(data, macs))
+    shown = probe_inputs(data, macs)
+    probes = probes_of(data, macs) if apart else Probes(shown, shown)
 
     def measured(first: int) -> Iterator[tuple[LayerCurve, Checkpoint]]:
-        engine, fitted = compilation.conditions.engine, probes.fitted if apart else None
-        errors = error_curves(compilation.model, layers, probes.shown, engine, first, fitted)
+        engine = compilation.conditions.engine
+        errors = error_curves(compilation.model, layers, probes, engine, first)
         for tied, curve in zip(layers[first:], errors, strict=True):
             energies = costs.energies(tied, curve)
             found = LayerCurve(curve.name, DENSITIES, curve.errors, energies, _nodes(tied))

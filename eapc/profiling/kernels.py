@@ -178,7 +178,7 @@ def constant_tensors(model: Model, optimised: onnx.ModelProto) -> frozenset[str]
     They depend on constants alone, or onnxruntime has worked them out from shapes that it knows,
     or nothing but such tensors is made of them.
     """
-    known = {*model.constants.plain, *model.view.initializers}
+    known = set(model.constants.stored)
     known |= {tensor.name for tensor in optimised.graph.initializer}
     for node in model.view.main_nodes:
         read = model.view.dependencies(node)

@@ -39,14 +39,13 @@ class Sizing:
 
 def sized(kind: LayerKind, shapes: Shapes, in_channels: int, out_channels: int) -> Sizing:
     """The layer at some counts; `in_channels` is for layers with independent axes only."""
-    kernel, specs = kind.kernel, shapes.by_scope[""]
+    kernel = kind.kernel
     first, last = kernel.inputs[0], kernel.outputs[0]
     then = {name: _shape(shapes, name) for name in (*kernel.inputs, last)}
-    whole = kind.counts(specs)
     if kind.independent:
         wanted = dict.fromkeys((*kernel.inputs, last), out_channels) | {first: in_channels}
     else:
-        share = out_channels / whole[1]
+        share = out_channels / kind.counts(shapes.by_scope[""])[1]
         counts = {name: kind.count(then[name], name) for name in then}
         wanted = {n: c if c == 1 else max(1, round(c * share)) for n, c in counts.items()}
         if kind.joins:
@@ -64,9 +63,7 @@ def _shape(shapes: Shapes, tensor: str) -> Shape:
 
 def with_axis(shape: Shape, axis: int | None, size: int) -> Shape:
     """The shape with another size of one axis; as it is without an axis."""
-    if axis is None:
-        return shape
-    return (*shape[:axis], size, *shape[axis + 1 :])
+    return tuple(size if place == axis else old for place, old in enumerate(shape))
 
 
 def as_wide(shape: Shape, sizing: Sizing) -> Shape:

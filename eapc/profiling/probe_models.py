@@ -40,11 +40,10 @@ class ProbeMaker:
 
     model: Model
     folded: Mapping[str, Array]
-    seed: int = 0
 
     def layer(self, sizing: Sizing, copies: int) -> Probe:
         """Copies of a layer between its neighbours; NotTimedError where it cannot be resized."""
-        draft, kernel = self._draft(), sizing.kind.kernel
+        draft, kernel = _ProbeModel(self.model, self.folded), sizing.kind.kernel
         for copy in range(copies):
             names = draft.producers(sizing, copy)
             names |= draft.layer(sizing, names, copy)
@@ -56,7 +55,7 @@ class ProbeMaker:
 
     def bare(self, sizing: Sizing, copies: int, readers: int = 1) -> Probe:
         """The neighbours alone: the first input is read `readers` times, the others once."""
-        draft, kernel = self._draft(), sizing.kind.kernel
+        draft, kernel = _ProbeModel(self.model, self.folded), sizing.kind.kernel
         for copy in range(copies):
             names = draft.producers(sizing, copy)
             for place, (name, layout) in enumerate(zip(kernel.inputs, kernel.layouts, strict=True)):
@@ -66,13 +65,10 @@ class ProbeMaker:
 
     def empty(self) -> Probe:
         """Next to nothing: what a run costs by itself."""
-        draft = self._draft()
+        draft = _ProbeModel(self.model, self.folded)
         draft.feed["x"] = np.ones(1, np.float32)
         draft.outputs.append(draft.node("Relu", ["x"], "y"))
         return draft.finish()
-
-    def _draft(self) -> _ProbeModel:
-        return _ProbeModel(self.model, self.folded, np.random.default_rng(self.seed))
 
 
 @dataclass
@@ -81,7 +77,7 @@ class _ProbeModel:
 
     model: Model
     folded: Mapping[str, Array]
-    rng: np.random.Generator
+    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     initializers: dict[str, onnx.TensorProto] = field(default_factory=dict)
     feed: dict[str, Array] = field(default_factory=dict)
@@ -188,8 +184,8 @@ class _ProbeModel:
         shape = sizing.shapes.shape(node, tensor)
         if spec is None or shape is None:
             raise NotTimedError(f"the shape of '{tensor}' is unknown")
-        value = self.model.constants.value(tensor)
-        row = operator_of(node)
+        constants, row = self.model.constants, operator_of(node)
+        value = constants[tensor] if tensor in constants.plain else None
         if row.steered or spec.dtype.kind != "f" or int(np.prod(shape)) <= _SMALL:
             value = self.folded.get(tensor) if value is None else value
             if value is None:

@@ -18,9 +18,8 @@ import onnx
 from eapc.checkpoints import Checkpoint, Finished
 from eapc.hardware import Axis, MeasuredLayer, Scan
 from eapc.model import Model, Shapes
-from eapc.profiling.grid import DEEPEST_LEVEL, step_width
 from eapc.profiling.kernels import constant_tensors, find_kernels, folded_constants
-from eapc.profiling.layer_grid import LayerGrid, digits
+from eapc.profiling.layer_grid import DEEPEST_LEVEL, LayerGrid, digits, step_width
 from eapc.profiling.layer_kinds import ChannelCounts, NotTimedError, layer_kind
 from eapc.profiling.layer_sizes import Sizing, sized
 from eapc.profiling.layer_timer import LayerTimer, NetworkTimer, Reading

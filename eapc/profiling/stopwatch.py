@@ -40,19 +40,15 @@ class Laps:
         return tuple(float(median) for median in np.median(self.ms, axis=0))
 
     def ratio(self, thing: int, base: int) -> Ratio:
-        """Of two things within each round: what slows a whole round cancels out."""
+        """Of two things within each round: what slows a whole round cancels out.
+
+        How many of n values are below the true median is binomial, about normal: n / 2 on
+        average, sqrt(n) / 2 its deviation.
+        """
         ratios = np.sort(self.ms[:, thing] / self.ms[:, base])
-        first = _rank(len(ratios))
+        rounds = len(ratios)
+        first = max(0, int((rounds - _DEVIATIONS * math.sqrt(rounds)) / 2))
         return Ratio(float(np.median(ratios)), float(ratios[first]), float(ratios[-1 - first]))
-
-
-def _rank(count: int) -> int:
-    """From either end, of the sorted values between which their median lies with 95 % confidence.
-
-    How many of n values are below the true median is binomial, about normal: n / 2 on average,
-    sqrt(n) / 2 its deviation.
-    """
-    return max(0, int((count - _DEVIATIONS * math.sqrt(count)) / 2))
 
 
 def run_in_turns(

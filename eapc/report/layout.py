@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,10 +27,6 @@ class Column:
     least: int | None = None
     cut: Literal["middle", "end"] = "middle"
 
-    def fitted(self, cell: str, width: int) -> str:
-        """The cell in at most `width` characters if the column may be cut."""
-        return cell if self.least is None else shorten(cell, width, self.cut)
-
 
 Row = Sequence[str]
 
@@ -51,9 +47,17 @@ def table(
     for column in columns:
         grid.add_column(column.heading, justify=column.justify, no_wrap=True, vertical="bottom")
     for i, row in enumerate(rows):
-        cells = map(Column.fitted, columns, row, widths)
+        cells = [
+            cell if column.least is None else shorten(cell, most, column.cut)
+            for column, cell, most in zip(columns, row, widths, strict=True)
+        ]
         grid.add_row(*cells, style="dim" if i in dimmed else None)
     return grid
+
+
+def table_of(columns: Mapping[Column, Iterable[str]], width: int) -> Table:
+    """The same of columns that each come with their cells."""
+    return table(list(columns), list(zip(*columns.values(), strict=True)), width)
 
 
 def _widths(columns: Sequence[Column], rows: Sequence[Row], width: int) -> list[int]:

@@ -18,7 +18,7 @@ from eapc.goals import Pruned
 from eapc.layers import Skipped
 from eapc.pipeline import ChannelRecord, LatencyRecord, LayerRecord
 from eapc.report.documents import node_energy
-from eapc.report.layout import Column, facts, page, plain, table, title
+from eapc.report.layout import Column, facts, page, plain, table, table_of, title
 from eapc.report.numbers import count, engineering, joules, likeness_of, percent, seconds
 from eapc.report.tables import accuracy_row, coverage, heading, some, totals
 
@@ -124,11 +124,14 @@ def _changes(pruned: Pruned) -> Iterator[tuple[str, str, str, str]]:
 
 def _channel_table(groups: Sequence[ChannelRecord], width: int) -> Iterator[Table]:
     """A row per channel group that lost channels, where there are any groups."""
-    columns = (Column("channels made by", "left", least=12), Column("before"), Column("after"))
     changed = [group for group in groups if group.after < group.before]
-    rows = [(group.name, str(group.before), str(group.after)) for group in changed]
+    columns = {
+        Column("channels made by", "left", least=12): [group.name for group in changed],
+        Column("before"): [str(group.before) for group in changed],
+        Column("after"): [str(group.after) for group in changed],
+    }
     if groups:
-        yield table(columns, rows, width)
+        yield table_of(columns, width)
 
 
 def _ratio(before: float, after: float) -> str:
@@ -142,31 +145,23 @@ def _layer_table(
     width: int,
 ) -> Iterator[Table]:
     """A row per pruned weight tensor, if any, in data-flow order; energies of its first node."""
-    energies = [Column("energy")]
-    if before is not None:
-        energies = [Column("energy\nbefore"), Column("energy\nafter"), Column("")]
-    columns = [
-        Column("layer", "left", least=12),
-        Column("weights"),
-        Column("zeros"),
-        Column("output\nerror"),
-        *energies,
-    ]
-    rows = []
-    for record in records:
-        then, now = node_energy(before, record.name), node_energy(after, record.name)
-        change = (_amount(then), _amount(now), _ratio(then or 0, now or 0))
-        rows.append(
-            (
-                record.name,
-                engineering(record.weights),
-                percent(record.sparsity),
-                _error(record.relative_output_error),
-                *((_amount(now),) if before is None else change),
-            )
-        )
-    if rows:
-        yield table(columns, rows, width)
+    then, now = (
+        [node_energy(report, record.name) for record in records] for report in (before, after)
+    )
+    columns = {
+        Column("layer", "left", least=12): [record.name for record in records],
+        Column("weights"): [engineering(record.weights) for record in records],
+        Column("zeros"): [percent(record.sparsity) for record in records],
+        Column("output\nerror"): [_error(record.relative_output_error) for record in records],
+    }
+    if before is None:
+        columns[Column("energy")] = [_amount(energy) for energy in now]
+    else:
+        columns[Column("energy\nbefore")] = [_amount(energy) for energy in then]
+        columns[Column("energy\nafter")] = [_amount(energy) for energy in now]
+        columns[Column("")] = [_ratio(a or 0, b or 0) for a, b in zip(then, now, strict=True)]
+    if records:
+        yield table_of(columns, width)
 
 
 def _amount(mac_units: float | None) -> str:

@@ -12,7 +12,7 @@ from eapc.commands.sweep import Swept
 from eapc.goals import Pruned
 from eapc.report.csv import csv_text
 from eapc.report.documents import Document, accuracy_of, agreement_of, model_name, path_of, totals
-from eapc.report.layout import Column, facts, page, plain, table, title
+from eapc.report.layout import Column, facts, page, plain, table_of, title
 from eapc.report.numbers import count, likeness_of, percent, seconds
 from eapc.report.pruning import NOT_MEASURED
 from eapc.report.tables import heading
@@ -38,32 +38,35 @@ _COLUMNS = (
 
 def sweep_table(swept: Swept, width: int) -> Group:
     """Everything a sweep found, for an output of `width` characters."""
-    labelled = any(row.accuracy is not None for row in swept.rows)
-    metrics = [row.agreement.metric for row in swept.rows if row.agreement is not None]
-    columns = [Column("goal", "left"), Column("energy"), Column("zeros")]
-    columns += [Column("top-1\nbefore"), Column("top-1\nafter")] if labelled else []
-    columns += [Column(metrics[0].replace(" ", "\n", 1))] if metrics else []
-    columns += [Column("time"), Column("met", "left")]
-    rows = [_cells(row, labelled, bool(metrics)) for row in swept.rows]
     missed = [(row.name, plain(row.reason)) for row in swept.missed]
     written = [("written", plain(str(row.output))) for row in swept.rows if row.output]
     notes = [("note", note) for note in (*_measured_on(swept.rows), NOT_MEASURED)]
     return page(
         title(heading(swept.model.name, swept.before)),
-        table(columns, rows, width),
+        table_of(_columns(swept.rows), width),
         facts([*missed, *written, ("time", seconds(swept.seconds)), *notes]),
     )
 
 
-def _cells(row: Pruned, labelled: bool, judged: bool) -> list[str]:
-    cells = [row.name, percent(row.energy_ratio), percent(row.sparsity)]
-    if labelled:
-        known = row.accuracy
-        cells += [percent(known.before), percent(known.after)] if known else ["-", "-"]
-    if judged:
-        kept = row.agreement
-        cells.append(likeness_of(kept.metric, kept.value) if kept else "-")
-    return [*cells, seconds(row.seconds["total"]), "yes" if row.goal_met else "no"]
+def _columns(rows: Sequence[Pruned]) -> dict[Column, list[str]]:
+    columns = {
+        Column("goal", "left"): [row.name for row in rows],
+        Column("energy"): [percent(row.energy_ratio) for row in rows],
+        Column("zeros"): [percent(row.sparsity) for row in rows],
+    }
+    accuracies = [row.accuracy for row in rows]
+    if any(accuracies):
+        before = [percent(known.before if known else None) for known in accuracies]
+        after = [percent(known.after if known else None) for known in accuracies]
+        columns |= {Column("top-1\nbefore"): before, Column("top-1\nafter"): after}
+    agreements = [row.agreement for row in rows]
+    if metric := next((known.metric for known in agreements if known), ""):
+        columns[Column(metric.replace(" ", "\n", 1))] = [
+            likeness_of(known.metric, known.value) if known else "-" for known in agreements
+        ]
+    columns[Column("time")] = [seconds(row.seconds["total"]) for row in rows]
+    columns[Column("met", "left")] = ["yes" if row.goal_met else "no" for row in rows]
+    return columns
 
 
 def _measured_on(rows: Sequence[Pruned]) -> list[str]:

@@ -71,9 +71,9 @@ def totals(report: EnergyReport) -> Iterator[tuple[str, str]]:
         yield "time", _time(report)
     if report.energy_mac_units > 0:
         operands = ("compute", *OPERANDS)
-        yield "by operand", _shares(operands, (node.by_operand for node in report.nodes))
+        yield "by operand", _shares(operands, [node.by_operand for node in report.nodes])
         levels = ("mac", *report.hardware.memories)
-        yield "by level", _shares(levels, (node.by_level for node in report.nodes))
+        yield "by level", _shares(levels, [node.by_level for node in report.nodes])
     if report.residency.tensor_bytes:
         yield "on chip", _kept(report)
     macs, kept = report.macs, report.nonskipped_macs
@@ -119,12 +119,9 @@ def coverage(
         yield "", _unmodelled_table(report.unmodelled, width)
 
 
-def _shares(names: Iterable[str], parts: Iterable[Mapping[str, float]]) -> str:
+def _shares(names: Iterable[str], parts: Sequence[Mapping[str, float]]) -> str:
     """`compute 7.1%, weights 27.0%, ...` of the sum of all parts."""
-    sums: dict[str, float] = dict.fromkeys(names, 0.0)
-    for part in parts:
-        for name, value in part.items():
-            sums[name] = sums.get(name, 0.0) + value
+    sums = {name: sum(part.get(name, 0.0) for part in parts) for name in names}
     total = sum(sums.values()) or 1.0
     return ", ".join(f"{name} {percent(value / total)}" for name, value in sums.items())
 
@@ -228,8 +225,7 @@ def _unmodelled_table(nodes: Sequence[Unmodelled], width: int) -> Table:
 
 def tally(names: Iterable[str]) -> str:
     """How often each name occurs, the most frequent first: `Cast 9, Round 5, Div`."""
-    counts = Counter(map(plain, names))
-    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    ranked = Counter(sorted(map(plain, names))).most_common()
     return ", ".join(f"{name} {number}" if number > 1 else name for name, number in ranked)
 
 

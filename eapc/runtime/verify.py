@@ -11,13 +11,13 @@ import onnx
 from eapc.data import Dataset
 from eapc.errors import EapcError, ModelError, VerificationError
 from eapc.model import (
-    ANNOTATION_PREFIX,
     Array,
     Check,
     Model,
     Origin,
     Part,
     decode,
+    drop_annotations,
     is_external,
     plain_tensors,
     tensors_of_model,
@@ -115,9 +115,7 @@ def _without_tensors(proto: onnx.ModelProto) -> onnx.ModelProto:
         tensor.name, tensor.data_type = name, kind
         tensor.dims.extend(dims)
     for _, node in walk(bare.graph):
-        kept = [e for e in node.metadata_props if not e.key.startswith(ANNOTATION_PREFIX)]
-        del node.metadata_props[:]
-        node.metadata_props.extend(kept)
+        drop_annotations(node)
     return bare
 
 

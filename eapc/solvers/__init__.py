@@ -10,8 +10,7 @@ from eapc.solvers.elimination import Consumer, Elimination, eliminate, fitted
 from eapc.solvers.gram import DenseGram, Gram, RowGram
 from eapc.solvers.method import Method
 from eapc.solvers.methods import quick_prune, refit, solve
-from eapc.solvers.moments import MomentAccumulator, Moments, combine
-from eapc.solvers.moved_targets import MovedTargets
+from eapc.solvers.moments import MomentAccumulator, Moments, MovedTargets, combine
 from eapc.solvers.patterns import PATTERNS, Pattern, Remark, parse_pattern
 from eapc.solvers.problem import LayerProblem
 

@@ -52,9 +52,8 @@ def least_squares(
     supports = _rows_by_support(mask)
     if _factorising_seconds(supports, mask) < _iterating_seconds(mask, problem.gram.work):
         return _factorise(problem, supports, mask)
-    if start is None:
-        start = problem.weight
-    return conjugate_gradients(problem, mask, start, tolerance, max_iterations)
+    begin = problem.weight if start is None else start
+    return conjugate_gradients(problem, mask, begin, tolerance, max_iterations)
 
 
 def conjugate_gradients(

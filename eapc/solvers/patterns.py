@@ -14,12 +14,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eapc.errors import UsageError
-from eapc.solvers.selection import largest, largest_cells
 
 Values = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -77,8 +77,7 @@ class Unstructured(Pattern):
 
     def attainable(self, shape: tuple[int, int, int], nonzeros: int) -> int:
         """As many as asked for."""
-        groups, m, k = shape
-        return min(nonzeros, groups * m * k)
+        return min(nonzeros, math.prod(shape))
 
     def mask_blocks(self, k: int, width: int) -> Iterator[MaskBlock]:
         """Runs of `width` columns."""
@@ -117,9 +116,8 @@ class NOfM(Pattern):
         channels = spread.shape[-1]
         whole = channels - channels % self.m
         mask = np.ones(spread.shape, bool)
-        if whole:
-            runs = spread[..., :whole].reshape(-1, self.m)
-            mask[..., :whole] = self._largest_of_runs(np.abs(runs)).reshape(mask[..., :whole].shape)
+        runs = spread[..., :whole].reshape(-1, self.m)
+        mask[..., :whole] = self._largest_of_runs(np.abs(runs)).reshape(mask[..., :whole].shape)
         return mask.reshape(values.shape)
 
     def _largest_of_runs(self, magnitudes: Values) -> Mask:
@@ -196,11 +194,10 @@ class Tiles(Pattern):
 
     def attainable(self, shape: tuple[int, int, int], nonzeros: int) -> int:
         """Whole tiles; the number asked for, as a bound, where tiles differ in size."""
-        groups, rows, k = shape
-        asked = min(nonzeros, groups * rows * k)
-        if any(len(set(pieces)) > 1 for pieces in self._lengths(rows, k).values()):
+        asked, lengths = min(nonzeros, math.prod(shape)), self._lengths(*shape[1:]).values()
+        if any(len(set(pieces)) > 1 for pieces in lengths):
             return asked
-        size = math.prod(int(pieces[0]) for pieces in self._lengths(rows, k).values())
+        size = math.prod(int(pieces[0]) for pieces in lengths)
         return asked // size * size
 
     def mask_blocks(self, k: int, width: int) -> Iterator[MaskBlock]:
@@ -222,6 +219,39 @@ def _by_position(values: Values, positions: int) -> Values:
 def _pieces(length: int, size: int) -> NDArray[np.intp]:
     """A length cut into pieces of `size`; the last may be shorter."""
     return np.diff(np.append(np.arange(0, length, size), length))
+
+
+# --- the largest of many scores, exactly so many and always the same ones ----------------------
+
+
+def largest(scores: NDArray[Any], count: int) -> NDArray[np.bool_]:
+    """A mask of the `count` largest scores; among equals, the first."""
+    excess = scores.size - count
+    if excess <= 0 or count <= 0:
+        return np.full(scores.shape, excess <= 0)
+    flat = scores.ravel()
+    threshold = np.partition(flat, excess)[excess]
+    mask: NDArray[np.bool_] = flat >= threshold
+    surplus = int(np.count_nonzero(mask)) - count
+    if surplus:
+        mask[np.flatnonzero(flat == threshold)[-surplus:]] = False
+    return mask.reshape(scores.shape)
+
+
+def largest_cells(
+    scores: NDArray[np.float64], sizes: NDArray[np.intp], total: int
+) -> NDArray[np.bool_]:
+    """A mask of the cells of the largest scores whose sizes add up to at most `total`.
+
+    Among equals the first; the first cell that does not fit ends the choice.
+    """
+    smallest = int(sizes.min())
+    if smallest == sizes.max():
+        return largest(scores, total // smallest)
+    order = np.argsort(-scores, axis=None, kind="stable")
+    mask = np.zeros(scores.size, bool)
+    mask[order[np.cumsum(sizes.ravel()[order]) <= total]] = True
+    return mask.reshape(scores.shape)
 
 
 # --- by name ---------------------------------------------------------------------------------

@@ -60,7 +60,9 @@ class LayerProblem:
         if weight.shape != moments.yx.shape:
             raise ValueError(f"expected a weight of {moments.yx.shape}, got {weight.shape}")
         variance = moments.gram.diagonal()
-        _require_finite(weight=weight, xx=variance, yx=moments.yx)
+        _require_finite("the weights", weight)
+        _require_finite("products of the inputs", variance)
+        _require_finite("products of inputs and outputs", moments.yx)
         # A constant input's variance is the rounding of its values.
         alive = variance > (_ROUNDING * moments.x_mean) ** 2
         alive &= variance > 0
@@ -156,17 +158,9 @@ def _positive(problem: LayerProblem) -> LayerProblem:
     return problem
 
 
-_OF_A_LAYER = {
-    "weight": "the weights",
-    "xx": "products of the inputs",
-    "yx": "products of inputs and outputs",
-}
-
-
-def _require_finite(**arrays: NDArray[np.float32]) -> None:
-    for name, array in arrays.items():
-        if not np.isfinite(array).all():
-            raise DataError(
-                f"{_OF_A_LAYER[name]} are too large for float32 or not finite; "
-                "check the scale of the calibration data and of the model's weights"
-            )
+def _require_finite(what: str, array: NDArray[np.float32]) -> None:
+    if not np.isfinite(array).all():
+        raise DataError(
+            f"{what} are too large for float32 or not finite; "
+            "check the scale of the calibration data and of the model's weights"
+        )

@@ -11,44 +11,35 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import NamedTuple
 
 import numpy as np
 
 from eapc.calibration import (
-    ActivationWalk,
     Batches,
-    MemoryBudget,
     Probes,
+    Seen,
     Suffix,
     SuffixRun,
     changed_constants,
     moved_biases,
     probe_moments,
+    probed_tensors,
     scaled_matrix,
     suffix_behind,
     unscaled_matrix,
 )
-from eapc.data import Dataset
 from eapc.errors import UsageError
 from eapc.evaluation import Yardstick
 from eapc.layers import TiedLayers
 from eapc.model import Array, Model
 from eapc.registry import CRITERIA
-from eapc.runtime import Engine, feed_size
+from eapc.runtime import Engine
 from eapc.solvers import Consumer, LayerProblem, Moments, combine, fitted
 from eapc.structured.criteria import Evidence, removal_order
 from eapc.structured.curves import ChannelCurve, counts_of, ends_of
 from eapc.structured.layers import LayeredGroup, Reader
 
 logger = logging.getLogger(__name__)
-
-
-class Seen(NamedTuple):
-    """Tensors around a group's layers, by name, on the inputs of `Probes`."""
-
-    fitted: Mapping[str, Batches]
-    shown: Mapping[str, Batches]
 
 
 @dataclass(frozen=True)
@@ -77,7 +68,8 @@ class Survey:
         if self.with_errors:
             yield from self._with_errors(model, groups, first, self.probes)
             return
-        for layered, seen in islice(self._walked(model, groups, self.probes), first, None):
+        walk = zip(groups, self._walk(model, groups, self.probes), strict=True)
+        for layered, seen in islice(walk, first, None):
             yield self._ordered(layered, self._measured(model, layered, seen)[0])
 
     def _with_errors(
@@ -86,8 +78,8 @@ class Survey:
         shown = probes.shown
         yardstick = Yardstick.of(model, shown, self.engine.threads)
         suffixes = [suffix_behind(model, probed_values(model, layered)) for layered in groups]
-        walk = zip(self._walked(model, groups, probes, suffixes), suffixes, strict=True)
-        for (layered, seen), suffix in islice(walk, first, None):
+        walk = zip(groups, suffixes, self._walk(model, groups, probes, suffixes), strict=True)
+        for layered, suffix, seen in islice(walk, first, None):
             evidence, moments = self._measured(model, layered, seen)
             curve = self._ordered(layered, evidence)
             constants = probed_values(model, layered)
@@ -95,31 +87,16 @@ class Survey:
             probed = Probed(model, layered, evidence.consumers, moments)
             yield _measured_curve(curve, probed, run, yardstick)
 
-    def _walked(
+    def _walk(
         self,
         model: Model,
         groups: Sequence[LayeredGroup],
         probes: Probes,
         suffixes: Sequence[Suffix] = (),
-    ) -> Iterator[tuple[LayeredGroup, Seen]]:
-        """Each group with the tensors around its layers, and what its suffix starts from."""
-        plan = [
-            [n for tied in probed_layers(each) for user in tied.users for n in (user.x, user.y)]
-            for each in groups
-        ]
-        memory = MemoryBudget(self.engine.memory)
-        fitted = self._walk(model, probes.fitted, [list(names) for names in plan], memory)
-        for names, suffix in zip(plan, suffixes, strict=False):
-            names.extend(suffix.inputs)
-        shown = self._walk(model, probes.shown, plan, memory)
-        for step, layered in enumerate(groups):
-            yield layered, Seen(fitted.step(step, model), shown.step(step, model))
-
-    def _walk(
-        self, model: Model, data: Dataset, plan: Sequence[Sequence[str]], memory: MemoryBudget
-    ) -> ActivationWalk:
-        batch = feed_size(model, data)
-        return ActivationWalk(model, data, plan, batch, self.engine.threads, memory)
+    ) -> Iterator[Seen]:
+        """The tensors around each group's layers, and what its suffix starts from."""
+        layers = [probed_layers(each) for each in groups]
+        return probed_tensors(model, probes, layers, suffixes, self.engine)
 
     def _ordered(self, layered: LayeredGroup, evidence: Evidence) -> ChannelCurve:
         order = removal_order(self.criterion, evidence)

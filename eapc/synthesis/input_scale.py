@@ -74,9 +74,7 @@ def _in_turn(made: Dataset, names: Sequence[str], rng: np.random.Generator) -> D
 
     def mixed(array: Array) -> Array:
         each = (len(array), *(1,) * (array.ndim - 1))
-        result: Array = array * scales.reshape(each)
-        result += offsets.reshape(each)
-        return result
+        return np.asarray(array * scales.reshape(each) + offsets.reshape(each))
 
     arrays = {n: mixed(a) if is_float(a.dtype) else a for n, a in made.arrays.items()}
     return replace(made, arrays=arrays)

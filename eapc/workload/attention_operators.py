@@ -6,8 +6,6 @@ handed on through memory.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from eapc.workload.loop_nests import ConvWorkload, StreamWorkload
 from eapc.workload.rules import Operands, Part, Shape, UnmodelledError, Work, workload_rule
 
@@ -17,37 +15,32 @@ _PER_SCORE = 5
 """Scaling, adding the mask, and the three operations of a softmax."""
 
 
-@dataclass(frozen=True)
-class _Heads:
-    """Extents of an attention and the tensors that it reads and writes.
+def _parts(
+    batch: int,
+    heads: tuple[int, int],
+    lengths: tuple[int, int],
+    sizes: tuple[int, int],
+    names: tuple[str, str, str],
+    result: str,
+) -> tuple[Part, ...]:
+    """macs = batch * heads * queries * keys * (head size + value size).
 
-    `heads` of queries share `stored` heads of keys and values.
+    `heads` of queries share the second number of heads of keys and values; `lengths` are those
+    of queries and keys, `sizes` those of a key and a value, `names` the tensors that hold query,
+    key and value, `result` the one that is written.
     """
-
-    batch: int
-    heads: int
-    stored: int
-    queries: int
-    keys: int
-    head_size: int
-    value_size: int
-    query: str = ""
-    key: str = ""
-    value: str = ""
-    result: str = ""
-
-    def parts(self) -> tuple[Part, ...]:
-        """macs = batch * heads * queries * keys * (head size + value size)."""
-        groups, rows = self.batch * self.stored, self.queries * (self.heads // self.stored)
-        scores = self.batch * self.heads * self.queries * self.keys
-        scoring = ConvWorkload(1, groups, self.keys, self.head_size, rows, 1)
-        softmax = StreamWorkload(_PER_SCORE * scores, ifmap_words=scores, ofmap_words=scores)
-        mixing = ConvWorkload(1, groups, self.value_size, self.keys, rows, 1)
-        return (
-            Part(scoring, weights=self.key, ifmap=self.query),
-            Part(softmax),
-            Part(mixing, weights=self.value, ofmap=self.result),
-        )
+    (own, stored), (queries, keys), (head_size, value_size) = heads, lengths, sizes
+    query, key, value = names
+    groups, rows = batch * stored, queries * (own // stored)
+    scores = batch * own * queries * keys
+    scoring = ConvWorkload(1, groups, keys, head_size, rows, 1)
+    softmax = StreamWorkload(_PER_SCORE * scores, ifmap_words=scores, ofmap_words=scores)
+    mixing = ConvWorkload(1, groups, value_size, keys, rows, 1)
+    return (
+        Part(scoring, weights=key, ifmap=query),
+        Part(softmax),
+        Part(mixing, weights=value, ofmap=result),
+    )
 
 
 def _split(shape: Shape, heads: int) -> tuple[int, int, int]:
@@ -79,11 +72,9 @@ def _attention(operands: Operands, heads: int, stored: int, past: int) -> Work:
     batch, queries, size = _split(operands.input(0), heads)
     _, keys, _ = _split(operands.input(1), stored)
     _, _, value_size = _split(operands.input(2), stored)
-    found = _Heads(
-        batch, heads, stored, queries, keys + past, size, value_size,
-        query=node.inputs[0], key=node.inputs[1], value=node.inputs[2], result=node.outputs[0],
-    )  # fmt: skip
-    return Work(found.parts())
+    names = (node.inputs[0], node.inputs[1], node.inputs[2])
+    lengths, sizes = (queries, keys + past), (size, value_size)
+    return Work(_parts(batch, (heads, stored), lengths, sizes, names, node.outputs[0]))
 
 
 @workload_rule("Attention", domain=ORT)
@@ -96,12 +87,10 @@ def fused_attention(operands: Operands) -> Work:
     query_width, _, value_width = node.attribute("qkv_hidden_sizes", [third] * 3)
     keys = length + _past(operands, 4, 3)
     projection = ConvWorkload(batch, 1, w[1], width, length, 1)
-    found = _Heads(
-        batch, heads, heads, length, keys, query_width // heads, value_width // heads,
-        result=node.outputs[0],
-    )  # fmt: skip
+    sizes = (query_width // heads, value_width // heads)
+    parts = _parts(batch, (heads, heads), (length, keys), sizes, ("", "", ""), node.outputs[0])
     projected = Part(projection, weights=node.inputs[1], ifmap=node.inputs[0])
-    return Work((projected, *found.parts()))
+    return Work((projected, *parts))
 
 
 @workload_rule("MultiHeadAttention", domain=ORT)

@@ -127,20 +127,15 @@ class ConvWorkload:
         return self.batch * filters * self.ofmap_rows * self.ofmap_columns
 
     @property
-    def filter_row_extent(self) -> int:
-        """Ifmap rows that one filter spans: (R - 1) * dilation + 1."""
-        return (self.filter_rows - 1) * self.dilation_rows + 1
-
-    @property
     def ifmap_rows(self) -> int:
-        """Padded ifmap rows that the ofmap reaches: (E - 1) U + (R - 1) D + 1."""
-        return (self.ofmap_rows - 1) * self.stride_rows + self.filter_row_extent
+        """Padded ifmap rows that the ofmap reaches."""
+        return reach(self.ofmap_rows, self.filter_rows, self.stride_rows, self.dilation_rows)
 
     @property
     def ifmap_columns(self) -> int:
         """Padded ifmap columns that the ofmap reaches."""
-        extent = (self.filter_columns - 1) * self.dilation_columns + 1
-        return (self.ofmap_columns - 1) * self.stride_columns + extent
+        filters, stride = self.filter_columns, self.stride_columns
+        return reach(self.ofmap_columns, filters, stride, self.dilation_columns)
 
     @property
     def ifmap_words(self) -> int:
@@ -174,9 +169,14 @@ class StreamWorkload:
 Workload = ConvWorkload | StreamWorkload
 
 
+def reach(output: int, kernel: int, stride: int, dilation: int) -> int:
+    """Padded ifmap words along one axis that outputs read: (E - 1) U + (R - 1) D + 1."""
+    return (output - 1) * stride + (kernel - 1) * dilation + 1
+
+
 def same_padding(
     size: int, output: int, kernel: int, stride: int, dilation: int
 ) -> tuple[int, int]:
     """Padding of one axis under auto_pad SAME_UPPER: (begin, end), the odd word at the end."""
-    total = max((output - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
+    total = max(reach(output, kernel, stride, dilation) - size, 0)
     return total // 2, total - total // 2

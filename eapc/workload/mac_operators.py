@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
 
 from eapc.model import Node
-from eapc.workload.loop_nests import ConvWorkload, Workload, same_padding
+from eapc.workload.loop_nests import ConvWorkload, Workload, reach
 from eapc.workload.rules import Operands, Part, Shape, UnmodelledError, Work, workload_rule
 
 
@@ -45,34 +45,37 @@ def steps_of(node: Node, rank: int) -> tuple[Shape, Shape]:
     return tuple(node.attribute("strides", ones)), tuple(node.attribute("dilations", ones))
 
 
-def _declared_axes(node: Node, sizes: Shape, outputs: Shape, kernel: Shape) -> list[Axis]:
-    """The spatial axes with the padding that a node declares, none where it does not."""
-    rank = len(kernel)
-    begins = node.attribute("pads", [0] * (2 * rank))[:rank]
-    steps = steps_of(node, rank)
-    return [Axis(*axis) for axis in zip(sizes, outputs, kernel, *steps, begins, strict=True)]
-
-
 def conv_axes(node: Node, sizes: Shape, outputs: Shape, kernel: Shape) -> list[Axis]:
     """The spatial axes of a Conv, with the padding that it declares or asks for."""
-    axes = _declared_axes(node, sizes, outputs, kernel)
-    auto_pad = node.attribute("auto_pad", "NOTSET")
-    if not auto_pad.startswith("SAME"):
-        return axes
-    side = 0 if auto_pad == "SAME_UPPER" else 1
-    pairs = (same_padding(a.size, a.output, a.kernel, a.stride, a.dilation) for a in axes)
-    return [replace(axis, pad_begin=pair[side]) for axis, pair in zip(axes, pairs, strict=True)]
+
+    def padding(axis: Axis) -> int:
+        return max(reach(axis.output, axis.kernel, axis.stride, axis.dilation) - axis.size, 0)
+
+    return _axes(node, sizes, outputs, kernel, padding)
 
 
 def transposed_axes(node: Node, sizes: Shape, outputs: Shape, kernel: Shape) -> list[Axis]:
     """The spatial axes of a ConvTranspose: its padding cuts positions off the outputs."""
-    axes = _declared_axes(node, sizes, outputs, kernel)
-    auto_pad = node.attribute("auto_pad", "NOTSET")
+
+    def padding(axis: Axis) -> int:
+        return reach(axis.size, axis.kernel, axis.stride, axis.dilation) - axis.output
+
+    return _axes(node, sizes, outputs, kernel, padding)
+
+
+def _axes(
+    node: Node, sizes: Shape, outputs: Shape, kernel: Shape, padding: Callable[[Axis], int]
+) -> list[Axis]:
+    """With the padding that a node declares, or a half of all that an axis needs (`padding`)."""
+    rank = len(kernel)
+    begins = node.attribute("pads", [0] * (2 * rank))[:rank]
+    steps, auto_pad = steps_of(node, rank), node.attribute("auto_pad", "NOTSET")
+    axes = [Axis(*axis) for axis in zip(sizes, outputs, kernel, *steps, begins, strict=True)]
     if not auto_pad.startswith("SAME"):
         return axes
-    cuts = [(a.size - 1) * a.stride + (a.kernel - 1) * a.dilation + 1 - a.output for a in axes]
-    begins = [cut // 2 if auto_pad == "SAME_UPPER" else cut - cut // 2 for cut in cuts]
-    return [replace(axis, pad_begin=cut) for axis, cut in zip(axes, begins, strict=True)]
+    totals = [padding(axis) for axis in axes]
+    begins = [each // 2 if auto_pad == "SAME_UPPER" else each - each // 2 for each in totals]
+    return [replace(axis, pad_begin=begin) for axis, begin in zip(axes, begins, strict=True)]
 
 
 @workload_rule("Conv")
@@ -164,9 +167,14 @@ def gemm(operands: Operands) -> Work:
     rows, inner = reversed(a) if operands.node.attribute("transA", 0) else a
     columns, depth = b if operands.node.attribute("transB", 0) else reversed(b)
     _require_equal(inner, depth)
-    if operands.is_constant(0) and not operands.is_constant(1):
-        return _mac_work(operands, (_fully_connected(columns, inner, rows),), weights=0)
-    return _mac_work(operands, (_fully_connected(rows, inner, columns),))
+    weights = _weights_place(operands)
+    batch, outputs = (rows, columns) if weights else (columns, rows)
+    return _mac_work(operands, (_fully_connected(batch, inner, outputs),), weights)
+
+
+def _weights_place(operands: Operands) -> int:
+    """Which of two operands is the weights: the constant one, else the second."""
+    return 0 if operands.is_constant(0) and not operands.is_constant(1) else 1
 
 
 def _fully_connected(batch: int, inputs: int, outputs: int) -> ConvWorkload:
@@ -185,7 +193,7 @@ def matmul(operands: Operands) -> Work:
     b = (*b, 1) if len(b) == 1 else b
     _require_equal(a[-1], b[-2])
     w = _without_leading_ones(a)
-    if len(w) == 2 and operands.is_constant(0) and not operands.is_constant(1):
+    if len(w) == 2 and _weights_place(operands) == 0:
         # W @ x: every column of x is an input vector
         workload = ConvWorkload(math.prod(b[:-2]), 1, w[0], w[1], b[-1], 1)
         return _mac_work(operands, (workload,), weights=0)
@@ -212,6 +220,16 @@ def _without_leading_ones(shape: Shape) -> Shape:
     return shape
 
 
+@workload_rule("FusedMatMul", domain="com.microsoft")
+def fused_matmul(operands: Operands) -> Work:
+    """MatMul of scaled operands, of which the last two axes may be swapped first."""
+    for place, name in enumerate(("transA", "transB")):
+        shape = operands.input(place)
+        if operands.node.attribute(name, 0) and len(shape) > 1:
+            operands = operands.with_shape(place, (*shape[:-2], shape[-1], shape[-2]))
+    return matmul(operands)
+
+
 @workload_rule("Einsum")
 def einsum(operands: Operands) -> Work:
     """Two operands: macs = the product of all index sizes; other forms are not modelled.
@@ -222,7 +240,7 @@ def einsum(operands: Operands) -> Work:
     if equation.count(",") != 1 or "->" not in equation or "." in equation:
         raise UnmodelledError(f"Einsum of the form '{equation}'")
     terms, result = equation.split("->")
-    weights = 0 if operands.is_constant(0) and not operands.is_constant(1) else 1
+    weights = _weights_place(operands)
     labels = terms.split(",")
     right, left = labels[weights], labels[1 - weights]
     sizes: dict[str, int] = {}

@@ -10,7 +10,6 @@ from __future__ import annotations
 from eapc.operators import Operator, operator, operator_of
 from eapc.workload import (
     attention_operators,
-    fused_operators,
     mac_operators,
     quantized_operators,
     recurrent_operators,
@@ -22,7 +21,6 @@ __all__ = ["WORKLOAD_RULES", "Operands", "UnmodelledError", "Work", "work_of"]
 
 RULE_MODULES = (
     attention_operators,
-    fused_operators,
     mac_operators,
     quantized_operators,
     recurrent_operators,

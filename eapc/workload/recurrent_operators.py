@@ -25,10 +25,6 @@ class _Cell:
     mixing: int
     kept: int = 0
 
-    @property
-    def operations(self) -> int:
-        return 3 * self.gates + self.mixing
-
 
 _CELLS = {
     "RNN": _Cell(gates=1, mixing=0),
@@ -70,7 +66,7 @@ def _gates(operands: Operands, cell: _Cell, units: int) -> StreamWorkload:
     """One step: adds the inputs' share to the products with R, which are still at hand."""
     peepholes = _PEEPHOLE_OPERATIONS if operands.node.input(_PEEPHOLES) else 0
     return StreamWorkload(
-        operations=units * (cell.operations + peepholes),
+        operations=units * (3 * cell.gates + cell.mixing + peepholes),
         ifmap_words=units * (cell.gates + cell.kept),
         ofmap_words=units * (1 + cell.kept),
     )

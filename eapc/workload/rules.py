@@ -86,11 +86,6 @@ class Work:
         return tuple(part.workload for part in self.parts)
 
     @property
-    def weights(self) -> str:
-        """The weights of the first part."""
-        return self.parts[0].weights if self.parts else ""
-
-    @property
     def ifmap(self) -> str:
         """The ifmap of the first part."""
         return self.parts[0].ifmap if self.parts else ""

@@ -12,16 +12,14 @@ from hypothesis import strategies as st
 from test_dataflow_row_stationary_search import variant
 
 from eapc.dataflow import (
-    CacheMapping,
     Execution,
     MappingError,
     RowStationaryMapping,
     SystolicMapping,
     execute,
 )
-from eapc.dataflow.row_stationary_folding import nests
-from eapc.dataflow.row_stationary_nest import Pads, filters_that_fit
-from eapc.dataflow.widths import Widths, mac_bits
+from eapc.dataflow.execution import Widths, mac_bits
+from eapc.dataflow.row_stationary_nest import Pads, Room, filters_that_fit, nests
 from eapc.hardware import HardwareModel, load_hardware, shipped_hardware
 from eapc.workload import BitWidths, ConvWorkload, StreamWorkload
 
@@ -71,7 +69,8 @@ def banked(banks: int) -> HardwareModel:
 def test_filters_beside_ifmaps_by_hand(bits: int, filters: int) -> None:
     """4 banks; 64 ifmap elements take 1, 2 or 4 of them; a filter's 16 psums 32 bytes or 64."""
     nest = next(nests(at(bits, ConvWorkload(1, 1, 8, 4, 1, 16)), EYERISS))
-    assert filters_that_fit(nest, banked(4), 1, 1, np.array([4])) == [filters]
+    nest = nest._replace(room=Room.of(banked(4), nest.widths))
+    assert filters_that_fit(nest, 1, 1, np.array([4])) == [filters]
 
 
 def test_a_layer_fits_the_buffer_at_8_bits_only() -> None:
@@ -108,8 +107,8 @@ def test_caches_hold_tiles_by_their_bits() -> None:
     """128 x 512 weights: half of the 512 KiB of L2 in float32, an eighth at 8 bits."""
     work = ConvWorkload(1, 1, 512, 512, 16, 16)
     wide, narrow = execute(at(32, work), CPU), execute(at(8, work), CPU)
-    assert isinstance(narrow.mapping, CacheMapping)
-    tile = narrow.mapping.tiles[0]
+    assert isinstance(narrow.mapping, dict)
+    tile = next(iter(narrow.mapping.values())).tile
     positions = tile.n_ifmaps * tile.e_ofmap_rows * tile.f_ofmap_columns
     held = 8 * tile.c_channels * (positions + tile.m_filters) + 32 * positions * tile.m_filters
     assert 4 * held > 8 * 524288 >= held  # at 32 bits the tile would not fit

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from eapc.profiling.grid import DEEPEST_LEVEL, counts_at, step_width
+from eapc.profiling.layer_grid import DEEPEST_LEVEL, counts_at, step_width
 
 
 def test_levels_grow_finer() -> None:
