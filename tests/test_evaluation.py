@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from builders import Array
 from evaluation_builders import agreement, output_divergence, relative_output_error
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from eapc.errors import DataError
 from eapc.evaluation import RELATIVE_ERROR, TOP1_AGREEMENT, Accuracy, Agreement
@@ -215,6 +217,43 @@ def test_drops_count_samples(after: float, max_drop: float, is_within: bool) -> 
     accuracy = Accuracy(0.9, after, 200)
     assert accuracy.loss == pytest.approx(0.9 - after)
     assert accuracy.is_within(max_drop) is is_within
+
+
+def test_what_is_lost_among_all_inputs_by_hand() -> None:
+    """Of 298 samples 8 are right before alone and 2 after alone (Agresti and Min, 2005).
+
+    6 / 300 are lost, with a deviation of sqrt(10 + 1 - 36 / 300) / 300.
+    """
+    accuracy = Accuracy(0.9, 0.9 - 6 / 298, 298, changed=10)
+    deviation = np.sqrt(10.88) / 300
+    expected = [0.02 - 1.959964 * deviation, 0.02 + 1.959964 * deviation]
+    assert accuracy.loss_interval == pytest.approx(expected)
+    assert accuracy.confidence(0.02) == pytest.approx(0.5)
+    assert accuracy.confidence(0.02 + 1.644854 * deviation) == pytest.approx(0.95, abs=1e-6)
+    assert accuracy.samples_to_tell(0.01) == np.ceil(298 * (1.959964 * deviation / 0.01) ** 2)
+
+
+def test_answers_that_change_together_tell_more() -> None:
+    paired, apart = (Accuracy(0.8, 0.79, 500, changed=changed) for changed in (5, None))
+    widths = [high - low for low, high in (paired.loss_interval, apart.loss_interval)]
+    assert 4 * widths[0] < widths[1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(20, 2000), st.floats(0.001, 0.2), st.floats(-0.03, 0.05), st.integers(0, 9999))
+def test_the_interval_holds_in_95_of_100_cases(
+    size: int, changing: float, lost: float, seed: int
+) -> None:
+    """Drawn many times from a population whose loss is known."""
+    lost = min(lost, changing) if lost > 0 else max(lost, -changing)
+    shares = [(changing + lost) / 2, (changing - lost) / 2, 1 - changing]
+    draws = np.random.default_rng(seed).multinomial(size, shares, 400)
+    held = 0
+    for gone, won, _ in draws.tolist():
+        found = Accuracy(0.5, 0.5 - (gone - won) / size, size, changed=gone + won)
+        low, high = found.loss_interval
+        held += low <= lost <= high
+    assert held >= 0.9 * len(draws)
 
 
 def test_a_verdict_can_be_asked_for_more() -> None:

@@ -266,7 +266,9 @@ def test_prune_document_holds_what_the_schema_promises() -> None:
     document = json.loads(documents.to_json(documents.prune_document(a_pruned())))
     assert document["schema"] == "eapc.prune/1"
     assert document["energy_ratio"] == pytest.approx(2000 / 4010)
+    assert document["accuracy"].pop("loss_interval_95") == pytest.approx([-0.116, 0.1636], abs=1e-4)
     assert document["accuracy"] == {"metric": "top-1", "before": 0.9, "after": 0.875, "samples": 40}
+    assert (document["confirmed"], document["confidence"]) == (True, None)
     assert document["agreement"]["met"] is True
     assert document["layers"][0] == {
         "name": "small",
@@ -469,6 +471,7 @@ def test_prune_table_tells_what_decided_and_where_the_floor_is() -> None:
         assert "floor" not in rendered(prune_table(a_pruned(floor=floor), UNLIMITED))
     document = documents.prune_document(near)
     assert document["lowest_energy_ratio"] == 0.47
+    assert document["decided"].pop("loss_interval_95")
     assert document["decided"] == {"metric": "top-1", "before": 0.92, "after": 0.91, "samples": 39}
     assert documents.prune_document(a_pruned())["decided"] is None
 

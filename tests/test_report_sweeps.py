@@ -65,10 +65,12 @@ def test_the_document_holds_what_the_schema_promises() -> None:
     assert document["warnings"] == ["careful"]
     assert document["before"]["energy_mac_units"] == 4010.0
     good, missed, fitted = document["rows"]
+    assert good["accuracy"].pop("loss_interval_95")
     assert good == {
         "goal": "target-energy",
         "value": 0.7,
         "goal_met": True,
+        "confirmed": True,
         "reason": None,
         "energy_ratio": pytest.approx(0.699),
         "sparsity": 0.5,

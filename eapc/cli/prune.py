@@ -62,8 +62,8 @@ def prune(
         publish(partial(plan_table, plan), partial(plan_document, plan, warnings), json)
     else:
         publish(partial(prune_table, done), partial(prune_document, done, warnings), json)
-        if not done.goal_met:
-            raise GoalError(f"goal not met: {done.reason}")
+        if done.shortfall:
+            raise GoalError(f"goal {done.shortfall}")
 
 
 class Asked(TypedDict):

@@ -63,4 +63,4 @@ def sweep(
     )
     if swept.missed:
         names = ", ".join(row.name for row in swept.missed)
-        raise GoalError(f"goals not met: {names}")
+        raise GoalError(f"goals not met{' or not confirmed' * swept.is_unsure}: {names}")

@@ -38,8 +38,13 @@ class Swept:
 
     @property
     def missed(self) -> tuple[SweepRow, ...]:
-        """The rows whose goal could not be met."""
-        return tuple(row for row in self.rows if not row.goal_met)
+        """The rows whose goal could not be met, or is not confirmed."""
+        return tuple(row for row in self.rows if row.shortfall)
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether a goal was met and is not confirmed."""
+        return any(row.goal_met for row in self.missed)
 
 
 def sweep(

@@ -92,7 +92,9 @@ class AccuracyJudge:
         """Accuracy of the original and of `model`."""
         outputs = collect_outputs(model, self.data, self.threads)
         after = correct(outputs, self.data.require_labels(), self.threshold)
-        return Accuracy(float(self.before.mean()), float(after.mean()), len(after))
+        changed = int(np.count_nonzero(after != self.before))
+        figures = (float(self.before.mean()), float(after.mean()), len(after))
+        return Accuracy(*figures, changed=changed)
 
     def expected_loss(self, divergence: float) -> float:
         """About what accuracy should drop by at a divergence of the outputs; a guess."""

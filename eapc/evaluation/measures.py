@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy.special import log_softmax
+from scipy.special import log_softmax, ndtr
 
 from eapc.errors import DataError
 from eapc.evaluation.parts import Outputs
 from eapc.model import Array, is_float
 
+_NORMAL_95 = 1.959964
+"""Deviations from the mean that 95 % of a normal distribution lie within."""
+
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Fraction of samples whose top-1 class is their label, before and after pruning."""
+    """Fraction of samples whose top-1 class is their label, before and after pruning.
+
+    `changed` is how many samples are right in one of the two alone. The same samples are seen by
+    both, so their difference is known better than either figure.
+    """
 
     before: float
     after: float
     samples: int
     metric: str = "top-1"
+    changed: int | None = field(default=None, compare=False)
 
     @property
     def loss(self) -> float:
@@ -29,6 +38,37 @@ class Accuracy:
     def is_within(self, max_drop: float) -> bool:
         """True when at most this fraction of the samples is lost on balance."""
         return round(self.loss * self.samples) <= max_drop * self.samples + 1e-9
+
+    @property
+    def loss_interval(self) -> tuple[float, float]:
+        """What the loss is among all inputs of this kind, in 95 of 100 cases.
+
+        Agresti and Min, "Simple improved confidence intervals for comparing matched proportions"
+        (2005): half a sample is added to each of the four cases of right and wrong.
+        """
+        loss, deviation = self._estimate
+        reach = _NORMAL_95 * deviation
+        return max(-1.0, loss - reach), min(1.0, loss + reach)
+
+    def confidence(self, max_drop: float) -> float:
+        """The probability that among all such inputs at most this fraction is lost."""
+        loss, deviation = self._estimate
+        return float(ndtr((max_drop - loss) / deviation))
+
+    def samples_to_tell(self, max_drop: float) -> int:
+        """About how many samples tell the loss to within such a drop, in 95 of 100 cases."""
+        low, high = self.loss_interval
+        return math.ceil(self.samples * ((high - low) / 2 / max_drop) ** 2)
+
+    @property
+    def _estimate(self) -> tuple[float, float]:
+        """The loss and its deviation, normally distributed."""
+        net, size = self.loss * self.samples, self.samples + 2
+        changed = self.changed
+        if changed is None:  # as if what is right before and after had nothing to do with it
+            apart = self.before * (1 - self.after) + self.after * (1 - self.before)
+            changed = round(self.samples * apart)
+        return net / size, math.sqrt(changed + 1 - net**2 / size) / size
 
 
 @dataclass(frozen=True)

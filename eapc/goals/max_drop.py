@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from eapc.errors import UsageError
 from eapc.goals.bound import Bound
 
 if TYPE_CHECKING:
@@ -19,8 +20,12 @@ class MaxDrop(Bound["Accuracy"]):
     """The lowest energy whose top-1 accuracy falls by at most `value`; 0.01 is one point.
 
     Decided on one half of the labelled inputs; what is reported is the other half's accuracy,
-    which had no part in the decision. All calibration inputs are fitted.
+    which had no part in the decision: where it breaks the goal, the goal is not confirmed. With a
+    `confidence` above a half the deciding half has to tell so surely that the drop is kept. All
+    calibration inputs are fitted.
     """
+
+    confidence: float = 0.5
 
     option = "--max-drop"
     metavar = "D"
@@ -29,6 +34,16 @@ class MaxDrop(Bound["Accuracy"]):
     note = "energy=1.0 stands for the lowest budget that is accurate enough"
     unmet = "no energy below the original's keeps the accuracy"
     needs_labels = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0.5 <= self.confidence < 1:
+            raise UsageError(f"--confidence: expected 0.5 to less than 1, got {self.confidence:g}")
+
+    def __str__(self) -> str:
+        """The goal as it is typed."""
+        sure = f" --confidence {self.confidence:g}" if self.confidence != 0.5 else ""
+        return super().__str__() + sure
 
     def judge(self, trials: Trials, model: Model) -> Accuracy:
         """Accuracy on the half that decides."""
@@ -39,13 +54,18 @@ class MaxDrop(Bound["Accuracy"]):
         return trials.halves[0].expected_loss(divergence)
 
     def is_kept(self, verdict: Accuracy) -> bool:
-        """Whether the drop is small enough."""
-        return verdict.is_within(self.value)
+        """Whether the drop is small enough, surely enough."""
+        if not verdict.is_within(self.value):
+            return False
+        return self.confidence == 0.5 or verdict.confidence(self.value) >= self.confidence
 
     def allowed(self, trials: Trials) -> float:  # noqa: ARG002
         """The drop itself."""
         return self.value
 
     def figures(self, trials: Trials, model: Model, verdict: Accuracy) -> Mapping[str, Any]:
-        """Accuracy on either half."""
-        return {"decided": verdict, "accuracy": trials.halves[1].accuracy(model)}
+        """Accuracy on either half, and how surely the other one confirms the goal."""
+        other = trials.halves[1].accuracy(model)
+        sure = other.confidence(self.value)
+        held = other.is_within(self.value)
+        return {"decided": verdict, "accuracy": other, "confidence": sure, "confirmed": held}

@@ -25,7 +25,8 @@ class Pruned:
     accuracy on those and `accuracy` on the others. `agreement` is that on inputs that were held
     out, or, where there are no labels either, on inputs that were fitted: then `fitted` is True
     and the figure flatters. `floor` is about the lowest fraction of the objective that the goal
-    could have asked, if known.
+    could have asked, if known. Where inputs that did not decide are there to confirm the goal,
+    `confirmed` says whether they do and `confidence` how surely the goal holds by them.
     """
 
     goal: Goal
@@ -39,7 +40,22 @@ class Pruned:
     agreement: Agreement | None = None
     fitted: bool = False
     floor: float | None = None
+    confirmed: bool = True
+    confidence: float | None = None
     output: Path | None = None
+
+    @property
+    def shortfall(self) -> str:
+        """What to say where the goal is not met, or not confirmed; else empty."""
+        if not self.goal_met:
+            return f"not met: {self.reason}"
+        if self.confirmed or self.accuracy is None:
+            return ""
+        lost, samples = 100 * self.accuracy.loss, self.accuracy.samples
+        return (
+            f"not confirmed: on the {samples} inputs that did not decide accuracy fell by "
+            f"{lost:.1f} points"
+        )
 
     @property
     def name(self) -> str:

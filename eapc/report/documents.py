@@ -58,6 +58,8 @@ def prune_document(pruned: Pruned, warnings: Sequence[str] = ()) -> Document:
         "energy_ratio": pruned.energy_ratio,
         "accuracy": accuracy_of(pruned.accuracy),
         "decided": accuracy_of(pruned.decided),
+        "confirmed": pruned.confirmed,
+        "confidence": pruned.confidence,
         "agreement": agreement_of(pruned.held_out),
         "latency": _latency(pruned.latency, lowest_ratio=pruned.floor),
         "lowest_energy_ratio": None if pruned.latency else pruned.floor,
@@ -217,6 +219,7 @@ def accuracy_of(accuracy: Accuracy | None) -> Document | None:
         "before": accuracy.before,
         "after": accuracy.after,
         "samples": accuracy.samples,
+        "loss_interval_95": list(accuracy.loss_interval),
     }
 
 

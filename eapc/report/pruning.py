@@ -13,7 +13,7 @@ from eapc.allocation import LOWEST_DENSITY
 from eapc.commands.compiler import Ran
 from eapc.commands.planning import DryRun
 from eapc.energy import EnergyReport
-from eapc.evaluation import Accuracy, Agreement
+from eapc.evaluation import Agreement
 from eapc.goals import Pruned
 from eapc.layers import Skipped
 from eapc.pipeline import ChannelRecord, LatencyRecord, LayerRecord
@@ -36,9 +36,9 @@ def prune_table(pruned: Pruned, width: int) -> Group:
     before, after = pruned.before, pruned.after
     columns = (Column("", "left"), Column("before"), Column("after"), Column("", "right"))
     entries = [
-        ("goal", "met" if pruned.goal_met else f"not met: {plain(pruned.reason)}"),
+        ("goal", plain(pruned.shortfall) or "met"),
         *_agreement(pruned.held_out),
-        *_decided(pruned.decided),
+        *_decided(pruned),
         *_floor(pruned),
         *([("made-up inputs", plain(pruned.inputs))] if pruned.inputs else []),
         *_skipped(pruned.skipped),
@@ -188,10 +188,21 @@ def _agreement(agreement: Agreement | None) -> Iterator[tuple[str, str]]:
         yield "not judged", f"{plain(', '.join(agreement.unjudged))}: the same for all these inputs"
 
 
-def _decided(decided: Accuracy | None) -> Iterator[tuple[str, str]]:
+def _decided(pruned: Pruned) -> Iterator[tuple[str, str]]:
+    decided, other = pruned.decided, pruned.accuracy
     if decided is not None:
         change = f"{percent(decided.before)} before, {percent(decided.after)} after"
         yield "decided on", f"top-1 accuracy on {count(decided.samples, 'other input')}: {change}"
+    if other is None:
+        return
+    low, high = (100 * end for end in other.loss_interval)
+    yield "loss", f"{100 * other.loss:.1f} points, {low:.1f} to {high:.1f} in 95 of 100 cases"
+    if pruned.confidence is not None:
+        yield "confidence", f"{percent(pruned.confidence)} that {pruned.name} holds"
+        drop = pruned.goal.value
+        if drop and (high - low) / 200 > drop:
+            enough = count(2 * other.samples_to_tell(drop), "labelled input")
+            yield "", f"too few inputs to tell: about {enough} would do"
 
 
 def _floor(pruned: Pruned) -> Iterator[tuple[str, str]]:

@@ -21,6 +21,7 @@ _COLUMNS = (
     "goal",
     "value",
     "goal_met",
+    "confirmed",
     "energy_ratio",
     "sparsity",
     "accuracy_before",
@@ -38,7 +39,7 @@ _COLUMNS = (
 
 def sweep_table(swept: Swept, width: int) -> Group:
     """Everything a sweep found, for an output of `width` characters."""
-    missed = [(row.name, plain(row.reason)) for row in swept.missed]
+    missed = [(row.name, plain(row.shortfall)) for row in swept.missed]
     written = [("written", plain(str(row.output))) for row in swept.rows if row.output]
     notes = [("note", note) for note in (*_measured_on(swept.rows), NOT_MEASURED)]
     return page(
@@ -65,8 +66,14 @@ def _columns(rows: Sequence[Pruned]) -> dict[Column, list[str]]:
             likeness_of(known.metric, known.value) if known else "-" for known in agreements
         ]
     columns[Column("time")] = [seconds(row.seconds["total"]) for row in rows]
-    columns[Column("met", "left")] = ["yes" if row.goal_met else "no" for row in rows]
+    columns[Column("met", "left")] = [_met(row) for row in rows]
     return columns
+
+
+def _met(row: Pruned) -> str:
+    if not row.goal_met:
+        return "no"
+    return "yes" if row.confirmed else "not confirmed"
 
 
 def _measured_on(rows: Sequence[Pruned]) -> list[str]:
@@ -100,6 +107,7 @@ def _document(row: Pruned) -> Document:
         "goal": row.goal.option.removeprefix("--"),
         "value": str(value) if isinstance(value := row.goal.value, Path) else value,
         "goal_met": row.goal_met,
+        "confirmed": row.confirmed,
         "reason": row.reason or None,
         "energy_ratio": row.energy_ratio,
         "sparsity": row.sparsity,
