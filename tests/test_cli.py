@@ -393,12 +393,25 @@ def test_a_drop_is_decided_on_half_of_the_evaluation_inputs(cli: Cli) -> None:
     options = ("--max-drop", "0.02", "--eval", EVALUATION, "-o", "out.onnx", "--json")
     result = cli(*prune_options(*options))
     document = json.loads(result.out)
-    assert (result.code, result.err) == (0, "")
     decided, other = document["decided"], document["accuracy"]
+    lost = round(298 * (other["before"] - other["after"]))
+    assert document["confirmed"] is (lost <= 0.02 * 298)
+    assert result.code == (0 if document["confirmed"] else 4)
+    assert result.err.startswith("" if document["confirmed"] else "eapc: goal not confirmed: on ")
+    assert 0 < document["confidence"] < 1
     assert (decided["samples"], other["samples"]) == (299, 298)
     assert round(299 * (decided["before"] - decided["after"])) <= 0.02 * 299
     assert document["energy_ratio"] < 0.6
     assert document["lowest_energy_ratio"] < document["energy_ratio"]
+
+
+@pytest.mark.parametrize("goal", [(), ("--target-energy", "0.5")])
+def test_confidence_refines_one_goal(cli: Cli, goal: tuple[str, ...]) -> None:
+    said = cli.refuses(2, *prune_options(*goal, "--confidence", "0.9"))
+    assert "--confidence: goes with --max-drop" in said
+    assert "0.5 to less than 1" in cli.refuses(
+        2, *prune_options("--max-drop", "0.1", "--confidence", "1", "--eval", EVALUATION)
+    )
 
 
 def test_a_drop_needs_labels(cli: Cli, data: dict[str, Any]) -> None:

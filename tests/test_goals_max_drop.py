@@ -10,8 +10,10 @@ import pytest
 from goal_builders import RECIPE, labelled, ratio, start, trials, varied
 
 from eapc.errors import UsageError
+from eapc.evaluation import Accuracy
 from eapc.goals import MaxDrop, Pruned, Trials
 from eapc.goals.goal import Budget
+from eapc.model import Model
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.0, float("nan")])
@@ -64,3 +66,46 @@ def test_all_calibration_inputs_are_fitted_for_a_drop() -> None:
     again = dropped(0.1).steps.run(start(varied()))
     for name, array in dropped(0.1).model.weights.items():
         np.testing.assert_array_equal(again.model.weights[name], array)
+
+
+def test_more_confidence_takes_no_less_energy() -> None:
+    net = varied()
+    shared = Trials(start(net), RECIPE, labelled(net))
+    plain, sure = (MaxDrop(0.3, confidence).pursue(shared) for confidence in (0.5, 0.95))
+    assert ratio(plain) <= ratio(sure)
+    assert plain.decided is not None
+    assert sure.decided is not None
+    assert sure.decided.confidence(0.3) >= 0.95
+
+
+@pytest.mark.parametrize("confidence", [0.4, 1.0, float("nan")])
+def test_confidence_is_between_a_half_and_certainty(confidence: float) -> None:
+    with pytest.raises(UsageError, match=r"--confidence: expected 0\.5 to less than 1"):
+        MaxDrop(0.1, confidence)
+
+
+def test_the_goal_says_how_sure_it_is_to_be() -> None:
+    assert str(MaxDrop(0.1)) == "--max-drop 0.1"
+    assert str(MaxDrop(0.1, 0.9)) == "--max-drop 0.1 --confidence 0.9"
+
+
+@pytest.mark.parametrize(("after", "confirmed"), [(0.9, True), (0.86, False)])
+def test_the_other_half_confirms_the_goal_or_does_not(
+    after: float, confirmed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it says changes neither the model nor that the goal was met."""
+    other = Accuracy(0.95, after, 200, changed=20)
+    decides = labelled(varied()).halves()[0]
+
+    class Other:
+        def accuracy(self, _: Model) -> Accuracy:
+            return other
+
+    monkeypatch.setattr(Trials, "halves", (decides, Other()))
+    outcome = MaxDrop(0.05).pursue(Trials(start(varied()), RECIPE, labelled(varied())))
+    assert outcome.goal_met
+    assert outcome.confirmed is confirmed
+    assert outcome.confidence == other.confidence(0.05)
+    said = "" if confirmed else "not confirmed: on the 200 inputs that did not decide accuracy fell"
+    assert outcome.shortfall.startswith(said)
+    assert bool(outcome.shortfall) is not confirmed

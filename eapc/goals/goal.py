@@ -27,7 +27,8 @@ class Goal(ABC):
     `is_searched` that no budget is known before; `remedy` says what to ask for where the outputs
     suffer too much, and is empty where the goal itself sees to them; `needs_labels` is True where
     it takes labelled inputs to decide. `held_out` is the fraction of the calibration inputs that
-    decides and is never fitted, None where all of them are fitted.
+    decides and is never fitted, None where all of them are fitted. Further fields, numbers, are
+    options too where their metadata have `option`, `metavar` and `help`.
     """
 
     value: Any

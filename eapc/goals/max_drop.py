@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from eapc.errors import UsageError
@@ -25,7 +25,14 @@ class MaxDrop(Bound["Accuracy"]):
     calibration inputs are fitted.
     """
 
-    confidence: float = 0.5
+    confidence: float = field(
+        default=0.5,
+        metadata={
+            "option": "--confidence",
+            "metavar": "C",
+            "help": "With --max-drop: be so sure that it holds, 0.5 (the estimate) to below 1.",
+        },
+    )
 
     option = "--max-drop"
     metavar = "D"
