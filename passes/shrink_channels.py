@@ -12,11 +12,11 @@ import numpy as np
 from eapc.channels import (
     ChannelGroup,
     ChannelGroups,
-    Tally,
+    ChannelTracker,
+    dead_channels,
     find_groups,
     remove_channels,
     removed_indices,
-    silent_channels,
 )
 from eapc.model import Array, Model
 from eapc.pipeline import ChannelRecord, Compilation, LayerRecord, Pass, shapes_of
@@ -34,7 +34,7 @@ class ShrinkChannels(Pass):
     name: ClassVar[str] = "shrink-channels"
 
     def run(self, compilation: Compilation) -> Compilation:
-        """The compilation with a smaller model; unchanged where no channel is silent.
+        """The compilation with a smaller model; unchanged where no channel is dead.
 
         A channel may be read by nothing but channels that go, so this repeats until all stay.
         Where counts must be the planned ones, those that were chosen go and no others.
@@ -43,19 +43,19 @@ class ShrinkChannels(Pass):
         model = model.with_plain(model.weights)
         planned = record.channel_plan is not None and record.channel_plan.ends_on_steps
         chosen = record.channels
-        counted: tuple[Tally, ...] = ()
+        trackers: tuple[ChannelTracker, ...] = ()
         while True:
-            groups, silent = _groups(compilation.with_model(model), planned)
-            kept = _kept_of(groups, silent, chosen)
-            counted = counted or tuple(Tally.of(group, model) for group in groups.groups)
+            groups, dead = _groups(compilation.with_model(model), planned)
+            kept = _kept_of(groups, dead, chosen)
+            trackers = trackers or tuple(ChannelTracker.of(group, model) for group in groups.groups)
             if not kept:
                 break
             removed = removed_indices(groups, kept)
-            counted = tuple(tally.without(removed) for tally in counted)
+            trackers = tuple(tracker.without(removed) for tracker in trackers)
             model, chosen = remove_channels(model, groups, kept), {}
         if model is compilation.model:
             return compilation
-        found = tuple(_group_records(record.groups, counted, model))
+        found = tuple(_group_records(record.groups, trackers, model))
         plan, left = record.channel_plan, {group.name: group.after for group in found}
         return compilation.with_model(model).with_record(
             layers=_records(record.layers, model),
@@ -67,15 +67,15 @@ class ShrinkChannels(Pass):
 
 
 def _group_records(
-    known: Sequence[ChannelRecord], counted: Sequence[Tally], model: Model
+    known: Sequence[ChannelRecord], trackers: Sequence[ChannelTracker], model: Model
 ) -> Iterator[ChannelRecord]:
     """The groups that were known before and those that lost channels, as they are now."""
     before = {record.name: record.before for record in known}
-    for tally in counted:
-        group, after = tally.group, tally.left_in(model)
+    for tracker in trackers:
+        group, after = tracker.group, tracker.left_in(model)
         if group.name in before or after < group.size:
             yield ChannelRecord(group.name, before.get(group.name, group.size), after)
-    found = {tally.group.name for tally in counted}
+    found = {tracker.group.name for tracker in trackers}
     yield from (record for record in known if record.name not in found)
 
 
@@ -93,15 +93,15 @@ def _records(before: Mapping[str, LayerRecord], model: Model) -> dict[str, Layer
 def _groups(
     compilation: Compilation, only_chosen: bool
 ) -> tuple[ChannelGroups, Mapping[str, Array]]:
-    """The channel groups, and by name the silent channels that may go unasked."""
+    """The channel groups, and by name the dead channels that may go unasked."""
     shapes = shapes_of(compilation)[0]
     if only_chosen:
         return find_groups(compilation.model, shapes), {}
-    return silent_channels(compilation.model, shapes)
+    return dead_channels(compilation.model, shapes)
 
 
 def _kept_of(
-    groups: ChannelGroups, silent: Mapping[str, Array], chosen: Mapping[str, Sequence[int]]
+    groups: ChannelGroups, dead: Mapping[str, Array], chosen: Mapping[str, Sequence[int]]
 ) -> dict[str, Array]:
     """The channels that stay of each group that loses some.
 
@@ -109,7 +109,7 @@ def _kept_of(
     """
     kept = {}
     for group in groups.groups:
-        gone = np.union1d(silent.get(group.name, _NONE), _others(group, chosen))
+        gone = np.union1d(dead.get(group.name, _NONE), _others(group, chosen))
         stay = _kept(group, gone)
         if len(stay) < group.size:
             kept[group.name] = stay
@@ -129,7 +129,7 @@ def _others(group: ChannelGroup, chosen: Mapping[str, Sequence[int]]) -> Array:
     return np.setdiff1d(np.arange(group.size), np.asarray(stay, np.int64))
 
 
-def _kept(group: ChannelGroup, silent: Array) -> Array:
+def _kept(group: ChannelGroup, dead: Array) -> Array:
     """The channels that stay: those with a say, or the first where there must be one."""
-    loud = np.setdiff1d(np.arange(group.size), silent)
-    return loud if len(loud) or group.may_vanish else np.zeros(1, np.int64)
+    used = np.setdiff1d(np.arange(group.size), dead)
+    return used if len(used) or group.may_vanish else np.zeros(1, np.int64)

@@ -8,7 +8,7 @@ import pytest
 from builders import Array, op
 from work_builders import work_of_node
 
-from eapc.channels.axis_rules import AXIS_RULES, KIND_RULES
+from eapc.channels.nodes import AXIS_RULES, KIND_RULES
 from eapc.layers.forms import LAYER_FORMS
 from eapc.model import Node
 from eapc.operators import Operator, WeightLayout, element_wise, operator, operators, register

@@ -7,184 +7,154 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eapc.channels.axis_rules import (
-    Counts,
-    Effect,
+from eapc.channels.constraints import (
+    Axis,
+    Constraint,
+    Dependency,
+    FixedAxis,
+    FixedNodeError,
     Follows,
-    Freeze,
-    LeftWholeError,
-    Port,
-    Site,
-    Tie,
-    axis_rule,
-    number_at,
-    positive,
+    RatioConstraint,
+    same_axes,
     span,
-    tie_axes,
 )
-from eapc.channels.entries import Derived, Entries, Entry, Length, Literal, follows, lengths_in
-from eapc.channels.groups import Number, Renumbering
+from eapc.channels.dimensions import Dimension, Dimensions, follows, lengths_in, number
+from eapc.channels.groups import Rewrite
+from eapc.channels.nodes import NodeAxes, axis_rule
+from eapc.channels.shape_operands import own_number
 
 
 @axis_rule("Slice")
-def cut(site: Site) -> Iterator[Effect]:
+def cut(node: NodeAxes) -> Iterator[Constraint]:
     """Axes that are not cut follow; of one that is cut, what the bounds leave."""
-    x, y = site.input(0), site.output()
-    starts, ends = _entries(site, 1, "starts"), _entries(site, 2, "ends")
-    axes = site.integers(3, "axes") or list(range(len(starts or ends or ())))
+    x, y = node.input(0), node.output()
+    starts, ends = _bounds(node, 1, "starts"), _bounds(node, 2, "ends")
+    axes = node.integers(3, "axes") or list(range(len(starts or ends or ())))
     if not axes:
-        raise LeftWholeError("its bounds are computed")
-    cut_axes = [positive(axis, x.rank) for axis in axes]
-    steps = site.integers(4, "steps") or [1] * len(axes)
-    yield from tie_axes(x, y, (axis for axis in range(x.rank) if axis not in cut_axes))
+        raise FixedNodeError("its bounds are computed")
+    cut_axes = [axis % x.rank for axis in axes]
+    steps = node.integers(4, "steps") or [1] * len(axes)
+    yield from same_axes(x, y, (axis for axis in range(x.rank) if axis not in cut_axes))
     if starts is None or ends is None or min(len(starts), len(ends)) < len(axes):
         return  # nothing is known of the bounds: what is cut stays whole
     yield from (Follows(1), Follows(2))
     for place, axis in enumerate(cut_axes):
-        one = _Cut(site, x, y, axis, place, starts[place], ends[place], steps[place])
-        yield from one.effects()
+        bounds = starts[place], ends[place], steps[place]
+        yield from _Cut(node, x.axis(axis), y.axis(axis), place, *bounds).constraints()
 
 
-def _entries(site: Site, operand: int, attribute: str) -> Entries | None:
-    """Where bounds come from; those of an attribute are numbers as well."""
-    if attribute in site.node.attributes:
-        numbers = enumerate(site.integers(operand, attribute) or ())
-        return tuple(Literal(number, "", place, "", False) for place, number in numbers)
-    if not site.node.input(operand):
-        raise LeftWholeError("its bounds are missing")
-    return site.entries(site.node.input(operand))
+def _bounds(node: NodeAxes, operand: int, attribute: str) -> Dimensions | None:
+    """What bounds are made of; those of an attribute are numbers as well."""
+    if attribute in node.node.attributes:
+        return tuple(map(number, node.integers(operand, attribute) or ()))
+    if not node.node.input(operand):
+        raise FixedNodeError("its bounds are missing")
+    return node.dimensions(operand)
 
 
 @dataclass(frozen=True)
 class _Cut:
     """One axis of a Slice, and its bounds at `place` of their operands."""
 
-    site: Site
-    x: Port
-    y: Port
-    axis: int
+    node: NodeAxes
+    x: Axis
+    y: Axis
     place: int
-    start: Entry
-    end: Entry
+    start: Dimension
+    end: Dimension
     step: int
 
-    def effects(self) -> Iterator[Effect]:
-        """What of x is tied to what of y, and what the bounds become."""
-        bounds = self._value(self.start), self._value(self.end)
-        size = self.x.shape[self.axis]
-        if None in bounds or not self._is_own():
-            yield from self._left_whole()
-            return
-        start, stop, step = slice(*bounds, self.step).indices(size)
-        if (start, stop, step) == (0, size, 1) and self._are_numbers():
-            yield from tie_axes(self.x, self.y, (self.axis,))
+    def constraints(self) -> Iterator[Constraint]:
+        """Which indices of x and y go together, and what the bounds become."""
+        size = self.x.size
+        start, stop, step = slice(self.start.now, self.end.now, self.step).indices(size)
+        are_numbers = self.start.is_number and self.end.is_number
+        if not self._is_own():
+            yield from self._fixed_bounds()
+        elif (start, stop, step) == (0, size, 1) and are_numbers:
+            yield from same_axes(self.x.operand, self.y.operand, (self.x.number,))
         elif step == 1 <= stop - start:
             yield from self._part(start, stop)
-        elif self._are_numbers() and (start, stop, step) == (size - 1, -1, -1):
-            yield Tie(self.x, self.axis, self.y, self.axis, span(0, size)[::-1])
-        elif self._is_regular(start, step) and stop == size:
-            yield from self._every(start, step, size)
+        elif (start, stop, step) == (size - 1, -1, -1) and are_numbers:
+            yield Dependency(self.x, self.y, span(0, size)[::-1])
+        elif 0 <= start < step and stop == size and size % step == 0 and self._starts_at(start):
+            yield from self._every(start, step)
         else:
-            yield from self._left_whole()
+            yield from self._fixed_bounds()
 
     def _is_own(self) -> bool:
         """True unless a bound comes from the length of another axis, which inputs may decide."""
-        lengths = lengths_in((self.start, self.end))
-        return lengths <= {Length(self.x.tensor, self.axis)}
+        is_known = self.start.now is not None and self.end.now is not None
+        return is_known and lengths_in((self.start, self.end)) <= {self._length}
 
-    def _are_numbers(self) -> bool:
-        return isinstance(self.start, Literal) and isinstance(self.end, Literal)
+    @property
+    def _length(self) -> tuple[str, int]:
+        return self.x.operand.tensor, self.x.number
 
-    def _is_regular(self, start: int, step: int) -> bool:
-        """True for one of every so many neighbours, whatever the length is."""
-        fits = 0 <= start < step and self.x.shape[self.axis] % step == 0
-        return fits and self._are_numbers() and self._value(self.start) == start
+    def _starts_at(self, start: int) -> bool:
+        return self.start.is_number and self.end.is_number and self.start.now == start
 
-    def _value(self, entry: Entry) -> int | None:
-        if isinstance(entry, Literal):
-            return entry.value
-        if isinstance(entry, Derived):
-            return entry.values[-1]
-        port = self.site.port_of(entry.tensor) if isinstance(entry, Length) else None
-        return port.shape[entry.axis] if port and isinstance(entry, Length) else None
-
-    def _part(self, start: int, stop: int) -> Iterator[Effect]:
+    def _part(self, start: int, stop: int) -> Iterator[Constraint]:
         following = [*self._follow(1, "starts", self.start, start)]
-        if stop < self.x.shape[self.axis] or not self._reaches_end():
+        if stop < self.x.size or not self._reaches_end():
             following += self._follow(2, "ends", self.end, stop)
-        yield Tie(self.x, self.axis, self.y, self.axis, span(start, stop - start))
+        yield Dependency(self.x, self.y, span(start, stop - start))
         yield from following
 
     def _reaches_end(self) -> bool:
         """True where the end is no less than the axis's length, whatever that becomes."""
-        if isinstance(self.end, Literal):
+        if self.end.is_number:
             return True  # it is no less than the length now
-        own = Length(self.x.tensor, self.axis)
-        if not isinstance(self.end, Derived) or self.end.length != own:
-            return self.end == own
         return all(value >= length for length, value in enumerate(self.end.values))
 
-    def _every(self, start: int, step: int, size: int) -> Iterator[Effect]:
+    def _every(self, start: int, step: int) -> Iterator[Constraint]:
         """Neighbours go together, so that what is left is picked in the same steps."""
-        indices = span(0, size)
-        yield Tie(self.x, self.axis, self.x, self.axis, None, indices // step * step)
-        yield Tie(self.x, self.axis, self.y, self.axis, indices[start::step])
+        indices = span(0, self.x.size)
+        yield Dependency(self.x, self.x, None, indices // step * step)
+        yield Dependency(self.x, self.y, indices[start::step])
 
-    def _follow(self, operand: int, name: str, entry: Entry, bound: int) -> Iterator[Effect]:
+    def _follow(
+        self, operand: int, name: str, dimension: Dimension, bound: int
+    ) -> Iterator[Constraint]:
         """What makes a bound, `bound` now, follow the axis."""
-        if isinstance(entry, Literal):
-            yield from self._number(operand, name, entry, bound)
-            return
-        ratio = follows(entry, self.x.shape[self.axis], bound)
-        if ratio is None:
-            yield Freeze(self.x, self.axis)
-            return
-        yield Counts(self.x, self.axis, self.x, self.axis, ratio, span(0, bound))
-
-    def _number(self, operand: int, name: str, entry: Literal, bound: int) -> Iterator[Effect]:
-        is_given = name in self.site.node.attributes
-        operand_name = self.site.node.input(operand)
-        if is_given or self.site.constant(operand_name) is not None:
-            place = (self.place, self.x, self.axis, (0, bound))
-            yield number_at(self.site, operand, name, *place)
-        elif entry.shared:
-            yield Freeze(self.x, self.axis)
+        ratio = follows(dimension, bound)
+        is_stored = name in self.node.node.attributes or self.node.constant(operand) is not None
+        if dimension.is_number and is_stored:
+            yield self.node.count(self.x, 0, bound, name, self.place, operand)
+        elif dimension.is_number and not dimension.shared:
+            yield own_number(dimension, self.node, self.x, bound)
+        elif ratio is not None:
+            yield RatioConstraint(self.x, self.x, ratio, span(0, bound))
         else:
-            reader = entry.reader or self.site.node.key
-            place_of = (reader, entry.index, self.x.tensor, self.axis, 0, bound)
-            yield Number(*place_of, constant=entry.constant)
+            yield FixedAxis(self.x)
 
-    def _left_whole(self) -> Iterator[Effect]:
-        """The axis is in no tie and so stays; so do the lengths that its bounds come from."""
-        yield from self._lengths(self.start)
-        yield from self._lengths(self.end)
-
-    def _lengths(self, entry: Entry) -> Iterator[Effect]:
-        for length in lengths_in((entry,)):
-            port = self.site.port_of(length.tensor)
-            if port is not None:
-                yield Freeze(port, length.axis)
+    def _fixed_bounds(self) -> Iterator[Constraint]:
+        """The axis depends on none and so stays; so do the lengths that its bounds come from."""
+        yield from self.node.graph.fixed_lengths((self.start, self.end))
 
 
 @axis_rule("Gather")
-def gathering(site: Site) -> Iterator[Effect]:
+def gathering(node: NodeAxes) -> Iterator[Constraint]:
     """Of the axis that is picked from go those that are picked, where the indices are constant.
 
     Computed indices leave it whole. Those of the indices' own axes take its place in the result.
     """
-    data, indices, y = site.input(0), site.input(1), site.output()
-    axis = positive(site.node.attribute("axis", 0), data.rank)
-    for place in range(data.rank):
-        if place != axis:
-            yield Tie(data, place, y, place if place < axis else place + indices.rank - 1)
-    for place in range(indices.rank):
-        yield Tie(indices, place, y, axis + place)
-    picked = site.constant(indices.tensor)
-    is_list = indices.rank == 1 and indices.shape[0] > 1
-    size = data.shape[axis]
-    is_within = picked is not None and bool(np.all((-size <= picked) & (picked < size)))
-    if is_within and is_list and data.rank > 1 and site.is_stored(indices.tensor):
-        assert picked is not None  # it is within
-        yield Tie(data, axis, y, axis, np.where(picked < 0, picked + size, picked))
-        yield Tie(data, axis, data, axis)
-        yield Renumbering(indices.tensor, indices.reader, data.tensor, axis, size)
+    data, indices, y = node.input(0), node.input(1), node.output()
+    axis = data.axis(node.attribute("axis", 0))
+    for other in data.axes():
+        if other != axis:
+            behind = indices.rank - 1 if other.number > axis.number else 0
+            yield Dependency(other, y.axis(other.number + behind))
+    for other in indices.axes():
+        yield Dependency(other, y.axis(axis.number + other.number))
+    picked = node.constant(1)
+    is_list = indices.rank == 1 and indices.shape[0] > 1 and data.rank > 1
+    if picked is None or not is_list or indices.tensor not in node.graph.model.view.constants:
+        return
+    if np.all((-axis.size <= picked) & (picked < axis.size)):
+        yield Dependency(
+            axis, y.axis(axis.number), np.where(picked < 0, picked + axis.size, picked)
+        )
+        yield Dependency(axis, axis)
+        tensor, reader = data.tensor, indices.reader
+        yield Rewrite(reader, None, tensor, axis.number, 0, axis.size, constant=indices.tensor)

@@ -7,17 +7,17 @@ from builders import Array, ints
 from channel_builders import groups_of
 from test_channels import plain
 
-from eapc.channels import Tally
+from eapc.channels import ChannelTracker
 
 
 def counted(*removed: Array) -> list[int]:
     """Channels of `three` (7 of them) behind each removal along the axis that is followed."""
     model = plain()
-    tally = Tally.of(groups_of(model).by_name()["three"], model)
-    left = [tally.left_in(model)]
+    tracker = ChannelTracker.of(groups_of(model).by_name()["three"], model)
+    left = [tracker.left_in(model)]
     for indices in removed:
-        tally = tally.without({(tally.tensor, "", tally.axis): indices})
-        left.append(tally.left_in(model))
+        tracker = tracker.without({(tracker.tensor, "", tracker.axis): indices})
+        left.append(tracker.left_in(model))
     return left
 
 
@@ -29,25 +29,27 @@ def test_indices_are_those_of_the_smaller_axis() -> None:
 def test_a_channel_that_keeps_one_of_its_places_is_left() -> None:
     model = plain()
     group = groups_of(model).by_name()["three"]
-    pairs = Tally(group, "f", 1, np.arange(6), np.repeat(np.arange(3), 2))
-    made = Tally.of(group, model).tensor
-    once = Tally(group, made, 1, pairs.places, pairs.channels).without({(made, "", 1): ints(0, 2)})
+    pairs = ChannelTracker(group, "f", 1, np.arange(6), np.repeat(np.arange(3), 2))
+    made = ChannelTracker.of(group, model).tensor
+    once = ChannelTracker(group, made, 1, pairs.places, pairs.channels).without(
+        {(made, "", 1): ints(0, 2)}
+    )
     assert once.left_in(model) == 3
     assert once.without({(made, "", 1): ints(0)}).left_in(model) == 2
 
 
 def test_other_axes_and_tensors_do_not_count() -> None:
     model = plain()
-    tally = Tally.of(groups_of(model).by_name()["one"], model)
-    assert tally.without({("other", "", tally.axis): ints(0)}) is tally
-    assert tally.without({(tally.tensor, "", tally.axis + 1): ints(0)}) is tally
+    tracker = ChannelTracker.of(groups_of(model).by_name()["one"], model)
+    assert tracker.without({("other", "", tracker.axis): ints(0)}) is tracker
+    assert tracker.without({(tracker.tensor, "", tracker.axis + 1): ints(0)}) is tracker
 
 
 def test_a_tensor_that_went_has_no_channels() -> None:
     model = plain()
-    tally = Tally.of(groups_of(model).by_name()["one"], model)
+    tracker = ChannelTracker.of(groups_of(model).by_name()["one"], model)
     other = plain().to_proto()
     for node in other.graph.node:
         for names in (node.input, node.output):
-            names[:] = ["else" if name == tally.tensor else name for name in names]
-    assert tally.left_in(type(model).from_proto(other)) == 0
+            names[:] = ["else" if name == tracker.tensor else name for name in names]
+    assert tracker.left_in(type(model).from_proto(other)) == 0

@@ -6,13 +6,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from eapc.channels.groups import ChannelGroup
-from eapc.channels.removal import Removed
+from eapc.channels.groups import ChannelGroup, Removed
 from eapc.model import Array, Model
 
 
 @dataclass(frozen=True)
-class Tally:
+class ChannelTracker:
     """The channels of a group, followed along an axis of one of its feature maps.
 
     Groups may get other names, split or merge as channels go; tensors keep their names. `places`
@@ -26,13 +25,13 @@ class Tally:
     channels: Array
 
     @classmethod
-    def of(cls, group: ChannelGroup, model: Model) -> Tally:
+    def of(cls, group: ChannelGroup, model: Model) -> ChannelTracker:
         """All channels of a group of a model."""
         cut = next(cut for cut in group.slices if cut.tensor not in model.view.constants)
         channels = np.repeat(np.arange(group.size), cut.width)
         return cls(group, cut.tensor, cut.axis, cut.indices.ravel(), channels)
 
-    def without(self, removed: Removed) -> Tally:
+    def without(self, removed: Removed) -> ChannelTracker:
         """After these indices have gone from the model."""
         gone = removed.get((self.tensor, "", self.axis))
         if gone is None:

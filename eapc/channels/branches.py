@@ -1,0 +1,120 @@
+"""Removable branches: where they end once all their channels are gone.
+
+Without inputs a layer writes its bias everywhere. What follows turns that into another constant,
+up to an Add that has the trunk for its other operand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+import onnx
+
+from eapc.channels.groups import Branch, ChannelGroup
+from eapc.model import Model, Node
+from eapc.operators import operator_of
+
+ShapeOf = Callable[[str], tuple[int, ...] | None]
+
+
+def with_branches(
+    model: Model, shape_of: ShapeOf, groups: Iterable[ChannelGroup]
+) -> tuple[tuple[ChannelGroup, ...], dict[str, Branch]]:
+    """The groups, marked where all channels can go, and how their branches end by name.
+
+    Where both operands of an Add could be such branches, the first group's branch is the one.
+    """
+    finder = _BranchFinder(model, shape_of)
+    taken: dict[str, int] = {}
+    branches: dict[str, Branch] = {}
+    marked = []
+    for group in groups:
+        branch = finder.branch(group)
+        if branch and all(taken.get(add, place) == place for add, place in branch.adds):
+            taken |= dict(branch.adds)
+            branches[group.name] = branch
+        marked.append(replace(group, may_vanish=group.name in branches))
+    return tuple(marked), branches
+
+
+@dataclass(frozen=True)
+class _BranchFinder:
+    """Follows what layers without inputs write, constants per channel, through a model."""
+
+    model: Model
+    shape_of: ShapeOf
+
+    def branch(self, group: ChannelGroup) -> Branch | None:
+        """The branch inside of which the group lies; None where there is none that could go."""
+        inside = {cut.tensor for cut in group.slices} - self.model.view.constants.keys()
+        consumers = self._consumers(group, inside)
+        if not consumers or not all(self._is_whole(group, cut.tensor) for cut in group.slices):
+            return None
+        path: list[str] = []
+        adds: list[tuple[str, int]] = []
+        constant = {node.outputs[0] for node in consumers}
+        for node in self.model.view.main_nodes:
+            is_behind = not constant.isdisjoint(self.model.view.dependencies(node))
+            if not is_behind or node in consumers or node.outputs[0] in inside:
+                continue
+            if self._is_trunk(node, constant):
+                adds.append((node.key, int(node.inputs[1] in constant)))
+            elif self._stays_constant(node, constant):
+                path.append(node.key)
+                constant.add(node.outputs[0])
+            else:
+                return None
+        if not adds or not constant.isdisjoint(self.model.outputs):
+            return None
+        return Branch(tuple(node.key for node in consumers), tuple(path), tuple(adds))
+
+    def _is_whole(self, group: ChannelGroup, tensor: str) -> bool:
+        """True where nothing of the axes that the group takes from a tensor would be left."""
+        shape = self.shape_of(tensor)
+        cuts = [cut for cut in group.slices if cut.tensor == tensor]
+        return shape is not None and all(cut.indices.size >= shape[cut.axis] for cut in cuts)
+
+    def _consumers(self, group: ChannelGroup, inside: set[str]) -> list[Node]:
+        """The layers behind the channels; none where anything else reads them."""
+        readers = {node for tensor in inside for node in self.model.view.consumers(tensor)}
+        found = [
+            node
+            for node in self.model.view.main_nodes
+            if node in readers and node.outputs[0] not in inside
+        ]
+        are_layers = all(node.key in group.consumers and self._writes_bias(node) for node in found)
+        return found if are_layers else []
+
+    def _writes_bias(self, node: Node) -> bool:
+        """True where a layer without inputs writes one constant per channel."""
+        bias = node.input(2)
+        shape = self.model.constant_shape(bias) if bias else ()
+        is_vector = shape is not None and not any(size > 1 for size in shape[:-1])
+        is_plain = self.model.constant_shape(node.input(1)) is not None
+        return operator_of(node).weights is not None and is_plain and is_vector
+
+    def _is_trunk(self, node: Node, constant: set[str]) -> bool:
+        """True for an Add of the branch to something as large as the sum that is no constant."""
+        others = [name for name in node.inputs if name not in constant]
+        if node.op_type != "Add" or node.domain or len(others) != 1:
+            return False
+        shape = None if others[0] in self.model.view.constants else self.shape_of(others[0])
+        return shape is not None and shape == self.shape_of(node.outputs[0])
+
+    def _stays_constant(self, node: Node, constant: set[str]) -> bool:
+        """True where a constant per channel goes in and one comes out, the same everywhere."""
+        others = set(self.model.view.dependencies(node)) - constant
+        given = others <= self.model.view.constants.keys()
+        if not onnx.defs.has(node.op_type, node.domain) or not given or len(node.outputs) > 1:
+            return False  # what onnx does not know it cannot evaluate
+        return operator_of(node).keeps_constants or self._is_pointwise(node)
+
+    def _is_pointwise(self, node: Node) -> bool:
+        """True for a layer whose every output reads one position alone, none of it padding."""
+        row, shape = operator_of(node), self.model.constant_shape(node.input(1)) or ()
+        if row.weights is None or row.kind == "transposed convolution":
+            return False
+        if row.kind == "convolution":
+            return set(shape[2:]) <= {1} and not any(node.attribute("pads", ()))
+        return not node.attributes.get(row.weights.x_swapped_by, 0)
