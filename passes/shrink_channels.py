@@ -12,11 +12,10 @@ import numpy as np
 from eapc.channels import (
     ChannelGroup,
     ChannelGroups,
-    ChannelTracker,
+    channels_left,
     dead_channels,
     find_groups,
     remove_channels,
-    removed_indices,
 )
 from eapc.model import Array, Model
 from eapc.pipeline import ChannelRecord, Compilation, LayerRecord, Pass, shapes_of
@@ -43,40 +42,40 @@ class ShrinkChannels(Pass):
         model = model.with_plain(model.weights)
         planned = record.channel_plan is not None and record.channel_plan.ends_on_steps
         chosen = record.channels
-        trackers: tuple[ChannelTracker, ...] = ()
+        before, all_groups = model, None
         while True:
             groups, dead = _groups(compilation.with_model(model), planned)
+            all_groups = all_groups or groups
             kept = _kept_of(groups, dead, chosen)
-            trackers = trackers or tuple(ChannelTracker.of(group, model) for group in groups.groups)
             if not kept:
                 break
-            removed = removed_indices(groups, kept)
-            trackers = tuple(tracker.without(removed) for tracker in trackers)
             model, chosen = remove_channels(model, groups, kept), {}
         if model is compilation.model:
             return compilation
-        found = tuple(_group_records(record.groups, trackers, model))
-        plan, left = record.channel_plan, {group.name: group.after for group in found}
+        left = {g.name: (g.size, channels_left(g, before, model)) for g in all_groups.groups}
+        found = tuple(_group_records(record.groups, left))
+        plan, counts = record.channel_plan, {group.name: group.after for group in found}
         return compilation.with_model(model).with_record(
             layers=_records(record.layers, model),
             groups=found,
             channels={},
-            curves=plan.layers_at(left) if plan else None,
+            curves=plan.layers_at(counts) if plan else None,
             channel_plan=None,
         )
 
 
 def _group_records(
-    known: Sequence[ChannelRecord], trackers: Sequence[ChannelTracker], model: Model
+    known: Sequence[ChannelRecord], left: Mapping[str, tuple[int, int]]
 ) -> Iterator[ChannelRecord]:
-    """The groups that were known before and those that lost channels, as they are now."""
+    """The groups that were known before and those that lost channels, as they are now.
+
+    `left` has, by group, how many channels there were when this began, and how many are left.
+    """
     before = {record.name: record.before for record in known}
-    for tracker in trackers:
-        group, after = tracker.group, tracker.left_in(model)
-        if group.name in before or after < group.size:
-            yield ChannelRecord(group.name, before.get(group.name, group.size), after)
-    found = {tracker.group.name for tracker in trackers}
-    yield from (record for record in known if record.name not in found)
+    for name, (size, after) in left.items():
+        if name in before or after < size:
+            yield ChannelRecord(name, before.get(name, size), after)
+    yield from (record for record in known if record.name not in left)
 
 
 def _records(before: Mapping[str, LayerRecord], model: Model) -> dict[str, LayerRecord]:

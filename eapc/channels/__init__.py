@@ -4,19 +4,17 @@ from eapc.channels.blockers import ONE_CHANNEL
 from eapc.channels.dead_channels import dead_channels
 from eapc.channels.finding import find_groups
 from eapc.channels.groups import Branch, ChannelGroup, ChannelGroups, Rewrite, Slice
-from eapc.channels.removal import remove_channels, removed_indices
-from eapc.channels.tracking import ChannelTracker
+from eapc.channels.removal import channels_left, remove_channels
 
 __all__ = [
     "ONE_CHANNEL",
     "Branch",
     "ChannelGroup",
     "ChannelGroups",
-    "ChannelTracker",
     "Rewrite",
     "Slice",
+    "channels_left",
     "dead_channels",
     "find_groups",
     "remove_channels",
-    "removed_indices",
 ]

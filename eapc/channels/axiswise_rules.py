@@ -13,10 +13,10 @@ from eapc.channels.constraints import (
     last_axes,
     same_axes,
 )
-from eapc.channels.nodes import NodeAxes, axis_rule, axis_rule_of
+from eapc.channels.nodes import NodeAxes, axis_rule
 
 
-@axis_rule_of("unary", "broadcasting")
+@axis_rule("unary", "broadcasting")
 def element_wise(node: NodeAxes) -> Iterator[Constraint]:
     """Operands broadcast against the result, last axes aligned; what has length 1 is spread."""
     if "axis" in node.node.attributes or node.attribute("broadcast", 0):
@@ -70,7 +70,7 @@ def mixing_along_axes(node: NodeAxes) -> Iterator[Constraint]:
     yield from same_axes(x, y, (axis for axis in range(x.rank) if axis not in mixed))
 
 
-@axis_rule_of("pooling")
+@axis_rule("pooling")
 def pooling(node: NodeAxes) -> Iterator[Constraint]:
     """Channels stay apart; positions stay whole."""
     if any(node.graph.is_read(name) for name in node.node.outputs[1:] if name):
@@ -78,7 +78,7 @@ def pooling(node: NodeAxes) -> Iterator[Constraint]:
     yield from same_axes(node.input(0), node.output(), (0, 1))
 
 
-@axis_rule_of("reduction")
+@axis_rule("reduction")
 def reduction(node: NodeAxes) -> Iterator[Constraint]:
     """The reduced axes stay whole; the others keep their order in the result."""
     x, y = node.input(0), node.output()

@@ -75,10 +75,10 @@ def ends(graph: Graph, said: Sequence[NodeConstraints], indices: AxisIndices) ->
             yield Blocker(places.get(tensor, -1) + 0.5, 0, reason, indices.of(axis))
 
 
-def makers(said: Sequence[NodeConstraints], indices: AxisIndices) -> list[Maker]:
+def makers(said: Sequence[NodeConstraints]) -> list[Maker]:
     """The axes of weights that make and read channels, in data-flow order."""
     return [
-        Maker(place, each.key, indices.number(weights.axis), weights.makes)
+        Maker(place, each.key, weights.axis, weights.makes)
         for place, each in enumerate(said)
         for weights in each.of(Weights)
         if weights.axis.size > 1

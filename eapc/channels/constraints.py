@@ -69,10 +69,6 @@ class Dependency:
             np.arange(self.other.size) if other is None else other,
         )
 
-    def turned(self) -> Dependency:
-        """The same, named from its other end."""
-        return Dependency(self.other, self.one, self.other_indices, self.one_indices)
-
 
 @dataclass(frozen=True)
 class FixedAxis:

@@ -63,7 +63,7 @@ class _Search:
 
     def makers(self) -> list[Maker]:
         """The axes of weights that make and read channels, in data-flow order."""
-        return makers(self.said, self._indices)
+        return makers(self.said)
 
     def held(self) -> dict[str, str]:
         """Why, by node with weights, where none of the channels that it makes can go.

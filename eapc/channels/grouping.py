@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from eapc.channels.constraints import Axis
 from eapc.channels.groups import ChannelGroup, Slice
 from eapc.channels.settling import AxisIndices, Maker, Settled
 from eapc.model import Array
@@ -30,11 +31,12 @@ class Channels:
     """The components that can go, each a channel, and which of them are of a kind."""
 
     def __init__(self, settled: Settled, indices: AxisIndices) -> None:
-        self._axes, self._alive = indices.axes, settled.alive
-        labels = [settled.labels[each.start : each.start + each.size] for each in indices.axes]
-        everything = [_Touched(np.arange(len(each)), each) for each in labels]
-        self._touched = [each.only(self._alive) for each in everything]
-        self._kinds = _kinds(self._touched, len(self._alive))
+        self._alive = settled.alive
+        self._touched: dict[Axis, _Touched] = {}
+        for axis in indices.starts:
+            everything = _Touched(np.arange(axis.size), settled.labels[indices.of(axis)])
+            self._touched[axis] = everything.only(self._alive)
+        self._kinds = _kinds(self._touched.values(), len(self._alive))
 
     def spare(self) -> int:
         """How many channels can go if one of each kind stays."""
@@ -44,15 +46,15 @@ class Channels:
     def groups(self, makers: Sequence[Maker]) -> tuple[ChannelGroup, ...]:
         """The groups, in the order of the nodes that make them; further ones of a node numbered."""
         order = {m.axis: place for place, m in reversed(list(enumerate(makers))) if m.makes}
-        axes: dict[int, list[int]] = {}
-        for number, touched in enumerate(self._touched):
+        axes: dict[int, dict[Axis, None]] = {}
+        for axis, touched in self._touched.items():
             for kind in np.unique(self._kinds[touched.labels]).tolist():
-                axes.setdefault(kind, []).append(number)
+                axes.setdefault(kind, {})[axis] = None
         found = []
-        for kind, numbers in axes.items():
-            first = min((axis for axis in numbers if axis in order), key=order.__getitem__)
+        for kind, own in axes.items():
+            first = min((axis for axis in own if axis in order), key=order.__getitem__)
             start = int(self._touched[first].only(self._kinds == kind).indices[0])
-            found.append((order[first], start, self._group(kind, numbers, first, makers)))
+            found.append((order[first], start, self._group(kind, own, first, makers)))
         seen: Counter[str] = Counter()
         groups = []
         for place, _, group in sorted(found, key=lambda each: each[:2]):
@@ -63,19 +65,19 @@ class Channels:
         return tuple(groups)
 
     def _group(
-        self, kind: int, numbers: list[int], first: int, makers: Sequence[Maker]
+        self, kind: int, axes: Collection[Axis], first: Axis, makers: Sequence[Maker]
     ) -> ChannelGroup:
         chosen = self._kinds == kind
         labels, places = np.unique(self._touched[first].only(chosen).labels, return_index=True)
         rank = np.zeros(len(chosen), np.int64)
         rank[labels[np.argsort(places)]] = np.arange(len(labels))
         slices = []
-        for number in numbers:
-            axis, own = self._axes[number], self._touched[number].only(chosen)
+        for axis in axes:
+            own, operand = self._touched[axis].only(chosen), axis.operand
             indices = own.indices[np.lexsort((own.indices, rank[own.labels]))]
             rows = indices.reshape(len(labels), -1)
-            slices.append(Slice(axis.tensor, axis.axis, rows, axis.reader))
-        users = [maker for maker in makers if maker.axis in set(numbers)]
+            slices.append(Slice(operand.tensor, axis.number, rows, operand.reader))
+        users = [maker for maker in makers if maker.axis in axes]
         return ChannelGroup(
             name="",
             size=len(labels),
@@ -85,7 +87,7 @@ class Channels:
         )
 
 
-def _kinds(touched: Sequence[_Touched], count: int) -> Array:
+def _kinds(touched: Iterable[_Touched], count: int) -> Array:
     """A number for each label: equal where two take as many indices of each axis.
 
     All begin as one kind; each axis parts those that take different numbers of its indices.

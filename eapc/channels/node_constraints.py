@@ -23,7 +23,7 @@ from eapc.channels.constraints import (
     Operand,
 )
 from eapc.channels.dimension_tracing import SHAPE_OPERATORS
-from eapc.channels.nodes import AXIS_RULES, KIND_RULES, NodeAxes, no_rule
+from eapc.channels.nodes import NodeAxes, rule_of
 
 RULE_MODULES = (axiswise_rules, picking_rules, product_rules, regrouping_rules, view_rules)
 """Imported for the rules that they enter in the table."""
@@ -54,10 +54,7 @@ def constraints_of(node: NodeAxes) -> NodeConstraints:
     try:
         if node.node.subgraphs:
             raise FixedNodeError("it holds subgraphs")
-        rule = AXIS_RULES.get(node.row.full_name) or KIND_RULES.get(node.row.kind)
-        if rule is None:
-            raise no_rule(node.row)
-        said = NodeConstraints(node, tuple(rule(node)))
+        said = NodeConstraints(node, tuple(rule_of(node.row)(node)))
         for dependency in said.of(Dependency):
             _require_fit(dependency)
     except FixedNodeError as error:

@@ -17,7 +17,7 @@ from eapc.channels.dimension_tracing import DimensionTracer
 from eapc.channels.dimensions import Dimensions, lengths_in
 from eapc.channels.groups import Rewrite
 from eapc.model import LARGEST_ELEMENTS, Array, Model, Node, Shapes, find_weights
-from eapc.operators import Kind, Operator, operator, operator_of
+from eapc.operators import Operator, operator_of
 
 Way = TypeVar("Way")
 
@@ -208,14 +208,14 @@ def _known(operands: Sequence[Operand | None], index: int, name: str) -> Operand
 
 Rule = Callable[[NodeAxes], Iterable[Constraint]]
 AXIS_RULES: dict[str, Rule] = {}
-KIND_RULES: dict[Kind, Rule] = {}
+"""By full name of an operator, and by kind, for those that have none of their own."""
 
 
-def axis_rule(*op_types: str, domain: str = "") -> Callable[[Rule], Rule]:
-    """Register a rule for operators of a domain; a second rule for one raises."""
+def axis_rule(*names: str) -> Callable[[Rule], Rule]:
+    """Register a rule for operators or kinds of them; a second rule for one raises."""
 
     def register(rule: Rule) -> Rule:
-        for name in (operator(op_type, domain).full_name for op_type in op_types):
+        for name in names:
             if name in AXIS_RULES:
                 raise ValueError(f"operator {name} has an axis rule already")
             AXIS_RULES[name] = rule
@@ -224,16 +224,9 @@ def axis_rule(*op_types: str, domain: str = "") -> Callable[[Rule], Rule]:
     return register
 
 
-def axis_rule_of(*kinds: Kind) -> Callable[[Rule], Rule]:
-    """Register a rule for all operators of some kinds that have none of their own."""
-
-    def register(rule: Rule) -> Rule:
-        KIND_RULES.update(dict.fromkeys(kinds, rule))
-        return rule
-
-    return register
-
-
-def no_rule(row: Operator) -> FixedNodeError:
-    """That nothing is known of an operator's axes."""
-    return FixedNodeError(f"no axis rule for {row.full_name}")
+def rule_of(row: Operator) -> Rule:
+    """The rule of an operator; raises FixedNodeError where nothing is known of its axes."""
+    rule = AXIS_RULES.get(row.full_name) or AXIS_RULES.get(row.kind)
+    if rule is None:
+        raise FixedNodeError(f"no axis rule for {row.full_name}")
+    return rule

@@ -16,7 +16,7 @@ from eapc.channels.constraints import (
     Weights,
     last_axes,
 )
-from eapc.channels.nodes import NodeAxes, axis_rule, axis_rule_of, no_rule
+from eapc.channels.nodes import NodeAxes, axis_rule
 
 
 @axis_rule("Conv", "ConvTranspose")
@@ -66,7 +66,7 @@ def _weights(node: NodeAxes, makes: Axis, reads: Axis) -> Iterator[Constraint]:
         yield Weights(reads, makes=False)
 
 
-@axis_rule_of("product")
+@axis_rule("product")
 def product(node: NodeAxes) -> Iterator[Constraint]:
     """Y = A' B' + C, A' (..., m, k) and B' (..., k, n) turned as the attributes of the layout say.
 
@@ -74,7 +74,7 @@ def product(node: NodeAxes) -> Iterator[Constraint]:
     """
     layout, attributes = node.row.weights, node.node.attributes
     if layout is None:
-        raise no_rule(node.row)
+        raise FixedNodeError(f"no axis rule for {node.row.full_name}")
     a, b, y = node.input(0), node.input(layout.operand), node.output()
     makes, reads = layout.axes(attributes, b.rank)
     rows = ["k", "m"] if attributes.get(layout.x_swapped_by, 0) else ["m", "k"]

@@ -24,7 +24,7 @@ def remove_channels(model: Model, groups: ChannelGroups, kept: Mapping[str, Arra
     ModelError for an unknown group, indices out of range, and where nothing would be left of a
     group that may not vanish.
     """
-    removed = removed_indices(groups, kept)
+    removed = _removed_indices(groups, kept)
     branches = [groups.branches[name] for name, stay in kept.items() if not len(stay)]
     proto = replace(model, annotations={}).to_proto()
     editor = GraphEditor(proto)
@@ -40,7 +40,7 @@ def remove_channels(model: Model, groups: ChannelGroups, kept: Mapping[str, Arra
     return Model(GraphView(proto), model.path, origin=origin)
 
 
-def removed_indices(groups: ChannelGroups, kept: Mapping[str, Array]) -> Removed:
+def _removed_indices(groups: ChannelGroups, kept: Mapping[str, Array]) -> Removed:
     """What goes of each axis with the channels that `kept` leaves out; see `remove_channels`."""
     known = groups.by_name()
     gone = {name: _gone(known.get(name), name, stay) for name, stay in kept.items()}
@@ -124,8 +124,32 @@ def _removed_since(before: Origin, model: Model, removed: Removed) -> dict[str, 
     for (tensor, reader, axis), gone in removed.items():
         if reader or tensor in model.view.constants:
             continue
-        axes = found.setdefault(tensor, {})
-        earlier = axes.get(axis, np.empty(0, np.int64))
-        now = gone + np.searchsorted(earlier - np.arange(len(earlier)), gone, side="right")
-        axes[axis] = np.union1d(earlier, now)
+        earlier = _gone_before(before, tensor, axis)
+        found.setdefault(tensor, {})[axis] = np.union1d(earlier, _counted_first(gone, earlier))
     return found
+
+
+def _gone_before(origin: Origin | None, tensor: str, axis: int) -> Array:
+    axes = origin.removed.get(tensor, {}) if origin else {}
+    return axes.get(axis, np.empty(0, np.int64))
+
+
+def _counted_first(indices: Array, gone: Array) -> Array:
+    """Indices along an axis as they were before some had gone."""
+    moved: Array = np.searchsorted(gone - np.arange(len(gone)), indices, side="right")
+    return indices + moved
+
+
+def channels_left(group: ChannelGroup, model: Model, smaller: Model) -> int:
+    """How many channels of a group of a model are left in one that was cut out of it.
+
+    Groups may get other names, split or merge as channels go; tensors keep their names. None is
+    left where those went with a branch.
+    """
+    cut = next(cut for cut in group.slices if cut.tensor not in model.view.constants)
+    if smaller.view.producer(cut.tensor) is None:
+        return 0
+    place = (cut.tensor, cut.axis)
+    indices = _counted_first(cut.indices, _gone_before(model.origin, *place))
+    gone = np.isin(indices, _gone_before(smaller.origin, *place))
+    return int(np.count_nonzero(~gone.all(axis=1)))

@@ -20,49 +20,30 @@ NO_INDICES = np.empty(0, np.int64)
 Pairs = tuple[Array, Array]
 
 
-@dataclass(frozen=True)
-class NumberedAxis:
-    """An axis of a tensor, or of a shared constant as one reader sees it, and its first number."""
-
-    tensor: str
-    reader: str
-    axis: int
-    start: int
-    size: int
-
-
 class AxisIndices:
     """Numbers the indices of axes in the order in which they are first asked for."""
 
     def __init__(self) -> None:
-        self.axes: list[NumberedAxis] = []
-        self._numbers: dict[tuple[str, str, int], int] = {}
+        self.starts: dict[Axis, int] = {}
         self.count = 0
-
-    def number(self, axis: Axis) -> int:
-        """The number of an axis of length 2 or more: its place in `axes`."""
-        key = (axis.operand.tensor, axis.operand.reader, axis.number)
-        if key not in self._numbers:
-            self._numbers[key] = len(self.axes)
-            self.axes.append(NumberedAxis(*key, self.count, axis.size))
-            self.count += axis.size
-        return self._numbers[key]
 
     def of(self, axis: Axis, indices: Array | None = None) -> Array:
         """The numbers of some indices of an axis, all if None; none where its length is below 2."""
         if axis.size < 2:
             return NO_INDICES
-        found = self.axes[self.number(axis)]
-        return found.start + (np.arange(found.size) if indices is None else indices)
+        if axis not in self.starts:
+            self.starts[axis] = self.count
+            self.count += axis.size
+        return self.starts[axis] + (np.arange(axis.size) if indices is None else indices)
 
 
 @dataclass(frozen=True)
 class Maker:
-    """An axis, by number, of weights that make channels, or that read them; its node's place."""
+    """An axis of a node's weights that makes channels, or that reads them, and the node's place."""
 
     place: int
     node: str
-    axis: int
+    axis: Axis
     makes: bool
 
 
@@ -130,8 +111,7 @@ def settle(
     left.sort(key=lambda each: (each.place, each.rank))
     made, since = np.zeros(indices.count, np.bool_), np.zeros(indices.count)
     for maker in reversed([maker for maker in makers if maker.makes]):
-        axis = indices.axes[maker.axis]
-        own = labels[axis.start : axis.start + axis.size]
+        own = labels[indices.of(maker.axis)]
         made[own], since[own] = True, maker.place
     return Settled(labels, made, left, _first(left, labels, since), overrides)
 
