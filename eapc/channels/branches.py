@@ -1,18 +1,21 @@
-"""Removable branches: where they end once all their channels are gone.
+"""Removable branches: where they end once all their channels are gone, and what stays of them.
 
 Without inputs a layer writes its bias everywhere. What follows turns that into another constant,
-up to an Add that has the trunk for its other operand.
+up to an Add that has the trunk for its other operand. Once the channels are gone, that constant
+is folded and added to the trunk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import onnx
 
-from eapc.channels.groups import Branch, ChannelGroup
-from eapc.model import Model, Node
+from eapc.channels.groups import Branch, ChannelGroup, Slice
+from eapc.errors import ModelError
+from eapc.model import Array, GraphEditor, Model, Node, evaluate_node
 from eapc.operators import operator_of
 
 ShapeOf = Callable[[str], tuple[int, ...] | None]
@@ -49,9 +52,8 @@ class _BranchFinder:
         """The branch inside of which the group lies; None where there is none that could go."""
         inside = {cut.tensor for cut in group.slices} - self.model.view.constants.keys()
         consumers = self._consumers(group, inside)
-        if not consumers or not all(self._is_whole(group, cut.tensor) for cut in group.slices):
+        if not consumers or not all(map(self._is_whole, group.slices)):
             return None
-        path: list[str] = []
         adds: list[tuple[str, int]] = []
         constant = {node.outputs[0] for node in consumers}
         for node in self.model.view.main_nodes:
@@ -61,19 +63,17 @@ class _BranchFinder:
             if self._is_trunk(node, constant):
                 adds.append((node.key, int(node.inputs[1] in constant)))
             elif self._stays_constant(node, constant):
-                path.append(node.key)
                 constant.add(node.outputs[0])
             else:
                 return None
         if not adds or not constant.isdisjoint(self.model.outputs):
             return None
-        return Branch(tuple(node.key for node in consumers), tuple(path), tuple(adds))
+        return Branch(tuple(node.key for node in consumers), tuple(adds))
 
-    def _is_whole(self, group: ChannelGroup, tensor: str) -> bool:
-        """True where nothing of the axes that the group takes from a tensor would be left."""
-        shape = self.shape_of(tensor)
-        cuts = [cut for cut in group.slices if cut.tensor == tensor]
-        return shape is not None and all(cut.indices.size >= shape[cut.axis] for cut in cuts)
+    def _is_whole(self, cut: Slice) -> bool:
+        """True where nothing of an axis would be left."""
+        shape = self.shape_of(cut.tensor)
+        return shape is not None and cut.indices.size >= shape[cut.axis]
 
     def _consumers(self, group: ChannelGroup, inside: set[str]) -> list[Node]:
         """The layers behind the channels; none where anything else reads them."""
@@ -118,3 +118,54 @@ class _BranchFinder:
         if row.kind == "convolution":
             return set(shape[2:]) <= {1} and not any(node.attribute("pads", ()))
         return not node.attributes.get(row.weights.x_swapped_by, 0)
+
+
+def remove_branches(model: Model, editor: GraphEditor, branches: Iterable[Branch]) -> set[str]:
+    """Remove branches whose channels are gone from a model that is being edited.
+
+    Returns the constants that are added instead.
+    """
+    branches = list(branches)
+    consumers = {key for branch in branches for key in branch.consumers}
+    added = set()
+    for key, place in dict.fromkeys(add for branch in branches for add in branch.adds):
+        add = editor.node(key)
+        tensor = add.input[place]
+        end = _folded(model, tensor, consumers)
+        if end.any():
+            name = editor.add_constant(f"{tensor}@constant", end)
+            editor.rewire(add, place, name)
+            added.add(name)
+        else:
+            editor.bypass(add, add.input[1 - place])
+    editor.drop_unused()
+    return added
+
+
+def _folded(model: Model, tensor: str, consumers: Collection[str]) -> Array:
+    """What a tensor is once these layers have no inputs."""
+    node = model.view.producer(tensor)
+    if tensor in model.constants or node is None:
+        return model.constants[tensor]
+    if node.key in consumers:
+        return _bias(model, node)
+    feeds = {name: _folded(model, name, consumers) for name in node.inputs if name}
+    opsets = model.view.proto.opset_import
+    value = evaluate_node(model.view.node_proto(node), feeds, opsets)
+    if value is None:
+        raise ModelError(f"the branch around {node.op_type} '{node.key}' cannot be folded")
+    return value
+
+
+def _bias(model: Model, node: Node) -> Array:
+    """What a layer without inputs writes, one number per channel."""
+    layout = operator_of(node).weights
+    assert layout is not None  # the branch ends in layers
+    weight = node.input(layout.operand)
+    shape = model.constants.shape(weight) or ()
+    row = np.zeros(layout.output_count(node.attributes, shape), model.constants.dtype(weight))
+    bias = layout.bias_of(node.inputs)
+    if bias:
+        factor = layout.bias_factor(node.attributes)
+        row = ((row + model.constants[bias].reshape(-1)) * factor).astype(row.dtype)
+    return row.reshape(1, -1, *(1,) * (-1 - layout.channel_axis(len(shape))))

@@ -1,4 +1,9 @@
-"""Symbolic dimensions: what a number of a computed shape is made of, and whether it follows."""
+"""Symbolic dimensions: what a number of a computed shape is made of, and whether it follows.
+
+Exporters write a Reshape's target as Shape, Gather and Concat. After channels are removed, a
+number that is the length of an axis follows by itself; one out of a constant must be rewritten;
+one that arithmetic made of several lengths cannot be trusted to follow.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from onnx import numpy_helper
 
-from eapc.model import Array
+from eapc.model import Array, GraphView, Node, TensorSpec
 
 Length = tuple[str, int]
 """The length of an axis: (tensor, axis)."""
@@ -109,3 +115,152 @@ def follows(dimension: Dimension, size: int) -> tuple[int, int] | None:
     fitting = np.arange(whole, source + 1, whole)
     values = np.asarray(dimension.values)[fitting]
     return (whole, part) if np.array_equal(values * whole, fitting * part) else None
+
+
+# --- tracing --------------------------------------------------------------------------------------
+
+LARGEST = 64
+"""No tensor has as many axes; longer integers are data."""
+
+_KEEPING = frozenset(("Cast", "Identity", "Squeeze", "Unsqueeze", "Reshape", "Flatten"))
+SHAPE_OPERATORS = _KEEPING | frozenset(
+    """Abs Add And Ceil Concat ConstantOfShape Div Equal Expand Floor Gather Greater Less Max Min
+    Mod Mul Neg Not Or Pow Range ReduceMax ReduceMin ReduceProd ReduceSum Round ScatterND Shape
+    Size Slice Sqrt Sub Tile Where""".split()
+)
+
+
+class DimensionTracer:
+    """Traces integer tensors of a graph back to constants and lengths of axes."""
+
+    def __init__(
+        self,
+        view: GraphView,
+        constant: Callable[[str], Array | None],
+        spec_of: Callable[[str], TensorSpec | None],
+    ) -> None:
+        self._view, self._constant, self._spec_of = view, constant, spec_of
+        self._known: dict[str, Dimensions | None] = {}
+
+    def of(self, tensor: str, reader: Node | None = None) -> Dimensions | None:
+        """Where the elements of a tensor come from; None where it is no shape."""
+        array = self._constant(tensor)
+        if array is not None and array.dtype.kind in "iub" and array.size <= LARGEST:
+            key = reader.key if reader else ""
+            values = enumerate(array.reshape(-1).tolist())
+            none: frozenset[tuple[str, int]] = frozenset()
+            return tuple(Dimension(none, (int(v),), tensor, i, key, False) for i, v in values)
+        if tensor not in self._known:
+            node = self._view.producer(tensor)
+            self._known[tensor] = None  # graphs have no cycles; a malformed one ends here
+            self._known[tensor] = None if node is None else self._traced(node)
+        return self._known[tensor]
+
+    def _traced(self, node: Node) -> Dimensions | None:
+        spec = self._spec_of(node.outputs[0])
+        may_be_shape = spec is None or (len(spec.shape) < 2 and spec.dtype.kind in "iub")
+        if node.domain or node.op_type not in SHAPE_OPERATORS or not may_be_shape:
+            return None
+        if node.op_type in ("Shape", "Size"):
+            return self._lengths(node)
+        sides = [self.of(name, node) for name in node.inputs]
+        found = _TRACERS[node.op_type](self, node, sides) if node.op_type in _TRACERS else None
+        if node.op_type in _KEEPING:
+            found = sides[0]
+        elif found is None and lengths_in(_all(sides)):
+            found = (mixture(_all(sides)),)
+        if found is None or len(self._view.consumers(node.outputs[0])) == 1:
+            return found
+        return tuple(map(as_shared, found))
+
+    def _lengths(self, node: Node) -> Dimensions | None:
+        """Shape: the lengths of the axes start <= i < end. Size: what is made of all lengths."""
+        tensor = node.input(0)
+        spec = self._spec_of(tensor)
+        if spec is None:
+            return None
+        sizes = [size if isinstance(size, int) else None for size in spec.shape]
+        lengths = tuple(length(tensor, axis, size) for axis, size in enumerate(sizes))
+        if node.op_type == "Size":
+            return (mixture(lengths),)
+        return lengths[node.attribute("start", 0) : node.attribute("end", len(lengths))]
+
+    def picked(self, node: Node, sides: Sequence[Dimensions | None]) -> Dimensions | None:
+        """Gather by constant indices."""
+        whole, indices = sides[0], self._constant(node.input(1))
+        if whole is None or indices is None or (indices >= len(whole)).any():
+            return None
+        return tuple(whole[int(index)] for index in indices.reshape(-1))
+
+    def cut(self, node: Node, sides: Sequence[Dimensions | None]) -> Dimensions | None:
+        """Slice with bounds as attributes or constant operands."""
+        start, end = self._bound(node, 1, "starts"), self._bound(node, 2, "ends")
+        step = self._bound(node, 4, "steps") if node.input(4) else 1
+        if sides[0] is None or start is None or end is None or step is None:
+            return None
+        return sides[0][slice(start, end, step)]
+
+    def _bound(self, node: Node, operand: int, attribute: str) -> int | None:
+        if attribute in node.attributes:
+            return int(node.attributes[attribute][0])
+        value: Array | None = self._constant(node.input(operand))
+        return None if value is None or value.size != 1 else int(value.reshape(-1)[0])
+
+    def joined(self, _: Node, sides: Sequence[Dimensions | None]) -> Dimensions | None:
+        """Concat."""
+        return None if None in sides else _all(sides)
+
+    def expanded(self, node: Node, sides: Sequence[Dimensions | None]) -> Dimensions | None:
+        """Expand that leaves numbers as many as they are."""
+        spec = self._spec_of(node.outputs[0])
+        fits = sides[0] is not None and spec is not None and spec.shape == (len(sides[0]),)
+        return sides[0] if fits else None
+
+    def combined(self, node: Node, sides: Sequence[Dimensions | None]) -> Dimensions | None:
+        """Arithmetic on two operands, number by number."""
+        pairs = _aligned(sides)
+        if pairs is None or len(sides) != 2:
+            return None
+        return tuple(combined(node.op_type, one, other) for one, other in pairs)
+
+    def chosen(self, _: Node, sides: Sequence[Dimensions | None]) -> Dimensions | None:
+        """Where with conditions that are known."""
+        triples = _aligned(sides)
+        if triples is None or not all(condition.is_number for condition, *_ in triples):
+            return None
+        return tuple(one if condition.now else other for condition, one, other in triples)
+
+    def filled(self, node: Node, _: Sequence[Dimensions | None]) -> Dimensions | None:
+        """ConstantOfShape: as many of a number as there are."""
+        spec, value = self._spec_of(node.outputs[0]), node.attribute("value", None)
+        if spec is None or len(spec.shape) != 1 or value is None:
+            return None
+        count = spec.shape[0]
+        if not isinstance(count, int) or count > LARGEST:
+            return None
+        return (number(int(numpy_helper.to_array(value).reshape(-1)[0])),) * count
+
+
+def _all(sides: Sequence[Dimensions | None]) -> Dimensions:
+    return tuple(dimension for side in sides for dimension in side or ())
+
+
+def _aligned(sides: Sequence[Dimensions | None]) -> list[Dimensions] | None:
+    """The numbers of operands side by side; a single one goes with all of another operand."""
+    given = [side for side in sides if side is not None]
+    longest = max(map(len, given), default=0)
+    if len(given) < len(sides) or any(len(side) not in (1, longest) for side in given):
+        return None
+    return list(zip(*(side * (longest // len(side)) for side in given), strict=True))
+
+
+_Tracer = Callable[[DimensionTracer, Node, Sequence[Dimensions | None]], Dimensions | None]
+_TRACERS: dict[str, _Tracer] = {
+    "Gather": DimensionTracer.picked,
+    "Slice": DimensionTracer.cut,
+    "Concat": DimensionTracer.joined,
+    "Expand": DimensionTracer.expanded,
+    "Where": DimensionTracer.chosen,
+    "ConstantOfShape": DimensionTracer.filled,
+    **dict.fromkeys(ARITHMETIC, DimensionTracer.combined),
+}

@@ -98,12 +98,10 @@ class Rewrite:
 class Branch:
     """How a branch without channels ends: in `adds`, the node and the place of its operand.
 
-    `consumers`, layers without inputs, write their bias then; `path` are the nodes that turn it
-    into what is added. All are keys of nodes.
+    `consumers`, layers without inputs, write their bias then. All are keys of nodes.
     """
 
     consumers: tuple[str, ...]
-    path: tuple[str, ...]
     adds: tuple[tuple[str, int], ...]
 
 

@@ -22,7 +22,7 @@ from eapc.channels.constraints import (
     Follows,
     Operand,
 )
-from eapc.channels.dimension_tracing import SHAPE_OPERATORS
+from eapc.channels.dimensions import SHAPE_OPERATORS
 from eapc.channels.nodes import NodeAxes, rule_of
 
 RULE_MODULES = (axiswise_rules, picking_rules, product_rules, regrouping_rules, view_rules)

@@ -13,8 +13,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 from eapc.channels.constraints import Axis, Constraint, FixedAxis, FixedNodeError, Operand
-from eapc.channels.dimension_tracing import DimensionTracer
-from eapc.channels.dimensions import Dimensions, lengths_in
+from eapc.channels.dimensions import Dimensions, DimensionTracer, lengths_in
 from eapc.channels.groups import Rewrite
 from eapc.model import LARGEST_ELEMENTS, Array, Model, Node, Shapes, find_weights
 from eapc.operators import Operator, operator_of

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 
-from eapc.channels.branch_removal import remove_branches
+from eapc.channels.branches import remove_branches
 from eapc.channels.groups import ChannelGroup, ChannelGroups, Removed
 from eapc.channels.rewriting import overwrite_shapes, rewrite_numbers
 from eapc.errors import ModelError
