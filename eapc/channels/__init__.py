@@ -1,10 +1,10 @@
 """Channels of a whole graph: which slices of which tensors must go together."""
 
-from eapc.channels.blockers import ONE_CHANNEL
 from eapc.channels.dead_channels import dead_channels
 from eapc.channels.finding import find_groups
 from eapc.channels.groups import Branch, ChannelGroup, ChannelGroups, Rewrite, Slice
 from eapc.channels.removal import channels_left, remove_channels
+from eapc.channels.settling import ONE_CHANNEL
 
 __all__ = [
     "ONE_CHANNEL",

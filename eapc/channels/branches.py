@@ -7,28 +7,27 @@ is folded and added to the trunk.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
 
 from eapc.channels.groups import Branch, ChannelGroup, Slice
+from eapc.channels.nodes import Graph
 from eapc.errors import ModelError
 from eapc.model import Array, GraphEditor, Model, Node, evaluate_node
 from eapc.operators import operator_of
 
-ShapeOf = Callable[[str], tuple[int, ...] | None]
-
 
 def with_branches(
-    model: Model, shape_of: ShapeOf, groups: Iterable[ChannelGroup]
+    graph: Graph, groups: Iterable[ChannelGroup]
 ) -> tuple[tuple[ChannelGroup, ...], dict[str, Branch]]:
     """The groups, marked where all channels can go, and how their branches end by name.
 
     Where both operands of an Add could be such branches, the first group's branch is the one.
     """
-    finder = _BranchFinder(model, shape_of)
+    finder = _BranchFinder(graph)
     taken: dict[str, int] = {}
     branches: dict[str, Branch] = {}
     marked = []
@@ -45,19 +44,18 @@ def with_branches(
 class _BranchFinder:
     """Follows what layers without inputs write, constants per channel, through a model."""
 
-    model: Model
-    shape_of: ShapeOf
+    graph: Graph
 
     def branch(self, group: ChannelGroup) -> Branch | None:
         """The branch inside of which the group lies; None where there is none that could go."""
-        inside = {cut.tensor for cut in group.slices} - self.model.view.constants.keys()
+        inside = {cut.tensor for cut in group.slices} - self.graph.model.view.constants.keys()
         consumers = self._consumers(group, inside)
         if not consumers or not all(map(self._is_whole, group.slices)):
             return None
         adds: list[tuple[str, int]] = []
         constant = {node.outputs[0] for node in consumers}
-        for node in self.model.view.main_nodes:
-            is_behind = not constant.isdisjoint(self.model.view.dependencies(node))
+        for node in self.graph.model.view.main_nodes:
+            is_behind = not constant.isdisjoint(self.graph.model.view.dependencies(node))
             if not is_behind or node in consumers or node.outputs[0] in inside:
                 continue
             if self._is_trunk(node, constant):
@@ -66,21 +64,21 @@ class _BranchFinder:
                 constant.add(node.outputs[0])
             else:
                 return None
-        if not adds or not constant.isdisjoint(self.model.outputs):
+        if not adds or not constant.isdisjoint(self.graph.model.outputs):
             return None
         return Branch(tuple(node.key for node in consumers), tuple(adds))
 
     def _is_whole(self, cut: Slice) -> bool:
         """True where nothing of an axis would be left."""
-        shape = self.shape_of(cut.tensor)
+        shape = self.graph.shape(cut.tensor)
         return shape is not None and cut.indices.size >= shape[cut.axis]
 
     def _consumers(self, group: ChannelGroup, inside: set[str]) -> list[Node]:
         """The layers behind the channels; none where anything else reads them."""
-        readers = {node for tensor in inside for node in self.model.view.consumers(tensor)}
+        readers = {node for tensor in inside for node in self.graph.model.view.consumers(tensor)}
         found = [
             node
-            for node in self.model.view.main_nodes
+            for node in self.graph.model.view.main_nodes
             if node in readers and node.outputs[0] not in inside
         ]
         are_layers = all(node.key in group.consumers and self._writes_bias(node) for node in found)
@@ -89,9 +87,9 @@ class _BranchFinder:
     def _writes_bias(self, node: Node) -> bool:
         """True where a layer without inputs writes one constant per channel."""
         bias = node.input(2)
-        shape = self.model.constant_shape(bias) if bias else ()
+        shape = self.graph.model.constant_shape(bias) if bias else ()
         is_vector = shape is not None and not any(size > 1 for size in shape[:-1])
-        is_plain = self.model.constant_shape(node.input(1)) is not None
+        is_plain = self.graph.model.constant_shape(node.input(1)) is not None
         return operator_of(node).weights is not None and is_plain and is_vector
 
     def _is_trunk(self, node: Node, constant: set[str]) -> bool:
@@ -99,20 +97,22 @@ class _BranchFinder:
         others = [name for name in node.inputs if name not in constant]
         if node.op_type != "Add" or node.domain or len(others) != 1:
             return False
-        shape = None if others[0] in self.model.view.constants else self.shape_of(others[0])
-        return shape is not None and shape == self.shape_of(node.outputs[0])
+        shape = (
+            None if others[0] in self.graph.model.view.constants else self.graph.shape(others[0])
+        )
+        return shape is not None and shape == self.graph.shape(node.outputs[0])
 
     def _stays_constant(self, node: Node, constant: set[str]) -> bool:
         """True where a constant per channel goes in and one comes out, the same everywhere."""
-        others = set(self.model.view.dependencies(node)) - constant
-        given = others <= self.model.view.constants.keys()
+        others = set(self.graph.model.view.dependencies(node)) - constant
+        given = others <= self.graph.model.view.constants.keys()
         if not onnx.defs.has(node.op_type, node.domain) or not given or len(node.outputs) > 1:
             return False  # what onnx does not know it cannot evaluate
         return operator_of(node).keeps_constants or self._is_pointwise(node)
 
     def _is_pointwise(self, node: Node) -> bool:
         """True for a layer whose every output reads one position alone, none of it padding."""
-        row, shape = operator_of(node), self.model.constant_shape(node.input(1)) or ()
+        row, shape = operator_of(node), self.graph.model.constant_shape(node.input(1)) or ()
         if row.weights is None or row.kind == "transposed convolution":
             return False
         if row.kind == "convolution":

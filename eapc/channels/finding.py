@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 
-from eapc.channels.blockers import bound, ends, held, makers
+import numpy as np
+
+from eapc.channels import axiswise_rules, product_rules, regrouping_rules, view_rules
 from eapc.channels.branches import with_branches
-from eapc.channels.constraints import Dependency, FixedAxis, Ways
-from eapc.channels.grouping import Channels
-from eapc.channels.groups import ChannelGroups, Rewrite
-from eapc.channels.node_constraints import NodeConstraints, constraints_of
-from eapc.channels.nodes import Graph
-from eapc.channels.settling import AxisIndices, Blocker, Maker, Settled, settle
-from eapc.model import Model, Shapes
+from eapc.channels.constraints import Axis, Dependency, FixedAxis, Ways
+from eapc.channels.groups import ChannelGroup, ChannelGroups, Rewrite, Slice
+from eapc.channels.nodes import Graph, NodeConstraints, constraints_of
+from eapc.channels.settling import AxisIndices, Blocker, Settled, bound, ends, held, settle
+from eapc.model import Array, Model, Shapes
+
+RULE_MODULES = (axiswise_rules, product_rules, regrouping_rules, view_rules)
+"""Imported for the rules that they enter in the table."""
 
 
 def find_groups(model: Model, shapes: Shapes) -> ChannelGroups:
@@ -32,7 +36,7 @@ def groups_and_constraints(
     graph = Graph(model, shapes)
     search = _Search(graph)
     search.improve()
-    groups, branches = with_branches(model, graph.shape, search.channels().groups(search.makers()))
+    groups, branches = with_branches(graph, search.channels().groups())
     overrides = search.settled.overrides
     rewrites = [rewrite for said in search.said for rewrite in said.of(Rewrite)]
     rewrites += sorted(overrides, key=lambda each: (each.node, each.index))
@@ -54,16 +58,12 @@ class _Search:
         self._indices = AxisIndices()
         self._bound = [bound(place, each, self._indices) for place, each in enumerate(self.said)]
         self._ends = tuple(ends(graph, self.said, self._indices))
-        self.settled = self._settle()
+        self.settled = settle(self._indices, self._bound, self._ends)
         self._further: dict[str, Blocker] = {}
 
-    def channels(self) -> Channels:
+    def channels(self) -> _Channels:
         """What can go."""
-        return Channels(self.settled, self._indices)
-
-    def makers(self) -> list[Maker]:
-        """The axes of weights that make and read channels, in data-flow order."""
-        return makers(self.said)
+        return _Channels(self.settled, self._indices)
 
     def held(self) -> dict[str, str]:
         """Why, by node with weights, where none of the channels that it makes can go.
@@ -106,7 +106,7 @@ class _Search:
         spare = self.channels().spare()
         for place, other in others.items():
             self.said[place], self._bound[place] = other, bound(place, other, self._indices)
-        self.settled = self._settle()
+        self.settled = settle(self._indices, self._bound, self._ends)
         if self.channels().spare() <= spare:
             for node, blocker in held(self.said, self.settled, self._indices).items():
                 known = self._further.get(node, blocker)
@@ -127,7 +127,92 @@ class _Search:
         made, labels = self.settled.made, self.settled.labels
         return any(made[labels[side]].any() for pair in pairs for side in pair)
 
-    def _settle(self) -> Settled:
-        pairs = [pair for each in self._bound for pair in each.pairs]
-        blockers = [blocker for each in self._bound for blocker in each.blockers]
-        return settle(self._indices, pairs, [*blockers, *self._ends], self.makers())
+
+# --- from components to groups: what takes as much of the same axes competes ---------------------
+
+
+@dataclass(frozen=True)
+class _Touched:
+    """The indices along an axis that belong to channels, in order, and the channels' labels."""
+
+    indices: Array
+    labels: Array
+
+    def only(self, chosen: Array) -> _Touched:
+        """Those of some labels; `chosen` says for every label whether it is one."""
+        own = chosen[self.labels]
+        return _Touched(self.indices[own], self.labels[own])
+
+
+class _Channels:
+    """The components that can go, each a channel, and which of them are of a kind."""
+
+    def __init__(self, settled: Settled, indices: AxisIndices) -> None:
+        self._alive, self._makers = settled.alive, settled.makers
+        self._touched: dict[Axis, _Touched] = {}
+        for axis in indices.starts:
+            everything = _Touched(np.arange(axis.size), settled.labels[indices.of(axis)])
+            self._touched[axis] = everything.only(self._alive)
+        self._kinds = _kinds(self._touched.values(), len(self._alive))
+
+    def spare(self) -> int:
+        """How many channels can go if one of each kind stays."""
+        kinds = self._kinds[self._alive]
+        return len(kinds) - len(np.unique(kinds))
+
+    def groups(self) -> tuple[ChannelGroup, ...]:
+        """The groups, in the order of the nodes that make them; further ones of a node numbered."""
+        order = {m.axis: place for place, m in reversed(list(enumerate(self._makers))) if m.makes}
+        axes: dict[int, dict[Axis, None]] = {}
+        for axis, touched in self._touched.items():
+            for kind in np.unique(self._kinds[touched.labels]).tolist():
+                axes.setdefault(kind, {})[axis] = None
+        found = []
+        for kind, own in axes.items():
+            first = min((axis for axis in own if axis in order), key=order.__getitem__)
+            start = int(self._touched[first].only(self._kinds == kind).indices[0])
+            found.append((order[first], start, self._group(kind, own, first)))
+        seen: Counter[str] = Counter()
+        groups = []
+        for place, _, group in sorted(found, key=lambda each: each[:2]):
+            name = self._makers[place].node
+            seen[name] += 1
+            further = f"#{seen[name]}" if seen[name] > 1 else ""
+            groups.append(replace(group, name=name + further))
+        return tuple(groups)
+
+    def _group(self, kind: int, axes: Collection[Axis], first: Axis) -> ChannelGroup:
+        chosen = self._kinds == kind
+        labels, places = np.unique(self._touched[first].only(chosen).labels, return_index=True)
+        rank = np.zeros(len(chosen), np.int64)
+        rank[labels[np.argsort(places)]] = np.arange(len(labels))
+        slices = []
+        for axis in axes:
+            own, operand = self._touched[axis].only(chosen), axis.operand
+            indices = own.indices[np.lexsort((own.indices, rank[own.labels]))]
+            rows = indices.reshape(len(labels), -1)
+            slices.append(Slice(operand.tensor, axis.number, rows, operand.reader))
+        users = [maker for maker in self._makers if maker.axis in axes]
+        return ChannelGroup(
+            name="",
+            size=len(labels),
+            slices=tuple(slices),
+            producers=tuple(dict.fromkeys(user.node for user in users if user.makes)),
+            consumers=tuple(dict.fromkeys(user.node for user in users if not user.makes)),
+        )
+
+
+def _kinds(touched: Iterable[_Touched], count: int) -> Array:
+    """A number for each label: equal where two take as many indices of each axis.
+
+    All begin as one kind; each axis parts those that take different numbers of its indices.
+    """
+    kinds = np.zeros(count, np.int64)
+    following = 1
+    for axis in touched:
+        labels, widths = np.unique(axis.labels, return_counts=True)
+        pairs = kinds[labels] * (widths.max(initial=0) + 1) + widths
+        found, places = np.unique(pairs, return_inverse=True)
+        kinds[labels] = following + places
+        following += len(found)
+    return kinds

@@ -8,16 +8,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, TypeVar
 
-from eapc.channels.constraints import Axis, Constraint, FixedAxis, FixedNodeError, Operand
-from eapc.channels.dimensions import Dimensions, DimensionTracer, lengths_in
+from eapc.channels.constraints import (
+    Axis,
+    Constraint,
+    Dependency,
+    FixedAxis,
+    FixedNodeError,
+    Follows,
+    Operand,
+)
+from eapc.channels.dimensions import SHAPE_OPERATORS, Dimensions, DimensionTracer, lengths_in
 from eapc.channels.groups import Rewrite
 from eapc.model import LARGEST_ELEMENTS, Array, Model, Node, Shapes, find_weights
 from eapc.operators import Operator, operator_of
 
+Kind = TypeVar("Kind")
 Way = TypeVar("Way")
 
 
@@ -229,3 +238,68 @@ def rule_of(row: Operator) -> Rule:
     if rule is None:
         raise FixedNodeError(f"no axis rule for {row.full_name}")
     return rule
+
+
+# --- what the rules say ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NodeConstraints:
+    """What is known of one node's axes; why all of them must stay, if so."""
+
+    axes: NodeAxes
+    constraints: tuple[Constraint, ...]
+    reason: str = ""
+
+    @property
+    def key(self) -> str:
+        """The node's key."""
+        return self.axes.node.key
+
+    def of(self, kind: type[Kind]) -> list[Kind]:
+        """The constraints of one kind, in order."""
+        return [each for each in self.constraints if isinstance(each, kind)]
+
+
+def constraints_of(node: NodeAxes) -> NodeConstraints:
+    """What the node's rule says, and what is fixed as it does not mention it: all if it cannot."""
+    try:
+        if node.node.subgraphs:
+            raise FixedNodeError("it holds subgraphs")
+        said = NodeConstraints(node, tuple(rule_of(node.row)(node)))
+        for dependency in said.of(Dependency):
+            _require_fit(dependency)
+    except FixedNodeError as error:
+        said = NodeConstraints(node, (), str(error))
+    return replace(said, constraints=(*said.constraints, *_fixed(said)))
+
+
+def _require_fit(dependency: Dependency) -> None:
+    """Raise FixedNodeError where a rule ties axes that the graph's shapes do not have."""
+    if any(axis.number >= axis.operand.rank for axis in (dependency.one, dependency.other)):
+        raise FixedNodeError("an operand has fewer axes than expected")
+    one, other = dependency.pairs()
+    if len(one) != len(other):
+        raise FixedNodeError("its operands do not fit each other")
+
+
+def _fixed(said: NodeConstraints) -> Iterator[FixedAxis]:
+    """Axes that no dependency speaks of, and lengths that the rule did not follow further.
+
+    Shape arithmetic passes lengths on: what its result comes from is known to whoever reads it.
+    """
+    node, graph = said.axes.node, said.axes.graph
+    read = graph.model.view.dependencies(node) if said.reason else node.inputs
+    operands = {*said.axes.inputs, *said.axes.outputs}
+    if said.reason:  # what subgraphs capture stays, too
+        operands.update(map(graph.operand, read))
+    mentioned = {axis for each in said.of(Dependency) for axis in (each.one, each.other)}
+    for operand in filter(None, operands):
+        yield from (FixedAxis(axis) for axis in operand.axes() if axis not in mentioned)
+    result = None if said.reason else graph.dimensions.of(node.outputs[0])
+    if node.op_type in SHAPE_OPERATORS and result is not None:
+        return
+    followed = {each.operand for each in said.of(Follows)}
+    for place, name in enumerate(read):
+        if place not in followed:
+            yield from graph.fixed_lengths(graph.dimensions.of(name))

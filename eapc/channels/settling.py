@@ -1,4 +1,4 @@
-"""Which indices of axes go together, which of those can go, and what keeps the others.
+"""Which indices of axes go together, which of those can go, and what blocks the others.
 
 Every index of every axis longer than 1 has a number of its own (shorter axes have none, since
 broadcasting makes them stand for any length). Dependencies between indices make a graph whose
@@ -7,15 +7,17 @@ connected components are what must stay or go as one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from eapc.channels.constraints import Axis
+from eapc.channels.constraints import Axis, Dependency, FixedAxis, RatioConstraint, Weights
 from eapc.channels.groups import Rewrite
+from eapc.channels.nodes import Graph, NodeConstraints
 from eapc.model import Array
 
+ONE_CHANNEL = "there is one channel, and one must stay"
 NO_INDICES = np.empty(0, np.int64)
 Pairs = tuple[Array, Array]
 
@@ -78,14 +80,77 @@ class Blocker:
 
 
 @dataclass(frozen=True)
+class Bound:
+    """What one node says, in numbered indices."""
+
+    pairs: tuple[Pairs, ...]
+    blockers: tuple[Blocker, ...]
+    makers: tuple[Maker, ...]
+
+
+def bound(place: int, said: NodeConstraints, indices: AxisIndices) -> Bound:
+    """The pairs that a node puts together, and what it blocks."""
+    axes = said.axes
+    name = f"{axes.op_type} '{said.key}'"
+    effect = f"needs all of their channels: {said.reason}" if said.reason else axes.row.effect
+    pairs, blockers = [], []
+    for each in said.of(Dependency):
+        one, other = (
+            indices.of(each.one, each.one_indices),
+            indices.of(each.other, each.other_indices),
+        )
+        if len(one) and len(other):
+            pairs.append((one, other))
+        else:  # it is tied to what stands for any length
+            single = np.concatenate([one, other])
+            blockers.append(Blocker(place, 0, f"{name} {effect}", single))
+    for fixed in said.of(FixedAxis):
+        is_own = fixed.axis.operand in (*axes.inputs, *axes.outputs)
+        why = effect if is_own or said.reason else "computes with the number of their channels"
+        why = f"needs all of their channels: {fixed.reason}" if fixed.reason else why
+        rank, own = 1 if fixed.reason else 2, indices.of(fixed.axis)
+        blockers.append(Blocker(place, rank, f"{name} {why}", own, override=fixed.override))
+    for ratio in said.of(RatioConstraint):
+        sides = indices.of(ratio.one), indices.of(ratio.other, ratio.indices)
+        why = f"{name} has a shape that need not follow"
+        blockers.append(Blocker(place, 0, why, *sides, ratio.ratio, ratio.override))
+    makers = (Maker(place, said.key, each.axis, each.makes) for each in said.of(Weights))
+    long = tuple(maker for maker in makers if maker.axis.size > 1)
+    return Bound(tuple(pairs), tuple(blockers), long)
+
+
+def ends(graph: Graph, said: Sequence[NodeConstraints], indices: AxisIndices) -> Iterator[Blocker]:
+    """What the model shows outside, or takes from there, right behind the node that makes it."""
+    places = {name: place for place, each in enumerate(said) for name in each.axes.node.outputs}
+    outputs, inputs = graph.model.outputs, {spec.name for spec in graph.model.inputs}
+    read = {name for each in said for name in each.axes.node.inputs}
+    outside = read - places.keys() - graph.model.view.constants.keys()
+    for name in sorted(outside.union(outputs)):
+        operand = graph.operand(name)
+        lengths = graph.dimensions.of(name) if name in outputs else None
+        fixed = (each.axis for each in graph.fixed_lengths(lengths))
+        for axis in (*(operand.axes() if operand else ()), *fixed):
+            tensor = axis.operand.tensor
+            reason = f"their channels meet '{tensor}', which is computed out of constants"
+            if tensor in outputs:
+                reason = f"their channels reach the output '{tensor}'"
+            elif tensor in places:
+                reason = "the number of their channels reaches an output"
+            elif tensor in inputs:
+                reason = f"their channels are those of the input '{tensor}'"
+            yield Blocker(places.get(tensor, -1) + 0.5, 0, reason, indices.of(axis))
+
+
+@dataclass(frozen=True)
 class Settled:
-    """The component of every index; by component, do weights make it, and what blocks it.
+    """The component of every index, who makes and reads them; by component, what blocks it.
 
     `first` is the place in `blockers` of the one that counts, beyond its end where none does.
     `overrides` are those that lift blockers.
     """
 
     labels: Array
+    makers: Sequence[Maker]
     made: Array
     blockers: Sequence[Blocker]
     first: Array
@@ -98,25 +163,24 @@ class Settled:
         return alive
 
 
-def settle(
-    indices: AxisIndices,
-    pairs: Iterable[Pairs],
-    blockers: Sequence[Blocker],
-    makers: Sequence[Maker],
-) -> Settled:
+def settle(indices: AxisIndices, bounds: Sequence[Bound], ends: Sequence[Blocker]) -> Settled:
     """What goes together and what can go, once everything has been said."""
-    labels = _components(indices.count, pairs)
+    labels = _components(indices.count, [pair for each in bounds for pair in each.pairs])
+    blockers = [*(blocker for each in bounds for blocker in each.blockers), *ends]
     overrides = _overrides(blockers, labels)
-    left = [each for each in blockers if each.override not in overrides]
-    left.sort(key=lambda each: (each.place, each.rank))
+    blockers = [each for each in blockers if each.override not in overrides]
+    blockers.sort(key=lambda each: (each.place, each.rank))
+    makers = [maker for each in bounds for maker in each.makers]
     made, since = np.zeros(indices.count, np.bool_), np.zeros(indices.count)
-    for maker in reversed([maker for maker in makers if maker.makes]):
-        own = labels[indices.of(maker.axis)]
-        made[own], since[own] = True, maker.place
-    return Settled(labels, made, left, _first(left, labels, since), overrides)
+    for maker in reversed(makers):
+        if maker.makes:
+            own = labels[indices.of(maker.axis)]
+            made[own], since[own] = True, maker.place
+    first = _first(blockers, labels, since)
+    return Settled(labels, makers, made, blockers, first, overrides)
 
 
-def _components(count: int, pairs: Iterable[Pairs]) -> Array:
+def _components(count: int, pairs: Sequence[Pairs]) -> Array:
     """The component of every index, as labels from 0."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -153,3 +217,20 @@ def _first(blockers: Sequence[Blocker], labels: Array, since: Array) -> Array:
         own = blocker.blocked(labels)
         first[own] = np.minimum(first[own], number + count * (since[own] > blocker.place))
     return np.where(first < 2 * count, first % max(count, 1), count)
+
+
+def held(
+    said: Sequence[NodeConstraints], settled: Settled, indices: AxisIndices
+) -> dict[str, Blocker]:
+    """By node with weights, none of whose channels can go, what blocks them first."""
+    found = {}
+    for place, each in enumerate(said):
+        if each.reason and each.axes.graph.is_weights(each.axes.node.input(1)):
+            found[each.key] = Blocker(place, 0, each.reason, NO_INDICES)
+        for weights in each.of(Weights):
+            own = settled.labels[indices.of(weights.axis)]
+            if weights.makes and not len(own):
+                found[each.key] = Blocker(place, 0, ONE_CHANNEL, own)
+            elif weights.makes and not settled.alive[own].any():
+                found[each.key] = settled.blockers[settled.first[own].min()]
+    return found

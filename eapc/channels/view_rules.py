@@ -1,22 +1,29 @@
-"""Axis rules of operators that move, join, cut, repeat or fill in elements."""
+"""Axis rules of operators that move, join, cut, pick, repeat or fill in elements."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from eapc.channels.constraints import (
+    Axis,
     Constraint,
     Dependency,
+    FixedAxis,
     FixedNodeError,
+    Follows,
     Operand,
+    RatioConstraint,
     last_axes,
     same_axes,
     span,
 )
+from eapc.channels.dimensions import Dimension, Dimensions, follows, lengths_in, number
+from eapc.channels.groups import Rewrite
 from eapc.channels.nodes import NodeAxes, axis_rule
-from eapc.channels.shape_operands import FIRST_OPSET_OF_WHERE, describe
+from eapc.channels.shape_operands import FIRST_OPSET_OF_WHERE, describe, own_number
 
 
 @axis_rule("Transpose")
@@ -137,3 +144,115 @@ def resizing(node: NodeAxes) -> Iterator[Constraint]:
         described = {place: x.axis(axis) for place, axis in axes}
         followed = {place: each.number for place, each in described.items() if each in as_long}
         yield from describe(node, 3, y, followed, {})
+
+
+@axis_rule("Slice")
+def cut(node: NodeAxes) -> Iterator[Constraint]:
+    """Axes that are not cut follow; of one that is cut, what the bounds leave."""
+    x, y = node.input(0), node.output()
+    starts, ends = _bounds(node, 1, "starts"), _bounds(node, 2, "ends")
+    axes = node.integers(3, "axes") or list(range(len(starts or ends or ())))
+    if not axes:
+        raise FixedNodeError("its bounds are computed")
+    cut_axes = [axis % x.rank for axis in axes]
+    steps = node.integers(4, "steps") or [1] * len(axes)
+    yield from same_axes(x, y, (axis for axis in range(x.rank) if axis not in cut_axes))
+    if starts is None or ends is None or min(len(starts), len(ends)) < len(axes):
+        return  # nothing is known of the bounds: what is cut stays whole
+    yield from (Follows(1), Follows(2))
+    for place, axis in enumerate(cut_axes):
+        bounds = starts[place], ends[place], steps[place]
+        yield from _Cut(node, x.axis(axis), y.axis(axis), place, *bounds).constraints()
+
+
+def _bounds(node: NodeAxes, operand: int, attribute: str) -> Dimensions | None:
+    """What bounds are made of; those of an attribute are numbers as well."""
+    if attribute in node.node.attributes:
+        return tuple(map(number, node.integers(operand, attribute) or ()))
+    if not node.node.input(operand):
+        raise FixedNodeError("its bounds are missing")
+    return node.dimensions(operand)
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """One axis of a Slice, and its bounds at `place` of their operands."""
+
+    node: NodeAxes
+    x: Axis
+    y: Axis
+    place: int
+    start: Dimension
+    end: Dimension
+    step: int
+
+    def constraints(self) -> Iterator[Constraint]:
+        """Which indices of x and y go together, and what the bounds become.
+
+        Where nothing is known the axis stays, and so do the lengths that its bounds come from.
+        """
+        found = list(self._followed())
+        yield from found or self.node.graph.fixed_lengths((self.start, self.end))
+
+    def _followed(self) -> Iterator[Constraint]:
+        size, own = self.x.size, {(self.x.operand.tensor, self.x.number)}
+        if None in (self.start.now, self.end.now) or not lengths_in((self.start, self.end)) <= own:
+            return  # a bound comes from the length of another axis, which inputs may decide
+        start, stop, step = slice(self.start.now, self.end.now, self.step).indices(size)
+        are_numbers = self.start.is_number and self.end.is_number
+        if are_numbers and (start, stop, step) == (0, size, 1):
+            yield from same_axes(self.x.operand, self.y.operand, (self.x.number,))
+        elif step == 1 <= stop - start:
+            yield Dependency(self.x, self.y, span(start, stop - start))
+            yield from self._follow(1, "starts", self.start, start)
+            reaches_end = all(value >= length for length, value in enumerate(self.end.values))
+            if stop < size or not reaches_end:
+                yield from self._follow(2, "ends", self.end, stop)
+        elif are_numbers and (start, stop, step) == (size - 1, -1, -1):
+            yield Dependency(self.x, self.y, span(0, size)[::-1])
+        elif are_numbers and self.start.now == start < step and stop == size and size % step == 0:
+            # neighbours go together, so that what is left is picked in the same steps
+            yield Dependency(self.x, self.x, None, span(0, size) // step * step)
+            yield Dependency(self.x, self.y, span(0, size)[start::step])
+
+    def _follow(
+        self, operand: int, name: str, dimension: Dimension, bound: int
+    ) -> Iterator[Constraint]:
+        """What makes a bound, `bound` now, follow the axis."""
+        ratio = follows(dimension, bound)
+        is_stored = name in self.node.node.attributes or self.node.constant(operand) is not None
+        if dimension.is_number and is_stored:
+            yield self.node.count(self.x, 0, bound, name, self.place, operand)
+        elif dimension.is_number and not dimension.shared:
+            yield own_number(dimension, self.node, self.x, bound)
+        elif ratio is not None:
+            yield RatioConstraint(self.x, self.x, ratio, span(0, bound))
+        else:
+            yield FixedAxis(self.x)
+
+
+@axis_rule("Gather")
+def gathering(node: NodeAxes) -> Iterator[Constraint]:
+    """Of the axis that is picked from go those that are picked, where the indices are constant.
+
+    Computed indices leave it whole. Those of the indices' own axes take its place in the result.
+    """
+    data, indices, y = node.input(0), node.input(1), node.output()
+    axis = data.axis(node.attribute("axis", 0))
+    for other in data.axes():
+        if other != axis:
+            behind = indices.rank - 1 if other.number > axis.number else 0
+            yield Dependency(other, y.axis(other.number + behind))
+    for other in indices.axes():
+        yield Dependency(other, y.axis(axis.number + other.number))
+    picked = node.constant(1)
+    is_list = indices.rank == 1 and indices.shape[0] > 1 and data.rank > 1
+    if picked is None or not is_list or indices.tensor not in node.graph.model.view.constants:
+        return
+    if np.all((-axis.size <= picked) & (picked < axis.size)):
+        yield Dependency(
+            axis, y.axis(axis.number), np.where(picked < 0, picked + axis.size, picked)
+        )
+        yield Dependency(axis, axis)
+        tensor, reader = data.tensor, indices.reader
+        yield Rewrite(reader, None, tensor, axis.number, 0, axis.size, constant=indices.tensor)
