@@ -13,7 +13,7 @@ from eapc.channels.branches import with_branches
 from eapc.channels.constraints import Axis, Dependency, FixedAxis, Ways
 from eapc.channels.groups import ChannelGroup, ChannelGroups, Rewrite, Slice
 from eapc.channels.nodes import Graph, NodeConstraints, constraints_of
-from eapc.channels.settling import AxisIndices, Blocker, Settled, bound, ends, held, settle
+from eapc.channels.settling import AxisIndices, Blocker, Settled, bound, ends, settle
 from eapc.model import Array, Model, Shapes
 
 RULE_MODULES = (axiswise_rules, product_rules, regrouping_rules, view_rules)
@@ -36,45 +36,42 @@ def groups_and_constraints(
     graph = Graph(model, shapes)
     search = _Search(graph)
     search.improve()
-    groups, branches = with_branches(graph, search.channels().groups())
-    overrides = search.settled.overrides
-    rewrites = [rewrite for said in search.said for rewrite in said.of(Rewrite)]
-    rewrites += sorted(overrides, key=lambda each: (each.node, each.index))
+    settled = search.settled
+    groups, branches = with_branches(graph, _Channels(settled).groups())
+    everything = [each.said for each in settled.bounds]
+    rewrites = [rewrite for said in everything for rewrite in said.of(Rewrite)]
+    rewrites += sorted(settled.overrides, key=lambda each: (each.node, each.index))
     left_whole = {}
-    for said in search.said:
-        fixed = (each.reason for each in said.of(FixedAxis) if each.override not in overrides)
+    for said in everything:
+        fixed = (e.reason for e in said.of(FixedAxis) if e.override not in settled.overrides)
         reason = said.reason or next(filter(None, fixed), "")
         if reason:
             left_whole[said.key] = reason
     found = ChannelGroups(groups, left_whole, tuple(rewrites), branches, search.held())
-    return found, search.said
+    return found, everything
 
 
 class _Search:
-    """The ways chosen so far, by node in data-flow order, and what they leave alive."""
+    """The ways chosen so far, and what they leave alive."""
 
     def __init__(self, graph: Graph) -> None:
-        self.said = [constraints_of(node) for node in graph.nodes()]
-        self._indices = AxisIndices()
-        self._bound = [bound(place, each, self._indices) for place, each in enumerate(self.said)]
-        self._ends = tuple(ends(graph, self.said, self._indices))
-        self.settled = settle(self._indices, self._bound, self._ends)
+        said, self._indices = [constraints_of(node) for node in graph.nodes()], AxisIndices()
+        bounds = [bound(place, each, self._indices) for place, each in enumerate(said)]
+        self._ends = tuple(ends(graph, said, self._indices))
+        self.settled = settle(self._indices, bounds, self._ends)
         self._further: dict[str, Blocker] = {}
-
-    def channels(self) -> _Channels:
-        """What can go."""
-        return _Channels(self.settled, self._indices)
 
     def held(self) -> dict[str, str]:
         """Why, by node with weights, where none of the channels that it makes can go.
 
         Where nodes have several ways, by the way on which channels come furthest.
         """
-        found = held(self.said, self.settled, self._indices)
-        return {
-            node: max(blocker, self._further.get(node, blocker), key=lambda each: each.place).reason
-            for node, blocker in found.items()
-        }
+        found = self.settled.held()
+        return {node: self._furthest(node, blocker).reason for node, blocker in found.items()}
+
+    def _furthest(self, node: str, blocker: Blocker) -> Blocker:
+        known = self._further.get(node, blocker)
+        return known if known.place >= blocker.place else blocker
 
     def improve(self) -> None:
         """Try other ways around nodes where nothing can shrink; keep what lets more go.
@@ -83,7 +80,7 @@ class _Search:
         their weights must be.
         """
         alike: dict[tuple[object, ...], list[int]] = {}
-        for place, said in enumerate(self.said):
+        for place, said in enumerate(each.said for each in self.settled.bounds):
             self._try_all([place])
             operands = (*said.axes.inputs, *said.axes.outputs)
             shapes = tuple(operand and operand.shape for operand in operands)
@@ -93,37 +90,38 @@ class _Search:
                 self._try_all(places)
 
     def _try_all(self, places: list[int]) -> None:
-        ways = [each.count for place in places for each in self.said[place].of(Ways)]
+        said = {place: self.settled.bounds[place].said for place in places}
+        ways = [each.count for one in said.values() for each in one.of(Ways)]
         for way in range(1, max(ways, default=1)):
-            if any(self._shrinks(self.said[place]) for place in places):
+            said = {place: self.settled.bounds[place].said for place in places}
+            if any(map(self._shrinks, said.values())):
                 return
-            others = {p: constraints_of(replace(self.said[p].axes, way=way)) for p in places}
-            if any(self._concerns_channels(place, other) for place, other in others.items()):
+            others = {p: constraints_of(replace(one.axes, way=way)) for p, one in said.items()}
+            if any(self._concerns_channels(said[place], other) for place, other in others.items()):
                 self._try(others)
 
     def _try(self, others: Mapping[int, NodeConstraints]) -> None:
-        before = list(self.said), list(self._bound), self.settled
-        spare = self.channels().spare()
+        bounds = list(self.settled.bounds)
         for place, other in others.items():
-            self.said[place], self._bound[place] = other, bound(place, other, self._indices)
-        self.settled = settle(self._indices, self._bound, self._ends)
-        if self.channels().spare() <= spare:
-            for node, blocker in held(self.said, self.settled, self._indices).items():
-                known = self._further.get(node, blocker)
-                self._further[node] = max(known, blocker, key=lambda each: each.place)
-            self.said, self._bound, self.settled = before
+            bounds[place] = bound(place, other, self._indices)
+        settled = settle(self._indices, bounds, self._ends)
+        if _Channels(settled).spare() > _Channels(self.settled).spare():
+            self.settled = settled
+            return
+        for node, blocker in settled.held().items():
+            self._further[node] = self._furthest(node, blocker)
 
     def _shrinks(self, said: NodeConstraints) -> bool:
         """True where an axis of the node's first result can shrink."""
         operand = said.axes.outputs[0]
-        numbers = map(self._indices.of, operand.axes() if operand else ())
-        return any(self.settled.alive[self.settled.labels[own]].any() for own in numbers)
+        axes = operand.axes() if operand else ()
+        return any(self.settled.alive[self.settled.components(axis)].any() for axis in axes)
 
-    def _concerns_channels(self, place: int, other: NodeConstraints) -> bool:
+    def _concerns_channels(self, said: NodeConstraints, other: NodeConstraints) -> bool:
         """True where the other way ties anew what weights make; most ties are of positions."""
-        known = {(each.one, each.other) for each in self.said[place].of(Dependency)}
+        known = {(each.one, each.other) for each in said.of(Dependency)}
         new = [each for each in other.of(Dependency) if (each.one, each.other) not in known]
-        pairs = bound(place, replace(other, constraints=tuple(new)), self._indices).pairs
+        pairs = bound(0, replace(other, constraints=tuple(new)), self._indices).pairs
         made, labels = self.settled.made, self.settled.labels
         return any(made[labels[side]].any() for pair in pairs for side in pair)
 
@@ -147,11 +145,14 @@ class _Touched:
 class _Channels:
     """The components that can go, each a channel, and which of them are of a kind."""
 
-    def __init__(self, settled: Settled, indices: AxisIndices) -> None:
-        self._alive, self._makers = settled.alive, settled.makers
+    def __init__(self, settled: Settled) -> None:
+        self._alive = settled.alive
+        users = [(each.said.key, user) for each in settled.bounds for user in each.makers]
+        self._makers = [(node, user.axis) for node, user in users if user.makes]
+        self._readers = [(node, user.axis) for node, user in users if not user.makes]
         self._touched: dict[Axis, _Touched] = {}
-        for axis in indices.starts:
-            everything = _Touched(np.arange(axis.size), settled.labels[indices.of(axis)])
+        for axis in settled.indices.starts:
+            everything = _Touched(np.arange(axis.size), settled.components(axis))
             self._touched[axis] = everything.only(self._alive)
         self._kinds = _kinds(self._touched.values(), len(self._alive))
 
@@ -162,7 +163,7 @@ class _Channels:
 
     def groups(self) -> tuple[ChannelGroup, ...]:
         """The groups, in the order of the nodes that make them; further ones of a node numbered."""
-        order = {m.axis: place for place, m in reversed(list(enumerate(self._makers))) if m.makes}
+        order = {axis: place for place, (_, axis) in reversed(list(enumerate(self._makers)))}
         axes: dict[int, dict[Axis, None]] = {}
         for axis, touched in self._touched.items():
             for kind in np.unique(self._kinds[touched.labels]).tolist():
@@ -175,7 +176,7 @@ class _Channels:
         seen: Counter[str] = Counter()
         groups = []
         for place, _, group in sorted(found, key=lambda each: each[:2]):
-            name = self._makers[place].node
+            name, _ = self._makers[place]
             seen[name] += 1
             further = f"#{seen[name]}" if seen[name] > 1 else ""
             groups.append(replace(group, name=name + further))
@@ -192,13 +193,14 @@ class _Channels:
             indices = own.indices[np.lexsort((own.indices, rank[own.labels]))]
             rows = indices.reshape(len(labels), -1)
             slices.append(Slice(operand.tensor, axis.number, rows, operand.reader))
-        users = [maker for maker in self._makers if maker.axis in axes]
+        producers = (node for node, axis in self._makers if axis in axes)
+        consumers = (node for node, axis in self._readers if axis in axes)
         return ChannelGroup(
             name="",
             size=len(labels),
             slices=tuple(slices),
-            producers=tuple(dict.fromkeys(user.node for user in users if user.makes)),
-            consumers=tuple(dict.fromkeys(user.node for user in users if not user.makes)),
+            producers=tuple(dict.fromkeys(producers)),
+            consumers=tuple(dict.fromkeys(consumers)),
         )
 
 

@@ -19,7 +19,6 @@ from eapc.model import Array
 
 ONE_CHANNEL = "there is one channel, and one must stay"
 NO_INDICES = np.empty(0, np.int64)
-Pairs = tuple[Array, Array]
 
 
 class AxisIndices:
@@ -40,16 +39,6 @@ class AxisIndices:
 
 
 @dataclass(frozen=True)
-class Maker:
-    """An axis of a node's weights that makes channels, or that reads them, and the node's place."""
-
-    place: int
-    node: str
-    axis: Axis
-    makes: bool
-
-
-@dataclass(frozen=True)
 class Blocker:
     """What must stay: channels take indices of two axes in a ratio, or none of the first.
 
@@ -65,11 +54,6 @@ class Blocker:
     ratio: tuple[int, int] = (1, 1)
     override: Rewrite | None = None
 
-    @property
-    def may_be_met(self) -> bool:
-        """True where something can be done about it."""
-        return self.other is not None or self.override is not None
-
     def blocked(self, labels: Array) -> Array:
         """The components that must stay, some more than once; `labels` has each index's."""
         if self.other is None:
@@ -81,11 +65,12 @@ class Blocker:
 
 @dataclass(frozen=True)
 class Bound:
-    """What one node says, in numbered indices."""
+    """What one node says, in numbered indices; `makers` are weights with several channels."""
 
-    pairs: tuple[Pairs, ...]
+    said: NodeConstraints
+    pairs: tuple[tuple[Array, Array], ...]
     blockers: tuple[Blocker, ...]
-    makers: tuple[Maker, ...]
+    makers: tuple[Weights, ...]
 
 
 def bound(place: int, said: NodeConstraints, indices: AxisIndices) -> Bound:
@@ -114,9 +99,8 @@ def bound(place: int, said: NodeConstraints, indices: AxisIndices) -> Bound:
         sides = indices.of(ratio.one), indices.of(ratio.other, ratio.indices)
         why = f"{name} has a shape that need not follow"
         blockers.append(Blocker(place, 0, why, *sides, ratio.ratio, ratio.override))
-    makers = (Maker(place, said.key, each.axis, each.makes) for each in said.of(Weights))
-    long = tuple(maker for maker in makers if maker.axis.size > 1)
-    return Bound(tuple(pairs), tuple(blockers), long)
+    makers = tuple(weights for weights in said.of(Weights) if weights.axis.size > 1)
+    return Bound(said, tuple(pairs), tuple(blockers), makers)
 
 
 def ends(graph: Graph, said: Sequence[NodeConstraints], indices: AxisIndices) -> Iterator[Blocker]:
@@ -143,14 +127,15 @@ def ends(graph: Graph, said: Sequence[NodeConstraints], indices: AxisIndices) ->
 
 @dataclass(frozen=True)
 class Settled:
-    """The component of every index, who makes and reads them; by component, what blocks it.
+    """What all nodes say together: the component of every index, and what blocks components.
 
-    `first` is the place in `blockers` of the one that counts, beyond its end where none does.
-    `overrides` are those that lift blockers.
+    `made` is True for those that weights make; `first` is the place in `blockers` of the one that
+    counts, beyond its end where none does. `overrides` are those that lift blockers.
     """
 
+    indices: AxisIndices
+    bounds: Sequence[Bound]
     labels: Array
-    makers: Sequence[Maker]
     made: Array
     blockers: Sequence[Blocker]
     first: Array
@@ -162,6 +147,24 @@ class Settled:
         alive: Array = self.made & (self.first == len(self.blockers))
         return alive
 
+    def components(self, axis: Axis) -> Array:
+        """The component of each index of an axis; none where its length is below 2."""
+        return self.labels[self.indices.of(axis)]
+
+    def held(self) -> dict[str, Blocker]:
+        """By node with weights, none of whose channels can go, what blocks them first."""
+        found = {}
+        for place, said in enumerate(each.said for each in self.bounds):
+            if said.reason and said.axes.graph.is_weights(said.axes.node.input(1)):
+                found[said.key] = Blocker(place, 0, said.reason, NO_INDICES)
+            for weights in (each for each in said.of(Weights) if each.makes):
+                own = self.components(weights.axis)
+                if not len(own):
+                    found[said.key] = Blocker(place, 0, ONE_CHANNEL, own)
+                elif not self.alive[own].any():
+                    found[said.key] = self.blockers[self.first[own].min()]
+        return found
+
 
 def settle(indices: AxisIndices, bounds: Sequence[Bound], ends: Sequence[Blocker]) -> Settled:
     """What goes together and what can go, once everything has been said."""
@@ -170,17 +173,16 @@ def settle(indices: AxisIndices, bounds: Sequence[Bound], ends: Sequence[Blocker
     overrides = _overrides(blockers, labels)
     blockers = [each for each in blockers if each.override not in overrides]
     blockers.sort(key=lambda each: (each.place, each.rank))
-    makers = [maker for each in bounds for maker in each.makers]
     made, since = np.zeros(indices.count, np.bool_), np.zeros(indices.count)
-    for maker in reversed(makers):
-        if maker.makes:
+    for place, each in reversed(list(enumerate(bounds))):
+        for maker in (maker for maker in each.makers if maker.makes):
             own = labels[indices.of(maker.axis)]
-            made[own], since[own] = True, maker.place
+            made[own], since[own] = True, place
     first = _first(blockers, labels, since)
-    return Settled(labels, makers, made, blockers, first, overrides)
+    return Settled(indices, bounds, labels, made, blockers, first, overrides)
 
 
-def _components(count: int, pairs: Sequence[Pairs]) -> Array:
+def _components(count: int, pairs: Sequence[tuple[Array, Array]]) -> Array:
     """The component of every index, as labels from 0."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -195,7 +197,8 @@ def _overrides(blockers: Sequence[Blocker], labels: Array) -> frozenset[Rewrite]
     """The overrides that lift blockers; what stands for any length may do so but once a shape."""
     blocked = np.zeros(len(labels), np.bool_)
     taken: dict[tuple[str, int | None], Rewrite] = {}
-    for blocker in sorted(blockers, key=lambda each: each.may_be_met):
+    # what nothing can be done about comes first
+    for blocker in sorted(blockers, key=lambda each: bool(each.override) or each.other is not None):
         own, override = blocker.blocked(labels), blocker.override
         if override is not None:
             place = (override.node, override.index if override.value == 1 else -1)
@@ -217,20 +220,3 @@ def _first(blockers: Sequence[Blocker], labels: Array, since: Array) -> Array:
         own = blocker.blocked(labels)
         first[own] = np.minimum(first[own], number + count * (since[own] > blocker.place))
     return np.where(first < 2 * count, first % max(count, 1), count)
-
-
-def held(
-    said: Sequence[NodeConstraints], settled: Settled, indices: AxisIndices
-) -> dict[str, Blocker]:
-    """By node with weights, none of whose channels can go, what blocks them first."""
-    found = {}
-    for place, each in enumerate(said):
-        if each.reason and each.axes.graph.is_weights(each.axes.node.input(1)):
-            found[each.key] = Blocker(place, 0, each.reason, NO_INDICES)
-        for weights in each.of(Weights):
-            own = settled.labels[indices.of(weights.axis)]
-            if weights.makes and not len(own):
-                found[each.key] = Blocker(place, 0, ONE_CHANNEL, own)
-            elif weights.makes and not settled.alive[own].any():
-                found[each.key] = settled.blockers[settled.first[own].min()]
-    return found
