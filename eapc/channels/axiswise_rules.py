@@ -82,18 +82,15 @@ def pooling(node: NodeAxes) -> Iterator[Constraint]:
 def reduction(node: NodeAxes) -> Iterator[Constraint]:
     """The reduced axes stay whole; the others keep their order in the result."""
     x, y = node.input(0), node.output()
-    reduced = {axis % x.rank for axis in _reduced_axes(node, x.rank)}
+    given = [int(node.attribute("axis", 0))]
+    if not node.op_type.startswith("Arg"):
+        everything = [] if node.attribute("noop_with_empty_axes", 0) else list(range(x.rank))
+        given = node.integers(1, "axes") or everything
+    reduced = {axis % x.rank for axis in given}
     kept = [axis for axis in range(x.rank) if axis not in reduced]
     keeps = bool(node.attribute("keepdims", 1))
     for place, axis in enumerate(kept):
         yield Dependency(x.axis(axis), y.axis(axis if keeps else place))
-
-
-def _reduced_axes(node: NodeAxes, rank: int) -> list[int]:
-    if node.op_type.startswith("Arg"):
-        return [int(node.attribute("axis", 0))]
-    everything = [] if node.attribute("noop_with_empty_axes", 0) else list(range(rank))
-    return node.integers(1, "axes") or everything
 
 
 @axis_rule("BatchNormalization", "InstanceNormalization")

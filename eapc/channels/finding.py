@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -129,49 +129,33 @@ class _Search:
 # --- from components to groups: what takes as much of the same axes competes ---------------------
 
 
-@dataclass(frozen=True)
-class _Touched:
-    """The indices along an axis that belong to channels, in order, and the channels' labels."""
-
-    indices: Array
-    labels: Array
-
-    def only(self, chosen: Array) -> _Touched:
-        """Those of some labels; `chosen` says for every label whether it is one."""
-        own = chosen[self.labels]
-        return _Touched(self.indices[own], self.labels[own])
-
-
 class _Channels:
     """The components that can go, each a channel, and which of them are of a kind."""
 
     def __init__(self, settled: Settled) -> None:
-        self._alive = settled.alive
         users = [(each.said.key, user) for each in settled.bounds for user in each.makers]
         self._makers = [(node, user.axis) for node, user in users if user.makes]
         self._readers = [(node, user.axis) for node, user in users if not user.makes]
-        self._touched: dict[Axis, _Touched] = {}
-        for axis in settled.indices.starts:
-            everything = _Touched(np.arange(axis.size), settled.components(axis))
-            self._touched[axis] = everything.only(self._alive)
-        self._kinds = _kinds(self._touched.values(), len(self._alive))
+        self._labels = {axis: settled.components(axis) for axis in settled.indices.starts}
+        self._kinds = _kinds(self._labels.values(), settled.alive)
 
     def spare(self) -> int:
         """How many channels can go if one of each kind stays."""
-        kinds = self._kinds[self._alive]
+        kinds = self._kinds[self._kinds != _STAYS]
         return len(kinds) - len(np.unique(kinds))
 
     def groups(self) -> tuple[ChannelGroup, ...]:
         """The groups, in the order of the nodes that make them; further ones of a node numbered."""
         order = {axis: place for place, (_, axis) in reversed(list(enumerate(self._makers)))}
         axes: dict[int, dict[Axis, None]] = {}
-        for axis, touched in self._touched.items():
-            for kind in np.unique(self._kinds[touched.labels]).tolist():
+        for axis, labels in self._labels.items():
+            for kind in np.unique(self._kinds[labels]).tolist():
                 axes.setdefault(kind, {})[axis] = None
+        axes.pop(_STAYS, None)
         found = []
         for kind, own in axes.items():
             first = min((axis for axis in own if axis in order), key=order.__getitem__)
-            start = int(self._touched[first].only(self._kinds == kind).indices[0])
+            start = int(self._of_kind(kind, first)[0])
             found.append((order[first], start, self._group(kind, own, first)))
         seen: Counter[str] = Counter()
         groups = []
@@ -182,15 +166,19 @@ class _Channels:
             groups.append(replace(group, name=name + further))
         return tuple(groups)
 
+    def _of_kind(self, kind: int, axis: Axis) -> Array:
+        """The indices along an axis that belong to channels of a kind."""
+        return np.flatnonzero(self._kinds[self._labels[axis]] == kind)
+
     def _group(self, kind: int, axes: Collection[Axis], first: Axis) -> ChannelGroup:
-        chosen = self._kinds == kind
-        labels, places = np.unique(self._touched[first].only(chosen).labels, return_index=True)
-        rank = np.zeros(len(chosen), np.int64)
+        channels = self._labels[first][self._of_kind(kind, first)]
+        labels, places = np.unique(channels, return_index=True)
+        rank = np.zeros(len(self._kinds), np.int64)
         rank[labels[np.argsort(places)]] = np.arange(len(labels))
         slices = []
         for axis in axes:
-            own, operand = self._touched[axis].only(chosen), axis.operand
-            indices = own.indices[np.lexsort((own.indices, rank[own.labels]))]
+            own, operand = self._of_kind(kind, axis), axis.operand
+            indices = own[np.lexsort((own, rank[self._labels[axis][own]]))]
             rows = indices.reshape(len(labels), -1)
             slices.append(Slice(operand.tensor, axis.number, rows, operand.reader))
         producers = (node for node, axis in self._makers if axis in axes)
@@ -204,15 +192,19 @@ class _Channels:
         )
 
 
-def _kinds(touched: Iterable[_Touched], count: int) -> Array:
-    """A number for each label: equal where two take as many indices of each axis.
+_STAYS = -1
 
-    All begin as one kind; each axis parts those that take different numbers of its indices.
+
+def _kinds(axes: Iterable[Array], alive: Array) -> Array:
+    """A number for each component: equal where two take as many indices of each axis.
+
+    All that can go begin as one kind; each axis parts those that take different numbers of its
+    indices.
     """
-    kinds = np.zeros(count, np.int64)
+    kinds = np.where(alive, 0, _STAYS)
     following = 1
-    for axis in touched:
-        labels, widths = np.unique(axis.labels, return_counts=True)
+    for components in axes:
+        labels, widths = np.unique(components[alive[components]], return_counts=True)
         pairs = kinds[labels] * (widths.max(initial=0) + 1) + widths
         found, places = np.unique(pairs, return_inverse=True)
         kinds[labels] = following + places

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from eapc.channels.constraints import (
     Axis,
@@ -42,63 +42,48 @@ def describe(
         yield from node.graph.fixed_lengths(dimensions)
         return
     uses = Counter(dimensions)  # a number of a constant that two of them come from is shared
-    own = [as_shared(each) if uses[each] > 1 else each for each in dimensions]
-    for place, dimension in enumerate(own):
+    for place, dimension in enumerate(dimensions):
+        own = as_shared(dimension) if uses[dimension] > 1 else dimension
         axis = described.axis(shrinking.get(place, place))
-        entry = _Entry(node, operand, len(own), place, dimension, axis)
-        if place in shrinking:
-            yield from entry.following(free.get(place))
+        stop = axis.size if axis.number < described.rank else 0
+        new = Rewrite(node.node.key, place, described.tensor, axis.number, 0, stop)
+        new = replace(new, operand=operand, entries=len(dimensions))
+        override = None
+        if axis.number < described.rank and place in free:
+            override = replace(new, value=free[place], lengths=own.lengths)
+        if place not in shrinking:
+            yield from node.graph.fixed_lengths((own,), override)
+        elif own.is_number:
+            yield from _rewritten(node, own, axis, new)
         else:
-            override = entry.override(free.get(place)) if place < described.rank else None
-            yield from node.graph.fixed_lengths((dimension,), override)
+            yield from _following(node, own, axis, override)
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """The number at `place` of a shape operand of `count`, and the axis that it describes."""
+def _following(
+    node: NodeAxes, dimension: Dimension, axis: Axis, override: Rewrite | None
+) -> Iterator[Constraint]:
+    """What makes a number that is made of lengths follow an axis that may shrink."""
+    ratio = follows(dimension, axis.size)
+    source = next(node.graph.fixed_lengths((dimension,)), None)
+    if ratio is not None and source is not None:
+        yield RatioConstraint(source.axis, axis, ratio, override=override)
+        return
+    yield FixedAxis(axis, COMPUTED, override)
+    yield from node.graph.fixed_lengths((dimension,), override)
 
-    node: NodeAxes
-    operand: int
-    count: int
-    place: int
-    dimension: Dimension
-    axis: Axis
 
-    def following(self, free: int | None) -> Iterator[Constraint]:
-        """What makes the number follow an axis that may shrink."""
-        if self.dimension.is_number:
-            yield from self._rewritten()
-            return
-        override = self.override(free)
-        ratio = follows(self.dimension, self.axis.size)
-        source = next(self.node.graph.fixed_lengths((self.dimension,)), None)
-        if ratio is not None and source is not None:
-            yield RatioConstraint(source.axis, self.axis, ratio, override=override)
-            return
-        yield FixedAxis(self.axis, COMPUTED, override)
-        yield from self.node.graph.fixed_lengths((self.dimension,), override)
-
-    def override(self, free: int | None) -> Rewrite | None:
-        """The number overwritten by what may always stand there; None where nothing may."""
-        if free is None:
-            return None
-        return replace(self._new_length(), value=free, lengths=self.dimension.lengths)
-
-    def _new_length(self) -> Rewrite:
-        key, tensor, axis = self.node.node.key, self.axis.operand.tensor, self.axis.number
-        rewrite = Rewrite(key, self.place, tensor, axis, 0, self.axis.size)
-        return replace(rewrite, operand=self.operand, entries=self.count)
-
-    def _rewritten(self) -> Iterator[Constraint]:
-        dimension, size = self.dimension, self.axis.size
-        if dimension.now != size or size == 0:
-            return
-        if not dimension.shared:
-            yield own_number(dimension, self.node, self.axis, size)
-        elif self.node.graph.opset >= FIRST_OPSET_OF_WHERE:
-            yield self._new_length()
-        else:
-            yield FixedAxis(self.axis, "a number of its shape is used elsewhere too")
+def _rewritten(
+    node: NodeAxes, dimension: Dimension, axis: Axis, new: Rewrite
+) -> Iterator[Constraint]:
+    """What makes a number of the file follow an axis that may shrink."""
+    if dimension.now != axis.size or axis.size == 0:
+        return
+    if not dimension.shared:
+        yield own_number(dimension, node, axis, axis.size)
+    elif node.graph.opset >= FIRST_OPSET_OF_WHERE:
+        yield new
+    else:
+        yield FixedAxis(axis, "a number of its shape is used elsewhere too")
 
 
 def own_number(dimension: Dimension, node: NodeAxes, axis: Axis, stop: int) -> Rewrite:
