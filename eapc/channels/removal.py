@@ -95,7 +95,7 @@ def _rewrite_numbers(
     """Write what attributes and constants become; returns (constant, reader) of indices."""
     rewritten: dict[tuple[str, str], Array] = {}
     renumbered = set()
-    for rewrite in rewrites:
+    for rewrite in sorted(rewrites, key=lambda each: each.index is None):
         place, number = (rewrite.constant, rewrite.node), rewrite.number(removed)
         if number is None or rewrite.operand is not None:
             continue
