@@ -39,10 +39,10 @@ def dead_channels(model: Model, shapes: Shapes) -> tuple[ChannelGroups, dict[str
     A channel ends where layers sum products over it, and there in each product one factor must
     be zero: the feature map, whatever the input, or the weights that read it.
     """
-    groups, said = groups_and_constraints(model, shapes)
-    values = ChannelConstants(model, shapes, said)
+    groups, stated = groups_and_constraints(model, shapes)
+    values = ChannelConstants(model, shapes, stated)
     used: Used = {}
-    for dependency in (each for one in said for each in _contractions(one)):
+    for dependency in (each for one in stated for each in _contractions(one)):
         pairs = tuple(zip((dependency.one, dependency.other), dependency.pairs(), strict=True))
         both = np.logical_and(*(values.of(axis)[indices] != 0 for axis, indices in pairs))
         for axis, indices in pairs:
@@ -51,16 +51,16 @@ def dead_channels(model: Model, shapes: Shapes) -> tuple[ChannelGroups, dict[str
     return groups, {group.name: _dead(group, used) for group in groups.groups}
 
 
-def _contractions(said: NodeConstraints) -> list[Dependency]:
+def _contractions(stated: NodeConstraints) -> list[Dependency]:
     """The dependencies between the first two operands, along which products are summed.
 
     None of a convolution whose groups go whole: what it reads and writes is one channel.
     """
-    weights = {each.axis.number for each in said.of(Weights)}
-    operands = set(said.axes.inputs[:2])
-    if not said.axes.row.contracts or len(weights) == 1 or len(operands) < 2:
+    weights = {each.axis.number for each in stated.of(Weights)}
+    operands = set(stated.axes.inputs[:2])
+    if not stated.axes.row.contracts or len(weights) == 1 or len(operands) < 2:
         return []
-    found = said.of(Dependency)
+    found = stated.of(Dependency)
     return [each for each in found if {each.one.operand, each.other.operand} == operands]
 
 
@@ -79,26 +79,23 @@ def _dead(group: ChannelGroup, used: Used) -> Array:
 class ChannelConstants:
     """The constants along every axis of a model's tensors that depends on another."""
 
-    def __init__(self, model: Model, shapes: Shapes, said: Iterable[NodeConstraints]) -> None:
+    def __init__(self, model: Model, shapes: Shapes, stated: Iterable[NodeConstraints]) -> None:
         self._model, self._shapes = model, shapes
-        self._found: dict[tuple[str, int], Array] = {}
+        self._found: dict[Axis, Array] = {}
         with np.errstate(all="ignore"):  # what divides by zero has no constant
-            for each in said:
-                way = None if each.reason else _way_of(each.axes.row)
-                for result in each.axes.outputs if way else ():
-                    if result and way and not find_weights(self._model, result.tensor):
+            for each in stated:
+                propagated = None if each.reason else _propagation_of(each.axes.row)
+                for result in each.axes.outputs if propagated else ():
+                    if result and propagated and not find_weights(self._model, result.tensor):
                         for axis in (axis for axis in result.axes() if axis.size > 1):
-                            self._found[result.tensor, axis.number] = way(self, each, axis)
+                            self._found[axis] = propagated(self, each, axis)
 
     def of(self, axis: Axis) -> Array:
         """The constants (length of the axis,) float64 along an axis of a tensor."""
-        key = (axis.operand.tensor, axis.number)
-        if key not in self._found:
+        if axis not in self._found:
             array = self._constant(axis.operand.tensor)
-            if array is None:
-                return _unknown(axis)
-            self._found[key] = _common(array, axis.number)
-        return self._found[key]
+            self._found[axis] = _unknown(axis) if array is None else _common(array, axis.number)
+        return self._found[axis]
 
     def _constant(self, tensor: str) -> Array | None:
         """The value of a constant, behind Transpose, DequantizeLinear and the like too."""
@@ -122,42 +119,42 @@ class ChannelConstants:
         opsets = self._model.view.proto.opset_import
         return evaluate_node(self._model.view.node_proto(node), feeds, opsets)
 
-    def _along(self, operand: Operand, said: NodeConstraints, y: Axis) -> Array | None:
+    def _along(self, operand: Operand, stated: NodeConstraints, y: Axis) -> Array | None:
         """What an operand holds for every index of an axis of y; None where nothing."""
-        for axis, indices, targets in _parts(said, operand, y):
+        for axis, indices, targets in _parts(stated, operand, y):
             values = _unknown(y)
             values[targets] = self.of(axis)[indices]
             return values
         return None
 
-    def _spread(self, operand: Operand, said: NodeConstraints, y: Axis) -> Array:
+    def _spread(self, operand: Operand, stated: NodeConstraints, y: Axis) -> Array:
         """The same, of an operand that is one number, too."""
-        along = self._along(operand, said, y)
+        along = self._along(operand, stated, y)
         if along is not None:
             return along
         array = self._constant(operand.tensor)
         is_one = array is not None and array.size > 0 and np.all(array == array.flat[0])
         return np.full(y.size, float(array.flat[0]) if array is not None and is_one else np.nan)
 
-    # --- ways of operators -----------------------------------------------------------------------
+    # --- through operators -----------------------------------------------------------------------
 
-    def zero_kept(self, said: NodeConstraints, y: Axis) -> Array:
+    def zero_kept(self, stated: NodeConstraints, y: Axis) -> Array:
         """Zero where all that is read is zero; padding with zeros counts as read."""
-        node = said.axes
+        node = stated.axes
         if not _fills_with_zero(node):
             return _unknown(y)
         read, used = np.zeros(y.size, np.bool_), np.zeros(y.size, np.bool_)
         for operand in node.inputs if node.row.joins else node.inputs[:1]:
-            for axis, indices, targets in _parts(said, operand, y):
+            for axis, indices, targets in _parts(stated, operand, y):
                 read[targets] = True
                 used[targets[self.of(axis)[indices] != 0]] = True
         dead = read.any() if node.op_type == "Pad" else read
         return np.where(dead & ~used, 0.0, np.nan)
 
-    def mapped(self, said: NodeConstraints, y: Axis) -> Array:
+    def mapped(self, stated: NodeConstraints, y: Axis) -> Array:
         """Element-wise: the operator's own value where all operands are constant."""
-        given, node = said.axes.given(), said.axes.node
-        operands = [self._spread(operand, said, y) for operand in given]
+        given, node = stated.axes.given(), stated.axes.node
+        operands = [self._spread(operand, stated, y) for operand in given]
         known = ~np.any(np.isnan(operands), axis=0)
         result = _unknown(y)
         specs = [self._shapes.by_scope[""].get(operand.tensor) for operand in given]
@@ -173,22 +170,22 @@ class ChannelConstants:
             result[np.any(np.equal(operands, 0), axis=0)] = 0
         return result
 
-    def spread(self, said: NodeConstraints, y: Axis) -> Array:
+    def spread(self, stated: NodeConstraints, y: Axis) -> Array:
         """CastLike and Expand: what they read, along an axis that is made too."""
-        return self._spread(said.axes.input(0), said, y)
+        return self._spread(stated.axes.input(0), stated, y)
 
-    def filled(self, said: NodeConstraints, y: Axis) -> Array:
+    def filled(self, stated: NodeConstraints, y: Axis) -> Array:
         """ConstantOfShape: one number everywhere."""
-        value = said.axes.attribute("value", None)
+        value = stated.axes.attribute("value", None)
         number = 0.0 if value is None else float(numpy_helper.to_array(value).reshape(-1)[0])
         return np.full(y.size, number)
 
-    def normalised(self, said: NodeConstraints, y: Axis) -> Array:
+    def normalised(self, stated: NodeConstraints, y: Axis) -> Array:
         """Scale 0 leaves the offset, and so does an instance that is the same everywhere."""
-        node = said.axes
+        node = stated.axes
         if y.number != 1 or node.attribute("training_mode", 0):
             return _unknown(y)
-        given = [self._spread(operand, said, y) for operand in node.given()]
+        given = [self._spread(operand, stated, y) for operand in node.given()]
         x, scale, offset, *statistics = given
         if node.op_type == "InstanceNormalization":
             return np.where(np.isnan(x), np.nan, offset)
@@ -199,19 +196,23 @@ class ChannelConstants:
             scaled = (x - mean) / deviation * scale
         return np.where(scale == 0, 0.0, scaled) + offset
 
-    def quantized(self, said: NodeConstraints, y: Axis) -> Array:
+    def quantized(self, stated: NodeConstraints, y: Axis) -> Array:
         """Quantization by one scale: zero becomes the zero point, and that zero again."""
-        node = said.axes
+        node = stated.axes
         given = [self._constant(operand.tensor) for operand in node.given(1)]
         if any(array is None or array.size > 1 for array in given):
             return _unknown(y)
         zero = float(given[1].flat[0]) if len(given) > 1 and given[1] is not None else 0.0
         before, after = (0, zero) if node.op_type == "QuantizeLinear" else (zero, 0)
-        return np.where(self._spread(node.input(0), said, y) == before, after, np.nan)
+        return np.where(self._spread(node.input(0), stated, y) == before, after, np.nan)
 
-    def layered(self, said: NodeConstraints, y: Axis) -> Array:
+    def layered(self, stated: NodeConstraints, y: Axis) -> Array:
         """Layers with weights: the bias where every weight or its input is zero."""
-        node, attributes, layout = said.axes, said.axes.node.attributes, said.axes.row.weights
+        node, attributes, layout = (
+            stated.axes,
+            stated.axes.node.attributes,
+            stated.axes.row.weights,
+        )
         weight = self._constant(node.input(layout.operand).tensor) if layout else None
         if layout is None or weight is None or y.number != layout.channels % y.operand.rank:
             return _unknown(y)
@@ -224,15 +225,15 @@ class ChannelConstants:
         if layout.axes(attributes, weight.ndim)[0]:
             used = used.swapaxes(1, 2)  # (groups, outputs, inputs)
         is_used = np.any(used & read.reshape(groups, 1, -1), axis=2).reshape(-1)
-        bias = [self._spread(operand, said, y) for operand in node.given(2)]
+        bias = [self._spread(operand, stated, y) for operand in node.given(2)]
         value = bias[0] if bias else np.zeros(y.size)
         return np.where(is_used, np.nan, layout.bias_factor(attributes) * value)
 
-    def multiplied(self, said: NodeConstraints, y: Axis) -> Array:
+    def multiplied(self, stated: NodeConstraints, y: Axis) -> Array:
         """MatMul and Einsum: zero where an operand is, or every weight or its input."""
-        zero = self.layered(said, y) == 0
-        for operand in said.axes.given():
-            along = self._along(operand, said, y)
+        zero = self.layered(stated, y) == 0
+        for operand in stated.axes.given():
+            along = self._along(operand, stated, y)
             zero |= False if along is None else along == 0
         return np.where(zero, 0.0, np.nan)
 
@@ -252,10 +253,10 @@ def _unknown(axis: Axis) -> Array:
 
 
 def _parts(
-    said: NodeConstraints, operand: Operand | None, y: Axis
+    stated: NodeConstraints, operand: Operand | None, y: Axis
 ) -> Iterator[tuple[Axis, Array, Array]]:
     """(axis of the operand, indices there, indices along y) of each dependency between the two."""
-    for each in said.of(Dependency):
+    for each in stated.of(Dependency):
         if (each.one.operand, each.other) == (operand, y):
             yield each.one, *each.pairs()
         elif (each.other.operand, each.one) == (operand, y):
@@ -279,9 +280,9 @@ def _dequantized(node: Node, array: Array, scale: Array, zero: Array | None = No
     return values
 
 
-_Way = Callable[[ChannelConstants, NodeConstraints, Axis], Array]
+_Propagation = Callable[[ChannelConstants, NodeConstraints, Axis], Array]
 _NORMALISATIONS = ("BatchNormalization", "GroupNormalization", "InstanceNormalization")
-_WAYS: dict[str, _Way] = {
+_PROPAGATION: dict[str, _Propagation] = {
     **dict.fromkeys(("CastLike", "Expand"), ChannelConstants.spread),
     "ConstantOfShape": ChannelConstants.filled,
     **dict.fromkeys(_NORMALISATIONS, ChannelConstants.normalised),
@@ -290,10 +291,10 @@ _WAYS: dict[str, _Way] = {
 }
 
 
-def _way_of(row: Operator) -> _Way | None:
+def _propagation_of(row: Operator) -> _Propagation | None:
     """How an operator's constants follow from those it reads; None where they do not."""
-    if row.full_name in _WAYS:
-        return _WAYS[row.full_name]
+    if row.full_name in _PROPAGATION:
+        return _PROPAGATION[row.full_name]
     if row.is_element_wise and row.keeps_constants:
         return ChannelConstants.mapped
     if row.weights is not None:

@@ -13,7 +13,7 @@ from eapc.channels.branches import with_branches
 from eapc.channels.constraints import Axis, Dependency, FixedAxis, Ways
 from eapc.channels.groups import ChannelGroup, ChannelGroups, Rewrite, Slice
 from eapc.channels.nodes import Graph, NodeConstraints, constraints_of
-from eapc.channels.settling import AxisIndices, Blocker, Settled, bound, ends, settle
+from eapc.channels.settling import AxisIndices, Blocker, Settled, ends, numbered, settle
 from eapc.model import Array, Model, Shapes
 
 RULE_MODULES = (axiswise_rules, product_rules, regrouping_rules, view_rules)
@@ -38,15 +38,15 @@ def groups_and_constraints(
     search.improve()
     settled = search.settled
     groups, branches = with_branches(graph, _Channels(settled).groups())
-    everything = [each.said for each in settled.bounds]
-    rewrites = [rewrite for said in everything for rewrite in said.of(Rewrite)]
+    everything = [each.stated for each in settled.nodes]
+    rewrites = [rewrite for stated in everything for rewrite in stated.of(Rewrite)]
     rewrites += sorted(settled.overrides, key=lambda each: (each.node, each.index))
     left_whole = {}
-    for said in everything:
-        fixed = (e.reason for e in said.of(FixedAxis) if e.override not in settled.overrides)
-        reason = said.reason or next(filter(None, fixed), "")
+    for stated in everything:
+        fixed = (e.reason for e in stated.of(FixedAxis) if e.override not in settled.overrides)
+        reason = stated.reason or next(filter(None, fixed), "")
         if reason:
-            left_whole[said.key] = reason
+            left_whole[stated.key] = reason
     found = ChannelGroups(groups, left_whole, tuple(rewrites), branches, search.held())
     return found, everything
 
@@ -55,10 +55,10 @@ class _Search:
     """The ways chosen so far, and what they leave alive."""
 
     def __init__(self, graph: Graph) -> None:
-        said, self._indices = [constraints_of(node) for node in graph.nodes()], AxisIndices()
-        bounds = [bound(place, each, self._indices) for place, each in enumerate(said)]
-        self._ends = tuple(ends(graph, said, self._indices))
-        self.settled = settle(self._indices, bounds, self._ends)
+        stated, self._indices = [constraints_of(node) for node in graph.nodes()], AxisIndices()
+        nodes = [numbered(place, each, self._indices) for place, each in enumerate(stated)]
+        self._ends = tuple(ends(graph, stated, self._indices))
+        self.settled = settle(self._indices, nodes, self._ends)
         self._further: dict[str, Blocker] = {}
 
     def held(self) -> dict[str, str]:
@@ -80,48 +80,50 @@ class _Search:
         their weights must be.
         """
         alike: dict[tuple[object, ...], list[int]] = {}
-        for place, said in enumerate(each.said for each in self.settled.bounds):
+        for place, stated in enumerate(each.stated for each in self.settled.nodes):
             self._try_all([place])
-            operands = (*said.axes.inputs, *said.axes.outputs)
+            operands = (*stated.axes.inputs, *stated.axes.outputs)
             shapes = tuple(operand and operand.shape for operand in operands)
-            alike.setdefault((said.axes.op_type, shapes), []).append(place)
+            alike.setdefault((stated.axes.op_type, shapes), []).append(place)
         for places in alike.values():
             if len(places) > 1:
                 self._try_all(places)
 
     def _try_all(self, places: list[int]) -> None:
-        said = {place: self.settled.bounds[place].said for place in places}
-        ways = [each.count for one in said.values() for each in one.of(Ways)]
+        stated = {place: self.settled.nodes[place].stated for place in places}
+        ways = [each.count for one in stated.values() for each in one.of(Ways)]
         for way in range(1, max(ways, default=1)):
-            said = {place: self.settled.bounds[place].said for place in places}
-            if any(map(self._shrinks, said.values())):
+            stated = {place: self.settled.nodes[place].stated for place in places}
+            if any(map(self._shrinks, stated.values())):
                 return
-            others = {p: constraints_of(replace(one.axes, way=way)) for p, one in said.items()}
-            if any(self._concerns_channels(said[place], other) for place, other in others.items()):
+            others = {p: constraints_of(replace(one.axes, way=way)) for p, one in stated.items()}
+            if any(
+                self._concerns_channels(stated[place], other) for place, other in others.items()
+            ):
                 self._try(others)
 
     def _try(self, others: Mapping[int, NodeConstraints]) -> None:
-        bounds = list(self.settled.bounds)
+        nodes = list(self.settled.nodes)
         for place, other in others.items():
-            bounds[place] = bound(place, other, self._indices)
-        settled = settle(self._indices, bounds, self._ends)
+            nodes[place] = numbered(place, other, self._indices)
+        settled = settle(self._indices, nodes, self._ends)
         if _Channels(settled).spare() > _Channels(self.settled).spare():
             self.settled = settled
             return
         for node, blocker in settled.held().items():
             self._further[node] = self._furthest(node, blocker)
 
-    def _shrinks(self, said: NodeConstraints) -> bool:
+    def _shrinks(self, stated: NodeConstraints) -> bool:
         """True where an axis of the node's first result can shrink."""
-        operand = said.axes.outputs[0]
+        operand = stated.axes.outputs[0]
         axes = operand.axes() if operand else ()
         return any(self.settled.alive[self.settled.components(axis)].any() for axis in axes)
 
-    def _concerns_channels(self, said: NodeConstraints, other: NodeConstraints) -> bool:
+    def _concerns_channels(self, stated: NodeConstraints, other: NodeConstraints) -> bool:
         """True where the other way ties anew what weights make; most ties are of positions."""
-        known = {(each.one, each.other) for each in said.of(Dependency)}
+        known = {(each.one, each.other) for each in stated.of(Dependency)}
         new = [each for each in other.of(Dependency) if (each.one, each.other) not in known]
-        pairs = bound(0, replace(other, constraints=tuple(new)), self._indices).pairs
+        pairs = numbered(0, replace(other, all=tuple(new)), self._indices).pairs
         made, labels = self.settled.made, self.settled.labels
         return any(made[labels[side]].any() for pair in pairs for side in pair)
 
@@ -133,7 +135,7 @@ class _Channels:
     """The components that can go, each a channel, and which of them are of a kind."""
 
     def __init__(self, settled: Settled) -> None:
-        users = [(each.said.key, user) for each in settled.bounds for user in each.makers]
+        users = [(each.stated.key, user) for each in settled.nodes for user in each.makers]
         self._makers = [(node, user.axis) for node, user in users if user.makes]
         self._readers = [(node, user.axis) for node, user in users if not user.makes]
         self._labels = {axis: settled.components(axis) for axis in settled.indices.starts}

@@ -248,7 +248,7 @@ class NodeConstraints:
     """What is known of one node's axes; why all of them must stay, if so."""
 
     axes: NodeAxes
-    constraints: tuple[Constraint, ...]
+    all: tuple[Constraint, ...]
     reason: str = ""
 
     @property
@@ -258,7 +258,7 @@ class NodeConstraints:
 
     def of(self, kind: type[Kind]) -> list[Kind]:
         """The constraints of one kind, in order."""
-        return [each for each in self.constraints if isinstance(each, kind)]
+        return [each for each in self.all if isinstance(each, kind)]
 
 
 def constraints_of(node: NodeAxes) -> NodeConstraints:
@@ -266,12 +266,12 @@ def constraints_of(node: NodeAxes) -> NodeConstraints:
     try:
         if node.node.subgraphs:
             raise FixedNodeError("it holds subgraphs")
-        said = NodeConstraints(node, tuple(rule_of(node.row)(node)))
-        for dependency in said.of(Dependency):
+        stated = NodeConstraints(node, tuple(rule_of(node.row)(node)))
+        for dependency in stated.of(Dependency):
             _require_fit(dependency)
     except FixedNodeError as error:
-        said = NodeConstraints(node, (), str(error))
-    return replace(said, constraints=(*said.constraints, *_fixed(said)))
+        stated = NodeConstraints(node, (), str(error))
+    return replace(stated, all=(*stated.all, *_fixed(stated)))
 
 
 def _require_fit(dependency: Dependency) -> None:
@@ -283,23 +283,23 @@ def _require_fit(dependency: Dependency) -> None:
         raise FixedNodeError("its operands do not fit each other")
 
 
-def _fixed(said: NodeConstraints) -> Iterator[FixedAxis]:
+def _fixed(stated: NodeConstraints) -> Iterator[FixedAxis]:
     """Axes that no dependency speaks of, and lengths that the rule did not follow further.
 
     Shape arithmetic passes lengths on: what its result comes from is known to whoever reads it.
     """
-    node, graph = said.axes.node, said.axes.graph
-    read = graph.model.view.dependencies(node) if said.reason else node.inputs
-    operands = {*said.axes.inputs, *said.axes.outputs}
-    if said.reason:  # what subgraphs capture stays, too
+    node, graph = stated.axes.node, stated.axes.graph
+    read = graph.model.view.dependencies(node) if stated.reason else node.inputs
+    operands = {*stated.axes.inputs, *stated.axes.outputs}
+    if stated.reason:  # what subgraphs capture stays, too
         operands.update(map(graph.operand, read))
-    mentioned = {axis for each in said.of(Dependency) for axis in (each.one, each.other)}
+    mentioned = {axis for each in stated.of(Dependency) for axis in (each.one, each.other)}
     for operand in filter(None, operands):
         yield from (FixedAxis(axis) for axis in operand.axes() if axis not in mentioned)
-    result = None if said.reason else graph.dimensions.of(node.outputs[0])
+    result = None if stated.reason else graph.dimensions.of(node.outputs[0])
     if node.op_type in SHAPE_OPERATORS and result is not None:
         return
-    followed = {each.operand for each in said.of(Follows)}
+    followed = {each.operand for each in stated.of(Follows)}
     for place, name in enumerate(read):
         if place not in followed:
             yield from graph.fixed_lengths(graph.dimensions.of(name))

@@ -94,20 +94,13 @@ def _blocks(x: Operand, y: Operand) -> list[list[_Factor]]:
     return blocks[:-1]
 
 
-@axis_rule("DepthToSpace")
-def depth_to_space(node: NodeAxes) -> Iterator[Constraint]:
-    """One channel of y is made of blocksize^2 channels of x, in the order that `mode` says."""
+@axis_rule("DepthToSpace", "SpaceToDepth")
+def depth_and_space(node: NodeAxes) -> Iterator[Constraint]:
+    """A channel of one side is blocksize^2 of the other, in the order that `mode` says."""
     x, y = node.input(0), node.output()
-    channels, count = np.arange(x.shape[1]), y.shape[1]
+    deep, shallow = (x, y) if node.op_type == "DepthToSpace" else (y, x)
+    channels, count = np.arange(deep.shape[1]), shallow.shape[1]
     is_inner = node.attribute("mode", "DCR") == "CRD"
-    shallow = channels // (x.shape[1] // count) if is_inner else channels % count
+    places = channels // (len(channels) // count) if is_inner else channels % count
     yield Dependency(x.axis(0), y.axis(0))
-    yield Dependency(x.axis(1), y.axis(1), None, shallow)
-
-
-@axis_rule("SpaceToDepth")
-def space_to_depth(node: NodeAxes) -> Iterator[Constraint]:
-    """One channel of x becomes blocksize^2 channels of y."""
-    x, y = node.input(0), node.output()
-    yield Dependency(x.axis(0), y.axis(0))
-    yield Dependency(y.axis(1), x.axis(1), None, np.arange(y.shape[1]) % x.shape[1])
+    yield Dependency(deep.axis(1), shallow.axis(1), None, places)

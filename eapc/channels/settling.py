@@ -64,22 +64,22 @@ class Blocker:
 
 
 @dataclass(frozen=True)
-class Bound:
+class NumberedConstraints:
     """What one node says, in numbered indices; `makers` are weights with several channels."""
 
-    said: NodeConstraints
+    stated: NodeConstraints
     pairs: tuple[tuple[Array, Array], ...]
     blockers: tuple[Blocker, ...]
     makers: tuple[Weights, ...]
 
 
-def bound(place: int, said: NodeConstraints, indices: AxisIndices) -> Bound:
+def numbered(place: int, stated: NodeConstraints, indices: AxisIndices) -> NumberedConstraints:
     """The pairs that a node puts together, and what it blocks."""
-    axes = said.axes
-    name = f"{axes.op_type} '{said.key}'"
-    effect = f"needs all of their channels: {said.reason}" if said.reason else axes.row.effect
+    axes = stated.axes
+    name = f"{axes.op_type} '{stated.key}'"
+    effect = f"needs all of their channels: {stated.reason}" if stated.reason else axes.row.effect
     pairs, blockers = [], []
-    for each in said.of(Dependency):
+    for each in stated.of(Dependency):
         one, other = (
             indices.of(each.one, each.one_indices),
             indices.of(each.other, each.other_indices),
@@ -89,25 +89,27 @@ def bound(place: int, said: NodeConstraints, indices: AxisIndices) -> Bound:
         else:  # it is tied to what stands for any length
             single = np.concatenate([one, other])
             blockers.append(Blocker(place, 0, f"{name} {effect}", single))
-    for fixed in said.of(FixedAxis):
+    for fixed in stated.of(FixedAxis):
         is_own = fixed.axis.operand in (*axes.inputs, *axes.outputs)
-        why = effect if is_own or said.reason else "computes with the number of their channels"
+        why = effect if is_own or stated.reason else "computes with the number of their channels"
         why = f"needs all of their channels: {fixed.reason}" if fixed.reason else why
         rank, own = 1 if fixed.reason else 2, indices.of(fixed.axis)
         blockers.append(Blocker(place, rank, f"{name} {why}", own, override=fixed.override))
-    for ratio in said.of(RatioConstraint):
+    for ratio in stated.of(RatioConstraint):
         sides = indices.of(ratio.one), indices.of(ratio.other, ratio.indices)
         why = f"{name} has a shape that need not follow"
         blockers.append(Blocker(place, 0, why, *sides, ratio.ratio, ratio.override))
-    makers = tuple(weights for weights in said.of(Weights) if weights.axis.size > 1)
-    return Bound(said, tuple(pairs), tuple(blockers), makers)
+    makers = tuple(weights for weights in stated.of(Weights) if weights.axis.size > 1)
+    return NumberedConstraints(stated, tuple(pairs), tuple(blockers), makers)
 
 
-def ends(graph: Graph, said: Sequence[NodeConstraints], indices: AxisIndices) -> Iterator[Blocker]:
+def ends(
+    graph: Graph, stated: Sequence[NodeConstraints], indices: AxisIndices
+) -> Iterator[Blocker]:
     """What the model shows outside, or takes from there, right behind the node that makes it."""
-    places = {name: place for place, each in enumerate(said) for name in each.axes.node.outputs}
+    places = {name: place for place, each in enumerate(stated) for name in each.axes.node.outputs}
     outputs, inputs = graph.model.outputs, {spec.name for spec in graph.model.inputs}
-    read = {name for each in said for name in each.axes.node.inputs}
+    read = {name for each in stated for name in each.axes.node.inputs}
     outside = read - places.keys() - graph.model.view.constants.keys()
     for name in sorted(outside.union(outputs)):
         operand = graph.operand(name)
@@ -134,7 +136,7 @@ class Settled:
     """
 
     indices: AxisIndices
-    bounds: Sequence[Bound]
+    nodes: Sequence[NumberedConstraints]
     labels: Array
     made: Array
     blockers: Sequence[Blocker]
@@ -154,32 +156,34 @@ class Settled:
     def held(self) -> dict[str, Blocker]:
         """By node with weights, none of whose channels can go, what blocks them first."""
         found = {}
-        for place, said in enumerate(each.said for each in self.bounds):
-            if said.reason and said.axes.graph.is_weights(said.axes.node.input(1)):
-                found[said.key] = Blocker(place, 0, said.reason, NO_INDICES)
-            for weights in (each for each in said.of(Weights) if each.makes):
+        for place, stated in enumerate(each.stated for each in self.nodes):
+            if stated.reason and stated.axes.graph.is_weights(stated.axes.node.input(1)):
+                found[stated.key] = Blocker(place, 0, stated.reason, NO_INDICES)
+            for weights in (each for each in stated.of(Weights) if each.makes):
                 own = self.components(weights.axis)
                 if not len(own):
-                    found[said.key] = Blocker(place, 0, ONE_CHANNEL, own)
+                    found[stated.key] = Blocker(place, 0, ONE_CHANNEL, own)
                 elif not self.alive[own].any():
-                    found[said.key] = self.blockers[self.first[own].min()]
+                    found[stated.key] = self.blockers[self.first[own].min()]
         return found
 
 
-def settle(indices: AxisIndices, bounds: Sequence[Bound], ends: Sequence[Blocker]) -> Settled:
+def settle(
+    indices: AxisIndices, nodes: Sequence[NumberedConstraints], ends: Sequence[Blocker]
+) -> Settled:
     """What goes together and what can go, once everything has been said."""
-    labels = _components(indices.count, [pair for each in bounds for pair in each.pairs])
-    blockers = [*(blocker for each in bounds for blocker in each.blockers), *ends]
+    labels = _components(indices.count, [pair for each in nodes for pair in each.pairs])
+    blockers = [*(blocker for each in nodes for blocker in each.blockers), *ends]
     overrides = _overrides(blockers, labels)
     blockers = [each for each in blockers if each.override not in overrides]
     blockers.sort(key=lambda each: (each.place, each.rank))
     made, since = np.zeros(indices.count, np.bool_), np.zeros(indices.count)
-    for place, each in reversed(list(enumerate(bounds))):
+    for place, each in reversed(list(enumerate(nodes))):
         for maker in (maker for maker in each.makers if maker.makes):
             own = labels[indices.of(maker.axis)]
             made[own], since[own] = True, place
     first = _first(blockers, labels, since)
-    return Settled(indices, bounds, labels, made, blockers, first, overrides)
+    return Settled(indices, nodes, labels, made, blockers, first, overrides)
 
 
 def _components(count: int, pairs: Sequence[tuple[Array, Array]]) -> Array:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
@@ -161,8 +161,11 @@ def cut(node: NodeAxes) -> Iterator[Constraint]:
         return  # nothing is known of the bounds: what is cut stays whole
     yield from (Follows(1), Follows(2))
     for place, axis in enumerate(cut_axes):
-        bounds = starts[place], ends[place], steps[place]
-        yield from _Cut(node, x.axis(axis), y.axis(axis), place, *bounds).constraints()
+        start, end = starts[place], ends[place]
+        follow = partial(_follow, node, x.axis(axis), place)
+        found = list(_cut_axis(x.axis(axis), y.axis(axis), start, end, steps[place], follow))
+        # where nothing is known the axis stays, and so do the lengths that its bounds come from
+        yield from found or node.graph.fixed_lengths((start, end))
 
 
 def _bounds(node: NodeAxes, operand: int, attribute: str) -> Dimensions | None:
@@ -174,61 +177,47 @@ def _bounds(node: NodeAxes, operand: int, attribute: str) -> Dimensions | None:
     return node.dimensions(operand)
 
 
-@dataclass(frozen=True)
-class _Cut:
-    """One axis of a Slice, and its bounds at `place` of their operands."""
+def _cut_axis(
+    x: Axis,
+    y: Axis,
+    start: Dimension,
+    end: Dimension,
+    step: int,
+    follow: Callable[[int, str, Dimension, int], Constraint],
+) -> Iterator[Constraint]:
+    """Which indices of x and y go together, and what the bounds become; nothing if unknown."""
+    own = {(x.operand.tensor, x.number)}
+    if start.now is None or end.now is None or not lengths_in((start, end)) <= own:
+        return  # a bound comes from the length of another axis, which inputs may decide
+    cut = first, stop, step = slice(start.now, end.now, step).indices(x.size)
+    are_numbers, indices = start.is_number and end.is_number, span(0, x.size)
+    if are_numbers and cut == (0, x.size, 1):
+        yield from same_axes(x.operand, y.operand, (x.number,))
+    elif step == 1 <= stop - first:
+        yield Dependency(x, y, indices[first:stop])
+        yield follow(1, "starts", start, first)
+        reaches_end = all(value >= length for length, value in enumerate(end.values))
+        if stop < x.size or not reaches_end:
+            yield follow(2, "ends", end, stop)
+    elif are_numbers and cut == (x.size - 1, -1, -1):
+        yield Dependency(x, y, indices[::-1])
+    elif are_numbers and start.now == first < step and stop == x.size and x.size % step == 0:
+        # neighbours go together, so that what is left is picked in the same steps
+        yield Dependency(x, x, None, indices // step * step)
+        yield Dependency(x, y, indices[first::step])
 
-    node: NodeAxes
-    x: Axis
-    y: Axis
-    place: int
-    start: Dimension
-    end: Dimension
-    step: int
 
-    def constraints(self) -> Iterator[Constraint]:
-        """Which indices of x and y go together, and what the bounds become.
-
-        Where nothing is known the axis stays, and so do the lengths that its bounds come from.
-        """
-        found = list(self._followed())
-        yield from found or self.node.graph.fixed_lengths((self.start, self.end))
-
-    def _followed(self) -> Iterator[Constraint]:
-        size, own = self.x.size, {(self.x.operand.tensor, self.x.number)}
-        if None in (self.start.now, self.end.now) or not lengths_in((self.start, self.end)) <= own:
-            return  # a bound comes from the length of another axis, which inputs may decide
-        start, stop, step = slice(self.start.now, self.end.now, self.step).indices(size)
-        are_numbers = self.start.is_number and self.end.is_number
-        if are_numbers and (start, stop, step) == (0, size, 1):
-            yield from same_axes(self.x.operand, self.y.operand, (self.x.number,))
-        elif step == 1 <= stop - start:
-            yield Dependency(self.x, self.y, span(start, stop - start))
-            yield from self._follow(1, "starts", self.start, start)
-            reaches_end = all(value >= length for length, value in enumerate(self.end.values))
-            if stop < size or not reaches_end:
-                yield from self._follow(2, "ends", self.end, stop)
-        elif are_numbers and (start, stop, step) == (size - 1, -1, -1):
-            yield Dependency(self.x, self.y, span(0, size)[::-1])
-        elif are_numbers and self.start.now == start < step and stop == size and size % step == 0:
-            # neighbours go together, so that what is left is picked in the same steps
-            yield Dependency(self.x, self.x, None, span(0, size) // step * step)
-            yield Dependency(self.x, self.y, span(0, size)[start::step])
-
-    def _follow(
-        self, operand: int, name: str, dimension: Dimension, bound: int
-    ) -> Iterator[Constraint]:
-        """What makes a bound, `bound` now, follow the axis."""
-        ratio = follows(dimension, bound)
-        is_stored = name in self.node.node.attributes or self.node.constant(operand) is not None
-        if dimension.is_number and is_stored:
-            yield self.node.count(self.x, 0, bound, name, self.place, operand)
-        elif dimension.is_number and not dimension.shared:
-            yield own_number(dimension, self.node, self.x, bound)
-        elif ratio is not None:
-            yield RatioConstraint(self.x, self.x, ratio, span(0, bound))
-        else:
-            yield FixedAxis(self.x)
+def _follow(
+    node: NodeAxes, x: Axis, place: int, operand: int, name: str, bound: Dimension, now: int
+) -> Constraint:
+    """What makes a bound at `place` of an operand, `now` as it stands, follow the axis."""
+    ratio = follows(bound, now)
+    is_stored = name in node.node.attributes or node.constant(operand) is not None
+    if bound.is_number and is_stored:
+        return node.count(x, 0, now, name, place, operand)
+    if bound.is_number and not bound.shared:
+        return own_number(bound, node, x, now)
+    return FixedAxis(x) if ratio is None else RatioConstraint(x, x, ratio, span(0, now))
 
 
 @axis_rule("Gather")
