@@ -7,7 +7,7 @@ is folded and added to the trunk.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -120,12 +120,11 @@ class _BranchFinder:
         return not node.attributes.get(row.weights.x_swapped_by, 0)
 
 
-def remove_branches(model: Model, editor: GraphEditor, branches: Iterable[Branch]) -> set[str]:
+def remove_branches(model: Model, editor: GraphEditor, branches: Sequence[Branch]) -> set[str]:
     """Remove branches whose channels are gone from a model that is being edited.
 
     Returns the constants that are added instead.
     """
-    branches = list(branches)
     consumers = {key for branch in branches for key in branch.consumers}
     added = set()
     for key, place in dict.fromkeys(add for branch in branches for add in branch.adds):

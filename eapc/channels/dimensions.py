@@ -55,9 +55,9 @@ def number(value: int) -> Dimension:
     return Dimension(frozenset(), (value,))
 
 
-def length(tensor: str, axis: int, size: int | None) -> Dimension:
-    """The length of an axis, `size` now."""
-    return Dimension(frozenset({(tensor, axis)}), () if size is None else range(size + 1))
+def length(tensor: str, axis: int, size: int | str | None) -> Dimension:
+    """The length of an axis, `size` now if that is a number."""
+    return Dimension(frozenset({(tensor, axis)}), range(size + 1) if isinstance(size, int) else ())
 
 
 def mixture(dimensions: Iterable[Dimension]) -> Dimension:
@@ -148,8 +148,10 @@ class DimensionTracer:
         if array is not None and array.dtype.kind in "iub" and array.size <= LARGEST:
             key = reader.key if reader else ""
             values = enumerate(array.reshape(-1).tolist())
-            none: frozenset[tuple[str, int]] = frozenset()
-            return tuple(Dimension(none, (int(v),), tensor, i, key, False) for i, v in values)
+            return tuple(
+                Dimension(frozenset(), (int(value),), tensor, place, key, False)
+                for place, value in values
+            )
         if tensor not in self._known:
             node = self._view.producer(tensor)
             self._known[tensor] = None  # graphs have no cycles; a malformed one ends here
@@ -179,8 +181,7 @@ class DimensionTracer:
         spec = self._spec_of(tensor)
         if spec is None:
             return None
-        sizes = [size if isinstance(size, int) else None for size in spec.shape]
-        lengths = tuple(length(tensor, axis, size) for axis, size in enumerate(sizes))
+        lengths = tuple(length(tensor, axis, size) for axis, size in enumerate(spec.shape))
         if node.op_type == "Size":
             return (mixture(lengths),)
         return lengths[node.attribute("start", 0) : node.attribute("end", len(lengths))]

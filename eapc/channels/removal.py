@@ -28,8 +28,7 @@ def remove_channels(model: Model, groups: ChannelGroups, kept: Mapping[str, Arra
     branches = [groups.branches[name] for name, stay in kept.items() if not len(stay)]
     proto = replace(model, annotations={}).to_proto()
     editor = GraphEditor(proto)
-    _shrink_constants(model, editor, removed)
-    renumbered = _rewrite_numbers(model, editor, groups.rewrites, removed)
+    renumbered = _replace_constants(model, editor, groups.rewrites, removed)
     editor.finish()
     _shrink_declared(proto.graph, removed)
     new: set[str] = set()
@@ -63,16 +62,6 @@ def _gone(group: ChannelGroup | None, name: str, stay: Array) -> Array:
     return np.setdiff1d(np.arange(group.size), stay)
 
 
-def _shrink_constants(model: Model, editor: GraphEditor, removed: Removed) -> None:
-    shrunk: dict[tuple[str, str], Array] = {}
-    for (tensor, reader, axis), gone in removed.items():
-        if tensor in model.view.constants:
-            array = shrunk.get((tensor, reader), model.constants[tensor])
-            shrunk[tensor, reader] = np.delete(array, gone, axis)
-    for (tensor, reader), array in shrunk.items():
-        editor.replace_constant(tensor, array, reader)
-
-
 def _shrink_declared(graph: onnx.GraphProto, removed: Removed) -> None:
     """Shapes of value_info and, in IR 3, of initializers among the inputs: as they now are."""
     constants = {tensor.name: tensor.dims for tensor in graph.initializer}
@@ -89,26 +78,29 @@ def _shrink_declared(graph: onnx.GraphProto, removed: Removed) -> None:
 # --- numbers that follow the lengths of axes -------------------------------------------------
 
 
-def _rewrite_numbers(
+def _replace_constants(
     model: Model, editor: GraphEditor, rewrites: Iterable[Rewrite], removed: Removed
 ) -> set[tuple[str, str]]:
-    """Write what attributes and constants become; returns (constant, reader) of indices."""
-    rewritten: dict[tuple[str, str], Array] = {}
+    """Write what constants and attributes become; returns (constant, reader) of indices."""
+    new: dict[tuple[str, str], Array] = {}
+    for (tensor, reader, axis), gone in removed.items():
+        if tensor in model.view.constants:
+            array = new.get((tensor, reader), model.constants[tensor])
+            new[tensor, reader] = np.delete(array, gone, axis)
     renumbered = set()
     for rewrite in sorted(rewrites, key=lambda each: each.index is None):
         place, number = (rewrite.constant, rewrite.node), rewrite.number(removed)
         if number is None or rewrite.operand is not None:
             continue
-        if rewrite.attribute and rewrite.index is not None:
-            editor.set_number(rewrite.node, rewrite.attribute, rewrite.index, number)
-        elif rewrite.index is None:
-            rewritten[place] = _renumbered(model, rewrite, removed)
+        if rewrite.index is None:
+            new[place] = _renumbered(model, rewrite, removed)
             renumbered.add(place)
+        elif rewrite.attribute:
+            editor.set_number(rewrite.node, rewrite.attribute, rewrite.index, number)
         else:
-            if place not in rewritten:
-                rewritten[place] = model.constants[rewrite.constant].copy()
-            rewritten[place].reshape(-1)[rewrite.index] = number
-    for (constant, reader), array in rewritten.items():
+            array = new.setdefault(place, model.constants[rewrite.constant].copy())
+            array.reshape(-1)[rewrite.index] = number
+    for (constant, reader), array in new.items():
         editor.replace_constant(constant, array, reader)
     return renumbered
 
