@@ -43,10 +43,12 @@ class Graph:
 
     def constant(self, name: str) -> Array | None:
         """The value of a small constant, stored or computed of others, but of no shape."""
-        shape = self.model.constants.shape(name)
-        if shape is None or math.prod(shape) > LARGEST_ELEMENTS or self.comes_from_shape(name):
+        shape = self.shape(name)  # which is known without working out large ones
+        is_large = shape is not None and math.prod(shape) > LARGEST_ELEMENTS
+        if is_large or name not in self.model.constants or self.comes_from_shape(name):
             return None
-        return self.model.constants.value(name)
+        array = self.model.constants.value(name)
+        return array if array is not None and array.size <= LARGEST_ELEMENTS else None
 
     def _comes_from_shape(self, name: str) -> bool:
         """True for what is made of lengths of axes, even those of constants: they can shrink."""
@@ -114,7 +116,7 @@ class Graph:
         """
         if name in self.model.view.constants:
             return True
-        array = self.constant(name) if name in self.model.constants else None
+        array = self.constant(name)
         return array is not None and array.dtype.kind in "iub"
 
 
