@@ -12,10 +12,9 @@ import numpy as np
 from eapc.channels import (
     ChannelGroup,
     ChannelGroups,
-    Tally,
+    channels_left,
+    dead_channels,
     remove_channels,
-    removed_indices,
-    silent_channels,
 )
 from eapc.model import Array, Model
 from eapc.pipeline import ChannelRecord, Compilation, LayerRecord, Pass, groups_of, shapes_of
@@ -33,7 +32,7 @@ class ShrinkChannels(Pass):
     name: ClassVar[str] = "shrink-channels"
 
     def run(self, compilation: Compilation) -> Compilation:
-        """The compilation with a smaller model; unchanged where no channel is silent.
+        """The compilation with a smaller model; unchanged where no channel is dead.
 
         A channel may be read by nothing but channels that go, so this repeats until all stay.
         Where counts must be the planned ones, those that were chosen go and no others.
@@ -42,40 +41,40 @@ class ShrinkChannels(Pass):
         model = model.with_plain(model.weights)
         planned = record.channel_plan is not None and record.channel_plan.ends_on_steps
         chosen = record.channels
-        counted: tuple[Tally, ...] = ()
+        before, all_groups = model, None
         while True:
-            groups, silent = _groups(compilation.with_model(model), planned)
-            kept = _kept_of(groups, silent, chosen)
-            counted = counted or tuple(Tally.of(group, model) for group in groups.groups)
+            groups, dead = _groups(compilation.with_model(model), planned)
+            all_groups = all_groups or groups
+            kept = _kept_of(groups, dead, chosen)
             if not kept:
                 break
-            removed = removed_indices(groups, kept)
-            counted = tuple(tally.without(removed) for tally in counted)
             model, chosen = remove_channels(model, groups, kept), {}
         if model is compilation.model:
             return compilation
-        found = tuple(_group_records(record.groups, counted, model))
-        plan, left = record.channel_plan, {group.name: group.after for group in found}
+        left = {g.name: (g.size, channels_left(g, before, model)) for g in all_groups.groups}
+        found = tuple(_group_records(record.groups, left))
+        plan, counts = record.channel_plan, {group.name: group.after for group in found}
         return compilation.with_model(model).with_record(
             layers=_records(record.layers, model),
             groups=found,
             channels={},
-            curves=plan.layers_at(left) if plan else None,
+            curves=plan.layers_at(counts) if plan else None,
             channel_plan=None,
         )
 
 
 def _group_records(
-    known: Sequence[ChannelRecord], counted: Sequence[Tally], model: Model
+    known: Sequence[ChannelRecord], left: Mapping[str, tuple[int, int]]
 ) -> Iterator[ChannelRecord]:
-    """The groups that were known before and those that lost channels, as they are now."""
+    """The groups that were known before and those that lost channels, as they are now.
+
+    `left` has, by group, how many channels there were when this began, and how many are left.
+    """
     before = {record.name: record.before for record in known}
-    for tally in counted:
-        group, after = tally.group, tally.left_in(model)
-        if group.name in before or after < group.size:
-            yield ChannelRecord(group.name, before.get(group.name, group.size), after)
-    found = {tally.group.name for tally in counted}
-    yield from (record for record in known if record.name not in found)
+    for name, (size, after) in left.items():
+        if name in before or after < size:
+            yield ChannelRecord(name, before.get(name, size), after)
+    yield from (record for record in known if record.name not in left)
 
 
 def _records(before: Mapping[str, LayerRecord], model: Model) -> dict[str, LayerRecord]:
@@ -92,14 +91,14 @@ def _records(before: Mapping[str, LayerRecord], model: Model) -> dict[str, Layer
 def _groups(
     compilation: Compilation, only_chosen: bool
 ) -> tuple[ChannelGroups, Mapping[str, Array]]:
-    """The channel groups, and by name the silent channels that may go unasked."""
+    """The channel groups, and by name the dead channels that may go unasked."""
     if only_chosen:
         return groups_of(compilation), {}
-    return silent_channels(compilation.model, shapes_of(compilation)[0])
+    return dead_channels(compilation.model, shapes_of(compilation)[0])
 
 
 def _kept_of(
-    groups: ChannelGroups, silent: Mapping[str, Array], chosen: Mapping[str, Sequence[int]]
+    groups: ChannelGroups, dead: Mapping[str, Array], chosen: Mapping[str, Sequence[int]]
 ) -> dict[str, Array]:
     """The channels that stay of each group that loses some.
 
@@ -107,7 +106,7 @@ def _kept_of(
     """
     kept = {}
     for group in groups.groups:
-        gone = np.union1d(silent.get(group.name, _NONE), _others(group, chosen))
+        gone = np.union1d(dead.get(group.name, _NONE), _others(group, chosen))
         stay = _kept(group, gone)
         if len(stay) < group.size:
             kept[group.name] = stay
@@ -127,7 +126,7 @@ def _others(group: ChannelGroup, chosen: Mapping[str, Sequence[int]]) -> Array:
     return np.setdiff1d(np.arange(group.size), np.asarray(stay, np.int64))
 
 
-def _kept(group: ChannelGroup, silent: Array) -> Array:
+def _kept(group: ChannelGroup, dead: Array) -> Array:
     """The channels that stay: those with a say, or the first where there must be one."""
-    loud = np.setdiff1d(np.arange(group.size), silent)
-    return loud if len(loud) or group.may_vanish else np.zeros(1, np.int64)
+    used = np.setdiff1d(np.arange(group.size), dead)
+    return used if len(used) or group.may_vanish else np.zeros(1, np.int64)

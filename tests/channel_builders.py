@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,8 @@ import onnx
 from builders import Array, Initializers, loaded
 from onnx import NodeProto
 
-from eapc.channels import ChannelGroups, find_groups, remove_channels, silent_channels
-from eapc.model import Model, infer_shapes, input_shapes
+from eapc.channels import ChannelGroups, dead_channels, find_groups, remove_channels
+from eapc.model import Model, Shapes, infer_shapes, input_shapes
 from eapc.runtime import Session
 
 Axes = dict[tuple[str, int], int]
@@ -103,6 +104,28 @@ def kept_of(groups: ChannelGroups, gone: Mapping[str, Array]) -> dict[str, Array
     return {name: np.setdiff1d(np.arange(sizes[name]), out) for name, out in gone.items()}
 
 
+def shapes_left(
+    groups: ChannelGroups, shapes: Shapes, counts: Mapping[str, int]
+) -> Callable[[str], tuple[int, ...] | None]:
+    """The shape of a tensor once each group has so many channels left.
+
+    A constant that several nodes share keeps its shape: what each of them reads may differ.
+    """
+    lost: Counter[tuple[str, int]] = Counter()
+    for group in groups.groups:
+        for cut in group.slices:
+            if not cut.reader:
+                lost[cut.tensor, cut.axis] += (group.size - counts[group.name]) * cut.width
+
+    def shape(tensor: str) -> tuple[int, ...] | None:
+        sizes = shapes.main(tensor)
+        if sizes is None:
+            return None
+        return tuple(size - lost[tensor, axis] for axis, size in enumerate(sizes))
+
+    return shape
+
+
 def feed_of(model: Model, seed: int = 0) -> dict[str, Array]:
     """Seeded inputs: normal, or small integers that may index a table."""
     rng = np.random.default_rng(seed)
@@ -130,7 +153,7 @@ def outputs_of(model: Model, feed: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def removal_error(model: Model, gone: Mapping[str, Array]) -> float:
-    """The largest difference of outputs, relative to their scale, once silent channels go."""
+    """The largest difference of outputs, relative to their scale, once dead channels go."""
     groups = groups_of(model)
     quiet = silenced(model, groups, gone)
     feed = feed_of(model)
@@ -144,8 +167,8 @@ def removal_error(model: Model, gone: Mapping[str, Array]) -> float:
     return max(errors)
 
 
-def unheard(model: Model, quiet: Mapping[str, tuple[Any, ...]]) -> float:
-    """The largest error once what zeros in parts of constants make silent goes: something must."""
+def error_without_dead(model: Model, quiet: Mapping[str, tuple[Any, ...]]) -> float:
+    """The largest error once what zeros in parts of constants make dead goes: something must."""
     zeroed: dict[str, Array] = {}
     for name, place in quiet.items():
         found = model.constants.value(name)
@@ -153,9 +176,9 @@ def unheard(model: Model, quiet: Mapping[str, tuple[Any, ...]]) -> float:
         zeroed[name] = found.copy()
         zeroed[name][place] = 0
     model = model.with_weights(zeroed)
-    groups, silent = silent_channels(model, infer_shapes(model, input_shapes(model, {}, None)))
-    assert any(len(channels) for channels in silent.values())
+    groups, dead = dead_channels(model, infer_shapes(model, input_shapes(model, {}, None)))
+    assert any(len(channels) for channels in dead.values())
     feed = feed_of(model)
     wanted = outputs_of(model, feed)
-    after = outputs_of(remove_channels(model, groups, kept_of(groups, silent)), feed)
+    after = outputs_of(remove_channels(model, groups, kept_of(groups, dead)), feed)
     return max(float(np.abs(wanted[name] - after[name]).max()) for name in wanted)

@@ -16,11 +16,12 @@ from channel_builders import (
     net,
     outputs_of,
     removal_error,
+    shapes_left,
 )
 from onnx import NodeProto
 
-from eapc.channels import find_groups, remove_channels, shapes_at
-from eapc.channels.axis_rules import AXIS_RULES, axis_rule
+from eapc.channels import find_groups, remove_channels
+from eapc.channels.nodes import AXIS_RULES, axis_rule
 from eapc.errors import ModelError
 from eapc.model import Model, infer_shapes, input_shapes
 
@@ -590,7 +591,7 @@ def test_a_second_rule_for_an_operator_raises() -> None:
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_silent_channels_can_go(name: str) -> None:
+def test_dead_channels_can_go(name: str) -> None:
     """Together, and those of each group alone."""
     model = NETS[name]()
     gone = a_third(groups_of(model))
@@ -608,10 +609,10 @@ def test_lengths_are_those_of_the_rewritten_graph(name: str) -> None:
     counts = {group.name: (group.size + 1) // 2 for group in groups.groups}
     smaller = remove_channels(model, groups, {n: np.arange(c) for n, c in counts.items()})
     wanted = infer_shapes(smaller, sizes)
-    found = shapes_at(groups, shapes, counts)
+    found = shapes_left(groups, shapes, counts)
     for node in smaller.view.main_nodes:
         for tensor in (*node.inputs, *node.outputs):
-            assert found.main(tensor) == wanted.main(tensor), tensor
+            assert found(tensor) == wanted.main(tensor), tensor
 
 
 def test_removal_leaves_its_input_alone() -> None:

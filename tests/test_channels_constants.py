@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from builders import Array, constant_node, ints, normal, op
-from channel_builders import axes_of, groups_of, net, removal_error, unheard
+from channel_builders import axes_of, error_without_dead, groups_of, net, removal_error
 from onnx import NodeProto
 from test_channels import IMAGE, weights
 
-from eapc.channels import remove_channels, silent_channels
+from eapc.channels import dead_channels, remove_channels
 from eapc.model import Model, infer_shapes, input_shapes
 
 
@@ -101,26 +101,26 @@ def test_a_filled_bias_is_as_long_as_its_layer(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FILLED)
-def test_a_bias_filled_with_zero_leaves_a_filter_of_zeros_silent(name: str) -> None:
+def test_a_bias_filled_with_zero_leaves_a_filter_of_zeros_dead(name: str) -> None:
     first = normal((6, 3, 1, 1))
     first[[1, 4]] = 0
     model = FILLED[name].with_weights({"w1": first})
-    _, silent = silent_channels(model, infer_shapes(model, input_shapes(model, {}, None)))
-    assert silent["one"].tolist() == [1, 4]
+    _, dead = dead_channels(model, infer_shapes(model, input_shapes(model, {}, None)))
+    assert dead["one"].tolist() == [1, 4]
 
 
-def test_a_bias_filled_with_one_is_heard() -> None:
+def test_a_bias_filled_with_one_is_used() -> None:
     """Relu(1) is 1: a filter of zeros makes a map of ones."""
     first = normal((6, 3, 1, 1))
     first[[1, 4]] = 0
     nodes = [constant_node("unit", np.ones((), np.float32)), op("Expand", "unit six", "b")]
     model = filled(nodes, six=ints(6)).with_weights({"w1": first})
-    _, silent = silent_channels(model, infer_shapes(model, input_shapes(model, {}, None)))
-    assert silent["one"].tolist() == []
+    _, dead = dead_channels(model, infer_shapes(model, input_shapes(model, {}, None)))
+    assert dead["one"].tolist() == []
 
 
 @pytest.mark.parametrize(("beyond", "quiet"), [(0.0, [1, 4]), (5.0, [])])
-def test_what_a_resize_puts_beyond_the_edges_is_heard(beyond: float, quiet: list[int]) -> None:
+def test_what_a_resize_puts_beyond_the_edges_is_used(beyond: float, quiet: list[int]) -> None:
     crop = {"coordinate_transformation_mode": "tf_crop_and_resize", "mode": "linear"}
     nodes = [
         op("Conv", "x w1", "c", "one"),
@@ -132,8 +132,8 @@ def test_what_a_resize_puts_beyond_the_edges_is_heard(beyond: float, quiet: list
     roi = np.array([0, 0, -0.5, -0.5, 1, 1, 1.5, 1.5], np.float32)
     tensors = {"w1": first, "w2": normal((5, 6, 1, 1)), "roi": roi, "sizes": ints(1, 6, 8, 8)}
     model = net(nodes, [1, 3, 4, 4], tensors)
-    _, silent = silent_channels(model, infer_shapes(model, input_shapes(model, {}, None)))
-    assert silent["one"].tolist() == quiet
+    _, dead = dead_channels(model, infer_shapes(model, input_shapes(model, {}, None)))
+    assert dead["one"].tolist() == quiet
 
 
 def test_heads_that_an_expand_repeats() -> None:
@@ -162,4 +162,4 @@ def test_heads_that_an_expand_repeats() -> None:
     assert axes_of(model) == {"queries": (4, {("wq", 1): 5, ("wo", 0): 5})}
     smaller = remove_channels(model, groups_of(model), {"queries": ints(0, 3)})
     assert np.array_equal(smaller.constants["copies"], ints(1, 2, 1, 1))
-    assert unheard(model, {"wo": (slice(5, 15),)}) < 1e-6
+    assert error_without_dead(model, {"wo": (slice(5, 15),)}) < 1e-6

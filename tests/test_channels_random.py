@@ -1,4 +1,4 @@
-"""Seeded random networks: what is silent is found, can go, and axes are as long as foretold."""
+"""Seeded random networks: what is dead is found, can go, and axes are as long as foretold."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from builders import Array, ints, op
-from channel_builders import a_third, feed_of, groups_of, net, outputs_of, silenced
+from channel_builders import a_third, feed_of, groups_of, net, outputs_of, shapes_left, silenced
 from onnx import NodeProto
 
-from eapc.channels import ChannelGroup, find_groups, remove_channels, shapes_at, silent_channels
+from eapc.channels import ChannelGroup, dead_channels, find_groups, remove_channels
 from eapc.model import Model, infer_shapes, input_shapes
 
 FIRST_SEEDS = 40
@@ -251,20 +251,20 @@ LAYERS: tuple[Callable[[RandomNet, str, int], None], ...] = (
 """What the first seeds grow from; the rest grow from the others too."""
 
 
-def staying(group: ChannelGroup, silent: Array) -> Array:
-    loud = np.setdiff1d(np.arange(group.size), silent)
-    return loud if len(loud) or group.may_vanish else np.zeros(1, np.int64)
+def staying(group: ChannelGroup, dead: Array) -> Array:
+    used = np.setdiff1d(np.arange(group.size), dead)
+    return used if len(used) or group.may_vanish else np.zeros(1, np.int64)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_silent_channels_of_a_random_network(seed: int) -> None:
+def test_dead_channels_of_a_random_network(seed: int) -> None:
     model = RandomNet(seed).model()
     groups = groups_of(model)
     gone = a_third(groups, seed)
     quiet = silenced(model, groups, gone)
-    _, silent = silent_channels(quiet, infer_shapes(quiet, input_shapes(quiet, {}, None)))
-    assert all(set(channels) <= set(silent[name]) for name, channels in gone.items())
-    kept = {group.name: staying(group, silent[group.name]) for group in groups.groups}
+    _, dead = dead_channels(quiet, infer_shapes(quiet, input_shapes(quiet, {}, None)))
+    assert all(set(channels) <= set(dead[name]) for name, channels in gone.items())
+    kept = {group.name: staying(group, dead[group.name]) for group in groups.groups}
     feed = feed_of(model)
     wanted, found = outputs_of(quiet, feed), outputs_of(remove_channels(quiet, groups, kept), feed)
     scale = max(float(np.abs(wanted["y"]).max()), 1e-30)
@@ -281,8 +281,8 @@ def test_axes_of_a_random_network_are_as_long_as_foretold(seed: int) -> None:
     kept = {name: np.arange(count) for name, count in counts.items()}
     smaller = remove_channels(model, groups, kept)
     outputs_of(smaller, feed_of(model))
-    found, wanted = shapes_at(groups, shapes, counts), infer_shapes(smaller, sizes)
+    found, wanted = shapes_left(groups, shapes, counts), infer_shapes(smaller, sizes)
     for node in model.view.main_nodes:  # the smaller may have more, to overwrite shapes
-        assert [found.main(name) for name in node.outputs] == [
+        assert [found(name) for name in node.outputs] == [
             wanted.main(name) for name in node.outputs
         ]

@@ -6,10 +6,10 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from builders import Array, ints, make_model, normal, op, scalar, value
-from onnx import ModelProto, helper, numpy_helper
+from builders import Array, ints, make_graph, make_model, normal, op, scalar, value
+from onnx import GraphProto, ModelProto, helper, numpy_helper
 
-from eapc.model import GraphEditor
+from eapc.model import GraphEditor, walk
 
 X = normal((1, 3), 5)
 
@@ -144,3 +144,38 @@ def test_declarations_go_with_their_constants() -> None:
     editor.rewire(editor.node("add"), 1, "x")
     editor.drop_unused()
     assert [each.name for each in model.graph.input] == ["x"]
+
+
+# --- graphs ----------------------------------------------------------------------------------
+
+
+def small_graph() -> GraphProto:
+    """What the other model calls m is a sum here; an If looks at it and at k."""
+    yes = make_graph([op("Mul", "m k", "t")], {}, [value("t", None)], name="yes")
+    no = make_graph([op("Identity", "m", "e")], {}, [value("e", None)], name="no")
+    nodes = [
+        op("Add", "x k", "m", "mul"),
+        op("If", "c", "y", "choice", then_branch=yes, else_branch=no),
+    ]
+    tensors = {"k": normal((3,), 2), "c": np.array(True)}
+    return make_graph(nodes, {"x": (1, 3)}, ["y"], tensors)
+
+
+def test_a_graph_goes_into_another_whose_names_it_shares() -> None:
+    """y = s(x) a + a, then with what s makes of that in place of the product."""
+    model, a, k = model_of(), normal((3,), 1), normal((3,), 2)
+    editor = GraphEditor(model)
+    for prefix, node, tensor in (("s/", "mul", "x"), ("s/", "add", "m")):
+        (made,) = editor.splice(small_graph(), prefix, {"x": tensor}, before=editor.node(node))
+        editor.rewire(editor.node(node), 0, made)
+    wanted = ((X + k) * k * a + k) * k + a
+    np.testing.assert_allclose(result(model), wanted, rtol=1e-5)
+    keys = [node.key for node, _ in walk(model.graph)]
+    assert keys[:2] == ["s/mul", "s/choice"]
+    assert "s/_mul" in keys
+
+
+def test_an_input_without_a_tensor_is_named() -> None:
+    editor = GraphEditor(model_of())
+    with pytest.raises(KeyError, match="x"):
+        editor.splice(small_graph(), "s/", {}, before=editor.node("mul"))

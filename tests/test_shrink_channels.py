@@ -1,4 +1,4 @@
-"""shrink-channels: what is silent goes, outputs stay, the written file is verified."""
+"""shrink-channels: what is dead goes, outputs stay, the written file is verified."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from structured_builders import compiled
 from test_channels import IMAGE, NETS, gated, plain, residual, weights
 from typer.testing import CliRunner
 
-from eapc.channels import remove_channels, silent_channels
+from eapc.channels import dead_channels, remove_channels
 from eapc.cli.app import make_app
 from eapc.commands.compiler import run
 from eapc.errors import VerificationError
@@ -24,10 +24,10 @@ from eapc.pipeline import Compilation
 from eapc.runtime import verifier
 
 
-def silent_in(model: Model) -> dict[str, list[int]]:
-    """Silent channels by group, groups without any left out."""
-    _, silent = silent_channels(model, infer_shapes(model, input_shapes(model, {}, None)))
-    return {name: found.tolist() for name, found in silent.items() if len(found)}
+def dead_in(model: Model) -> dict[str, list[int]]:
+    """Dead channels by group, groups without any left out."""
+    _, dead = dead_channels(model, infer_shapes(model, input_shapes(model, {}, None)))
+    return {name: found.tolist() for name, found in dead.items() if len(found)}
 
 
 def sizes_of(model: Model) -> dict[str, int]:
@@ -57,7 +57,7 @@ def behind(nodes: Sequence[NodeProto], **tensors: Array) -> Model:
     return with_zeros(net(made, IMAGE, {**found, **tensors}), w1=2, b1=2)
 
 
-# --- what is silent -----------------------------------------------------------------------------
+# --- what is dead -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -66,7 +66,7 @@ def test_zero_filters_are_found_and_taken_out(name: str) -> None:
     groups = groups_of(model)
     gone = a_third(groups)
     quiet = silenced(model, groups, gone)
-    assert silent_in(quiet) == {group: channels.tolist() for group, channels in gone.items()}
+    assert dead_in(quiet) == {group: channels.tolist() for group, channels in gone.items()}
     smaller = shrunk(quiet)
     left = {g.name: g.size - len(gone[g.name]) for g in groups.groups}
     assert sizes_of(smaller) == {name: size for name, size in left.items() if size > 1}
@@ -75,20 +75,20 @@ def test_zero_filters_are_found_and_taken_out(name: str) -> None:
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5 * float(np.abs(wanted).max()))
 
 
-def test_a_channel_that_nothing_reads_is_silent() -> None:
+def test_a_channel_that_nothing_reads_is_dead() -> None:
     model = with_zeros(plain(), w2=(slice(None), 4))
-    assert silent_in(model) == {"one": [4]}
+    assert dead_in(model) == {"one": [4]}
 
 
 def test_one_reader_is_enough_to_keep_a_channel() -> None:
     """The trunk of a residual network: `one` and `head` read it."""
     model = with_zeros(residual(), w1=(slice(None), 3))
-    assert silent_in(model) == {}
-    assert silent_in(with_zeros(model, w3=3)) == {"stem": [3]}
+    assert dead_in(model) == {}
+    assert dead_in(with_zeros(model, w3=3)) == {"stem": [3]}
 
 
 @pytest.mark.parametrize(
-    ("node", "is_silent"),
+    ("node", "is_dead"),
     [
         (op("Relu", "c", "d"), True),
         (op("HardSwish", "c", "d"), True),
@@ -104,26 +104,26 @@ def test_one_reader_is_enough_to_keep_a_channel() -> None:
     ],
     ids=lambda value: value.op_type if isinstance(value, NodeProto) else "",
 )
-def test_zero_behind_an_operator(node: NodeProto, is_silent: bool) -> None:
+def test_zero_behind_an_operator(node: NodeProto, is_dead: bool) -> None:
     tensors = {
         "vector": normal((6, 1, 1)),
         "zero": np.zeros((6, 1, 1), np.float32),
         "low": np.array(0.1, np.float32),
         "high": np.array(1, np.float32),
     }
-    assert silent_in(behind([node], **tensors)) == ({"one": [2]} if is_silent else {})
+    assert dead_in(behind([node], **tensors)) == ({"one": [2]} if is_dead else {})
 
 
-def test_an_offset_below_zero_is_silent_behind_relu() -> None:
+def test_an_offset_below_zero_is_dead_behind_relu() -> None:
     """A normalisation without scale leaves its offset: -1 at channel 1, 1 at channel 4."""
     nodes = [op("BatchNormalization", "c s o m v", "n"), op("Relu", "n", "d")]
     offset = np.array([0.5, -1, 0.5, 0.5, 1, 0.5], np.float32)
     scale = np.array([1, 0, 1, 1, 0, 1], np.float32)
     rest = {"m": normal((6,)), "v": np.ones(6, np.float32)}
-    assert silent_in(behind(nodes, s=scale, o=offset, **rest)) == {"one": [1]}
+    assert dead_in(behind(nodes, s=scale, o=offset, **rest)) == {"one": [1]}
 
 
-def test_what_only_silent_channels_read_goes_too() -> None:
+def test_what_only_dead_channels_read_goes_too() -> None:
     """Nothing reads filter 1 of `two`, and only that filter reads channel 4 of `one`."""
     model = plain()
     second = np.array(model.constants.value("w2"))
@@ -131,18 +131,18 @@ def test_what_only_silent_channels_read_goes_too() -> None:
     third = np.array(model.constants.value("w3"))
     third[:, 4:8] = 0  # four positions of channel 1
     model = model.with_weights({"w2": second, "w3": third})
-    assert silent_in(model) == {"two": [1]}
+    assert dead_in(model) == {"two": [1]}
     assert sizes_of(shrunk(model)) == {"one": 5, "two": 4, "three": 7}
 
 
 def test_one_channel_stays_where_a_layer_would_be_empty() -> None:
     model = with_zeros(plain(), w2=slice(None))
-    assert silent_in(model)["one"] == list(range(6))
+    assert dead_in(model)["one"] == list(range(6))
     assert "one" not in sizes_of(shrunk(model))
     assert shrunk(model).constants.shape("w1") == (1, 3, 3, 3)
 
 
-def test_a_silent_branch_vanishes() -> None:
+def test_a_dead_branch_vanishes() -> None:
     model = with_zeros(residual(), w2=slice(None))
     smaller = shrunk(model)
     assert smaller.constants.shape("w1") is None
@@ -152,7 +152,7 @@ def test_a_silent_branch_vanishes() -> None:
     )
 
 
-def test_nothing_silent_changes_nothing() -> None:
+def test_nothing_dead_changes_nothing() -> None:
     model = gated()
     assert shrunk(model) is model
 
@@ -251,11 +251,11 @@ def test_another_output_is_refused(tmp_path: Path) -> None:
         "ultraface_rfb320",
     ],
 )
-def test_networks_lose_their_silent_channels(name: str, shared_data: Path, tmp_path: Path) -> None:
+def test_networks_lose_their_dead_channels(name: str, shared_data: Path, tmp_path: Path) -> None:
     lose_a_third(Model.load(shared_data / "models" / f"{name}.onnx"), tmp_path)
 
 
-def test_the_shipped_network_loses_its_silent_channels(digits: Path, tmp_path: Path) -> None:
+def test_the_shipped_network_loses_its_dead_channels(digits: Path, tmp_path: Path) -> None:
     lose_a_third(Model.load(digits), tmp_path)
 
 
@@ -323,7 +323,7 @@ def test_channels_that_go_in_a_second_round_are_counted() -> None:
     assert told(model.with_weights({"w2": second, "w3": third})) == {"one": (6, 5), "two": (5, 4)}
 
 
-def test_chosen_channels_and_silent_ones_are_counted_together() -> None:
+def test_chosen_channels_and_dead_ones_are_counted_together() -> None:
     """By l2 the zero filter 2 is the first to go; the second reader's zeros come on top."""
     model = with_zeros(plain(), w2=(slice(None), [1, 4]), w1=2, b1=2)
     pruned = "prune-channels{fraction=0.17, criterion=l2, include=one}"

@@ -1,24 +1,20 @@
 """Channels of a whole graph: which slices of which tensors must go together."""
 
+from eapc.channels.dead_channels import dead_channels
 from eapc.channels.finding import find_groups
-from eapc.channels.groups import Branch, ChannelGroup, ChannelGroups, Number, Slice
-from eapc.channels.holding import ONE_CHANNEL
-from eapc.channels.lengths import shapes_at
-from eapc.channels.removal import remove_channels, removed_indices
-from eapc.channels.silence import silent_channels
-from eapc.channels.tally import Tally
+from eapc.channels.groups import Branch, ChannelGroup, ChannelGroups, Rewrite, Slice
+from eapc.channels.removal import channels_left, remove_channels
+from eapc.channels.settling import ONE_CHANNEL
 
 __all__ = [
     "ONE_CHANNEL",
     "Branch",
     "ChannelGroup",
     "ChannelGroups",
-    "Number",
+    "Rewrite",
     "Slice",
-    "Tally",
+    "channels_left",
+    "dead_channels",
     "find_groups",
     "remove_channels",
-    "removed_indices",
-    "shapes_at",
-    "silent_channels",
 ]

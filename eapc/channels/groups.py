@@ -10,7 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from eapc.model import Array
+
+Removed = Mapping[tuple[str, str, int], Array]
+"""(tensor, reader, axis) -> sorted indices that go."""
 
 
 @dataclass(frozen=True)
@@ -53,16 +58,19 @@ class ChannelGroup:
 
 
 @dataclass(frozen=True)
-class Number:
-    """A number in the file that counts indices of an axis, and so shrinks with it.
+class Rewrite:
+    """A number in the file that must change with the length of an axis of a tensor.
 
-    It stands at `index` of an attribute or of a constant operand of `node`, whichever is named,
-    and counts the indices start <= i < stop of the tensor's axis, `per` at a time: an entry of
-    a Reshape's shape, a size of a Split, an end of a Slice, the groups of a convolution.
+    Where: at `index` of an attribute of `node`, of a constant that it reads, or of its operand
+    number `operand`, a computed shape of `entries` numbers in all, whichever is given. What: how
+    many of the indices start <= i < stop of the axis are kept, `per` at a time, or `value` where
+    that may stand there whatever the length is. It is written when the axis shrinks, or one of
+    `lengths`, (tensor, axis), that a computed number comes from. Without an index the constant
+    holds indices of the axis, which are counted anew.
     """
 
     node: str
-    index: int
+    index: int | None
     tensor: str
     axis: int
     start: int
@@ -70,50 +78,30 @@ class Number:
     per: int = 1
     attribute: str = ""
     constant: str = ""
-
-
-@dataclass(frozen=True)
-class Patch:
-    """An entry of a computed shape that does not follow by itself, and what must stand there.
-
-    It is entry `index` of `count` of an operand of `node`, and describes an axis of `tensor`
-    that is `size` long. `value` is None where the new length of that axis must stand there.
-    `lengths` are the axes, by tensor, that the entry comes from: when one of them or the one
-    described shrinks, the entry is overwritten.
-    """
-
-    node: str
-    operand: int
-    index: int
-    count: int
-    tensor: str
-    axis: int
-    size: int
-    value: int | None
+    operand: int | None = None
+    entries: int = 0
+    value: int | None = None
     lengths: frozenset[tuple[str, int]] = frozenset()
 
-
-@dataclass(frozen=True)
-class Renumbering:
-    """A constant, as `reader` sees it where others share it, of indices along a tensor's axis."""
-
-    constant: str
-    reader: str
-    tensor: str
-    axis: int
-    size: int
+    def number(self, removed: Removed) -> int | None:
+        """The new number; None where the old one stays."""
+        gone = removed.get((self.tensor, "", self.axis), np.empty(0, np.int64))
+        if not len(gone) and not any((of, "", axis) in removed for of, axis in self.lengths):
+            return None
+        if self.value is not None:
+            return self.value
+        lost = np.count_nonzero((self.start <= gone) & (gone < self.stop))
+        return (self.stop - self.start - int(lost)) // self.per
 
 
 @dataclass(frozen=True)
 class Branch:
     """How a branch without channels ends: in `adds`, the node and the place of its operand.
 
-    `consumers`, layers without inputs, write their bias then; `path` are the nodes that turn it
-    into what is added. All are keys of nodes.
+    `consumers`, layers without inputs, write their bias then. All are keys of nodes.
     """
 
     consumers: tuple[str, ...]
-    path: tuple[str, ...]
     adds: tuple[tuple[str, int], ...]
 
 
@@ -121,19 +109,16 @@ class Branch:
 class ChannelGroups:
     """Every group of a model in data-flow order; `left_whole` says by node why others are not.
 
-    `numbers` are those in attributes and constants that follow an axis's length, `patches` entries
-    of computed shapes that do not, `renumberings` constants of indices; `branches` has, by name,
-    where the branches of groups that may vanish end. `held` says by node with weights what keeps
-    all of the channels that it makes.
+    `rewrites` are the numbers that follow the lengths of axes; `branches` has, by name, where the
+    branches of groups that may vanish end. `held` says by node with weights what keeps all of the
+    channels that it makes.
     """
 
     groups: tuple[ChannelGroup, ...]
     left_whole: Mapping[str, str]
-    numbers: tuple[Number, ...] = ()
+    rewrites: tuple[Rewrite, ...] = ()
     branches: Mapping[str, Branch] = field(default_factory=dict)
     held: Mapping[str, str] = field(default_factory=dict)
-    patches: tuple[Patch, ...] = ()
-    renumberings: tuple[Renumbering, ...] = ()
 
     def by_name(self) -> dict[str, ChannelGroup]:
         """The groups by name."""

@@ -6,7 +6,7 @@ New values are written in whatever form the file had the old ones.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from onnx import (
 
 from eapc.model.folding import become_constant
 from eapc.model.graph import captured_by, initializers_of, plain_tensor, plain_tensors, walk
-from eapc.model.tensors import Array, encode
+from eapc.model.tensors import Array, encode, subgraphs_of_node
 
 _FIRST_IR_OF_OWN_INITIALIZERS = 4
 """Before this IR version every initializer has to be declared as an input as well."""
@@ -149,10 +149,52 @@ class GraphEditor:
         for reader in self._graph.node if result not in self._seen_outside() else ():
             reader.input[:] = [tensor if name == result else name for name in reader.input]
 
+    def splice(
+        self, graph: GraphProto, prefix: str, inputs: Mapping[str, str], before: NodeProto
+    ) -> tuple[str, ...]:
+        """Put another graph, of the same opsets, in front of a node; returns its outputs' names.
+
+        `inputs` maps its inputs to tensors of this graph; all its other names get the prefix,
+        with underscores behind it where this graph has such names already. Raises KeyError for
+        an input that has no tensor and no value of its own.
+        """
+        own = initializers_of(graph)
+        for value in graph.input:
+            if value.name not in own and value.name not in inputs:
+                raise KeyError(value.name)
+        names = {*initializers_of(self._graph), *(v.name for v in self._graph.input)}
+        names |= {name for node in self._graph.node for name in (node.name, *node.output)}
+        while any(name.startswith(prefix) for name in names):
+            prefix += "_"
+        copy = GraphProto()
+        copy.CopyFrom(graph)
+        _rename(copy, lambda name: inputs.get(name, prefix + name if name else name), prefix)
+        for tensor in copy.initializer:
+            if tensor.name.startswith(prefix):  # else a tensor of this graph stands for it
+                self.add_constant(tensor.name, tensor)
+        self._graph.sparse_initializer.extend(copy.sparse_initializer)
+        self._graph.value_info.extend(copy.value_info)
+        for node in copy.node:
+            self.insert(node, before)
+        return tuple(value.name for value in copy.output)
+
     def drop_unused(self) -> None:
         """Drop what nodes read before they were rewired or bypassed and nothing reads any more."""
         drop_unread(self._graph, self._given_up, with_declared=True)
         self._given_up = []
+
+
+def _rename(graph: GraphProto, new: Callable[[str], str], prefix: str) -> None:
+    """Give all tensors of a graph and its subgraphs new names, and all nodes the prefix."""
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        value.name = new(value.name)
+    for tensor in graph.sparse_initializer:
+        tensor.values.name = new(tensor.values.name)
+    for node in graph.node:
+        node.name = prefix + node.name if node.name else ""
+        node.input[:], node.output[:] = map(new, node.input), map(new, node.output)
+        for inner in subgraphs_of_node(node):
+            _rename(inner, new, prefix)
 
 
 def _all_equal(first: Array, wanted: Mapping[str, Array | None]) -> bool:

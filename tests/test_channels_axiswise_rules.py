@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 from builders import Array, ints, loaded, normal, op, value
-from channel_builders import axes_of, groups_of, removal_error, unheard
+from channel_builders import axes_of, error_without_dead, groups_of, removal_error
 from onnx import NodeProto
 from test_channels import weights
 
-from eapc.channels import remove_channels, silent_channels
+from eapc.channels import dead_channels, remove_channels
 from eapc.model import Model, infer_shapes, input_shapes
 
 IMAGE = (2, 3, 4, 4)
@@ -66,11 +66,11 @@ def test_a_group_goes_whole(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in NETS if name != "opset 18"])
-def test_a_silent_group_changes_nothing(name: str) -> None:
+def test_a_dead_group_changes_nothing(name: str) -> None:
     """onnxruntime runs GroupNormalization as of opset 21."""
     model = NETS[name][0]
     assert removal_error(model, {"one": ints(1, 2)}) < 1e-6
-    assert unheard(model, {"w2": (slice(None), slice(2, 4))}) < 1e-6
+    assert error_without_dead(model, {"w2": (slice(None), slice(2, 4))}) < 1e-6
 
 
 def test_the_number_of_groups_is_counted_anew() -> None:
@@ -81,14 +81,14 @@ def test_the_number_of_groups_is_counted_anew() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in NETS if name != "opset 18"])
-def test_a_channel_whose_neighbour_is_heard_stays(name: str) -> None:
+def test_a_channel_whose_neighbour_is_used_stays(name: str) -> None:
     """Its values go into the statistics of the other channel of its group."""
     model = NETS[name][0]
     read = normal((5, 8, 1, 1), 1)
     read[:, [0, 2, 3]] = 0
     model = model.with_weights({"w2": read})
-    _, silent = silent_channels(model, infer_shapes(model, input_shapes(model, {}, None)))
-    assert silent["one"].tolist() == [1]
+    _, dead = dead_channels(model, infer_shapes(model, input_shapes(model, {}, None)))
+    assert dead["one"].tolist() == [1]
 
 
 def test_a_scale_of_zero_leaves_the_offset() -> None:
@@ -96,8 +96,8 @@ def test_a_scale_of_zero_leaves_the_offset() -> None:
     scale[2:6] = 0
     offset[[2, 3, 5]] = 0
     model = as_one(21, CHANNELS).with_weights({"s": scale, "t": offset})
-    _, silent = silent_channels(model, infer_shapes(model, input_shapes(model, {}, None)))
-    assert silent["one"].tolist() == [1]
+    _, dead = dead_channels(model, infer_shapes(model, input_shapes(model, {}, None)))
+    assert dead["one"].tolist() == [1]
 
 
 def test_one_group_of_all_channels_stays() -> None:

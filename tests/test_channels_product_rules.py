@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 from builders import loaded, normal, op, value
-from channel_builders import a_third, axes_of, groups_of, net, removal_error, unheard
+from channel_builders import a_third, axes_of, error_without_dead, groups_of, net, removal_error
 
-from eapc.channels import silent_channels
+from eapc.channels import dead_channels
 from eapc.model import Model, infer_shapes, input_shapes
 
 
@@ -33,19 +33,19 @@ def test_letters_are_axes() -> None:
     }
 
 
-def test_what_is_silent_can_go() -> None:
+def test_what_is_dead_can_go() -> None:
     model = attention()
-    assert unheard(model, {"wk": (slice(None), [1, 4])}) < 1e-6
-    assert unheard(model, {"wv": (slice(None), [0])}) < 1e-6
-    assert unheard(model, {"wo": ([2, 3],)}) < 1e-6
+    assert error_without_dead(model, {"wk": (slice(None), [1, 4])}) < 1e-6
+    assert error_without_dead(model, {"wv": (slice(None), [0])}) < 1e-6
+    assert error_without_dead(model, {"wo": ([2, 3],)}) < 1e-6
     assert removal_error(model, a_third(groups_of(model))) < 1e-6
 
 
-def test_a_letter_that_is_summed_is_heard() -> None:
+def test_a_letter_that_is_summed_is_used() -> None:
     """Nothing is zero: both products listen to every channel."""
     model = attention()
-    _, silent = silent_channels(model, infer_shapes(model, input_shapes(model, {}, None)))
-    assert [channels.tolist() for channels in silent.values()] == [[], []]
+    _, dead = dead_channels(model, infer_shapes(model, input_shapes(model, {}, None)))
+    assert [channels.tolist() for channels in dead.values()] == [[], []]
 
 
 def test_other_letters_and_blanks() -> None:
