@@ -77,8 +77,8 @@ METHODS: Table[Any] = Table(
         "admm": "eapc.solvers.methods:ADMM",
         "eap": "eapc.solvers.eap:EAP",
         "sparsegpt": "eapc.solvers.sparsegpt:SPARSEGPT",
-        "wanda": "eapc.solvers.scores:WANDA",
-        "magnitude": "eapc.solvers.scores:MAGNITUDE",
+        "wanda": "eapc.solvers.methods:WANDA",
+        "magnitude": "eapc.solvers.methods:MAGNITUDE",
     },
 )
 """Ways to prune one layer (`eapc.solvers.Method`), by --method."""

@@ -11,8 +11,8 @@ import pytest
 from builders import Array
 from pruning_builders import NETS
 
-from eapc.calibration import ActivationWalk, MemoryBudget, spill
-from eapc.calibration.spill import default_limit
+from eapc.calibration import ActivationWalk, MemoryBudget, activations
+from eapc.calibration.activations import default_limit
 from eapc.commands.compiler import prune
 from eapc.commands.preparation import Settings
 from eapc.errors import DataError
@@ -82,7 +82,7 @@ def test_the_default_is_half_of_what_there_is(
     physical = default_limit()
     assert physical > 1 << 28
     limit = tmp_path / "memory.max"
-    monkeypatch.setattr(spill, "_CGROUP_LIMIT", limit)
+    monkeypatch.setattr(activations, "_CGROUP_LIMIT", limit)
     limit.write_text("4000\n")
     assert default_limit() == 2000
     limit.write_text("max\n")

@@ -16,8 +16,8 @@ from eapc.checkpoints import (
     arrays_digest,
     data_digest,
     digest,
-    fingerprints,
     model_digest,
+    parts,
     software,
 )
 from eapc.data import Affine
@@ -48,7 +48,7 @@ def test_arrays_count_by_name_type_shape_and_bytes() -> None:
 def test_pieces_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     x = {"x": np.arange(1000, dtype=np.float64).reshape(50, 20), "scalar": np.array(3.0)}
     whole = arrays_digest(x)
-    monkeypatch.setattr(fingerprints, "_CHUNK_BYTES", 100)
+    monkeypatch.setattr(parts, "_CHUNK_BYTES", 100)
     assert arrays_digest(x) == whole
 
 

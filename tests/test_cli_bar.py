@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from eapc.cli.bar import progress_bar
+from eapc.cli.session import progress_bar
 from eapc.progress import Step, silent
 
 

@@ -23,7 +23,7 @@ from eapc.cli import main
 from eapc.commands.compiler import prune
 from eapc.commands.machine_profile import machine_yaml
 from eapc.commands.preparation import Settings, prepare
-from eapc.commands.resuming import partial_folder
+from eapc.commands.results import partial_folder
 from eapc.goals import Goal, MinAgreement, Pruned, Sparsity, TargetEnergy, TargetLatency
 from eapc.pipeline import Pipeline, Recipe, load_passes
 from eapc.progress import Progress, Step

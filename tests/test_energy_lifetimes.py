@@ -10,7 +10,7 @@ from builders import Array, chain, ints, loaded, make_graph, normal, op, scalar
 from onnx import NodeProto
 from work_builders import items_of
 
-from eapc.energy.lifetimes import Life, lives
+from eapc.energy.residency import Life, lives
 from eapc.model import Model
 
 X = {"x": (1, 4, 8, 8)}

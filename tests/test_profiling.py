@@ -11,8 +11,7 @@ from test_profiling_layer_kinds import shapes_of
 from eapc.checkpoints import Checkpoints, Finished
 from eapc.model import Model
 from eapc.profiling import LayerTimer, NetworkTimer, Profiler, Reading, layer_timer
-from eapc.profiling.layer_kinds import NotTimedError
-from eapc.profiling.layer_sizes import Sizing
+from eapc.profiling.layer_kinds import NotTimedError, Sizing
 from eapc.profiling.profiler import Profile
 from eapc.progress import Step, silent
 

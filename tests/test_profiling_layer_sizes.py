@@ -7,8 +7,8 @@ from builders import chain, loaded, normal, op
 from test_profiling_layer_kinds import depthwise, kinds_of, shapes_of
 
 from eapc.model import Model
-from eapc.profiling import layer_sizes, sized
-from eapc.profiling.layer_sizes import Sizing, as_wide, with_axis
+from eapc.profiling import layer_kinds, sized
+from eapc.profiling.layer_kinds import Sizing, as_wide, with_axis
 
 
 def sizing_of(model: Model, place: int, *counts: int) -> Sizing:
@@ -20,7 +20,7 @@ def weight_shape(sizing: Sizing) -> tuple[int, ...]:
     host = sizing.kind.kernel.host
     shape = sizing.shapes.shape(host, host.input(1))
     assert shape is not None
-    return layer_sizes.weight_shape(host, shape, sizing)
+    return layer_kinds.weight_shape(host, shape, sizing)
 
 
 def test_an_axis_is_replaced() -> None:

@@ -17,7 +17,7 @@ from eapc.data import dataset
 from eapc.model import Model
 from eapc.profiling import LayerTimer, NetworkTimer, Probe, ProbeMaker, Profiler, Reading, sized
 from eapc.profiling import layer_timer as layer_timer_module
-from eapc.profiling.layer_sizes import Sizing
+from eapc.profiling.layer_kinds import Sizing
 from eapc.profiling.profiler import Profile
 from eapc.progress import silent
 from eapc.runtime import Session, optimised_model

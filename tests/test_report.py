@@ -29,9 +29,8 @@ from eapc.hardware import load_hardware
 from eapc.layers import Skipped
 from eapc.model import Model
 from eapc.pipeline import Compilation, LayerRecord, Pass, Pipeline, Record, load_passes
-from eapc.report import documents, numbers
-from eapc.report.csv import analysis_csv
-from eapc.report.files import require_writable, write_report
+from eapc.report import documents, layout
+from eapc.report.csv import analysis_csv, require_writable, write_report
 from eapc.report.layout import UNLIMITED, shorten
 from eapc.report.listings import hardware_list, hardware_summary, passes_table, type_name
 from eapc.report.pruning import prune_table, run_table
@@ -145,14 +144,14 @@ def row_of(text: str, start: str) -> list[str]:
     ],
 )
 def test_engineering_numbers_have_three_digits(value: float, text: str) -> None:
-    assert numbers.engineering(value) == text
+    assert layout.engineering(value) == text
 
 
 @pytest.mark.parametrize(
     ("picojoules", "text"), [(0.83, "830 fJ"), (12.0, "12.0 pJ"), (28.9e6, "28.9 µJ"), (0, "0 J")]
 )
 def test_joules_take_the_prefix_that_suits_them(picojoules: float, text: str) -> None:
-    assert numbers.joules(picojoules) == text
+    assert layout.joules(picojoules) == text
 
 
 @pytest.mark.parametrize(
@@ -160,12 +159,12 @@ def test_joules_take_the_prefix_that_suits_them(picojoules: float, text: str) ->
     [(0, "0.0%"), (1e-5, "<0.1%"), (0.4125, "41.2%"), (1, "100.0%"), (None, "-"), (math.inf, "-")],
 )
 def test_percentages(fraction: float | None, text: str) -> None:
-    assert numbers.percent(fraction) == text
+    assert layout.percent(fraction) == text
 
 
 def test_durations_and_counts() -> None:
-    assert [numbers.seconds(s) for s in (0.042, 4.25, 200.4)] == ["0.04 s", "4.25 s", "3 min 20 s"]
-    assert [numbers.count(n, "node") for n in (1, 1200)] == ["1 node", "1,200 nodes"]
+    assert [layout.seconds(s) for s in (0.042, 4.25, 200.4)] == ["0.04 s", "4.25 s", "3 min 20 s"]
+    assert [layout.count(n, "node") for n in (1, 1200)] == ["1 node", "1,200 nodes"]
 
 
 @pytest.mark.parametrize(

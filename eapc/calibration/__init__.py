@@ -1,9 +1,14 @@
 """What calibration data tell of a layer: streamed activations, statistics, error curves."""
 
-from eapc.calibration.activations import ActivationWalk, Batches
-from eapc.calibration.lockstep import Sweep
-from eapc.calibration.rectifiers import is_rectified, rectified
-from eapc.calibration.reference import Reference
+from eapc.calibration.activations import (
+    ActivationWalk,
+    Batches,
+    MemoryBudget,
+    Suffix,
+    SuffixRun,
+    suffix_behind,
+)
+from eapc.calibration.lockstep import Reference, Sweep
 from eapc.calibration.sensitivity import (
     DENSITIES,
     ErrorCurve,
@@ -16,9 +21,14 @@ from eapc.calibration.sensitivity import (
     probed_tensors,
     probes_of,
 )
-from eapc.calibration.spill import MemoryBudget
-from eapc.calibration.statistics import LayerRows, moved_biases, scaled_matrix, unscaled_matrix
-from eapc.calibration.suffixes import Suffix, SuffixRun, suffix_behind
+from eapc.calibration.statistics import (
+    LayerRows,
+    is_rectified,
+    moved_biases,
+    rectified,
+    scaled_matrix,
+    unscaled_matrix,
+)
 
 __all__ = [
     "DENSITIES",

@@ -3,19 +3,31 @@
 Each node runs once: a step runs only what its wanted tensors still lack, keeps what later
 steps need and drops the rest. New weights given at a step hold for the nodes that step and
 later ones run.
+
+What is kept stays in memory up to a budget, and goes to disk beyond it: to a file that has no
+name any more, so that it is gone with the process however that ends. It is mapped back, so
+whoever reads the array need not know.
+
+Whoever changes one layer need not compute what comes before it: the downstream subgraph starts
+from tensors that the change does not reach, and is run again and again with other weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+import tempfile
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import onnx
 
-from eapc.calibration.spill import MemoryBudget
 from eapc.data import Dataset
+from eapc.errors import DataError
 from eapc.model import Array, Model, Node, decode, encode, is_external, tensors_of_model
-from eapc.runtime import Session
+from eapc.runtime import Session, joined_batches
 
 Batches = list[Array]
 
@@ -107,3 +119,143 @@ def segment(
     for tensor in filter(is_external, tensors_of_model(proto)):  # those that subgraphs hold
         tensor.CopyFrom(encode(decode(tensor, model.folder), tensor))
     return proto
+
+
+# --- a budget of memory --------------------------------------------------------------------------
+
+
+_SHARE_OF_MEMORY = 0.5
+_UNKNOWN_MEMORY = 8 << 30
+_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+_ON_DISK = Path("/var/tmp")
+
+
+class MemoryBudget:
+    """Counts the arrays that are handed to it until they are let go.
+
+    `limit` is in bytes; None takes half of the memory that the process may use.
+    """
+
+    def __init__(self, limit: int | None = None) -> None:
+        self._limit = default_limit() if limit is None else limit
+        self.held = 0
+        self.spilled = 0
+
+    def keep(self, array: Array) -> Array:
+        """The array itself where the budget has room, else its like on disk, to read only.
+
+        Raises DataError where the disk is full.
+        """
+        if array.size == 0 or array.dtype.hasobject:
+            return array
+        if self.held + array.nbytes > self._limit:
+            self.spilled += array.nbytes
+            return _on_disk(array)
+        self.held += array.nbytes
+        weakref.finalize(array, self._let_go, array.nbytes).atexit = False
+        return array
+
+    def _let_go(self, size: int) -> None:
+        self.held -= size
+
+
+def _on_disk(array: Array) -> Array:
+    try:
+        with tempfile.TemporaryFile(dir=_folder()) as stream:
+            np.ascontiguousarray(array).view(np.uint8).tofile(stream)
+            stream.flush()
+            mapped = np.memmap(stream, np.uint8, mode="r")
+    except OSError as error:
+        reason = f"{error.strerror}; set TMPDIR to a folder with room, or give more --memory"
+        raise DataError(f"activations cannot be put on disk: {reason}") from error
+    return np.asarray(mapped).view(array.dtype).reshape(array.shape)
+
+
+def _folder() -> Path | None:
+    """TMPDIR's if set, else one that is on disk: /tmp is in memory on many systems."""
+    return _ON_DISK if "TMPDIR" not in os.environ and _ON_DISK.is_dir() else None
+
+
+def default_limit() -> int:
+    """Half of the memory that the process may use, in bytes."""
+    return int(_SHARE_OF_MEMORY * min(_physical_memory(), _allowed_memory()))
+
+
+def _physical_memory() -> int:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not on every system
+        return _UNKNOWN_MEMORY
+
+
+def _allowed_memory() -> float:
+    """What a container grants; infinite without one."""
+    try:
+        return float(_CGROUP_LIMIT.read_text())
+    except (OSError, ValueError):  # no such file, or `max`
+        return float("inf")
+
+
+# --- downstream subgraphs ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Suffix:
+    """Every main-graph node that constants reach, and what these nodes read and make.
+
+    `changed` are the constants, `inputs` the other tensors that are computed or fed and
+    that the nodes read, `outputs` those of the model's outputs that the nodes make.
+    """
+
+    nodes: tuple[Node, ...]
+    changed: tuple[str, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+def suffix_behind(model: Model, changed: Iterable[str]) -> Suffix:
+    """The nodes that depend on any of some constants, in file order."""
+    view, changed = model.view, tuple(changed)
+    reached = view.descendants(changed)
+    nodes = tuple(node for node in view.main_nodes if node in reached)
+    made = {name for node in nodes for name in node.outputs if name}
+    read = dict.fromkeys(name for node in nodes for name in view.dependencies(node))
+    fed = {spec.name for spec in model.inputs}
+    inputs = (
+        name
+        for name in read
+        if name not in made and name not in changed and (name in fed or view.producer(name))
+    )
+    outputs = tuple(name for name in model.outputs if name in made)
+    return Suffix(nodes, changed, tuple(inputs), outputs)
+
+
+class SuffixRun:
+    """A suffix ready to run over the batches of its inputs.
+
+    `inputs` holds one array per batch of each of the suffix's inputs, `values` its changed
+    constants, for their types; both may be of other constants' values at every run.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        suffix: Suffix,
+        inputs: Mapping[str, Batches],
+        values: Mapping[str, Array],
+        threads: int,
+    ) -> None:
+        self._inputs = {name: inputs[name] for name in suffix.inputs}
+        samples = {name: batches[0] for name, batches in self._inputs.items()}
+        samples |= {name: values[name] for name in suffix.changed}
+        proto = segment(model, suffix.nodes, samples, suffix.outputs)
+        self._session = Session(proto, threads)
+
+    def outputs(self, values: Mapping[str, Array]) -> dict[str, Array]:
+        """The suffix's outputs over all batches, joined, with these values of its constants."""
+        count = max((len(batches) for batches in self._inputs.values()), default=1)
+        fed = {name: np.ascontiguousarray(value) for name, value in values.items()}
+        return joined_batches(
+            self._session.run({**fed, **{name: b[i] for name, b in self._inputs.items()}})
+            for i in range(count)
+        )

@@ -14,8 +14,14 @@ from itertools import islice
 
 import numpy as np
 
-from eapc.calibration.activations import ActivationWalk, Batches
-from eapc.calibration.spill import MemoryBudget
+from eapc.calibration.activations import (
+    ActivationWalk,
+    Batches,
+    MemoryBudget,
+    Suffix,
+    SuffixRun,
+    suffix_behind,
+)
 from eapc.calibration.statistics import (
     LayerActivations,
     LayerRows,
@@ -24,7 +30,6 @@ from eapc.calibration.statistics import (
     scaled_matrix,
     unscaled_matrix,
 )
-from eapc.calibration.suffixes import Suffix, SuffixRun, suffix_behind
 from eapc.data import Dataset
 from eapc.errors import DataError
 from eapc.evaluation import Yardstick

@@ -1,6 +1,9 @@
 """Finished parts of long runs, and digests of what results depend on."""
 
-from eapc.checkpoints.fingerprints import (
+from eapc.checkpoints.parts import (
+    Checkpoint,
+    Checkpoints,
+    Finished,
     arrays_digest,
     data_digest,
     digest,
@@ -8,7 +11,6 @@ from eapc.checkpoints.fingerprints import (
     model_digest,
     software,
 )
-from eapc.checkpoints.parts import Checkpoint, Checkpoints, Finished
 
 __all__ = [
     "Checkpoint",

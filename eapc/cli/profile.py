@@ -9,8 +9,7 @@ from typing import Annotated
 from typer import Option
 
 from eapc.cli import options as opt
-from eapc.cli.bar import progress_bar
-from eapc.cli.session import begin, show
+from eapc.cli.session import begin, progress_bar, show
 
 _PANEL = "How it is measured"
 
@@ -60,7 +59,7 @@ def profile(
     """
     begin(verbose, quiet, debug, threads)
     from eapc.commands import machine_profile
-    from eapc.report.files import require_writable, write_report
+    from eapc.report.csv import require_writable, write_report
     from eapc.report.timings import profile_table
 
     require_writable(output, force, [model])

@@ -8,11 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from eapc.cli import options as opt
-from eapc.cli.bar import progress_bar
-from eapc.cli.goal_options import OneGoal
-from eapc.cli.layer_options import Layers
-from eapc.cli.option_groups import Common, Inputs
-from eapc.cli.session import publish
+from eapc.cli.option_groups import Common, Inputs, Layers, OneGoal
+from eapc.cli.session import progress_bar, publish
 from eapc.errors import GoalError
 
 logger = logging.getLogger(__name__)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from eapc.cli import options as opt
-from eapc.cli.bar import progress_bar
 from eapc.cli.option_groups import Common, Inputs
-from eapc.cli.session import publish
+from eapc.cli.session import progress_bar, publish
 
 
 def run(

@@ -6,11 +6,8 @@ from functools import partial
 from pathlib import Path
 
 from eapc.cli import options as opt
-from eapc.cli.bar import progress_bar
-from eapc.cli.goal_options import SeveralGoals
-from eapc.cli.layer_options import Layers
-from eapc.cli.option_groups import Common, Inputs
-from eapc.cli.session import publish, require_rows
+from eapc.cli.option_groups import Common, Inputs, Layers, SeveralGoals
+from eapc.cli.session import progress_bar, publish, require_rows
 from eapc.errors import GoalError, UsageError
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 
 from eapc.checkpoints import Finished, digest, model_digest, software
-from eapc.commands.resuming import kept_beside
+from eapc.commands.results import kept_beside
 from eapc.hardware import MeasuredMachine
 from eapc.model import InputShapes, Model, infer_shapes, input_shapes
 from eapc.profiling import NetworkTimer, Probe, Profiler, notes_on_weights

@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eapc.commands.preparation import Begun, DataSource, Settings, checked
-from eapc.commands.results import save
-from eapc.commands.resuming import Written, resumable
+from eapc.commands.results import Written, resumable, save
 from eapc.energy import EnergyReport
 from eapc.errors import UsageError
 from eapc.goals import Goal, Pruned, Trials, measured, warning

@@ -16,8 +16,8 @@ from functools import cached_property
 
 from eapc.dataflow import OPERANDS, Accesses, Execution, MappingError, execute, mac_energy
 from eapc.energy.given import DensityTable
+from eapc.energy.measured_zeros import WeightCounts
 from eapc.energy.residency import NOTHING, Residency, Stay, plan
-from eapc.energy.weight_counts import WeightCounts
 from eapc.energy.worklist import NodeWork
 from eapc.errors import HardwareError
 from eapc.hardware import HardwareModel

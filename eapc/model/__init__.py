@@ -1,14 +1,18 @@
 """The ONNX file: its graph, constants and shapes, and new weights laid over it."""
 
-from eapc.model.constants import Constants
+from eapc.model.constants import (
+    LARGEST_ELEMENTS,
+    Constants,
+    evaluate_node,
+    fold_constants,
+    known_constants,
+)
 from eapc.model.editor import GraphEditor
 from eapc.model.file import Check, files_of
-from eapc.model.folding import LARGEST_ELEMENTS, evaluate_node, fold_constants, known_constants
 from eapc.model.graph import GraphView, Node, free_names, plain_tensors, walk
 from eapc.model.interface import common_inputs
 from eapc.model.model import ANNOTATION_PREFIX, Model, Origin, Part, drop_annotations
 from eapc.model.neighbourhood import BiasSink, Clipping, Surroundings, surroundings
-from eapc.model.quantization import tensor_bits, zero_points
 from eapc.model.shapes import (
     InputShapes,
     Shapes,
@@ -41,6 +45,8 @@ from eapc.model.weights import (
     seen_shapes,
     seen_through,
     spread_zero_points,
+    tensor_bits,
+    zero_points,
 )
 
 __all__ = [

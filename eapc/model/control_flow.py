@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from onnx import GraphProto, NodeProto, ValueInfoProto
 
-from eapc.model.folding import known_constants
+from eapc.model.constants import known_constants
 from eapc.model.tensors import Array, ShapeOf, attributes_of, value_like
 
 

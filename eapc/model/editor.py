@@ -20,7 +20,7 @@ from onnx import (
     numpy_helper,
 )
 
-from eapc.model.folding import become_constant
+from eapc.model.constants import become_constant
 from eapc.model.graph import captured_by, initializers_of, plain_tensor, plain_tensors, walk
 from eapc.model.tensors import Array, encode, subgraphs_of_node
 

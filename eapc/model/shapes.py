@@ -14,8 +14,8 @@ from functools import partial
 import onnx
 
 from eapc.errors import ModelError, UsageError
+from eapc.model.constants import fold_constants, known_constants
 from eapc.model.control_flow import carry_shapes, runs_of
-from eapc.model.folding import fold_constants, known_constants
 from eapc.model.graph import Node, free_names, initializers_of
 from eapc.model.model import Model
 from eapc.model.tensors import (

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Set
 
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper
 
-from eapc.model.folding import LARGEST_ELEMENTS
+from eapc.model.constants import LARGEST_ELEMENTS
 from eapc.model.model import Model
 from eapc.model.tensors import (
     ShapeOf,

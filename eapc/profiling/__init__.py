@@ -2,12 +2,10 @@
 
 from eapc.profiling.kernels import constant_tensors, find_kernels, notes_on_weights
 from eapc.profiling.latency import NetworkLatency, prepare_network
-from eapc.profiling.layer_kinds import LayerKind, layer_kind
-from eapc.profiling.layer_sizes import sized
-from eapc.profiling.layer_timer import LayerTimer, NetworkTimer, Reading
+from eapc.profiling.layer_kinds import LayerKind, layer_kind, sized
+from eapc.profiling.layer_timer import Laps, LayerTimer, NetworkTimer, Ratio, Reading, run_in_turns
 from eapc.profiling.probe_models import Probe, ProbeMaker
 from eapc.profiling.profiler import Profiler
-from eapc.profiling.stopwatch import Laps, Ratio, run_in_turns
 
 __all__ = [
     "Laps",

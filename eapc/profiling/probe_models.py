@@ -19,8 +19,16 @@ from onnx import helper, numpy_helper
 from eapc.model import Array, Model, Node
 from eapc.operators import operator_of
 from eapc.profiling.kernels import Layout
-from eapc.profiling.layer_kinds import NotTimedError, is_depthwise
-from eapc.profiling.layer_sizes import Shape, Sizing, as_wide, steering, weight_shape, with_axis
+from eapc.profiling.layer_kinds import (
+    NotTimedError,
+    Shape,
+    Sizing,
+    as_wide,
+    is_depthwise,
+    steering,
+    weight_shape,
+    with_axis,
+)
 
 _SMALL = 1
 _SLICE_WITH_INPUTS = 10

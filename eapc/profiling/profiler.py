@@ -20,8 +20,7 @@ from eapc.hardware import Axis, MeasuredLayer, Scan
 from eapc.model import Model, Shapes
 from eapc.profiling.kernels import constant_tensors, find_kernels, folded_constants
 from eapc.profiling.layer_grid import DEEPEST_LEVEL, LayerGrid, digits, step_width
-from eapc.profiling.layer_kinds import ChannelCounts, NotTimedError, layer_kind
-from eapc.profiling.layer_sizes import Sizing, sized
+from eapc.profiling.layer_kinds import ChannelCounts, NotTimedError, Sizing, layer_kind, sized
 from eapc.profiling.layer_timer import LayerTimer, NetworkTimer, Reading
 from eapc.profiling.probe_models import ProbeMaker
 from eapc.progress import Progress, Step

@@ -14,8 +14,20 @@ from rich.console import Group, RenderableType
 from eapc.commands.comparison import Comparison, RuntimeLatency, Side
 from eapc.report.csv import csv_text
 from eapc.report.documents import Document, accuracy_of, model_name, totals
-from eapc.report.layout import Column, facts, page, plain, table, title
-from eapc.report.numbers import count, engineering, joules, likeness_of, milliseconds, percent
+from eapc.report.layout import (
+    Column,
+    count,
+    engineering,
+    facts,
+    joules,
+    likeness_of,
+    milliseconds,
+    page,
+    percent,
+    plain,
+    table,
+    title,
+)
 from eapc.report.tables import accuracy_row, coverage, heading
 
 

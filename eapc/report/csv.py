@@ -1,13 +1,19 @@
-"""Comma-separated values; and an analysis as such, one row per node, in file order."""
+"""Comma-separated values: an analysis, one row per node in file order, and files for them.
+
+No report is written over an existing file unless told to.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from eapc.energy import OPERANDS, EnergyReport
+from eapc.errors import UsageError
 from eapc.report.documents import node_document
 
 _PLAIN = (
@@ -76,3 +82,26 @@ def _rows(report: EnergyReport) -> Iterator[dict[str, object]]:
         }
     for missing in report.unmodelled:
         yield {**asdict(missing), "unmodelled": missing.reason}
+
+
+def require_writable(path: Path, force: bool, taken: Iterable[Path | None] = ()) -> None:
+    """Raise UsageError if a report may not be written to `path`, or if it is one of `taken`."""
+    if any(path.resolve() == other.resolve() for other in taken if other is not None):
+        raise UsageError(f"{path}: is read or written already; choose another output")
+    if path.is_dir():
+        raise UsageError(f"{path}: is a folder; give a file name")
+    if not path.parent.is_dir():
+        raise UsageError(f"{path.parent}: no such folder; make it first")
+    if path.exists() and not force:
+        raise UsageError(f"{path}: exists; choose another output or add --force")
+
+
+def write_report(path: Path, text: str) -> None:
+    """Write a report whole or not at all; raises UsageError where the file system refuses."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+            written = Path(folder) / path.name
+            written.write_text(text, encoding="utf-8", newline="")
+            written.replace(path)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror}") from error

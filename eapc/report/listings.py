@@ -12,8 +12,7 @@ from rich.text import Text
 
 from eapc.hardware import HardwareModel, MeasuredMachine, Memory
 from eapc.pipeline import Pass
-from eapc.report.layout import facts, page, plain, title
-from eapc.report.numbers import engineering
+from eapc.report.layout import engineering, facts, page, plain, title
 from eapc.report.timings import machine_summary
 
 

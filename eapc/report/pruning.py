@@ -18,8 +18,21 @@ from eapc.goals import Pruned
 from eapc.layers import Skipped
 from eapc.pipeline import ChannelRecord, LatencyRecord, LayerRecord
 from eapc.report.documents import node_energy
-from eapc.report.layout import Column, facts, page, plain, table, table_of, title
-from eapc.report.numbers import count, engineering, joules, likeness_of, percent, seconds
+from eapc.report.layout import (
+    Column,
+    count,
+    engineering,
+    facts,
+    joules,
+    likeness_of,
+    page,
+    percent,
+    plain,
+    seconds,
+    table,
+    table_of,
+    title,
+)
 from eapc.report.tables import accuracy_row, coverage, heading, some, totals
 
 _EXPECTED = "weights zeroed by magnitude; refitting chooses anew and moves energies a little"

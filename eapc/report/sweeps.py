@@ -12,8 +12,18 @@ from eapc.commands.sweep import Swept
 from eapc.goals import Pruned
 from eapc.report.csv import csv_text
 from eapc.report.documents import Document, accuracy_of, agreement_of, model_name, path_of, totals
-from eapc.report.layout import Column, facts, page, plain, table_of, title
-from eapc.report.numbers import count, likeness_of, percent, seconds
+from eapc.report.layout import (
+    Column,
+    count,
+    facts,
+    likeness_of,
+    page,
+    percent,
+    plain,
+    seconds,
+    table_of,
+    title,
+)
 from eapc.report.pruning import NOT_MEASURED
 from eapc.report.tables import heading
 

@@ -17,8 +17,20 @@ from eapc.commands.preparation import Settings
 from eapc.commands.timing import NodeLatency, Timing
 from eapc.energy import OPERANDS, EnergyReport, NodeEnergy, Unmodelled
 from eapc.evaluation import Accuracy
-from eapc.report.layout import UNLIMITED, Column, facts, page, plain, shorten, table, title
-from eapc.report.numbers import count, engineering, joules, percent
+from eapc.report.layout import (
+    UNLIMITED,
+    Column,
+    count,
+    engineering,
+    facts,
+    joules,
+    page,
+    percent,
+    plain,
+    shorten,
+    table,
+    title,
+)
 
 AnyNode = TypeVar("AnyNode", NodeEnergy, NodeLatency)
 

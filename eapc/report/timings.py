@@ -13,8 +13,7 @@ from eapc.commands.timing import NodeLatency, Timing
 from eapc.hardware import MeasuredMachine
 from eapc.report.csv import csv_text
 from eapc.report.documents import Document, model_name, path_of
-from eapc.report.layout import Column, facts, page, plain, title
-from eapc.report.numbers import count, percent
+from eapc.report.layout import Column, count, facts, page, percent, plain, title
 from eapc.report.tables import by_cost, cost_table, coverage, left_out
 
 _COLUMNS = (

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from eapc.runtime.engine import Engine
 from eapc.runtime.sessions import (
+    Engine,
     Session,
     Stopwatch,
     collect_outputs,

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -205,3 +205,15 @@ def with_outputs(proto: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelPr
     del proto.graph.output[:]
     proto.graph.output.extend(kept)
     return proto
+
+
+class Engine(NamedTuple):
+    """Threads of onnxruntime, 0 for all cores; the seed of what is drawn; and memory.
+
+    `memory` bounds the activations that are kept in memory, in bytes; None leaves it to the
+    machine. It decides nothing about results.
+    """
+
+    threads: int = 0
+    seed: int = 0
+    memory: int | None = None

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eapc.solvers.least_squares import least_squares
-from eapc.solvers.method import Method
+from eapc.solvers.methods import Method
 from eapc.solvers.patterns import Pattern
 from eapc.solvers.problem import LayerProblem, scaled
 

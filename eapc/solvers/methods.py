@@ -1,8 +1,13 @@
-"""Pruning one layer: the named methods, and the two ways to use a layer problem cheaply."""
+"""Pruning one layer: the named methods, and the two ways to use a layer problem cheaply.
+
+Those that score each weight by itself leave the survivors as they are: what the outputs lose in
+mean is for a bias to take up.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +16,24 @@ from eapc.registry import METHODS
 from eapc.solvers.admm import QUICK, STANDARD, THOROUGH, AdmmSettings, admm
 from eapc.solvers.blas import single_thread
 from eapc.solvers.least_squares import conjugate_gradients, least_squares
-from eapc.solvers.method import Method, Solver
 from eapc.solvers.patterns import UNSTRUCTURED, Pattern
-from eapc.solvers.problem import LayerProblem, scaled
+from eapc.solvers.problem import LayerProblem, importance, scaled
+
+Solver = Callable[[LayerProblem, int, Pattern], NDArray[np.float32]]
+"""(problem, nonzeros, pattern) -> weight (groups, m, k)."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to prune one layer, entered under its name in `eapc.registry.METHODS`."""
+
+    standard: Solver
+    thorough: Solver | None = None
+    """With more time for a better result; None where the method has just one."""
+    fits: bool = True
+    """Survivors get new values, and a bias the change of the mean; else both stay as they are."""
+    refits_behind_activations: bool = False
+    """Survivors are fitted again to targets that an activation behind the layer leaves free."""
 
 
 def _admm(settings: AdmmSettings) -> Solver:
@@ -94,3 +114,34 @@ def quick_prune(problem: LayerProblem, nonzeros: Sequence[int]) -> list[NDArray[
 def _require_count(nonzeros: int) -> None:
     if nonzeros < 0:
         raise ValueError(f"nonzeros: expected 0 or more, got {nonzeros}")
+
+
+# --- scores --------------------------------------------------------------------------------------
+
+
+def magnitude(problem: LayerProblem, nonzeros: int, pattern: Pattern) -> NDArray[np.float32]:
+    """Keep the largest |w| of the layer [1].
+
+    [1] Han et al. 2015, Learning both weights and connections for efficient neural networks.
+    """
+    return _kept(problem.weight, pattern.mask(problem.weight, nonzeros))
+
+
+def wanda(problem: LayerProblem, nonzeros: int, pattern: Pattern) -> NDArray[np.float32]:
+    """Keep the largest |w| ||x|| of the layer [1].
+
+    ||x||^2 is diag H: damped, and about the means where a bias takes them up. [1] compares
+    the weights of one output for language models, those of a whole layer for image
+    classifiers; here it is the layer, as with every method.
+
+    [1] Sun et al. 2023, A simple and effective pruning approach for large language models.
+    """
+    return _kept(problem.weight, pattern.mask(importance(problem), nonzeros))
+
+
+def _kept(weight: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    return np.where(mask, weight, np.float32(0))
+
+
+MAGNITUDE = Method(magnitude, fits=False)
+WANDA = Method(wanda, fits=False)

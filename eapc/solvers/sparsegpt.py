@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eapc.solvers import blas
-from eapc.solvers.method import Method
+from eapc.solvers.methods import Method
 from eapc.solvers.patterns import MaskBlock, Pattern
 from eapc.solvers.problem import LayerProblem, scaled
 

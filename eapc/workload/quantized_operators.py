@@ -2,7 +2,7 @@
 
 They do what their floating-point namesakes do, on integers; scales and zero points are a few
 numbers and count as nothing; products have the rules of these namesakes, which the table of
-operators names. The widths of their operands come from `eapc.model.quantization`.
+operators names. The widths of their operands come from `eapc.model.weights`.
 """
 
 from __future__ import annotations
