@@ -17,7 +17,7 @@ from typing import Any
 
 from eapc.dataflow import Execution, execute
 from eapc.hardware import HardwareModel, load_hardware
-from eapc.workload import ConvWorkload, Densities
+from eapc.workload import ConvWorkload, OperandDensities
 
 Row = dict[str, str]
 
@@ -74,7 +74,7 @@ def variant(hardware: HardwareModel, changes: dict[str, Any]) -> HardwareModel:
     return HardwareModel.model_validate(fields)
 
 
-def convolution(row: Row, batch: int, densities: Densities) -> ConvWorkload:
+def convolution(row: Row, batch: int, densities: OperandDensities) -> ConvWorkload:
     """A layer of eyeriss_mappings.csv."""
     groups, stride = GROUPS.get(row["layer"], 1), int(row["stride"])
     ofmap, kernel = int(row["ofmap_size"]), int(row["filter_size"])
@@ -93,7 +93,7 @@ def convolution(row: Row, batch: int, densities: Densities) -> ConvWorkload:
     )
 
 
-def alexnet(batch: int, densities: list[Densities]) -> list[ConvWorkload]:
+def alexnet(batch: int, densities: list[OperandDensities]) -> list[ConvWorkload]:
     """CONV1-5 and the three fully connected layers."""
     mappings = rows("eyeriss_mappings.csv")
     convs = [convolution(r, batch, d) for r, d in zip(mappings, densities, strict=False)]
@@ -124,7 +124,7 @@ def chip_layers() -> Iterator[tuple[Row, Row, ConvWorkload]]:
         zeros = [
             float(table[f"zeros_in_{x}"]) / 100 for x in ("ifmap_percent", "ofmap_percent_assumed")
         ]
-        densities = Densities(1.0, 1 - zeros[0], 1 - zeros[1])
+        densities = OperandDensities(1.0, 1 - zeros[0], 1 - zeros[1])
         yield row, table, convolution(row, int(table["batch"]), densities)
 
 
@@ -182,7 +182,7 @@ def isca_lines() -> Iterator[Line]:
     """DRAM and register-file energy of dense AlexNet on 16 x 16 PEs with a buffer of 128 KiB."""
     machine = load_hardware("isca16-baseline")
     table = rows("isca16_alexnet.csv")
-    for row, work in zip(table, alexnet(16, [Densities()] * 8), strict=True):
+    for row, work in zip(table, alexnet(16, [OperandDensities()] * 8), strict=True):
         done = execute(work, machine)
         loose = row["layer"] in ("CONV1", "CONV2")
         for level, column, tolerance in (
@@ -205,7 +205,7 @@ def poster_lines() -> Iterator[Line]:
     """Energy per image; densities of fully connected ifmaps fit the printed dense MACs."""
     dense, compressed = poster_rows()
     for row, weights in ((dense, [1.0] * 8), (compressed, kept_weights())):
-        layers = zip(alexnet(1, [Densities()] * 8), weights, poster_ifmaps(), strict=True)
+        layers = zip(alexnet(1, [OperandDensities()] * 8), weights, poster_ifmaps(), strict=True)
         macs = sum(work.macs * w * i for work, w, i in layers)
         name, published = row["model"], float(row["nonskipped_macs"])
         yield Line(f"{name}: non-skipped MACs", macs, published, 1e-9 if row is dense else None)
@@ -230,7 +230,7 @@ def kept_weights() -> list[float]:
 @cache
 def connected_density() -> float:
     """The ifmap density of all FC layers at which dense AlexNet's MACs are the printed ones."""
-    works = alexnet(1, [Densities()] * 8)
+    works = alexnet(1, [OperandDensities()] * 8)
     convs = sum(w.macs * d for w, d in zip(works, conv_ifmaps(), strict=False))
     printed = float(rows("eap_poster.csv")[0]["nonskipped_macs"])
     return (printed - convs) / sum(w.macs for w in works[5:])
@@ -255,7 +255,7 @@ def poster_ofmaps() -> list[float]:
 def energy_per_image(machine: HardwareModel, batch: int, weights: list[float]) -> float:
     zipped = zip(weights, poster_ifmaps(), poster_ofmaps(), strict=True)
     total = 0.0
-    for work in alexnet(batch, [Densities(*found) for found in zipped]):
+    for work in alexnet(batch, [OperandDensities(*found) for found in zipped]):
         done = execute(work, machine)
         total += done.executed_macs * machine.mac_energy_mac_units
         for level, words in done.accesses.items():

@@ -241,3 +241,13 @@ def test_a_moved_package_has_one_name(folder: str) -> None:
     with pytest.raises(ImportError, match=f"eapc.{folder}"):
         spec.loader.exec_module(module)
     assert importlib.import_module(f"eapc.{folder}").__name__ == f"eapc.{folder}"
+
+
+def test_no_two_types_have_one_name() -> None:
+    """Underscores aside: a name that is read in one file means the same in any other."""
+    homes: dict[str, list[str]] = {}
+    for path in [*sources("eapc"), *sources("passes")]:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name.strip("_"), []).append(path.name)
+    assert not {name: files for name, files in homes.items() if len(files) > 1}

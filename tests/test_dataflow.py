@@ -10,7 +10,7 @@ import pytest
 
 from eapc.dataflow import Accesses, CacheMachine, execute
 from eapc.hardware import load_hardware, shipped_hardware
-from eapc.workload import ConvWorkload, Densities, StreamWorkload
+from eapc.workload import ConvWorkload, OperandDensities, StreamWorkload
 
 EYERISS = load_hardware("eyeriss")
 LAYER = ConvWorkload(3, 2, 192, 192, 13, 13, 3, 3)
@@ -18,7 +18,7 @@ LAYER = ConvWorkload(3, 2, 192, 192, 13, 13, 3, 3)
 
 def test_stream_passes_each_word_once() -> None:
     work = StreamWorkload(10, ifmap_words=100, weight_words=6, ofmap_words=50)
-    done = execute(replace(work, densities=Densities(1.0, 0.5, 0.5)), EYERISS)
+    done = execute(replace(work, densities=OperandDensities(1.0, 0.5, 0.5)), EYERISS)
     dram = done.accesses["dram"]
     assert dram.weights == pytest.approx(8)
     assert (dram.ifmap, dram.ofmap) == (100, 100)
@@ -79,7 +79,7 @@ def test_a_layer_maps_within_ten_milliseconds(machine: str) -> None:
     hardware, spent = load_hardware(machine), []
     for work in TYPICAL.values():
         began = time.process_time()
-        execute(replace(work, densities=Densities(0.9, 0.8, 0.7)), hardware)
+        execute(replace(work, densities=OperandDensities(0.9, 0.8, 0.7)), hardware)
         spent.append(time.process_time() - began)
     assert statistics.median(spent) < 0.010
 

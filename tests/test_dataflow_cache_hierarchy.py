@@ -12,11 +12,11 @@ from loop_simulation import shapes, walk
 
 from eapc.dataflow import Accesses, CacheMachine, Execution, MappingError, execute
 from eapc.dataflow.cache_hierarchy import vector_instructions
-from eapc.dataflow.cache_tiling import Choice, Room, Traffic, best_tile
+from eapc.dataflow.cache_tiling import CacheRoom, TileChoice, Traffic, best_tile
 from eapc.dataflow.execution import PerOperand, Widths
 from eapc.dataflow.tiling import Extents
 from eapc.hardware import HardwareModel, load_hardware
-from eapc.workload import ConvWorkload, Densities, StreamWorkload
+from eapc.workload import ConvWorkload, OperandDensities, StreamWorkload
 
 CPU = load_hardware("mobile-cpu")
 MCU = load_hardware("microcontroller")
@@ -44,7 +44,7 @@ def energy(execution: Execution, hardware: HardwareModel) -> float:
     )
 
 
-def choices_of(execution: Execution) -> dict[str, Choice]:
+def choices_of(execution: Execution) -> dict[str, TileChoice]:
     assert isinstance(execution.mapping, dict)
     return execution.mapping
 
@@ -79,7 +79,7 @@ def test_taps_are_expanded_in_registers_only() -> None:
 
 def test_psums_left_in_a_level_are_written_and_read_back() -> None:
     extents = Extents(1, filters=2, channels=4, rows=1, columns=2)
-    room = Room(40, Widths(8, 8, 8, 8, 32), holds_weights=False)  # one psum and one ifmap word
+    room = CacheRoom(40, Widths(8, 8, 8, 8, 32), holds_weights=False)  # one psum and one ifmap word
     traffic = Traffic(weights=8.0, ifmap=8.0, ofmap=4.0)
     choice = best_tile(extents, traffic, room, PerOperand(1000.0, 0.0, 1.0))
     assert choice is not None
@@ -162,7 +162,7 @@ widths_of_a_byte = st.builds(
 )
 
 
-def walked_costs(extents: Extents, room: Room, prices: PerOperand[float]) -> list[float]:
+def walked_costs(extents: Extents, room: CacheRoom, prices: PerOperand[float]) -> list[float]:
     costs, widths = [], room.widths
     for shape in shapes(extents):
         size = shape[0] * shape[1] * shape[2]
@@ -188,11 +188,11 @@ def walked_costs(extents: Extents, room: Room, prices: PerOperand[float]) -> lis
 @settings(max_examples=40, deadline=None)
 @given(
     small_layers,
-    st.builds(Room, st.integers(16, 480), widths_of_a_byte, st.booleans()),
+    st.builds(CacheRoom, st.integers(16, 480), widths_of_a_byte, st.booleans()),
     st.builds(PerOperand, *(st.floats(0.5, 8.0) for _ in range(3))),
 )
 def test_search_finds_what_walking_all_loops_finds(
-    extents: Extents, room: Room, prices: PerOperand[float]
+    extents: Extents, room: CacheRoom, prices: PerOperand[float]
 ) -> None:
     whole = walk(
         extents,
@@ -259,7 +259,10 @@ def test_denser_layers_never_cost_less() -> None:
     costs = [
         energy(
             execute(
-                ConvWorkload(1, 1, 64, 64, 9, 9, 3, 3, densities=Densities(d / 10, 0.5, 1.0)), coded
+                ConvWorkload(
+                    1, 1, 64, 64, 9, 9, 3, 3, densities=OperandDensities(d / 10, 0.5, 1.0)
+                ),
+                coded,
             ),
             coded,
         )

@@ -22,7 +22,7 @@ from eapc.dataflow.row_stationary_nest import (
     pe_sets,
 )
 from eapc.hardware import HardwareModel, load_hardware
-from eapc.workload import ConvWorkload, Densities
+from eapc.workload import ConvWorkload, OperandDensities
 
 EYERISS = load_hardware("eyeriss")
 CHIP = load_hardware("eyeriss-jssc2017")
@@ -57,10 +57,10 @@ TABLE = {
 }
 
 
-def layer(name: str, batch: int, densities: Densities | None = None) -> ConvWorkload:
+def layer(name: str, batch: int, densities: OperandDensities | None = None) -> ConvWorkload:
     groups, filters, channels, e, f, r, s, stride = SHAPES[name]
     extents = (groups, filters, channels, e, f, r, s, stride, stride)
-    return ConvWorkload(batch, *extents, densities=densities or Densities())
+    return ConvWorkload(batch, *extents, densities=densities or OperandDensities())
 
 
 def variant(hardware: HardwareModel, **changes: Any) -> HardwareModel:
@@ -105,7 +105,7 @@ def energy(execution: Execution, hardware: HardwareModel) -> float:
 
 
 def test_conv2_by_hand() -> None:
-    densities = Densities(weights=0.3, ifmap=0.5, ofmap=0.25)
+    densities = OperandDensities(weights=0.3, ifmap=0.5, ofmap=0.25)
     done = execute(layer("CONV2", 4, densities), pinned("CONV2"))
     ofmap = 4 * 256 * 27 * 27
     ifmap = 4 * 96 * 31 * 31
@@ -133,7 +133,7 @@ def test_conv1_reads_overlapping_strips() -> None:
 
 
 def test_eyeriss_skips_on_either_zero_and_codes_weights() -> None:
-    densities = Densities(weights=0.5, ifmap=0.4, ofmap=0.1)
+    densities = OperandDensities(weights=0.5, ifmap=0.4, ofmap=0.1)
     work = replace(layer("CONV3", 1, densities), unpadded_fraction=0.9)
     done = execute(work, EYERISS)
     executed = work.macs * 0.9 * 0.5 * 0.4
@@ -146,7 +146,7 @@ def test_eyeriss_skips_on_either_zero_and_codes_weights() -> None:
 
 def test_a_machine_without_skipping_runs_every_mac() -> None:
     machine = variant(EYERISS, zeros__skip_mac="none")
-    work = layer("CONV5", 1, Densities(0.1, 0.1, 0.1))
+    work = layer("CONV5", 1, OperandDensities(0.1, 0.1, 0.1))
     assert execute(work, machine).executed_macs == work.macs
 
 
@@ -158,7 +158,7 @@ def test_chip_rule_finds_the_published_mapping(name: str) -> None:
 @pytest.mark.parametrize("name", TABLE)
 def test_chip_traffic_and_time_are_the_measured_ones(name: str) -> None:
     zeros_in, zeros_out, buffer_mb, dram_mb, pes, milliseconds = TABLE[name]
-    done = execute(layer(name, 4, Densities(1.0, 1 - zeros_in, 1 - zeros_out)), pinned(name))
+    done = execute(layer(name, 4, OperandDensities(1.0, 1 - zeros_in, 1 - zeros_out)), pinned(name))
     assert done.accesses["glb"].total * 2e-6 == pytest.approx(buffer_mb, rel=0.02)
     assert done.accesses["dram"].total * 2e-6 == pytest.approx(dram_mb, rel=0.10)
     assert done.active_pes == pes
@@ -167,7 +167,9 @@ def test_chip_traffic_and_time_are_the_measured_ones(name: str) -> None:
 
 
 def test_recalled_mapping_of_conv3_fits_all_but_its_buffer_traffic() -> None:
-    done = execute(layer("CONV3", 4, Densities(1, 0.275, 0.207)), pinned("CONV3", RECALLED_CONV3))
+    done = execute(
+        layer("CONV3", 4, OperandDensities(1, 0.275, 0.207)), pinned("CONV3", RECALLED_CONV3)
+    )
     assert done.accesses["dram"].total * 2e-6 == pytest.approx(3.0, rel=0.10)
     assert done.active_pes == 156
     assert done.accesses["glb"].total * 2e-6 > 1.3 * 50.2
@@ -182,7 +184,7 @@ def test_poster_energies_of_alexnet() -> None:
 
     def per_image(weights: list[float]) -> float:
         works = [
-            layer(name, 16, Densities(w, i, 1.0))
+            layer(name, 16, OperandDensities(w, i, 1.0))
             for name, w, i in zip(SHAPES, weights, ifmaps, strict=True)
         ]
         return sum(energy(execute(work, EYERISS), EYERISS) for work in works) / 16
@@ -275,7 +277,7 @@ def test_energy_per_mac_of_wide_images_does_not_jump() -> None:
 
 def test_sparser_layers_never_cost_more() -> None:
     costs = [
-        energy(execute(layer("CONV4", 2, Densities(d, 0.5, 0.5)), EYERISS), EYERISS)
+        energy(execute(layer("CONV4", 2, OperandDensities(d, 0.5, 0.5)), EYERISS), EYERISS)
         for d in np.linspace(0, 1, 11).tolist()
     ]
     assert costs == sorted(costs)
@@ -294,7 +296,7 @@ RECORDED = [
 @pytest.mark.parametrize(("name", "machine", "cost", "cycles"), RECORDED)
 def test_figures_stay_to_the_last_bit(name: str, machine: str, cost: float, cycles: float) -> None:
     hardware = load_hardware(machine)
-    done = execute(layer(name, 2, Densities(0.3, 0.6, 0.5)), hardware)
+    done = execute(layer(name, 2, OperandDensities(0.3, 0.6, 0.5)), hardware)
     assert (energy(done, hardware), done.cycles) == (cost, cycles)
 
 

@@ -13,7 +13,7 @@ from loop_simulation import shapes, walk
 from eapc.dataflow import Accesses, Execution, MappingError, SystolicMapping, execute
 from eapc.dataflow.tiling import Extents
 from eapc.hardware import HardwareModel, load_hardware
-from eapc.workload import BitWidths, ConvWorkload, Densities
+from eapc.workload import BitWidths, ConvWorkload, OperandDensities
 
 TPU = load_hardware("tpu-v1")
 NVDLA = load_hardware("nvdla-like")
@@ -124,7 +124,7 @@ def test_a_narrow_memory_bounds_the_time() -> None:
 
 
 def test_zeros_save_what_the_machine_says() -> None:
-    sparse = replace(LAYER, densities=Densities(0.5, 0.5, 1.0))
+    sparse = replace(LAYER, densities=OperandDensities(0.5, 0.5, 1.0))
     assert execute(sparse, TPU).executed_macs == LAYER.macs
     done = execute(sparse, NVDLA)
     assert done.executed_macs == LAYER.macs / 4
@@ -264,7 +264,7 @@ def test_denser_layers_never_cost_less() -> None:
     )
     work = ConvWorkload(1, 1, 256, 256, 14, 14, 3, 3)
     costs = [
-        energy(execute(replace(work, densities=Densities(d / 10, 0.7, 1.0)), coded), coded)
+        energy(execute(replace(work, densities=OperandDensities(d / 10, 0.7, 1.0)), coded), coded)
         for d in range(11)
     ]
     assert costs == sorted(costs)

@@ -35,7 +35,7 @@ from eapc.report.layout import UNLIMITED, shorten
 from eapc.report.listings import hardware_list, hardware_summary, passes_table, type_name
 from eapc.report.pruning import prune_table, run_table
 from eapc.report.tables import analysis_table, totals
-from eapc.workload import BitWidths, Densities, Kept
+from eapc.workload import BitWidths, Kept, OperandDensities
 
 EYERISS = load_hardware("eyeriss")
 HARMLESS = Settings()
@@ -60,7 +60,7 @@ def a_node(
         macs=macs,
         nonskipped_macs=macs / 4,
         operations=2.0,
-        densities=Densities(0.5, 0.25, 1.0),
+        densities=OperandDensities(0.5, 0.25, 1.0),
         by_operand={"compute": energy / 2, "weights": energy / 2, "ifmap": 0.0, "ofmap": 0.0},
         by_level={"mac": energy / 2, "dram": energy / 2, "glb": 0.0, "network": 0.0, "rf": 0.0},
         accesses={"dram": Accesses(weights=energy / 400)},

@@ -19,7 +19,7 @@ from eapc.channels import dead_channels, remove_channels
 from eapc.cli.app import make_app
 from eapc.commands.compiler import run
 from eapc.errors import VerificationError
-from eapc.model import Model, Origin, Part, infer_shapes, input_shapes
+from eapc.model import KeptPart, Model, Origin, infer_shapes, input_shapes
 from eapc.pipeline import Compilation
 from eapc.runtime import verifier
 
@@ -215,7 +215,7 @@ def test_a_wrong_part_is_refused(tmp_path: Path) -> None:
     model = plain()
     smaller = remove_channels(model, groups_of(model), {"three": ints(0, 1)})
     assert smaller.origin is not None
-    wrong = {**smaller.origin.parts, "b3": Part("b3", {0: ints(0, 2)})}
+    wrong = {**smaller.origin.parts, "b3": KeptPart("b3", {0: ints(0, 2)})}
     with pytest.raises(VerificationError, match="tensor 'b3' is no part of the original's"):
         check(forged(smaller, parts=wrong), tmp_path)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from eapc.errors import UsageError
 from eapc.solvers import PATTERNS, Pattern, parse_pattern
-from eapc.solvers.patterns import NOfM, Tiles, Unstructured
+from eapc.solvers.patterns import BlockTiles, NOfM, Unstructured
 
 Float32 = NDArray[np.float32]
 
@@ -95,7 +95,7 @@ def expected_to_be_met(pattern: Pattern, mask: NDArray[np.bool_], positions: int
         for begin in range(0, whole, pattern.m):
             assert (spread[..., begin : begin + pattern.m].sum(-1) == pattern.n).all()
         assert spread[..., whole:].all()
-    if isinstance(pattern, Tiles):
+    if isinstance(pattern, BlockTiles):
         for row in range(0, rows, pattern.rows):
             for position in range(0, positions, pattern.depth):
                 for channel in range(0, k // positions, pattern.channels):
@@ -180,8 +180,8 @@ def test_what_a_request_can_attain() -> None:
 def test_spellings() -> None:
     assert parse_pattern("unstructured", 9) == Unstructured()
     assert parse_pattern("3:16", 9) == NOfM(3, 16, 9)
-    assert parse_pattern("block:8x2", 9) == Tiles(8, 1, 2, 9)
-    assert parse_pattern("kernel", 9) == Tiles(1, 9, 1, 9)
+    assert parse_pattern("block:8x2", 9) == BlockTiles(8, 1, 2, 9)
+    assert parse_pattern("kernel", 9) == BlockTiles(1, 9, 1, 9)
     with pytest.raises(UsageError, match=f"unknown pattern 'cross'.*{', '.join(PATTERNS)}"):
         parse_pattern("cross")
     for text, remedy in (

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eapc.workload import ConvWorkload, Densities, MacFractions, StreamWorkload, same_padding
-from eapc.workload.mac_operators import Axis
+from eapc.workload import ConvWorkload, MacFractions, OperandDensities, StreamWorkload, same_padding
+from eapc.workload.mac_operators import SpatialAxis
 
 
 def test_counts_of_a_convolution() -> None:
@@ -31,25 +31,25 @@ def test_strides_and_dilations_widen_the_ifmap() -> None:
 
 def test_nonskipped_macs_need_two_words_that_are_not_zero() -> None:
     layer = ConvWorkload(
-        1, 1, 10, 10, 1, 1, densities=Densities(0.5, 0.2, 0.9), unpadded_fraction=0.5
+        1, 1, 10, 10, 1, 1, densities=OperandDensities(0.5, 0.2, 0.9), unpadded_fraction=0.5
     )
     assert layer.nonskipped_macs == pytest.approx(100 * 0.5 * 0.5 * 0.2)
 
 
 def test_counted_macs_come_before_densities() -> None:
-    densities = Densities(0.5, 0.2, 0.9, MacFractions(0.25, 0.5))
+    densities = OperandDensities(0.5, 0.2, 0.9, MacFractions(0.25, 0.5))
     layer = ConvWorkload(1, 1, 10, 10, 1, 1, densities=densities, unpadded_fraction=0.5)
     assert (layer.nonskipped_macs, layer.macs_on_ifmap) == (25, 50)
-    plain = replace(layer, densities=Densities(0.5, 0.2, 0.9))
+    plain = replace(layer, densities=OperandDensities(0.5, 0.2, 0.9))
     assert plain.macs_on_ifmap == pytest.approx(100 * 0.5 * 0.2)
 
 
 def test_sparser_weights_take_counted_macs_along() -> None:
-    own = Densities(0.5, 0.2, 0.9, MacFractions(0.25, 0.5))
+    own = OperandDensities(0.5, 0.2, 0.9, MacFractions(0.25, 0.5))
     assert own.with_weights_at_most(0.6) is own
-    assert own.with_weights_at_most(0.1) == Densities(0.1, 0.2, 0.9, MacFractions(0.05, 0.5))
-    assert Densities(0.5).with_weights_at_most(0.1) == Densities(0.1)
-    empty = Densities(0.0, 0.2, 0.9, MacFractions(0.0, 0.5))
+    assert own.with_weights_at_most(0.1) == OperandDensities(0.1, 0.2, 0.9, MacFractions(0.05, 0.5))
+    assert OperandDensities(0.5).with_weights_at_most(0.1) == OperandDensities(0.1)
+    empty = OperandDensities(0.0, 0.2, 0.9, MacFractions(0.0, 0.5))
     assert empty.with_weights_at_most(0.0) is empty
 
 
@@ -87,15 +87,15 @@ def test_unpadded_taps_are_those_that_brute_force_counts(
     output = output_extent(**axis, pads=pad)
     if output < 1:
         return
-    found = Axis(**axis, output=output, pad_begin=pad[0]).unpadded
+    found = SpatialAxis(**axis, output=output, pad_begin=pad[0]).unpadded
     assert found == pytest.approx(brute_force(**axis, output=output, begin=pad[0]))
 
 
 def test_unpadded_taps_by_hand() -> None:
     # size 4, three taps, one word of padding at either end: 2 of 12 reads fall on padding
-    assert Axis(4, 4, 3, 1, 1, 1).unpadded == pytest.approx(10 / 12)
-    assert Axis(4, 2, 3, 1, 1, 0).unpadded == 1
-    assert Axis(4, 0, 3, 1, 1, 0).unpadded == 1
+    assert SpatialAxis(4, 4, 3, 1, 1, 1).unpadded == pytest.approx(10 / 12)
+    assert SpatialAxis(4, 2, 3, 1, 1, 0).unpadded == 1
+    assert SpatialAxis(4, 0, 3, 1, 1, 0).unpadded == 1
 
 
 @given(axes)

@@ -24,7 +24,7 @@ from eapc.calibration.statistics import (
 )
 from eapc.data import Dataset
 from eapc.layers import Layer, TiedLayers, layers_of
-from eapc.model import Array, GraphView, Model, Origin, Part, is_float
+from eapc.model import Array, GraphView, KeptPart, Model, Origin, is_float
 from eapc.runtime import Engine, feed_size
 from eapc.solvers import Moments
 
@@ -237,9 +237,9 @@ class Reference:
         return dict(self._origin.removed.get(tensor, {})) if self._origin else {}
 
 
-def _part(origin: Origin, constant: str) -> Part | None:
+def _part(origin: Origin, constant: str) -> KeptPart | None:
     """What a constant has kept of the dense network's; None for those that came later."""
-    return origin.parts.get(constant) or (None if constant in origin.new else Part(constant))
+    return origin.parts.get(constant) or (None if constant in origin.new else KeptPart(constant))
 
 
 def _is_same(cut: Model, dense: Model) -> bool:

@@ -12,7 +12,7 @@ from onnx import helper
 from eapc.channels.branches import remove_branches
 from eapc.channels.groups import ChannelGroup, ChannelGroups, Removed, Rewrite
 from eapc.errors import ModelError
-from eapc.model import Array, GraphEditor, GraphView, Model, Origin, Part
+from eapc.model import Array, GraphEditor, GraphView, KeptPart, Model, Origin
 
 
 def remove_channels(model: Model, groups: ChannelGroups, kept: Mapping[str, Array]) -> Model:
@@ -159,7 +159,7 @@ def _origin(
     before = model.origin or Origin(model)
     fitted = frozenset(model.weights if model.origin else ())
     own = before.new | fitted
-    parts = {**{name: Part(name) for name in fitted - before.new}, **before.parts}
+    parts = {**{name: KeptPart(name) for name in fitted - before.new}, **before.parts}
     made = {*own, *new}
     for name, constant, reader in editor.written:
         cuts = {a: gone for (t, r, a), gone in removed.items() if (t, r) == (constant, reader)}
@@ -168,12 +168,12 @@ def _origin(
             made.add(name)
         if is_new or (constant in own and constant not in parts):
             continue
-        earlier = before.parts.get(constant, Part(constant))
+        earlier = before.parts.get(constant, KeptPart(constant))
         indices = dict(earlier.indices)
         for axis, gone in cuts.items():
             everything = np.arange((model.constants.shape(constant) or ())[axis])
             indices[axis] = np.delete(indices.get(axis, everything), gone)
-        parts[name] = Part(earlier.constant, indices)
+        parts[name] = KeptPart(earlier.constant, indices)
     return Origin(before.model, parts, frozenset(made), _removed_since(before, model, removed))
 
 

@@ -38,7 +38,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
-from eapc.dataflow.cache_tiling import Choice, Room, Traffic, best_tile
+from eapc.dataflow.cache_tiling import CacheRoom, TileChoice, Traffic, best_tile
 from eapc.dataflow.execution import (
     OPERANDS,
     Accesses,
@@ -172,7 +172,7 @@ def execute_cache_hierarchy(workload: ConvWorkload, hardware: HardwareModel) -> 
     )
 
 
-def _choices(job: Job) -> Iterator[tuple[str, Choice]]:
+def _choices(job: Job) -> Iterator[tuple[str, TileChoice]]:
     """The tile of every level that is filled from another, outermost first."""
     work, widths, extents = job.workload, job.widths, Extents.of(job.workload)
     channels = work.groups * extents.channels
@@ -185,7 +185,9 @@ def _choices(job: Job) -> Iterator[tuple[str, Choice]]:
     for level in job.route[1:]:
         if level == job.route[-1]:
             extents, traffic = extents.lowered(), traffic._replace(ifmap=lowered)
-        room = Room(job.hardware.memories[level].bits, widths, level in job.machine.weight_levels)
+        room = CacheRoom(
+            job.hardware.memories[level].bits, widths, level in job.machine.weight_levels
+        )
         choice = best_tile(extents, traffic, room, _prices(job, level))
         if choice is None:
             raise MappingError(
@@ -197,7 +199,7 @@ def _choices(job: Job) -> Iterator[tuple[str, Choice]]:
         extents, traffic = extents.cut(*choice.tile), _inside(traffic, choice)
 
 
-def _inside(traffic: Traffic, choice: Choice) -> Traffic:
+def _inside(traffic: Traffic, choice: TileChoice) -> Traffic:
     """What passes into the tile of a level's tile."""
     steps = (outer * inner for outer, inner in zip(traffic.steps, choice.steps, strict=True))
     return traffic._replace(ifmap=choice.refetched_ifmap, steps=Steps(*steps))
@@ -222,7 +224,7 @@ def _prices(job: Job, level: str) -> PerOperand[float]:
     return PerOperand(*map(price, OPERANDS))
 
 
-def _accesses(job: Job, choices: dict[str, Choice]) -> dict[str, Accesses]:
+def _accesses(job: Job, choices: dict[str, TileChoice]) -> dict[str, Accesses]:
     """Each transfer at both of its levels, and what every MAC asks of the registers."""
     macs, widths = accessing_macs(job.workload, job.hardware.zeros), job.widths
     counts = {level: dict.fromkeys(OPERANDS, 0.0) for level in job.hardware.memories}

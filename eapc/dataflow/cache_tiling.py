@@ -27,7 +27,7 @@ class Traffic(NamedTuple):
     steps: Steps[int] = Steps(1, 1, 1)
 
 
-class Room(NamedTuple):
+class CacheRoom(NamedTuple):
     """A level's bits, what operands take of them, and whether weights pass through the level."""
 
     bits: int
@@ -44,7 +44,7 @@ class Grid(NamedTuple):
     steps: Steps[Ints]
 
 
-class Choice(NamedTuple):
+class TileChoice(NamedTuple):
     """A level's tile and loops, and the words that pass into the level.
 
     `order` has the loops around the tile, the slowest first (p: positions, m: filters,
@@ -60,8 +60,8 @@ class Choice(NamedTuple):
 
 
 def best_tile(
-    extents: Extents, traffic: Traffic, room: Room, prices: PerOperand[float]
-) -> Choice | None:
+    extents: Extents, traffic: Traffic, room: CacheRoom, prices: PerOperand[float]
+) -> TileChoice | None:
     """The tile and order of cheapest transfers into a level; None if nothing fits.
 
     `prices` are the energy of a word on its way into the level: read outside, written inside.
@@ -81,7 +81,7 @@ def best_tile(
     many = grid.steps.p * grid.steps.m * grid.steps.c
     order, at = divmod(int(np.lexsort((np.tile(many, len(ORDERS)), costs.ravel()))[0]), len(many))
     sizes = (*grid.positions[:3], grid.filters, grid.channels)
-    return Choice(
+    return TileChoice(
         tile=Tile(*(int(axis[at]) for axis in sizes)),
         order=ORDERS[order],
         steps=Steps(*(int(axis[at]) for axis in grid.steps)),
@@ -90,7 +90,7 @@ def best_tile(
     )
 
 
-def _grid(extents: Extents, room: Room) -> Grid:
+def _grid(extents: Extents, room: CacheRoom) -> Grid:
     """Positions by filters; of the channels as many as fit beside the psums."""
     widths = room.widths
     positions = position_tiles(extents, min(extents.positions, room.bits // widths.psum))
@@ -107,7 +107,7 @@ def _grid(extents: Extents, room: Room) -> Grid:
 
 
 def _words(
-    traffic: Traffic, room: Room, grid: Grid, overlap: Floats, order: str
+    traffic: Traffic, room: CacheRoom, grid: Grid, overlap: Floats, order: str
 ) -> PerOperand[Floats]:
     """Words that pass into the level under each candidate."""
     times = fetches(grid.steps, order)

@@ -14,7 +14,7 @@ from typing import Generic, NamedTuple, TypeVar
 from eapc.dataflow.integers import ceil_div
 from eapc.errors import EapcError
 from eapc.hardware import HardwareModel, MachineSection, ZeroSkipping
-from eapc.workload import BitWidths, ConvWorkload, Densities
+from eapc.workload import BitWidths, ConvWorkload, OperandDensities
 
 Value = TypeVar("Value")
 
@@ -151,7 +151,7 @@ class Dataflow:
     execute: Callable[[ConvWorkload, HardwareModel], Execution]
 
 
-def dram_factors(densities: Densities, hardware: HardwareModel) -> PerOperand[float]:
+def dram_factors(densities: OperandDensities, hardware: HardwareModel) -> PerOperand[float]:
     """Accesses of the outermost memory per raw word of each operand."""
     code = hardware.compression
     return PerOperand(

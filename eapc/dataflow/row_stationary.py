@@ -33,7 +33,7 @@ from eapc.dataflow.row_stationary_nest import (
     nests,
     pe_sets,
 )
-from eapc.dataflow.row_stationary_search import Choice, best_mapping
+from eapc.dataflow.row_stationary_search import MappingChoice, best_mapping
 from eapc.dataflow.tiling import Extents
 from eapc.hardware import HardwareModel
 from eapc.workload import ConvWorkload
@@ -66,10 +66,10 @@ def execute_row_stationary(workload: ConvWorkload, hardware: HardwareModel) -> E
     return _execution(workload, hardware, nest, choice.tiles)
 
 
-def _search(workload: ConvWorkload, hardware: HardwareModel) -> tuple[Choice, Nest]:
+def _search(workload: ConvWorkload, hardware: HardwareModel) -> tuple[MappingChoice, Nest]:
     """The best mapping over foldings; columns are divided further as long as that is better."""
     prices = _prices(workload, hardware)
-    best: tuple[Choice, Nest] | None = None
+    best: tuple[MappingChoice, Nest] | None = None
     for nest in nests(workload, hardware):
         choice = best_mapping(nest, prices, best[0] if best else None)
         if choice is not None:

@@ -53,7 +53,7 @@ class Bounds(NamedTuple):
     cycles: Floats
 
 
-class Choice(NamedTuple):
+class MappingChoice(NamedTuple):
     """A mapping and what it was chosen for: cost, then cycles, then buffer words."""
 
     cost: float
@@ -67,7 +67,9 @@ class Choice(NamedTuple):
         return self[:3]
 
 
-def best_mapping(nest: Nest, prices: Prices, rival: Choice | None = None) -> Choice | None:
+def best_mapping(
+    nest: Nest, prices: Prices, rival: MappingChoice | None = None
+) -> MappingChoice | None:
     """The cheapest mapping of a nest; None if none fits the machine or is better than `rival`.
 
     Equal costs are decided by cycles, buffer words and the order of visits: by lower bound,
@@ -100,7 +102,7 @@ def _visits(bounds: Bounds) -> list[tuple[float, tuple[int, int]]]:
     return list(zip(lowest.ravel()[order].tolist(), places, strict=True))
 
 
-def _promising(costs: Floats, times: Floats, best: Choice | None) -> Flags:
+def _promising(costs: Floats, times: Floats, best: MappingChoice | None) -> Flags:
     """Where lower bounds of cost and cycles leave it open whether something beats `best`."""
     if best is None:
         return np.isfinite(costs)
@@ -139,7 +141,7 @@ def _best_of_grid(
     axes: Axes,
     at: tuple[int, int],
     pairs: Ints,
-) -> Choice | None:
+) -> MappingChoice | None:
     """The best of some (p, q) against all (r, t) at one strip height and batch size."""
     e, n = int(axes.e[at[0]]), int(axes.n[at[1]])
     sets_r, sets_t = _sets(nest, e)
@@ -158,7 +160,7 @@ def _best_of_grid(
     glb = access_words(nest, tiles)["glb"]
     buffer = glb.ifmap + glb.ofmap
     tiles = _select(tiles, np.arange(len(buffer)) == buffer.argmin())
-    return Choice(float(cost.min()), float(time.min()), float(buffer.min()), tiles)
+    return MappingChoice(float(cost.min()), float(time.min()), float(buffer.min()), tiles)
 
 
 def _select(tiles: Tiles, chosen: Flags) -> Tiles:

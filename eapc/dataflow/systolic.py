@@ -60,7 +60,7 @@ from eapc.dataflow.execution import (
 from eapc.dataflow.integers import Floats
 from eapc.dataflow.systolic_tiling import (
     Choices,
-    Layer,
+    SystolicLayer,
     SystolicMachine,
     block_positions,
     candidates,
@@ -113,7 +113,7 @@ def execute_systolic(workload: ConvWorkload, hardware: HardwareModel) -> Executi
     return _execution(layer, hardware, choices, words, int(best))
 
 
-def access_words(layer: Layer, choices: Choices, hardware: HardwareModel) -> Levels:
+def access_words(layer: SystolicLayer, choices: Choices, hardware: HardwareModel) -> Levels:
     """Raw words of weights, ifmap and ofmap at each level under each candidate, all groups."""
     work, machine, widths = layer.workload, layer.machine, layer.widths
     zero = np.zeros(len(choices.n))
@@ -137,7 +137,7 @@ def access_words(layer: Layer, choices: Choices, hardware: HardwareModel) -> Lev
     return levels
 
 
-def _array_words(layer: Layer, choices: Choices, hardware: HardwareModel) -> Levels:
+def _array_words(layer: SystolicLayer, choices: Choices, hardware: HardwareModel) -> Levels:
     """Words at the accumulators and within the array."""
     work, widths = layer.workload, layer.widths
     psum = widths.words("psum")
@@ -156,7 +156,7 @@ def _array_words(layer: Layer, choices: Choices, hardware: HardwareModel) -> Lev
     }
 
 
-def _cost(words: Levels, layer: Layer, hardware: HardwareModel) -> Floats:
+def _cost(words: Levels, layer: SystolicLayer, hardware: HardwareModel) -> Floats:
     """What the search minimises: energy, or raw DRAM words for the objective `throughput`."""
     if hardware.objective == "throughput":
         return sum(words["dram"], np.zeros(1))
@@ -170,7 +170,7 @@ def _cost(words: Levels, layer: Layer, hardware: HardwareModel) -> Floats:
 
 
 def _execution(
-    layer: Layer,
+    layer: SystolicLayer,
     hardware: HardwareModel,
     choices: Choices,
     words: Levels,
@@ -200,7 +200,7 @@ def _execution(
     )
 
 
-def _cycles(layer: Layer, loads: int) -> float:
+def _cycles(layer: SystolicLayer, loads: int) -> float:
     """Folds times what streams through each, with filling and draining [2]."""
     machine, extents = layer.machine, layer.extents
     if machine.stationary == "weights":

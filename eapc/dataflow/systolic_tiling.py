@@ -55,7 +55,7 @@ class SystolicMachine(MachineSection):
         return ("dram", *inner[path])
 
 
-class Layer(NamedTuple):
+class SystolicLayer(NamedTuple):
     """A layer on a machine: its sizes, its folds, and the depth that one tile needs at least."""
 
     workload: ConvWorkload
@@ -81,11 +81,11 @@ class Choices(NamedTuple):
     ifmap_words: Ints
 
 
-def folded(workload: ConvWorkload, machine: SystolicMachine, word_bits: int) -> Layer:
+def folded(workload: ConvWorkload, machine: SystolicMachine, word_bits: int) -> SystolicLayer:
     """The layer's folds on the array."""
     extents = Extents.of(workload)
     weights_stay = machine.stationary == "weights"
-    return Layer(
+    return SystolicLayer(
         workload,
         extents,
         Widths.of(workload.bits, word_bits, machine.psum_bits),
@@ -96,7 +96,7 @@ def folded(workload: ConvWorkload, machine: SystolicMachine, word_bits: int) -> 
     )
 
 
-def candidates(layer: Layer, hardware: HardwareModel) -> Choices:
+def candidates(layer: SystolicLayer, hardware: HardwareModel) -> Choices:
     """Every tiling that fits: positions by filter folds by whole or divided channels by order."""
     extents = layer.extents
     positions = position_tiles(extents, extents.positions)
@@ -114,7 +114,7 @@ def candidates(layer: Layer, hardware: HardwareModel) -> Choices:
 
 
 def _choices(
-    layer: Layer,
+    layer: SystolicLayer,
     hardware: HardwareModel,
     positions: Positions,
     filters: Ints,
@@ -155,7 +155,7 @@ def _choices(
     )
 
 
-def block_positions(layer: Layer, hardware: HardwareModel) -> int:
+def block_positions(layer: SystolicLayer, hardware: HardwareModel) -> int:
     """Positions whose psums are held at a time for one filter fold."""
     if layer.machine.stationary == "ofmap":
         return layer.machine.array_rows
@@ -165,7 +165,7 @@ def block_positions(layer: Layer, hardware: HardwareModel) -> int:
 
 
 def _fits(
-    layer: Layer,
+    layer: SystolicLayer,
     hardware: HardwareModel,
     ifmap_words: Ints,
     positions: Ints,

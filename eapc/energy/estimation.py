@@ -22,7 +22,15 @@ from eapc.energy.worklist import NodeWork
 from eapc.errors import HardwareError
 from eapc.hardware import HardwareModel
 from eapc.model import Model
-from eapc.workload import BitWidths, ConvWorkload, Densities, Kept, MacFractions, Part, Workload
+from eapc.workload import (
+    BitWidths,
+    ConvWorkload,
+    Kept,
+    MacFractions,
+    OperandDensities,
+    Part,
+    Workload,
+)
 
 Runs = Sequence[tuple[Execution, float]]
 """What each part of a node comes to on the machine, and how often it runs."""
@@ -45,12 +53,12 @@ class NodeEnergy:
     macs: float
     nonskipped_macs: float
     operations: float
-    densities: Densities
+    densities: OperandDensities
     by_operand: Mapping[str, float]
     by_level: Mapping[str, float]
     accesses: Mapping[str, Accesses]
     cycles: float | None = None
-    part_densities: tuple[Densities, ...] = ()
+    part_densities: tuple[OperandDensities, ...] = ()
     bits: BitWidths = field(default=BitWidths())
     fused_into: str = ""
     note: str = ""
@@ -163,7 +171,7 @@ def estimate(
 
 def _part_densities(
     item: NodeWork, part: Part, table: DensityTable, weights: WeightCounts
-) -> Densities:
+) -> OperandDensities:
     own = weights.density(item.node, part.weights)
     if own is not None:
         own = table.weight(part.weights, own)
@@ -171,13 +179,13 @@ def _part_densities(
         own = table.activation(part.weights)
     ofmap = table.activation(item.ofmap_of(part))
     macs = table.macs.get(item.node.key)
-    return Densities(1.0 if own is None else own, table.activation(part.ifmap), ofmap, macs)
+    return OperandDensities(1.0 if own is None else own, table.activation(part.ifmap), ofmap, macs)
 
 
 def _price(
     item: NodeWork,
     hardware: HardwareModel,
-    densities: tuple[Densities, ...],
+    densities: tuple[OperandDensities, ...],
     batch: int,
     stay: Stay,
 ) -> NodeEnergy:
@@ -218,11 +226,11 @@ def _price(
     )
 
 
-def _mean_densities(parts: list[Part]) -> Densities:
+def _mean_densities(parts: list[Part]) -> OperandDensities:
     """Densities of a node: each operand's average over the words of all parts."""
     found = [part.workload.densities for part in parts]
     if len(set(found)) <= 1:
-        return found[0] if found else Densities()
+        return found[0] if found else OperandDensities()
 
     def mean(operand: str) -> float:
         name = f"{operand.removesuffix('s')}_words"
@@ -230,7 +238,7 @@ def _mean_densities(parts: list[Part]) -> Densities:
         nonzero = sum(w * getattr(own, operand) for w, own in zip(words, found, strict=True))
         return nonzero / sum(words) if sum(words) else 1.0
 
-    return Densities(mean("weights"), mean("ifmap"), mean("ofmap"))
+    return OperandDensities(mean("weights"), mean("ifmap"), mean("ofmap"))
 
 
 def _widest(parts: list[Part], word: int) -> BitWidths:

@@ -33,11 +33,13 @@ def joined_labels(model: Model, given: InputShapes) -> Mapping[str, Labels]:
     """
     shapes = infer_shapes(model, input_shapes(model, given, None))
     known = {name: static_shape(spec) for name, spec in shapes.by_scope.get("", {}).items()}
-    tracer = _Tracer(model, {name: shape for name, shape in known.items() if shape is not None})
+    tracer = _LabelTracer(
+        model, {name: shape for name, shape in known.items() if shape is not None}
+    )
     return {name: tracer.labels(name) for name in model.outputs if name in tracer.shapes}
 
 
-class _Tracer:
+class _LabelTracer:
     """Goes back from a tensor; every tensor is labelled once."""
 
     def __init__(self, model: Model, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -155,10 +157,10 @@ def _with(shape: tuple[int, ...], axis: int, size: int) -> tuple[int, ...]:
     return (*shape[:axis], size, *shape[axis:])
 
 
-_RULES: dict[str, Callable[[_Tracer, Node, str, int], Labels | None]] = {
-    "Concat": _Tracer.concatenated,
-    "Transpose": _Tracer.transposed,
-    "Split": _Tracer.split_off,
-    "Slice": _Tracer.sliced,
-    **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), _Tracer.viewed),
+_RULES: dict[str, Callable[[_LabelTracer, Node, str, int], Labels | None]] = {
+    "Concat": _LabelTracer.concatenated,
+    "Transpose": _LabelTracer.transposed,
+    "Split": _LabelTracer.split_off,
+    "Slice": _LabelTracer.sliced,
+    **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), _LabelTracer.viewed),
 }

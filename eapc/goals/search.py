@@ -70,7 +70,7 @@ class Found(Generic[V]):
     verdict: V
 
 
-class Search(Generic[V]):
+class BudgetSearch(Generic[V]):
     """Searches budgets for one judge; verdicts are remembered from one search to the next."""
 
     def __init__(

@@ -17,7 +17,7 @@ from eapc.goals.goal import Budget
 from eapc.goals.min_agreement import MAX_OUTPUT_ERROR
 from eapc.goals.pruners import Pruner, pruner_of
 from eapc.goals.result import Pruned
-from eapc.goals.search import Search
+from eapc.goals.search import BudgetSearch
 from eapc.model import Model
 from eapc.pipeline import Compilation, Pass, Pipeline, Recipe
 from eapc.progress import timed
@@ -47,7 +47,7 @@ class Trials:
         self.accuracy = accuracy
         self._held_out = held_out
         self._seconds = dict(compilation.record.seconds)
-        self._searches: dict[type[Bound[Any]], Search[Any]] = {}
+        self._searches: dict[type[Bound[Any]], BudgetSearch[Any]] = {}
         self._apart: dict[float, Trials] = {}
 
     @property
@@ -107,7 +107,7 @@ class Trials:
         with timed(self._seconds, "judge"):
             return AgreementJudge.of(self._compilation.reference, self._held_out, threads)
 
-    def search(self, bound: Bound[V]) -> Search[V]:
+    def search(self, bound: Bound[V]) -> BudgetSearch[V]:
         """The search for a kind of bound; predictions, of all budgets, and verdicts are timed."""
         kind = type(bound)
         if kind not in self._searches:
@@ -122,7 +122,7 @@ class Trials:
             plan = self.pruner.plan  # passes work it out, which are timed on their own
             with timed(self._seconds, "predict"):
                 expected_loss = partial(bound.expected_loss, self)
-                self._searches[kind] = Search(prune, plan, judge, expected_loss)
+                self._searches[kind] = BudgetSearch(prune, plan, judge, expected_loss)
         return self._searches[kind]
 
     @cached_property

@@ -11,7 +11,7 @@ from eapc.model.editor import GraphEditor
 from eapc.model.file import Check, files_of
 from eapc.model.graph import GraphView, Node, free_names, plain_tensors, walk
 from eapc.model.interface import common_inputs
-from eapc.model.model import ANNOTATION_PREFIX, Model, Origin, Part, drop_annotations
+from eapc.model.model import ANNOTATION_PREFIX, KeptPart, Model, Origin, drop_annotations
 from eapc.model.neighbourhood import BiasSink, Clipping, Surroundings, surroundings
 from eapc.model.shapes import (
     InputShapes,
@@ -60,10 +60,10 @@ __all__ = [
     "GraphEditor",
     "GraphView",
     "InputShapes",
+    "KeptPart",
     "Model",
     "Node",
     "Origin",
-    "Part",
     "Shape",
     "ShapeOf",
     "Shapes",

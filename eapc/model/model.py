@@ -26,7 +26,7 @@ ANNOTATION_PREFIX = "eapc."
 
 
 @dataclass(frozen=True)
-class Part:
+class KeptPart:
     """What a constant kept of another: the indices along some axes, all along the others."""
 
     constant: str
@@ -50,7 +50,7 @@ class Origin:
     """
 
     model: Model
-    parts: Mapping[str, Part] = field(default_factory=dict)
+    parts: Mapping[str, KeptPart] = field(default_factory=dict)
     new: frozenset[str] = frozenset()
     removed: Mapping[str, Mapping[int, Array]] = field(default_factory=dict)
 

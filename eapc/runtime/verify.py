@@ -13,9 +13,9 @@ from eapc.errors import EapcError, ModelError, VerificationError
 from eapc.model import (
     Array,
     Check,
+    KeptPart,
     Model,
     Origin,
-    Part,
     decode,
     drop_annotations,
     is_external,
@@ -129,7 +129,7 @@ def _check_cut(origin: Origin, written: Model, changed: frozenset[str]) -> None:
             f"tensor '{min(foreign)}' of the smaller model is not the original's"
         )
     for name in written.constants.plain.keys() - changed - origin.new:
-        part = origin.parts.get(name, Part(name))
+        part = origin.parts.get(name, KeptPart(name))
         whole, found = source.constants.value(part.constant), written.constants.value(name)
         if whole is None or found is None or not _equal_bits(part.of(whole), found):
             raise VerificationError(f"tensor '{name}' is no part of the original's")

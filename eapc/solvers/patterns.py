@@ -151,7 +151,7 @@ class NOfM(Pattern):
 
 
 @dataclass(frozen=True)
-class Tiles(Pattern):
+class BlockTiles(Pattern):
     """Tiles of rows x depth kernel positions x channels of the weight, kept or cut whole.
 
     Those of the largest mean square survive. Where tiles at an edge are smaller, a mask can
@@ -271,7 +271,7 @@ def _n_of_m(positions: int, n: int, m: int) -> Pattern:
 def _block(positions: int, rows: int, columns: int) -> Pattern:
     if not (rows and columns):
         raise UsageError(f"pattern 'block:{rows}x{columns}': expected sides of 1 or more")
-    return Tiles(rows, 1, columns, positions)
+    return BlockTiles(rows, 1, columns, positions)
 
 
 PATTERNS: Mapping[str, tuple[str, _Maker]] = MappingProxyType(
@@ -279,7 +279,7 @@ PATTERNS: Mapping[str, tuple[str, _Maker]] = MappingProxyType(
         "unstructured": (r"unstructured", lambda _: UNSTRUCTURED),
         "N:M": (r"(\d+):(\d+)", _n_of_m),
         "block:RxC": (r"block:(\d+)x(\d+)", _block),
-        "kernel": (r"kernel", lambda positions: Tiles(1, positions, 1, positions)),
+        "kernel": (r"kernel", lambda positions: BlockTiles(1, positions, 1, positions)),
     }
 )
 """How a pattern is spelled: the expression that reads it, and its maker.

@@ -22,7 +22,7 @@ class MacFractions:
 
 
 @dataclass(frozen=True)
-class Densities:
+class OperandDensities:
     """Fractions of non-zero words, 0 to 1, of a node's three operands.
 
     `macs` says in which MACs these meet; None where that has not been counted: the zeros of
@@ -34,7 +34,7 @@ class Densities:
     ofmap: float = 1.0
     macs: MacFractions | None = None
 
-    def with_weights_at_most(self, density: float) -> Densities:
+    def with_weights_at_most(self, density: float) -> OperandDensities:
         """The same with sparser weights; MACs with both operands go down in proportion."""
         if density >= self.weights:
             return self
@@ -87,7 +87,7 @@ class ConvWorkload:
     stride_columns: int = 1
     dilation_rows: int = 1
     dilation_columns: int = 1
-    densities: Densities = field(default=Densities())
+    densities: OperandDensities = field(default=OperandDensities())
     bits: BitWidths = field(default=BitWidths())
     kept: Kept = field(default=Kept())
     unpadded_fraction: float = 1.0
@@ -156,7 +156,7 @@ class StreamWorkload:
     ifmap_words: int = 0
     weight_words: int = 0
     ofmap_words: int = 0
-    densities: Densities = field(default=Densities())
+    densities: OperandDensities = field(default=OperandDensities())
     bits: BitWidths = field(default=BitWidths())
     kept: Kept = field(default=Kept())
 

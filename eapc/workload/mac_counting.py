@@ -21,7 +21,7 @@ import numpy as np
 
 from eapc.model import Array, Node
 from eapc.operators import operator_of
-from eapc.workload.mac_operators import Axis, conv_axes, transposed_axes
+from eapc.workload.mac_operators import SpatialAxis, conv_axes, transposed_axes
 from eapc.workload.rules import Shape
 
 
@@ -134,7 +134,7 @@ def _convolution(node: Node, x: Shape, w: Shape, y: Shape) -> Counting:
     return Counting(Reduction(0), Reduction(0, node.attribute("group", 1)), taps)
 
 
-def _taps(axis: Axis) -> Taps:
+def _taps(axis: SpatialAxis) -> Taps:
     reads = np.zeros((axis.kernel, axis.size))
     outputs = np.arange(axis.output) * axis.stride
     for tap in range(axis.kernel):
@@ -149,7 +149,7 @@ def _transposed(node: Node, x: Shape, w: Shape, y: Shape) -> Counting:
     return Counting(Reduction(0), Reduction(1), tuple(map(_transposed_taps, axes)))
 
 
-def _transposed_taps(axis: Axis) -> Taps:
+def _transposed_taps(axis: SpatialAxis) -> Taps:
     """An ifmap word reaches output `word * stride + tap * dilation - begin`, if there is one.
 
     An output visits the taps that lie a whole number of strides before it.

@@ -16,7 +16,7 @@ from eapc.workload.rules import Operands, Part, Shape, UnmodelledError, Work, wo
 
 
 @dataclass(frozen=True)
-class Axis:
+class SpatialAxis:
     """One spatial axis of a convolution."""
 
     size: int
@@ -36,7 +36,7 @@ class Axis:
         return real / (self.output * self.kernel) if self.output * self.kernel else 1.0
 
 
-_UNIT_AXIS = Axis(1, 1, 1, 1, 1, 0)
+_UNIT_AXIS = SpatialAxis(1, 1, 1, 1, 1, 0)
 
 
 def steps_of(node: Node, rank: int) -> tuple[Shape, Shape]:
@@ -45,32 +45,32 @@ def steps_of(node: Node, rank: int) -> tuple[Shape, Shape]:
     return tuple(node.attribute("strides", ones)), tuple(node.attribute("dilations", ones))
 
 
-def conv_axes(node: Node, sizes: Shape, outputs: Shape, kernel: Shape) -> list[Axis]:
+def conv_axes(node: Node, sizes: Shape, outputs: Shape, kernel: Shape) -> list[SpatialAxis]:
     """The spatial axes of a Conv, with the padding that it declares or asks for."""
 
-    def padding(axis: Axis) -> int:
+    def padding(axis: SpatialAxis) -> int:
         return max(reach(axis.output, axis.kernel, axis.stride, axis.dilation) - axis.size, 0)
 
     return _axes(node, sizes, outputs, kernel, padding)
 
 
-def transposed_axes(node: Node, sizes: Shape, outputs: Shape, kernel: Shape) -> list[Axis]:
+def transposed_axes(node: Node, sizes: Shape, outputs: Shape, kernel: Shape) -> list[SpatialAxis]:
     """The spatial axes of a ConvTranspose: its padding cuts positions off the outputs."""
 
-    def padding(axis: Axis) -> int:
+    def padding(axis: SpatialAxis) -> int:
         return reach(axis.size, axis.kernel, axis.stride, axis.dilation) - axis.output
 
     return _axes(node, sizes, outputs, kernel, padding)
 
 
 def _axes(
-    node: Node, sizes: Shape, outputs: Shape, kernel: Shape, padding: Callable[[Axis], int]
-) -> list[Axis]:
+    node: Node, sizes: Shape, outputs: Shape, kernel: Shape, padding: Callable[[SpatialAxis], int]
+) -> list[SpatialAxis]:
     """With the padding that a node declares, or a half of all that an axis needs (`padding`)."""
     rank = len(kernel)
     begins = node.attribute("pads", [0] * (2 * rank))[:rank]
     steps, auto_pad = steps_of(node, rank), node.attribute("auto_pad", "NOTSET")
-    axes = [Axis(*axis) for axis in zip(sizes, outputs, kernel, *steps, begins, strict=True)]
+    axes = [SpatialAxis(*axis) for axis in zip(sizes, outputs, kernel, *steps, begins, strict=True)]
     if not auto_pad.startswith("SAME"):
         return axes
     totals = [padding(axis) for axis in axes]
@@ -151,7 +151,7 @@ def conv_transpose(operands: Operands) -> Work:
     return _mac_work(operands, workloads)
 
 
-def _phases(axis: Axis) -> Iterable[tuple[int, int]]:
+def _phases(axis: SpatialAxis) -> Iterable[tuple[int, int]]:
     """(taps, positions) of each residue class of one axis; classes without either drop out."""
     for phase in range(axis.stride):
         taps = math.ceil((axis.kernel - phase) / axis.stride)
