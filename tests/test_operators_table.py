@@ -14,7 +14,8 @@ from eapc.model import Node
 from eapc.operators import Operator, WeightLayout, element_wise, operator, operators, register
 from eapc.workload import Operands, StreamWorkload
 from eapc.workload.mac_counting import COUNTINGS
-from eapc.workload.rules import WORKLOAD_RULES, rule_of
+from eapc.workload.operators import rule_of
+from eapc.workload.rules import WORKLOAD_RULES
 
 ROWS = {row.full_name: row for row in operators()}
 SCHEMAS = {schema.name for schema in onnx.defs.get_all_schemas()}

@@ -24,7 +24,8 @@ from onnx.reference import ReferenceEvaluator
 from work_builders import Sizes, conv_of, items_of, reason_of, stream_of, work_of_node
 
 from eapc.workload import ConvWorkload, StreamWorkload, Work
-from eapc.workload.rules import WORKLOAD_RULES, workload_rule
+from eapc.workload.operators import WORKLOAD_RULES
+from eapc.workload.rules import workload_rule
 
 # --- Conv ------------------------------------------------------------------------------------
 

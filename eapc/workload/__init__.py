@@ -12,7 +12,8 @@ from eapc.workload.loop_nests import (
 )
 from eapc.workload.mac_counting import Counting, Reduction, counting_of, pairs
 from eapc.workload.mac_operators import steps_of
-from eapc.workload.rules import Operands, Part, Shape, UnmodelledError, Work, work_of
+from eapc.workload.operators import Operands, UnmodelledError, work_of
+from eapc.workload.rules import Part, Shape, Work
 
 __all__ = [
     "BitWidths",
