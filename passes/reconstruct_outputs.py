@@ -12,8 +12,8 @@ import numpy as np
 
 from eapc.calibration import (
     LayerRows,
+    LayerwiseReconstruction,
     Reference,
-    Sweep,
     is_rectified,
     rectified,
     scaled_matrix,
@@ -86,7 +86,7 @@ class ReconstructOutputs(Pass):
             return compilation.with_record(layers=records)
         model, data = compilation.model, compilation.calibration
         engine = compilation.conditions.engine
-        sweep = Sweep(model, compilation.reference, layers, data, engine)
+        sweep = LayerwiseReconstruction(model, compilation.reference, layers, data, engine)
         finished = _unpruned(compilation, layers).finished(str(self))
         error = None
         for step, (tied, key) in enumerate(zip(layers, _keys(model, layers), strict=True)):
@@ -103,7 +103,7 @@ class ReconstructOutputs(Pass):
         compilation.progress(Step(self.name, len(layers), len(layers), error=error))
         return compilation.with_model(sweep.model).with_record(layers=records)
 
-    def _finish(self, sweep: Sweep, step: int, tied: TiedLayers) -> Checkpoint:
+    def _finish(self, sweep: LayerwiseReconstruction, step: int, tied: TiedLayers) -> Checkpoint:
         """Solve one layer, put it into the sweep's model and say what came of it."""
         record, constants = self._fit(sweep, step, tied)
         logger.info(
@@ -114,7 +114,7 @@ class ReconstructOutputs(Pass):
         return Checkpoint(constants, asdict(record))
 
     def _fit(
-        self, sweep: Sweep, step: int, tied: TiedLayers
+        self, sweep: LayerwiseReconstruction, step: int, tied: TiedLayers
     ) -> tuple[LayerRecord, dict[str, Array]]:
         """Solve one layer on what reaches it now; its record and its constants' new values."""
         method = METHODS[self.method]

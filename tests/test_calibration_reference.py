@@ -11,7 +11,7 @@ from channel_builders import a_third, groups_of, kept_of
 from structured_builders import bytes_of, compiled, inputs_of
 from test_channels import NETS, plain, residual
 
-from eapc.calibration import Reference, Sweep
+from eapc.calibration import LayerwiseReconstruction, Reference
 from eapc.channels import remove_channels
 from eapc.data import Dataset
 from eapc.layers import find_layers
@@ -40,7 +40,7 @@ def cut(model: Model, **kept: list[int]) -> Model:
 def targets(student: Model, dense: Model, data: Dataset) -> dict[str, tuple[Array, ...]]:
     """By node: what its outputs are fitted to, and the original's other branch if there is one."""
     layers = find_layers(Reference(dense, student).original).layers
-    sweep = Sweep(student, dense, layers, data, Engine(1))
+    sweep = LayerwiseReconstruction(student, dense, layers, data, Engine(1))
     found = {}
     for step, tied in enumerate(layers):
         (rows,) = sweep.rows(step)

@@ -248,7 +248,7 @@ def test_aiming_at_the_residual_sum_helps(
     name: str, sparsity: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     aware = error_at(uniform(name, sparsity), "s")
-    monkeypatch.setattr("eapc.model.neighbourhood._addends", lambda *_: ("", ""))
+    monkeypatch.setattr("eapc.model.epilogue._addends", lambda *_: ("", ""))
     blind = error_at(compile_net(NETS[name](), UNIFORM % sparsity), "s")
     assert aware < blind
 

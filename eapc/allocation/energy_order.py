@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from eapc.allocation.allocator import FINE_GRID, LOWEST_DENSITY, Curves, LayerCurve
-from eapc.calibration import Sweep, scaled_matrix
+from eapc.calibration import LayerwiseReconstruction, scaled_matrix
 from eapc.data import Dataset
 from eapc.layers import TiedLayers
 from eapc.model import Array, Model
@@ -101,7 +101,7 @@ class Schedule:
         """
         if limit == float("inf"):
             return model, ladder[-1]
-        sweep = Sweep(model, model.original, [tied], self.data, self.engine)
+        sweep = LayerwiseReconstruction(model, model.original, [tied], self.data, self.engine)
         moments = [user.moments() for user in sweep.rows(0, _most_rows(tied, model))]
         joint = combine(moments)
         problem = LayerProblem.from_moments(scaled_matrix(tied, model.original), joint)

@@ -3,12 +3,12 @@
 from eapc.calibration.activations import (
     ActivationWalk,
     Batches,
+    DownstreamRun,
+    DownstreamSubgraph,
     MemoryBudget,
-    Suffix,
-    SuffixRun,
-    suffix_behind,
+    downstream_of,
 )
-from eapc.calibration.lockstep import Reference, Sweep
+from eapc.calibration.lockstep import LayerwiseReconstruction, Reference
 from eapc.calibration.sensitivity import (
     DENSITIES,
     ErrorCurve,
@@ -34,16 +34,17 @@ __all__ = [
     "DENSITIES",
     "ActivationWalk",
     "Batches",
+    "DownstreamRun",
+    "DownstreamSubgraph",
     "ErrorCurve",
     "LayerRows",
+    "LayerwiseReconstruction",
     "MemoryBudget",
     "Probes",
     "Reference",
     "Seen",
-    "Suffix",
-    "SuffixRun",
-    "Sweep",
     "changed_constants",
+    "downstream_of",
     "error_curves",
     "is_rectified",
     "moved_biases",
@@ -53,6 +54,5 @@ __all__ = [
     "probes_of",
     "rectified",
     "scaled_matrix",
-    "suffix_behind",
     "unscaled_matrix",
 ]

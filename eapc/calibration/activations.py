@@ -200,7 +200,7 @@ def _allowed_memory() -> float:
 
 
 @dataclass(frozen=True)
-class Suffix:
+class DownstreamSubgraph:
     """Every main-graph node that constants reach, and what these nodes read and make.
 
     `changed` are the constants, `inputs` the other tensors that are computed or fed and
@@ -213,7 +213,7 @@ class Suffix:
     outputs: tuple[str, ...]
 
 
-def suffix_behind(model: Model, changed: Iterable[str]) -> Suffix:
+def downstream_of(model: Model, changed: Iterable[str]) -> DownstreamSubgraph:
     """The nodes that depend on any of some constants, in file order."""
     view, changed = model.view, tuple(changed)
     reached = view.descendants(changed)
@@ -227,32 +227,32 @@ def suffix_behind(model: Model, changed: Iterable[str]) -> Suffix:
         if name not in made and name not in changed and (name in fed or view.producer(name))
     )
     outputs = tuple(name for name in model.outputs if name in made)
-    return Suffix(nodes, changed, tuple(inputs), outputs)
+    return DownstreamSubgraph(nodes, changed, tuple(inputs), outputs)
 
 
-class SuffixRun:
-    """A suffix ready to run over the batches of its inputs.
+class DownstreamRun:
+    """A downstream subgraph ready to run over the batches of its inputs.
 
-    `inputs` holds one array per batch of each of the suffix's inputs, `values` its changed
+    `inputs` holds one array per batch of each of the subgraph's inputs, `values` its changed
     constants, for their types; both may be of other constants' values at every run.
     """
 
     def __init__(
         self,
         model: Model,
-        suffix: Suffix,
+        downstream: DownstreamSubgraph,
         inputs: Mapping[str, Batches],
         values: Mapping[str, Array],
         threads: int,
     ) -> None:
-        self._inputs = {name: inputs[name] for name in suffix.inputs}
+        self._inputs = {name: inputs[name] for name in downstream.inputs}
         samples = {name: batches[0] for name, batches in self._inputs.items()}
-        samples |= {name: values[name] for name in suffix.changed}
-        proto = segment(model, suffix.nodes, samples, suffix.outputs)
+        samples |= {name: values[name] for name in downstream.changed}
+        proto = segment(model, downstream.nodes, samples, downstream.outputs)
         self._session = Session(proto, threads)
 
     def outputs(self, values: Mapping[str, Array]) -> dict[str, Array]:
-        """The suffix's outputs over all batches, joined, with these values of its constants."""
+        """The subgraph's outputs over all batches, joined, with these values of its constants."""
         count = max((len(batches) for batches in self._inputs.values()), default=1)
         fed = {name: np.ascontiguousarray(value) for name, value in values.items()}
         return joined_batches(

@@ -29,7 +29,7 @@ from eapc.runtime import Engine, feed_size
 from eapc.solvers import Moments
 
 
-class Sweep:
+class LayerwiseReconstruction:
     """Two networks advancing together: the dense one, and the one pruned so far.
 
     `original` has the shape of the latter and the dense one's weights. Layers without

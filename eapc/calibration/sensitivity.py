@@ -17,10 +17,10 @@ import numpy as np
 from eapc.calibration.activations import (
     ActivationWalk,
     Batches,
+    DownstreamRun,
+    DownstreamSubgraph,
     MemoryBudget,
-    Suffix,
-    SuffixRun,
-    suffix_behind,
+    downstream_of,
 )
 from eapc.calibration.statistics import (
     LayerActivations,
@@ -73,12 +73,14 @@ def error_curves(
     if first == len(layers):
         return
     yardstick = Yardstick.of(model, probes.shown, engine.threads)
-    suffixes = [suffix_behind(model, changed_constants(model, tied)) for tied in layers]
-    walk = probed_tensors(model, probes, [[tied] for tied in layers], suffixes, engine)
-    steps = zip(layers, suffixes, walk, strict=True)
-    for tied, suffix, seen in islice(steps, first, None):
+    subgraphs = [downstream_of(model, changed_constants(model, tied)) for tied in layers]
+    walk = probed_tensors(model, probes, [[tied] for tied in layers], subgraphs, engine)
+    steps = zip(layers, subgraphs, walk, strict=True)
+    for tied, downstream, seen in islice(steps, first, None):
         moments = probe_moments(model, tied, seen.fitted, engine.seed)
-        run = SuffixRun(model, suffix, seen.shown, changed_constants(model, tied), engine.threads)
+        run = DownstreamRun(
+            model, downstream, seen.shown, changed_constants(model, tied), engine.threads
+        )
         effects, kept = [0.0], [_weights(model, tied) != 0]
         for pruned in _probes(model, tied, moments):
             outputs = run.outputs(changed_constants(pruned, tied))
@@ -136,15 +138,15 @@ def probed_tensors(
     model: Model,
     probes: Probes,
     layers: Sequence[Sequence[TiedLayers]],
-    suffixes: Sequence[Suffix],
+    subgraphs: Sequence[DownstreamSubgraph],
     engine: Engine,
 ) -> Iterator[Seen]:
-    """What some layers read and write, and what the suffix behind them starts from, in turn.
+    """What some layers read and write, and what the subgraph behind them starts from, in turn.
 
-    There is a suffix for each of `layers`, or none at all.
+    There is a subgraph for each of `layers`, or none at all.
     """
     own = [[n for tied in each for user in tied.users for n in (user.x, user.y)] for each in layers]
-    starts = [suffix.inputs for suffix in suffixes] or [()] * len(own)
+    starts = [downstream.inputs for downstream in subgraphs] or [()] * len(own)
     plan = [[*names, *inputs] for names, inputs in zip(own, starts, strict=True)]
     budget = MemoryBudget(engine.memory)
     batch = feed_size(model, probes.shown)

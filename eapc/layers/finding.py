@@ -12,24 +12,24 @@ from eapc.layers.forms import LayerForm, UnsupportedLayerError, form_of
 from eapc.model import (
     Array,
     BiasSink,
+    Epilogue,
     Model,
     Node,
-    Surroundings,
     WeightSource,
     all_finite,
     as_seen,
     as_stored,
+    epilogue_of,
     find_weights,
     is_float,
     obstacle,
     seen_shapes,
-    surroundings,
 )
 from eapc.operators import WeightLayout, operator_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layer(Surroundings):
+class Layer(Epilogue):
     """One node that uses prunable weights, and what stands behind it.
 
     The solver works on z = scale * (y - offset): `scale` (m,) is what a following
@@ -166,7 +166,7 @@ def _layer(model: Model, node: Node) -> Layer | None:
         raise UnsupportedLayerError("its input is a constant")
     form, layout = form_of(node, seen), row.weights
     offset = _offset(model, node, layout, layout.output_count(node.attributes, seen))
-    behind = surroundings(model, node, layout, offset, layout.channel_axis(len(seen)))
+    behind = epilogue_of(model, node, layout, offset, layout.channel_axis(len(seen)))
     return Layer(
         node=node, form=form, source=source, x=node.input(0), y=node.outputs[0], offset=offset,
         **vars(behind),

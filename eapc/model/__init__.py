@@ -8,11 +8,11 @@ from eapc.model.constants import (
     known_constants,
 )
 from eapc.model.editor import GraphEditor
+from eapc.model.epilogue import BiasSink, Clipping, Epilogue, epilogue_of
 from eapc.model.file import Check, files_of
 from eapc.model.graph import GraphView, Node, free_names, plain_tensors, walk
 from eapc.model.interface import common_inputs
 from eapc.model.model import ANNOTATION_PREFIX, KeptPart, Model, Origin, drop_annotations
-from eapc.model.neighbourhood import BiasSink, Clipping, Surroundings, surroundings
 from eapc.model.shapes import (
     InputShapes,
     Shapes,
@@ -57,6 +57,7 @@ __all__ = [
     "Check",
     "Clipping",
     "Constants",
+    "Epilogue",
     "GraphEditor",
     "GraphView",
     "InputShapes",
@@ -67,7 +68,6 @@ __all__ = [
     "Shape",
     "ShapeOf",
     "Shapes",
-    "Surroundings",
     "TensorSpec",
     "WeightSource",
     "all_finite",
@@ -79,6 +79,7 @@ __all__ = [
     "decode",
     "drop_annotations",
     "encode",
+    "epilogue_of",
     "evaluate_node",
     "files_of",
     "find_weights",
@@ -97,7 +98,6 @@ __all__ = [
     "spread_zero_points",
     "static_shape",
     "subgraphs_of_node",
-    "surroundings",
     "tensor_bits",
     "tensors_of_model",
     "walk",

@@ -16,16 +16,16 @@ import numpy as np
 
 from eapc.calibration import (
     Batches,
+    DownstreamRun,
+    DownstreamSubgraph,
     Probes,
     Seen,
-    Suffix,
-    SuffixRun,
     changed_constants,
+    downstream_of,
     moved_biases,
     probe_moments,
     probed_tensors,
     scaled_matrix,
-    suffix_behind,
     unscaled_matrix,
 )
 from eapc.errors import UsageError
@@ -77,13 +77,13 @@ class Survey:
     ) -> Iterator[ChannelCurve]:
         shown = probes.shown
         yardstick = Yardstick.of(model, shown, self.engine.threads)
-        suffixes = [suffix_behind(model, probed_values(model, layered)) for layered in groups]
-        walk = zip(groups, suffixes, self._walk(model, groups, probes, suffixes), strict=True)
-        for layered, suffix, seen in islice(walk, first, None):
+        subgraphs = [downstream_of(model, probed_values(model, layered)) for layered in groups]
+        walk = zip(groups, subgraphs, self._walk(model, groups, probes, subgraphs), strict=True)
+        for layered, downstream, seen in islice(walk, first, None):
             evidence, moments = self._measured(model, layered, seen)
             curve = self._ordered(layered, evidence)
             constants = probed_values(model, layered)
-            run = SuffixRun(model, suffix, seen.shown, constants, self.engine.threads)
+            run = DownstreamRun(model, downstream, seen.shown, constants, self.engine.threads)
             probed = Probed(model, layered, evidence.consumers, moments)
             yield _measured_curve(curve, probed, run, yardstick)
 
@@ -92,11 +92,11 @@ class Survey:
         model: Model,
         groups: Sequence[LayeredGroup],
         probes: Probes,
-        suffixes: Sequence[Suffix] = (),
+        subgraphs: Sequence[DownstreamSubgraph] = (),
     ) -> Iterator[Seen]:
-        """The tensors around each group's layers, and what its suffix starts from."""
+        """The tensors around each group's layers, and what the subgraph behind them starts from."""
         layers = [probed_layers(each) for each in groups]
-        return probed_tensors(model, probes, layers, suffixes, self.engine)
+        return probed_tensors(model, probes, layers, subgraphs, self.engine)
 
     def _ordered(self, layered: LayeredGroup, evidence: Evidence) -> ChannelCurve:
         order = removal_order(self.criterion, evidence)
@@ -121,7 +121,7 @@ class Survey:
 
 
 def _measured_curve(
-    curve: ChannelCurve, probed: Probed, run: SuffixRun, yardstick: Yardstick
+    curve: ChannelCurve, probed: Probed, run: DownstreamRun, yardstick: Yardstick
 ) -> ChannelCurve:
     """The curve with its points; errors never fall as channels go."""
     counts, effects = [curve.size], [0.0]

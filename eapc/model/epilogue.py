@@ -45,7 +45,7 @@ class Clipping:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class Epilogue:
     """What follows a layer's output y, one reader after another.
 
     `scale` (m,) turns y into z = scale * (y - offset), `offset` being the node's own bias;
@@ -58,9 +58,9 @@ class Surroundings:
     clipping: Clipping | None = None
 
 
-def surroundings(
+def epilogue_of(
     model: Model, node: Node, layout: WeightLayout, offset: Array, channel_axis: int
-) -> Surroundings:
+) -> Epilogue:
     """What stands behind a layer whose outputs have the bias `offset` (m,) of its own.
 
     `channel_axis` of y is counted from the end: -1 for Gemm, -3 for a 2-D convolution.
@@ -82,11 +82,11 @@ def surroundings(
         stage, follower = _next(model, follower.outputs[0])
         if not constant:
             clipping = _clipping(model, follower, shift) if other else None
-            return Surroundings(scale, bias, other, clipping)
+            return Epilogue(scale, bias, other, clipping)
         if _is_per_channel(model, constant, channels, channel_axis):
             bias = bias or _sink(model, constant, channels)
         shift = _shifted(model, shift, constant, channel_axis)
-    return Surroundings(scale, bias, clipping=_clipping(model, follower, shift))
+    return Epilogue(scale, bias, clipping=_clipping(model, follower, shift))
 
 
 def _shifted(model: Model, shift: Array | None, constant: str, axis: int) -> Array | None:
