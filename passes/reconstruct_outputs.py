@@ -29,6 +29,7 @@ from eapc.solvers import (
     PATTERNS,
     LayerProblem,
     Moments,
+    Pattern,
     combine,
     parse_pattern,
     refit,
@@ -150,7 +151,8 @@ class ReconstructOutputs(Pass):
             return refit(problem, pruned != 0)
         thorough = self.thorough or pruned.size * pruned.shape[2] <= _THOROUGH_PRODUCT
         pattern = pattern_of(tied, self.pattern)
-        return solve(problem, count, method=self.method, pattern=pattern, thorough=thorough)
+        found = solve(problem, count, method=self.method, pattern=pattern, thorough=thorough)
+        return _filled(found, problem, original, pattern, count)
 
 
 _STEP = 1.25
@@ -182,6 +184,21 @@ def _rectified(
     beyond = [end.beyond(start, _STEP) for end, start in zip(moved, moments, strict=True)]
     refitted = _refitted(_problem(tied, original, beyond), original, matrix != 0, matrix)
     return refitted, [end.about_outputs(aim.y_mean) for end, aim in zip(moved, beyond, strict=True)]
+
+
+def _filled(
+    matrix: Array, problem: LayerProblem, original: Array, pattern: Pattern, count: int
+) -> Array:
+    """The matrix with weights of inputs that say nothing, as far as `count` has room for them.
+
+    A fit leaves them at zero, however many were to stay; they are the original's.
+    """
+    idle = problem.idle[:, None]
+    if not idle.any() or np.count_nonzero(matrix) >= pattern.attainable(matrix.shape, count):
+        return matrix
+    size = np.abs(original) / (np.abs(original).max() or 1)
+    order = np.where(matrix != 0, 2 + size, np.where(idle, size, 0)).astype(np.float32)
+    return np.where(pattern.mask(order, count) & (matrix == 0) & idle, original, matrix)
 
 
 def _refitted(

@@ -106,10 +106,13 @@ def test_too_few_inputs_to_hold_any_out() -> None:
         DEFAULT_GOAL.pursue(trials(few))
 
 
-def test_a_handful_of_inputs_will_do() -> None:
+def test_ten_inputs_will_do_and_nine_will_not() -> None:
+    """A fifth is held out, and one input has no mean that it could differ from."""
     net = dense()
-    few = Net(net.proto, {"x": net.arrays["x"][:3]})
-    assert DEFAULT_GOAL.pursue(trials(few)).agreement is not None
+    ten, nine = (Net(net.proto, {"x": net.arrays["x"][:count]}) for count in (10, 9))
+    assert DEFAULT_GOAL.pursue(trials(ten)).agreement is not None
+    with pytest.raises(DataError, match="too few calibration inputs: 1 held out"):
+        DEFAULT_GOAL.pursue(trials(nine))
 
 
 def test_the_compilation_given_is_left_alone() -> None:

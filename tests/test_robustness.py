@@ -16,6 +16,7 @@ from eapc.cli import main
 from eapc.commands.compiler import prune
 from eapc.commands.preparation import Settings
 from eapc.data import dataset
+from eapc.errors import DataError
 from eapc.goals import Goal, MinAgreement, Sparsity, TargetEnergy
 from eapc.runtime import collect_outputs
 
@@ -85,6 +86,15 @@ AWKWARD: dict[str, Callable[[], Net]] = {
 }
 
 
+BLIND = {
+    "constant inputs": "the calibration inputs are all the same",
+    "few rows": "too few calibration inputs",
+    "a layer of zeros": "the outputs are the same for all",
+    "nothing but zeros": "the outputs are the same for all",
+}
+"""Where nothing tells what the outputs lose, so that no search can be judged."""
+
+
 @pytest.mark.parametrize("goal", GOALS, ids=lambda goal: type(goal).__name__)
 @pytest.mark.parametrize("name", AWKWARD)
 def test_awkward_numbers_are_pruned_or_refused(name: str, goal: Goal, tmp_path: Path) -> None:
@@ -93,7 +103,13 @@ def test_awkward_numbers_are_pruned_or_refused(name: str, goal: Goal, tmp_path: 
     path.write_bytes(net.proto.SerializeToString())
     data = dataset(net.arrays, net.model.inputs, "test")
     settings = Settings(calibration=data, threads=1)
+    if goal.is_searched and name in BLIND:
+        with pytest.raises(DataError, match=BLIND[name]):
+            prune(path, settings, goal=goal, output=output)
+        assert [each.name for each in tmp_path.iterdir() if each.suffix == ".onnx"] == ["m.onnx"]
+        return
     done = prune(path, settings, goal=goal, output=output)
+    assert done.confirmed is (name != "constant inputs")
     before = {t.name: t.data_type for t in net.proto.graph.initializer}
     after = onnx.load(output)
     assert {t.name: t.data_type for t in after.graph.initializer} == before
@@ -118,3 +134,61 @@ def test_weights_of_a_type_that_the_runtime_lacks(
     assert len(said) == 1
     assert "onnxruntime" in said[0]
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
+
+
+@pytest.mark.usefixtures("kept_logging")
+@pytest.mark.parametrize(
+    ("options", "share"),
+    [
+        (["--sparsity", "0.3"], 0.3),
+        (["--sparsity", "0.3", "--method", "wanda"], 0.3),
+        (["--sparsity", "0.4", "--pattern", "block:2x2"], 0.4),
+        (["--pattern", "2:4"], 0.5),
+    ],
+    ids=["admm", "wanda", "blocks", "2:4"],
+)
+def test_the_share_of_zeros_is_reached_where_inputs_never_vary(
+    options: list[str], share: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Weights of such inputs cost nothing to drop, and are the original's where they stay."""
+    weight = normal((8, 16), 3)
+    x = normal((64, 16), 4, 1.0)
+    x[:, 4:] = 0.5
+    nodes = [op("Gemm", "x w b", "y", "fc", transB=1)]
+    model = make_model(nodes, {"x": ("N", 16)}, ["y"], {"w": weight, "b": normal((8,), 5)})
+    onnx.save(model, tmp_path / "m.onnx")
+    np.savez(tmp_path / "d.npz", x=x)
+    given = ["prune", str(tmp_path / "m.onnx"), "--calib", str(tmp_path / "d.npz"), *options]
+    assert main([*given, "-o", str(tmp_path / "o.onnx"), "--threads", "1", "-q"]) == 0, (
+        capsys.readouterr().err
+    )
+    pruned = numpy_helper.to_array(onnx.load(tmp_path / "o.onnx").graph.initializer[0])
+    assert np.mean(pruned == 0) == pytest.approx(share, abs=0.02)
+    kept = (pruned != 0)[:, 4:]
+    assert kept.any()
+    np.testing.assert_array_equal(pruned[:, 4:][kept], weight[:, 4:][kept])
+
+
+@pytest.mark.usefixtures("kept_logging")
+def test_inputs_that_are_all_the_same_confirm_no_goal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = residual()
+    onnx.save(net.proto, tmp_path / "m.onnx")
+    np.savez(tmp_path / "d.npz", x=np.repeat(net.arrays["x"][:1], 30, axis=0))
+    given = [
+        "prune",
+        str(tmp_path / "m.onnx"),
+        "--calib",
+        str(tmp_path / "d.npz"),
+        "--threads",
+        "1",
+    ]
+    assert main(given) == 3
+    assert "the calibration inputs are all the same" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d.npz", "m.onnx"]
+    assert main([*given, "--sparsity", "0.5"]) == 4
+    warned, said = capsys.readouterr().err.splitlines()
+    assert warned.startswith("eapc: warning: the calibration inputs are all the same")
+    assert said.startswith("eapc: goal not confirmed: the calibration inputs are all the same")
+    assert (tmp_path / "m.pruned.onnx").is_file()

@@ -11,9 +11,9 @@ import numpy as np
 
 from eapc.data import CalibrationDataReader, Dataset, from_reader, load_data
 from eapc.energy import read_bits, read_densities
-from eapc.errors import UsageError
+from eapc.errors import DataError, UsageError
 from eapc.evaluation import AccuracyJudge
-from eapc.goals import NEEDS_MEASUREMENTS, Goal, Trials
+from eapc.goals import ALIKE, NEEDS_MEASUREMENTS, Goal, Trials
 from eapc.hardware import HardwareModel, MeasuredMachine, load_hardware, load_machine
 from eapc.layers import layers_of, require_layers
 from eapc.model import InputShapes, Model, TensorSpec
@@ -123,6 +123,7 @@ def checked(
     recipe = with_objective(recipe, compilation)
     for goal in goals:
         goal.pipeline(recipe).check(compilation.model)
+    _require_variety(compilation.calibration, goals)
     labelled = None
     if evaluation is not None:
         labelled = load_dataset(evaluation, compilation.model.inputs)
@@ -130,6 +131,15 @@ def checked(
     for output in outputs:
         compilation.model.require_writable(output, force)
     return Begun(compilation, recipe, labelled)
+
+
+def _require_variety(data: Dataset | None, goals: Sequence[Goal]) -> None:
+    """Refuse to search on inputs that are all the same; warn where a goal is obeyed on them."""
+    if data is None or not data.are_alike:
+        return
+    if any(goal.is_searched for goal in goals):
+        raise DataError(f"{ALIKE}; give other ones")
+    logger.warning(f"{ALIKE}, and layers cannot be fitted to them")
 
 
 def with_objective(recipe: Recipe, compilation: Compilation) -> Recipe:

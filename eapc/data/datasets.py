@@ -50,6 +50,17 @@ class Dataset:
     def __len__(self) -> int:
         return min(len(array) for array in self.arrays.values())
 
+    @property
+    def are_alike(self) -> bool:
+        """Whether all samples are the same, so that there is nothing to learn from them.
+
+        A single one is no such case: a layer may still read many patches of it.
+        """
+        if len(self) < 2:
+            return False
+        zeroed = self.affine is not None and not np.any(self.affine.scale)
+        return zeroed or all(bool((x == x[:1]).all()) for x in self.arrays.values())
+
     def take(self, indices: slice | Array) -> Dataset:
         """The samples of a slice or an index array."""
         arrays = {name: array[indices] for name, array in self.arrays.items()}

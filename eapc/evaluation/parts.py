@@ -106,6 +106,14 @@ class OutputParts:
             if is_float(y.dtype) and y.size
         }
 
+    @property
+    def vary(self) -> bool:
+        """Whether any part differs from sample to sample, by more than rounding."""
+        whole = (y for name, y in self._reference.items() if name not in self._split)
+        return any(part.varies for split in self._split.values() for part in split.parts) or any(
+            y.size and bool((y != y[:1]).any()) for y in whole
+        )
+
     def errors(self, outputs: Outputs) -> PartErrors:
         """The errors of outputs; parts that do not vary count only where no part does.
 

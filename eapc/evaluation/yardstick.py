@@ -64,6 +64,11 @@ class Yardstick:
             return False
         return len(np.unique(scores.argmax(axis=1))) > 1
 
+    @property
+    def tells(self) -> bool:
+        """Whether outputs vary enough over the samples to tell what another network's lose."""
+        return self.is_by_share or self._parts.vary
+
     @cached_property
     def scores(self) -> Array | None:
         """(n, classes) of a classifier, else None."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from eapc.goals.bound import Bound
+from eapc.goals.bound import ALIKE, Bound
 from eapc.goals.densities import Densities
 from eapc.goals.goal import Goal
 from eapc.goals.max_drop import MaxDrop
@@ -30,6 +30,7 @@ GOALS: dict[str, type[Goal]] = {
 """The kinds of goal by option, in the order of `eapc prune --help`."""
 
 __all__ = [
+    "ALIKE",
     "DEFAULT_GOAL",
     "GOALS",
     "HELD_OUT",

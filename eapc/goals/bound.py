@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from eapc.pipeline import Options, Recipe
 
 
+ALIKE = "the calibration inputs are all the same: nothing tells what the outputs lose"
+"""Why nothing can be searched for on such inputs, and no result of a fit on them be confirmed."""
+
+
 class Verdict(Protocol):
     """What a judge says of a model."""
 

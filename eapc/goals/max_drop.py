@@ -73,6 +73,8 @@ class MaxDrop(Bound["Accuracy"]):
     def figures(self, trials: Trials, model: Model, verdict: Accuracy) -> Mapping[str, Any]:
         """Accuracy on either half, and how surely the other one confirms the goal."""
         other = trials.halves[1].accuracy(model)
-        sure = other.confidence(self.value)
-        held = other.is_within(self.value)
-        return {"decided": verdict, "accuracy": other, "confidence": sure, "confirmed": held}
+        found = {"decided": verdict, "accuracy": other, "confidence": other.confidence(self.value)}
+        if other.is_within(self.value):
+            return found
+        lost, where = 100 * other.loss, f"the {other.samples} inputs that did not decide"
+        return {**found, "doubt": f"on {where} accuracy fell by {lost:.1f} points"}

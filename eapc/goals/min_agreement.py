@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from eapc.errors import DataError
 from eapc.goals.bound import Bound
+from eapc.goals.result import Pruned
 
 if TYPE_CHECKING:
     from eapc.evaluation import Agreement
@@ -18,6 +20,9 @@ logger = logging.getLogger(__name__)
 
 HELD_OUT = 0.2
 """Fraction of the calibration inputs that decides and is never fitted."""
+
+_FEWEST = 2
+"""Inputs that have a mean to differ from: outputs are judged by how they vary."""
 
 MAX_OUTPUT_ERROR = 0.05
 """Where agreement has no meaning: the largest relative output error."""
@@ -39,6 +44,23 @@ class MinAgreement(Bound["Agreement"]):
     note = "energy=1.0 stands for the lowest budget that is found to agree"
     unmet = "no energy below the original's keeps the outputs"
     held_out = HELD_OUT
+
+    def pursue(self, trials: Trials) -> Pruned:
+        """The search, if the inputs that are held out can tell networks apart."""
+        judge = trials.holding_out(HELD_OUT).agreement_judge
+        samples, made_up = judge.yardstick.samples, judge.data.synthesised
+        advice = f"give {'real ones by --calib' if made_up else 'others'}, or an explicit goal"
+        if samples < _FEWEST:
+            raise DataError(
+                f"too few calibration inputs: {samples} held out of the fit decide nothing, at "
+                f"least {_FEWEST} do; {advice}"
+            )
+        if not judge.yardstick.tells:
+            raise DataError(
+                f"the outputs are the same for all {samples} inputs that are held out: nothing "
+                f"tells what they lose; {advice}"
+            )
+        return super().pursue(trials)
 
     def judge(self, trials: Trials, model: Model) -> Agreement:
         """Agreement on the inputs that were held out."""

@@ -26,7 +26,8 @@ class Pruned:
     out, or, where there are no labels either, on inputs that were fitted: then `fitted` is True
     and the figure flatters. `floor` is about the lowest fraction of the objective that the goal
     could have asked, if known. Where inputs that did not decide are there to confirm the goal,
-    `confirmed` says whether they do and `confidence` how surely the goal holds by them.
+    `confidence` says how surely it holds by them. `doubt` says why a goal that was met is not
+    confirmed, and is empty where it is.
     """
 
     goal: Goal
@@ -40,7 +41,7 @@ class Pruned:
     agreement: Agreement | None = None
     fitted: bool = False
     floor: float | None = None
-    confirmed: bool = True
+    doubt: str = ""
     confidence: float | None = None
     output: Path | None = None
 
@@ -49,13 +50,12 @@ class Pruned:
         """What to say where the goal is not met, or not confirmed; else empty."""
         if not self.goal_met:
             return f"not met: {self.reason}"
-        if self.confirmed or self.accuracy is None:
-            return ""
-        lost, samples = 100 * self.accuracy.loss, self.accuracy.samples
-        return (
-            f"not confirmed: on the {samples} inputs that did not decide accuracy fell by "
-            f"{lost:.1f} points"
-        )
+        return f"not confirmed: {self.doubt}" if self.doubt else ""
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether nothing speaks against a goal that was met."""
+        return not self.doubt
 
     @property
     def name(self) -> str:

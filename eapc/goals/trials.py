@@ -12,7 +12,7 @@ from eapc.data import Dataset
 from eapc.energy import EnergyReport
 from eapc.errors import UsageError
 from eapc.evaluation import AccuracyJudge, AgreementJudge
-from eapc.goals.bound import Bound, V
+from eapc.goals.bound import ALIKE, Bound, V
 from eapc.goals.goal import Budget
 from eapc.goals.min_agreement import MAX_OUTPUT_ERROR
 from eapc.goals.pruners import Pruner, pruner_of
@@ -79,6 +79,12 @@ class Trials:
         _ = self.pruner.plan  # passes work it out, which are timed on their own
         with timed(self._seconds, "predict"):
             return self.pruner.predicted(budget).ratio
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether the inputs are all the same, so that nothing tells what the outputs lose."""
+        data = self._compilation.calibration
+        return data is not None and data.are_alike
 
     @property
     def least(self) -> str:
@@ -172,6 +178,8 @@ def measured(pruned: Pruned, trials: Trials) -> Pruned:
 
     Else by agreement with the original, on inputs of the fit where none were held out.
     """
+    if trials.is_blind:
+        pruned = replace(pruned, doubt=ALIKE)
     if pruned.accuracy is None and trials.accuracy is not None:
         pruned = replace(pruned, accuracy=trials.accuracy.accuracy(pruned.model))
     if pruned.accuracy or pruned.agreement:

@@ -52,7 +52,7 @@ def prune_document(pruned: Pruned, warnings: Sequence[str] = ()) -> Document:
         "batch": pruned.after.batch,
         "pipeline": pruned.pipeline,
         "goal_met": pruned.goal_met,
-        "reason": pruned.reason or None,
+        "reason": pruned.reason or pruned.doubt or None,
         "before": totals(pruned.before),
         "after": totals(pruned.after),
         "energy_ratio": pruned.energy_ratio,

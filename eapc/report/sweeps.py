@@ -118,7 +118,7 @@ def _document(row: Pruned) -> Document:
         "value": str(value) if isinstance(value := row.goal.value, Path) else value,
         "goal_met": row.goal_met,
         "confirmed": row.confirmed,
-        "reason": row.reason or None,
+        "reason": row.reason or row.doubt or None,
         "energy_ratio": row.energy_ratio,
         "sparsity": row.sparsity,
         "accuracy": accuracy_of(row.accuracy),
