@@ -6,7 +6,7 @@
 
 Each command is run by the interpreter of each checkout (PATH/.venv), both at once, in an empty
 folder, on one thread. Compared are the exit code, every file that is written and the JSON document
-without `seconds`. Where channels are taken out and zeros follow (`--structured --zeros`), results
+without `seconds`, as far as both have its entries. Where channels are taken out and zeros follow (`--structured --zeros`), results
 may change a little: there the goal has to be met alike, energy to be within 1 % or lower, and the
 accuracy is shown. A row with `--resume` is killed once parts are kept, and run again. Leaves with 1
 where a row differs.
@@ -257,16 +257,19 @@ def disagreements(before: Any, after: Any) -> Iterator[str]:
 
 
 def first_difference(before: Any, after: Any, place: str = "") -> str:
-    """Where two documents part, and both values; empty where they are equal."""
+    """Where two documents part, and both values; entries that are new are no difference."""
     if before == after and type(before) is type(after):
         return ""
     pairs: list[tuple[Any, Any, Any]] = []
-    if isinstance(before, dict) and isinstance(after, dict) and list(before) == list(after):
-        pairs = [(key, before[key], after[key]) for key in before]
+    if isinstance(before, dict) and isinstance(after, dict):
+        if list(before) == [key for key in after if key in before]:
+            pairs = [(key, before[key], after[key]) for key in before]
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         pairs = list(zip(range(len(before)), before, after, strict=True))
+    if not pairs:
+        return f"{place}: {str(before)[:200]} -> {str(after)[:200]}"
     found = (first_difference(x, y, f"{place}.{key}") for key, x, y in pairs)
-    return next(filter(None, found), f"{place}: {str(before)[:200]} -> {str(after)[:200]}")
+    return next(filter(None, found), "")
 
 
 if __name__ == "__main__":
