@@ -6,10 +6,10 @@
 
 Each command is run by the interpreter of each checkout (PATH/.venv), both at once, in an empty
 folder, on one thread. Compared are the exit code, every file that is written and the JSON document
-without `seconds`, as far as both have its entries. Where channels are taken out and zeros follow (`--structured --zeros`), results
-may change a little: there the goal has to be met alike, energy to be within 1 % or lower, and the
-accuracy is shown. A row with `--resume` is killed once parts are kept, and run again. Leaves with 1
-where a row differs.
+without `seconds`, as far as both have its entries. Where channels are taken out and zeros follow
+(`--structured --zeros`), results may change a little: there the goal has to be met alike, energy to
+be within 1 % or lower, and the accuracy is shown. A row with `--resume` is killed once parts are
+kept, and run again. Leaves with 1 where a row differs.
 """
 
 from __future__ import annotations
