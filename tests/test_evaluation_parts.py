@@ -122,3 +122,17 @@ def test_joined_outputs_err_as_separate_ones(seed: int) -> None:
     found = together.errors({"y": np.concatenate(other, axis=1)})
     assert found.worst == pytest.approx(apart.worst, rel=1e-6)
     assert found.mean == pytest.approx(apart.mean, rel=1e-6)
+
+
+def test_samples_of_several_scales_are_judged_apart() -> None:
+    """Large ones would hide that nothing is left of the small ones."""
+    kinds = np.array([0, 1] * 10)
+    scales = np.where(kinds, 255.0, 1.0)[:, None]
+    y = RNG.normal(size=(20, 3)) * scales
+    other = np.where(kinds[:, None], y, 0.0)
+    assert OutputParts({"y": y}).errors({"y": other}).worst < 1e-4
+    found = OutputParts({"y": y}, kinds=kinds).errors({"y": other})
+    small = y[kinds == 0]
+    assert found.worst == pytest.approx(np.square(small).sum() / power(small))
+    assert found.part == "y of scale 1"
+    assert found.mean == pytest.approx(found.worst / 2)

@@ -23,7 +23,7 @@ from eapc.commands.results import default_output, save
 from eapc.commands.sweep import pursue_all
 from eapc.energy import EnergyReport
 from eapc.goals import DEFAULT_GOAL, Goal, Pruned
-from eapc.model import Model
+from eapc.model import Model, assumed_sizes
 from eapc.pipeline import Compilation, Pipeline, Recipe, load_passes
 from eapc.progress import Progress, silent
 from eapc.runtime import verifier
@@ -82,13 +82,7 @@ def _notes(compilation: Compilation) -> tuple[str, ...]:
     """What was assumed for want of information, and what was given in vain."""
     conditions, data = compilation.conditions, compilation.calibration
     known = {*conditions.input_shapes, *(data.specs if data else ())}
-    assumed = (
-        f"axis {axis} of input '{spec.name}' is dynamic and taken to be 1; --input-shape sets it"
-        for spec in compilation.model.inputs
-        if spec.name not in known
-        for axis, size in enumerate(spec.shape)
-        if axis > 0 and not isinstance(size, int)
-    )
+    assumed = assumed_sizes(compilation.model, known)
     named = conditions.densities.by_tensor if conditions.densities else {}
     tensors = {name for node in compilation.model.nodes for name in (*node.inputs, *node.outputs)}
     unknown = (

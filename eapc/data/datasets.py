@@ -35,7 +35,8 @@ class Dataset:
 
     `arrays` holds (n, ...) per sampled input; `shared` holds inputs that every run gets
     whole; `labels` is (n,) integers or None; `fixed_batch` is the model's own batch size
-    where it cannot be chosen. `origin` says of made-up inputs what their values are, and why.
+    where it cannot be chosen. `origin` says of made-up inputs what their values are, and why;
+    where they are of several scales, `kinds` (n,) numbers those of each: they are judged apart.
     """
 
     specs: Mapping[str, TensorSpec]
@@ -46,6 +47,7 @@ class Dataset:
     fixed_batch: int | None = None
     synthesised: bool = False
     origin: str = ""
+    kinds: Array | None = None
 
     def __len__(self) -> int:
         return min(len(array) for array in self.arrays.values())
@@ -64,8 +66,10 @@ class Dataset:
     def take(self, indices: slice | Array) -> Dataset:
         """The samples of a slice or an index array."""
         arrays = {name: array[indices] for name, array in self.arrays.items()}
-        labels = None if self.labels is None else self.labels[indices]
-        return replace(self, arrays=arrays, labels=labels)
+        labels, kinds = (
+            None if each is None else each[indices] for each in (self.labels, self.kinds)
+        )
+        return replace(self, arrays=arrays, labels=labels, kinds=kinds)
 
     def without(self, indices: slice | Array) -> Dataset:
         """All other samples."""

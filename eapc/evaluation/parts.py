@@ -97,11 +97,18 @@ class OutputParts:
     """The parts of a network's outputs on some samples, to hold other outputs against."""
 
     def __init__(
-        self, reference: Outputs, joined: Mapping[str, NDArray[np.intp]] | None = None
+        self,
+        reference: Outputs,
+        joined: Mapping[str, NDArray[np.intp]] | None = None,
+        kinds: Array | None = None,
     ) -> None:
         self._reference = reference
+        labels = joined or {}
         self._split = {
-            name: SplitOutput.of(name, y, (joined or {}).get(name))
+            name: [
+                (rows, SplitOutput.of(f"{name}{of}", y[rows], labels.get(name)))
+                for of, rows in _kinds(kinds, len(y))
+            ]
             for name, y in reference.items()
             if is_float(y.dtype) and y.size
         }
@@ -110,7 +117,8 @@ class OutputParts:
     def vary(self) -> bool:
         """Whether any part differs from sample to sample, by more than rounding."""
         whole = (y for name, y in self._reference.items() if name not in self._split)
-        return any(part.varies for split in self._split.values() for part in split.parts) or any(
+        splits = (split for found in self._split.values() for _, split in found)
+        return any(part.varies for split in splits for part in split.parts) or any(
             y.size and bool((y != y[:1]).any()) for y in whole
         )
 
@@ -143,11 +151,20 @@ class OutputParts:
             if y.shape != other.shape:
                 continue
             if name in self._split:
-                split = self._split[name]
-                for part, error in zip(split.parts, split.errors(other), strict=True):
-                    yield _PartError(error, part.name, part.varies)
+                for rows, split in self._split[name]:
+                    for part, error in zip(split.parts, split.errors(other[rows]), strict=True):
+                        yield _PartError(error, part.name, part.varies)
             else:
                 yield _PartError(_differing(y, other), name, True)
+
+
+def _kinds(kinds: Array | None, samples: int) -> Iterator[tuple[str, slice | Array]]:
+    """What to call samples of a kind, and where they are; nothing, and all, where there is one."""
+    if kinds is None or len(kinds) != samples:
+        yield "", slice(None)
+        return
+    for kind in np.unique(kinds):
+        yield f" of scale {kind + 1}", np.flatnonzero(kinds == kind)
 
 
 def _differing(y: Array, other: Array) -> float:

@@ -29,12 +29,14 @@ _FEWEST_FOR_SHARE = 50
 class Yardstick:
     """The outputs of a network, with the tensors that they are joined from (see `joined_labels`).
 
-    With `by_error` outputs are compared by their relative error, whatever they are.
+    With `by_error` outputs are compared by their relative error, whatever they are. Samples of
+    several `kinds` (n,) are judged apart: those of a large scale would hide all others.
     """
 
     reference: Outputs
     by_error: bool = False
     joined: Mapping[str, Labels] = field(default_factory=dict)
+    kinds: Array | None = None
 
     @classmethod
     def of(cls, model: Model, data: Dataset, threads: int = 0) -> Yardstick:
@@ -45,7 +47,8 @@ class Yardstick:
             return joined_labels(model, shapes)
 
         known = model.analyses.once(("joined", str(shapes)), joined)
-        return cls(collect_outputs(model, data, threads), data.synthesised, known)
+        kinds = None if data.kinds is None else data.kinds[: data.usable]
+        return cls(collect_outputs(model, data, threads), data.synthesised, known, kinds)
 
     @property
     def samples(self) -> int:
@@ -101,4 +104,4 @@ class Yardstick:
 
     @cached_property
     def _parts(self) -> OutputParts:
-        return OutputParts(self.reference, self.joined)
+        return OutputParts(self.reference, self.joined, self.kinds)

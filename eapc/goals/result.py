@@ -127,6 +127,14 @@ class Pruned:
         return "" if data is None else data.origin
 
     @property
+    def assumed(self) -> tuple[str, ...]:
+        """Sizes that open axes of made-up inputs were given, a sentence each."""
+        from eapc.model import assumed_sizes
+
+        done = self.compilation
+        return assumed_sizes(self.model, done.conditions.input_shapes) if self.synthesised else ()
+
+    @property
     def held_out(self) -> Agreement | None:
         """The agreement on inputs that were kept out of the fit, where there is one."""
         return None if self.fitted else self.agreement

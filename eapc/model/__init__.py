@@ -16,6 +16,7 @@ from eapc.model.model import ANNOTATION_PREFIX, KeptPart, Model, Origin, drop_an
 from eapc.model.shapes import (
     InputShapes,
     Shapes,
+    assumed_sizes,
     batch_inputs,
     infer_shapes,
     input_shapes,
@@ -73,6 +74,7 @@ __all__ = [
     "all_finite",
     "as_seen",
     "as_stored",
+    "assumed_sizes",
     "batch_inputs",
     "common_inputs",
     "count_nonzero",

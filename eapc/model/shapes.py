@@ -16,6 +16,7 @@ import onnx
 from eapc.errors import ModelError, UsageError
 from eapc.model.constants import fold_constants, known_constants
 from eapc.model.control_flow import carry_shapes, runs_of
+from eapc.model.dynamic_axes import Axes, usual_sizes
 from eapc.model.graph import Node, free_names, initializers_of
 from eapc.model.model import Model
 from eapc.model.tensors import (
@@ -27,6 +28,7 @@ from eapc.model.tensors import (
     subgraphs_of_node,
 )
 from eapc.model.weightless_copy import loosen_reshapes, weightless_copy
+from eapc.operators import operator_of
 
 InputShapes = Mapping[str, tuple[int, ...]]
 
@@ -70,14 +72,78 @@ def input_shapes(model: Model, given: InputShapes, batch: int | None) -> dict[st
     """A concrete shape for every input.
 
     `given` wins; `batch` replaces the batch axis of the others (see `batch_inputs`);
-    remaining dynamic axes take the size that the same name has elsewhere, else 1.
-    Raises UsageError for shapes that do not fit the model.
+    remaining dynamic axes take the size that the same name has elsewhere, else a usual one
+    (see `usual_sizes`), else 1. Raises UsageError for shapes that do not fit the model.
     """
+    if all(spec.name in given or not _open_axes(spec) for spec in model.inputs):
+        return _sized(model, given, batch, {})
+    key = ("usual sizes", *sorted(given.items()))
+
+    def has_elements(sizes: Axes) -> bool:
+        return _has_elements(model, _sized(model, given, None, sizes))
+
+    specs = [spec for spec in model.inputs if spec.name not in given]
+    sizes = model.view.analyses.once(key, lambda: usual_sizes(specs, has_elements))
+    return _sized(model, given, batch, sizes)
+
+
+def assumed_sizes(model: Model, given: Iterable[str]) -> tuple[str, ...]:
+    """A sentence for every open axis behind the first of inputs that are not given."""
+    known = set(given)
+    shapes = input_shapes(model, {}, None) if known != {s.name for s in model.inputs} else {}
+    return tuple(
+        f"axis {axis} of input '{spec.name}' is dynamic and taken to be "
+        f"{shapes[spec.name][axis]}; --input-shape sets it"
+        for spec in model.inputs
+        if spec.name not in known
+        for axis in _open_axes(spec)
+    )
+
+
+def _open_axes(spec: TensorSpec) -> list[int]:
+    """Axes of no fixed size, but for the first."""
+    return [axis for axis, size in enumerate(spec.shape) if axis and not isinstance(size, int)]
+
+
+_TOLD_BY_OPERANDS = ("convolution", "transposed convolution", "pooling", "product", "broadcasting")
+"""Kinds of operators whose result has a shape wherever the operands' fit each other."""
+
+
+def _has_elements(model: Model, shapes: InputShapes) -> bool:
+    """Whether tensors have elements at these input shapes, as far as that is known.
+
+    Operands that do not fit each other, such as a kernel larger than its map, leave the shape of
+    a result unknown that is known otherwise.
+    """
+    try:
+        found = infer_shapes(model, shapes)
+    except ModelError:
+        return False
+    for node in model.view.main_nodes:
+        made = [found.main(name) for name in node.outputs[:1]]
+        told = operator_of(node).kind in _TOLD_BY_OPERANDS
+        if told and None in made and all(_is_known(model, found, name) for name in node.inputs):
+            return False
+        if any(size < 1 for shape in made for size in shape or ()):
+            return False
+    return True
+
+
+def _is_known(model: Model, shapes: Shapes, name: str) -> bool:
+    return not name or name in model.constants or shapes.main(name) is not None
+
+
+def _sized(
+    model: Model, given: InputShapes, batch: int | None, sizes: Axes
+) -> dict[str, tuple[int, ...]]:
+    """The shapes of inputs with the sizes of open axes that are given here."""
     specs = {spec.name: spec for spec in model.inputs}
     for name, shape in given.items():
         _check_given(specs, name, shape)
     batched = batch_inputs(specs.values()) if batch else frozenset()
-    symbols = _symbol_sizes(specs, given)
+    places = ((specs[name].shape[axis], size) for (name, axis), size in sizes.items())
+    usual = {symbol: size for symbol, size in places if isinstance(symbol, str)}
+    symbols = {**usual, **_symbol_sizes(specs, given)}
     for name in batched - given.keys():
         symbol = specs[name].shape[0]
         if isinstance(symbol, str) and batch:
@@ -87,9 +153,13 @@ def input_shapes(model: Model, given: InputShapes, batch: int | None) -> dict[st
         if name not in shapes:
             first = (batch,) if batch and name in batched else ()
             rest = spec.shape[len(first) :]
+            others = (sizes.get((name, axis), 1) for axis in range(len(first), len(spec.shape)))
             shapes[name] = (
                 *first,
-                *(axis if isinstance(axis, int) else symbols.get(axis, 1) for axis in rest),
+                *(
+                    size if isinstance(size, int) else symbols.get(size or "", other)
+                    for size, other in zip(rest, others, strict=True)
+                ),
             )
     return {name: shapes[name] for name in specs}
 
@@ -120,7 +190,7 @@ def _check_given(specs: Mapping[str, TensorSpec], name: str, shape: tuple[int, .
             )
 
 
-def _symbol_sizes(specs: Mapping[str, TensorSpec], given: InputShapes) -> dict[str | None, int]:
+def _symbol_sizes(specs: Mapping[str, TensorSpec], given: InputShapes) -> dict[str, int]:
     """Sizes of the named axes that the given shapes fix."""
     return {
         symbol: given[name][axis]

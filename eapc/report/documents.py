@@ -68,6 +68,7 @@ def prune_document(pruned: Pruned, warnings: Sequence[str] = ()) -> Document:
         "skipped": [asdict(entry) for entry in pruned.skipped],
         "synthesised": pruned.synthesised,
         "synthesised_inputs": pruned.inputs or None,
+        "assumed_sizes": list(pruned.assumed),
         "output": path_of(pruned.output),
         "seconds": dict(pruned.seconds),
         "warnings": list(warnings),

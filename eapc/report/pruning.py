@@ -54,6 +54,7 @@ def prune_table(pruned: Pruned, width: int) -> Group:
         *_decided(pruned),
         *_floor(pruned),
         *([("made-up inputs", plain(pruned.inputs))] if pruned.inputs else []),
+        *(("", plain(note)) for note in pruned.assumed),
         *_skipped(pruned.skipped),
         *(coverage(after, width) if after.unmodelled else ()),
         *_made(pruned.pipeline, pruned.output, pruned.seconds),

@@ -51,7 +51,9 @@ def sweep_table(swept: Swept, width: int) -> Group:
     """Everything a sweep found, for an output of `width` characters."""
     missed = [(row.name, plain(row.shortfall)) for row in swept.missed]
     written = [("written", plain(str(row.output))) for row in swept.rows if row.output]
-    notes = [("note", note) for note in (*_measured_on(swept.rows), NOT_MEASURED)]
+    assumed = swept.rows[0].assumed if swept.rows else ()
+    said = (*_measured_on(swept.rows), *map(plain, assumed), NOT_MEASURED)
+    notes = [("note", note) for note in said]
     return page(
         title(heading(swept.model.name, swept.before)),
         table_of(_columns(swept.rows), width),

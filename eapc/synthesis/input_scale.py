@@ -75,14 +75,15 @@ def _in_turn(made: Dataset, names: Sequence[str], rng: np.random.Generator) -> D
     if len(names) == 1:
         return scaled(made, *CANDIDATES[names[0]])
     pairs = np.asarray([CANDIDATES[name] for name in names], np.float32)
-    scales, offsets = pairs[rng.permutation(np.arange(len(made)) % len(names))].T
+    kinds = rng.permutation(np.arange(len(made)) % len(names))
+    scales, offsets = pairs[kinds].T
 
     def mixed(array: Array) -> Array:
         each = (len(array), *(1,) * (array.ndim - 1))
         return np.asarray(array * scales.reshape(each) + offsets.reshape(each))
 
     arrays = {n: mixed(a) if is_float(a.dtype) else a for n, a in made.arrays.items()}
-    return replace(made, arrays=arrays)
+    return replace(made, arrays=arrays, kinds=kinds)
 
 
 def _said(names: Sequence[str], evidence: ScaleEvidence) -> str:

@@ -1,0 +1,71 @@
+"""Sizes for the axes that a model leaves open, where nobody gives them.
+
+An image network says nothing at one pixel, nor a recurrent one at one step: its kernels read
+padding alone. So open axes get a size that such networks are used at, the first of some at which
+every tensor has elements: images 224 (a multiple of the strides that most take), sequences 64.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import zip_longest
+
+from eapc.model.tensors import TensorSpec
+
+Axes = Mapping[tuple[str, int], int]
+"""(input, axis) -> size."""
+
+IMAGES = (224, 256, 320, 384, 512, 1024)
+SEQUENCES = (64, 256, 1024, 4096, 16384, 65536)
+
+_FEW_CHANNELS = 4
+
+_OF_IMAGES = re.compile(r"height|width|rows|cols|columns|(^|_)[hw]($|_|\d)", re.IGNORECASE)
+_OF_ONE = re.compile(r"batch|past|cache|total|[+*/]|(^|_)[nb]($|_)", re.IGNORECASE)
+
+
+def usual_sizes(
+    specs: Sequence[TensorSpec], has_elements: Callable[[Axes], bool]
+) -> dict[tuple[str, int], int]:
+    """Sizes for the open axes of inputs behind their first; empty where none of those tried fit.
+
+    `has_elements` tells whether every tensor of the network has some at given sizes. Axes that
+    stay out, such as further batches and lengths of caches, are to be one.
+    """
+    kinds = {place: kind for spec in specs for place, kind in _kinds(spec)}
+    for image, sequence in _candidates():
+        sizes = {place: image if kind is IMAGES else sequence for place, kind in kinds.items()}
+        if sizes and has_elements(sizes):
+            return sizes
+    return {}
+
+
+def _candidates() -> Iterator[tuple[int, int]]:
+    """Pairs of sizes, the usual ones first, both growing till the end of each."""
+    image, sequence = IMAGES[0], SEQUENCES[0]
+    for next_image, next_sequence in zip_longest(IMAGES, SEQUENCES):
+        image, sequence = next_image or image, next_sequence or sequence
+        yield image, sequence
+
+
+def _kinds(spec: TensorSpec) -> Iterator[tuple[tuple[str, int], Sequence[int]]]:
+    """The open axes behind the first, and which sizes they are to have."""
+    images = set(_image_axes(spec.shape)) if spec.is_float or spec.dtype.kind == "u" else set()
+    for axis, size in enumerate(spec.shape):
+        if axis == 0 or isinstance(size, int):
+            continue
+        name = size or ""
+        if axis in images or (len(spec.shape) > 3 and _OF_IMAGES.search(name)):
+            yield (spec.name, axis), IMAGES
+        elif not _OF_ONE.search(name) and not (len(spec.shape) == 4 and axis == 1):
+            yield (spec.name, axis), SEQUENCES
+
+
+def _image_axes(shape: Sequence[int | str | None]) -> Sequence[int]:
+    """Rows and columns where both are open: behind few channels, or in front of them."""
+    channels_last = isinstance(shape[-1], int) and shape[-1] <= _FEW_CHANNELS if shape else False
+    axes = {4: (1, 2) if channels_last else (2, 3), 3: (1, 2)}.get(len(shape), ())
+    if len(shape) == 3 and not (isinstance(shape[0], int) and shape[0] <= _FEW_CHANNELS):
+        return ()
+    return axes if all(not isinstance(shape[axis], int) for axis in axes) else ()

@@ -1,0 +1,95 @@
+"""Open axes take the sizes that such networks are used at, where the network has room for them."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from builders import make_model, normal, op, value
+
+from eapc.model import Model, assumed_sizes, infer_shapes, input_shapes
+
+Shape = tuple[int | str | None, ...]
+
+
+def conv(shape: Shape, kernel: int = 3, stride: int = 1, filters: int = 4) -> Model:
+    rank = len(shape) - 2
+    weight = normal((filters, int(shape[1] or 1), *(kernel,) * rank))
+    nodes = [op("Conv", "x w", "y", strides=[stride] * rank)]
+    return Model.from_proto(make_model(nodes, {"x": shape}, ["y"], {"w": weight}))
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (conv(("N", 3, "H", "W")), (1, 3, 224, 224)),
+        (conv((None, 3, None, None)), (1, 3, 224, 224)),
+        (conv(("N", 1, "height", 32)), (1, 1, 224, 32)),
+        (conv(("N", 3, 32, "frames")), (1, 3, 32, 64)),
+        (conv(("N", 8, "length")), (1, 8, 64)),
+        (conv(("N", 1, "samples"), kernel=400, stride=160), (1, 1, 1024)),
+        (conv(("N", 3, "H", "W"), kernel=300), (1, 3, 320, 320)),
+        (conv((2, 3, 10, 10)), (2, 3, 10, 10)),
+    ],
+    ids="named nameless one frames sequence kernels large fixed".split(),
+)
+def test_open_axes(model: Model, expected: tuple[int, ...]) -> None:
+    assert input_shapes(model, {}, None)["x"] == expected
+
+
+def test_what_is_given_goes_first() -> None:
+    model = conv(("N", 3, "H", "W"))
+    assert input_shapes(model, {"x": (2, 3, 9, 8)}, None)["x"] == (2, 3, 9, 8)
+    assert input_shapes(model, {}, 5)["x"] == (5, 3, 224, 224)
+    assert assumed_sizes(model, ["x"]) == ()
+    assert assumed_sizes(model, []) == (
+        "axis 2 of input 'x' is dynamic and taken to be 224; --input-shape sets it",
+        "axis 3 of input 'x' is dynamic and taken to be 224; --input-shape sets it",
+    )
+
+
+def test_one_name_has_one_size() -> None:
+    inputs = [value("x", ("N", "L", 4)), value("m", ("N", "L", 1))]
+    model = Model.from_proto(make_model([op("Mul", "x m", "y")], inputs, ["y"], {}))
+    assert input_shapes(model, {}, None) == {"x": (1, 64, 4), "m": (1, 64, 1)}
+    assert input_shapes(model, {"x": (1, 7, 4)}, None)["m"] == (1, 7, 1)
+
+
+def test_images_may_have_their_channels_last() -> None:
+    nodes = [op("Transpose", "x", "t", perm=[0, 3, 1, 2]), op("Conv", "t w", "y")]
+    tensors = {"w": normal((4, 3, 3, 3))}
+    model = Model.from_proto(make_model(nodes, {"x": ("N", "a", "b", 3)}, ["y"], tensors))
+    assert input_shapes(model, {}, None)["x"] == (1, 224, 224, 3)
+
+
+def test_sizes_that_no_network_has_room_for_are_one() -> None:
+    """A product with a fixed inner axis takes no other than its own, which nobody declared."""
+    model = Model.from_proto(
+        make_model([op("MatMul", "x w", "y")], {"x": ("N", "k")}, ["y"], {"w": normal((7, 3))})
+    )
+    assert input_shapes(model, {}, None)["x"] == (1, 1)
+
+
+def test_integers_are_sequences_and_caches_are_short() -> None:
+    inputs = [
+        value("ids", ("batch", "seq"), onnx.TensorProto.INT64),
+        value("past", ("batch", 4, "past_len", 16)),
+    ]
+    nodes = [op("Identity", "ids", "y"), op("Identity", "past", "z")]
+    model = Model.from_proto(make_model(nodes, inputs, ["y", "z"], {}))
+    assert input_shapes(model, {}, None) == {"ids": (1, 64), "past": (1, 4, 1, 16)}
+
+
+def test_every_tensor_has_elements_at_the_sizes_taken() -> None:
+    nodes = [
+        op("Conv", "x w", "a", strides=[2, 2]),
+        op("MaxPool", "a", "b", kernel_shape=[90, 90], strides=[45, 45]),
+        op("Conv", "b v", "y"),
+    ]
+    tensors = {"w": normal((4, 3, 3, 3)), "v": normal((2, 4, 4, 4))}
+    model = Model.from_proto(make_model(nodes, {"x": ("N", 3, "H", "W")}, ["y"], tensors))
+    sizes = input_shapes(model, {}, None)
+    assert sizes["x"][2] > 224
+    made = infer_shapes(model, sizes).main("y")
+    assert made is not None
+    assert np.prod(made) > 0
