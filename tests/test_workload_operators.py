@@ -23,6 +23,7 @@ from onnx import TensorProto
 from onnx.reference import ReferenceEvaluator
 from work_builders import Sizes, conv_of, items_of, reason_of, stream_of, work_of_node
 
+import eapc
 from eapc.workload import ConvWorkload, StreamWorkload, Work
 from eapc.workload.operators import WORKLOAD_RULES
 from eapc.workload.rules import workload_rule
@@ -473,3 +474,15 @@ def test_a_constant_node_is_a_weight() -> None:
     nodes = [constant_node("w", normal((4, 3))), op("MatMul", "x w", "y")]
     item = items_of(make_model(nodes, {"x": (2, 4)}, ["y"]))[-1]
     assert item.work.parts[0].weights == "w"
+
+
+def test_a_kernel_larger_than_its_map_is_no_work() -> None:
+    """No count is negative: what onnx infers then is a size below zero."""
+    nodes = [op("Conv", "x w", "y")]
+    tensors = {"w": np.ones((2, 1, 3, 9), np.float32)}
+    model = eapc.Model.from_proto(make_model(nodes, {"x": (1, 1, 8, 1)}, ["y"], tensors))
+    report = eapc.analyze(model).energy
+    assert report.macs == 0
+    assert report.energy_mac_units == 0
+    (entry,) = report.unmodelled
+    assert "its kernel is larger than its map; give a larger --input-shape" in entry.reason

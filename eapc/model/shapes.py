@@ -124,9 +124,27 @@ def _has_elements(model: Model, shapes: InputShapes) -> bool:
         told = operator_of(node).kind in _TOLD_BY_OPERANDS
         if told and None in made and all(_is_known(model, found, name) for name in node.inputs):
             return False
-        if any(size < 1 for shape in made for size in shape or ()):
+        if any(size < 1 for shape in made for size in shape or ()) or _exceeds(node, model, found):
             return False
     return True
+
+
+def _exceeds(node: Node, model: Model, shapes: Shapes) -> bool:
+    """Whether a kernel is larger than its map, padding included; onnx infers a size even so."""
+    x = shapes.main(node.input(0))
+    if operator_of(node).kind not in ("convolution", "pooling") or x is None:
+        return False
+    kernel = (
+        node.attribute("kernel_shape", None) or (model.constants.shape(node.input(1)) or ())[2:]
+    )
+    if len(kernel) != len(x) - 2 or node.attribute("auto_pad", "NOTSET").startswith("SAME"):
+        return False
+    none = (0,) * len(kernel)
+    pads = node.attribute("pads", none + none)
+    room = (size + a + b for size, a, b in zip(x[2:], pads, pads[len(kernel) :], strict=False))
+    steps = node.attribute("dilations", (1,) * len(kernel))
+    reach = (step * (size - 1) + 1 for size, step in zip(kernel, steps, strict=True))
+    return any(a < b for a, b in zip(room, reach, strict=True))
 
 
 def _is_known(model: Model, shapes: Shapes, name: str) -> bool:

@@ -38,6 +38,13 @@ def work_of(operands: Operands) -> Work:
         return Work()
     if rule is None:
         raise UnmodelledError(f"no rule for {node.op_type}")
+    for shape in filter(None, operands.output_shapes):
+        for axis, size in enumerate(shape):
+            if size < 0:
+                raise UnmodelledError(
+                    f"axis {axis} of its output would be negative: its kernel is larger than its "
+                    "map; give a larger --input-shape"
+                )
     return rule(operands)
 
 
