@@ -134,7 +134,8 @@ class ReconstructOutputs(Pass):
         stored = constants[tied.weight]
         nonzero = int(np.count_nonzero(stored))
         output_error = combine(moved).relative_error(matrix, combine(moments).power)
-        record = LayerRecord(tied.first.node.key, stored.size, nonzero, output_error)
+        size = (sum(moment.count for moment in moments), matrix.shape[2])
+        record = LayerRecord(tied.first.node.key, stored.size, nonzero, output_error, *size)
         return record, constants
 
     def _solved(

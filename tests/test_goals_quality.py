@@ -16,9 +16,11 @@ from eapc.goals import (
     Sparsity,
     TargetEnergy,
     Trials,
+    few_rows,
     measured,
     warning,
 )
+from eapc.pipeline import LayerRecord
 
 
 def judged(accuracy: Accuracy | None, agreement: Agreement | None) -> Pruned:
@@ -69,3 +71,36 @@ def test_quality_is_measured_by_labels_or_on_what_was_fitted() -> None:
     held_out = measured(reached("transformer", DEFAULT_GOAL), trials(transformer()))
     assert held_out.agreement == reached("transformer", DEFAULT_GOAL).agreement
     assert not held_out.fitted
+
+
+def layer(name: str, rows: int | None, inputs: int | None) -> LayerRecord:
+    return LayerRecord(name, 100, 50, 0.1, rows, inputs)
+
+
+@pytest.mark.parametrize(
+    ("layers", "said"),
+    [
+        ([layer("a", 400, 100), layer("b", None, None)], ""),
+        (
+            [layer("a", 400, 100), layer("b", 40, 100), layer("c", 30, 40)],
+            "2 of 3 layers have fewer rows to be fitted on than inputs, such as 'b' (40 for 100): "
+            "about 100 calibration inputs would do",
+        ),
+    ],
+)
+def test_layers_that_the_data_do_not_determine(layers: list[LayerRecord], said: str) -> None:
+    """Of 40 inputs b has a row each, and takes 100."""
+    pruned = judged(None, None)
+    records = {record.name: record for record in layers}
+    done = pruned.compilation.with_record(layers=records)
+    assert done.calibration is not None
+    few = replace(done, calibration=done.calibration.first(40))
+    assert few_rows(replace(pruned, compilation=few)) == said
+
+
+def test_a_spoilt_file_is_warned_of_where_its_goal_was_missed() -> None:
+    found = judged(Accuracy(0.9, 0.5, 10), None)
+    missed = replace(found, goal=TargetEnergy(0.1), goal_met=False, reason="too low")
+    said = "--target-energy 0.1 is not met, and the outputs are spoiled: top-1 accuracy fell from"
+    assert warning(missed, "unstructured").startswith(said)
+    assert not warning(replace(missed, accuracy=Accuracy(0.9, 0.9, 10)), "unstructured")

@@ -21,7 +21,7 @@ from eapc.goals.target_energy import TargetEnergy
 from eapc.goals.target_latency import NEEDS_MEASUREMENTS, TargetLatency
 
 if TYPE_CHECKING:
-    from eapc.goals.trials import Trials, measured, warning
+    from eapc.goals.trials import Trials, few_rows, measured, warning
 
 GOALS: dict[str, type[Goal]] = {
     kind.option: kind
@@ -47,11 +47,12 @@ __all__ = [
     "TargetEnergy",
     "TargetLatency",
     "Trials",
+    "few_rows",
     "measured",
     "warning",
 ]
 
-_LATER = ("Trials", "measured", "warning")
+_LATER = ("Trials", "few_rows", "measured", "warning")
 """What takes time to load, all of it of one module."""
 
 

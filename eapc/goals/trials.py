@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -189,17 +190,34 @@ def measured(pruned: Pruned, trials: Trials) -> Pruned:
 
 
 def warning(pruned: Pruned, pattern: str) -> str:
-    """One line where a goal was obeyed at the expense of the outputs; else empty.
+    """One line where a file is of little use, above all where a goal was obeyed at any cost.
 
     It names the pattern in place of the goal where the pattern fixes the share of zeros.
     """
     remedy, said = pruned.goal.remedy, _lost(pruned)
-    if not (pruned.goal_met and remedy and said):
+    if said and not pruned.goal_met:
+        return f"{pruned.goal} is not met, and the outputs are spoiled: {said}"
+    if not (remedy and said):
         return ""
     if parse_pattern(pattern).fixed_density is not None:
         said = f"--pattern {pattern} spoils the outputs: {said}"
         return f"{said}; a pattern of fewer zeros keeps more"
     return f"{pruned.goal} spoils the outputs: {said}; {remedy}"
+
+
+def few_rows(pruned: Pruned) -> str:
+    """One line where calibration data do not determine a layer's weights; else empty."""
+    data = pruned.compilation.calibration
+    short = [layer for layer in pruned.layers if layer.rows_per_input < 1]
+    if data is None or not short:
+        return ""
+    worst = min(short, key=lambda layer: layer.rows_per_input)
+    enough = math.ceil(len(data) / worst.rows_per_input) if worst.rows else 0
+    of = f"{len(short)} of {len(pruned.layers)} layers have fewer rows to be fitted on than inputs"
+    return (
+        f"{of}, such as '{worst.name}' ({worst.rows} for {worst.inputs}): about {enough} "
+        "calibration inputs would do"
+    )
 
 
 def _lost(pruned: Pruned) -> str:

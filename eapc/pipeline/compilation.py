@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -41,13 +42,21 @@ class LayerRecord:
 
     `relative_output_error` is E||y - y'||^2 / E||y||^2 about the means on the rows that were
     fitted, y the original outputs; what an activation right behind cuts off is no error. None
-    before the layer is reconstructed.
+    before the layer is reconstructed. `rows` is how many rows of calibration data it was fitted
+    on, of `inputs` numbers each; fewer rows than inputs leave weights undetermined.
     """
 
     name: str
     weights: int
     nonzero_weights: int
     relative_output_error: float | None = None
+    rows: int | None = None
+    inputs: int | None = None
+
+    @property
+    def rows_per_input(self) -> float:
+        """Below one the rows do not determine the weights; infinite where nothing was fitted."""
+        return self.rows / self.inputs if self.rows is not None and self.inputs else math.inf
 
     @property
     def sparsity(self) -> float:
