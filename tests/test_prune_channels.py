@@ -244,12 +244,12 @@ def test_weights_of_dead_inputs_stay_as_trained() -> None:
 
 
 def test_zeroing_still_takes_weights_of_dead_inputs_first() -> None:
-    """24 of 48 weights go, 32 are of dead channels: those of others stay, and no more go."""
+    """216 of 432 weights go, 288 are of dead channels: those of others stay, and no more go."""
     done = compiled(dying(), "prune-weights{sparsity=0.5, include=two}, reconstruct-outputs")
     kept = done.model.constants.value("w2")
     assert kept is not None
     assert kept[:, :2].all()
-    assert np.count_nonzero(kept[:, 2:]) == 8
+    assert np.count_nonzero(kept[:, 2:]) == 72
 
 
 def test_a_latency_goal_leaves_every_count_on_a_step() -> None:
