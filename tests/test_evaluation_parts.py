@@ -136,3 +136,27 @@ def test_samples_of_several_scales_are_judged_apart() -> None:
     assert found.worst == pytest.approx(np.square(small).sum() / power(small))
     assert found.part == "y of scale 1"
     assert found.mean == pytest.approx(found.worst / 2)
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan, 1e200])
+def test_outputs_beyond_numbers_have_an_infinite_error(value: float) -> None:
+    y = RNG.normal(size=(6, 3))
+    y[:, 1] *= 1e-6
+    y[2, 0] = value
+    found = OutputParts({"y": y}).errors({"y": y + 1})
+    assert found.worst == np.inf or found.part == "y[:, 1]"
+    assert not np.isnan(found.worst)
+
+
+@pytest.mark.parametrize("shape", [(5,), (5, 1), (5, 2, 0), (1, 3), (5, 2, 3, 4, 2)])
+def test_outputs_of_any_rank_have_parts(shape: tuple[int, ...]) -> None:
+    y = RNG.normal(size=shape)
+    assert OutputParts({"y": y}).errors({"y": y}).worst == 0
+
+
+def test_labels_along_two_axes_make_parts_too() -> None:
+    y = RNG.normal(size=(8, 2, 2))
+    joined = np.array([[0, 1], [1, 1]])[None]
+    (first, others) = SplitOutput.of("y", y, joined).parts
+    assert first.power == pytest.approx(power(y[:, 0, 0]))
+    assert first.power + others.power == pytest.approx(power(y))

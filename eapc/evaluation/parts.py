@@ -7,7 +7,7 @@ scores beside them. So every part is held against its own power, and the worst o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -58,38 +58,45 @@ class OutputPart:
 
 @dataclass(frozen=True)
 class SplitOutput:
-    """A floating-point output with a part for each of `labels`, (elements of a sample,)."""
+    """A floating-point output with the part of each of its places.
+
+    Places are the indices along `axis` of a sample, or all of its elements where that is None.
+    """
 
     y: Array
+    axis: int | None
     labels: NDArray[np.intp]
     parts: tuple[OutputPart, ...]
 
     @classmethod
     def of(cls, name: str, y: Array, joined: NDArray[np.intp] | None = None) -> SplitOutput:
         """The parts of an output (samples, ...); `joined` numbers the tensors it is joined from."""
+        joined = joined if joined is not None and _fits(joined, y.shape) else None
+        channels = _channels(joined, y.shape[1:])
+        axis = channels if joined is None or joined.size == max(joined.shape) else None
+        base, channel = _places(joined, channels, axis, y.shape[1:])
         wide = y.astype(np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
-            powers = np.square(wide - wide.mean(axis=0)).sum(axis=0)
-            totals = np.square(wide).sum(axis=0)
-        base = _broadcast(joined, y.shape)
-        channels = _channels(base)
-        limits = _limits(base, np.abs(wide).max(axis=0, initial=0.0), y)
-        labels = _by_scale(base, channels, powers, limits)
+            powers = _along(np.square(wide - wide.mean(axis=0)).sum(axis=0), axis)
+            totals = _along(np.square(wide).sum(axis=0), axis)
+        largest = _along(np.abs(wide).max(axis=0, initial=0.0), axis, np.max)
+        limits = _limits(base, largest, y) * (y[0].size / len(base))
+        labels = _by_scale(base, channel, powers, limits)
         count = int(labels.max(initial=0)) + 1
-        sums = np.bincount(labels.ravel(), powers.ravel(), count)
-        varies = sums > np.bincount(labels.ravel(), limits.ravel(), count)
-        own = np.bincount(labels.ravel(), totals.ravel(), count)
+        sums = np.bincount(labels, powers, count)
+        varies = sums > np.bincount(labels, limits, count)
+        own = np.bincount(labels, totals, count)
         still = np.full(count, sums[varies].sum()) if varies.any() else own
         scales = np.where(varies, sums, still)
-        titles = _titles(name, labels, count)
+        titles = _titles(name, labels if axis is not None else labels.reshape(y.shape[1:]), axis)
         parts = map(OutputPart, titles, scales.tolist(), varies.tolist())
-        return cls(y, labels.ravel(), tuple(parts))
+        return cls(y, axis, labels, tuple(parts))
 
     def errors(self, other: Array) -> list[float]:
         """E||y - y'||^2 / power of each part; infinite where it is not finite."""
         with np.errstate(over="ignore", invalid="ignore"):
             squares = np.square(self.y.astype(np.float64) - other.astype(np.float64)).sum(axis=0)
-            sums = np.bincount(self.labels, squares.ravel(), len(self.parts))
+            sums = np.bincount(self.labels, _along(squares, self.axis), len(self.parts))
         return [_ratio(float(e), part.power) for e, part in zip(sums, self.parts, strict=True)]
 
 
@@ -172,45 +179,62 @@ def _differing(y: Array, other: Array) -> float:
 
 
 def _ratio(error: float, power: float) -> float:
-    if not math.isfinite(error):
-        return math.inf
-    if power == 0:
-        return 0.0 if error == 0 else math.inf
-    return error / power
+    if math.isfinite(error) and 0 < power < math.inf:
+        return error / power
+    return 0.0 if error == 0 else math.inf
 
 
-def _broadcast(joined: NDArray[np.intp] | None, shape: tuple[int, ...]) -> NDArray[np.intp]:
-    """Labels of a sample's elements; one for all where `joined` is not of this shape."""
-    sample = shape[1:]
-    if joined is not None and joined.ndim == len(shape) and joined.shape[0] == 1:
-        fits = all(a in (1, b) for a, b in zip(joined.shape[1:], sample, strict=True))
-        if fits:
-            return np.broadcast_to(joined[0], sample)
-    return np.zeros(sample, np.intp)
+def _fits(joined: NDArray[np.intp], shape: tuple[int, ...]) -> bool:
+    """Whether labels are those of a tensor of this shape, the same for all samples."""
+    if joined.ndim != len(shape) or joined.shape[:1] != (1,):
+        return False
+    return all(a in (1, b) for a, b in zip(joined.shape[1:], shape[1:], strict=True))
 
 
-def _channels(base: NDArray[np.intp]) -> int | None:
+def _channels(joined: NDArray[np.intp] | None, sample: tuple[int, ...]) -> int | None:
     """The axis of channels in a sample: the first that parts are joined along.
 
     Without joins the first, of two the shorter one; None where a sample has no axes.
     """
-    for axis in range(base.ndim):
-        if base.size and (base != base.take([0], axis)).any():
+    for axis, size in enumerate(joined.shape[1:] if joined is not None else ()):
+        if size > 1:
             return axis
-    return int(np.argmin(base.shape)) if base.ndim == 2 else (0 if base.ndim else None)
+    return int(np.argmin(sample)) if len(sample) == 2 else (0 if sample else None)
+
+
+def _places(
+    joined: NDArray[np.intp] | None, channels: int | None, axis: int | None, sample: tuple[int, ...]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The joined tensor and the channel of each place, (places,)."""
+    if axis is not None:
+        line = np.zeros(1, np.intp) if joined is None else joined.ravel()
+        return np.broadcast_to(line, sample[axis]), np.arange(sample[axis])
+    if joined is None or channels is None:
+        return np.zeros(1, np.intp), np.zeros(1, np.intp)
+    along = [-1 if other == channels else 1 for other in range(len(sample))]
+    channel = np.broadcast_to(np.arange(sample[channels]).reshape(along), sample)
+    return np.broadcast_to(joined[0], sample).ravel(), channel.ravel()
+
+
+def _along(values: Array, axis: int | None, join: Callable[..., Array] = np.sum) -> Array:
+    """Values of a sample's elements put together at each index of an axis; None takes them all."""
+    if axis is None:
+        return values.ravel()
+    return np.asarray(join(np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1), axis=1))
 
 
 def _limits(base: NDArray[np.intp], largest: Array, y: Array) -> NDArray[np.float64]:
-    """What the power of each element comes to by rounding at its part's largest value."""
+    """What the power of an element comes to by rounding at its part's largest value, by place."""
     peaks = np.zeros(int(base.max(initial=0)) + 1)
-    np.maximum.at(peaks, base.ravel(), largest.ravel())
+    np.maximum.at(peaks, base, largest)
     unit = _RESOLUTION * float(np.spacing(np.ones((), y.dtype)))
-    return np.asarray(len(y) * np.square(unit * peaks)[base])
+    with np.errstate(over="ignore"):
+        return np.asarray(np.nan_to_num(len(y) * np.square(unit * peaks))[base])
 
 
 def _by_scale(
     base: NDArray[np.intp],
-    channels: int | None,
+    channel: NDArray[np.intp],
     powers: NDArray[np.float64],
     limits: NDArray[np.float64],
 ) -> NDArray[np.intp]:
@@ -218,19 +242,16 @@ def _by_scale(
 
     Those of the largest power come first; channels that do not vary are one part, the last.
     """
-    if channels is None:
-        return np.unique(base, return_inverse=True)[1].reshape(base.shape)
-    size = base.shape[channels]
-    place = np.arange(size).reshape([-1 if a == channels else 1 for a in range(base.ndim)])
-    cells, inverse, counts = np.unique(base * size + place, return_inverse=True, return_counts=True)
-    power = np.bincount(inverse.ravel(), powers.ravel(), len(cells)) / counts
-    limit = np.bincount(inverse.ravel(), limits.ravel(), len(cells)) / counts
+    size = int(channel.max(initial=0)) + 1
+    cells, cell, counts = np.unique(base * size + channel, return_inverse=True, return_counts=True)
+    power = np.bincount(cell, np.nan_to_num(powers), len(cells)) / counts
+    limit = np.bincount(cell, limits, len(cells)) / counts
     group = np.zeros(len(cells), np.intp)
     for part in np.unique(cells // size):
         own = np.flatnonzero(cells // size == part)
         group[own] = _grouped(power[own], limit[own])
     numbers = np.unique(cells // size * (len(cells) + 1) + group, return_inverse=True)[1]
-    return np.asarray(numbers.reshape(-1)[inverse.reshape(base.shape)])
+    return np.asarray(numbers.reshape(-1)[cell.reshape(-1)])
 
 
 def _grouped(power: NDArray[np.float64], limit: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -240,22 +261,23 @@ def _grouped(power: NDArray[np.float64], limit: NDArray[np.float64]) -> NDArray[
     for place in np.argsort(-power, kind="stable"):
         if power[place] <= limit[place]:
             continue
-        if power[place] * _ALIKE < top:
+        if current < 0 or power[place] * _ALIKE < top:
             top, current = float(power[place]), current + 1
         group[place] = current
     return group
 
 
-def _titles(name: str, labels: NDArray[np.intp], count: int) -> list[str]:
+def _titles(name: str, labels: NDArray[np.intp], axis: int | None) -> list[str]:
     """`scores`, or `boxes[:, 0:4]` for a part of an output: by the first axis that tells."""
-    return [name] if count == 1 else [_title(name, labels == i, i) for i in range(count)]
+    count = int(labels.max(initial=0)) + 1
+    return [name] if count == 1 else [_title(name, labels == i, i, axis or 0) for i in range(count)]
 
 
-def _title(name: str, mask: NDArray[np.bool_], number: int) -> str:
+def _title(name: str, mask: NDArray[np.bool_], number: int, first: int) -> str:
     for axis in range(mask.ndim):
         places = np.moveaxis(mask, axis, 0).reshape(mask.shape[axis], -1).any(axis=1)
         if not places.all():
-            return f"{name}[{':, ' * (axis + 1)}{_ranges(np.flatnonzero(places))}]"
+            return f"{name}[{':, ' * (first + axis + 1)}{_ranges(np.flatnonzero(places))}]"
     return f"{name} part {number}"
 
 
