@@ -226,7 +226,7 @@ def _along(values: Array, axis: int | None, join: Callable[..., Array] = np.sum)
 def _limits(base: NDArray[np.intp], largest: Array, y: Array) -> NDArray[np.float64]:
     """What the power of an element comes to by rounding at its part's largest value, by place."""
     peaks = np.zeros(int(base.max(initial=0)) + 1)
-    np.maximum.at(peaks, base, largest)
+    np.fmax.at(peaks, base, largest)
     unit = _RESOLUTION * float(np.spacing(np.ones((), y.dtype)))
     with np.errstate(over="ignore"):
         return np.asarray(np.nan_to_num(len(y) * np.square(unit * peaks))[base])
