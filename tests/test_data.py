@@ -393,3 +393,14 @@ def test_splitting_few_samples_keeps_whole_batches(count: int, fixed: int | None
     assert apart.usable == (fixed or 1)
     assert most.usable
     assert len(most) + len(apart) == count
+
+
+def test_samples_that_differ_by_rounding_are_alike() -> None:
+    x = np.repeat(np.random.default_rng(0).normal(size=(1, 8)), 30, axis=0).astype(np.float32)
+    specs = [TensorSpec("x", np.dtype(np.float32), ("N", 8))]
+    near = x + np.float32(1e-7) * np.arange(30, dtype=np.float32)[:, None]
+    assert dataset({"x": x}, specs, "test").are_alike
+    assert dataset({"x": near}, specs, "test").are_alike
+    apart = x + np.float32(1e-3) * np.arange(30, dtype=np.float32)[:, None]
+    assert not dataset({"x": apart}, specs, "test").are_alike
+    assert not dataset({"x": x[:1]}, specs, "test").are_alike

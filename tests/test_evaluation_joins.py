@@ -101,3 +101,21 @@ def test_parts_hold_what_the_tensors_hold() -> None:
         moved = np.any(after != before, axis=0)
         assert len(np.unique(found[moved])) == 1
         assert not set(np.unique(found[moved])) & set(np.unique(found[~moved]))
+
+
+def test_joins_of_any_depth_are_followed_as_far_as_goes() -> None:
+    nodes = [op("Concat", "a b", "c0", axis=1)]
+    nodes += [op("Relu", f"c{i}", f"c{i + 1}") for i in range(600)]
+    nodes.append(op("Identity", "c600", "y"))
+    assert labels(nodes).size == 1
+
+
+def test_a_view_of_what_has_lost_its_samples_is_one_part() -> None:
+    """Transposed, the first axis is no longer that of samples when the shape changes."""
+    nodes = [
+        JOIN,
+        op("Transpose", "c", "t", perm=[1, 0, 2]),
+        op("Reshape", "t shape", "v"),
+        op("Transpose", "v", "y", perm=[1, 0]),
+    ]
+    assert labels(nodes, shape=np.array([8, 8])).size == 1

@@ -134,7 +134,7 @@ def test_samples_of_several_scales_are_judged_apart() -> None:
     found = OutputParts({"y": y}, kinds=kinds).errors({"y": other})
     small = y[kinds == 0]
     assert found.worst == pytest.approx(np.square(small).sum() / power(small))
-    assert found.part == "y of scale 1"
+    assert found.part == "y at scale 1 of the inputs"
     assert found.mean == pytest.approx(found.worst / 2)
 
 
@@ -160,3 +160,23 @@ def test_labels_along_two_axes_make_parts_too() -> None:
     (first, others) = SplitOutput.of("y", y, joined).parts
     assert first.power == pytest.approx(power(y[:, 0, 0]))
     assert first.power + others.power == pytest.approx(power(y))
+
+
+@pytest.mark.parametrize("shape", [(40, 1, 12), (40, 12, 1), (40, 6, 12), (40, 1, 1, 12)])
+def test_channels_are_found_where_powers_differ(shape: tuple[int, ...]) -> None:
+    """A last or a first axis, whichever tells channels apart; one of size 1 never does."""
+    y = RNG.normal(size=shape)
+    channels = -1 if shape[-1] == 12 else 1
+    loud = np.moveaxis(y, channels, 0)[:4]
+    loud *= 1e3
+    found = SplitOutput.of("y", y).parts
+    assert len(found) == 2
+    assert found[0].power > 1e5 * found[1].power
+
+
+def test_what_a_softmax_leaves_of_the_last_scores_is_not_judged() -> None:
+    logits = RNG.normal(size=(50, 6)) + np.array([0, 1, 2, -20, -25, -30])
+    scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    found = OutputParts({"y": scores}).errors({"y": scores * (1 + 0.5 * (scores < 1e-6))})
+    assert found.worst < 1e-9
+    assert found.unjudged == ("y[:, 3:6]",)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pytest
-from goal_builders import RECIPE, labelled, ratio, start, trials, varied
+from goal_builders import RECIPE, answered, labelled, ratio, start, trials, varied
 
-from eapc.errors import UsageError
-from eapc.evaluation import Accuracy
+from eapc.errors import DataError, UsageError
+from eapc.evaluation import Accuracy, AccuracyJudge
 from eapc.goals import MaxDrop, Pruned, Trials
 from eapc.goals.goal import Budget
 from eapc.model import Model
@@ -98,6 +99,8 @@ def test_the_other_half_confirms_the_goal_or_does_not(
     decides = labelled(varied()).halves()[0]
 
     class Other:
+        data, before = decides.data, decides.before
+
         def accuracy(self, _: Model) -> Accuracy:
             return other
 
@@ -109,3 +112,16 @@ def test_the_other_half_confirms_the_goal_or_does_not(
     said = "" if confirmed else "not confirmed: on the 200 inputs that did not decide accuracy fell"
     assert outcome.shortfall.startswith(said)
     assert bool(outcome.shortfall) is not confirmed
+
+
+def test_labelled_inputs_must_tell_something() -> None:
+    net = varied()
+    answers = answered(net)
+    assert answers.labels is not None
+    wrong = replace(answers, labels=(answers.labels + 1) % 3)
+    same = {name: np.repeat(x[:1], len(x), axis=0) for name, x in answers.arrays.items()}
+    alike = replace(answers, arrays=same)
+    for data, said in ((wrong, "none of the inputs right"), (alike, "the same")):
+        judge = AccuracyJudge.of(net.model, data, 1)
+        with pytest.raises(DataError, match=said):
+            MaxDrop(0.1).pursue(Trials(start(net), RECIPE, judge))

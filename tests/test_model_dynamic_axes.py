@@ -93,3 +93,28 @@ def test_every_tensor_has_elements_at_the_sizes_taken() -> None:
     made = infer_shapes(model, sizes).main("y")
     assert made is not None
     assert np.prod(made) > 0
+
+
+@pytest.mark.parametrize(
+    ("inputs", "expected"),
+    [
+        (
+            {"x": ("N", "seq", 16), "mask": ("N", 1, "seq", "seq")},
+            {"x": (1, 64, 16), "mask": (1, 1, 64, 64)},
+        ),
+        (
+            {"x": ("N", "s", 16), "mask": ("N", 1, "q", "s")},
+            {"x": (1, 64, 16), "mask": (1, 1, 64, 64)},
+        ),
+        ({"x": (None, 8), "state": (2, None, 8)}, {"x": (1, 8), "state": (2, 1, 8)}),
+        ({"x": ("N", "n_frames")}, {"x": (1, 64)}),
+        ({"x": ("N", "text_n")}, {"x": (1, 64)}),
+    ],
+    ids=["mask", "mask of two names", "state", "frames", "text"],
+)
+def test_masks_are_no_images_and_states_no_sequences(
+    inputs: dict[str, Shape], expected: dict[str, tuple[int, ...]]
+) -> None:
+    nodes = [op("Identity", name, f"y_{name}") for name in inputs]
+    made = make_model(nodes, inputs, [f"y_{name}" for name in inputs], {})
+    assert input_shapes(Model.from_proto(made), {}, None) == expected

@@ -485,4 +485,4 @@ def test_a_kernel_larger_than_its_map_is_no_work() -> None:
     assert report.macs == 0
     assert report.energy_mac_units == 0
     (entry,) = report.unmodelled
-    assert "its kernel is larger than its map; give a larger --input-shape" in entry.reason
+    assert "its kernel is larger than its map; see --input-shape" in entry.reason

@@ -54,14 +54,14 @@ class Dataset:
 
     @property
     def are_alike(self) -> bool:
-        """Whether all samples are the same, so that there is nothing to learn from them.
+        """Whether all samples are the same but for rounding: there is nothing to learn from them.
 
         A single one is no such case: a layer may still read many patches of it.
         """
         if len(self) < 2:
             return False
         zeroed = self.affine is not None and not np.any(self.affine.scale)
-        return zeroed or all(bool((x == x[:1]).all()) for x in self.arrays.values())
+        return zeroed or all(map(_are_alike, self.arrays.values()))
 
     def take(self, indices: slice | Array) -> Dataset:
         """The samples of a slice or an index array."""
@@ -134,6 +134,19 @@ class Dataset:
         batch = self.fixed_batch or batch
         sampled = {name: (batch, *array.shape[1:]) for name, array in self.arrays.items()}
         return {**sampled, **{name: array.shape for name, array in self.shared.items()}}
+
+
+_ROUNDING = 1e-5
+
+
+def _are_alike(x: Array) -> bool:
+    """Whether samples differ by less than rounding of the largest value."""
+    if not x.size or (x[:1] == x).all():
+        return True
+    if x.dtype.kind not in "fiu":
+        return False
+    low, high = x.min(axis=0).astype(np.float64), x.max(axis=0).astype(np.float64)
+    return bool((high - low).max() <= _ROUNDING * max(abs(low).max(), abs(high).max()))
 
 
 def load_data(path: str | Path, specs: Sequence[TensorSpec]) -> Dataset:

@@ -19,7 +19,7 @@ from eapc.operators import operator_of
 Labels = NDArray[np.intp]
 """A number for each element of a tensor, of its rank; axes that make no difference have size 1."""
 
-_DEEPEST = 400
+_DEEPEST = 100
 """Nodes from an output back, beyond which a tensor counts as a whole."""
 
 _LARGEST = 1 << 24
@@ -101,7 +101,8 @@ class _LabelTracer:
         before, after = self.shapes[node.input(0)], self.shapes[tensor]
         if labels.size == 1:
             return labels.reshape((1,) * len(after))
-        if not before or before[:1] != after[:1] or np.prod(after) > _LARGEST:
+        keeps_samples = bool(before) and labels.shape[0] == 1 and before[:1] == after[:1]
+        if not keeps_samples or before[0] < 1 or np.prod(after) > _LARGEST:
             return None
         return np.broadcast_to(labels, before)[:1].reshape(1, *after[1:])
 

@@ -21,8 +21,9 @@ Outputs = Mapping[str, Array]
 _ALIKE = 100.0
 """Channels of one part have powers within this factor."""
 
-_RESOLUTION = 4
-"""Deviations below so many units in the last place of a part's largest value are rounding."""
+_RESOLUTION = 1e-5
+"""Deviations below this fraction of the largest value beside them are none: what is left of scores
+behind a Softmax, or of an activation that saturates. float16 resolves no more than 5e-4."""
 
 
 class PartErrors(NamedTuple):
@@ -69,27 +70,34 @@ class SplitOutput:
     parts: tuple[OutputPart, ...]
 
     @classmethod
-    def of(cls, name: str, y: Array, joined: NDArray[np.intp] | None = None) -> SplitOutput:
-        """The parts of an output (samples, ...); `joined` numbers the tensors it is joined from."""
+    def of(
+        cls, name: str, y: Array, joined: NDArray[np.intp] | None = None, kind: str = ""
+    ) -> SplitOutput:
+        """The parts of an output (samples, ...); `joined` numbers the tensors it is joined from.
+
+        `kind` is what to call the samples, behind the name of each part.
+        """
         joined = joined if joined is not None and _fits(joined, y.shape) else None
-        channels = _channels(joined, y.shape[1:])
-        axis = channels if joined is None or joined.size == max(joined.shape) else None
-        base, channel = _places(joined, channels, axis, y.shape[1:])
         wide = y.astype(np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
-            powers = _along(np.square(wide - wide.mean(axis=0)).sum(axis=0), axis)
+            spread = np.square(wide - wide.mean(axis=0)).sum(axis=0)
+            channels = _channels(joined, spread)
+            axis = channels if joined is None or joined.size == max(joined.shape) else None
+            base, channel = _places(joined, channels, axis, y.shape[1:])
+            powers = _along(spread, axis)
             totals = _along(np.square(wide).sum(axis=0), axis)
-        largest = _along(np.abs(wide).max(axis=0, initial=0.0), axis, np.max)
+            largest = _along(np.abs(wide).max(axis=0, initial=0.0), axis, np.max)
         limits = _limits(base, largest, y) * (y[0].size / len(base))
         labels = _by_scale(base, channel, powers, limits)
         count = int(labels.max(initial=0)) + 1
         sums = np.bincount(labels, powers, count)
-        varies = sums > np.bincount(labels, limits, count)
+        varies = ~(sums <= np.bincount(labels, limits, count))  # no number is no constant
         own = np.bincount(labels, totals, count)
         still = np.full(count, sums[varies].sum()) if varies.any() else own
         scales = np.where(varies, sums, still)
         titles = _titles(name, labels if axis is not None else labels.reshape(y.shape[1:]), axis)
-        parts = map(OutputPart, titles, scales.tolist(), varies.tolist())
+        named = (f"{title}{kind}" for title in titles)
+        parts = map(OutputPart, named, scales.tolist(), varies.tolist())
         return cls(y, axis, labels, tuple(parts))
 
     def errors(self, other: Array) -> list[float]:
@@ -113,8 +121,8 @@ class OutputParts:
         labels = joined or {}
         self._split = {
             name: [
-                (rows, SplitOutput.of(f"{name}{of}", y[rows], labels.get(name)))
-                for of, rows in _kinds(kinds, len(y))
+                (rows, SplitOutput.of(name, y[rows], labels.get(name), kind))
+                for kind, rows in _kinds(kinds, len(y))
             ]
             for name, y in reference.items()
             if is_float(y.dtype) and y.size
@@ -171,7 +179,7 @@ def _kinds(kinds: Array | None, samples: int) -> Iterator[tuple[str, slice | Arr
         yield "", slice(None)
         return
     for kind in np.unique(kinds):
-        yield f" of scale {kind + 1}", np.flatnonzero(kinds == kind)
+        yield f" at scale {kind + 1} of the inputs", np.flatnonzero(kinds == kind)
 
 
 def _differing(y: Array, other: Array) -> float:
@@ -191,15 +199,24 @@ def _fits(joined: NDArray[np.intp], shape: tuple[int, ...]) -> bool:
     return all(a in (1, b) for a, b in zip(joined.shape[1:], shape[1:], strict=True))
 
 
-def _channels(joined: NDArray[np.intp] | None, sample: tuple[int, ...]) -> int | None:
+def _channels(joined: NDArray[np.intp] | None, powers: Array) -> int | None:
     """The axis of channels in a sample: the first that parts are joined along.
 
-    Without joins the first, of two the shorter one; None where a sample has no axes.
+    Without joins the first or the last, whichever has powers further apart; None where a sample
+    has no axes.
     """
     for axis, size in enumerate(joined.shape[1:] if joined is not None else ()):
         if size > 1:
             return axis
-    return int(np.argmin(sample)) if len(sample) == 2 else (0 if sample else None)
+    if not powers.ndim or not powers.size:
+        return 0 if powers.ndim else None
+    return max(dict.fromkeys((0, powers.ndim - 1)), key=lambda axis: _range(_along(powers, axis)))
+
+
+def _range(powers: Array) -> float:
+    """The largest over the smallest power that is one."""
+    known = powers[np.isfinite(powers) & (powers > 0)]
+    return float(known.max() / known.min()) if known.size > 1 else 0.0
 
 
 def _places(
@@ -227,7 +244,7 @@ def _limits(base: NDArray[np.intp], largest: Array, y: Array) -> NDArray[np.floa
     """What the power of an element comes to by rounding at its part's largest value, by place."""
     peaks = np.zeros(int(base.max(initial=0)) + 1)
     np.fmax.at(peaks, base, largest)
-    unit = _RESOLUTION * float(np.spacing(np.ones((), y.dtype)))
+    unit = max(_RESOLUTION, 4 * float(np.spacing(np.ones((), y.dtype))))
     with np.errstate(over="ignore"):
         return np.asarray(np.nan_to_num(len(y) * np.square(unit * peaks))[base])
 

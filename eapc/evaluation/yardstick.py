@@ -19,7 +19,7 @@ from eapc.evaluation.measures import (
     log_probabilities,
 )
 from eapc.evaluation.parts import OutputParts, Outputs
-from eapc.model import Array, Model
+from eapc.model import Array, Model, all_finite
 from eapc.runtime import collect_outputs
 
 _FEWEST_FOR_SHARE = 50
@@ -37,6 +37,7 @@ class Yardstick:
     by_error: bool = False
     joined: Mapping[str, Labels] = field(default_factory=dict)
     kinds: Array | None = None
+    inputs: int | None = None
 
     @classmethod
     def of(cls, model: Model, data: Dataset, threads: int = 0) -> Yardstick:
@@ -48,12 +49,18 @@ class Yardstick:
 
         known = model.analyses.once(("joined", str(shapes)), joined)
         kinds = None if data.kinds is None else data.kinds[: data.usable]
-        return cls(collect_outputs(model, data, threads), data.synthesised, known, kinds)
+        outputs = collect_outputs(model, data, threads)
+        return cls(outputs, data.synthesised, known, kinds, data.usable)
 
     @property
     def samples(self) -> int:
-        """Of the outputs."""
-        return len(next(iter(self.reference.values())))
+        """The inputs, however many rows the outputs have; these where they are not known."""
+        return self.inputs or len(next(iter(self.reference.values())))
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all outputs are numbers."""
+        return all(all_finite(y) for y in self.reference.values())
 
     @property
     def is_by_share(self) -> bool:

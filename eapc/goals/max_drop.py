@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from eapc.errors import UsageError
+from eapc.errors import DataError, UsageError
 from eapc.goals.bound import Bound
+from eapc.goals.result import Pruned
 
 if TYPE_CHECKING:
     from eapc.evaluation import Accuracy
@@ -51,6 +52,18 @@ class MaxDrop(Bound["Accuracy"]):
         """The goal as it is typed."""
         sure = f" --confidence {self.confidence:g}" if self.confidence != 0.5 else ""
         return super().__str__() + sure
+
+    def pursue(self, trials: Trials) -> Pruned:
+        """The search, if the labelled inputs can tell networks apart."""
+        for half in trials.halves:
+            if half.data.are_alike:
+                raise DataError("--eval: the inputs are all the same: they decide nothing")
+            if not half.before.any():
+                raise DataError(
+                    "--eval: the original gets none of the inputs right: labels or scaling are "
+                    "not those that it was trained on"
+                )
+        return super().pursue(trials)
 
     def judge(self, trials: Trials, model: Model) -> Accuracy:
         """Accuracy on the half that decides."""

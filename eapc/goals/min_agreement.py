@@ -56,9 +56,10 @@ class MinAgreement(Bound["Agreement"]):
                 f"least {_FEWEST} do; {advice}"
             )
         if not judge.yardstick.tells:
+            how = "the same for all" if judge.yardstick.is_finite else "not finite on some of"
             raise DataError(
-                f"the outputs are the same for all {samples} inputs that are held out: nothing "
-                f"tells what they lose; {advice}"
+                f"the outputs are {how} {samples} inputs that are held out: nothing tells what "
+                f"they lose; {advice}"
             )
         return super().pursue(trials)
 

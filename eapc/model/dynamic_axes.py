@@ -22,7 +22,7 @@ SEQUENCES = (64, 256, 1024, 4096, 16384, 65536)
 _FEW_CHANNELS = 4
 
 _OF_IMAGES = re.compile(r"height|width|rows|cols|columns|(^|_)[hw]($|_|\d)", re.IGNORECASE)
-_OF_ONE = re.compile(r"batch|past|cache|total|[+*/]|(^|_)[nb]($|_)", re.IGNORECASE)
+_OF_ONE = re.compile(r"batch|past|cache|total|[+*/]|^[nb]$", re.IGNORECASE)
 
 
 def usual_sizes(
@@ -33,7 +33,7 @@ def usual_sizes(
     `has_elements` tells whether every tensor of the network has some at given sizes. Axes that
     stay out, such as further batches and lengths of caches, are to be one.
     """
-    kinds = {place: kind for spec in specs for place, kind in _kinds(spec)}
+    kinds = {place: kind for spec in specs for place, kind in _kinds(spec, _others(spec, specs))}
     for image, sequence in _candidates():
         sizes = {place: image if kind is IMAGES else sequence for place, kind in kinds.items()}
         if sizes and has_elements(sizes):
@@ -49,23 +49,50 @@ def _candidates() -> Iterator[tuple[int, int]]:
         yield image, sequence
 
 
-def _kinds(spec: TensorSpec) -> Iterator[tuple[tuple[str, int], Sequence[int]]]:
-    """The open axes behind the first, and which sizes they are to have."""
-    images = set(_image_axes(spec.shape)) if spec.is_float or spec.dtype.kind == "u" else set()
+def _others(spec: TensorSpec, specs: Sequence[TensorSpec]) -> set[int | str | None]:
+    """What other inputs call their open axes behind the first; None among them where it is open."""
+    return {
+        axis
+        for other in specs
+        if other is not spec and len(other.shape) != len(spec.shape)
+        for axis in other.shape[1:]
+        if not isinstance(axis, int)
+    }
+
+
+def _kinds(
+    spec: TensorSpec, others: set[int | str | None]
+) -> Iterator[tuple[tuple[str, int], Sequence[int]]]:
+    """The open axes behind the first, and which sizes they are to have.
+
+    Where the first axis is fixed, as in a state, the next one that is open counts inferences.
+    """
+    images = set(_image_axes(spec, others))
+    batched = not spec.shape or not isinstance(spec.shape[0], int) or spec.shape[0] == 1
     for axis, size in enumerate(spec.shape):
         if axis == 0 or isinstance(size, int):
             continue
         name = size or ""
         if axis in images or (len(spec.shape) > 3 and _OF_IMAGES.search(name)):
             yield (spec.name, axis), IMAGES
+        elif not batched:
+            batched = True
         elif not _OF_ONE.search(name) and not (len(spec.shape) == 4 and axis == 1):
             yield (spec.name, axis), SEQUENCES
 
 
-def _image_axes(shape: Sequence[int | str | None]) -> Sequence[int]:
-    """Rows and columns where both are open: behind few channels, or in front of them."""
+def _image_axes(spec: TensorSpec, others: set[int | str | None]) -> Sequence[int]:
+    """Rows and columns where both are open: behind few channels, or in front of them.
+
+    A mask of attention has axes of one name, or of names that sequences beside it have.
+    """
+    shape = spec.shape
+    if not spec.is_float and spec.dtype.kind != "u":
+        return ()
     channels_last = isinstance(shape[-1], int) and shape[-1] <= _FEW_CHANNELS if shape else False
     axes = {4: (1, 2) if channels_last else (2, 3), 3: (1, 2)}.get(len(shape), ())
     if len(shape) == 3 and not (isinstance(shape[0], int) and shape[0] <= _FEW_CHANNELS):
         return ()
-    return axes if all(not isinstance(shape[axis], int) for axis in axes) else ()
+    names = [shape[axis] for axis in axes]
+    is_mask = bool(others & set(names)) or (len(set(names)) == 1 and names[0] is not None)
+    return () if is_mask or any(isinstance(name, int) for name in names) else axes

@@ -212,7 +212,8 @@ def _decided(pruned: Pruned) -> Iterator[tuple[str, str]]:
     low, high = (100 * end for end in other.loss_interval)
     yield "loss", f"{100 * other.loss:.1f} points, {low:.1f} to {high:.1f} in 95 of 100 cases"
     if pruned.confidence is not None:
-        yield "confidence", f"{percent(pruned.confidence)} that {pruned.name} holds"
+        told = f"{percent(pruned.confidence)} by the inputs that did not decide"
+        yield "confidence", f"{told} that {pruned.goal.option} {pruned.goal.value:g} holds"
         drop = pruned.goal.value
         if drop and (high - low) / 200 > drop:
             enough = count(2 * other.samples_to_tell(drop), "labelled input")

@@ -38,13 +38,11 @@ def work_of(operands: Operands) -> Work:
         return Work()
     if rule is None:
         raise UnmodelledError(f"no rule for {node.op_type}")
-    for shape in filter(None, operands.output_shapes):
-        for axis, size in enumerate(shape):
-            if size < 0:
-                raise UnmodelledError(
-                    f"axis {axis} of its output would be negative: its kernel is larger than its "
-                    "map; give a larger --input-shape"
-                )
+    for shape in filter(None, (*operands.input_shapes, *operands.output_shapes)):
+        if min(shape, default=0) < 0:
+            own = operator_of(node).kind in ("convolution", "pooling")
+            whose = "its kernel is larger than its map" if own else "a kernel in front is too large"
+            raise UnmodelledError(f"a size would be negative: {whose}; see --input-shape")
     return rule(operands)
 
 
