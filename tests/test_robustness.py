@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from builders import Array, make_model, normal, op
+from builders import Array, ints, make_model, normal, op
 from onnx import TensorProto, numpy_helper
 from pruning_builders import Net, bfloat16, in_type, residual
 
@@ -18,6 +18,7 @@ from eapc.commands.preparation import Settings
 from eapc.data import dataset
 from eapc.errors import DataError
 from eapc.goals import Goal, MinAgreement, Sparsity, TargetEnergy
+from eapc.model import Model
 from eapc.runtime import collect_outputs
 
 GOALS = (Sparsity(0.5), TargetEnergy(0.9), MinAgreement(0.9))
@@ -192,3 +193,31 @@ def test_inputs_that_are_all_the_same_confirm_no_goal(
     assert warned.startswith("eapc: warning: the calibration inputs are all the same")
     assert said.startswith("eapc: goal not confirmed: the calibration inputs are all the same")
     assert (tmp_path / "m.pruned.onnx").is_file()
+
+
+@pytest.mark.parametrize("goal", GOALS, ids=lambda goal: type(goal).__name__)
+@pytest.mark.parametrize("shown", ["x", "w"])
+def test_layers_that_are_not_modelled_stay_dense_or_are_pruned(
+    goal: Goal, shown: str, tmp_path: Path
+) -> None:
+    """onnx infers no shapes behind an input, or a constant, that is an output as well."""
+    nodes = [op("MatMul", "x w", "h", "one"), op("Relu", "h", "r"), op("MatMul", "r v", "y", "two")]
+    tensors = {"w": normal((8, 16), 1), "v": normal((16, 4), 2)}
+    proto = make_model(nodes, {"x": ("N", 8)}, ["y", shown], tensors)
+    onnx.save(proto, tmp_path / "m.onnx")
+    model = Model.load(tmp_path / "m.onnx")
+    data = dataset({"x": normal((60, 8), 3)}, model.inputs, "test")
+    settings = Settings(calibration=data, threads=1)
+    done = prune(tmp_path / "m.onnx", settings, goal=goal, output=tmp_path / "o.onnx")
+    assert (tmp_path / "o.onnx").is_file()
+    assert 0 < done.energy_ratio <= 1
+
+
+def test_an_output_without_elements_hides_nothing(tmp_path: Path) -> None:
+    nodes = [op("MatMul", "x w", "y", "one"), op("Slice", "y none none axis", "z")]
+    tensors = {"w": normal((8, 16), 1), "none": ints(0), "axis": ints(1)}
+    proto = make_model(nodes, {"x": ("N", 8)}, ["z"], tensors)
+    model = Model.from_proto(proto)
+    data = dataset({"x": normal((60, 8), 3)}, model.inputs, "test")
+    with pytest.raises(DataError, match="nothing tells what they lose"):
+        prune(model, Settings(calibration=data, threads=1), output=tmp_path / "o.onnx")

@@ -137,7 +137,7 @@ class Curves:
     def lowest_ratio(self) -> float:
         """Energy at the lowest densities over the dense energy."""
         layers = sum(float(curve.energy_at(LOWEST_DENSITY)) for curve in self.layers)
-        return (self.fixed_energy + layers) / self.dense_energy
+        return (self.fixed_energy + layers) / self.dense_energy if self.dense_energy else 1.0
 
     def predicted(self, budget: float, tail: float = 0.0) -> Predicted:
         """Error and energy at the densities that a budget is shared out to; see `correct_tail`."""

@@ -167,7 +167,7 @@ def class_scores(outputs: Outputs) -> Array | None:
     if len(outputs) != 1:
         return None
     scores = next(iter(outputs.values()))
-    if scores.ndim < 2 or scores.dtype.kind != "f":
+    if scores.ndim < 2 or scores.dtype.kind != "f" or not scores.size:
         return None
     scores = scores.reshape(len(scores), scores.shape[1], -1)
     if scores.shape[2] != 1 or scores.shape[1] < 2:

@@ -195,11 +195,13 @@ class _DenseCosts:
     def energies(self, tied: TiedLayers, curve: ErrorCurve) -> tuple[float, ...]:
         """Energy of a weight's users with the weights kept at each point of its error curve.
 
-        Where weights' zeros meet the ifmap's, they are counted.
+        Where weights' zeros meet the ifmap's, they are counted. Users that are not modelled cost
+        nothing, so that there is nothing to be had from them.
         """
         energies = []
         for density, kept in zip(DENSITIES, curve.kept, strict=True):
-            counts = {node: self.table.macs_with.get(node) for node in _nodes(tied)}
+            known = (node for node in _nodes(tied) if node in self.report.by_node)
+            counts = {node: self.table.macs_with.get(node) for node in known}
             energies.append(
                 sum(
                     priced_at(
