@@ -140,7 +140,7 @@ def test_samples_of_several_scales_are_judged_apart() -> None:
 
 @pytest.mark.parametrize("value", [np.inf, np.nan, 1e200])
 def test_outputs_beyond_numbers_have_an_infinite_error(value: float) -> None:
-    y = RNG.normal(size=(6, 3))
+    y = RNG.normal(size=(6, 3, 4))
     y[:, 1] *= 1e-6
     y[2, 0] = value
     found = OutputParts({"y": y}).errors({"y": y + 1})

@@ -41,8 +41,8 @@ def test_what_is_given_goes_first() -> None:
     model = conv(("N", 3, "H", "W"))
     assert input_shapes(model, {"x": (2, 3, 9, 8)}, None)["x"] == (2, 3, 9, 8)
     assert input_shapes(model, {}, 5)["x"] == (5, 3, 224, 224)
-    assert assumed_sizes(model, ["x"]) == ()
-    assert assumed_sizes(model, []) == (
+    assert assumed_sizes(model, {"x": (2, 3, 9, 8)}) == ()
+    assert assumed_sizes(model, {}) == (
         "axis 2 of input 'x' is dynamic and taken to be 224; --input-shape sets it",
         "axis 3 of input 'x' is dynamic and taken to be 224; --input-shape sets it",
     )
@@ -53,6 +53,8 @@ def test_one_name_has_one_size() -> None:
     model = Model.from_proto(make_model([op("Mul", "x m", "y")], inputs, ["y"], {}))
     assert input_shapes(model, {}, None) == {"x": (1, 64, 4), "m": (1, 64, 1)}
     assert input_shapes(model, {"x": (1, 7, 4)}, None)["m"] == (1, 7, 1)
+    (said,) = assumed_sizes(model, {"x": (1, 7, 4)})
+    assert said.startswith("axis 1 of input 'm' is dynamic and taken to be 7;")
 
 
 def test_images_may_have_their_channels_last() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from builders import Array, ints, make_model, normal, op
-from onnx import TensorProto, numpy_helper
+from onnx import NodeProto, TensorProto, numpy_helper
 from pruning_builders import Net, bfloat16, in_type, residual
 
 from eapc.cli import main
@@ -19,6 +19,7 @@ from eapc.data import dataset
 from eapc.errors import DataError
 from eapc.goals import Goal, MinAgreement, Sparsity, TargetEnergy
 from eapc.model import Model
+from eapc.pipeline import Recipe
 from eapc.runtime import collect_outputs
 
 GOALS = (Sparsity(0.5), TargetEnergy(0.9), MinAgreement(0.9))
@@ -195,20 +196,27 @@ def test_inputs_that_are_all_the_same_confirm_no_goal(
     assert (tmp_path / "m.pruned.onnx").is_file()
 
 
+def reshaped_by_data(x: str, y: str) -> list[NodeProto]:
+    """The same values, of a shape that no inference can tell."""
+    return [
+        op("Less", f"{x} {x}", "less"),
+        op("Cast", "less", "ones", to=TensorProto.INT64),
+        op("ReduceSum", "ones", "none", keepdims=0),
+        op("Shape", x, "shape"),
+        op("Add", "shape none", "told"),
+        op("Reshape", f"{x} told", y),
+    ]
+
+
 @pytest.mark.parametrize("goal", GOALS, ids=lambda goal: type(goal).__name__)
-@pytest.mark.parametrize("shown", ["x", "w"])
-def test_layers_that_are_not_modelled_stay_dense_or_are_pruned(
-    goal: Goal, shown: str, tmp_path: Path
-) -> None:
-    """onnx infers no shapes behind an input, or a constant, that is an output as well."""
-    nodes = [op("MatMul", "x w", "h", "one"), op("Relu", "h", "r"), op("MatMul", "r v", "y", "two")]
-    tensors = {"w": normal((8, 16), 1), "v": normal((16, 4), 2)}
-    proto = make_model(nodes, {"x": ("N", 8)}, ["y", shown], tensors)
-    onnx.save(proto, tmp_path / "m.onnx")
-    model = Model.load(tmp_path / "m.onnx")
+def test_layers_that_are_not_modelled_are_pruned_or_left(goal: Goal, tmp_path: Path) -> None:
+    nodes = [*reshaped_by_data("x", "r"), op("MatMul", "r w", "y", "one")]
+    proto = make_model(nodes, {"x": ("N", 8)}, ["y"], {"w": normal((8, 16), 1)})
+    model = Model.from_proto(proto)
     data = dataset({"x": normal((60, 8), 3)}, model.inputs, "test")
     settings = Settings(calibration=data, threads=1)
-    done = prune(tmp_path / "m.onnx", settings, goal=goal, output=tmp_path / "o.onnx")
+    done = prune(model, settings, goal=goal, output=tmp_path / "o.onnx")
+    assert "one" in [entry.key for entry in done.before.unmodelled]
     assert (tmp_path / "o.onnx").is_file()
     assert 0 < done.energy_ratio <= 1
 
@@ -221,3 +229,32 @@ def test_an_output_without_elements_hides_nothing(tmp_path: Path) -> None:
     data = dataset({"x": normal((60, 8), 3)}, model.inputs, "test")
     with pytest.raises(DataError, match="nothing tells what they lose"):
         prune(model, Settings(calibration=data, threads=1), output=tmp_path / "o.onnx")
+
+
+@pytest.mark.parametrize("structured", [False, True])
+def test_an_unmodelled_branch_beside_modelled_layers_stays_dense(
+    structured: bool,
+) -> None:
+    """Nothing is known of what it would save, with channels and zeros under one budget neither."""
+    pads = [1, 1, 1, 1]
+    nodes = [
+        op("Conv", "x w0", "a", "one", pads=pads),
+        op("Relu", "a", "b"),
+        op("Conv", "b w1", "y", "two", pads=pads),
+        *reshaped_by_data("z", "r"),
+        op("MatMul", "r w2", "v", "aside"),
+    ]
+    tensors = {
+        "w0": normal((8, 3, 3, 3), 1),
+        "w1": normal((4, 8, 3, 3), 2),
+        "w2": normal((6, 5), 3),
+    }
+    proto = make_model(nodes, {"x": ("N", 3, 8, 8), "z": ("N", 6)}, ["y", "v"], tensors)
+    model = Model.from_proto(proto)
+    arrays = {"x": normal((40, 3, 8, 8), 4, 1.0), "z": normal((40, 6), 5)}
+    settings = Settings(calibration=dataset(arrays, model.inputs, "test"), threads=1)
+    recipe = Recipe(structured=structured, zeros=structured)
+    done = prune(model, settings, goal=TargetEnergy(0.85), recipe=recipe)
+    assert done.goal_met
+    assert "aside" in [entry.key for entry in done.after.unmodelled]
+    assert np.count_nonzero(done.model.constants["w2"]) == 30

@@ -81,8 +81,7 @@ def analyze(model: str | Path | Model, settings: Settings | None = None) -> Anal
 def _notes(compilation: Compilation) -> tuple[str, ...]:
     """What was assumed for want of information, and what was given in vain."""
     conditions, data = compilation.conditions, compilation.calibration
-    known = {*conditions.input_shapes, *(data.specs if data else ())}
-    assumed = assumed_sizes(compilation.model, known)
+    assumed = () if data else assumed_sizes(compilation.model, conditions.input_shapes)
     named = conditions.densities.by_tensor if conditions.densities else {}
     tensors = {name for node in compilation.model.nodes for name in (*node.inputs, *node.outputs)}
     unknown = (

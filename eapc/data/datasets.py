@@ -140,13 +140,12 @@ _ROUNDING = 1e-5
 
 
 def _are_alike(x: Array) -> bool:
-    """Whether samples differ by less than rounding of the largest value."""
-    if not x.size or (x[:1] == x).all():
-        return True
-    if x.dtype.kind not in "fiu":
-        return False
-    low, high = x.min(axis=0).astype(np.float64), x.max(axis=0).astype(np.float64)
-    return bool((high - low).max() <= _ROUNDING * max(abs(low).max(), abs(high).max()))
+    """Whether no sample differs from the first, numbers by more than rounding of the largest."""
+    if not is_float(x.dtype):
+        return all(np.array_equal(x[0], row) for row in x)
+    first = x[0].astype(np.float64)
+    room = _ROUNDING * np.abs(first).max(initial=0)
+    return all(np.abs(row - first).max(initial=0) <= room for row in x)
 
 
 def load_data(path: str | Path, specs: Sequence[TensorSpec]) -> Dataset:

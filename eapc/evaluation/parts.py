@@ -87,7 +87,7 @@ class SplitOutput:
             powers = _along(spread, axis)
             totals = _along(np.square(wide).sum(axis=0), axis)
             largest = _along(np.abs(wide).max(axis=0, initial=0.0), axis, np.max)
-        limits = _limits(base, largest, y) * (y[0].size / len(base))
+        limits = _limits(base, largest, y)
         labels = _by_scale(base, channel, powers, limits)
         count = int(labels.max(initial=0)) + 1
         sums = np.bincount(labels, powers, count)
@@ -241,12 +241,12 @@ def _along(values: Array, axis: int | None, join: Callable[..., Array] = np.sum)
 
 
 def _limits(base: NDArray[np.intp], largest: Array, y: Array) -> NDArray[np.float64]:
-    """What the power of an element comes to by rounding at its part's largest value, by place."""
+    """What the power of each place comes to by rounding at its part's largest value."""
     peaks = np.zeros(int(base.max(initial=0)) + 1)
     np.fmax.at(peaks, base, largest)
     unit = max(_RESOLUTION, 4 * float(np.spacing(np.ones((), y.dtype))))
     with np.errstate(over="ignore"):
-        return np.asarray(np.nan_to_num(len(y) * np.square(unit * peaks))[base])
+        return np.asarray(np.nan_to_num(y.size / len(base) * np.square(unit * peaks))[base])
 
 
 def _by_scale(

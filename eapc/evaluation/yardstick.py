@@ -98,8 +98,8 @@ class Yardstick:
         """Mean KL divergence of classifiers' softmax outputs, the worst part's error of others.
 
         Infinite where outputs are not finite. Scores that spread less than softmax can tell
-        apart are spread to unit deviation first. Parts that do not vary count relative to their
-        own power: they are to be no worse than the others.
+        apart are spread to unit deviation first. Parts that do not vary count relative to what
+        all of their output varies by: they are to be no worse than the others.
         """
         scores, other = self.scores, class_scores(outputs)
         if self.by_error or scores is None or other is None:

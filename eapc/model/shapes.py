@@ -77,7 +77,7 @@ def input_shapes(model: Model, given: InputShapes, batch: int | None) -> dict[st
     """
     if all(spec.name in given or not _open_axes(spec) for spec in model.inputs):
         return _sized(model, given, batch, {})
-    key = ("usual sizes", *sorted(given.items()))
+    key = ("usual sizes", *((name, tuple(shape)) for name, shape in sorted(given.items())))
 
     def has_elements(sizes: Axes) -> bool:
         return _has_elements(model, _sized(model, given, None, sizes))
@@ -87,15 +87,14 @@ def input_shapes(model: Model, given: InputShapes, batch: int | None) -> dict[st
     return _sized(model, given, batch, sizes)
 
 
-def assumed_sizes(model: Model, given: Iterable[str]) -> tuple[str, ...]:
-    """A sentence for every open axis behind the first of inputs that are not given."""
-    known = set(given)
-    shapes = input_shapes(model, {}, None) if known != {s.name for s in model.inputs} else {}
+def assumed_sizes(model: Model, given: InputShapes) -> tuple[str, ...]:
+    """A sentence for every open axis behind the first of inputs whose shapes are not given."""
+    shapes = input_shapes(model, given, None)
     return tuple(
         f"axis {axis} of input '{spec.name}' is dynamic and taken to be "
         f"{shapes[spec.name][axis]}; --input-shape sets it"
         for spec in model.inputs
-        if spec.name not in known
+        if spec.name not in given
         for axis in _open_axes(spec)
     )
 

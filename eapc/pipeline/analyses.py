@@ -22,7 +22,7 @@ from eapc.energy import (
 )
 from eapc.errors import UsageError
 from eapc.layers import PrunableLayers, TiedLayers
-from eapc.model import InputShapes, Shapes, batch_inputs, infer_shapes, input_shapes
+from eapc.model import Array, InputShapes, Shapes, batch_inputs, infer_shapes, input_shapes
 from eapc.pipeline.compilation import Compilation
 from eapc.progress import Step
 
@@ -158,23 +158,18 @@ def _curves(compilation: Compilation, layers: Sequence[TiedLayers], apart: bool)
         errors = error_curves(compilation.model, layers, probes, engine, first)
         for tied, curve in zip(layers[first:], errors, strict=True):
             energies = costs.energies(tied, curve)
-            found = LayerCurve(curve.name, DENSITIES, curve.errors, energies, _nodes(tied))
+            found = LayerCurve(curve.name, DENSITIES, curve.errors, energies, costs.nodes(tied))
             yield found, Checkpoint(facts={"errors": found.errors, "energies": found.energies})
+
+    def read(tied: TiedLayers, part: Checkpoint) -> LayerCurve:
+        errors, energies = tuple(part.facts["errors"]), tuple(part.facts["energies"])
+        return LayerCurve(tied.weight, DENSITIES, errors, energies, costs.nodes(tied))
 
     subjects = [(tied.weight, tied.first.node.key, tied) for tied in layers]
     stage = ("error-curves", f"error-curves{' apart' if apart else ''}")
-    curves = one_by_one(compilation, stage, subjects, _read, measured)
+    curves = one_by_one(compilation, stage, subjects, read, measured)
     changeable = sum(curve.energies[0] for curve in curves)
     return Curves(curves, costs.report.energy_mac_units - changeable)
-
-
-def _read(tied: TiedLayers, part: Checkpoint) -> LayerCurve:
-    errors, energies = tuple(part.facts["errors"]), tuple(part.facts["energies"])
-    return LayerCurve(tied.weight, DENSITIES, errors, energies, _nodes(tied))
-
-
-def _nodes(tied: TiedLayers) -> tuple[str, ...]:
-    return tuple(user.node.key for user in tied.users)
 
 
 @dataclass(frozen=True)
@@ -198,20 +193,15 @@ class _DenseCosts:
         Where weights' zeros meet the ifmap's, they are counted. Users that are not modelled cost
         nothing, so that there is nothing to be had from them.
         """
-        energies = []
-        for density, kept in zip(DENSITIES, curve.kept, strict=True):
-            known = (node for node in _nodes(tied) if node in self.report.by_node)
-            counts = {node: self.table.macs_with.get(node) for node in known}
-            energies.append(
-                sum(
-                    priced_at(
-                        self.works[node],
-                        self.report.hardware,
-                        self.report,
-                        density,
-                        None if count is None else count(kept),
-                    )
-                    for node, count in counts.items()
-                )
-            )
-        return tuple(energies)
+
+        def price(node: str, density: float, kept: Array) -> float:
+            count = self.table.macs_with.get(node)
+            pairs = None if count is None else count(kept)
+            return priced_at(self.works[node], self.report.hardware, self.report, density, pairs)
+
+        points = zip(DENSITIES, curve.kept, strict=True)
+        return tuple(sum(price(node, *point) for node in self.nodes(tied)) for point in points)
+
+    def nodes(self, tied: TiedLayers) -> tuple[str, ...]:
+        """The users of a weight whose energy is modelled."""
+        return tuple(u.node.key for u in tied.users if u.node.key in self.report.by_node)

@@ -76,7 +76,7 @@ class _Decisions:
             for curve, counts in zip(plan.curves, self._counts, strict=True)
         ]
         self._errors += [layer.error_at(GRID) for layer in plan.zeros]
-        self._left = [layer.energy_at(GRID) / layer.energies[0] for layer in plan.zeros]
+        self._left = [layer.energy_at(GRID) / (layer.energies[0] or 1.0) for layer in plan.zeros]
         places = {reader: place for place, reader in enumerate(plan.costs.readers())}
         self._way = [np.zeros(self.sites, np.intp)]
         self._cheapest = np.array([len(errors) - 1 for errors in self._errors], np.intp)
