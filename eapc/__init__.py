@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from eapc.commands.preparation import Settings
     from eapc.commands.sweep import SweepRow, Swept, sweep
     from eapc.commands.timing import Timing, time_nodes
-    from eapc.data import CalibrationDataReader, Dataset, load_data
+    from eapc.data import CalibrationDataReader, DataFiles, Dataset, Preprocessing, load_data
     from eapc.energy import DensityTable, EnergyReport, NodeEnergy
     from eapc.errors import (
         DataError,
@@ -54,6 +54,7 @@ __all__ = [
     "Comparison",
     "Compilation",
     "DataError",
+    "DataFiles",
     "Dataset",
     "Densities",
     "DensityTable",
@@ -72,6 +73,7 @@ __all__ = [
     "Pass",
     "PassError",
     "Pipeline",
+    "Preprocessing",
     "ProfileSettings",
     "Profiled",
     "Pruned",
@@ -102,7 +104,7 @@ __all__ = [
 _HOMES = {
     "commands.comparison": "Comparison compare",
     "commands.compiler": "Analysis Ran Settings analyze prune run",
-    "data": "CalibrationDataReader Dataset load_data",
+    "data": "CalibrationDataReader DataFiles Dataset Preprocessing load_data",
     "energy": "DensityTable EnergyReport NodeEnergy",
     "errors": """DataError EapcError GoalError HardwareError ModelError PassError UsageError
         VerificationError""",

@@ -343,7 +343,7 @@ def test_bad_files(tmp_path: Path) -> None:
     np.save(tmp_path / "single.npy", rows())
     assert "expected an .npz file or a folder" in one_line(tmp_path / "single.npy")
     (tmp_path / "folder").mkdir()
-    assert "found none" in one_line(tmp_path / "folder")
+    assert "holds no .npy, JPEG or PNG files" in one_line(tmp_path / "folder")
 
 
 def test_pickles_are_never_opened(tmp_path: Path) -> None:

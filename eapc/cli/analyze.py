@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from eapc.cli import options as opt
+from eapc.cli.image_options import ImageOptions
 from eapc.cli.option_groups import Common, Inputs
 from eapc.cli.session import publish, require_rows
 
@@ -20,6 +21,7 @@ def analyze(
     csv: opt.Csv = None,
     annotate: opt.Annotate = None,
     force: opt.Force = False,
+    images: ImageOptions,
     common: Common,
 ) -> None:
     """Estimate the energy of every node of MODEL on a machine, or its time on a measured one.
@@ -35,7 +37,8 @@ def analyze(
     from eapc.report import csv as energy_rows
     from eapc.report import documents, tables, timings
 
-    settings = inputs.settings(common, density=density, bits=bits)
+    calibration, _ = images.sources(inputs.calib)
+    settings = inputs.settings(common, calibration, density=density, bits=bits)
     require_rows(csv, json, force, [model, inputs.calib, Path(inputs.hw), annotate])
     loaded = Model.load(model)
     if annotate is not None:

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from eapc.cli import options as opt
+from eapc.cli.image_options import LabelledImageOptions
 from eapc.cli.option_groups import Common, Inputs
 from eapc.cli.session import publish, require_rows
 from eapc.errors import UsageError
@@ -24,6 +25,7 @@ def compare(
     json: opt.Json = False,
     csv: opt.CompareCsv = None,
     force: opt.Force = False,
+    images: LabelledImageOptions,
     common: Common,
 ) -> None:
     """Compare size, modelled energy, measured latency and answers of BEFORE and AFTER.
@@ -37,10 +39,11 @@ def compare(
     from eapc.commands import comparison
     from eapc.report import comparisons
 
-    settings = inputs.settings(common, density=density, bits=bits)
+    calibration, labelled = images.sources(inputs.calib, evaluation)
+    settings = inputs.settings(common, calibration, density=density, bits=bits)
     require_rows(csv, json, force, [before, after, inputs.calib, evaluation, Path(inputs.hw)])
     compared = comparison.compare(
-        *(before, after, settings), evaluation=evaluation, latency=latency, repeats=repeats
+        *(before, after, settings), evaluation=labelled, latency=latency, repeats=repeats
     )
     publish(
         partial(comparisons.comparison_table, compared),

@@ -23,7 +23,7 @@ from eapc.goals import DEFAULT_GOAL, GOALS, Goal, Sparsity
 from eapc.registry import CRITERIA, METHODS, any_of
 
 if TYPE_CHECKING:
-    from eapc.commands.preparation import Settings
+    from eapc.commands.preparation import DataSource, Settings
     from eapc.pipeline import Recipe
 
 
@@ -96,19 +96,20 @@ class Inputs:
     def settings(
         self,
         common: Common,
+        calibration: DataSource | None,
         *,
         density: str | None = None,
         bits: str | None = None,
         memory: str | None = None,
     ) -> Settings:
-        """What the options that commands share come to."""
+        """What the options that commands share come to; `calibration` is `calib` as it is read."""
         from eapc.commands.preparation import Settings
 
         return Settings(
             hardware=self.hw,
             batch=self.batch,
             input_shapes=opt.read_input_shapes(self.input_shape),
-            calibration=self.calib,
+            calibration=calibration,
             samples=self.samples,
             density=density,
             bits=bits,

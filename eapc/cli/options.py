@@ -55,7 +55,7 @@ Calibration = Annotated[
     Option(
         "--calib",
         metavar="PATH",
-        help="Calibration inputs: .npz or a folder of .npy.",
+        help="Calibration inputs: .npz, or a folder of .npy or images.",
         rich_help_panel=_DATA,
     ),
 ]
@@ -65,7 +65,7 @@ Samples = Annotated[
         "--samples",
         min=1,
         metavar="N",
-        help="Take the first N calibration inputs.",
+        help="Take N calibration inputs: the first, or images spread over all.",
         rich_help_panel=_DATA,
     ),
 ]
@@ -92,7 +92,7 @@ Evaluation = Annotated[
     Option(
         "--eval",
         metavar="PATH",
-        help="Inputs with labels y, to report accuracy on.",
+        help="Inputs with labels, to report accuracy on.",
         rich_help_panel=_DATA,
     ),
 ]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from eapc.cli import options as opt
+from eapc.cli.image_options import LabelledImageOptions
 from eapc.cli.option_groups import Common, Inputs, Layers, OneGoal
 from eapc.cli.session import progress_bar, publish
 from eapc.errors import GoalError
@@ -15,6 +16,7 @@ from eapc.errors import GoalError
 logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
+    from eapc.data import DataFiles
     from eapc.goals import Goal
     from eapc.pipeline import Recipe
 
@@ -32,6 +34,7 @@ def prune(
     dry_run: opt.DryRun = False,
     resume: opt.Resume = False,
     memory: opt.Memory = None,
+    images: LabelledImageOptions,
     common: Common,
 ) -> None:
     """Zero weights of MODEL to save energy, and refit what is left.
@@ -44,10 +47,11 @@ def prune(
     from eapc.report.documents import plan_document, prune_document
     from eapc.report.pruning import plan_table, prune_table
 
-    settings = inputs.settings(common, memory=memory)
+    calibration, labelled = images.sources(inputs.calib, evaluation)
+    settings = inputs.settings(common, calibration, memory=memory)
     goal, recipe = aim.goal(layers.pattern), layers.recipe()
     target = output or compiler.default_output(model)
-    asked = Asked(goal=goal, recipe=recipe, evaluation=evaluation, output=target, force=force)
+    asked = Asked(goal=goal, recipe=recipe, evaluation=labelled, output=target, force=force)
     with progress_bar(common.quiet) as progress:
         if dry_run:
             plan = planning.plan(model, settings, **asked, progress=progress)
@@ -68,6 +72,6 @@ class Asked(TypedDict):
 
     goal: Goal
     recipe: Recipe
-    evaluation: Path | None
+    evaluation: DataFiles | None
     output: Path
     force: bool

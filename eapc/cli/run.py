@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from eapc.cli import options as opt
+from eapc.cli.image_options import ImageOptions
 from eapc.cli.option_groups import Common, Inputs
 from eapc.cli.session import progress_bar, publish
 
@@ -18,6 +19,7 @@ def run(
     force: opt.Force = False,
     json: opt.Json = False,
     memory: opt.Memory = None,
+    images: ImageOptions,
     common: Common,
 ) -> None:
     """Run a pipeline of passes over MODEL; eapc passes lists them.
@@ -29,7 +31,8 @@ def run(
     from eapc.report.documents import run_document
     from eapc.report.pruning import run_table
 
-    settings = inputs.settings(common, memory=memory)
+    calibration, _ = images.sources(inputs.calib)
+    settings = inputs.settings(common, calibration, memory=memory)
     with progress_bar(common.quiet) as progress:
         done = compiler.run(
             model, pipeline, settings, output=output, force=force, progress=progress

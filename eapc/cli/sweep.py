@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from eapc.cli import options as opt
+from eapc.cli.image_options import LabelledImageOptions
 from eapc.cli.option_groups import Common, Inputs, Layers, SeveralGoals
 from eapc.cli.session import progress_bar, publish, require_rows
 from eapc.errors import GoalError, UsageError
@@ -24,6 +25,7 @@ def sweep(
     csv: opt.SweepCsv = None,
     resume: opt.Resume = False,
     memory: opt.Memory = None,
+    images: LabelledImageOptions,
     common: Common,
 ) -> None:
     """Prune MODEL towards several values of one goal, such as --target-energy 0.9,0.8,0.7.
@@ -36,7 +38,8 @@ def sweep(
     from eapc.commands import sweep as goal_sweep
     from eapc.report import sweeps
 
-    settings = inputs.settings(common, memory=memory)
+    calibration, labelled = images.sources(inputs.calib, evaluation)
+    settings = inputs.settings(common, calibration, memory=memory)
     if output is not None and not output.is_dir():
         raise UsageError(f"{output}: no such folder; make it first")
     require_rows(csv, json, force, [model, inputs.calib, evaluation, Path(inputs.hw)])
@@ -45,7 +48,7 @@ def sweep(
             *(model, settings),
             goals=goals,
             recipe=layers.recipe(),
-            evaluation=evaluation,
+            evaluation=labelled,
             folder=output,
             force=force,
             resume=resume,

@@ -14,7 +14,13 @@ import numpy as np
 import onnx
 
 from eapc.commands.compiler import analyze
-from eapc.commands.preparation import DataSource, Settings, load_dataset
+from eapc.commands.preparation import (
+    DataSource,
+    Settings,
+    load_dataset,
+    load_labelled,
+    open_axes,
+)
 from eapc.data import Dataset, dataset
 from eapc.energy import EnergyReport
 from eapc.errors import UsageError
@@ -139,7 +145,8 @@ def _alike(settings: Settings, models: list[Model], specs: tuple[TensorSpec, ...
     """Settings under which both models are looked at alike: axes that one fixes hold for both."""
     calibration = settings.calibration
     if calibration is not None:
-        calibration = load_dataset(calibration, specs).first(settings.samples)
+        axes = open_axes(models[0], settings.input_shapes)
+        calibration = load_dataset(calibration, specs, settings.samples, axes)
     batched = batch_inputs(specs)
     sizes = [spec.shape[0] for spec in specs if spec.name in batched]
     fixed = next((size for size in sizes if isinstance(size, int)), None)
@@ -169,9 +176,7 @@ def _inputs(
 ) -> Dataset:
     """What both models are run on; labels are required of inputs for evaluation."""
     if evaluation is not None:
-        labelled = load_dataset(evaluation, specs)
-        labelled.require_labels()
-        return labelled
+        return load_labelled(evaluation, model, specs, settings.input_shapes)
     if isinstance(settings.calibration, Dataset):
         return settings.calibration
     rng = np.random.default_rng(settings.seed)

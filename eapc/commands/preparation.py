@@ -9,14 +9,21 @@ from pathlib import Path
 
 import numpy as np
 
-from eapc.data import CalibrationDataReader, Dataset, from_reader, load_data
+from eapc.data import (
+    CalibrationDataReader,
+    DataFiles,
+    Dataset,
+    OpenAxes,
+    from_reader,
+    load_data,
+)
 from eapc.energy import read_bits, read_densities
 from eapc.errors import DataError, UsageError
 from eapc.evaluation import AccuracyJudge
 from eapc.goals import ALIKE, NEEDS_MEASUREMENTS, Goal, Trials
 from eapc.hardware import HardwareModel, MeasuredMachine, load_hardware, load_machine
 from eapc.layers import layers_of, require_layers
-from eapc.model import InputShapes, Model, TensorSpec
+from eapc.model import InputShapes, Model, TensorSpec, input_shapes, spec_of
 from eapc.pipeline import Compilation, Conditions, Recipe
 from eapc.progress import timed
 from eapc.runtime import Engine
@@ -26,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_HARDWARE = "eyeriss"
 
-DataSource = str | Path | Dataset | CalibrationDataReader
+DataSource = str | Path | DataFiles | Dataset | CalibrationDataReader
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,12 @@ def prepare(model: str | Path | Model, settings: Settings) -> Compilation:
     measured = machine if isinstance(machine, MeasuredMachine) else None
     calibration = None
     if settings.calibration is not None:
-        calibration = load_dataset(settings.calibration, loaded.inputs).first(settings.samples)
+        calibration = load_dataset(
+            settings.calibration,
+            loaded.inputs,
+            settings.samples,
+            open_axes(loaded, settings.input_shapes),
+        )
     conditions = Conditions(
         batch=settings.batch,
         input_shapes=settings.input_shapes,
@@ -76,13 +88,52 @@ def prepare(model: str | Path | Model, settings: Settings) -> Compilation:
     return Compilation(loaded, energies, calibration, conditions, measured=measured)
 
 
-def load_dataset(source: DataSource, specs: Sequence[TensorSpec]) -> Dataset:
-    """A dataset from a path, a CalibrationDataReader, or as it is."""
-    if isinstance(source, Dataset):
-        return source
-    if isinstance(source, str | Path):
-        return load_data(source, specs)
-    return from_reader(source, specs)
+def load_dataset(
+    source: DataSource,
+    specs: Sequence[TensorSpec],
+    samples: int | None = None,
+    axes: OpenAxes | None = None,
+) -> Dataset:
+    """A dataset from files, a CalibrationDataReader, or as it is; no more than `samples` of it."""
+    if isinstance(source, str | Path | DataFiles):
+        return load_data(source, specs, samples, axes)
+    data = source if isinstance(source, Dataset) else from_reader(source, specs)
+    return data.first(samples)
+
+
+def load_labelled(
+    source: DataSource, model: Model, specs: Sequence[TensorSpec], given: InputShapes
+) -> Dataset:
+    """A dataset with labels; a warning where subfolders are not the classes of the model.
+
+    Raises DataError where there are no labels.
+    """
+    data = load_dataset(source, specs, axes=open_axes(model, given))
+    data.require_labels()
+    scores = scores_of(model)
+    if data.classes and scores not in (None, len(data.classes)):
+        logger.warning(
+            f"{len(data.classes)} subfolders of images count as classes 0 to "
+            f"{len(data.classes) - 1}, and the model tells {scores} classes; give --labels FILE "
+            "where they are some of its classes only"
+        )
+    return data
+
+
+def scores_of(model: Model) -> int | None:
+    """How many classes a model of one output has scores for; None where it does not say so."""
+    specs = [spec_of(value) for value in model.view.proto.graph.output]
+    if len(specs) != 1 or specs[0] is None:
+        return None
+    _, scores, *more = (*specs[0].shape, 1, 1)
+    if not isinstance(scores, int) or any(size != 1 for size in more):
+        return None
+    return max(scores, 2)
+
+
+def open_axes(model: Model, given: InputShapes) -> OpenAxes:
+    """How large images are for a model that leaves that open."""
+    return OpenAxes(given, lambda: input_shapes(model, given, None))
 
 
 @dataclass(frozen=True)
@@ -126,8 +177,8 @@ def checked(
     _require_variety(compilation.calibration, goals)
     labelled = None
     if evaluation is not None:
-        labelled = load_dataset(evaluation, compilation.model.inputs)
-        labelled.require_labels()
+        model = compilation.model
+        labelled = load_labelled(evaluation, model, model.inputs, settings.input_shapes)
     for output in outputs:
         compilation.model.require_writable(output, force)
     return Begun(compilation, recipe, labelled)

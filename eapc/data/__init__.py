@@ -6,16 +6,34 @@ from eapc.data.datasets import (
     common_batch,
     dataset,
     from_reader,
-    load_data,
 )
+from eapc.data.files import (
+    DataFiles,
+    is_image_folder,
+    load_data,
+    preprocessing_of,
+    read_arrays,
+    says_scaling,
+)
+from eapc.data.image_folder import OpenAxes
+from eapc.data.preprocessing import SCALING, Preprocessing, read_preprocessor
 from eapc.data.scaling import Affine
 
 __all__ = [
+    "SCALING",
     "Affine",
     "CalibrationDataReader",
+    "DataFiles",
     "Dataset",
+    "OpenAxes",
+    "Preprocessing",
     "common_batch",
     "dataset",
     "from_reader",
+    "is_image_folder",
     "load_data",
+    "preprocessing_of",
+    "read_arrays",
+    "read_preprocessor",
+    "says_scaling",
 ]

@@ -1,21 +1,18 @@
-"""Calibration and evaluation inputs: files, folders and readers become one `Dataset`."""
+"""Calibration and evaluation inputs: named arrays and readers become one `Dataset`."""
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from eapc.data.preprocessing import SCALING, Preprocessing
 from eapc.data.scaling import Affine, read_affine
-from eapc.errors import DataError
+from eapc.errors import DataError, UsageError
 from eapc.model import Array, TensorSpec, all_finite, is_float
-
-logger = logging.getLogger(__name__)
 
 _CHECKED_AT_ONCE = 64
 
@@ -37,6 +34,7 @@ class Dataset:
     whole; `labels` is (n,) integers or None; `fixed_batch` is the model's own batch size
     where it cannot be chosen. `origin` says of made-up inputs what their values are, and why;
     where they are of several scales, `kinds` (n,) numbers those of each: they are judged apart.
+    `classes` names the labels where that is known; `unlabelled` says why images have none.
     """
 
     specs: Mapping[str, TensorSpec]
@@ -48,6 +46,8 @@ class Dataset:
     synthesised: bool = False
     origin: str = ""
     kinds: Array | None = None
+    classes: tuple[str, ...] = ()
+    unlabelled: str = ""
 
     def __len__(self) -> int:
         return min(len(array) for array in self.arrays.values())
@@ -98,6 +98,8 @@ class Dataset:
 
     def require_labels(self) -> Array:
         """The labels; DataError where there are none."""
+        if self.labels is None and self.unlabelled:
+            raise DataError(f"evaluation images have no labels: {self.unlabelled}")
         if self.labels is None:
             raise DataError("evaluation data has no labels: add an integer array y, one per sample")
         return self.labels
@@ -146,33 +148,6 @@ def _are_alike(x: Array) -> bool:
     first = x[0].astype(np.float64)
     room = _ROUNDING * np.abs(first).max(initial=0)
     return all(np.abs(row - first).max(initial=0) <= room for row in x)
-
-
-def load_data(path: str | Path, specs: Sequence[TensorSpec]) -> Dataset:
-    """Read an .npz file or a folder of .npy files for a model with the given inputs.
-
-    Raises DataError when the data is missing, unreadable, empty, not finite or unfit.
-    """
-    return dataset(_read_arrays(Path(path)), specs, str(path))
-
-
-def _read_arrays(path: Path) -> dict[str, Array]:
-    try:
-        if path.is_dir():
-            files = sorted(path.glob("*.npy"))
-            return {file.stem: np.load(file, mmap_mode="r", allow_pickle=False) for file in files}
-        with path.open("rb") as stream:  # numpy leaves a file that it cannot read open
-            content = np.load(stream, allow_pickle=False)
-            if not isinstance(content, np.lib.npyio.NpzFile):
-                raise DataError(f"{path}: expected an .npz file or a folder of .npy files")
-            return {name: content[name] for name in content.files}
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
-    except DataError:
-        raise
-    except Exception as error:  # numpy, zipfile and zlib each raise their own kinds
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path}: cannot be read as numpy data: {reason}") from error
 
 
 def from_reader(reader: CalibrationDataReader, specs: Sequence[TensorSpec]) -> Dataset:
@@ -233,6 +208,25 @@ def dataset(arrays: Mapping[str, Array], specs: Sequence[TensorSpec], origin: st
         raise DataError(f"{origin}: {len(result)} samples do not fill the model's batch")
     _check_feeds(origin, result)
     return result
+
+
+def with_scaling(data: Dataset, preprocessing: Preprocessing, origin: str) -> Dataset:
+    """The dataset scaled as is said; as it is where nothing is.
+
+    Inputs of integers are fed as they are: a file that tells more is fine, options that would do
+    nothing are an error. Raises DataError where scaling does not fit the inputs.
+    """
+    affine = preprocessing.affine(origin)
+    if affine is None:
+        return data
+    if not any(data.specs[name].is_float for name in data.arrays):
+        if preprocessing.origin:
+            return data
+        kinds = ", ".join(str(data.specs[name].dtype) for name in data.arrays)
+        raise UsageError(f"{origin}: {SCALING} do nothing: inputs are {kinds}, fed as they are")
+    scaled = replace(data, affine=affine)
+    _check_feeds(origin, scaled)
+    return scaled
 
 
 def _match_inputs(

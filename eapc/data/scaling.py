@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,12 +46,17 @@ def _along(values: Array, rank: int, axis: int) -> Array:
     return values.reshape(() if values.size == 1 else (-1, *(1,) * (rank - axis - 1)))
 
 
+def says_affine(names: Iterable[str]) -> bool:
+    """Whether arrays of these names say a scaling."""
+    return not _DEFAULTS.keys().isdisjoint(names)
+
+
 def read_affine(origin: str, arrays: Mapping[str, Array]) -> Affine | None:
     """The scaling among named arrays; None where there is none.
 
     Raises DataError for what is no finite number or one per channel, and for a std of 0.
     """
-    if not arrays.keys() & _DEFAULTS.keys():
+    if not says_affine(arrays):
         return None
     values = {n: _numbers(origin, n, np.asarray(arrays.get(n, v))) for n, v in _DEFAULTS.items()}
     lengths = {value.size for value in values.values()} - {1}

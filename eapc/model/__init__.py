@@ -32,6 +32,7 @@ from eapc.model.tensors import (
     is_external,
     is_float,
     numpy_type,
+    spec_of,
     subgraphs_of_node,
     tensors_of_model,
 )
@@ -97,6 +98,7 @@ __all__ = [
     "plain_tensors",
     "seen_shapes",
     "seen_through",
+    "spec_of",
     "spread_zero_points",
     "static_shape",
     "subgraphs_of_node",
