@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from eapc.commands.comparison import Comparison, compare
     from eapc.commands.compiler import Analysis, Ran, analyze, prune, run
+    from eapc.commands.data_description import DataDescription, describe_data
     from eapc.commands.machine_profile import Profiled, ProfileSettings, profile
     from eapc.commands.preparation import Settings
     from eapc.commands.sweep import SweepRow, Swept, sweep
@@ -53,6 +54,7 @@ __all__ = [
     "CalibrationDataReader",
     "Comparison",
     "Compilation",
+    "DataDescription",
     "DataError",
     "DataFiles",
     "Dataset",
@@ -91,6 +93,7 @@ __all__ = [
     "__version__",
     "analyze",
     "compare",
+    "describe_data",
     "load_data",
     "load_hardware",
     "load_machine",
@@ -104,6 +107,7 @@ __all__ = [
 _HOMES = {
     "commands.comparison": "Comparison compare",
     "commands.compiler": "Analysis Ran Settings analyze prune run",
+    "commands.data_description": "DataDescription describe_data",
     "data": "CalibrationDataReader DataFiles Dataset Preprocessing load_data",
     "energy": "DensityTable EnergyReport NodeEnergy",
     "errors": """DataError EapcError GoalError HardwareError ModelError PassError UsageError

@@ -118,7 +118,7 @@ def subprocess_of(*arguments: Argument, **options: Any) -> subprocess.Popen[str]
     [[], ["--help"], ["-h"]]
     + [
         [c, "--help"]
-        for c in ("analyze", "prune", "sweep", "compare", "profile", "run", "passes", "hw")
+        for c in ("analyze", "prune", "sweep", "compare", "profile", "run", "passes", "hw", "data")
     ],
 )
 def test_help_is_printed(cli: Cli, arguments: list[str]) -> None:
@@ -154,6 +154,7 @@ def test_exported_names() -> None:
         "CalibrationDataReader",
         "Comparison",
         "Compilation",
+        "DataDescription",
         "DataError",
         "DataFiles",
         "Dataset",
@@ -192,6 +193,7 @@ def test_exported_names() -> None:
         "__version__",
         "analyze",
         "compare",
+        "describe_data",
         "load_data",
         "load_hardware",
         "load_machine",

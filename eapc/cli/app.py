@@ -13,6 +13,7 @@ import typer
 from eapc import __version__
 from eapc.cli.analyze import analyze
 from eapc.cli.compare import compare
+from eapc.cli.data import data_show
 from eapc.cli.listing import hw_list, hw_show, hw_validate, passes
 from eapc.cli.option_groups import spread
 from eapc.cli.profile import profile
@@ -51,6 +52,10 @@ def _eapc(
     """Energy-aware pruning compiler for ONNX models."""
 
 
+def _data() -> None:
+    """Show what a network will see of data."""  # keeps `show` a subcommand while it is alone
+
+
 def make_app() -> typer.Typer:
     """The app with its commands; `prune` and `sweep` have an option for each goal known by now."""
     app = typer.Typer(
@@ -66,6 +71,10 @@ def make_app() -> typer.Typer:
     for name, subcommand in (("list", hw_list), ("show", hw_show), ("validate", hw_validate)):
         hw.command(name)(subcommand)
     app.add_typer(hw, name="hw")
+    data = typer.Typer(help="Show what a network will see of data.")
+    data.callback()(_data)
+    data.command("show")(spread(data_show))
+    app.add_typer(data, name="data")
     return app
 
 

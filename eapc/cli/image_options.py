@@ -90,7 +90,8 @@ class ImageOptions:
         given = (f.name for f in fields(self) if getattr(self, f.name) is not None)
         for name in given:
             if name not in for_calibration | for_evaluation:
-                raise UsageError(f"--{name.replace('_', '-')}: needs {_NEEDS.get(name, _IMAGES)}")
+                option, data = f"--{name.replace('_', '-')}", _NEEDS.get(name, _IMAGES)
+                raise UsageError(f"{option}: goes with {data}, and there is none")
         return (
             None if calibration is None else self._source(calibration, for_calibration),
             None if evaluation is None else self._source(evaluation, for_evaluation),
@@ -139,8 +140,8 @@ class LabelledImageOptions(ImageOptions):
 _SIZES = frozenset({"image_size", "resize", "preprocessor"})
 _SCALING = frozenset({"scale", "mean", "std"})
 
-_IMAGES = "a folder of images as --calib or --eval"
-_UNSCALED = "--calib or --eval of data that says no scaling itself"
+_IMAGES = "a folder of images"
+_UNSCALED = "data that says no scaling itself"
 _NEEDS = {**dict.fromkeys(_SCALING, _UNSCALED), "labels": "a folder of images to evaluate on"}
 
 

@@ -110,14 +110,20 @@ def load_labelled(
     """
     data = load_dataset(source, specs, axes=open_axes(model, given))
     data.require_labels()
-    scores = scores_of(model)
-    if data.classes and scores not in (None, len(data.classes)):
-        logger.warning(
-            f"{len(data.classes)} subfolders of images count as classes 0 to "
-            f"{len(data.classes) - 1}, and the model tells {scores} classes; give --labels FILE "
-            "where they are some of its classes only"
-        )
+    if said := other_classes(model, data):
+        logger.warning(said)
     return data
+
+
+def other_classes(model: Model, data: Dataset) -> str:
+    """What to say where subfolders of images are not as many as the model's classes; else empty."""
+    found, scores = len(data.classes), scores_of(model)
+    if not found or scores in (None, found):
+        return ""
+    return (
+        f"{found} subfolders of images count as classes 0 to {found - 1}, and the model tells "
+        f"{scores} classes; give --labels FILE where they are some of its classes only"
+    )
 
 
 def scores_of(model: Model) -> int | None:

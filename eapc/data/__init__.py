@@ -11,8 +11,8 @@ from eapc.data.files import (
     DataFiles,
     is_image_folder,
     load_data,
+    load_without_model,
     preprocessing_of,
-    read_arrays,
     says_scaling,
 )
 from eapc.data.image_folder import OpenAxes
@@ -32,8 +32,8 @@ __all__ = [
     "from_reader",
     "is_image_folder",
     "load_data",
+    "load_without_model",
     "preprocessing_of",
-    "read_arrays",
     "read_preprocessor",
     "says_scaling",
 ]

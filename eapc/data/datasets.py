@@ -16,7 +16,8 @@ from eapc.model import Array, TensorSpec, all_finite, is_float
 
 _CHECKED_AT_ONCE = 64
 
-_RESERVED = ("y", "scale", "mean", "std")
+RESERVED = ("y", "scale", "mean", "std")
+"""Names of arrays that are no inputs, unless the model has inputs of these names."""
 
 
 class CalibrationDataReader(Protocol):
@@ -187,7 +188,7 @@ def dataset(arrays: Mapping[str, Array], specs: Sequence[TensorSpec], origin: st
     """Sort named arrays into inputs, labels and scaling, and check each against the model."""
     inputs = _match_inputs(arrays, specs, origin)
     by_name = {spec.name: spec for spec in specs}
-    extras = {name: arrays[name] for name in _RESERVED if name in arrays and name not in by_name}
+    extras = {name: arrays[name] for name in RESERVED if name in arrays and name not in by_name}
     batch = common_batch(specs)
     shared = {n: a for n, a in inputs.items() if _is_shared(by_name[n], a, batch)}
     sampled = {name: array for name, array in inputs.items() if name not in shared}
@@ -233,7 +234,7 @@ def _match_inputs(
     arrays: Mapping[str, Array], specs: Sequence[TensorSpec], origin: str
 ) -> dict[str, Array]:
     names = [spec.name for spec in specs]
-    candidates = [name for name in arrays if name not in _RESERVED or name in names]
+    candidates = [name for name in arrays if name not in RESERVED or name in names]
     if len(names) == 1 and names[0] not in arrays:
         if len(candidates) != 1:
             found = ", ".join(candidates) or "none"

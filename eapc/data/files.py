@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eapc.data.datasets import Dataset, dataset, with_scaling
+from eapc.data.datasets import RESERVED, Dataset, dataset, with_scaling
 from eapc.data.image_folder import OpenAxes, load_images
 from eapc.data.images import holds_images, is_image
 from eapc.data.preprocessing import PREPROCESSOR_FILE, Preprocessing, read_preprocessor
@@ -57,6 +57,39 @@ def load_data(
     if preprocessing.says_scaling and data.affine is not None:
         raise UsageError(f"{path}: says its own scaling by its arrays scale, mean and std")
     return with_scaling(data, preprocessing, str(path))
+
+
+def load_without_model(source: str | Path | DataFiles, samples: int | None = None) -> Dataset:
+    """The same for no model at all: arrays as they are stored, images as RGB.
+
+    Integers that are scaled become float32. Of several arrays, those that have another length than
+    the labels, or than the longest one, count as inputs that every run gets whole.
+    """
+    files = source if isinstance(source, DataFiles) else DataFiles(source)
+    path = Path(files.path)
+    if is_image_folder(path):
+        return load_data(files, [TensorSpec("image", _FLOAT, (None, 3, None, None))], samples)
+    arrays = read_arrays(path)
+    is_scaled = says_affine(arrays) or (files.preprocessing or Preprocessing()).says_scaling
+    return load_data(files, _specs_of(arrays, is_scaled), samples)
+
+
+_FLOAT = np.dtype(np.float32)
+
+
+def _specs_of(arrays: Mapping[str, Array], is_scaled: bool) -> list[TensorSpec]:
+    """Inputs that fit arrays as they are."""
+    inputs = {name: array for name, array in arrays.items() if name not in RESERVED}
+    lengths = [len(array) for array in inputs.values() if array.ndim]
+    length = len(arrays["y"]) if arrays.get("y", np.empty(())).ndim else max(lengths, default=0)
+    return [
+        TensorSpec(
+            name,
+            _FLOAT if is_scaled and array.dtype.kind in "iub" else array.dtype,
+            (None, *array.shape[1:]) if array.shape[:1] == (length,) else array.shape,
+        )
+        for name, array in inputs.items()
+    ]
 
 
 def preprocessing_of(folder: Path, given: Preprocessing | None) -> Preprocessing:

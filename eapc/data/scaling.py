@@ -26,14 +26,19 @@ class Affine:
 
         Raises DataError where no axis has as many entries as there are numbers per channel.
         """
-        axis = self._channel_axis(x.shape)
+        axis = self.channel_axis(x.shape)
         scale, mean, std = (_along(v, x.ndim, axis) for v in (self.scale, self.mean, self.std))
         result: Array = (x * scale - mean) / std
         return result.astype(x.dtype, copy=False)
 
-    def _channel_axis(self, shape: tuple[int, ...]) -> int:
+    @property
+    def channels(self) -> int:
+        """How many channels have numbers of their own; 1 where all have the same."""
+        return max(self.scale.size, self.mean.size, self.std.size)
+
+    def channel_axis(self, shape: tuple[int, ...]) -> int:
         """Axis 1 unless only the last axis has as many entries as there are numbers."""
-        length = max(self.scale.size, self.mean.size, self.std.size)
+        length = self.channels
         if length == 1 or (len(shape) > 1 and shape[1] == length):
             return 1
         if len(shape) > 1 and shape[-1] == length:
