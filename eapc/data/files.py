@@ -109,9 +109,11 @@ def says_scaling(path: Path) -> bool:
     """Whether arrays on disk say themselves how they are scaled."""
     if path.is_dir():
         return says_affine(file.stem for file in _array_files(path))
-    return zipfile.is_zipfile(path) and says_affine(
-        name.removesuffix(".npy") for name in zipfile.ZipFile(path).namelist()
-    )
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return says_affine(name.removesuffix(".npy") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):  # whoever reads it says what is wrong
+        return False
 
 
 def read_arrays(path: Path) -> Mapping[str, Array]:
