@@ -176,6 +176,8 @@ def test_open_sizes_are_told_by_the_image_size_or_assumed(eapc_main: Run, tmp_pa
         (("--calib", "photos", "--image-size", "2y2"), "--image-size: expected 224, or rows x"),
         (("--calib", "photos", "--scale", "1/0"), "--scale: expected numbers such as 1/255"),
         (("--calib", "photos", "--mean", "a,b"), "--mean: expected numbers"),
+        (("--calib", "photos", "--scale", "nan"), "--scale: expected numbers"),
+        (("--calib", "photos", "--std", "1,0,1"), "--std: expected numbers such as"),
         (("--calib", "photos", "--resize", "0"), "invalid value for '--resize'"),
     ],
 )

@@ -348,6 +348,19 @@ def test_an_image_that_is_too_small_names_itself(tmp_path: Path) -> None:
         loaded_images(tmp_path, image_spec("N", 1, 3, 3), resize="none")
 
 
+def test_a_strip_that_would_become_huge_names_itself(tmp_path: Path) -> None:
+    save_image(tmp_path / "strip.png", [[1]] * 20_000)
+    expected = r"strip\.png: .*it would become 2000000 x 100 pixels"
+    with pytest.raises(DataError, match=expected):
+        loaded_images(tmp_path, image_spec("N", 1, 100, 100))
+
+
+def test_more_pixels_than_there_is_memory(tmp_path: Path) -> None:
+    folder_of(tmp_path, {"a.png": 1})
+    with pytest.raises(DataError, match=r"1 images of \(100000000, 100000000\) need 10000000 GB"):
+        loaded_images(tmp_path, OPEN, size=(100_000_000, 100_000_000))
+
+
 def test_an_image_beyond_any_reason_names_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
@@ -170,10 +171,13 @@ def read_image_size(text: str) -> tuple[int, int]:
 def read_numbers(option: str, text: str) -> tuple[float, ...]:
     """The numbers of `0.485,0.456,0.406` or `1/255`."""
     try:
-        return tuple(_number(part) for part in text.split(","))
-    except (ValueError, ZeroDivisionError) as error:
+        values = tuple(_number(part) for part in text.split(","))
+    except (ValueError, ZeroDivisionError):
+        values = (math.nan,)
+    if not all(map(math.isfinite, values)) or (option == "--std" and 0 in values):
         expected = "expected numbers such as 1/255 or 0.485,0.456,0.406"
-        raise UsageError(f"{option}: {expected}, got '{text}'") from error
+        raise UsageError(f"{option}: {expected}{', not 0' * (option == '--std')}, got '{text}'")
+    return values
 
 
 def _number(text: str) -> float:

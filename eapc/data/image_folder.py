@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -142,7 +143,11 @@ def _pixels(
     """uint8 of (n, channels, rows, columns), or with the channels last."""
     channels = wanted.channels
     shape = (*size, channels) if wanted.channels_last else (channels, *size)
-    pixels = np.empty((len(files), *shape), np.uint8)
+    try:
+        pixels = np.empty((len(files), *shape), np.uint8)
+    except MemoryError as error:
+        room = len(files) * math.prod(shape) / 1e9
+        raise DataError(f"{len(files)} images of {size} need {room:.0f} GB of memory") from error
     for row, file in zip(pixels, files, strict=True):
         image = read_image(file, preprocessing, size, channels)
         row[...] = image if wanted.channels_last else image.transpose(2, 0, 1)

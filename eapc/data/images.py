@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,8 @@ logger = logging.getLogger(__name__)
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
 _OTHER_IMAGES = (".avif", ".bmp", ".gif", ".heic", ".heif", ".jp2", ".tif", ".tiff", ".webp")
+
+_MOST_PIXELS = 100_000_000
 
 _WIDE_TO_BYTE = 257
 """65535 / 255."""
@@ -133,6 +136,8 @@ def _resized(
     target = resized_size((image.height, image.width), preprocessing, size)
     if target == (image.height, image.width):
         return image
+    if math.prod(target) > _MOST_PIXELS:  # of a strip, nearly all of which would be cut off
+        raise ValueError(f"it would become {target[0]} x {target[1]} pixels")
     return image.resize(target[::-1], pillow.Image.Resampling(_number(preprocessing)))
 
 
