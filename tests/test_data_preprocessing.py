@@ -63,6 +63,15 @@ def test_a_whole_file(tmp_path: Path) -> None:
         ({"size": {"shortest_edge": 224}, "crop_pct": 0.875}, 256, (224, 224)),
         ({"size": {"shortest_edge": 384}, "crop_pct": 0.875}, (384, 384), (384, 384)),
         ({"size": {"shortest_edge": 224}, "crop_pct": None}, 224, None),
+        (
+            {
+                "size": {"shortest_edge": 224},
+                "crop_size": 224,
+                "image_processor_type": "LevitImageProcessor",
+            },
+            256,
+            (224, 224),
+        ),
         ({"size": 8, "do_resize": False}, "none", None),
         ({"size": 8, "do_resize": False, "crop_size": 7}, "none", (7, 7)),
         ({"do_rescale": True}, "none", None),

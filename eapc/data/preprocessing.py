@@ -69,7 +69,8 @@ def read_preprocessor(path: str | Path) -> Preprocessing:
 
     A `size` of one number is the shortest edge where a centre crop follows, else rows and columns.
     `crop_pct` is followed as ConvNeXt's processor does: below 384 pixels the shortest edge is
-    size / crop_pct and the centre is cut out, from 384 on the image is squeezed.
+    size / crop_pct and the centre is cut out, from 384 on the image is squeezed. LeViT's makes the
+    shortest edge 256 / 224 times what it says.
     """
     path = Path(path)
     try:
@@ -127,6 +128,8 @@ def _sizes(said: Said) -> tuple[Resize, tuple[int, int] | None]:
     edge = size["shortest_edge"]
     if not _is_count(edge):
         raise _FieldError(f"size: expected a shortest_edge in pixels, got {edge!r}")
+    if str(said.get("image_processor_type")).startswith("Levit"):
+        return edge * 256 // 224, crop
     if "crop_pct" not in said:
         return edge, crop
     (part,) = _numbers("crop_pct", said["crop_pct"])
