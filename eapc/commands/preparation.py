@@ -215,7 +215,7 @@ def with_objective(recipe: Recipe, compilation: Compilation) -> Recipe:
 def require_labels(goal: Goal, evaluation: DataSource | None) -> None:
     """Raise UsageError where a goal decides by accuracy and there is nothing to tell it."""
     if goal.needs_labels and evaluation is None:
-        raise UsageError(f"{goal.option}: needs --eval with labels y: it decides by accuracy")
+        raise UsageError(f"{goal.option}: needs --eval with labels: it decides by accuracy")
 
 
 def with_inputs(compilation: Compilation, samples: int | None) -> Compilation:
