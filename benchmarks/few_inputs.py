@@ -48,13 +48,11 @@ class Network:
     def load(cls, name: str) -> Network:
         """One of those that are known by name."""
         if name == "digits":
-            folder = ROOT / "models"
-            files = (folder / f"digits{end}" for end in (".onnx", "_calibration.npz", "_eval.npz"))
+            path, data = ROOT / "models/digits.onnx", ROOT / "models/digits"
         else:
             shared = shared_folder()
-            data = (shared / "data" / f"cifar10_{end}.npz" for end in ("calibration", "eval"))
-            files = (shared / "models" / f"cifar10_{name}_bn.onnx", *data)
-        path, calibration, evaluation = files
+            path, data = shared / f"models/cifar10_{name}_bn.onnx", shared / "data/cifar10"
+        calibration, evaluation = (f"{data}_{end}.npz" for end in ("calibration", "eval"))
         model = Model.load(path)
         judged = load_data(evaluation, model.inputs)
         inputs = load_data(calibration, model.inputs)
@@ -108,7 +106,9 @@ class Warnings(logging.Handler):
         self.lines.append(record.getMessage())
 
 
-def rows(network: Network, shares: Sequence[str], counts: Sequence[int], seeds: int) -> Iterator[Row]:
+def rows(
+    network: Network, shares: Sequence[str], counts: Sequence[int], seeds: int
+) -> Iterator[Row]:
     """A row per share, number of inputs and scaling; the plain result is worked out once."""
     for share in shares:
         plain = network.judge.accuracy(plainly_pruned(network, share))

@@ -29,7 +29,6 @@ from eapc.solvers import (
     PATTERNS,
     LayerProblem,
     Moments,
-    Pattern,
     combine,
     parse_pattern,
     refit,
@@ -126,7 +125,7 @@ class ReconstructOutputs(Pass):
         original = scaled_matrix(tied, sweep.original)
         pruned = scaled_matrix(tied, sweep.model)
         problem = _problem(tied, original, moments)
-        matrix = self._solved(problem, tied, original, pruned)
+        matrix = self._solved(problem, tied, pruned)
         moved = moments
         if method.refits_behind_activations:
             matrix, moved = _rectified(tied, rows, moments, original, matrix)
@@ -138,22 +137,19 @@ class ReconstructOutputs(Pass):
         record = LayerRecord(tied.first.node.key, stored.size, nonzero, output_error, *size)
         return record, constants
 
-    def _solved(
-        self, problem: LayerProblem, tied: TiedLayers, original: Array, pruned: Array
-    ) -> Array:
+    def _solved(self, problem: LayerProblem, tied: TiedLayers, pruned: Array) -> Array:
         """W of z with as many weights as `pruned` has left; a dense layer is only fitted."""
         count = int(np.count_nonzero(pruned))
         is_dense = count == pruned.size
         if is_dense and not METHODS[self.method].fits:
             return pruned
         if self.keep_mask:
-            return _refitted(problem, original, pruned != 0)
+            return refit(problem, pruned != 0)
         if is_dense:
             return refit(problem, pruned != 0)
         thorough = self.thorough or pruned.size * pruned.shape[2] <= _THOROUGH_PRODUCT
         pattern = pattern_of(tied, self.pattern)
-        found = solve(problem, count, method=self.method, pattern=pattern, thorough=thorough)
-        return _filled(found, problem, original, pattern, count)
+        return solve(problem, count, method=self.method, pattern=pattern, thorough=thorough)
 
 
 _STEP = 1.25
@@ -183,33 +179,8 @@ def _rectified(
     before = list(zip(rows, moments, strict=True))
     moved = [rectified(user, now, matrix, now.bias(matrix)) for user, now in before]
     beyond = [end.beyond(start, _STEP) for end, start in zip(moved, moments, strict=True)]
-    refitted = _refitted(_problem(tied, original, beyond), original, matrix != 0, matrix)
+    refitted = refit(_problem(tied, original, beyond), matrix != 0, matrix)
     return refitted, [end.about_outputs(aim.y_mean) for end, aim in zip(moved, beyond, strict=True)]
-
-
-def _filled(
-    matrix: Array, problem: LayerProblem, original: Array, pattern: Pattern, count: int
-) -> Array:
-    """The matrix with weights of inputs that say nothing, as far as `count` has room for them.
-
-    A fit leaves them at zero, however many were to stay; they are the original's.
-    """
-    idle = problem.idle[:, None]
-    if not idle.any() or np.count_nonzero(matrix) >= pattern.attainable(matrix.shape, count):
-        return matrix
-    size = np.abs(original) / (np.abs(original).max() or 1)
-    order = np.where(matrix != 0, 2 + size, np.where(idle, size, 0)).astype(np.float32)
-    return np.where(pattern.mask(order, count) & (matrix == 0) & idle, original, matrix)
-
-
-def _refitted(
-    problem: LayerProblem, original: Array, mask: Array, start: Array | None = None
-) -> Array:
-    """The best weights on a mask; those of inputs that say nothing stay the original's.
-
-    Nothing in the data speaks against them, and what is silent here may be alive in use.
-    """
-    return np.where(mask & problem.idle[:, None], original, refit(problem, mask, start))
 
 
 def _problem(tied: TiedLayers, original: Array, moments: Sequence[Moments]) -> LayerProblem:

@@ -127,7 +127,7 @@ def test_a_second_fit_has_the_targets_of_the_first() -> None:
     assert {"w1", "w2"} <= again.model.weights.keys()
     for name in ("w1", "w2"):
         first, second = (each.model.constants[name] for each in (once, again))
-        np.testing.assert_allclose(second, first, rtol=0, atol=0.02)
+        np.testing.assert_allclose(second, first, rtol=0, atol=0.03)
 
 
 def test_what_is_zeroed_nowhere_is_not_fitted_again() -> None:

@@ -175,7 +175,7 @@ def test_more_budget_is_never_expected_to_lose_more() -> None:
     for recipe in RECIPES:
         plan = pruner(recipe).plan
         errors = [plan.predicted(budget).error for budget in np.linspace(0.3, 1, 15).tolist()]
-        assert all(1.05 * a >= b - 1e-9 for a, b in pairwise(errors))  # no search of all counts
+        assert all(1.1 * a >= b - 1e-9 for a, b in pairwise(errors))  # no search of all counts
         assert errors[-1] == pytest.approx(0, abs=1e-9)
 
 
@@ -240,9 +240,9 @@ def test_what_was_asked_before_changes_nothing() -> None:
 
 def test_corrections_keep_the_channels() -> None:
     made = two_stages("residual")
-    text = typed(made, Budget(0.5))
-    corrected = typed(made, Budget(0.497, split_like=0.5))
-    late = typed(made, Budget(0.5, 0.002, split_like=0.5))
+    text = typed(made, Budget(0.7))
+    corrected = typed(made, Budget(0.697, split_like=0.7))
+    late = typed(made, Budget(0.7, 0.002, split_like=0.7))
     channels = text.partition("shrink-channels")[0]
     assert corrected.startswith(channels)
     assert late.startswith(channels)

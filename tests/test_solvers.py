@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields, replace
 
 import numpy as np
 import pytest
@@ -96,7 +96,8 @@ def test_moments_of_three_rows_by_hand() -> None:
     np.testing.assert_allclose(
         moments.uncentred().gram.dense(), np.array([[[35 / 3, 10], [10, 12]]]), rtol=1e-6
     )
-    np.testing.assert_allclose(moments.bias(np.array([[[0.5, 1]]], np.float32)), [[-0.5]])
+    weight = np.array([[[0.5, 1]]], np.float32)  # shifts by -0.5: 0.25 of 0.25 + 2 / 2 is trusted
+    np.testing.assert_allclose(moments.bias(weight), [[-0.1]])
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e3, 1e5])
@@ -177,11 +178,12 @@ def test_damping_by_hand() -> None:
         DenseGram(np.array([[[3, 1], [1, 1]]], np.float32)),
         np.array([[[4, 2]]], np.float32),
         np.ones((1, 1)),
+        inputs=4,
     )
-    problem = LayerProblem.from_moments(np.array([[[1, -1]]], np.float32), moments, 0.5)
+    problem = LayerProblem.from_moments(np.array([[[1, -1]]], np.float32), moments, 0.25)
     np.testing.assert_array_equal(
         problem.gram.dense(), [[[4, 1], [1, 2]]]
-    )  # 0.5 * mean(3, 1) added
+    )  # (0.25 + 1/4) * mean(3, 1) added
     np.testing.assert_array_equal(problem.G, [[[5, 1]]])
     assert problem.objective(np.array([[[1, 0]]], np.float32)) == 4 - 2 * 5
     with pytest.raises(FrozenInstanceError):
@@ -196,7 +198,7 @@ def test_scaling_makes_the_diagonal_one_and_goes_back() -> None:
     np.testing.assert_allclose(units.unscaled(units.problem.weight), weight, rtol=1e-6)
 
 
-def test_inputs_that_do_not_vary_get_no_weight() -> None:
+def test_weights_of_inputs_that_do_not_vary_go_first_and_else_stay_what_they_were() -> None:
     rng = np.random.default_rng(4)
     x = correlated(rng, 2, 200, 6)
     x[0, :, 1] = 0.1  # constant
@@ -204,16 +206,31 @@ def test_inputs_that_do_not_vary_get_no_weight() -> None:
     x[1] = 0.7  # a whole group
     weight = rng.standard_normal((2, 3, 6)).astype(np.float32)
     moments = moments_of(x, x @ weight.transpose(0, 2, 1), batches=3)
-    problem = LayerProblem.from_moments(weight, moments)
-    np.testing.assert_array_equal(problem.idle, [[0, 1, 1, 0, 0, 0], [1] * 6])
-    for pruned in (solve(problem, 30), refit(problem, np.ones(weight.shape, bool))):
-        assert np.isfinite(pruned).all()
-        assert not pruned[0, :, 1:3].any()
-        assert not pruned[1].any()
-        assert pruned[0, :, [0, 3, 4, 5]].all()
+    problem = LayerProblem.from_moments(weight, replace(moments, inputs=10**6))
+    alive = moments.gram.diagonal()[0, [0, 3, 4, 5]].sum() / 6
+    diagonal = problem.gram.diagonal()
+    np.testing.assert_allclose(diagonal[0, 1:3], alive / 10**6, rtol=1e-5)
+    np.testing.assert_allclose(diagonal[1], alive / 2 / 10**6, rtol=1e-5)  # the mean of both groups
+    pruned = solve(problem, 12)
+    assert not pruned[0, :, 1:3].any()
+    assert not pruned[1].any()
+    whole = refit(problem, np.ones(weight.shape, bool))
+    np.testing.assert_allclose(whole[1], weight[1], rtol=1e-3)
+    np.testing.assert_allclose(whole[0, :, 1:3], weight[0, :, 1:3], rtol=1e-3)
     # Without a bias a constant input is as good as any.
     uncentred = LayerProblem.from_moments(weight, moments.uncentred())
-    assert refit(uncentred, np.ones(weight.shape, bool))[0, :, 1].all()
+    assert uncentred.gram.diagonal()[0, 1] > 10 * diagonal[0, 1]
+
+
+def test_few_inputs_leave_the_weights_near_what_they_were() -> None:
+    weight, moments, _ = layer(rows=40)
+    mask = np.random.default_rng(5).random(weight.shape) < 0.5
+
+    def moved(inputs: int) -> float:
+        problem = LayerProblem.from_moments(weight, replace(moments, inputs=inputs))
+        return float(np.abs(refit(problem, mask) - weight * mask).mean())
+
+    assert moved(1) < moved(8) < moved(64) < moved(1024)
 
 
 def test_a_matrix_without_a_factor_is_damped_and_said(caplog: pytest.LogCaptureFixture) -> None:
@@ -360,14 +377,8 @@ def test_error_falls_with_density_and_beats_a_fit_to_the_largest() -> None:
 
 def test_an_all_zero_layer_stays_zero() -> None:
     _, moments, _ = layer()
-    zero = Moments(
-        moments.count,
-        moments.x_mean,
-        moments.y_mean * 0,
-        moments.gram,
-        moments.yx * 0,
-        moments.yy * 0,
-    )
+    targets = {name: getattr(moments, name) * 0 for name in ("y_mean", "yx", "yy")}
+    zero = replace(moments, **targets)
     weight = np.zeros(moments.yx.shape, np.float32)
     problem = LayerProblem.from_moments(weight, zero)
     assert not solve(problem, 100).any()

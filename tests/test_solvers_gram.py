@@ -125,7 +125,9 @@ def test_moments_of_few_rows_move_and_combine() -> None:
     np.testing.assert_allclose(
         moments.uncentred().gram.dense(), dense.uncentred().gram.dense(), atol=1e-5
     )
-    assert moments.relative_error(weight * 0.5) == pytest.approx(0.25, rel=1e-4)
+    assert moments.relative_error(weight * 0.5) == pytest.approx(
+        dense.relative_error(weight * 0.5), rel=1e-4
+    )
     one = combine([moments])
     assert isinstance(one.gram, RowGram)
     for users in ([moments, dense], [moments, moments.uncentred()]):  # 25 rows: over a quarter
@@ -159,13 +161,16 @@ def test_few_rows_with_dead_inputs_and_none_at_all() -> None:
     x = correlated(np.random.default_rng(5), 1, 12, 60)
     x[0, :, 4] = 0
     x[0, :, 5] = 3
-    problem = LayerProblem.from_moments(weight, moments_of(x, x @ weight.transpose(0, 2, 1)))
-    pruned = solve(problem, 200)
+    moments = replace(moments_of(x, x @ weight.transpose(0, 2, 1)), inputs=10**8)
+    pruned = solve(LayerProblem.from_moments(weight, moments), 200)
     assert np.isfinite(pruned).all()
     assert not pruned[0, :, 4:6].any()
     still = np.ones_like(x)
     constant = LayerProblem.from_moments(weight, moments_of(still, still[:, :, :8]))
-    assert not solve(constant, 200).any()
+    largest = np.sort(np.abs(weight), axis=None)[-200:]  # nothing else is known
+    np.testing.assert_allclose(
+        np.sort(np.abs(solve(constant, 200)), axis=None)[-200:], largest, rtol=1e-6
+    )
     x[0, 3, 7] = np.nan
     with pytest.raises(DataError, match="products of"):
         LayerProblem.from_moments(weight, moments_of(x, x[:, :, :8]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -164,13 +166,14 @@ def test_dead_and_constant_inputs_and_layers(method: str) -> None:
     x[1] = 0.7  # a whole group
     weight = rng.standard_normal((2, 4, 8)).astype(np.float32)
     moments = moments_of(x, x @ weight.transpose(0, 2, 1), batches=3)
-    problem = LayerProblem.from_moments(weight, moments)
+    problem = LayerProblem.from_moments(weight, replace(moments, inputs=10**8))
     for text in PATTERN_TEXTS:
         pruned = solve(problem, 20, method=method, pattern=parse_pattern(text, 4))
         assert np.isfinite(pruned).all()
-        assert not pruned[0, :, 1:3].any()
-        assert not pruned[1].any()
         assert pruned[0].any()
+        if method not in ("magnitude", "eap") and text == "unstructured":  # else |w| has a say
+            assert not pruned[0, :, 1:3].any()
+            assert not pruned[1].any()
     zero = LayerProblem(problem.weight * 0, problem.gram, problem.G * 0)
     assert not solve(zero, 20, method=method).any()
 

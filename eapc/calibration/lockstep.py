@@ -8,7 +8,7 @@ what is left of them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -79,7 +79,7 @@ class LayerwiseReconstruction:
         return [
             LayerRows.sample(
                 user,
-                _activations(user, twin, targets, pruned),
+                replace(_activations(user, twin, targets, pruned), inputs=self._data.usable),
                 limit,
                 row_generator(self._engine.seed, user),
                 _row_words(user, shape),

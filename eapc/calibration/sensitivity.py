@@ -77,7 +77,7 @@ def error_curves(
     walk = probed_tensors(model, probes, [[tied] for tied in layers], subgraphs, engine)
     steps = zip(layers, subgraphs, walk, strict=True)
     for tied, downstream, seen in islice(steps, first, None):
-        moments = probe_moments(model, tied, seen.fitted, engine.seed)
+        moments = probe_moments(model, tied, seen, engine.seed)
         run = DownstreamRun(
             model, downstream, seen.shown, changed_constants(model, tied), engine.threads
         )
@@ -128,10 +128,14 @@ def probe_inputs(data: Dataset, macs_per_input: float) -> Dataset:
 
 @dataclass(frozen=True)
 class Seen:
-    """Tensors around some layers, by name, on the inputs of `Probes`."""
+    """Tensors around some layers, by name, on the inputs of `Probes`.
+
+    `inputs` is how many of these are fitted.
+    """
 
     fitted: Mapping[str, Batches]
     shown: Mapping[str, Batches]
+    inputs: int
 
 
 def probed_tensors(
@@ -157,21 +161,20 @@ def probed_tensors(
         fitted = ActivationWalk(model, probes.fitted, own, batch, engine.threads, budget)
     for i in range(len(layers)):
         values = shown.step(i, model)
-        yield Seen(values if fitted is shown else fitted.step(i, model), values)
+        fit = values if fitted is shown else fitted.step(i, model)
+        yield Seen(fit, values, probes.fitted.usable)
 
 
-def probe_moments(
-    model: Model, tied: TiedLayers, values: Mapping[str, Batches], seed: int
-) -> list[Moments]:
+def probe_moments(model: Model, tied: TiedLayers, seen: Seen, seed: int) -> list[Moments]:
     """Moments of each user of a weight on a few rows: enough for a rough fit.
 
-    `values` holds the inputs and outputs of the users.
+    `seen` holds the inputs and outputs of the users.
     """
     limit = max(_MIN_ROWS, _ROWS_PER_INPUT * tied.matrix(model).shape[2])
     return [
         LayerRows.sample(
             user,
-            LayerActivations(values[user.x], values[user.y]),
+            LayerActivations(seen.fitted[user.x], seen.fitted[user.y], inputs=seen.inputs),
             limit,
             row_generator(seed, user),
         ).moments()

@@ -44,12 +44,14 @@ class LayerActivations:
     """One layer's inputs and original outputs, batch by batch.
 
     `branch` holds the other summand of the Add that follows, (original, pruned), where both
-    are known: what the pruned one lacks is added to the layer's targets.
+    are known: what the pruned one lacks is added to the layer's targets. `inputs` is how many
+    calibration inputs the batches hold; unless it is known, each row is taken for one.
     """
 
     x: Batches
     y: Batches
     branch: tuple[Batches, Batches] | None = None
+    inputs: int | None = None
 
 
 def row_limit(inputs: int) -> int:
@@ -115,7 +117,8 @@ class LayerRows:
         for inputs, targets, _ in self.batches():
             if accumulator is None:
                 groups, _, k = inputs.shape
-                accumulator = MomentAccumulator(groups, k, targets.shape[2])
+                sizes = (groups, k, targets.shape[2])
+                accumulator = MomentAccumulator(*sizes, self.activations.inputs)
             accumulator.add(inputs, targets)
         assert accumulator is not None  # a dataset is never empty
         moments = accumulator.finish()

@@ -45,6 +45,8 @@ class Moments:
     """(groups, m, k), E[(y - y_mean)(x - x_mean)^T]."""
     yy: NDArray[np.float64]
     """(groups, m), E[(y - y_mean)^2] of each output."""
+    inputs: int
+    """Calibration inputs that the rows come from: rows of one of them tell much the same."""
 
     def uncentred(self) -> Moments:
         """The same moments about zero, for a layer without a bias to absorb the means."""
@@ -78,9 +80,22 @@ class Moments:
         return replace(self, y_mean=y_mean, yy=self.yy + (self.y_mean - y_mean) ** 2)
 
     def bias(self, weight: NDArray[np.float32]) -> NDArray[np.float32]:
-        """y_mean - W x_mean: the (groups, m) bias that is best for a (groups, m, k) weight."""
+        """The (groups, m) bias that goes with a (groups, m, k) weight.
+
+        s d, where d = y_mean - W x_mean would be best for the rows that were seen. Their means are
+        not those of all inputs: d has a variance of v = sum(yy) / (n - 1) at most, of n rows. So
+        s = |d|^2 / (|d|^2 + v), the share of |d|^2 that is not chance: few rows move no bias far.
+        """
+        shift = self._shift(weight)
+        return np.asarray(self._trust(shift) * shift, dtype=np.float32)
+
+    def _shift(self, weight: NDArray[np.float32]) -> NDArray[np.float64]:
         absorbed = np.matmul(weight.astype(np.float64), self.x_mean[:, :, None])[:, :, 0]
-        return np.asarray(self.y_mean - absorbed, dtype=np.float32)
+        return np.asarray(self.y_mean - absorbed)
+
+    def _trust(self, shift: NDArray[np.float64]) -> float:
+        seen = float(np.square(shift).sum()) * (self.count - 1)
+        return seen / (seen + self.power) if seen > 0 else 0.0
 
     @property
     def power(self) -> float:
@@ -89,14 +104,17 @@ class Moments:
 
     @single_thread()
     def error(self, weight: NDArray[np.float32]) -> float:
-        """E||y - W x||^2 over all groups, of deviations from the means.
+        """E||y - W x - b||^2 over all groups, where `bias` is b.
 
-        tr(W xx W^T - 2 W yx^T) + sum(yy); cancellation limits it to about 1e-6 of the power.
+        tr(W xx W^T - 2 W yx^T) + sum(yy), and what b leaves of the means; cancellation limits it
+        to about 1e-6 of the power.
         """
         product = self.gram.times(weight)
         product -= 2 * self.yx
         reduction = float(np.einsum("gmk,gmk->", weight, product, dtype=np.float64))
-        return max(self.power + reduction, 0.0)
+        shift = self._shift(weight)
+        left = (1 - self._trust(shift)) ** 2 * float(np.square(shift).sum())
+        return max(self.power + reduction + left, 0.0)
 
     def relative_error(self, weight: NDArray[np.float32], power: float | None = None) -> float:
         """`error` over the power, another's or one's own.
@@ -112,12 +130,15 @@ class Moments:
 class MomentAccumulator:
     """Adds up batches of inputs (groups, rows, k) and targets (groups, rows, m).
 
+    `inputs` is how many calibration inputs the rows come from, by default each from its own.
+
     Rows are shifted by the mean of the first batch, so that centring does not cancel when
     means are large, multiplied in float32 and summed in float64. Batches of at least some
     hundred rows are efficient.
     """
 
-    def __init__(self, groups: int, k: int, m: int) -> None:
+    def __init__(self, groups: int, k: int, m: int, inputs: int | None = None) -> None:
+        self._inputs = inputs
         self._count = 0
         self._x_shift = np.zeros((groups, 1, k), np.float32)
         self._y_shift = np.zeros((groups, 1, m), np.float32)
@@ -188,6 +209,7 @@ class MomentAccumulator:
             gram=self._gram(dx),
             yx=yx.astype(np.float32),
             yy=np.maximum(self._yy / self._count - dy**2, 0),
+            inputs=self._inputs or self._count,
         )
 
     def _gram(self, dx: NDArray[np.float64]) -> Gram:
@@ -284,4 +306,5 @@ def combine(users: Sequence[Moments]) -> Moments:
         gram=_mean_gram([user.gram for user in users], shares),
         yx=_mean((user.yx for user in users), shares),
         yy=_mean((user.yy for user in users), shares),
+        inputs=max(user.inputs for user in users),
     )

@@ -36,8 +36,8 @@ _logger = logging.getLogger(__name__)
 class LayerProblem:
     """A weight (groups, m, k) and the damped moments H (groups, k, k) and G (groups, m, k).
 
-    All float32. Inputs that do not vary have weight 0, a zero column in G and no row or
-    column in H but the diagonal, so that every solution leaves them at 0.
+    All float32. Inputs that do not vary have no row or column in H but the diagonal: what is
+    left of their weights stays what it was.
     """
 
     weight: NDArray[np.float32]
@@ -51,8 +51,11 @@ class LayerProblem:
     ) -> LayerProblem:
         """Damp the moments towards `weight` (groups, m, k): H += l I, G += l W.
 
-        l = damping * mean(diag H) of each group: where the calibration data says little,
-        the weights stay what training made them.
+        l = (damping + 1/n) mean(diag H) of each group, from n calibration inputs: where these
+        say little, the weights stay what training made them. The 1/n is one more input, of
+        independent values of that variance, for which the layer does what it did. Of what did not
+        vary in n inputs it is all that is known: such inputs count little, and the less the more
+        inputs there were.
 
         Raises ValueError if the weight does not have the shape of `moments.yx`, DataError
         if a weight or a moment is not finite.
@@ -67,20 +70,16 @@ class LayerProblem:
         alive = variance > (_ROUNDING * moments.x_mean) ** 2
         alive &= variance > 0
         gram = moments.gram.scaled(alive.astype(np.float32))
-        undamped = cls(weight * alive[:, None], gram, moments.yx * alive[:, None])
-        return undamped.damped(damping * gram.diagonal().mean(axis=1))
+        mean = gram.diagonal().mean(axis=1)[:, None]
+        typical = np.where(mean > 0, mean, mean.mean() or 1)
+        undamped = cls(weight, gram, moments.yx * alive[:, None])
+        return undamped.damped(damping * mean * alive + typical / moments.inputs)
 
     def damped(self, amount: NDArray[np.float32]) -> LayerProblem:
-        """The problem with `amount` (groups,) added to diag(H), and amount * W to G."""
-        raised = np.broadcast_to(amount[:, None], self.G.shape[::2]).astype(np.float32)
-        raised[self.gram.diagonal() + raised <= 0] = 1
-        targets = self.G + amount[:, None, None] * self.weight
+        """The problem with `amount` (groups, k) added to diag(H), and amount * W to G."""
+        raised = np.broadcast_to(amount, self.G.shape[::2]).astype(np.float32)
+        targets = self.G + raised[:, None] * self.weight
         return replace(self, gram=self.gram.raised(raised), G=targets)
-
-    @property
-    def idle(self) -> NDArray[np.bool_]:
-        """Which inputs (groups, k) have no say in it: every solution leaves them at 0."""
-        return np.asarray(~(self.weight.any(axis=1) | self.G.any(axis=1)))
 
     @single_thread()
     def objective(self, weight: NDArray[np.float32]) -> float:
@@ -153,7 +152,7 @@ def _positive(problem: LayerProblem) -> LayerProblem:
             positive.size,
             amount,
         )
-        problem = problem.damped(np.where(positive, 0, amount).astype(np.float32))
+        problem = problem.damped(np.where(positive, 0, amount)[:, None].astype(np.float32))
         amount *= 10
     return problem
 
