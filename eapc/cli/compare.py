@@ -16,6 +16,7 @@ def compare(
     after: opt.AfterPath,
     inputs: Inputs,
     evaluation: opt.Evaluation = None,
+    metric: opt.OwnMetric = None,
     *,
     density: opt.Density = None,
     bits: opt.Bits = None,
@@ -40,7 +41,11 @@ def compare(
     settings = inputs.settings(common, density=density, bits=bits)
     require_rows(csv, json, force, [before, after, inputs.calib, evaluation, Path(inputs.hw)])
     compared = comparison.compare(
-        *(before, after, settings), evaluation=evaluation, latency=latency, repeats=repeats
+        *(before, after, settings),
+        evaluation=evaluation,
+        metric=metric,
+        latency=latency,
+        repeats=repeats,
     )
     publish(
         partial(comparisons.comparison_table, compared),

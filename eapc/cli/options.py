@@ -96,6 +96,15 @@ Evaluation = Annotated[
         rich_help_panel=_DATA,
     ),
 ]
+OwnMetric = Annotated[
+    str | None,
+    Option(
+        "--metric",
+        metavar="FILE.py:NAME",
+        help="A function of outputs and arrays of --eval, in place of accuracy.",
+        rich_help_panel=_DATA,
+    ),
+]
 
 Output = Annotated[
     Path | None,

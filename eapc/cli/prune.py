@@ -23,6 +23,7 @@ def prune(
     model: opt.ModelPath,
     inputs: Inputs,
     evaluation: opt.Evaluation = None,
+    metric: opt.OwnMetric = None,
     *,
     aim: OneGoal,
     layers: Layers,
@@ -47,7 +48,14 @@ def prune(
     settings = inputs.settings(common, memory=memory)
     goal, recipe = aim.goal(layers.pattern), layers.recipe()
     target = output or compiler.default_output(model)
-    asked = Asked(goal=goal, recipe=recipe, evaluation=evaluation, output=target, force=force)
+    asked = Asked(
+        goal=goal,
+        recipe=recipe,
+        evaluation=evaluation,
+        metric=metric,
+        output=target,
+        force=force,
+    )
     with progress_bar(common.quiet) as progress:
         if dry_run:
             plan = planning.plan(model, settings, **asked, progress=progress)
@@ -69,5 +77,6 @@ class Asked(TypedDict):
     goal: Goal
     recipe: Recipe
     evaluation: Path | None
+    metric: str | None
     output: Path
     force: bool
