@@ -127,7 +127,8 @@ def test_right_and_wrong_come_to_top1_accuracy() -> None:
 def test_numbers_for_each_input_by_hand() -> None:
     """100 less the sum of |x - y|: 4 less after where 1 and 2 are confused, two of three inputs.
 
-    Variance of 20 zeros and 40 fours: (20 * (8/3)^2 + 40 * (4/3)^2) / 59.
+    Variance of 20 zeros and 40 fours: (20 * (8/3)^2 + 40 * (4/3)^2) / 59, and one more that is 4
+    for the third of them that are 0.
     """
 
     def closeness(outputs: Outputs, arrays: Arrays) -> Any:
@@ -135,13 +136,27 @@ def test_numbers_for_each_input_by_hand() -> None:
 
     found = judge(closeness).accuracy(turned())
     assert [found.before, found.after] == pytest.approx([100, 100 - 8 / 3])
-    deviation = math.sqrt((20 * (8 / 3) ** 2 + 40 * (4 / 3) ** 2) / 59 / 60)
+    deviation = math.sqrt((20 * (8 / 3) ** 2 + 40 * (4 / 3) ** 2) / 59 / 60 + 16 / 3 / 60**2)
     low, high = found.loss_interval
     assert (low + high) / 2 == pytest.approx(8 / 3)
     assert (high - low) / 2 == pytest.approx(2.000995 * deviation, rel=1e-5)
     assert not found.is_share
     assert found.is_within(2.67)
     assert not found.is_within(2.66)
+
+
+def test_one_input_of_many_may_differ_where_none_has() -> None:
+    """Values 1 and 0.5 in turns deviate by 0.25: one of 60 by twice as much."""
+
+    def alternating(outputs: Outputs, arrays: Arrays) -> Any:  # noqa: ARG001
+        return 1 - 0.5 * (np.arange(len(arrays["y"])) % 2)
+
+    found = judge(alternating).accuracy(turned())
+    reach = 2.000995 * 0.5 / 60
+    assert found.loss_interval == pytest.approx((-reach, reach), rel=1e-5)
+    whole = judge(lambda o, a: float(alternating(o, a).mean() + a["y"][0] / 99))
+    low, high = whole.accuracy(turned()).loss_interval
+    assert low < 0 < high
 
 
 def test_one_number_for_all_inputs() -> None:

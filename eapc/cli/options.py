@@ -92,7 +92,7 @@ Evaluation = Annotated[
     Option(
         "--eval",
         metavar="PATH",
-        help="Inputs with labels y, to report accuracy on.",
+        help="Inputs with labels y, or with what --metric takes.",
         rich_help_panel=_DATA,
     ),
 ]

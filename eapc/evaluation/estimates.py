@@ -13,6 +13,9 @@ from eapc.model import Array
 _NORMAL_95 = 1.959964
 """Deviations from the mean that 95 % of a normal distribution lie within."""
 
+_ONE = 2
+"""What one sample may change, in deviations of what all of them are worth before."""
+
 GROUPS = 20
 """Parts that inputs are divided into where a metric gives one number for all of them."""
 
@@ -54,10 +57,13 @@ def matched_shares(net: float, changed: int, samples: int) -> Estimate:
     return Estimate(net / size, math.sqrt(changed + 1 - net**2 / size) / size)
 
 
-def paired_mean(differences: Array) -> Estimate:
-    """Of (n,) differences d: mean d with deviation s / sqrt n, s^2 = sum (d - mean d)^2 / (n - 1).
+def paired_mean(differences: Array, spread: float) -> Estimate:
+    """Of (n,) differences d: mean d with variance s^2 / n + (1 - m / n) q / n^2.
 
-    Student, "The probable error of a mean" (1908), for matched pairs.
+    s^2 = sum (d - mean d)^2 / (n - 1), with n - 1 degrees of freedom: Student, "The probable error
+    of a mean" (1908), for matched pairs. Where only m of them are not zero, s alone is too sure: as
+    Agresti and Min, who add a sample that changes, q is the mean square of those m, or, where there
+    are none, (2 `spread`)^2, the deviation of the values before.
     """
     n = len(differences)
     if not np.isfinite(differences).all():
@@ -65,22 +71,28 @@ def paired_mean(differences: Array) -> Estimate:
     loss = float(differences.mean())
     if n < 2:
         return Estimate(loss, math.inf)
-    return Estimate(loss, float(differences.std(ddof=1)) / math.sqrt(n), n - 1)
+    changed = differences[differences != 0]
+    one = float(np.square(changed).mean()) if len(changed) else (_ONE * spread) ** 2
+    variance = float(differences.var(ddof=1)) / n + (1 - len(changed) / n) * one / n**2
+    return Estimate(loss, math.sqrt(variance), n - 1)
 
 
-def jackknifed(loss: float, left_out: Array) -> Estimate:
-    """Of the (g,) losses `left_out` on all samples but those of one group each.
+def jackknifed(loss: float, lost: Array, before: Array, samples: int) -> Estimate:
+    """Of (g,) losses `lost` and values `before` on all samples but those of one group each.
 
-    The delete-a-group jackknife: the variance is (g - 1) / g sum (t_j - mean t)^2, with g - 1
-    degrees of freedom. Kott, "The delete-a-group jackknife", Journal of Official Statistics 17
-    (2001); Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 11.
+    The delete-a-group jackknife: the variance of t is (g - 1) / g sum (t_j - mean t_j)^2, with
+    g - 1 degrees of freedom. Kott, "The delete-a-group jackknife", Journal of Official Statistics
+    17 (2001); Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 11. To that
+    of the loss comes 4 / n of that before, as if one more sample changed, for the same reason as
+    in `paired_mean`: for a share of one half it is what Agresti and Min add.
     """
-    g = len(left_out)
+    g = len(lost)
     if not math.isfinite(loss):
         return Estimate(loss, 0.0)
-    if g < 2 or not np.isfinite(left_out).all():
+    if g < 2 or not np.isfinite(lost).all():
         return Estimate(loss, math.inf)
-    return Estimate(loss, float(left_out.std()) * math.sqrt(g - 1), g - 1)
+    variances = [(g - 1) * float(each.var()) for each in (lost, before)]
+    return Estimate(loss, math.sqrt(variances[0] + _ONE**2 * variances[1] / samples), g - 1)
 
 
 def groups_of(samples: int) -> list[Array]:

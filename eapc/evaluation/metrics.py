@@ -12,7 +12,7 @@ import numpy as np
 
 from eapc.data import Dataset
 from eapc.errors import DataError
-from eapc.evaluation.estimates import groups_of, jackknifed, paired_mean
+from eapc.evaluation.estimates import Estimate, groups_of, jackknifed, paired_mean
 from eapc.evaluation.margins import DecisionMargins
 from eapc.evaluation.measures import TOP1, Accuracy, binary_threshold, class_scores, correct
 from eapc.evaluation.parts import Outputs
@@ -50,14 +50,16 @@ class MetricValue:
     @property
     def at_worst(self) -> MetricValue:
         """The same with -inf for what is no number."""
+        if math.isfinite(self.value) and np.isfinite(self.each).all():
+            return self
         each = np.where(np.isfinite(self.each), self.each, -np.inf)
         value = float(each.mean()) if self.is_mean else self.value
         return replace(self, value=value if math.isfinite(value) else -math.inf, each=each)
 
     @property
     def is_share(self) -> bool:
-        """Whether all of it lies in [0, 1]."""
-        return 0 <= self.value <= 1 and bool(((self.each >= 0) & (self.each <= 1)).all())
+        """Whether all of it lies in [0, 1], and is not 0 throughout: that may be any unit."""
+        return 0 < self.value <= 1 and bool(((self.each >= 0) & (self.each <= 1)).all())
 
     @property
     def _counts(self) -> bool:
@@ -66,16 +68,18 @@ class MetricValue:
 
     def against(self, after: MetricValue, samples: int, name: str, is_share: bool) -> Accuracy:
         """The figures of a metric of this name: this before, `after` after."""
-        counts, estimate = self._counts and after._counts, None
-        changed = int(np.count_nonzero(after.each != self.each)) if counts else None
-        if not counts:
-            with np.errstate(invalid="ignore"):
-                lost = self.each.astype(np.float64) - after.each
-            loss = self.value - after.value
-            estimate = paired_mean(lost) if self.is_mean else jackknifed(loss, lost)
-        return Accuracy(
-            self.value, after.value, samples, name, is_share, changed=changed, estimate=estimate
-        )
+        figures = (self.value, after.value, samples, name, is_share)
+        if is_share and self._counts and after._counts:
+            changed = int(np.count_nonzero(after.each != self.each))
+            return Accuracy(*figures, changed=changed)
+        return Accuracy(*figures, estimate=self._loss(after, samples))
+
+    def _loss(self, after: MetricValue, samples: int) -> Estimate:
+        """How much `after` is less than this."""
+        lost = self.each.astype(np.float64) - after.each
+        if self.is_mean:
+            return paired_mean(lost, float(np.std(self.each, dtype=np.float64)))
+        return jackknifed(self.value - after.value, lost, self.each, samples)
 
 
 class Metric(ABC):

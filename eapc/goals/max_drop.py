@@ -39,7 +39,7 @@ class MaxDrop(Bound["Accuracy"]):
 
     option = "--max-drop"
     metavar = "D"
-    help = "Least energy at which accuracy on --eval, or --metric, falls by at most D."
+    help = "Least energy at which accuracy, or --metric, falls by at most D."
     span = "[0, 1)"
     note = "energy=1.0 stands for the lowest budget that is accurate enough"
     unmet = "no energy below the original's loses so little"

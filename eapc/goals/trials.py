@@ -223,7 +223,8 @@ def few_rows(pruned: Pruned) -> str:
 def _lost(pruned: Pruned) -> str:
     """What was lost, where that is a lot."""
     if (accuracy := pruned.accuracy) is not None:
-        if accuracy.loss <= _LOST_ANSWERS * (1 if accuracy.is_share else abs(accuracy.before)):
+        whole = 1 if accuracy.is_share else abs(accuracy.before)
+        if not whole or accuracy.loss <= _LOST_ANSWERS * whole:
             return ""
         before, after = map(accuracy.shown, (accuracy.before, accuracy.after))
         return f"{accuracy.title} fell from {before} to {after}"
