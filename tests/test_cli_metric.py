@@ -124,7 +124,7 @@ def test_a_drop_in_the_metric_s_own_unit(run: Run) -> None:
     table = run(*PRUNE, *options[:-1])[1]
     row = next(line for line in table.splitlines() if line.startswith("closeness on 100 inputs"))
     assert "%" not in row
-    assert row.split()[-1] == f"{other['after']:+.3g}"
+    assert row.split()[-1] == f"{other['after']:+.4g}"
 
 
 def test_a_drop_of_one_number_with_confidence(run: Run) -> None:
@@ -222,6 +222,16 @@ def test_a_sweep_has_columns_of_the_metric(run: Run) -> None:
     heading, *rows = Path("s.csv").read_text().splitlines()
     at = heading.split(",").index("accuracy_metric")
     assert [row.split(",")[at] for row in rows] == ["share", "share"]
+
+
+@pytest.mark.parametrize("command", [("sweep", "net.onnx"), ("compare", "net.onnx", "net.onnx")])
+def test_rows_do_not_go_where_the_metric_is(run: Run, command: tuple[str, ...]) -> None:
+    goal = ("--sparsity", "0.5") if command[0] == "sweep" else ()
+    options = ("--metric", "own.py:share", "--eval", "val.npz", "--csv", "own.py", "--force")
+    code, _, err = run(*command, *goal, *options)
+    assert code == 2
+    assert "own.py" in err
+    assert Path("own.py").read_text() == OWN
 
 
 def test_compare_tells_the_metric(run: Run) -> None:

@@ -45,6 +45,15 @@ def test_accuracy_by_hand() -> None:
     assert judge.accuracy(turned(model)) == Accuracy(0.75, 0.25, 4)
 
 
+def test_accuracy_is_a_share_where_no_answer_is_right() -> None:
+    judge = AccuracyJudge.of(network(), labelled(np.array([0, 0]), np.array([1, 2])), 1)
+    found = judge.accuracy(network())
+    assert found == Accuracy(0.0, 0.0, 2)
+    assert found.is_share
+    with pytest.raises(DataError, match="none of the inputs right"):
+        judge.require_answers()
+
+
 def test_halves_share_out_every_class() -> None:
     labels = np.array([0, 1, 0, 1, 0, 1, 2, 2])  # in turns, then in a block
     judge = AccuracyJudge.of(network(), labelled(labels, labels), 1)

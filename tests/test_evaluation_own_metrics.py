@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from eapc.data import dataset
 from eapc.errors import DataError, EapcError, UsageError
 from eapc.evaluation import load_metric
+from eapc.model import TensorSpec
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +53,26 @@ def test_modules_beside_the_file_and_dataclasses_work(tmp_path: Path) -> None:
     metric = load_metric(f"{written(tmp_path, text)}:scaled")
     assert metric.function({}, {}) == 3
     assert metric.name == "scaled"
+
+
+def test_the_line_is_that_of_the_metric_s_file(tmp_path: Path) -> None:
+    """Behind a wrapper of another file, and where what is called fails elsewhere."""
+    written(
+        tmp_path,
+        "def passed(f):\n    def inner(*given):\n        return f(*given)\n    return inner\n",
+        "wrapper_of_own.py",
+    )
+    text = (
+        "import json\n"
+        "from wrapper_of_own import passed\n"
+        "@passed\n"
+        "def f(outputs, arrays):\n"
+        "    return json.loads('[')\n"
+    )
+    metric = load_metric(f"{written(tmp_path, text)}:f")
+    data = dataset({"x": np.ones(2, np.float32)}, [TensorSpec("x", np.dtype("f4"), ("N",))], "")
+    with pytest.raises(DataError, match=r"^metric f: own.py:5: JSONDecodeError: Expecting value"):
+        metric.measure({"y": np.ones(2)}, data)
 
 
 @pytest.mark.parametrize(

@@ -481,7 +481,7 @@ def test_prune_table_of_a_metric_that_is_no_share() -> None:
     text = rendered(prune_table(a_pruned(accuracy=before, decided=before), UNLIMITED))
     assert row_of(text, "psnr on 40 inputs")[-3:] == ["34.5", "33.25", "-1.25"]
     assert "psnr on 40 other inputs: 34.5 before, 33.25 after" in text
-    assert "1.25, 1.05 to 1.45 in 95 of 100 cases" in text
+    assert "1.25, 1.054 to 1.446 in 95 of 100 cases" in text
     unknown = dataclasses.replace(before, estimate=Estimate(1.25, math.inf))
     text = rendered(prune_table(a_pruned(accuracy=unknown), UNLIMITED))
     assert row_of(text, "loss") == ["loss", "1.25"]

@@ -39,7 +39,8 @@ def compare(
     from eapc.report import comparisons
 
     settings = inputs.settings(common, density=density, bits=bits)
-    require_rows(csv, json, force, [before, after, inputs.calib, evaluation, Path(inputs.hw)])
+    read = [before, after, inputs.calib, evaluation, Path(inputs.hw), opt.metric_file(metric)]
+    require_rows(csv, json, force, read)
     compared = comparison.compare(
         *(before, after, settings),
         evaluation=evaluation,

@@ -250,6 +250,11 @@ Debug = Annotated[
 ]
 
 
+def metric_file(text: str | None) -> Path | None:
+    """The file of `FILE.py:NAME`."""
+    return None if text is None else Path(text.rpartition(":")[0])
+
+
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?", re.IGNORECASE)
 
 

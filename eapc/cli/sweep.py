@@ -40,7 +40,8 @@ def sweep(
     settings = inputs.settings(common, memory=memory)
     if output is not None and not output.is_dir():
         raise UsageError(f"{output}: no such folder; make it first")
-    require_rows(csv, json, force, [model, inputs.calib, evaluation, Path(inputs.hw)])
+    read = [model, inputs.calib, evaluation, Path(inputs.hw), opt.metric_file(metric)]
+    require_rows(csv, json, force, read)
     with progress_bar(common.quiet) as progress:
         swept = goal_sweep.sweep(
             *(model, settings),

@@ -94,7 +94,7 @@ class AccuracyJudge:
     def _only(self, indices: Array) -> AccuracyJudge:
         usable = self.data.take(indices).usable
         if not usable:
-            raise DataError(f"{len(self.data)} labelled samples are too few for two halves")
+            raise DataError(f"{len(self.data)} samples to evaluate on are too few for two halves")
         indices = indices[:usable]
         rows = {name: y for name, y in self.original.items() if len(y) == len(self.data)}
         original = {name: array[indices] for name, array in rows.items()}

@@ -55,10 +55,10 @@ class Accuracy:
         return f"{value:.1%}" if self.is_share else f"{value:.4g}"
 
     def amount(self, change: float) -> str:
-        """A change of the metric for people: `1.2 points` of a share, else three digits."""
+        """A change of the metric for people: `1.2 points` of a share, else four digits."""
         if not math.isfinite(change):
             return "more than can be told"
-        return f"{100 * change:.1f} points" if self.is_share else f"{change:.3g}"
+        return f"{100 * change:.1f} points" if self.is_share else f"{change:.4g}"
 
     def is_within(self, max_drop: float) -> bool:
         """True when at most this much is lost on balance."""

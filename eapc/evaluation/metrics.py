@@ -58,7 +58,9 @@ class MetricValue:
 
     @property
     def is_share(self) -> bool:
-        """Whether all of it lies in [0, 1], and is not 0 throughout: that may be any unit."""
+        """Whether all of it lies in [0, 1]; numbers that are 0 throughout may be of any unit."""
+        if self.each.dtype == np.bool_:
+            return True
         return 0 < self.value <= 1 and bool(((self.each >= 0) & (self.each <= 1)).all())
 
     @property
@@ -139,11 +141,13 @@ TOP1_ACCURACY = Top1()
 class OwnMetric(Metric):
     """A function of outputs and arrays, each (n, ...) by name.
 
-    It gives (n,) numbers, whose mean counts, or one number for all inputs.
+    It gives (n,) numbers, whose mean counts, or one number for all inputs. `file` is the one that
+    it was read from, if it was.
     """
 
     name: str
     function: MetricFunction
+    file: str = ""
 
     @classmethod
     def of(cls, function: MetricFunction) -> OwnMetric:
@@ -187,7 +191,7 @@ class OwnMetric(Metric):
             found = np.asarray(self.function(*given))
         except (Exception, SystemExit) as error:
             known = f" (outputs: {', '.join(outputs)}; arrays: {', '.join(arrays)})"
-            said = where_raised(error) + known * isinstance(error, KeyError)
+            said = where_raised(error, self.file) + known * isinstance(error, KeyError)
             raise DataError(f"metric {self.name}: {said}") from error
         if found.dtype.kind not in "biuf" or found.shape not in ((), (len(rows),)):
             what = f"{found.dtype} of shape {found.shape}"

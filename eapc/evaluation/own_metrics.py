@@ -37,7 +37,7 @@ def load_metric(text: str) -> OwnMetric:
     if not callable(function):
         kind = type(function).__name__
         raise UsageError(f"--metric: '{name}' in {path} is no function but of type {kind}")
-    return OwnMetric(name, function)
+    return OwnMetric(name, function, str(path))
 
 
 class _Unkept(SourceFileLoader):

@@ -6,7 +6,7 @@ import traceback
 from pathlib import Path
 
 
-def where_raised(error: BaseException, file: str | None = None) -> str:
+def where_raised(error: BaseException, file: str = "") -> str:
     """`map.py:12: KeyError: 'boxes'`: the last line of a file that an error has passed through.
 
     By default that is the file of the function that the caller of this has called.

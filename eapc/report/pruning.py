@@ -227,7 +227,7 @@ def _loss(accuracy: Accuracy) -> str:
     low, high = accuracy.loss_interval
     if accuracy.is_share:
         low, high = 100 * low, 100 * high
-    shown = ".1f" if accuracy.is_share else ".3g"
+    shown = ".1f" if accuracy.is_share else ".4g"
     interval = f", {low:{shown}} to {high:{shown}} in 95 of 100 cases"
     return accuracy.amount(accuracy.loss) + interval * math.isfinite(high - low)
 

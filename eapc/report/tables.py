@@ -117,7 +117,7 @@ def accuracy_row(accuracy: Accuracy | None) -> Iterator[tuple[str, str, str, str
     if accuracy is not None:
         name = f"{plain(accuracy.title)} on {count(accuracy.samples, 'input')}"
         won = accuracy.after - accuracy.before
-        change = f"{100 * won:+.1f} points" if accuracy.is_share else f"{won:+.3g}"
+        change = f"{100 * won:+.1f} points" if accuracy.is_share else f"{won:+.4g}"
         before, after = (metric_value(accuracy, v) for v in (accuracy.before, accuracy.after))
         yield name, before, after, change
 
