@@ -161,6 +161,7 @@ def test_a_drop_that_does_not_hold_is_not_confirmed(run: Run) -> None:
     ("code", "options", "said"),
     [
         (2, ("--metric", "own.py:right"), "--metric: needs --eval"),
+        (2, ("--metric", "none.py"), "--metric: needs --eval"),
         (2, ("--metric", "own.py", "--eval", "val.npz"), "expected FILE.py:NAME"),
         (2, ("--metric", "none.py:f", "--eval", "val.npz"), "no such file: none.py"),
         (2, ("--metric", "own.py:f", "--eval", "val.npz"), "no 'f' in own.py; it has right"),

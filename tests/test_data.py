@@ -114,6 +114,13 @@ def test_an_input_may_serve_under_two_names() -> None:
     assert data.extras["target"] is x
 
 
+def test_a_folder_may_hold_more_than_inputs(tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", rows())
+    np.save(tmp_path / "tags.npy", np.arange(10).reshape(5, 2))
+    data = load_data(tmp_path, [ROWS]).take(slice(3, None))
+    assert data.extras["tags"].tolist() == [[6, 7], [8, 9]]
+
+
 def test_arrays_of_another_length_are_left_out_and_named() -> None:
     data = made({"rows": rows(), "boxes": np.ones((4, 2))}, ROWS)
     assert not data.extras
@@ -243,6 +250,12 @@ def test_a_folder_of_npy_files(tmp_path: Path) -> None:
 def test_a_reader_is_collected() -> None:
     data = from_reader(Reader([{"rows": rows(2)}, {"rows": rows(3)}]), [ROWS])
     assert len(data) == 5
+
+
+def test_a_reader_may_give_more_than_inputs() -> None:
+    feeds = [{"rows": rows(n), "boxes": np.full((n, 2, 4), n)} for n in (2, 3)]
+    data = from_reader(Reader(feeds), [ROWS])
+    assert data.extras["boxes"][:, 0, 0].tolist() == [2, 2, 3, 3, 3]
 
 
 def test_a_reader_may_repeat_what_has_no_batch() -> None:

@@ -170,6 +170,16 @@ def test_one_number_for_all_inputs() -> None:
     assert 0.5 < (high - low) / (each.loss_interval[1] - each.loss_interval[0]) < 2
 
 
+def test_what_a_metric_gives_may_be_used_again() -> None:
+    kept = np.zeros(SAMPLES)
+
+    def reusing(outputs: Outputs, arrays: Arrays) -> Any:
+        kept[:] = right(outputs, arrays)
+        return kept
+
+    assert judge(reusing).accuracy(turned()).before == 0.9
+
+
 def test_one_input_tells_nothing_of_others() -> None:
     for metric in (share, lambda *given: right(*given) / 2 + 0.25):
         found = judge(metric, inputs(1)).accuracy(turned())

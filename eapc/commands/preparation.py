@@ -128,11 +128,11 @@ def checked(
     metric: MetricSource | None = None,
 ) -> Begun:
     """What a user has given, loaded and checked before any work; see `Begun.with_inputs`."""
+    measure = metric_of(metric, evaluation)
     for goal in goals:
         require_labels(goal, evaluation)
         if metric is None:
             goal.require_share()
-    measure = metric_of(metric, evaluation)
     compilation = prepare(model, settings)
     require_layers(layers_of(compilation.model))
     recipe = with_objective(recipe, compilation)

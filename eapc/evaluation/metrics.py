@@ -188,7 +188,7 @@ class OwnMetric(Metric):
         chosen = slice(None) if whole else rows
         given = Rows(outputs, chosen), Rows(arrays, chosen)
         try:
-            found = np.asarray(self.function(*given))
+            found = np.array(self.function(*given))  # a copy: it may be used again
         except (Exception, SystemExit) as error:
             known = f" (outputs: {', '.join(outputs)}; arrays: {', '.join(arrays)})"
             said = where_raised(error, self.file) + known * isinstance(error, KeyError)
