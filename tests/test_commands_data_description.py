@@ -103,12 +103,19 @@ def test_what_fits_no_model_is_an_error(tmp_path: Path) -> None:
         ({"x": np.asarray([[np.nan]])}, "NaN or infinity"),
         ({"x": np.zeros((0, 3))}, "empty"),
         ({"x": np.asarray(["a", "b"])}, "expected numbers"),
-        ({"x": np.zeros((3, 2)), "y": np.asarray([0.5, 1, 2])}, "labels y must be integers"),
         ({"y": np.arange(3)}, "no input has a leading axis"),
     ):
         for model in (None, classifier("N", 4)):
             with pytest.raises(DataError, match=said):
                 describe_data(npz(tmp_path, **arrays), model)
+
+
+def test_labels_that_are_none_are_found(tmp_path: Path) -> None:
+    path = npz(tmp_path, x=np.zeros((3, 4), np.float32), y=np.asarray([0.5, 1, 2]))
+    for model in (None, classifier("N", 4)):
+        assert any(
+            "labels y must be integers" in line for line in describe_data(path, model).findings
+        )
 
 
 def test_what_does_not_fit_a_model_is_described_all_the_same(tmp_path: Path) -> None:

@@ -77,6 +77,56 @@ def test_labels_in_a_column_or_as_booleans(labels: Array) -> None:
         dataset({"x": rows()}, (ROWS,), "test").require_labels()
 
 
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (np.array(1), "labels y must be integers"),
+        (np.ones((5, 2), int), "labels y must be integers"),
+        (np.ones(5), "labels y must be integers"),
+        (-np.arange(5), "hold -4; classes count from 0"),
+        (np.full(5, 2**63, np.uint64), "labels y"),
+    ],
+)
+def test_what_is_no_label_is_refused_where_labels_are_needed(labels: Array, said: str) -> None:
+    data = made({"x": rows(), "y": labels}, ROWS)
+    assert data.labels is None
+    with pytest.raises(DataError, match=f"here: .*{said}"):
+        data.require_labels()
+    np.testing.assert_array_equal(data.extras["y"], labels)
+
+
+def test_arrays_that_are_no_input_come_along() -> None:
+    boxes, y = np.arange(40.0).reshape(5, 2, 4), np.arange(5, dtype=np.uint8)[:, None]
+    given = {"rows": rows(), "boxes": boxes, "y": y, "limit": np.array(3), "mean": np.array(1.0)}
+    data = made(given, ROWS)
+    assert list(data.extras) == ["boxes", "y", "limit"]
+    taken = data.take(np.array([3, 1]))
+    np.testing.assert_array_equal(taken.extras["boxes"], boxes[[3, 1]])
+    assert taken.extras["y"].tolist() == [[3], [1]]
+    assert taken.extras["y"].dtype == np.uint8
+    assert taken.extras["limit"] == 3
+    assert taken.require_labels().tolist() == [3, 1]
+
+
+def test_an_input_may_serve_under_two_names() -> None:
+    x = rows()
+    data = made({"rows": x, "target": x}, ROWS)
+    assert data.extras["target"] is x
+
+
+def test_a_folder_may_hold_more_than_inputs(tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", rows())
+    np.save(tmp_path / "tags.npy", np.arange(10).reshape(5, 2))
+    data = load_data(tmp_path, [ROWS]).take(slice(3, None))
+    assert data.extras["tags"].tolist() == [[6, 7], [8, 9]]
+
+
+def test_arrays_of_another_length_are_left_out_and_named() -> None:
+    data = made({"rows": rows(), "boxes": np.ones((4, 2))}, ROWS)
+    assert not data.extras
+    assert data.faults == {"boxes": "here: 'boxes' has 4 rows for 5 samples"}
+
+
 def test_labels_and_scaling_come_along(tmp_path: Path) -> None:
     path = npz(
         tmp_path / "data.npz",
@@ -202,6 +252,12 @@ def test_a_reader_is_collected() -> None:
     assert len(data) == 5
 
 
+def test_a_reader_may_give_more_than_inputs() -> None:
+    feeds = [{"rows": rows(n), "boxes": np.full((n, 2, 4), n)} for n in (2, 3)]
+    data = from_reader(Reader(feeds), [ROWS])
+    assert data.extras["boxes"][:, 0, 0].tolist() == [2, 2, 3, 3, 3]
+
+
 def test_a_reader_may_repeat_what_has_no_batch() -> None:
     feed = {"rows": rows(1), "rate": np.array(8000), "state": np.ones((2, 1, 3), np.float32)}
     inputs = [ROWS, spec("rate", (), np.int64), spec("state", (2, 1, 3))]
@@ -253,7 +309,7 @@ BAD: dict[str, tuple[dict[str, Array], tuple[TensorSpec, ...], str]] = {
     "negative": ({"x": np.full((1, 6), -1)}, (spec("t", ("N", 6), np.uint64),), "into uint64"),
     "huge unsigned": ({"x": np.full((1, 6), 2**63, np.uint64)}, (TOKENS,), "fit into int64"),
     "floats for tokens": ({"x": np.ones((1, 6))}, (TOKENS,), "the input takes int64"),
-    "ambiguous": ({"a": rows(), "b": rows()}, (ROWS,), "expected one array .* found a, b"),
+    "ambiguous": ({"a": rows(), "b": rows()}, (ROWS,), "found a, b; name the input's 'rows'"),
     "only labels": ({"y": np.arange(3)}, (ROWS,), "found none"),
     "nothing": ({}, (ROWS,), "found none"),
     "missing input": (
@@ -268,19 +324,6 @@ BAD: dict[str, tuple[dict[str, Array], tuple[TensorSpec, ...], str]] = {
         "different numbers of samples",
     ),
     "label count": ({"x": rows(), "y": np.arange(4)}, (ROWS,), "different numbers of samples"),
-    "one label": ({"x": rows(), "y": np.array(1)}, (ROWS,), "labels y must be integers"),
-    "label rows": ({"x": rows(), "y": np.ones((5, 2), int)}, (ROWS,), "labels y must be integers"),
-    "float labels": ({"x": rows(), "y": np.ones(5)}, (ROWS,), "labels y must be integers"),
-    "negative labels": (
-        {"x": rows(), "y": -np.arange(5)},
-        (ROWS,),
-        "hold -4; classes count from 0",
-    ),
-    "huge labels": (
-        {"x": rows(), "y": np.full(5, 2**63, np.uint64)},
-        (ROWS,),
-        "labels y",
-    ),
     "std 0": (
         {"x": rows(), "std": np.array([1, 0, 1, 1])},
         (ROWS,),

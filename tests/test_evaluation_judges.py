@@ -12,7 +12,7 @@ from builders import Array, make_model, op
 from eapc.data import Dataset, dataset
 from eapc.errors import DataError
 from eapc.evaluation import RELATIVE_ERROR, TOP1_AGREEMENT, Accuracy, AccuracyJudge, AgreementJudge
-from eapc.evaluation.judges import DecisionMargins
+from eapc.evaluation.margins import DecisionMargins
 from eapc.model import Model
 
 # The network gives its input times w: with the identity the largest of x is the class.
@@ -40,9 +40,18 @@ def test_accuracy_by_hand() -> None:
     model = network()
     data = labelled(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 2]))
     judge = AccuracyJudge.of(model, data, 1)
-    assert judge.before.tolist() == [True, False, True, True]
+    assert judge.before.each.tolist() == [True, False, True, True]
     assert judge.accuracy(model) == Accuracy(0.75, 0.75, 4)
     assert judge.accuracy(turned(model)) == Accuracy(0.75, 0.25, 4)
+
+
+def test_accuracy_is_a_share_where_no_answer_is_right() -> None:
+    judge = AccuracyJudge.of(network(), labelled(np.array([0, 0]), np.array([1, 2])), 1)
+    found = judge.accuracy(network())
+    assert found == Accuracy(0.0, 0.0, 2)
+    assert found.is_share
+    with pytest.raises(DataError, match="none of the inputs right"):
+        judge.require_answers()
 
 
 def test_halves_share_out_every_class() -> None:
@@ -58,7 +67,7 @@ def test_halves_know_what_the_original_got_right() -> None:
     labels = np.array([0, 0, 1, 1])
     judge = AccuracyJudge.of(network(), labelled(np.array([0, 1, 1, 1]), labels), 1)
     halves = judge.halves()
-    assert [half.before.tolist() for half in halves] == [[True, True], [False, True]]
+    assert [half.before.each.tolist() for half in halves] == [[True, True], [False, True]]
     for half in halves:
         assert half.accuracy(network()).before == half.accuracy(network()).after
 
@@ -96,7 +105,7 @@ def test_two_classes_by_one_number(shape: tuple[str | int, ...]) -> None:
     x = np.array([0.0, 0.25, 0.75, 1.0], np.float32).reshape([4] + [1] * (len(shape) - 1))
     data = dataset({"x": x, "y": np.array([0, 1, 1, 1])}, model.inputs, "test")
     judge = AccuracyJudge.of(model, data, 1)
-    assert judge.before.tolist() == [True, False, True, True]
+    assert judge.before.each.tolist() == [True, False, True, True]
     shifted = model.with_weights({"a": np.array(1, np.float32), "b": np.array(0.1, np.float32)})
     assert judge.accuracy(shifted).after == 0.75  # still logits: all above 0 are class 1
 

@@ -17,10 +17,16 @@ from eapc.goals.goal import Budget
 from eapc.model import Model
 
 
-@pytest.mark.parametrize("value", [-0.1, 1.0, float("nan")])
+@pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf")])
 def test_max_drop_refuses(value: float) -> None:
-    with pytest.raises(UsageError, match=r"--max-drop: expected a fraction in \[0, 1\), got"):
+    with pytest.raises(UsageError, match=r"--max-drop: expected 0 or more, got"):
         MaxDrop(value)
+
+
+def test_a_drop_of_accuracy_is_a_fraction() -> None:
+    net = varied()
+    with pytest.raises(UsageError, match=r"--max-drop: expected a fraction in \[0, 1\), got 1"):
+        MaxDrop(1.0).pursue(Trials(start(net), RECIPE, labelled(net)))
 
 
 @cache
@@ -98,18 +104,22 @@ def test_the_other_half_confirms_the_goal_or_does_not(
     other = Accuracy(0.95, after, 200, changed=20)
     decides = labelled(varied()).halves()[0]
 
-    class Other:
-        data, before = decides.data, decides.before
-
+    class Other(AccuracyJudge):
         def accuracy(self, _: Model) -> Accuracy:
             return other
 
-    monkeypatch.setattr(Trials, "halves", (decides, Other()))
+    judged = Other(decides.data, decides.original, decides.metric, decides.before)
+
+    monkeypatch.setattr(Trials, "halves", (decides, judged))
     outcome = MaxDrop(0.05).pursue(Trials(start(varied()), RECIPE, labelled(varied())))
     assert outcome.goal_met
     assert outcome.confirmed is confirmed
     assert outcome.confidence == other.confidence(0.05)
-    said = "" if confirmed else "not confirmed: on the 200 inputs that did not decide accuracy fell"
+    said = (
+        ""
+        if confirmed
+        else "not confirmed: on the 200 inputs that did not decide top-1 accuracy fell"
+    )
     assert outcome.shortfall.startswith(said)
     assert bool(outcome.shortfall) is not confirmed
 

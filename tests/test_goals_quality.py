@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -32,6 +33,12 @@ def judged(accuracy: Accuracy | None, agreement: Agreement | None) -> Pruned:
     [
         (Accuracy(0.9, 0.5, 10), None, "top-1 accuracy fell from 90.0% to 50.0%"),
         (Accuracy(0.9, 0.81, 100), None, ""),
+        (Accuracy(0.9, 0.5, 10, "map"), None, "map fell from 90.0% to 50.0%"),
+        (Accuracy(40, 35.9, 10, "psnr", False), None, "psnr fell from 40 to 35.9"),
+        (Accuracy(40, 36.1, 10, "psnr", False), None, ""),
+        (Accuracy(-0.5, -0.6, 10, "loss", False), None, "loss fell from -0.5 to -0.6"),
+        (Accuracy(0, -9, 10, "loss", False), None, ""),
+        (Accuracy(40, -math.inf, 10, "psnr", False), None, "psnr fell from 40 to no number"),
         (None, Agreement(TOP1_AGREEMENT, 0.6, 0.9, 10), "only 60.0% of the answers"),
         (None, Agreement(TOP1_AGREEMENT, 0.91, 0.9, 10), ""),
         (None, Agreement(RELATIVE_ERROR, 0.5, 0.25, 10), "relative error is 0.5"),

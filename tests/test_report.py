@@ -24,6 +24,7 @@ from eapc.energy import OPERANDS, EnergyReport, NodeEnergy, Unmodelled, node_ann
 from eapc.energy.residency import Residency, Stay
 from eapc.errors import UsageError
 from eapc.evaluation import Accuracy, Agreement
+from eapc.evaluation.estimates import Estimate
 from eapc.goals import Pruned, Sparsity
 from eapc.hardware import load_hardware
 from eapc.layers import Skipped
@@ -473,6 +474,19 @@ def test_prune_table_tells_what_decided_and_where_the_floor_is() -> None:
     assert document["decided"].pop("loss_interval_95")
     assert document["decided"] == {"metric": "top-1", "before": 0.92, "after": 0.91, "samples": 39}
     assert documents.prune_document(a_pruned())["decided"] is None
+
+
+def test_prune_table_of_a_metric_that_is_no_share() -> None:
+    before = Accuracy(34.5, 33.25, 40, "psnr", False, estimate=Estimate(1.25, 0.1))
+    text = rendered(prune_table(a_pruned(accuracy=before, decided=before), UNLIMITED))
+    assert row_of(text, "psnr on 40 inputs")[-3:] == ["34.5", "33.25", "-1.25"]
+    assert "psnr on 40 other inputs: 34.5 before, 33.25 after" in text
+    assert "1.25, 1.054 to 1.446 in 95 of 100 cases" in text
+    unknown = dataclasses.replace(before, estimate=Estimate(1.25, math.inf))
+    text = rendered(prune_table(a_pruned(accuracy=unknown), UNLIMITED))
+    assert row_of(text, "loss") == ["loss", "1.25"]
+    document = documents.prune_document(a_pruned(accuracy=unknown))
+    assert json.loads(documents.to_json(document))["accuracy"]["loss_interval_95"] == [None, None]
 
 
 def test_run_table_with_and_without_energy() -> None:

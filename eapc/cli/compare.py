@@ -17,6 +17,7 @@ def compare(
     after: opt.AfterPath,
     inputs: Inputs,
     evaluation: opt.Evaluation = None,
+    metric: opt.OwnMetric = None,
     *,
     density: opt.Density = None,
     bits: opt.Bits = None,
@@ -41,9 +42,14 @@ def compare(
 
     calibration, labelled = images.sources(inputs.calib, evaluation)
     settings = inputs.settings(common, calibration, density=density, bits=bits)
-    require_rows(csv, json, force, [before, after, inputs.calib, evaluation, Path(inputs.hw)])
+    read = [before, after, inputs.calib, evaluation, Path(inputs.hw), opt.metric_file(metric)]
+    require_rows(csv, json, force, read)
     compared = comparison.compare(
-        *(before, after, settings), evaluation=labelled, latency=latency, repeats=repeats
+        *(before, after, settings),
+        evaluation=labelled,
+        metric=metric,
+        latency=latency,
+        repeats=repeats,
     )
     publish(
         partial(comparisons.comparison_table, compared),

@@ -92,7 +92,16 @@ Evaluation = Annotated[
     Option(
         "--eval",
         metavar="PATH",
-        help="Inputs with labels, to report accuracy on.",
+        help="Inputs with labels, or with what --metric takes.",
+        rich_help_panel=_DATA,
+    ),
+]
+OwnMetric = Annotated[
+    str | None,
+    Option(
+        "--metric",
+        metavar="FILE.py:NAME",
+        help="A function of outputs and arrays of --eval, in place of accuracy.",
         rich_help_panel=_DATA,
     ),
 ]
@@ -239,6 +248,11 @@ Debug = Annotated[
     bool,
     Option("--debug", metavar="", help="Log everything; show tracebacks.", rich_help_panel=_COMMON),
 ]
+
+
+def metric_file(text: str | None) -> Path | None:
+    """The file of `FILE.py:NAME`."""
+    return None if text is None else Path(text.rpartition(":")[0])
 
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?", re.IGNORECASE)

@@ -25,6 +25,7 @@ def prune(
     model: opt.ModelPath,
     inputs: Inputs,
     evaluation: opt.Evaluation = None,
+    metric: opt.OwnMetric = None,
     *,
     aim: OneGoal,
     layers: Layers,
@@ -51,7 +52,14 @@ def prune(
     settings = inputs.settings(common, calibration, memory=memory)
     goal, recipe = aim.goal(layers.pattern), layers.recipe()
     target = output or compiler.default_output(model)
-    asked = Asked(goal=goal, recipe=recipe, evaluation=labelled, output=target, force=force)
+    asked = Asked(
+        goal=goal,
+        recipe=recipe,
+        evaluation=labelled,
+        metric=metric,
+        output=target,
+        force=force,
+    )
     with progress_bar(common.quiet) as progress:
         if dry_run:
             plan = planning.plan(model, settings, **asked, progress=progress)
@@ -73,5 +81,6 @@ class Asked(TypedDict):
     goal: Goal
     recipe: Recipe
     evaluation: DataFiles | None
+    metric: str | None
     output: Path
     force: bool

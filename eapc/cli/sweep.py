@@ -16,6 +16,7 @@ def sweep(
     model: opt.ModelPath,
     inputs: Inputs,
     evaluation: opt.Evaluation = None,
+    metric: opt.OwnMetric = None,
     *,
     aim: SeveralGoals,
     layers: Layers,
@@ -42,13 +43,15 @@ def sweep(
     settings = inputs.settings(common, calibration, memory=memory)
     if output is not None and not output.is_dir():
         raise UsageError(f"{output}: no such folder; make it first")
-    require_rows(csv, json, force, [model, inputs.calib, evaluation, Path(inputs.hw)])
+    read = [model, inputs.calib, evaluation, Path(inputs.hw), opt.metric_file(metric)]
+    require_rows(csv, json, force, read)
     with progress_bar(common.quiet) as progress:
         swept = goal_sweep.sweep(
             *(model, settings),
             goals=goals,
             recipe=layers.recipe(),
             evaluation=labelled,
+            metric=metric,
             folder=output,
             force=force,
             resume=resume,

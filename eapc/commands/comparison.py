@@ -16,15 +16,17 @@ import onnx
 from eapc.commands.compiler import analyze
 from eapc.commands.preparation import (
     DataSource,
+    MetricSource,
     Settings,
     load_dataset,
-    load_labelled,
+    load_evaluation,
+    metric_of,
     open_axes,
 )
 from eapc.data import Dataset, dataset
 from eapc.energy import EnergyReport
 from eapc.errors import UsageError
-from eapc.evaluation import Accuracy, AccuracyJudge, AgreementJudge
+from eapc.evaluation import Accuracy, AccuracyJudge, AgreementJudge, Metric
 from eapc.model import Model, TensorSpec, batch_inputs, common_inputs, files_of, tensors_of_model
 from eapc.profiling import Ratio, run_in_turns
 from eapc.runtime import open_model
@@ -108,22 +110,24 @@ def compare(
     settings: Settings | None = None,
     *,
     evaluation: DataSource | None = None,
+    metric: MetricSource | None = None,
     latency: bool = True,
     repeats: int | None = None,
 ) -> Comparison:
     """Put two models side by side; they may differ in all but their inputs and outputs.
 
     Latency is measured on the inputs that outputs are compared on: those of `evaluation`, else
-    calibration inputs, else made-up ones. Raises UsageError naming the difference where inputs
+    calibration inputs, else made-up ones. `metric` is what counts on those of `evaluation` in
+    place of top-1 accuracy. Raises UsageError naming the difference where inputs
     or outputs are not the same.
     """
     if repeats is not None and repeats < 1:
         raise UsageError(f"repeats: expected 1 or more, got {repeats}")
-    settings = settings or Settings()
+    settings, measure = settings or Settings(), metric_of(metric, evaluation)
     models = [each if isinstance(each, Model) else Model.load(each) for each in (before, after)]
     specs = common_inputs(*models)
     settings = _alike(settings, models, specs)
-    data = _inputs(models[0], specs, settings, evaluation)
+    data = _inputs(models[0], specs, settings, evaluation, measure)
     analyses = [analyze(model, settings) for model in models]
     sides = [_side(model, each.energy) for model, each in zip(models, analyses, strict=True)]
     labelled = evaluation is not None
@@ -131,7 +135,7 @@ def compare(
         before=sides[0],
         after=sides[1],
         latency=_latency(models, data, settings, repeats) if latency else None,
-        accuracy=_accuracy(models, data, settings.threads) if labelled else None,
+        accuracy=_accuracy(models, data, settings.threads, measure) if labelled else None,
         likeness=None if labelled else _likeness(models, data, settings.threads),
         made_up=data.synthesised,
         notes=tuple(dict.fromkeys(note for each in analyses for note in each.notes)),
@@ -172,11 +176,15 @@ def _fixed_shapes(
 
 
 def _inputs(
-    model: Model, specs: tuple[TensorSpec, ...], settings: Settings, evaluation: DataSource | None
+    model: Model,
+    specs: tuple[TensorSpec, ...],
+    settings: Settings,
+    evaluation: DataSource | None,
+    metric: Metric,
 ) -> Dataset:
-    """What both models are run on; labels are required of inputs for evaluation."""
+    """What both models are run on; inputs for evaluation have what the metric takes."""
     if evaluation is not None:
-        return load_labelled(evaluation, model, specs, settings.input_shapes)
+        return load_evaluation(evaluation, model, specs, settings.input_shapes, metric)
     if isinstance(settings.calibration, Dataset):
         return settings.calibration
     rng = np.random.default_rng(settings.seed)
@@ -205,9 +213,9 @@ def _file_bytes(model: Model) -> int:
     return sum(path.stat().st_size for path in files_of(model.path, model.view.proto))
 
 
-def _accuracy(models: list[Model], data: Dataset, threads: int) -> Accuracy:
+def _accuracy(models: list[Model], data: Dataset, threads: int, metric: Metric) -> Accuracy:
     before, after = models
-    return AccuracyJudge.of(before, data, threads).accuracy(after)
+    return AccuracyJudge.of(before, data, threads, metric).accuracy(after)
 
 
 def _likeness(models: list[Model], data: Dataset, threads: int) -> Likeness:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from eapc.commands.preparation import (
     DataSource,
+    MetricSource,
     Settings,
     checked,
     load_dataset,
@@ -99,6 +100,7 @@ def prune(
     goal: Goal = DEFAULT_GOAL,
     recipe: Recipe | None = None,
     evaluation: DataSource | None = None,
+    metric: MetricSource | None = None,
     output: str | Path | None = None,
     force: bool = False,
     resume: bool = False,
@@ -108,6 +110,7 @@ def prune(
 
     `recipe` holds the options that are no goal's: method, pattern, which layers, and whether
     channels go in place of weights or before them.
+    `metric` is what counts on the inputs of `evaluation` in place of top-1 accuracy.
     Without calibration data inputs are synthesised. Without `output` nothing is written.
     A goal out of reach is no error here: see `Pruned.goal_met`. Finished layers are kept in
     `<output>.partial` until all is done; with `resume` those of a run that was killed are used.
@@ -115,7 +118,8 @@ def prune(
     settings, recipe = settings or Settings(), recipe or Recipe()
     start = time.perf_counter()
     outputs = {} if output is None else {goal: Path(output)}
-    begun = checked(model, settings, (goal,), recipe, evaluation, tuple(outputs.values()), force)
+    to_write = tuple(outputs.values())
+    begun = checked(model, settings, (goal,), recipe, evaluation, to_write, force, metric)
     begun = begun.with_inputs(settings.samples)
     _, (pruned,) = pursue_all(begun, (goal,), outputs, output, force, resume, progress)
     shared = begun.compilation.record.seconds

@@ -91,7 +91,8 @@ def describe_data(
     """
     files = source if isinstance(source, DataFiles) else DataFiles(source)
     if model is None:
-        return _described(files, load_without_model(files, samples))
+        data = load_without_model(files, samples)
+        return _described(files, data, findings=tuple(_faults(None, data)))
     loaded = model if isinstance(model, Model) else Model.load(model)
     try:
         axes = open_axes(loaded, input_shapes or {})
@@ -123,7 +124,11 @@ def _labels(model: Model, data: Dataset) -> Iterator[str]:
         yield f"labels go up to {largest}, and the model tells {scores} classes, from 0"
 
 
-CHECKS: tuple[Callable[[Model, Dataset], Iterable[str]], ...] = (_alike, _labels)
+def _faults(model: Model | None, data: Dataset) -> Iterable[str]:  # noqa: ARG001
+    return data.faults.values()
+
+
+CHECKS: tuple[Callable[[Model, Dataset], Iterable[str]], ...] = (_alike, _labels, _faults)
 """Each gives a line for whatever looks wrong; a check of the scale goes here."""
 
 

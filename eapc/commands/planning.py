@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from eapc.commands.preparation import DataSource, Settings, checked, with_inputs
+from eapc.commands.preparation import DataSource, MetricSource, Settings, checked, with_inputs
 from eapc.goals import Goal, Pruned
 from eapc.model import Model
 from eapc.pipeline import Compilation, Pipeline, Recipe
@@ -32,6 +32,7 @@ def plan(
     goal: Goal,
     recipe: Recipe | None = None,
     evaluation: DataSource | None = None,
+    metric: MetricSource | None = None,
     output: str | Path | None = None,
     force: bool = False,
     progress: Progress = silent,
@@ -39,7 +40,7 @@ def plan(
     """What `prune` would do; an energy goal's error curves are computed, nothing is written."""
     settings, recipe = settings or Settings(), recipe or Recipe()
     outputs = () if output is None else (output,)
-    begun = checked(model, settings, (goal,), recipe, evaluation, outputs, force)
+    begun = checked(model, settings, (goal,), recipe, evaluation, outputs, force, metric)
     compilation = replace(begun.compilation, progress=progress)
     expected = None
     if not (goal.is_searched or recipe.zeros):

@@ -19,7 +19,14 @@ from eapc.data import (
 )
 from eapc.energy import read_bits, read_densities
 from eapc.errors import DataError, UsageError
-from eapc.evaluation import AccuracyJudge
+from eapc.evaluation import (
+    TOP1_ACCURACY,
+    AccuracyJudge,
+    Metric,
+    MetricFunction,
+    OwnMetric,
+    load_metric,
+)
 from eapc.goals import ALIKE, NEEDS_MEASUREMENTS, Goal, Trials
 from eapc.hardware import HardwareModel, MeasuredMachine, load_hardware, load_machine
 from eapc.layers import layers_of, require_layers
@@ -34,6 +41,9 @@ logger = logging.getLogger(__name__)
 DEFAULT_HARDWARE = "eyeriss"
 
 DataSource = str | Path | DataFiles | Dataset | CalibrationDataReader
+
+MetricSource = str | MetricFunction
+"""`FILE.py:NAME`, or a function of outputs and arrays; see docs/metrics.md."""
 
 
 @dataclass(frozen=True)
@@ -101,15 +111,19 @@ def load_dataset(
     return data.first(samples)
 
 
-def load_labelled(
-    source: DataSource, model: Model, specs: Sequence[TensorSpec], given: InputShapes
+def load_evaluation(
+    source: DataSource,
+    model: Model,
+    specs: Sequence[TensorSpec],
+    given: InputShapes,
+    metric: Metric,
 ) -> Dataset:
-    """A dataset with labels; a warning where subfolders are not the classes of the model.
+    """A dataset for a metric; a warning where subfolders are not the classes of the model.
 
-    Raises DataError where there are no labels.
+    Raises DataError where it lacks what the metric takes, such as labels.
     """
     data = load_dataset(source, specs, axes=open_axes(model, given))
-    data.require_labels()
+    metric.require(data)
     if said := other_classes(model, data):
         logger.warning(said)
     return data
@@ -149,17 +163,18 @@ class Begun:
     compilation: Compilation
     recipe: Recipe
     labelled: Dataset | None
+    metric: Metric = TOP1_ACCURACY
 
     def with_inputs(self, samples: int | None) -> Begun:
         """The same with inputs to fit, made up where none were given."""
         return replace(self, compilation=with_inputs(self.compilation, samples))
 
     def trials(self, compilation: Compilation) -> Trials:
-        """Trials of the model; the original is run on the labelled inputs first."""
+        """Trials of the model; the original is run on the evaluation inputs first."""
         judge = None
         if self.labelled is not None:
             threads = compilation.conditions.engine.threads
-            judge = AccuracyJudge.of(compilation.model, self.labelled, threads)
+            judge = AccuracyJudge.of(compilation.model, self.labelled, threads, self.metric)
         return Trials(compilation, self.recipe, judge)
 
 
@@ -171,10 +186,14 @@ def checked(
     evaluation: DataSource | None,
     outputs: Sequence[str | Path],
     force: bool,
+    metric: MetricSource | None = None,
 ) -> Begun:
     """What a user has given, loaded and checked before any work; see `Begun.with_inputs`."""
+    measure = metric_of(metric, evaluation)
     for goal in goals:
         require_labels(goal, evaluation)
+        if metric is None:
+            goal.require_share()
     compilation = prepare(model, settings)
     require_layers(layers_of(compilation.model))
     recipe = with_objective(recipe, compilation)
@@ -184,10 +203,24 @@ def checked(
     labelled = None
     if evaluation is not None:
         model = compilation.model
-        labelled = load_labelled(evaluation, model, model.inputs, settings.input_shapes)
+        given = settings.input_shapes
+        labelled = load_evaluation(evaluation, model, model.inputs, given, measure)
     for output in outputs:
         compilation.model.require_writable(output, force)
-    return Begun(compilation, recipe, labelled)
+    return Begun(compilation, recipe, labelled, measure)
+
+
+def metric_of(source: MetricSource | None, evaluation: DataSource | None) -> Metric:
+    """Top-1 accuracy, or a metric of the user's own; UsageError where it has no inputs."""
+    if source is None:
+        return TOP1_ACCURACY
+    if evaluation is None:
+        raise UsageError("--metric: needs --eval: the inputs and what the metric takes of them")
+    if isinstance(source, str):
+        return load_metric(source)
+    if not callable(source):
+        raise UsageError(f"metric: expected a function, got {type(source).__name__}")
+    return OwnMetric.of(source)
 
 
 def _require_variety(data: Dataset | None, goals: Sequence[Goal]) -> None:

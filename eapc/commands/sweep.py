@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from eapc.commands.preparation import Begun, DataSource, Settings, checked
+from eapc.commands.preparation import Begun, DataSource, MetricSource, Settings, checked
 from eapc.commands.results import Written, resumable, save
 from eapc.energy import EnergyReport
 from eapc.errors import UsageError
@@ -53,6 +53,7 @@ def sweep(
     goals: Sequence[Goal],
     recipe: Recipe | None = None,
     evaluation: DataSource | None = None,
+    metric: MetricSource | None = None,
     folder: str | Path | None = None,
     force: bool = False,
     resume: bool = False,
@@ -70,7 +71,7 @@ def sweep(
     _check(goals, folder, resume)
     outputs = _outputs(model, goals, folder)
     to_write = () if resume else tuple(outputs.values())
-    begun = checked(model, settings, goals, recipe, evaluation, to_write, force)
+    begun = checked(model, settings, goals, recipe, evaluation, to_write, force, metric)
     begun = begun.with_inputs(settings.samples)
     kept = None if folder is None else Path(folder) / f"{_stem(model)}.sweep"
     trials, rows = pursue_all(begun, goals, outputs, kept, force, resume, progress)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -16,7 +16,9 @@ from eapc.model import Array, TensorSpec, all_finite, is_float
 
 _CHECKED_AT_ONCE = 64
 
-RESERVED = ("y", "scale", "mean", "std")
+_LABELS = "y"
+_SCALING = ("scale", "mean", "std")
+RESERVED = (_LABELS, *_SCALING)
 """Names of arrays that are no inputs, unless the model has inputs of these names."""
 
 
@@ -36,6 +38,8 @@ class Dataset:
     where it cannot be chosen. `origin` says of made-up inputs what their values are, and why;
     where they are of several scales, `kinds` (n,) numbers those of each: they are judged apart.
     `classes` names the labels where that is known; `unlabelled` says why images have none.
+    `extras` are arrays that are no input, as stored: (n, ...), or numbers; `faults` says by name
+    why another such array, or y as labels, is of no use.
     """
 
     specs: Mapping[str, TensorSpec]
@@ -49,6 +53,8 @@ class Dataset:
     kinds: Array | None = None
     classes: tuple[str, ...] = ()
     unlabelled: str = ""
+    extras: Mapping[str, Array] = field(default_factory=dict)
+    faults: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return min(len(array) for array in self.arrays.values())
@@ -67,10 +73,11 @@ class Dataset:
     def take(self, indices: slice | Array) -> Dataset:
         """The samples of a slice or an index array."""
         arrays = {name: array[indices] for name, array in self.arrays.items()}
+        extras = {n: a[indices] if a.ndim else a for n, a in self.extras.items()}
         labels, kinds = (
             None if each is None else each[indices] for each in (self.labels, self.kinds)
         )
-        return replace(self, arrays=arrays, labels=labels, kinds=kinds)
+        return replace(self, arrays=arrays, labels=labels, kinds=kinds, extras=extras)
 
     def without(self, indices: slice | Array) -> Dataset:
         """All other samples."""
@@ -98,11 +105,12 @@ class Dataset:
         return most, rest
 
     def require_labels(self) -> Array:
-        """The labels; DataError where there are none."""
+        """The labels; DataError where there are none, or y holds something else."""
         if self.labels is None and self.unlabelled:
             raise DataError(f"evaluation images have no labels: {self.unlabelled}")
         if self.labels is None:
-            raise DataError("evaluation data has no labels: add an integer array y, one per sample")
+            missing = "evaluation data has no labels: add an integer array y, one per sample"
+            raise DataError(self.faults.get(_LABELS, missing))
         return self.labels
 
     def batches(self, size: int) -> Iterator[dict[str, Array]]:
@@ -185,10 +193,11 @@ def _joined(name: str, parts: Sequence[Array]) -> Array:
 
 
 def dataset(arrays: Mapping[str, Array], specs: Sequence[TensorSpec], origin: str) -> Dataset:
-    """Sort named arrays into inputs, labels and scaling, and check each against the model."""
-    inputs = _match_inputs(arrays, specs, origin)
+    """Sort named arrays into inputs, labels, scaling and others, and check them for the model."""
+    matched = _match_inputs(arrays, specs, origin)
+    inputs = {name: arrays[given] for name, given in matched.items()}
     by_name = {spec.name: spec for spec in specs}
-    extras = {name: arrays[name] for name in RESERVED if name in arrays and name not in by_name}
+    others = {name: array for name, array in arrays.items() if name not in matched.values()}
     batch = common_batch(specs)
     shared = {n: a for n, a in inputs.items() if _is_shared(by_name[n], a, batch)}
     sampled = {name: array for name, array in inputs.items() if name not in shared}
@@ -196,14 +205,18 @@ def dataset(arrays: Mapping[str, Array], specs: Sequence[TensorSpec], origin: st
         raise DataError(f"{origin}: no input has a leading axis of samples")
     for name, array in inputs.items():
         _check_array(origin, by_name[name], array, name in shared)
-    _check_counts(origin, {**sampled, **{n: extras[n] for n in ("y",) if n in extras}})
+    _check_counts(origin, {**sampled, **{n: others[n] for n in (_LABELS,) if n in others}})
+    labels, faults = _read_labels(origin, others.get(_LABELS))
+    extras, unfit = _read_extras(origin, others, len(next(iter(sampled.values()))))
     result = Dataset(
         specs=by_name,
         arrays=sampled,
         shared={n: a.astype(by_name[n].dtype, copy=False) for n, a in shared.items()},
-        labels=_read_labels(origin, extras),
-        affine=read_affine(origin, extras),
+        labels=labels,
+        affine=read_affine(origin, {n: a for n, a in others.items() if n in _SCALING}),
         fixed_batch=_fixed_batch([by_name[name] for name in sampled], shared.values()),
+        extras=extras,
+        faults={**faults, **unfit},
     )
     if not result.usable:
         raise DataError(f"{origin}: {len(result)} samples do not fill the model's batch")
@@ -232,19 +245,22 @@ def with_scaling(data: Dataset, preprocessing: Preprocessing, origin: str) -> Da
 
 def _match_inputs(
     arrays: Mapping[str, Array], specs: Sequence[TensorSpec], origin: str
-) -> dict[str, Array]:
+) -> dict[str, str]:
+    """The name of each input's array: its own, or any where input and array are the only ones."""
     names = [spec.name for spec in specs]
     candidates = [name for name in arrays if name not in RESERVED or name in names]
     if len(names) == 1 and names[0] not in arrays:
         if len(candidates) != 1:
             found = ", ".join(candidates) or "none"
-            raise DataError(f"{origin}: expected one array for input '{names[0]}', found {found}")
-        return {names[0]: arrays[candidates[0]]}
+            remedy = f"; name the input's '{names[0]}'" if candidates else ""
+            said = f"expected one array for input '{names[0]}', found {found}{remedy}"
+            raise DataError(f"{origin}: {said}")
+        return {names[0]: candidates[0]}
     missing = [name for name in names if name not in arrays]
     if missing:
         found = ", ".join(arrays) or "nothing"
         raise DataError(f"{origin}: no array for input '{missing[0]}' (found {found})")
-    return {name: arrays[name] for name in names}
+    return {name: name for name in names}
 
 
 def common_batch(specs: Iterable[TensorSpec]) -> int | None:
@@ -329,15 +345,33 @@ def _check_counts(origin: str, arrays: Mapping[str, Array]) -> None:
         raise DataError(f"{origin}: different numbers of samples: {counts}")
 
 
-def _read_labels(origin: str, arrays: Mapping[str, Array]) -> Array | None:
-    """The labels among named arrays as (n,) int64; DataError where they are no class numbers."""
-    labels = arrays.get("y")
+def _read_labels(origin: str, labels: Array | None) -> tuple[Array | None, dict[str, str]]:
+    """Labels y as (n,) int64, or why they are no class numbers."""
     if labels is None:
-        return None
+        return None, {}
     is_one_each = labels.ndim >= 1 and labels.size == len(labels)
     if not is_one_each or labels.dtype.kind not in "biu":
-        raise DataError(f"{origin}: labels y must be integers of shape (samples,) or (samples, 1)")
+        said = "labels y must be integers of shape (samples,) or (samples, 1)"
+        return None, {_LABELS: f"{origin}: {said}"}
     for label in (int(labels.min()), int(labels.max())):
         if not 0 <= label <= np.iinfo(np.int64).max:
-            raise DataError(f"{origin}: labels y hold {label}; classes count from 0")
-    return labels.reshape(-1).astype(np.int64)
+            return None, {_LABELS: f"{origin}: labels y hold {label}; classes count from 0"}
+    return labels.reshape(-1).astype(np.int64), {}
+
+
+def _read_extras(
+    origin: str, others: Mapping[str, Array], samples: int
+) -> tuple[dict[str, Array], dict[str, str]]:
+    """The arrays that are neither input nor scaling, and what is wrong with those that do not fit.
+
+    They are numbers, or hold something for each sample.
+    """
+    extras, faults = {}, {}
+    for name, array in others.items():
+        if name in _SCALING:
+            continue
+        if not array.ndim or len(array) == samples:
+            extras[name] = array
+        else:
+            faults[name] = f"{origin}: '{name}' has {len(array)} rows for {samples} samples"
+    return extras, faults

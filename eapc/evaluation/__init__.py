@@ -3,20 +3,29 @@
 from eapc.evaluation.judges import AccuracyJudge, AgreementJudge
 from eapc.evaluation.measures import (
     RELATIVE_ERROR,
+    TOP1,
     TOP1_AGREEMENT,
     Accuracy,
     Agreement,
 )
+from eapc.evaluation.metrics import TOP1_ACCURACY, Metric, MetricFunction, OwnMetric
+from eapc.evaluation.own_metrics import load_metric
 from eapc.evaluation.parts import Outputs
 from eapc.evaluation.yardstick import Yardstick
 
 __all__ = [
     "RELATIVE_ERROR",
+    "TOP1",
+    "TOP1_ACCURACY",
     "TOP1_AGREEMENT",
     "Accuracy",
     "AccuracyJudge",
     "Agreement",
     "AgreementJudge",
+    "Metric",
+    "MetricFunction",
     "Outputs",
+    "OwnMetric",
     "Yardstick",
+    "load_metric",
 ]

@@ -1,127 +1,112 @@
-"""Judges of pruned networks: the original's answers on fixed inputs, worked out once."""
+"""Judges of pruned networks: the original's outputs on fixed inputs, worked out once."""
 
 from __future__ import annotations
 
-import math
+import logging
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy.special import ndtr
 
 from eapc.data import Dataset
 from eapc.errors import DataError
-from eapc.evaluation.measures import (
-    Accuracy,
-    Agreement,
-    binary_threshold,
-    class_scores,
-    correct,
-    log_probabilities,
-)
+from eapc.evaluation.margins import DecisionMargins
+from eapc.evaluation.measures import Accuracy, Agreement
+from eapc.evaluation.metrics import TOP1_ACCURACY, Metric, MetricValue
 from eapc.evaluation.parts import Outputs
 from eapc.evaluation.yardstick import Yardstick
 from eapc.model import Array, Model
 from eapc.runtime import collect_outputs
+
+logger = logging.getLogger(__name__)
 
 _FEW = 256
 """Inputs on which to look at many networks."""
 
 
 @dataclass(frozen=True)
-class DecisionMargins:
-    """Leads of one class per sample in a network's scores, and how unsure these are.
-
-    A model of pruning's effect without a free constant, good for a first guess: every score gets
-    normal noise of one deviation s. The divergence of a softmax p under small changes d of its
-    scores is half the variance of d under p, so on average s^2/2 (1 - sum p^2): that gives s. A
-    class that leads by a margin m keeps the lead over its rival with probability
-    Phi(m / (s sqrt 2)).
-
-    `margins` is (n,): the score of the class less the best of the others; `doubt` the mean of
-    1 - sum p^2.
-    """
-
-    margins: Array
-    doubt: float
-
-    @classmethod
-    def of(cls, scores: Array, classes: Array) -> DecisionMargins:
-        """The leads of (n,) `classes` in (n, more than one class) scores."""
-        logs = log_probabilities(scores)
-        rows = np.arange(len(logs))
-        own = logs[rows, classes]
-        others = logs.copy()
-        others[rows, classes] = -np.inf
-        doubt = float((1 - np.square(np.exp(logs)).sum(axis=1)).mean())
-        return cls(own - others.max(axis=1), doubt)
-
-    def loss(self, divergence: float) -> float:
-        """Fraction of samples that should lose the class at this mean KL divergence, on balance."""
-        if not 0 < divergence < math.inf or not self.doubt > 0:
-            return 0.0 if divergence == 0 else 1.0
-        noise = math.sqrt(2 * divergence / self.doubt)
-        kept = ndtr(self.margins / (noise * math.sqrt(2)))
-        return float((self.margins > 0).mean() - kept.mean())
-
-
-@dataclass(frozen=True)
 class AccuracyJudge:
-    """Top-1 accuracy on labelled inputs, held against the original's.
+    """A metric of outputs on evaluation inputs, held against the original's.
 
-    `original` holds the original's outputs for the n samples of `data`; `before` is (n,)
-    booleans: which of them it gets right.
+    `original` holds the original's outputs for the n samples of `data` and `before` what they are
+    worth; `is_share` is True where all of that lies in [0, 1].
     """
 
     data: Dataset
     original: Outputs
-    before: Array
-    threshold: float
+    metric: Metric
+    before: MetricValue
+    is_share: bool = True
     threads: int = 0
 
     @classmethod
-    def of(cls, model: Model, data: Dataset, threads: int = 0) -> AccuracyJudge:
-        """A judge against `model`; DataError where data has no labels or they do not fit."""
+    def of(
+        cls, model: Model, data: Dataset, threads: int = 0, metric: Metric = TOP1_ACCURACY
+    ) -> AccuracyJudge:
+        """A judge against `model`; DataError where the metric cannot be had of it and the data."""
+        metric.require(data)
         data = data.take(slice(0, data.usable))
         original = collect_outputs(model, data, threads)
-        threshold = binary_threshold(original)
-        before = correct(original, data.require_labels(), threshold)
-        return cls(data, original, before, threshold, threads)
+        metric = metric.settled(original)
+        before = _before(metric, original, data)
+        if metric.lowest is None and before.value == 0:
+            said = "is 0 for the original: if it cannot be lower, no loss will show"
+            logger.warning(f"metric {metric.name} {said}")
+        return cls(data, original, metric, before, before.is_share, threads)
 
     def accuracy(self, model: Model) -> Accuracy:
-        """Accuracy of the original and of `model`."""
+        """The metric of the original and of `model`; what is no number is the worst there is."""
         outputs = collect_outputs(model, self.data, self.threads)
-        after = correct(outputs, self.data.require_labels(), self.threshold)
-        changed = int(np.count_nonzero(after != self.before))
-        figures = (float(self.before.mean()), float(after.mean()), len(after))
-        return Accuracy(*figures, changed=changed)
+        after = self.metric.measure(outputs, self.data)
+        if after.is_mean != self.before.is_mean:
+            said = "gives one number for one network and one per input for another"
+            raise DataError(f"metric {self.metric.name}: {said}")
+        figures = (len(self.data), self.metric.name, self.is_share)
+        return self.before.against(after.at_worst, *figures)
+
+    def require_answers(self) -> None:
+        """Raise DataError where the original is worth nothing, so that nothing can be lost."""
+        if self.before.value == self.metric.lowest:
+            raise DataError(
+                "--eval: the original gets none of the inputs right: labels or scaling are "
+                "not those that it was trained on"
+            )
 
     def expected_loss(self, divergence: float) -> float:
-        """About what accuracy should drop by at a divergence of the outputs; a guess."""
+        """About what the metric should drop by at a divergence of the outputs; a guess."""
         return divergence if self._leads is None else self._leads.loss(divergence)
 
     @cached_property
     def _leads(self) -> DecisionMargins | None:
-        scores = class_scores(self.original)
-        return None if scores is None else DecisionMargins.of(scores, self.data.require_labels())
+        return self.metric.margins(self.original, self.data)
 
     def halves(self) -> tuple[AccuracyJudge, AccuracyJudge]:
         """Every second sample of each class, and the rest: the same for the same data.
 
         By class, so that neither labels in turns nor labels in blocks make the halves unlike.
+        Without labels it is every second sample.
         """
-        by_class = np.argsort(self.data.require_labels(), kind="stable")
-        first, second = (self._only(np.sort(by_class[start::2])) for start in (0, 1))
+        labels = self.data.labels
+        order = np.arange(len(self.data)) if labels is None else np.argsort(labels, kind="stable")
+        first, second = (self._only(np.sort(order[start::2])) for start in (0, 1))
         return first, second
 
     def _only(self, indices: Array) -> AccuracyJudge:
         usable = self.data.take(indices).usable
         if not usable:
-            raise DataError(f"{len(self.data)} labelled samples are too few for two halves")
+            raise DataError(f"{len(self.data)} samples to evaluate on are too few for two halves")
         indices = indices[:usable]
-        original = {name: array[indices] for name, array in self.original.items()}
+        rows = {name: y for name, y in self.original.items() if len(y) == len(self.data)}
+        original = {name: array[indices] for name, array in rows.items()}
         data = self.data.take(indices)
-        return replace(self, data=data, original=original, before=self.before[indices])
+        before = _before(self.metric, original, data)
+        return replace(self, data=data, original=original, before=before)
+
+
+def _before(metric: Metric, original: Outputs, data: Dataset) -> MetricValue:
+    found = metric.measure(original, data)
+    found.require_finite(metric.name)
+    return found
 
 
 @dataclass(frozen=True)

@@ -6,69 +6,95 @@ import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy.special import log_softmax, ndtr
+from scipy.special import log_softmax
 
 from eapc.errors import DataError
+from eapc.evaluation.estimates import Estimate, matched_shares
 from eapc.evaluation.parts import Outputs
 from eapc.model import Array, is_float
 
-_NORMAL_95 = 1.959964
-"""Deviations from the mean that 95 % of a normal distribution lie within."""
+TOP1 = "top-1"
+
+_ROUNDING = 1e-12
+"""Relative error of sums: no drop."""
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Fraction of samples whose top-1 class is their label, before and after pruning.
+    """What a metric gives before and after pruning; higher is better.
 
-    `changed` is how many samples are right in one of the two alone. The same samples are seen by
-    both, so their difference is known better than either figure.
+    By default the fraction of samples whose top-1 class is their label. `changed` is how many
+    samples are right in one of the two alone. The same samples are seen by both, so their
+    difference is known better than either figure. Of a metric that is no count of samples,
+    `estimate` says how well; `is_share` is True where what it gives for the original lies in
+    [0, 1].
     """
 
     before: float
     after: float
     samples: int
-    metric: str = "top-1"
+    metric: str = TOP1
+    is_share: bool = True
     changed: int | None = field(default=None, compare=False)
+    estimate: Estimate | None = field(default=None, compare=False)
+
+    @property
+    def title(self) -> str:
+        """What to call it: `top-1 accuracy`, or the metric's name."""
+        return "top-1 accuracy" if self.metric == TOP1 else self.metric
 
     @property
     def loss(self) -> float:
-        """What was lost, as a fraction of the samples; negative where accuracy rose."""
+        """What was lost, negative where the metric rose; of samples a fraction."""
         return self.before - self.after
 
+    def shown(self, value: float) -> str:
+        """A value of the metric for people: `41.2%` of a share, else four digits."""
+        if not math.isfinite(value):
+            return "no number"
+        return f"{value:.1%}" if self.is_share else f"{value:.4g}"
+
+    def amount(self, change: float) -> str:
+        """A change of the metric for people: `1.2 points` of a share, else four digits."""
+        if not math.isfinite(change):
+            return "more than can be told"
+        return f"{100 * change:.1f} points" if self.is_share else f"{change:.4g}"
+
     def is_within(self, max_drop: float) -> bool:
-        """True when at most this fraction of the samples is lost on balance."""
+        """True when at most this much is lost on balance."""
+        if self.estimate is not None:
+            return self.loss <= max_drop + _ROUNDING * max(abs(self.before), max_drop)
         return round(self.loss * self.samples) <= max_drop * self.samples + 1e-9
 
     @property
     def loss_interval(self) -> tuple[float, float]:
-        """What the loss is among all inputs of this kind, in 95 of 100 cases.
-
-        Agresti and Min, "Simple improved confidence intervals for comparing matched proportions"
-        (2005): half a sample is added to each of the four cases of right and wrong.
-        """
-        loss, deviation = self._estimate
-        reach = _NORMAL_95 * deviation
-        return max(-1.0, loss - reach), min(1.0, loss + reach)
+        """What the loss is among all inputs of this kind, in 95 of 100 cases."""
+        low, high = self._estimate.interval
+        return (low, high) if self.estimate is not None else (max(-1.0, low), min(1.0, high))
 
     def confidence(self, max_drop: float) -> float:
-        """The probability that among all such inputs at most this fraction is lost."""
-        loss, deviation = self._estimate
-        return float(ndtr((max_drop - loss) / deviation))
+        """The probability that among all such inputs at most this much is lost."""
+        return self._estimate.confidence(max_drop)
 
-    def samples_to_tell(self, max_drop: float) -> int:
-        """About how many samples tell the loss to within such a drop, in 95 of 100 cases."""
+    def samples_to_tell(self, max_drop: float) -> int | None:
+        """About how many samples tell the loss to within such a drop, in 95 of 100 cases.
+
+        None where nothing is known of it.
+        """
         low, high = self.loss_interval
+        if not math.isfinite(high - low):
+            return None
         return math.ceil(self.samples * ((high - low) / 2 / max_drop) ** 2)
 
     @property
-    def _estimate(self) -> tuple[float, float]:
-        """The loss and its deviation, normally distributed."""
-        net, size = self.loss * self.samples, self.samples + 2
+    def _estimate(self) -> Estimate:
+        if self.estimate is not None:
+            return self.estimate
         changed = self.changed
         if changed is None:  # as if what is right before and after had nothing to do with it
             apart = self.before * (1 - self.after) + self.after * (1 - self.before)
             changed = round(self.samples * apart)
-        return net / size, math.sqrt(changed + 1 - net**2 / size) / size
+        return matched_shares(self.loss * self.samples, changed, self.samples)
 
 
 @dataclass(frozen=True)

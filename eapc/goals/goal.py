@@ -50,6 +50,9 @@ class Goal(ABC):
             expected = f"expected a fraction in {self.span}, got {self.value}"
             raise UsageError(f"{self.option}: {expected}")
 
+    def require_share(self) -> None:  # noqa: B027
+        """Raise UsageError where what decides lies in [0, 1] and the value goes beyond."""
+
     @abstractmethod
     def options(self, recipe: Recipe) -> Options:
         """What is asked of the pass that prunes; a search changes its budget."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 class MaxDrop(Bound["Accuracy"]):
     """The lowest energy whose top-1 accuracy falls by at most `value`; 0.01 is one point.
 
+    Of a metric of the user's own it is that which falls, in its own unit.
     Decided on one half of the labelled inputs; what is reported is the other half's accuracy,
     which had no part in the decision: where it breaks the goal, the goal is not confirmed. With a
     `confidence` above a half the deciding half has to tell so surely that the drop is kept. All
@@ -37,16 +39,21 @@ class MaxDrop(Bound["Accuracy"]):
 
     option = "--max-drop"
     metavar = "D"
-    help = "Least energy at which top-1 accuracy on --eval falls by at most D, in [0, 1)."
+    help = "Least energy at which accuracy, or --metric, falls by at most D."
     span = "[0, 1)"
     note = "energy=1.0 stands for the lowest budget that is accurate enough"
-    unmet = "no energy below the original's keeps the accuracy"
+    unmet = "no energy below the original's loses so little"
     needs_labels = True
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        if not 0 <= self.value < math.inf:
+            raise UsageError(f"{self.option}: expected 0 or more, got {self.value}")
         if not 0.5 <= self.confidence < 1:
             raise UsageError(f"--confidence: expected 0.5 to less than 1, got {self.confidence:g}")
+
+    def require_share(self) -> None:
+        """Raise UsageError unless the value is in `span`."""
+        super().__post_init__()
 
     def __str__(self) -> str:
         """The goal as it is typed."""
@@ -58,19 +65,17 @@ class MaxDrop(Bound["Accuracy"]):
         for half in trials.halves:
             if half.data.are_alike:
                 raise DataError("--eval: the inputs are all the same: they decide nothing")
-            if not half.before.any():
-                raise DataError(
-                    "--eval: the original gets none of the inputs right: labels or scaling are "
-                    "not those that it was trained on"
-                )
+            half.require_answers()
+            if half.is_share:
+                self.require_share()
         return super().pursue(trials)
 
     def judge(self, trials: Trials, model: Model) -> Accuracy:
-        """Accuracy on the half that decides."""
+        """The metric on the half that decides."""
         return trials.halves[0].accuracy(model)
 
     def expected_loss(self, trials: Trials, divergence: float) -> float:
-        """About what accuracy should drop by."""
+        """About what the metric should drop by."""
         return trials.halves[0].expected_loss(divergence)
 
     def is_kept(self, verdict: Accuracy) -> bool:
@@ -84,10 +89,10 @@ class MaxDrop(Bound["Accuracy"]):
         return self.value
 
     def figures(self, trials: Trials, model: Model, verdict: Accuracy) -> Mapping[str, Any]:
-        """Accuracy on either half, and how surely the other one confirms the goal."""
+        """The metric on either half, and how surely the other one confirms the goal."""
         other = trials.halves[1].accuracy(model)
         found = {"decided": verdict, "accuracy": other, "confidence": other.confidence(self.value)}
         if other.is_within(self.value):
             return found
-        lost, where = 100 * other.loss, f"the {other.samples} inputs that did not decide"
-        return {**found, "doubt": f"on {where} accuracy fell by {lost:.1f} points"}
+        where = f"the {other.samples} inputs that did not decide"
+        return {**found, "doubt": f"on {where} {other.title} fell by {other.amount(other.loss)}"}

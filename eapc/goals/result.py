@@ -21,9 +21,10 @@ class Pruned:
     """A pruned model and everything known about it.
 
     `goal_met` is False when the best that could be done falls short; `reason` says why.
-    `accuracy` is known where inputs have labels; where a part of them decided, `decided` is
-    accuracy on those and `accuracy` on the others. `agreement` is that on inputs that were held
-    out, or, where there are no labels either, on inputs that were fitted: then `fitted` is True
+    `accuracy`, or another metric in its place, is known where there are inputs to evaluate on;
+    where a part of them decided, `decided` is that of those and `accuracy` of the others.
+    `agreement` is that on inputs that were held out, or, where there are none to evaluate on
+    either, on inputs that were fitted: then `fitted` is True
     and the figure flatters. `floor` is about the lowest fraction of the objective that the goal
     could have asked, if known. Where inputs that did not decide are there to confirm the goal,
     `confidence` says how surely it holds by them. `doubt` says why a goal that was met is not

@@ -30,7 +30,7 @@ _SHARED = "shared"
 class Trials:
     """Prunes one model on one set of inputs, as often as goals ask for it.
 
-    `compilation` holds calibration data; `accuracy` judges on labelled inputs, `held_out` are
+    `compilation` holds calibration data; `accuracy` judges on evaluation inputs, `held_out` are
     inputs to judge agreement on, where there are any. The dense network's energy, the layers'
     curves, the original's outputs and the verdicts of searches are worked out once, when they
     are first asked for.
@@ -148,7 +148,7 @@ class Trials:
         Raises UsageError where no inputs have labels.
         """
         if self.accuracy is None:
-            raise UsageError("accuracy needs --eval with labels y")
+            raise UsageError("accuracy needs --eval with labels y, or --metric")
         return self.accuracy.halves()
 
     @cached_property
@@ -223,9 +223,11 @@ def few_rows(pruned: Pruned) -> str:
 def _lost(pruned: Pruned) -> str:
     """What was lost, where that is a lot."""
     if (accuracy := pruned.accuracy) is not None:
-        if accuracy.loss <= _LOST_ANSWERS:
+        whole = 1 if accuracy.is_share else abs(accuracy.before)
+        if not whole or accuracy.loss <= _LOST_ANSWERS * whole:
             return ""
-        return f"top-1 accuracy fell from {accuracy.before:.1%} to {accuracy.after:.1%}"
+        before, after = map(accuracy.shown, (accuracy.before, accuracy.after))
+        return f"{accuracy.title} fell from {before} to {after}"
     agreement = pruned.agreement
     most = _LOST_ANSWERS if agreement and agreement.is_share else _LOST_OUTPUTS
     if agreement is None or agreement.loss <= most:

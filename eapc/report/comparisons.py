@@ -12,6 +12,7 @@ from functools import partial
 from rich.console import Group, RenderableType
 
 from eapc.commands.comparison import Comparison, RuntimeLatency, Side
+from eapc.evaluation import TOP1
 from eapc.report.csv import csv_text
 from eapc.report.documents import Document, accuracy_of, model_name, totals
 from eapc.report.layout import (
@@ -160,7 +161,8 @@ def comparison_csv(compared: Comparison) -> str:
         (figure.key, figure.before, figure.after, figure.ratio) for figure in _figures(compared)
     ]
     if (accuracy := compared.accuracy) is not None:
-        rows.append(("accuracy", accuracy.before, accuracy.after, ""))
+        name = "accuracy" if accuracy.metric == TOP1 else accuracy.metric
+        rows.append((name, accuracy.before, accuracy.after, ""))
     if (likeness := compared.likeness) is not None:
         rows.append((likeness.metric, "", likeness.value, ""))
     return csv_text(columns, (dict(zip(columns, row, strict=True)) for row in rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from eapc.allocation import LOWEST_DENSITY
 from eapc.commands.compiler import Ran
 from eapc.commands.planning import DryRun
 from eapc.energy import EnergyReport
-from eapc.evaluation import Agreement
+from eapc.evaluation import TOP1, Accuracy, Agreement
 from eapc.goals import Pruned
 from eapc.layers import Skipped
 from eapc.pipeline import ChannelRecord, LatencyRecord, LayerRecord
@@ -33,7 +34,7 @@ from eapc.report.layout import (
     table_of,
     title,
 )
-from eapc.report.tables import accuracy_row, coverage, heading, some, totals
+from eapc.report.tables import accuracy_row, coverage, heading, metric_value, some, totals
 
 _EXPECTED = "weights zeroed by magnitude; refitting chooses anew and moves energies a little"
 _NOT_REFITTED = "before refitting, which moves energies a little"
@@ -205,19 +206,30 @@ def _agreement(agreement: Agreement | None) -> Iterator[tuple[str, str]]:
 def _decided(pruned: Pruned) -> Iterator[tuple[str, str]]:
     decided, other = pruned.decided, pruned.accuracy
     if decided is not None:
-        change = f"{percent(decided.before)} before, {percent(decided.after)} after"
-        yield "decided on", f"top-1 accuracy on {count(decided.samples, 'other input')}: {change}"
+        before, after = (metric_value(decided, v) for v in (decided.before, decided.after))
+        where = f"{plain(decided.title)} on {count(decided.samples, 'other input')}"
+        yield "decided on", f"{where}: {before} before, {after} after"
     if other is None:
         return
-    low, high = (100 * end for end in other.loss_interval)
-    yield "loss", f"{100 * other.loss:.1f} points, {low:.1f} to {high:.1f} in 95 of 100 cases"
+    yield "loss", _loss(other)
     if pruned.confidence is not None:
         told = f"{percent(pruned.confidence)} by the inputs that did not decide"
         yield "confidence", f"{told} that {pruned.goal.option} {pruned.goal.value:g} holds"
         drop = pruned.goal.value
-        if drop and (high - low) / 200 > drop:
-            enough = count(2 * other.samples_to_tell(drop), "labelled input")
-            yield "", f"too few inputs to tell: about {enough} would do"
+        enough = other.samples_to_tell(drop) if drop else None
+        if enough is not None and enough > other.samples:
+            needed = count(2 * enough, "labelled input" if other.metric == TOP1 else "input")
+            yield "", f"too few inputs to tell: about {needed} would do"
+
+
+def _loss(accuracy: Accuracy) -> str:
+    """`1.2 points, 0.4 to 2.0 in 95 of 100 cases`."""
+    low, high = accuracy.loss_interval
+    if accuracy.is_share:
+        low, high = 100 * low, 100 * high
+    shown = ".1f" if accuracy.is_share else ".4g"
+    interval = f", {low:{shown}} to {high:{shown}} in 95 of 100 cases"
+    return accuracy.amount(accuracy.loss) + interval * math.isfinite(high - low)
 
 
 def _floor(pruned: Pruned) -> Iterator[tuple[str, str]]:

@@ -25,7 +25,7 @@ from eapc.report.layout import (
     title,
 )
 from eapc.report.pruning import NOT_MEASURED
-from eapc.report.tables import heading
+from eapc.report.tables import heading, metric_value
 
 _COLUMNS = (
     "goal",
@@ -34,6 +34,7 @@ _COLUMNS = (
     "confirmed",
     "energy_ratio",
     "sparsity",
+    "accuracy_metric",
     "accuracy_before",
     "accuracy",
     "accuracy_samples",
@@ -69,9 +70,10 @@ def _columns(rows: Sequence[Pruned]) -> dict[Column, list[str]]:
     }
     accuracies = [row.accuracy for row in rows]
     if any(accuracies):
-        before = [percent(known.before if known else None) for known in accuracies]
-        after = [percent(known.after if known else None) for known in accuracies]
-        columns |= {Column("top-1\nbefore"): before, Column("top-1\nafter"): after}
+        name = plain(next(known.metric for known in accuracies if known))
+        before = [metric_value(known, known.before) if known else "-" for known in accuracies]
+        after = [metric_value(known, known.after) if known else "-" for known in accuracies]
+        columns |= {Column(f"{name}\nbefore"): before, Column(f"{name}\nafter"): after}
     agreements = [row.agreement for row in rows]
     if metric := next((known.metric for known in agreements if known), ""):
         columns[Column(metric.replace(" ", "\n", 1))] = [
@@ -90,8 +92,8 @@ def _met(row: Pruned) -> str:
 
 def _measured_on(rows: Sequence[Pruned]) -> list[str]:
     """On how many inputs each figure was measured, and which flatter."""
-    accuracies = {row.accuracy.samples for row in rows if row.accuracy}
-    notes = [f"accuracy is on {count(samples, 'input')}" for samples in sorted(accuracies)]
+    accuracies = {(row.accuracy.title, row.accuracy.samples) for row in rows if row.accuracy}
+    notes = [f"{title} is on {count(samples, 'input')}" for title, samples in sorted(accuracies)]
     agreements = {(row.agreement.samples, row.fitted) for row in rows if row.agreement}
     for samples, fitted in sorted(agreements):
         kind = "that were fitted: others agree less" if fitted else "kept out of the fit"
@@ -141,6 +143,7 @@ def _figures(row: Pruned) -> dict[str, Any]:
     figures = _document(row) | {"accuracy": None, "agreement": None}
     if accuracy is not None:
         figures |= {
+            "accuracy_metric": accuracy.metric,
             "accuracy_before": accuracy.before,
             "accuracy": accuracy.after,
             "accuracy_samples": accuracy.samples,

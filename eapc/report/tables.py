@@ -115,9 +115,16 @@ def _kept(report: EnergyReport) -> str:
 def accuracy_row(accuracy: Accuracy | None) -> Iterator[tuple[str, str, str, str]]:
     """(figure, before, after, points won) where accuracy is known."""
     if accuracy is not None:
-        name = f"{accuracy.metric} accuracy on {count(accuracy.samples, 'input')}"
-        points = f"{100 * (accuracy.after - accuracy.before):+.1f} points"
-        yield name, percent(accuracy.before), percent(accuracy.after), points
+        name = f"{plain(accuracy.title)} on {count(accuracy.samples, 'input')}"
+        won = accuracy.after - accuracy.before
+        change = f"{100 * won:+.1f} points" if accuracy.is_share else f"{won:+.4g}"
+        before, after = (metric_value(accuracy, v) for v in (accuracy.before, accuracy.after))
+        yield name, before, after, change
+
+
+def metric_value(accuracy: Accuracy, value: float) -> str:
+    """A value of a metric: as a percentage where those of the original are shares."""
+    return percent(value) if accuracy.is_share else accuracy.shown(value)
 
 
 def coverage(
