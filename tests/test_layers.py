@@ -423,6 +423,14 @@ def test_weights_that_are_not_finite_are_an_error(bad: float) -> None:
 # --- shared weights --------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("size", "kept"), [(1e200, True), (1e30, False)])
+def test_doubles_beyond_float32_are_left_alone(size: float, kept: bool) -> None:
+    found = find_layers(dense_net([op("MatMul", "x d", "y")], {"d": np.full((6, 4), size)}))
+    reasons = [skip.reason for skip in found.skipped]
+    assert reasons == (["weights are too large for float32"] if kept else [])
+    assert len(found.layers) == (0 if kept else 1)
+
+
 def test_tied_weights_are_one_layer_in_common_units() -> None:
     nodes = [
         op("Conv", "x w", "c", "one"),

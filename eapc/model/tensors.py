@@ -68,7 +68,9 @@ def spec_of(value: onnx.ValueInfoProto) -> TensorSpec | None:
 
 
 def _axis(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
-    return dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None
+    """A negative size is no size: runtimes read it as an open axis, as exporters mean it."""
+    is_size = dim.HasField("dim_value") and dim.dim_value >= 0
+    return dim.dim_value if is_size else dim.dim_param or None
 
 
 def value_like(

@@ -1,0 +1,167 @@
+"""What every graph must keep to: each name written once, by somebody, and no node behind itself.
+
+Nodes may stand in any order, as onnxruntime takes them. All checks are linear in the file's size.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import onnx
+
+from eapc.errors import ModelError
+from eapc.model.graph import captured_by
+from eapc.model.signatures import Signatures, counted, label
+from eapc.model.tensors import subgraphs_of_attribute
+
+Outer = tuple[frozenset[str], ...]
+"""The names of the graphs around one, the nearest first."""
+
+
+def require_valid(proto: onnx.ModelProto, path: Path) -> None:
+    """Raise ModelError, one line with the node, at the first thing that no runtime could take.
+
+    Subgraphs and local functions count. Operators that onnx does not know are left alone.
+    """
+    for fault in _model_faults(proto):
+        raise ModelError(f"{path}: {fault}")
+
+
+@dataclass(frozen=True)
+class _Body:
+    """Nodes, and what is known before the first of them: a graph, or a local function.
+
+    `place` begins what is said of it; empty for the main graph.
+    """
+
+    place: str
+    inputs: list[str]
+    constants: list[str]
+    nodes: list[onnx.NodeProto]
+    outputs: list[str]
+
+    @classmethod
+    def of_graph(cls, graph: onnx.GraphProto, place: str) -> _Body:
+        constants = [tensor.name for tensor in graph.initializer]
+        constants += [tensor.values.name for tensor in graph.sparse_initializer]
+        inputs, outputs = ([value.name for value in v] for v in (graph.input, graph.output))
+        return cls(place, inputs, constants, list(graph.node), outputs)
+
+    @classmethod
+    def of_function(cls, function: onnx.FunctionProto) -> _Body:
+        inputs, outputs = list(function.input), list(function.output)
+        return cls(f"in function '{function.name}': ", inputs, [], list(function.node), outputs)
+
+
+def _model_faults(proto: onnx.ModelProto) -> Iterator[str]:
+    own = {(function.domain, function.name) for function in proto.functions}
+    main = _Body.of_graph(proto.graph, "")
+    yield from _body_faults(main, (), Signatures(proto.opset_import, own))
+    for function in proto.functions:
+        signatures = Signatures(function.opset_import or proto.opset_import, own)
+        yield from _body_faults(_Body.of_function(function), (), signatures)
+
+
+def _body_faults(body: _Body, outer: Outer, signatures: Signatures) -> Iterator[str]:
+    """What is wrong with nodes and names, those of the subgraphs included."""
+    yield from (body.place + fault for fault in _unreadable(body))
+    for node in body.nodes:
+        yield from (body.place + fault for fault in signatures.faults(node))
+    yield from (body.place + fault for fault in _written_twice(body))
+    written = {name for node in body.nodes for name in node.output}
+    seen = (frozenset({*body.inputs, *body.constants, *written}), *outer)
+    yield from (body.place + fault for fault in _unwritten(body, seen))
+    yield from (body.place + fault for fault in _cycles(body))
+    for node in body.nodes:
+        yield from _subgraph_faults(node, body.place, seen, signatures)
+
+
+def _unreadable(body: _Body) -> Iterator[str]:
+    """Names that are no text: protobuf hands those over as bytes."""
+    yield from _no_text((*body.inputs, *body.constants, *body.outputs), "")
+    for index, node in enumerate(body.nodes):
+        attributes = (attribute.name for attribute in node.attribute)
+        named = (node.op_type, node.domain, node.name, *node.input, *node.output, *attributes)
+        yield from _no_text(named, f"node {index}: ")
+
+
+def _no_text(names: Sequence[object], where: str) -> Iterator[str]:
+    for name in names:
+        if not isinstance(name, str):
+            yield f"{where}the name {name!r} is not valid UTF-8"
+
+
+def _written_twice(body: _Body) -> Iterator[str]:
+    """An initializer may be an input too; nothing else may bear a name that is taken."""
+    for names, what in ((body.inputs, "inputs"), (body.constants, "initializers")):
+        if len(set(names)) < len(names):
+            yield f"two {what} are called '{_first_repeated(names)}'"
+    taken = {*body.inputs, *body.constants}
+    for node in body.nodes:
+        for name in filter(None, node.output):
+            if name in taken:
+                yield f"tensor '{name}' that {label(node)} writes has been written or given before"
+            taken.add(name)
+
+
+def _first_repeated(names: Sequence[str]) -> str:
+    return next(name for name, count in Counter(names).items() if count > 1)
+
+
+def _unwritten(body: _Body, seen: Outer) -> Iterator[str]:
+    for node in body.nodes:
+        for name in node.input:
+            if name and not any(name in names for names in seen):
+                yield f"{label(node)} reads '{name}', which nobody writes"
+    for name in body.outputs:
+        if not any(name in names for names in seen):
+            yield f"nobody writes the output '{name}'"
+
+
+def _cycles(body: _Body) -> Iterator[str]:
+    """Nodes that wait for each other; where all stand in order there are none."""
+    writers = {name: place for place, node in enumerate(body.nodes) for name in node.output if name}
+    waits: dict[int, set[int]] = {}
+    for place, node in enumerate(body.nodes):
+        inner = captured_by(node) if any(map(_holds_graphs, node.attribute)) else []
+        waits[place] = {writers[name] for name in (*node.input, *inner) if name in writers}
+    if all(place > max(first, default=-1) for place, first in waits.items()):
+        return
+    try:
+        TopologicalSorter(waits).prepare()
+    except CycleError as error:
+        found = [label(body.nodes[place]) for place in sorted(set(error.args[1]))]
+        more = f" and {len(found) - 3} others" if len(found) > 3 else ""
+        yield f"nodes wait for each other in a cycle: {', '.join(found[:3])}{more}"
+
+
+def _holds_graphs(attribute: onnx.AttributeProto) -> bool:
+    return attribute.HasField("g") or len(attribute.graphs) > 0
+
+
+def _subgraph_faults(
+    node: onnx.NodeProto, place: str, seen: Outer, signatures: Signatures
+) -> Iterator[str]:
+    for attribute in node.attribute:
+        for graph in subgraphs_of_attribute(attribute):
+            inner = f"{place}in {attribute.name} of {label(node)}: "
+            yield from (inner + fault for fault in _unlike_results(node, graph))
+            yield from _body_faults(_Body.of_graph(graph, inner), seen, signatures)
+
+
+_RESULTS_KEPT = {"If": 0, "Loop": 1, "Scan": 0}
+"""Results of a subgraph that its node does not hand on: a Loop keeps the condition."""
+
+
+def _unlike_results(node: onnx.NodeProto, graph: onnx.GraphProto) -> Iterator[str]:
+    """A branch or body has as many results as its node hands on."""
+    if node.domain or node.op_type not in _RESULTS_KEPT:
+        return
+    has, needs = len(graph.output), len(node.output) + _RESULTS_KEPT[node.op_type]
+    if has != needs:
+        outputs = counted(len(node.output), "output")
+        yield f"{counted(has, 'result')}, the node has {outputs} and needs {needs}"
