@@ -49,6 +49,7 @@ from eapc.model.weights import (
     tensor_bits,
     zero_points,
 )
+from eapc.model.windows import excess_of
 
 __all__ = [
     "ANNOTATION_PREFIX",
@@ -83,6 +84,7 @@ __all__ = [
     "encode",
     "epilogue_of",
     "evaluate_node",
+    "excess_of",
     "files_of",
     "find_weights",
     "fold_constants",

@@ -113,7 +113,8 @@ def shape_value(node: NodeProto, shape: tuple[int, ...] | None) -> Array | None:
     if shape is None:
         return None
     if node.op_type == "Size":
-        return np.asarray(np.prod(shape, dtype=np.int64))
+        count = math.prod(shape)
+        return np.asarray(count) if 0 <= count <= np.iinfo(np.int64).max else None
     bounds = attributes_of(node)
     start, end = bounds.get("start", 0), bounds.get("end", len(shape))
     return np.asarray(shape[start:end], np.int64)

@@ -28,6 +28,7 @@ from eapc.model.tensors import (
     subgraphs_of_node,
 )
 from eapc.model.weightless_copy import loosen_reshapes, weightless_copy
+from eapc.model.windows import excess_of
 from eapc.operators import operator_of
 
 InputShapes = Mapping[str, tuple[int, ...]]
@@ -129,21 +130,11 @@ def _has_elements(model: Model, shapes: InputShapes) -> bool:
 
 
 def _exceeds(node: Node, model: Model, shapes: Shapes) -> bool:
-    """Whether a kernel is larger than its map, padding included; onnx infers a size even so."""
+    """Whether a kernel is larger than its map; onnx infers a size even so."""
     x = shapes.main(node.input(0))
     if operator_of(node).kind not in ("convolution", "pooling") or x is None:
         return False
-    kernel = (
-        node.attribute("kernel_shape", None) or (model.constants.shape(node.input(1)) or ())[2:]
-    )
-    if len(kernel) != len(x) - 2 or node.attribute("auto_pad", "NOTSET").startswith("SAME"):
-        return False
-    none = (0,) * len(kernel)
-    pads = node.attribute("pads", none + none)
-    room = (size + a + b for size, a, b in zip(x[2:], pads, pads[len(kernel) :], strict=False))
-    steps = node.attribute("dilations", (1,) * len(kernel))
-    reach = (step * (size - 1) + 1 for size, step in zip(kernel, steps, strict=True))
-    return any(a < b for a, b in zip(room, reach, strict=True))
+    return excess_of(node, x, (model.constants.shape(node.input(1)) or ())[2:]) is not None
 
 
 def _is_known(model: Model, shapes: Shapes, name: str) -> bool:

@@ -85,12 +85,13 @@ def conv(operands: Operands) -> Work:
     One spatial axis becomes the columns of a single row; the depth axis of a 3-D convolution
     counts as more inferences (its outputs) and more channels (its kernel).
     """
-    x, w, y = operands.input(0), operands.input(1), operands.output()
+    x, w = operands.input(0), operands.input(1)
+    groups = _groups(operands, w[1] * operands.node.attribute("group", 1), w[0])
+    y = operands.output()
     axes = conv_axes(operands.node, x[2:], y[2:], w[2:])
     if len(axes) > 3:
         raise UnmodelledError(f"{len(axes)} spatial axes")
     depth, rows, columns = [_UNIT_AXIS] * (3 - len(axes)) + axes
-    groups = operands.node.attribute("group", 1)
     workload = ConvWorkload(
         batch=x[0] * depth.output,
         groups=groups,
@@ -109,6 +110,24 @@ def conv(operands: Operands) -> Work:
     return _mac_work(operands, (workload,))
 
 
+def _groups(operands: Operands, channels: int, shared: int) -> int:
+    """The groups of a convolution; UnmodelledError where attributes contradict its weights.
+
+    The weights are for `channels` of the input; `shared` is the axis that groups share out.
+    """
+    said, weights = operands.node.attribute("kernel_shape", None), operands.input(1)
+    if said and tuple(said) != weights[2:]:
+        own = f"its weights' kernel is {list(weights[2:])}"
+        raise UnmodelledError(f"kernel_shape is {list(said)}, {own}")
+    groups: int = operands.node.attribute("group", 1)
+    if shared % groups:
+        raise UnmodelledError(f"its weights' {shared} channels do not divide into {groups} groups")
+    own_channels = operands.input(0)[1]
+    if channels != own_channels:
+        raise UnmodelledError(f"its input has {own_channels} channels, its weights {channels}")
+    return groups
+
+
 def _mac_work(operands: Operands, workloads: tuple[Workload, ...], weights: int = 1) -> Work:
     inputs, output = operands.node.inputs, operands.node.outputs[0]
     return Work(
@@ -125,14 +144,15 @@ def conv_transpose(operands: Operands) -> Work:
     al., CVPR 2016); phases of equal size are filters of one convolution.
     macs = N C M/g * (sum over phases of taps * positions), multiplied over the axes.
     """
-    x, w, y = operands.input(0), operands.input(1), operands.output()
+    x, w = operands.input(0), operands.input(1)
+    groups = _groups(operands, w[0], w[0])
+    y = operands.output()
     if len(w) not in (3, 4):
         raise UnmodelledError(f"{len(w) - 2} spatial axes")
     axes = transposed_axes(operands.node, x[2:], y[2:], w[2:])
     if any(axis.dilation != 1 and axis.stride != 1 for axis in axes):
         raise UnmodelledError("dilation together with stride")
     phases = [list(_phases(axis)) for axis in axes]
-    groups = operands.node.attribute("group", 1)
     if len(phases) == 1:
         phases.insert(0, [(1, 1)])
     workloads = tuple(

@@ -1,0 +1,42 @@
+"""Kernels that move over a map: whether they fit into it at all."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from eapc.model.graph import Node
+from eapc.model.tensors import Shape
+
+
+class Excess(NamedTuple):
+    """An axis of a map that is shorter, padding included, than what a kernel spans there."""
+
+    axis: int
+    room: int
+    span: int
+
+    def __str__(self) -> str:
+        return (
+            f"its kernel spans {self.span} along axis {self.axis}, where its input has "
+            f"{self.room} with padding; see --input-shape"
+        )
+
+
+def excess_of(node: Node, x: Shape, kernel: Shape) -> Excess | None:
+    """The first axis of x (N, C, *spatial) that a convolution's or pooling's kernel exceeds.
+
+    `kernel` is the weights' spatial extent, which `kernel_shape` goes before.
+    """
+    kernel = tuple(node.attribute("kernel_shape", None) or kernel)
+    if len(kernel) != len(x) - 2 or node.attribute("auto_pad", "NOTSET").startswith("SAME"):
+        return None
+    none = (0,) * len(kernel)
+    pads = tuple(node.attribute("pads", none + none))
+    steps = node.attribute("dilations", (1,) * len(kernel))
+    for axis, (size, begin, end, taps, step) in enumerate(
+        zip(x[2:], pads, pads[len(kernel) :], kernel, steps, strict=False), 2
+    ):
+        room, span = size + begin + end, step * (taps - 1) + 1
+        if room < span:
+            return Excess(axis, room, span)
+    return None
