@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -62,6 +63,12 @@ class Dataset:
             return False
         zeroed = self.affine is not None and not np.any(self.affine.scale)
         return zeroed or all(map(_are_alike, self.arrays.values()))
+
+    @property
+    def distinct(self) -> int:
+        """How many samples differ from each other, all inputs together."""
+        rows = zip(*self.arrays.values(), strict=False)
+        return len({_digest(row) for row in rows})
 
     def take(self, indices: slice | Array) -> Dataset:
         """The samples of a slice or an index array."""
@@ -136,6 +143,13 @@ class Dataset:
         return {**sampled, **{name: array.shape for name, array in self.shared.items()}}
 
 
+def _digest(sample: Iterable[Array]) -> bytes:
+    whole = hashlib.blake2b(digest_size=16)
+    for array in sample:
+        whole.update(array.tobytes())
+    return whole.digest()
+
+
 _ROUNDING = 1e-5
 
 
@@ -165,7 +179,7 @@ def _read_arrays(path: Path) -> dict[str, Array]:
             content = np.load(stream, allow_pickle=False)
             if not isinstance(content, np.lib.npyio.NpzFile):
                 raise DataError(f"{path}: expected an .npz file or a folder of .npy files")
-            return {name: content[name] for name in content.files}
+            return {name: _array_of(content, name, path) for name in content.files}
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except DataError:
@@ -173,6 +187,13 @@ def _read_arrays(path: Path) -> dict[str, Array]:
     except Exception as error:  # numpy, zipfile and zlib each raise their own kinds
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path}: cannot be read as numpy data: {reason}") from error
+
+
+def _array_of(content: Mapping[str, object], name: str, path: Path) -> Array:
+    array = content[name]
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{path}: its member '{name}' is no array; save it with numpy.savez")
+    return array
 
 
 def from_reader(reader: CalibrationDataReader, specs: Sequence[TensorSpec]) -> Dataset:
