@@ -24,6 +24,7 @@ from eapc.errors import UsageError
 from eapc.layers import PrunableLayers, TiedLayers
 from eapc.model import Array, InputShapes, Shapes, batch_inputs, infer_shapes, input_shapes
 from eapc.pipeline.compilation import Compilation
+from eapc.profiling import prepare_network
 from eapc.progress import Step
 
 _INPUTS_FOR_DENSITIES = 256
@@ -68,6 +69,19 @@ def shapes_of(compilation: Compilation) -> tuple[Shapes, int]:
     batched = batch_inputs(model.inputs)
     batch = next((sizes[spec.name][0] for spec in model.inputs if spec.name in batched), 1)
     return infer_shapes(model, sizes), max(batch, 1)
+
+
+def measured_milliseconds(compilation: Compilation) -> dict[str, float]:
+    """Milliseconds of each layer of the model on the measured machine, for its batch, by node key.
+
+    Raises UsageError where there is no such machine.
+    """
+    machine, model, conditions = compilation.measured, compilation.model, compilation.conditions
+    if machine is None:
+        raise UsageError("no machine was measured")
+    shapes = infer_shapes(model, input_shapes(model, conditions.input_shapes, machine.batch))
+    network = prepare_network(model, shapes, machine, conditions.engine.threads)
+    return network.network_ms(shapes)
 
 
 def _shapes_of(data: Dataset, batch: int | None) -> InputShapes:
