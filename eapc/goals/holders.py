@@ -5,11 +5,10 @@ Computed of the pruned network itself, so that no reason is given that is not so
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 if TYPE_CHECKING:
     from eapc.energy import NodeEnergy
@@ -114,8 +113,8 @@ class _Reasons:
         """Non-zero weights of a layer over all that it had."""
         before, after = self._pruned.compilation.reference, self._pruned.model
         whole = before.constants.shape(self._before.get(key, self._after[key])) or ()
-        nonzero = np.count_nonzero(after.constants[self._after[key]])
-        return float(nonzero / max(1, int(np.prod(whole))))
+        nonzero = after.constants[self._after[key]].astype(bool).sum()
+        return float(nonzero / max(1, math.prod(whole)))
 
 
 def _weights_by_node(model: Model) -> dict[str, str]:
