@@ -13,6 +13,7 @@ from eapc.model.file import Check, files_of
 from eapc.model.graph import GraphView, Node, free_names, plain_tensors, walk
 from eapc.model.interface import common_inputs
 from eapc.model.model import ANNOTATION_PREFIX, KeptPart, Model, Origin, drop_annotations
+from eapc.model.refusals import ONNX, ONNXRUNTIME, explained
 from eapc.model.shapes import (
     InputShapes,
     Shapes,
@@ -54,6 +55,8 @@ from eapc.model.windows import excess_of
 __all__ = [
     "ANNOTATION_PREFIX",
     "LARGEST_ELEMENTS",
+    "ONNX",
+    "ONNXRUNTIME",
     "Array",
     "BiasSink",
     "Check",
@@ -85,6 +88,7 @@ __all__ = [
     "epilogue_of",
     "evaluate_node",
     "excess_of",
+    "explained",
     "files_of",
     "find_weights",
     "fold_constants",

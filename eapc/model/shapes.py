@@ -19,6 +19,7 @@ from eapc.model.control_flow import carry_shapes, runs_of
 from eapc.model.dynamic_axes import Axes, usual_sizes
 from eapc.model.graph import Node, free_names, initializers_of
 from eapc.model.model import Model
+from eapc.model.refusals import MISFIT, ONNX, explained
 from eapc.model.tensors import (
     Array,
     TensorSpec,
@@ -242,8 +243,9 @@ def _infer_once(weightless: onnx.ModelProto, model: Model, inputs: InputShapes) 
     try:
         return onnx.shape_inference.infer_shapes(weightless, data_prop=True)
     except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
-        reason = " ".join(str(error).split())
-        raise ModelError(f"{model.name}: shapes {dict(inputs)} do not fit: {reason}") from error
+        said, sizes = explained(error, ONNX), ", ".join(f"'{n}' {s}" for n, s in inputs.items())
+        remedy = "; --input-shape gives other sizes" if MISFIT in said else ""
+        raise ModelError(f"{model.name}: with inputs {sizes}: {said}{remedy}") from error
 
 
 def _has_gaps(shapes: Shapes, model: Model) -> bool:

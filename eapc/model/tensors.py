@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from onnx import SparseTensorProto, TensorProto, helper, numpy_helper
 
 from eapc.errors import ModelError
+from eapc.model.refusals import ONNX, explained
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
@@ -98,8 +99,8 @@ def decode(tensor: Stored, folder: Path) -> Array:
     try:
         return numpy_helper.to_array(source, str(folder))
     except (ValueError, TypeError, KeyError, OSError, onnx.checker.ValidationError) as error:
-        reason = " ".join(str(error).split())
-        raise ModelError(f"tensor '{tensor.name}' cannot be read: {reason}") from error
+        said = explained(error, ONNX)
+        raise ModelError(f"tensor '{tensor.name}' cannot be read: {said}") from error
 
 
 def _dense(tensor: SparseTensorProto, folder: Path) -> Array:
