@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -361,6 +362,20 @@ def test_bounds_of_a_clip_are_numbers_in_tensors_of_any_rank(shape: tuple[int, .
     clipping = only_layer(conv_net(nodes, bounds)).clipping
     assert clipping is not None
     assert (clipping.low, clipping.high) == (0, 6)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "reason"),
+    [
+        ({"group": 3}, "its weights' 4 channels do not divide into 3 groups"),
+        ({"kernel_shape": [5, 5]}, "kernel_shape is [5, 5], its weights' kernel is [3, 3]"),
+    ],
+)
+def test_convolutions_whose_attributes_contradict_their_weights(
+    attributes: dict[str, Any], reason: str
+) -> None:
+    model = conv_net([op("Conv", "x w", "y", "c", **attributes)])
+    assert [skip.reason for skip in find_layers(model).skipped] == [reason]
 
 
 def test_integer_weights_are_left_alone() -> None:

@@ -50,7 +50,7 @@ from eapc.model.weights import (
     tensor_bits,
     zero_points,
 )
-from eapc.model.windows import excess_of
+from eapc.model.windows import excess_of, weights_fault
 
 __all__ = [
     "ANNOTATION_PREFIX",
@@ -109,5 +109,6 @@ __all__ = [
     "tensor_bits",
     "tensors_of_model",
     "walk",
+    "weights_fault",
     "zero_points",
 ]

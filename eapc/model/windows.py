@@ -40,3 +40,16 @@ def excess_of(node: Node, x: Shape, kernel: Shape) -> Excess | None:
         if room < span:
             return Excess(axis, room, span)
     return None
+
+
+def weights_fault(node: Node, weights: Shape) -> str:
+    """Where a convolution's attributes contradict the shape of its weights; empty if nowhere.
+
+    The first axis of weights is what groups share out: filters, of a transposed one channels.
+    """
+    said, groups = node.attribute("kernel_shape", None), node.attribute("group", 1)
+    if said and tuple(said) != weights[2:]:
+        return f"kernel_shape is {list(said)}, its weights' kernel is {list(weights[2:])}"
+    if weights[0] % groups:
+        return f"its weights' {weights[0]} channels do not divide into {groups} groups"
+    return ""

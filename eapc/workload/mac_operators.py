@@ -10,7 +10,7 @@ from itertools import product
 
 import numpy as np
 
-from eapc.model import Node
+from eapc.model import Node, weights_fault
 from eapc.workload.loop_nests import ConvWorkload, Workload, reach
 from eapc.workload.rules import Operands, Part, Shape, UnmodelledError, Work, workload_rule
 
@@ -86,7 +86,7 @@ def conv(operands: Operands) -> Work:
     counts as more inferences (its outputs) and more channels (its kernel).
     """
     x, w = operands.input(0), operands.input(1)
-    groups = _groups(operands, w[1] * operands.node.attribute("group", 1), w[0])
+    groups = _groups(operands, w[1] * operands.node.attribute("group", 1))
     y = operands.output()
     axes = conv_axes(operands.node, x[2:], y[2:], w[2:])
     if len(axes) > 3:
@@ -110,21 +110,18 @@ def conv(operands: Operands) -> Work:
     return _mac_work(operands, (workload,))
 
 
-def _groups(operands: Operands, channels: int, shared: int) -> int:
-    """The groups of a convolution; UnmodelledError where attributes contradict its weights.
+def _groups(operands: Operands, channels: int) -> int:
+    """The groups of a convolution whose weights are for so many `channels` of its input.
 
-    The weights are for `channels` of the input; `shared` is the axis that groups share out.
+    UnmodelledError where attributes or input contradict its weights.
     """
-    said, weights = operands.node.attribute("kernel_shape", None), operands.input(1)
-    if said and tuple(said) != weights[2:]:
-        own = f"its weights' kernel is {list(weights[2:])}"
-        raise UnmodelledError(f"kernel_shape is {list(said)}, {own}")
+    fault = weights_fault(operands.node, operands.input(1))
+    own = operands.input(0)[1]
+    if not fault and channels != own:
+        fault = f"its input has {own} channels, its weights {channels}"
+    if fault:
+        raise UnmodelledError(fault)
     groups: int = operands.node.attribute("group", 1)
-    if shared % groups:
-        raise UnmodelledError(f"its weights' {shared} channels do not divide into {groups} groups")
-    own_channels = operands.input(0)[1]
-    if channels != own_channels:
-        raise UnmodelledError(f"its input has {own_channels} channels, its weights {channels}")
     return groups
 
 
@@ -145,7 +142,7 @@ def conv_transpose(operands: Operands) -> Work:
     macs = N C M/g * (sum over phases of taps * positions), multiplied over the axes.
     """
     x, w = operands.input(0), operands.input(1)
-    groups = _groups(operands, w[0], w[0])
+    groups = _groups(operands, w[0])
     y = operands.output()
     if len(w) not in (3, 4):
         raise UnmodelledError(f"{len(w) - 2} spatial axes")
