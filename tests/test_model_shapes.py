@@ -291,3 +291,10 @@ def test_sequences_have_no_shape() -> None:
     sequence = helper.make_tensor_sequence_value_info("y", TensorProto.FLOAT, None)
     model = loaded([op("SequenceConstruct", "x x", "y")], {"x": (2,)}, [sequence])
     assert shapes_of(model).main("y") is None
+
+
+def test_a_long_list_of_numbers_is_not_followed() -> None:
+    """onnx would keep 2^33 dimensions; 2^20 still are."""
+    nodes = [op("Cast", "x", "c", to=TensorProto.INT64), op("Neg", "c", "y")]
+    model = Model.from_proto(make_model(nodes, [value("x", ("N",), TensorProto.INT32)], ["y"]))
+    assert infer_shapes(model, {"x": (1 << 33,)}).main("y") == (1 << 33,)

@@ -174,6 +174,14 @@ def test_functions_are_looked_into(node: NodeProto, reason: str, tmp_path: Path)
     assert refusal(model, tmp_path) == reason
 
 
+def test_a_call_has_no_more_operands_than_its_function(tmp_path: Path) -> None:
+    for inputs, outputs, what in (("x w", "y", "2 inputs"), ("x", "y z", "2 outputs")):
+        model = small(op("Twice", inputs, outputs, "call", domain="own"))
+        model.opset_import.append(helper.make_opsetid("own", 1))
+        model.functions.append(with_function(op("Relu", "a", "b")))
+        assert refusal(model, tmp_path) == f"Twice 'call': {what}, the local function has 1"
+
+
 def test_a_function_may_take_an_attribute_from_its_caller(tmp_path: Path) -> None:
     node = op("Concat", "a a", "b")
     node.attribute.add(name="axis", ref_attr_name="axis", type=onnx.AttributeProto.INT)

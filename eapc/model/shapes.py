@@ -239,9 +239,15 @@ def _settle(weightless: onnx.ModelProto, model: Model, inputs: InputShapes) -> S
             return shapes
 
 
+_LONGEST_LIST = 1 << 20
+"""An input of more numbers is no list of sizes; onnx would keep each."""
+
+
 def _infer_once(weightless: onnx.ModelProto, model: Model, inputs: InputShapes) -> onnx.ModelProto:
+    lists = (shape[0] for shape in inputs.values() if len(shape) == 1)
+    follows = max(lists, default=0) <= _LONGEST_LIST
     try:
-        return onnx.shape_inference.infer_shapes(weightless, data_prop=True)
+        return onnx.shape_inference.infer_shapes(weightless, data_prop=follows)
     except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
         said, sizes = explained(error, ONNX), ", ".join(f"'{n}' {s}" for n, s in inputs.items())
         remedy = "; --input-shape gives other sizes" if MISFIT in said else ""

@@ -21,6 +21,9 @@ _TYPES: Mapping[int, str] = {
 }
 
 
+Calls = Mapping[tuple[str, str], tuple[int, int]]
+
+
 class Signature(NamedTuple):
     """What an operator asks of its nodes: (fewest, most) operands, attributes by their type.
 
@@ -35,16 +38,23 @@ class Signature(NamedTuple):
 
 
 class Signatures:
-    """The operators of a graph by its opsets; `own` are (domain, name) of local functions."""
+    """The operators of a graph by its opsets.
 
-    def __init__(self, opsets: Iterable[OperatorSetIdProto], own: set[tuple[str, str]]) -> None:
+    `own` has, by (domain, name), how many inputs and outputs local functions take at most.
+    """
+
+    def __init__(self, opsets: Iterable[OperatorSetIdProto], own: Calls) -> None:
         self._versions = {_DOMAINS.get(o.domain, o.domain): o.version for o in opsets}
         self._own = own
 
     def faults(self, node: onnx.NodeProto) -> Iterator[str]:
         """What is wrong with a node by itself, each fault with the node's label."""
+        call = self._own.get((node.domain, node.op_type))
+        if call is not None:
+            yield from (f"{label(node)}: {fault}" for fault in _call_faults(node, *call))
+            return
         domain = _DOMAINS.get(node.domain)
-        if domain is None or (node.domain, node.op_type) in self._own:
+        if domain is None:
             return
         known = _signature(node.op_type, domain, self._versions.get(domain, 0))
         if known is None:
@@ -84,6 +94,15 @@ def _signature(op_type: str, domain: str, version: int) -> Signature | None:
         {name: _number(each.type) for name, each in schema.attributes.items()},
         tuple(name for name, each in schema.attributes.items() if each.required),
     )
+
+
+def _call_faults(node: onnx.NodeProto, inputs: int, outputs: int) -> Iterator[str]:
+    for what, count, most in (
+        ("input", len(node.input), inputs),
+        ("output", len(node.output), outputs),
+    ):
+        if count > most:
+            yield f"{counted(count, what)}, the local function has {most}"
 
 
 def _number(kind: OpSchema.AttrType) -> int:

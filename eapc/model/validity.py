@@ -58,7 +58,7 @@ class _Body:
 
 
 def _model_faults(proto: onnx.ModelProto) -> Iterator[str]:
-    own = {(function.domain, function.name) for function in proto.functions}
+    own = {(f.domain, f.name): (len(f.input), len(f.output)) for f in proto.functions}
     main = _Body.of_graph(proto.graph, "")
     yield from _body_faults(main, (), Signatures(proto.opset_import, own))
     for function in proto.functions:
