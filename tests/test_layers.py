@@ -369,6 +369,8 @@ def test_bounds_of_a_clip_are_numbers_in_tensors_of_any_rank(shape: tuple[int, .
     [
         ({"group": 3}, "its weights' 4 channels do not divide into 3 groups"),
         ({"kernel_shape": [5, 5]}, "kernel_shape is [5, 5], its weights' kernel is [3, 3]"),
+        ({"strides": [2]}, "strides is [2], its kernel has 2 axes"),
+        ({"pads": [1, 1]}, "pads is [1, 1], its kernel has 2 axes"),
     ],
 )
 def test_convolutions_whose_attributes_contradict_their_weights(
@@ -376,6 +378,20 @@ def test_convolutions_whose_attributes_contradict_their_weights(
 ) -> None:
     model = conv_net([op("Conv", "x w", "y", "c", **attributes)])
     assert [skip.reason for skip in find_layers(model).skipped] == [reason]
+
+
+def test_a_kernel_without_spatial_axes_is_left_alone() -> None:
+    model = conv_net([op("Conv", "x b", "y", "c")])
+    (skipped,) = find_layers(model).skipped
+    assert skipped.reason == "its weights have shape [4], a kernel has three axes or more"
+
+
+def test_a_normalization_of_other_channels_is_not_followed() -> None:
+    """Scales without elements would broadcast against any offset but the layer's."""
+    nodes = [op("Conv", "x w", "c", "c"), op("BatchNormalization", "c e b b v", "y")]
+    empty = {"e": np.empty(0, np.float32), "v": np.ones(4, np.float32)}
+    (tied,) = find_layers(conv_net(nodes, empty)).layers
+    assert tied.first.scale.tolist() == [1, 1, 1, 1]
 
 
 def test_integer_weights_are_left_alone() -> None:

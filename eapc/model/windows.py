@@ -48,6 +48,12 @@ def weights_fault(node: Node, weights: Shape) -> str:
     The first axis of weights is what groups share out: filters, of a transposed one channels.
     """
     said, groups = node.attribute("kernel_shape", None), node.attribute("group", 1)
+    axes = len(weights) - 2
+    if axes < 1:
+        return f"its weights have shape {list(weights)}, a kernel has three axes or more"
+    for name, needed in (("strides", axes), ("dilations", axes), ("pads", 2 * axes)):
+        if len(node.attribute(name, None) or (1,) * needed) != needed:
+            return f"{name} is {list(node.attribute(name, ()))}, its kernel has {axes} axes"
     if said and tuple(said) != weights[2:]:
         return f"kernel_shape is {list(said)}, its weights' kernel is {list(weights[2:])}"
     if weights[0] % groups:
