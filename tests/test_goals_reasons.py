@@ -210,7 +210,8 @@ def test_latency_is_held_by_milliseconds() -> None:
     assert "energy" not in found.reason
     document = json.loads(to_json(prune_document(found)))
     assert document["held_by"][0]["share"] == pytest.approx(1 / 9.5)
-    assert held_by(found, {BESIDE: 0.1}).holders[0].reason == "not pruned"
+    beside = held_by(found, {BESIDE: 0.1})
+    assert str(beside) == "time beside the layers takes 10 % (every run takes it)"
 
 
 def test_channels_left_of_a_layer_count_by_its_weights() -> None:

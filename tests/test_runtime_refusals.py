@@ -178,6 +178,11 @@ MISFITS: dict[str, tuple[ModelProto, Array, str]] = {
         ROWS,
         "Add 'm': sizes 7 and 8 of its operands meet along an axis and differ (onnxruntime)",
     ),
+    "Mul, by nothing": (
+        model_of(op("Mul", "x w", "y", "m"), {"w": normal((8,))}),
+        np.ones((2, 0), np.float32),
+        "Mul 'm': sizes 0 and 8 of its operands meet along an axis and differ (onnxruntime)",
+    ),
     "Reshape": (
         model_of(op("Reshape", "x s", "y", "m"), {"s": ints(2, 8)}),
         ROWS,

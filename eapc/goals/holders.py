@@ -98,12 +98,12 @@ class _Reasons:
     def of(self, key: str) -> str:
         """A few words."""
         node, priced = self._nodes.get(key), self._pruned.after.by_node.get(key)
+        if key == BESIDE:
+            return "every run takes it"
         if key in self._skipped:
             return self._skipped[key]
-        if node is None:
-            return "not pruned"
-        if key not in self._after:
-            return _without_layer(self._pruned.model, node)
+        if node is None or key not in self._after:
+            return _without_layer(self._pruned.model, node) if node else "not pruned"
         words = [f"{_percent(self._left(key))} of its weights left"]
         if self._pruned.latency is None and priced is not None:
             words.append(_largest_part(priced))
@@ -151,4 +151,6 @@ def _percent(fraction: float) -> str:
 
 
 def _shortened(name: str) -> str:
+    if name == BESIDE:
+        return name
     return f"'{name}'" if len(name) <= _LONGEST_NAME else f"'…{name[-_LONGEST_NAME:]}'"

@@ -162,6 +162,10 @@ _MISFITS = (
         r"sizes \1 and \2 of its operands meet along an axis and differ",
     ),
     (
+        r"Can broadcast (\d+) by \d+ or 1\. (\d+) is invalid",
+        r"sizes \1 and \2 of its operands meet along an axis and differ",
+    ),
+    (
         r"Input shape:\{([\d,]*)\}, requested shape:\{([-\d,]*)\}",
         r"[\1] has not as many elements as [\2], which it is to become",
     ),
