@@ -47,20 +47,25 @@ class Signatures:
         self._versions = {_DOMAINS.get(o.domain, o.domain): o.version for o in opsets}
         self._own = own
 
-    def faults(self, node: onnx.NodeProto) -> Iterator[str]:
-        """What is wrong with a node by itself, each fault with the node's label."""
-        call = self._own.get((node.domain, node.op_type))
+    def faults(
+        self, node: onnx.NodeProto, inputs: Sequence[str], outputs: Sequence[str]
+    ) -> list[str]:
+        """What is wrong with a node by itself, each fault with the node's label.
+
+        `inputs` and `outputs` are the node's own.
+        """
+        domain, op_type = node.domain, node.op_type
+        call = self._own.get((domain, op_type))
+        found: list[str] = []
         if call is not None:
-            yield from (f"{label(node)}: {fault}" for fault in _call_faults(node, *call))
-            return
-        domain = _DOMAINS.get(node.domain)
-        if domain is None:
-            return
-        known = _signature(node.op_type, domain, self._versions.get(domain, 0))
-        if known is None:
-            return
-        for fault in (*_attribute_faults(node, known), *_operand_faults(node, known)):
-            yield f"{label(node)}: {fault}"
+            found.extend(_call_faults(inputs, outputs, *call))
+        elif domain in _DOMAINS:
+            domain = _DOMAINS[domain]
+            known = _signature(op_type, domain, self._versions.get(domain, 0))
+            if known is not None:
+                found.extend(_attribute_faults(node, known))
+                found.extend(_operand_faults(inputs, outputs, known))
+        return [f"{label(node)}: {fault}" for fault in found]
 
 
 def counted(count: int, noun: str) -> str:
@@ -96,10 +101,12 @@ def _signature(op_type: str, domain: str, version: int) -> Signature | None:
     )
 
 
-def _call_faults(node: onnx.NodeProto, inputs: int, outputs: int) -> Iterator[str]:
+def _call_faults(
+    inputs: Sequence[str], outputs: Sequence[str], most_inputs: int, most_outputs: int
+) -> Iterator[str]:
     for what, count, most in (
-        ("input", len(node.input), inputs),
-        ("output", len(node.output), outputs),
+        ("input", len(inputs), most_inputs),
+        ("output", len(outputs), most_outputs),
     ):
         if count > most:
             yield f"{counted(count, what)}, the local function has {most}"
@@ -110,11 +117,13 @@ def _number(kind: OpSchema.AttrType) -> int:
     return int(kind)  # type: ignore[call-overload,no-any-return]
 
 
-def _operand_faults(node: onnx.NodeProto, known: Signature) -> Iterator[str]:
+def _operand_faults(
+    inputs: Sequence[str], outputs: Sequence[str], known: Signature
+) -> Iterator[str]:
     """Those left out at the end do not count."""
     for what, names, (least, most) in (
-        ("input", node.input, known.inputs),
-        ("output", node.output, known.outputs),
+        ("input", inputs, known.inputs),
+        ("output", outputs, known.outputs),
     ):
         count = len(names)
         while count and not names[count - 1]:
@@ -123,8 +132,8 @@ def _operand_faults(node: onnx.NodeProto, known: Signature) -> Iterator[str]:
             span = f"{least}" if least == most else f"{least} to {most}"
             span = f"{least} or more" if most > 1 << 20 else span
             yield f"{counted(count, what)}, the operator takes {span}"
-    for place in known.single:
-        if place < len(node.input) and not node.input[place]:
+    for place in known.single if "" in inputs else ():
+        if place < len(inputs) and not inputs[place]:
             yield f"input {place} is left out, the operator needs it"
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from typing import NamedTuple
 
 import onnx
 
@@ -31,6 +32,21 @@ def require_valid(proto: onnx.ModelProto, path: Path) -> None:
         raise ModelError(f"{path}: {fault}")
 
 
+class _Site(NamedTuple):
+    """A node with what is asked of it often; `graphs` come with their attributes' names."""
+
+    proto: onnx.NodeProto
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    graphs: tuple[tuple[str, onnx.GraphProto], ...]
+
+    @classmethod
+    def of(cls, node: onnx.NodeProto) -> _Site:
+        holding = [a for a in node.attribute if a.HasField("g") or a.graphs]
+        graphs = tuple((a.name, graph) for a in holding for graph in subgraphs_of_attribute(a))
+        return cls(node, tuple(node.input), tuple(node.output), graphs)
+
+
 @dataclass(frozen=True)
 class _Body:
     """Nodes, and what is known before the first of them: a graph, or a local function.
@@ -41,7 +57,7 @@ class _Body:
     place: str
     inputs: list[str]
     constants: list[str]
-    nodes: list[onnx.NodeProto]
+    nodes: list[_Site]
     outputs: list[str]
 
     @classmethod
@@ -49,12 +65,13 @@ class _Body:
         constants = [tensor.name for tensor in graph.initializer]
         constants += [tensor.values.name for tensor in graph.sparse_initializer]
         inputs, outputs = ([value.name for value in v] for v in (graph.input, graph.output))
-        return cls(place, inputs, constants, list(graph.node), outputs)
+        return cls(place, inputs, constants, [*map(_Site.of, graph.node)], outputs)
 
     @classmethod
     def of_function(cls, function: onnx.FunctionProto) -> _Body:
         inputs, outputs = list(function.input), list(function.output)
-        return cls(f"in function '{function.name}': ", inputs, [], list(function.node), outputs)
+        nodes = [*map(_Site.of, function.node)]
+        return cls(f"in function '{function.name}': ", inputs, [], nodes, outputs)
 
 
 def _model_faults(proto: onnx.ModelProto) -> Iterator[str]:
@@ -70,29 +87,30 @@ def _body_faults(body: _Body, outer: Outer, signatures: Signatures) -> Iterator[
     """What is wrong with nodes and names, those of the subgraphs included."""
     yield from (body.place + fault for fault in _unreadable(body))
     for node in body.nodes:
-        yield from (body.place + fault for fault in signatures.faults(node))
+        for fault in signatures.faults(node.proto, node.inputs, node.outputs):
+            yield body.place + fault
     yield from (body.place + fault for fault in _written_twice(body))
-    written = {name for node in body.nodes for name in node.output}
+    written = {name for node in body.nodes for name in node.outputs}
     seen = (frozenset({*body.inputs, *body.constants, *written}), *outer)
     yield from (body.place + fault for fault in _unwritten(body, seen))
     yield from (body.place + fault for fault in _cycles(body))
     for node in body.nodes:
-        yield from _subgraph_faults(node, body.place, seen, signatures)
+        if node.graphs:
+            yield from _subgraph_faults(node, body.place, seen, signatures)
 
 
 def _unreadable(body: _Body) -> Iterator[str]:
     """Names that are no text: protobuf hands those over as bytes."""
     yield from _no_text((*body.inputs, *body.constants, *body.outputs), "")
-    for index, node in enumerate(body.nodes):
-        attributes = (attribute.name for attribute in node.attribute)
-        named = (node.op_type, node.domain, node.name, *node.input, *node.output, *attributes)
+    for index, (node, inputs, outputs, _) in enumerate(body.nodes):
+        attributes = [attribute.name for attribute in node.attribute]
+        named = (node.op_type, node.domain, node.name, *inputs, *outputs, *attributes)
         yield from _no_text(named, f"node {index}: ")
 
 
 def _no_text(names: Sequence[object], where: str) -> Iterator[str]:
-    for name in names:
-        if not isinstance(name, str):
-            yield f"{where}the name {name!r} is not valid UTF-8"
+    wrong = [name for name in names if type(name) is not str]
+    yield from (f"{where}the name {name!r} is not valid UTF-8" for name in wrong)
 
 
 def _written_twice(body: _Body) -> Iterator[str]:
@@ -102,9 +120,10 @@ def _written_twice(body: _Body) -> Iterator[str]:
             yield f"two {what} are called '{_first_repeated(names)}'"
     taken = {*body.inputs, *body.constants}
     for node in body.nodes:
-        for name in filter(None, node.output):
+        for name in filter(None, node.outputs):
             if name in taken:
-                yield f"tensor '{name}' that {label(node)} writes has been written or given before"
+                by = label(node.proto)
+                yield f"tensor '{name}' that {by} writes has been written or given before"
             taken.add(name)
 
 
@@ -113,10 +132,11 @@ def _first_repeated(names: Sequence[str]) -> str:
 
 
 def _unwritten(body: _Body, seen: Outer) -> Iterator[str]:
+    own, *_ = seen
     for node in body.nodes:
-        for name in node.input:
-            if name and not any(name in names for names in seen):
-                yield f"{label(node)} reads '{name}', which nobody writes"
+        for name in node.inputs:
+            if name and name not in own and not any(name in names for names in seen):
+                yield f"{label(node.proto)} reads '{name}', which nobody writes"
     for name in body.outputs:
         if not any(name in names for names in seen):
             yield f"nobody writes the output '{name}'"
@@ -124,33 +144,27 @@ def _unwritten(body: _Body, seen: Outer) -> Iterator[str]:
 
 def _cycles(body: _Body) -> Iterator[str]:
     """Nodes that wait for each other; where all stand in order there are none."""
-    writers = {name: place for place, node in enumerate(body.nodes) for name in node.output if name}
+    nodes = body.nodes
+    writers = {name: place for place, node in enumerate(nodes) for name in node.outputs if name}
     waits: dict[int, set[int]] = {}
-    for place, node in enumerate(body.nodes):
-        inner = captured_by(node) if any(map(_holds_graphs, node.attribute)) else []
-        waits[place] = {writers[name] for name in (*node.input, *inner) if name in writers}
-    if all(place > max(first, default=-1) for place, first in waits.items()):
+    for place, node in enumerate(nodes):
+        names = (*node.inputs, *captured_by(node.proto)) if node.graphs else node.inputs
+        waits[place] = {writers[name] for name in names if name in writers}
+    if all(not first or place > max(first) for place, first in waits.items()):
         return
     try:
         TopologicalSorter(waits).prepare()
     except CycleError as error:
-        found = [label(body.nodes[place]) for place in sorted(set(error.args[1]))]
+        found = [label(nodes[place].proto) for place in sorted(set(error.args[1]))]
         more = f" and {len(found) - 3} others" if len(found) > 3 else ""
         yield f"nodes wait for each other in a cycle: {', '.join(found[:3])}{more}"
 
 
-def _holds_graphs(attribute: onnx.AttributeProto) -> bool:
-    return attribute.HasField("g") or len(attribute.graphs) > 0
-
-
-def _subgraph_faults(
-    node: onnx.NodeProto, place: str, seen: Outer, signatures: Signatures
-) -> Iterator[str]:
-    for attribute in node.attribute:
-        for graph in subgraphs_of_attribute(attribute):
-            inner = f"{place}in {attribute.name} of {label(node)}: "
-            yield from (inner + fault for fault in _unlike_results(node, graph))
-            yield from _body_faults(_Body.of_graph(graph, inner), seen, signatures)
+def _subgraph_faults(node: _Site, place: str, seen: Outer, signatures: Signatures) -> Iterator[str]:
+    for name, graph in node.graphs:
+        inner = f"{place}in {name} of {label(node.proto)}: "
+        yield from (inner + fault for fault in _unlike_results(node.proto, graph))
+        yield from _body_faults(_Body.of_graph(graph, inner), seen, signatures)
 
 
 _RESULTS_KEPT = {"If": 0, "Loop": 1, "Scan": 0}
