@@ -902,6 +902,19 @@ def test_threads_reach_blas(cli: Cli) -> None:
     assert {os.environ.pop(name) for name in BLAS_SETTINGS} == {"1"}
 
 
+@pytest.mark.parametrize(("said", "shown"), [("Unable to allocate 8 TiB", " (Unable"), ("", ";")])
+def test_memory_that_runs_out_is_no_bug(
+    said: str, shown: str, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhaust(*_: object) -> None:
+        raise MemoryError(said)
+
+    monkeypatch.setattr("eapc.commands.compiler.analyze", exhaust)
+    told = cli.refuses(3, "analyze", DIGITS)
+    assert f"memory ran out{shown}" in told
+    assert "fewer --samples" in told
+
+
 def test_interrupts_are_quiet(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt

@@ -15,6 +15,7 @@ from eapc.cli import main
 from eapc.commands.machine_profile import ProfileSettings, machine_yaml, profile
 from eapc.commands.preparation import Settings
 from eapc.commands.timing import time_nodes
+from eapc.errors import DataError
 from eapc.hardware import MeasuredMachine, load_machine
 from eapc.model import Model
 from eapc.profiling import layer_timer
@@ -147,3 +148,9 @@ def test_pruning_by_energy_needs_energies(
     assert command(name, model, "--hw", output, "--target-energy", 0.8) == 2
     error = capsys.readouterr().err
     assert "holds measured latencies and no energies; give a machine" in error
+
+
+def test_inputs_that_are_too_large_to_be_made_up() -> None:
+    large = Model.from_proto(chain(["Relu"], x=(1, 3, 1 << 30, 1 << 30)))
+    with pytest.raises(DataError, match="too large to be made up; --input-shape"):
+        profile(large)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -387,6 +388,13 @@ def test_bad_files(tmp_path: Path) -> None:
     assert "expected an .npz file or a folder" in one_line(tmp_path / "single.npy")
     (tmp_path / "folder").mkdir()
     assert "holds no .npy, JPEG or PNG files" in one_line(tmp_path / "folder")
+
+
+def test_members_that_are_no_arrays(tmp_path: Path) -> None:
+    path = tmp_path / "text.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x", "no array")
+    assert "its member 'x' is no array" in one_line(path)
 
 
 def test_pickles_are_never_opened(tmp_path: Path) -> None:

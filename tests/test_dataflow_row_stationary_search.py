@@ -41,7 +41,9 @@ def variant(hardware: HardwareModel, **changes: Any) -> HardwareModel:
     return HardwareModel.model_validate(fields)
 
 
-@pytest.mark.parametrize(("total", "limit"), list(itertools.product((1, 7, 48, 1000), (1, 5, 300))))
+@pytest.mark.parametrize(
+    ("total", "limit"), list(itertools.product((1, 7, 48, 1000, 9999), (1, 5, 300, 9999)))
+)
 def test_smallest_divisors_have_every_ceiling_once(total: int, limit: int) -> None:
     found = smallest_divisors(total, limit).tolist()
     ceilings = {math.ceil(total / x): x for x in range(min(limit, total), 0, -1)}

@@ -66,7 +66,9 @@ def test_target_energy_is_met(name: str, recipe: str, value: float) -> None:
 def test_energy_out_of_reach_says_so(recipe: str) -> None:
     outcome = reached("residual", recipe, TargetEnergy(0.001))
     assert not outcome.goal_met
-    assert f"the fewest channels the network still takes {ratio(outcome):.3f}" in outcome.reason
+    before, after = (sum(getattr(e, n) for e in outcome.groups) for n in ("before", "after"))
+    assert f"with {after} of {before} channels" in outcome.reason
+    assert f" left the network still takes {ratio(outcome):.3f} of the energy" in outcome.reason
     assert outcome.floor == pytest.approx(ratio(outcome), abs=0.05)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -363,6 +364,36 @@ def test_bounds_of_a_clip_are_numbers_in_tensors_of_any_rank(shape: tuple[int, .
     assert (clipping.low, clipping.high) == (0, 6)
 
 
+@pytest.mark.parametrize(
+    ("attributes", "reason"),
+    [
+        ({"group": 3}, "its weights' 4 channels do not divide into 3 groups"),
+        ({"kernel_shape": [5, 5]}, "kernel_shape is [5, 5], its weights' kernel is [3, 3]"),
+        ({"strides": [2]}, "strides is [2], its kernel has 2 axes"),
+        ({"pads": [1, 1]}, "pads is [1, 1], its kernel has 2 axes"),
+    ],
+)
+def test_convolutions_whose_attributes_contradict_their_weights(
+    attributes: dict[str, Any], reason: str
+) -> None:
+    model = conv_net([op("Conv", "x w", "y", "c", **attributes)])
+    assert [skip.reason for skip in find_layers(model).skipped] == [reason]
+
+
+def test_a_kernel_without_spatial_axes_is_left_alone() -> None:
+    model = conv_net([op("Conv", "x b", "y", "c")])
+    (skipped,) = find_layers(model).skipped
+    assert skipped.reason == "its weights have shape [4], a kernel has three axes or more"
+
+
+def test_a_normalization_of_other_channels_is_not_followed() -> None:
+    """Scales without elements would broadcast against any offset but the layer's."""
+    nodes = [op("Conv", "x w", "c", "c"), op("BatchNormalization", "c e b b v", "y")]
+    empty = {"e": np.empty(0, np.float32), "v": np.ones(4, np.float32)}
+    (tied,) = find_layers(conv_net(nodes, empty)).layers
+    assert tied.first.scale.tolist() == [1, 1, 1, 1]
+
+
 def test_integer_weights_are_left_alone() -> None:
     nodes = [op("MatMul", "x w", "y", "dense")]
     inputs = [value("x", ROWS, TensorProto.INT32)]
@@ -421,6 +452,14 @@ def test_weights_that_are_not_finite_are_an_error(bad: float) -> None:
 
 
 # --- shared weights --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("size", "kept"), [(1e200, True), (1e30, False)])
+def test_doubles_beyond_float32_are_left_alone(size: float, kept: bool) -> None:
+    found = find_layers(dense_net([op("MatMul", "x d", "y")], {"d": np.full((6, 4), size)}))
+    reasons = [skip.reason for skip in found.skipped]
+    assert reasons == (["weights are too large for float32"] if kept else [])
+    assert len(found.layers) == (0 if kept else 1)
 
 
 def test_tied_weights_are_one_layer_in_common_units() -> None:

@@ -25,6 +25,7 @@ from builders import (
 from constant_builders import KINDS, folded_normalization, sparse_initializer, sparse_of
 from onnx import ModelProto, TensorProto, helper
 
+from eapc.errors import ModelError
 from eapc.model import Model, constants, evaluate_node
 
 
@@ -244,3 +245,21 @@ def test_plain_constants_on_demand() -> None:
     np.testing.assert_allclose(plain.constants["w"], twin.constants["w"], rtol=1e-5)
     assert [node.op_type for node in plain.nodes] == ["Constant", "Conv", "Relu", "Conv"]
     assert twin.with_plain(["w", "b", "x"]) is twin
+
+
+@pytest.mark.parametrize(
+    ("node", "tensors"),
+    [
+        (op("Transpose", "v", "w", "view", perm=[0, 2, 1]), {}),
+        (op("Reshape", "v s", "w", "view"), {"s": ints(3, 3)}),
+        (op("Reshape", "v s", "w", "view"), {"s": ints(4, 2, 0)}),
+    ],
+    ids=["rank", "elements", "axis"],
+)
+def test_a_view_that_does_not_suit_its_constant(
+    node: onnx.NodeProto, tensors: dict[str, Any]
+) -> None:
+    nodes = [node, op("MatMul", "x w", "y")]
+    model = loaded(nodes, {"x": ("N", 4)}, [value("y", None)], {"v": normal((4, 2)), **tensors})
+    with pytest.raises(ModelError, match=r"'view' does not suit a constant of shape \(4, 2\)"):
+        model.constants.view_of(model.nodes[0], model.constants["v"])

@@ -97,6 +97,7 @@ def test_float_types() -> None:
 def test_specs_keep_names_of_dynamic_axes() -> None:
     spec = spec_of(value("x", ["N", 3, None]))
     assert spec == TensorSpec("x", np.dtype(np.float32), ("N", 3, None))
+    assert spec_of(value("x", [-1, 0])) == TensorSpec("x", np.dtype(np.float32), (None, 0))
     assert spec_of(value("x", [])) == TensorSpec("x", np.dtype(np.float32), ())
     assert spec_of(value("x", None)) is None
     sequence = helper.make_tensor_sequence_value_info("s", TensorProto.FLOAT, [1])

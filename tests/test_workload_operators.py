@@ -485,4 +485,43 @@ def test_a_kernel_larger_than_its_map_is_no_work() -> None:
     assert report.macs == 0
     assert report.energy_mac_units == 0
     (entry,) = report.unmodelled
-    assert "its kernel is larger than its map; see --input-shape" in entry.reason
+    assert entry.reason == (
+        "its kernel spans 9 along axis 3, where its input has 1 with padding; see --input-shape"
+    )
+
+
+def test_a_pooling_window_larger_than_its_map() -> None:
+    """Of 4 + 1 rows, 3 taps two apart span 5 and fit; 3 columns need 5."""
+    pool = op("MaxPool", "x", "y", kernel_shape=[3, 3], dilations=[2, 2], pads=[0, 0, 1, 0])
+    assert reason_of(pool, {"x": (1, 1, 4, 3)}) == (
+        "its kernel spans 5 along axis 3, where its input has 3 with padding; see --input-shape"
+    )
+
+
+@pytest.mark.parametrize(
+    ("attributes", "reason"),
+    [
+        ({"group": 7}, "its weights' 6 channels do not divide into 7 groups"),
+        ({"group": 2}, "its input has 4 channels, its weights 8"),
+        ({"kernel_shape": [5, 5]}, "kernel_shape is [5, 5], its weights' kernel is [3, 3]"),
+    ],
+)
+def test_attributes_that_contradict_the_weights(attributes: dict[str, Any], reason: str) -> None:
+    proto = make_model(
+        [op("Conv", "x w", "y", **attributes)],
+        {"x": (1, 4, 8, 8)},
+        [value("y", (1, 6, 6, 6))],
+        {"w": normal((6, 4, 3, 3))},
+    )
+    assert items_of(proto)[0].reason == reason
+
+
+def test_transposed_convolutions_are_held_against_their_weights() -> None:
+    """w (C, M/g, kernel): its first axis is the input's channels."""
+    proto = make_model(
+        [op("ConvTranspose", "x w", "y", group=3)],
+        {"x": (1, 4, 8)},
+        [value("y", (1, 6, 10))],
+        {"w": normal((4, 2, 3))},
+    )
+    assert items_of(proto)[0].reason == "its weights' 4 channels do not divide into 3 groups"

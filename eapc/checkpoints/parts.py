@@ -42,10 +42,15 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The finished parts of one run; `run` identifies everything that its results depend on."""
+    """The finished parts of one run; `run` identifies everything that its results depend on.
+
+    `has_results` tells whether any of them is part of a result, not only of what is measured
+    before the first.
+    """
 
     def __init__(self, folder: Path, run: str) -> None:
         self.folder = folder
+        self.has_results = False
         self._run = run
         self._is_writable = True
 
@@ -153,19 +158,28 @@ def _write_atomically(path: Path, content: bytes) -> None:
 
 @dataclass(frozen=True)
 class Finished:
-    """The finished layers of one pass; without checkpoints nothing is found and nothing kept."""
+    """The finished layers of one pass; without checkpoints nothing is found and nothing kept.
+
+    Where they are no `results`, they are of no use once the run has been refused.
+    """
 
     checkpoints: Checkpoints | None = None
     scope: str = ""
+    results: bool = True
 
     def load(self, layer: str) -> Checkpoint | None:
         """What the layer came to, if a run has come that far."""
-        return self.checkpoints.load(f"{self.scope} {layer}") if self.checkpoints else None
+        if self.checkpoints is None:
+            return None
+        part = self.checkpoints.load(f"{self.scope} {layer}")
+        self.checkpoints.has_results |= self.results and part is not None
+        return part
 
     def save(self, layer: str, part: Checkpoint) -> None:
         """Keep what the layer came to."""
         if self.checkpoints:
             self.checkpoints.save(f"{self.scope} {layer}", part)
+            self.checkpoints.has_results |= self.results
 
 
 # --- digests -------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from eapc.cli.prune import prune
 from eapc.cli.run import run
 from eapc.cli.session import one_line
 from eapc.cli.sweep import sweep
-from eapc.errors import EapcError
+from eapc.errors import DataError, EapcError
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +99,10 @@ def _report(error: Exception) -> int:
     usage: Any = typer.BadParameter.__base__  # typer has no public name for usage errors at large
     if isinstance(error, EapcError):
         text, code = str(error), error.exit_code
+    elif isinstance(error, MemoryError):
+        said = f" ({error})" if str(error) else ""
+        text = f"memory ran out{said}; fewer --samples or smaller inputs (--input-shape) take less"
+        code = DataError.exit_code
     elif isinstance(error, usage):
         text, code = _usage_error(error), USAGE_ERROR
     else:

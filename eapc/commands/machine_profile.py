@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import yaml
 
 from eapc.checkpoints import Finished, digest, model_digest, software
 from eapc.commands.results import kept_beside
+from eapc.errors import DataError
 from eapc.hardware import MeasuredMachine
 from eapc.model import InputShapes, Model, infer_shapes, input_shapes
 from eapc.profiling import NetworkTimer, Probe, Profiler, notes_on_weights
@@ -65,6 +67,7 @@ def profile(
     settings = settings or ProfileSettings()
     loaded = model if isinstance(model, Model) else Model.load(model)
     sizes = input_shapes(loaded, settings.input_shapes, settings.batch)
+    _require_makeable(sizes)
     run = digest("profile", software(), _cpu(), model_digest(loaded), repr(settings), repr(sizes))
     with kept_beside(output, run, resume) as checkpoints:
         profiler = Profiler(
@@ -98,6 +101,17 @@ def profile(
     )
     notes = notes_on_weights(loaded)
     return Profiled(machine, found.missing, found.sum_ms, found.whole_ms, notes)
+
+
+_MOST_ELEMENTS = 1 << 31
+"""Elements of an input that can be made at all."""
+
+
+def _require_makeable(sizes: InputShapes) -> None:
+    for name, shape in sizes.items():
+        if math.prod(shape) > _MOST_ELEMENTS:
+            said = f"input '{name}': {shape} is too large to be made up"
+            raise DataError(f"{said}; --input-shape gives another size")
 
 
 def _whole(model: Model, sizes: InputShapes) -> Probe | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,7 +31,7 @@ from eapc.evaluation import (
 from eapc.goals import ALIKE, NEEDS_MEASUREMENTS, Goal, Trials
 from eapc.hardware import HardwareModel, MeasuredMachine, load_hardware, load_machine
 from eapc.layers import layers_of, require_layers
-from eapc.model import InputShapes, Model, TensorSpec, input_shapes, spec_of
+from eapc.model import InputShapes, Model, TensorSpec, infer_shapes, input_shapes, spec_of
 from eapc.pipeline import Compilation, Conditions, Recipe
 from eapc.progress import timed
 from eapc.runtime import Engine
@@ -205,6 +206,9 @@ def checked(
         model = compilation.model
         given = settings.input_shapes
         labelled = load_evaluation(evaluation, model, model.inputs, given, measure)
+        if measure is TOP1_ACCURACY:
+            _require_classes(model, labelled, evaluation)
+        _warn_of_repeats(labelled, "inputs of --eval")
     for output in outputs:
         compilation.model.require_writable(output, force)
     return Begun(compilation, recipe, labelled, measure)
@@ -225,11 +229,38 @@ def metric_of(source: MetricSource | None, evaluation: DataSource | None) -> Met
 
 def _require_variety(data: Dataset | None, goals: Sequence[Goal]) -> None:
     """Refuse to search on inputs that are all the same; warn where a goal is obeyed on them."""
-    if data is None or not data.are_alike:
+    if data is None:
+        return
+    if not data.are_alike:
+        _warn_of_repeats(data, "calibration inputs")
         return
     if any(goal.is_searched for goal in goals):
         raise DataError(f"{ALIKE}; give other ones")
     logger.warning(f"{ALIKE}, and layers cannot be fitted to them")
+
+
+def _warn_of_repeats(data: Dataset, what: str) -> None:
+    """Where most samples repeat others, less is known of the outputs than their number says."""
+    distinct = data.distinct
+    if 2 * distinct < len(data):
+        said = f"only {distinct} of the {len(data)} {what} are distinct"
+        logger.warning(f"{said}: less is known of the outputs than their number says")
+
+
+def _require_classes(model: Model, data: Dataset, source: DataSource) -> None:
+    """Raise DataError, with the file's name, for labels that the model has no class for.
+
+    Where shapes do not tell the number of classes, the outputs will.
+    """
+    labels = data.require_labels()
+    shapes = [infer_shapes(model, data.shapes(1)).main(name) for name in model.outputs]
+    if len(shapes) != 1 or shapes[0] is None or len(shapes[0]) < 2 or 0 in shapes[0]:
+        return
+    classes = max(2, math.prod(shapes[0][1:]))  # one number per sample tells two classes apart
+    if int(labels.max()) >= classes:
+        path = source.path if isinstance(source, DataFiles) else source
+        name = f"{path}: " if isinstance(path, str | Path) else ""
+        raise DataError(f"{name}label {int(labels.max())} is out of range: {classes} classes")
 
 
 def with_objective(recipe: Recipe, compilation: Compilation) -> Recipe:

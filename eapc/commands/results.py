@@ -21,7 +21,7 @@ from eapc.checkpoints import (
     model_digest,
     software,
 )
-from eapc.errors import UsageError
+from eapc.errors import DataError, EapcError, UsageError
 from eapc.pipeline import Compilation
 from eapc.runtime import verifier
 
@@ -77,11 +77,18 @@ def kept_beside(output: str | Path | None, run: str, resume: bool) -> Iterator[C
     _settle_leftover(checkpoints, resume)
     try:
         yield checkpoints
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, EapcError) and _is_refusal(error) and not checkpoints.has_results:
+            checkpoints.clear()
         if checkpoints.parts:
             logger.warning("%s: holds what is finished; --resume goes on", checkpoints.folder)
         raise
     checkpoints.clear()
+
+
+def _is_refusal(error: EapcError) -> bool:
+    """Whether the same run would end in the same way again: of the model or the data."""
+    return error.exit_code == DataError.exit_code
 
 
 def _run(compilation: Compilation, goal: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -69,6 +70,12 @@ class Dataset:
             return False
         zeroed = self.affine is not None and not np.any(self.affine.scale)
         return zeroed or all(map(_are_alike, self.arrays.values()))
+
+    @property
+    def distinct(self) -> int:
+        """How many samples differ from each other, all inputs together."""
+        rows = zip(*self.arrays.values(), strict=False)
+        return len({_digest(row) for row in rows})
 
     def take(self, indices: slice | Array) -> Dataset:
         """The samples of a slice or an index array."""
@@ -145,6 +152,13 @@ class Dataset:
         batch = self.fixed_batch or batch
         sampled = {name: (batch, *array.shape[1:]) for name, array in self.arrays.items()}
         return {**sampled, **{name: array.shape for name, array in self.shared.items()}}
+
+
+def _digest(sample: Iterable[Array]) -> bytes:
+    whole = hashlib.blake2b(digest_size=16)
+    for array in sample:
+        whole.update(array.tobytes())
+    return whole.digest()
 
 
 _ROUNDING = 1e-5

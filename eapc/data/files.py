@@ -125,7 +125,7 @@ def read_arrays(path: Path) -> Mapping[str, Array]:
             content = np.load(stream, allow_pickle=False)
             if not isinstance(content, np.lib.npyio.NpzFile):
                 raise DataError(f"{path}: expected an .npz file or a folder of .npy files")
-            return {name: content[name] for name in content.files}
+            return {name: _array_of(content, name, path) for name in content.files}
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except DataError:
@@ -135,6 +135,13 @@ def read_arrays(path: Path) -> Mapping[str, Array]:
             raise DataError(f"{path}: is one image; give the folder that it is in") from error
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path}: cannot be read as numpy data: {reason}") from error
+
+
+def _array_of(content: Mapping[str, object], name: str, path: Path) -> Array:
+    array = content[name]
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{path}: its member '{name}' is no array; save it with numpy.savez")
+    return array
 
 
 def _folder_arrays(folder: Path) -> dict[str, Array]:

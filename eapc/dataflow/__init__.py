@@ -58,9 +58,10 @@ __all__ = [
 def execute(workload: Workload, hardware: HardwareModel) -> Execution:
     """Work and traffic of a workload on a machine; equal pairs are solved once.
 
-    Raises MappingError where the machine cannot run the workload at all. A convolution with
-    an extent of zero costs nothing.
+    Raises MappingError where the machine cannot run the workload at all, or where it is too
+    large to be counted. A convolution with an extent of zero costs nothing.
     """
+    _require_countable(workload)
     if isinstance(workload, StreamWorkload):
         return execute_stream(workload, hardware)
     if workload.macs == 0:
@@ -68,3 +69,24 @@ def execute(workload: Workload, hardware: HardwareModel) -> Execution:
     dataflow: Dataflow = DATAFLOWS[hardware.dataflow]
     found = dataflow.execute(workload, hardware)
     return replace(found, mac_bits=mac_bits(workload.bits, hardware.word_bits))
+
+
+_COUNTABLE = 2**53
+"""Whole numbers up to here are exact in float64; times bits and steps they fit into int64."""
+
+
+def _require_countable(workload: Workload) -> None:
+    """Nothing that a search multiplies exceeds the words that each MAC could touch on its own.
+
+    A tap reads one word, but the span of taps that are apart counts whole.
+    """
+    if isinstance(workload, StreamWorkload):
+        words = workload.ifmap_words + workload.weight_words + workload.ofmap_words
+        count, what = max(workload.operations, words), "operations or words"
+    else:
+        rows = max(workload.stride_rows, workload.dilation_rows)
+        columns = max(workload.stride_columns, workload.dilation_columns)
+        count, what = workload.macs * rows * columns, "MACs or words"
+    if count > _COUNTABLE:
+        about = f"2^{count.bit_length() - 1} {what}"
+        raise MappingError(f"about {about} are too many to be counted; see --input-shape")

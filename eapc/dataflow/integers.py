@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -27,8 +28,20 @@ def ceil_quotients(total: int, parts: Ints | Floats) -> Floats:
     return np.ceil(quotients, out=quotients)
 
 
+_FEW = 2048
+"""So many numbers are sooner tried one by one."""
+
+
 def smallest_divisors(total: int, limit: int) -> Ints:
-    """The smallest x of 1..limit for each value of ceil(total / x), ascending."""
-    values = np.arange(1, max(1, min(limit, total)) + 1, dtype=np.int64)
+    """The smallest x of 1..limit for each value of ceil(total / x), ascending.
+
+    The smallest x whose value is v is ceil(total / v), and one of both is at most about the
+    square root: what is to be tried stays small for any total.
+    """
+    most = max(1, min(limit, total))
+    values = np.arange(1, min(most, max(_FEW, math.isqrt(total) + 1)) + 1, dtype=np.int64)
+    if most > len(values):
+        values = np.unique(np.concatenate([values, ceil_div(total, values)]))
+        values = values[values <= most]
     smallest: Ints = values[ceil_div(total, ceil_div(total, values)) == values]
     return smallest

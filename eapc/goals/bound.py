@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,10 +12,12 @@ from eapc.goals.goal import Budget, Goal
 from eapc.goals.result import Pruned
 
 if TYPE_CHECKING:
+    from eapc.goals.search import Found
     from eapc.goals.trials import Trials
     from eapc.model import Model
     from eapc.pipeline import Options, Recipe
 
+logger = logging.getLogger(__name__)
 
 ALIKE = "the calibration inputs are all the same: nothing tells what the outputs lose"
 """Why nothing can be searched for on such inputs, and no result of a fit on them be confirmed."""
@@ -49,6 +52,10 @@ class Bound(Goal, Generic[V]):
         """What is left of a model's outputs."""
 
     @abstractmethod
+    def told(self, verdict: V) -> str:
+        """What a verdict says was lost, and where."""
+
+    @abstractmethod
     def expected_loss(self, trials: Trials, divergence: float) -> float:
         """About what a verdict's loss should be at a divergence of the outputs; a guess."""
 
@@ -73,14 +80,21 @@ class Bound(Goal, Generic[V]):
         trials = trials.holding_out(self.held_out) if self.held_out else trials
         allowed = self.allowed(trials)
         found = trials.search(self).lowest(self.is_kept, allowed)
-        is_met = self.is_kept(found.verdict)
+        is_met, lost = self.is_kept(found.verdict), self._unmet(found)
+        if is_met and found.budget >= 1 and found.below:
+            logger.warning(f"nothing is saved: {lost}")
         return Pruned(
             self,
             found.result,
             trials.before,
             trials.pipeline_at(Budget(found.budget), self.held_out),
             goal_met=is_met,
-            reason="" if is_met else self.unmet,
+            reason="" if is_met else lost,
             floor=trials.pruner.plan.lowest_ratio,
             **self.figures(trials, found.result.model, found.verdict),
         )
+
+    def _unmet(self, found: Found[V]) -> str:
+        """Why no lower budget does, by the first step below the original's, else by the whole."""
+        ratio, verdict = found.below or (found.budget, found.verdict)
+        return f"{self.unmet}: at {ratio:.1%} of it {self.told(verdict)}"

@@ -74,6 +74,14 @@ class MaxDrop(Bound["Accuracy"]):
         """The metric on the half that decides."""
         return trials.halves[0].accuracy(model)
 
+    def told(self, verdict: Accuracy) -> str:
+        """The drop, or how sure it is that it is kept where it is."""
+        where = f"on the {verdict.samples} inputs that decide"
+        if not verdict.is_within(self.value):
+            return f"accuracy falls by {100 * verdict.loss:.1f} points {where}"
+        sure = f"{verdict.confidence(self.value):.1%} sure, not {self.confidence:.1%}"
+        return f"the drop is kept {where}, but that is {sure}; more labelled inputs tell more"
+
     def expected_loss(self, trials: Trials, divergence: float) -> float:
         """About what the metric should drop by."""
         return trials.halves[0].expected_loss(divergence)

@@ -67,6 +67,13 @@ class MinAgreement(Bound["Agreement"]):
         """Agreement on the inputs that were held out."""
         return trials.agreement_judge.agreement(model, 1.0, MAX_OUTPUT_ERROR)
 
+    def told(self, verdict: Agreement) -> str:
+        """The share of answers that changed, or the error of the worst part of the outputs."""
+        if verdict.is_share:
+            return f"{verdict.loss:.1%} of the answers on {verdict.samples} inputs are others"
+        part = f"output part '{verdict.part}'" if verdict.part else "the outputs"
+        return f"the relative error of {part} is {verdict.value:.2g}, not {verdict.limit:g}"
+
     def expected_loss(self, trials: Trials, divergence: float) -> float:
         """About what agreement should lose."""
         return trials.agreement_judge.expected_loss(divergence)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from eapc.goals.holders import Held
 
 if TYPE_CHECKING:
     from eapc.energy import EnergyReport
@@ -14,6 +16,10 @@ if TYPE_CHECKING:
     from eapc.layers import Skipped
     from eapc.model import Model
     from eapc.pipeline import ChannelRecord, Compilation, LatencyRecord, LayerRecord, Pipeline
+
+
+_ALL = 0.995
+"""From here on no zeros were meant: some weights are zero by themselves."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,7 @@ class Pruned:
     and the figure flatters. `floor` is about the lowest fraction of the objective that the goal
     could have asked, if known. Where inputs that did not decide are there to confirm the goal,
     `confidence` says how surely it holds by them. `doubt` says why a goal that was met is not
-    confirmed, and is empty where it is.
+    confirmed, and is empty where it is. `held` names what holds the cost of a goal that is missed.
     """
 
     goal: Goal
@@ -44,6 +50,7 @@ class Pruned:
     floor: float | None = None
     doubt: str = ""
     confidence: float | None = None
+    held: Held = field(default_factory=Held)
     output: Path | None = None
 
     @property
@@ -89,6 +96,18 @@ class Pruned:
         """The fraction of all weights that are zero."""
         after = self.after
         return 1 - after.nonzero_weights / after.weights if after.weights else 0.0
+
+    @property
+    def left(self) -> str:
+        """What pruning has left, to begin a reason with."""
+        layers, groups = self.layers, self.groups
+        kept = sum(each.nonzero_weights for each in layers) / max(1, sum(e.weights for e in layers))
+        weights = f"{100 * kept:.2g} % of the pruned layers' weights"
+        if not groups:
+            return f"with {weights} left"
+        before, after = (sum(getattr(e, name) for e in groups) for name in ("before", "after"))
+        zeroed = f" and {weights}" if kept < _ALL else ""
+        return f"with {after} of {before} channels{zeroed} left"
 
     @property
     def layers(self) -> tuple[LayerRecord, ...]:

@@ -63,11 +63,15 @@ def _first_within(predicted: Sequence[float], allowed: float, low: int, high: in
 
 @dataclass(frozen=True)
 class Found(Generic[V]):
-    """The result at the lowest budget that is good enough, or else at the dense energy."""
+    """The result at the lowest budget that is good enough, or else at the dense energy.
+
+    `below` is the next lower budget with its verdict, where that was tried: it is not good enough.
+    """
 
     budget: float
     result: Compilation
     verdict: V
+    below: tuple[float, V] | None = None
 
 
 class BudgetSearch(Generic[V]):
@@ -95,9 +99,11 @@ class BudgetSearch(Generic[V]):
             verdict = self._verdict(self._budgets[index])
             return Judgement(is_met(verdict), verdict.loss)
 
-        budget = self._budgets[lowest_meeting(self._predicted, allowed, judge)]
-        verdict = self._verdict(budget)
-        return Found(budget, self._result(budget), verdict)
+        place = lowest_meeting(self._predicted, allowed, judge)
+        budget, next_lower = self._budgets[place], self._budgets[max(0, place - 1)]
+        verdict, tried = self._verdict(budget), self._verdicts.get(next_lower)
+        below = None if tried is None or is_met(tried) else (next_lower, tried)
+        return Found(budget, self._result(budget), verdict, below)
 
     def _verdict(self, budget: float) -> V:
         if budget not in self._verdicts:

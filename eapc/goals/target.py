@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from eapc.errors import UsageError
 from eapc.goals.goal import Budget, Goal
+from eapc.goals.holders import held_by
 from eapc.goals.result import Pruned
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ class Target(Goal):
 
     `cost` is its name. Budgets are told in the recipe's objective; `objective` says which one
     that has to be, `other_objective` what to do where it is another. Left empty, any will do.
-    `stays` says why zeros do not lower the cost further.
     """
 
     value: float
@@ -48,13 +48,16 @@ class Target(Goal):
     cost: ClassVar[str]
     objective: ClassVar[str] = ""
     other_objective: ClassVar[str] = ""
-    stays: ClassVar[str] = ""
     span = "(0, 1]"
     note = "where the result misses the goal, budgets beside it are tried"
 
     @abstractmethod
     def ratio(self, result: Pruned) -> float:
         """The cost of a result over that of the dense network."""
+
+    def shares(self, result: Pruned) -> Mapping[str, float]:  # noqa: ARG002
+        """The cost of each node of a result over the dense network's whole cost, where known."""
+        return {}
 
     def options(self, recipe: Recipe) -> Options:
         """The budget itself; the search may have to aim lower."""
@@ -69,9 +72,10 @@ class Target(Goal):
         ratio = self.ratio(best)
         if ratio <= self.value:
             return best
-        said = f"{trials.least} the network still takes {ratio:.3f} of the {self.cost}"
-        stays = self.stays and not trials.recipe.structured and f": {self.stays}"
-        return replace(best, goal_met=False, reason=f"{said}, not {self.value:g}{stays or ''}")
+        held = held_by(best, self.shares(best))
+        said = f"{best.left} the network still takes {ratio:.3f} of the {self.cost}"
+        why = f"; of the original {self.cost} {held}" if held.holders else ""
+        return replace(best, goal_met=False, held=held, reason=f"{said}, not {self.value:g}{why}")
 
     def _tried(self, trials: Trials) -> Iterator[Pruned]:
         """Results to within the tolerance; while the last one misses it, corrected by as much.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from eapc.goals.result import Pruned
@@ -18,8 +19,12 @@ class TargetEnergy(Target):
     remedy = "a higher --target-energy keeps more"
     cost = objective = "energy"
     other_objective = "what counts is latency; give --target-latency or another --hw"
-    stays = "zeroing weights does not save the moving of feature maps"
 
     def ratio(self, result: Pruned) -> float:
         """Energy after over energy before."""
         return result.energy_ratio
+
+    def shares(self, result: Pruned) -> Mapping[str, float]:
+        """The energy of each node."""
+        before = result.before.energy_mac_units
+        return {node.key: node.energy_mac_units / before for node in result.after.nodes if before}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from eapc.goals.holders import BESIDE
 from eapc.goals.result import Pruned
 from eapc.goals.target import Target
 
@@ -26,3 +28,14 @@ class TargetLatency(Target):
     def ratio(self, result: Pruned) -> float:
         """Milliseconds after over milliseconds before; zeros alone would save none."""
         return 1.0 if result.latency is None else result.latency.ratio
+
+    def shares(self, result: Pruned) -> Mapping[str, float]:
+        """The milliseconds of each layer, and what every run takes beside them."""
+        from eapc.pipeline import measured_milliseconds
+
+        found, latency = result.compilation, result.latency
+        if latency is None or found.measured is None or not latency.before_ms:
+            return {}
+        whole = latency.before_ms * found.measured.batch
+        milliseconds = {**measured_milliseconds(found), BESIDE: found.measured.overhead_ms}
+        return {key: taken / whole for key, taken in milliseconds.items()}

@@ -8,7 +8,6 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
-from eapc.allocation import LOWEST_DENSITY
 from eapc.data import Dataset
 from eapc.energy import EnergyReport
 from eapc.errors import UsageError
@@ -86,13 +85,6 @@ class Trials:
         """Whether the inputs are all the same, so that nothing tells what the outputs lose."""
         data = self._compilation.calibration
         return data is not None and data.are_alike
-
-    @property
-    def least(self) -> str:
-        """What pruning cannot go below, to begin a reason with."""
-        if self.recipe.structured:
-            return "with the fewest channels"
-        return f"with {100 * LOWEST_DENSITY:g} % of every layer's weights left"
 
     def holding_out(self, fraction: float) -> Trials:
         """Trials that keep out about so many of the calibration inputs and fit the others."""

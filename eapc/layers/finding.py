@@ -228,6 +228,13 @@ def _conflict(model: Model, weight: str, users: Sequence[Layer]) -> str:
     views = {_view(model, layer.source) for layer in users}
     if len(forms) > 1 or len(views) > 1 or len({layer.node.op_type for layer in users}) > 1:
         return "weights are shared by layers that read them differently"
-    if not all_finite(model.constants[weight]):
+    values = model.constants[weight]
+    if not all_finite(values):
         raise ModelError(f"weights '{weight}' hold NaN or infinity")
-    return ""
+    return "" if _fits_float32(values) else "weights are too large for float32"
+
+
+def _fits_float32(values: Array) -> bool:
+    """Whether solvers can take the values at all; doubles may be beyond."""
+    largest = np.finfo(np.float32).max
+    return values.dtype != np.float64 or bool(np.abs(values).max(initial=0) <= largest)

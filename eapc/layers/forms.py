@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from eapc.model import Array, Node, Shape
+from eapc.model import Array, Node, Shape, weights_fault
 from eapc.operators import operator_of
 from eapc.workload import same_padding, steps_of
 
@@ -251,4 +251,8 @@ LAYER_FORMS: Mapping[str, FormMaker] = {
 
 def form_of(node: Node, weight_shape: Shape) -> LayerForm:
     """The form of a node with weights; raises UnsupportedLayerError where eapc knows none."""
-    return LAYER_FORMS[operator_of(node).kind](node, weight_shape)
+    kind = operator_of(node).kind
+    fault = weights_fault(node, weight_shape) if "convolution" in kind else ""
+    if fault:
+        raise UnsupportedLayerError(fault)
+    return LAYER_FORMS[kind](node, weight_shape)

@@ -13,6 +13,7 @@ from eapc.model.file import Check, files_of
 from eapc.model.graph import GraphView, Node, free_names, plain_tensors, walk
 from eapc.model.interface import common_inputs
 from eapc.model.model import ANNOTATION_PREFIX, KeptPart, Model, Origin, drop_annotations
+from eapc.model.refusals import ONNX, ONNXRUNTIME, explained
 from eapc.model.shapes import (
     InputShapes,
     Shapes,
@@ -50,10 +51,13 @@ from eapc.model.weights import (
     tensor_bits,
     zero_points,
 )
+from eapc.model.windows import excess_of, weights_fault
 
 __all__ = [
     "ANNOTATION_PREFIX",
     "LARGEST_ELEMENTS",
+    "ONNX",
+    "ONNXRUNTIME",
     "Array",
     "BiasSink",
     "Check",
@@ -84,6 +88,8 @@ __all__ = [
     "encode",
     "epilogue_of",
     "evaluate_node",
+    "excess_of",
+    "explained",
     "files_of",
     "find_weights",
     "fold_constants",
@@ -105,5 +111,6 @@ __all__ = [
     "tensor_bits",
     "tensors_of_model",
     "walk",
+    "weights_fault",
     "zero_points",
 ]

@@ -31,6 +31,7 @@ from onnx import (
     numpy_helper,
 )
 
+from eapc.errors import ModelError
 from eapc.model.graph import GraphView, Node, plain_tensors, stored_in
 from eapc.model.tensors import (
     Array,
@@ -113,7 +114,8 @@ def shape_value(node: NodeProto, shape: tuple[int, ...] | None) -> Array | None:
     if shape is None:
         return None
     if node.op_type == "Size":
-        return np.asarray(np.prod(shape, dtype=np.int64))
+        count = math.prod(shape)
+        return np.asarray(count) if 0 <= count <= np.iinfo(np.int64).max else None
     bounds = attributes_of(node)
     start, end = bounds.get("start", 0), bounds.get("end", len(shape))
     return np.asarray(shape[start:end], np.int64)
@@ -253,8 +255,16 @@ class Constants:
     def view_of(self, node: Node, array: Array) -> Array:
         """What a node that can be undone makes of an array, other nodes count for Identity.
 
-        Raises KeyError for a Reshape to a shape that is not constant.
+        Raises KeyError for a Reshape to a shape that is not constant, ModelError for an array
+        that the node cannot be given.
         """
+        try:
+            return self._viewed(node, array)
+        except (ValueError, IndexError) as error:
+            said = f"{node.op_type} '{node.key}' does not suit a constant of shape {array.shape}"
+            raise ModelError(f"{said}: {error}") from error
+
+    def _viewed(self, node: Node, array: Array) -> Array:
         if node.op_type == "Transpose":
             return np.transpose(array, node.attribute("perm", None))
         if node.op_type != "Reshape":

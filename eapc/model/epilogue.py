@@ -176,12 +176,12 @@ def _normalization(model: Model, node: Node, y: str, offset: Array) -> tuple[Arr
     found = [model.constants.value(node.input(place)) for place in (1, 2, 3, 4)]
     if any(array is None for array in found) or node.attribute("training_mode", 0):
         return None
+    if any(array is not None and array.shape != offset.shape for array in found):
+        return None
     gamma, beta, mean, variance = (np.asarray(array, np.float64) for array in found)
     wide = variance + float(node.attribute("epsilon", 1e-5))
     if (wide <= 0).any():
         return None
     scale = gamma / np.sqrt(wide)
-    if scale.shape != offset.shape:
-        return None
     shift = scale * (offset - mean) + beta
     return scale.astype(np.float32), shift.astype(np.float32)

@@ -23,6 +23,7 @@ from onnx.external_data_helper import set_external_data
 
 from eapc.errors import ModelError, UsageError
 from eapc.model.tensors import is_external, numpy_type, tensors_of_model, type_bits
+from eapc.model.validity import require_valid
 
 PROTOBUF_LIMIT_BYTES = 2**31 - 1
 _EMBED_BELOW_BYTES = 1024
@@ -35,7 +36,8 @@ def read(path: Path) -> ModelProto:
     """Parse an ONNX file; external data stays where it is, but is known to be there.
 
     Raises ModelError when the file is missing, is not ONNX, is truncated, or when external
-    data is missing, too short or outside the model's folder.
+    data is missing, too short or outside the model's folder, or where the graph is not valid
+    (see `require_valid`).
     """
     try:
         content = path.read_bytes()
@@ -44,6 +46,7 @@ def read(path: Path) -> ModelProto:
     proto = _parse(path, content)
     for tensor in tensors_of_model(proto):
         _check_payload(path, tensor)
+    require_valid(proto, path)
     return proto
 
 

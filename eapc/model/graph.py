@@ -19,6 +19,7 @@ from onnx import numpy_helper
 from onnx_graphsurgeon.logger import G_LOGGER
 
 from eapc.errors import ModelError
+from eapc.model.refusals import explained
 from eapc.model.tensors import (
     Array,
     Stored,
@@ -94,7 +95,8 @@ class GraphView:
         try:
             return gs.import_onnx(self.proto)
         except Exception as error:  # whatever a graph library makes of a malformed graph
-            raise ModelError(f"the graph cannot be read: {error}") from error
+            said = explained(error, "onnx-graphsurgeon")
+            raise ModelError(f"the graph cannot be read: {said}") from error
 
     @cached_property
     def nodes(self) -> tuple[Node, ...]:

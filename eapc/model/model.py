@@ -20,6 +20,7 @@ from eapc.model.constants import Constants
 from eapc.model.editor import write_constants, write_result
 from eapc.model.file import Check
 from eapc.model.graph import Analyses, GraphView, Node, walk
+from eapc.model.refusals import ONNX, explained
 from eapc.model.tensors import Array, TensorSpec, encode, is_external
 
 ANNOTATION_PREFIX = "eapc."
@@ -227,4 +228,4 @@ def _embed(proto: onnx.ModelProto, folder: Path) -> None:
     try:
         load_external_data_for_model(proto, str(folder))
     except (ValueError, OSError, onnx.checker.ValidationError) as error:
-        raise ModelError(f"external data cannot be read: {error}") from error
+        raise ModelError(f"external data cannot be read: {explained(error, ONNX)}") from error

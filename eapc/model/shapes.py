@@ -19,6 +19,7 @@ from eapc.model.control_flow import carry_shapes, runs_of
 from eapc.model.dynamic_axes import Axes, usual_sizes
 from eapc.model.graph import Node, free_names, initializers_of
 from eapc.model.model import Model
+from eapc.model.refusals import MISFIT, ONNX, explained
 from eapc.model.tensors import (
     Array,
     TensorSpec,
@@ -28,6 +29,7 @@ from eapc.model.tensors import (
     subgraphs_of_node,
 )
 from eapc.model.weightless_copy import loosen_reshapes, weightless_copy
+from eapc.model.windows import excess_of
 from eapc.operators import operator_of
 
 InputShapes = Mapping[str, tuple[int, ...]]
@@ -129,21 +131,11 @@ def _has_elements(model: Model, shapes: InputShapes) -> bool:
 
 
 def _exceeds(node: Node, model: Model, shapes: Shapes) -> bool:
-    """Whether a kernel is larger than its map, padding included; onnx infers a size even so."""
+    """Whether a kernel is larger than its map; onnx infers a size even so."""
     x = shapes.main(node.input(0))
     if operator_of(node).kind not in ("convolution", "pooling") or x is None:
         return False
-    kernel = (
-        node.attribute("kernel_shape", None) or (model.constants.shape(node.input(1)) or ())[2:]
-    )
-    if len(kernel) != len(x) - 2 or node.attribute("auto_pad", "NOTSET").startswith("SAME"):
-        return False
-    none = (0,) * len(kernel)
-    pads = node.attribute("pads", none + none)
-    room = (size + a + b for size, a, b in zip(x[2:], pads, pads[len(kernel) :], strict=False))
-    steps = node.attribute("dilations", (1,) * len(kernel))
-    reach = (step * (size - 1) + 1 for size, step in zip(kernel, steps, strict=True))
-    return any(a < b for a, b in zip(room, reach, strict=True))
+    return excess_of(node, x, (model.constants.shape(node.input(1)) or ())[2:]) is not None
 
 
 def _is_known(model: Model, shapes: Shapes, name: str) -> bool:
@@ -247,12 +239,19 @@ def _settle(weightless: onnx.ModelProto, model: Model, inputs: InputShapes) -> S
             return shapes
 
 
+_LONGEST_LIST = 1 << 20
+"""An input of more numbers is no list of sizes; onnx would keep each."""
+
+
 def _infer_once(weightless: onnx.ModelProto, model: Model, inputs: InputShapes) -> onnx.ModelProto:
+    lists = (shape[0] for shape in inputs.values() if len(shape) == 1)
+    follows = max(lists, default=0) <= _LONGEST_LIST
     try:
-        return onnx.shape_inference.infer_shapes(weightless, data_prop=True)
+        return onnx.shape_inference.infer_shapes(weightless, data_prop=follows)
     except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
-        reason = " ".join(str(error).split())
-        raise ModelError(f"{model.name}: shapes {dict(inputs)} do not fit: {reason}") from error
+        said, sizes = explained(error, ONNX), ", ".join(f"'{n}' {s}" for n, s in inputs.items())
+        remedy = "; --input-shape gives other sizes" if MISFIT in said else ""
+        raise ModelError(f"{model.name}: with inputs {sizes}: {said}{remedy}") from error
 
 
 def _has_gaps(shapes: Shapes, model: Model) -> bool:

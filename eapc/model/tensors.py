@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from onnx import SparseTensorProto, TensorProto, helper, numpy_helper
 
 from eapc.errors import ModelError
+from eapc.model.refusals import ONNX, explained
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
@@ -68,7 +69,9 @@ def spec_of(value: onnx.ValueInfoProto) -> TensorSpec | None:
 
 
 def _axis(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
-    return dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None
+    """A negative size is no size: runtimes read it as an open axis, as exporters mean it."""
+    is_size = dim.HasField("dim_value") and dim.dim_value >= 0
+    return dim.dim_value if is_size else dim.dim_param or None
 
 
 def value_like(
@@ -96,8 +99,8 @@ def decode(tensor: Stored, folder: Path) -> Array:
     try:
         return numpy_helper.to_array(source, str(folder))
     except (ValueError, TypeError, KeyError, OSError, onnx.checker.ValidationError) as error:
-        reason = " ".join(str(error).split())
-        raise ModelError(f"tensor '{tensor.name}' cannot be read: {reason}") from error
+        said = explained(error, ONNX)
+        raise ModelError(f"tensor '{tensor.name}' cannot be read: {said}") from error
 
 
 def _dense(tensor: SparseTensorProto, folder: Path) -> Array:

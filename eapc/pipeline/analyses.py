@@ -24,6 +24,7 @@ from eapc.errors import UsageError
 from eapc.layers import PrunableLayers, TiedLayers
 from eapc.model import Array, InputShapes, Shapes, batch_inputs, infer_shapes, input_shapes
 from eapc.pipeline.compilation import Compilation
+from eapc.profiling import prepare_network
 from eapc.progress import Step
 
 _INPUTS_FOR_DENSITIES = 256
@@ -70,6 +71,19 @@ def shapes_of(compilation: Compilation) -> tuple[Shapes, int]:
     return infer_shapes(model, sizes), max(batch, 1)
 
 
+def measured_milliseconds(compilation: Compilation) -> dict[str, float]:
+    """Milliseconds of each layer of the model on the measured machine, for its batch, by node key.
+
+    Raises UsageError where there is no such machine.
+    """
+    machine, model, conditions = compilation.measured, compilation.model, compilation.conditions
+    if machine is None:
+        raise UsageError("no machine was measured")
+    shapes = infer_shapes(model, input_shapes(model, conditions.input_shapes, machine.batch))
+    network = prepare_network(model, shapes, machine, conditions.engine.threads)
+    return network.network_ms(shapes)
+
+
 def _shapes_of(data: Dataset, batch: int | None) -> InputShapes:
     """Shapes of the data's inputs; a batch that was asked for goes before the model's own."""
     return replace(data, fixed_batch=None).shapes(batch) if batch else data.shapes(1)
@@ -113,7 +127,7 @@ def one_by_one(
     part and the name that is shown. `measured` gives the curves from a place on.
     """
     name, filed = stage
-    finished, curves = compilation.finished(filed), list[C]()
+    finished, curves = compilation.finished(filed, results=False), list[C]()
     for key, _, subject in subjects:
         part = finished.load(key)
         if part is None:

@@ -142,14 +142,18 @@ class Compilation:
         assert self.energy is not None  # see `energy` for where that is not known
         return self.energy
 
-    def finished(self, step: str) -> Finished:
-        """The layers that `step` has finished on this model and data, in this run or before."""
+    def finished(self, step: str, results: bool = True) -> Finished:
+        """The layers that `step` has finished on this model and data, in this run or before.
+
+        `results` is False for what is only measured.
+        """
         if self.checkpoints is None or self.calibration is None:
             return Finished()
         models = (self.model, self.reference)
         return Finished(
             self.checkpoints,
             digest(step, *map(model_digest, models), data_digest(self.calibration)),
+            results,
         )
 
     def with_model(self, model: Model) -> Compilation:

@@ -53,6 +53,7 @@ def prune_document(pruned: Pruned, warnings: Sequence[str] = ()) -> Document:
         "pipeline": pruned.pipeline,
         "goal_met": pruned.goal_met,
         "reason": pruned.reason or pruned.doubt or None,
+        "held_by": [asdict(holder) for holder in pruned.held.holders],
         "before": totals(pruned.before),
         "after": totals(pruned.after),
         "energy_ratio": pruned.energy_ratio,

@@ -7,7 +7,6 @@ without graph optimisation.
 from __future__ import annotations
 
 import math
-import re
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,19 +15,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import onnx
-from onnx import TensorProto
+from google.protobuf.message import DecodeError
 
 from eapc.data import Dataset
 from eapc.errors import DataError, ModelError
-from eapc.model import Array, Model, infer_shapes, static_shape
+from eapc.model import ONNXRUNTIME, Array, Model, explained, infer_shapes, static_shape
 
 if TYPE_CHECKING:
     import onnxruntime
 
 _FEED_BYTES = 1 << 22
 """Largest activation of a batch: a few such stay in a cache from one operation to the next."""
-
-_NO_KERNEL = re.compile(r"find an implementation for (\w+)\(\d+\) node with name '([^']*)'")
 
 _LARGEST_BATCH = 256
 
@@ -111,7 +108,8 @@ def _start(
     try:
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no public base
-        raise ModelError(_refusal(error, model)) from error
+        verdict = "onnxruntime refuses the model"
+        raise ModelError(explained(error, ONNXRUNTIME, verdict, _proto(model))) from error
 
 
 def _run(session: onnxruntime.InferenceSession, feed: Mapping[str, Array]) -> list[Any]:
@@ -119,39 +117,18 @@ def _run(session: onnxruntime.InferenceSession, feed: Mapping[str, Array]) -> li
     try:
         return list(session.run(None, dict(feed)))
     except Exception as error:  # onnxruntime's exceptions share no public base
-        raise DataError(f"onnxruntime cannot run the model: {_first_line(error)}") from error
+        verdict = "onnxruntime cannot run the model"
+        raise DataError(explained(error, ONNXRUNTIME, verdict)) from error
 
 
-def _refusal(error: Exception, model: onnx.ModelProto | Path) -> str:
-    """Why onnxruntime refuses a model; its own words do not say that a type is the reason."""
-    lacking = _NO_KERNEL.search(str(error))
-    if lacking:
-        proto = (
-            model
-            if isinstance(model, onnx.ModelProto)
-            else onnx.load(model, load_external_data=False)
-        )
-        kinds = _element_types(proto.graph)
-        for node in proto.graph.node:
-            read = {kinds.get(name, 0) for name in node.input}
-            if (node.op_type, node.name) == lacking.groups() and TensorProto.DOUBLE in read:
-                return (
-                    f"onnxruntime runs no {node.op_type} of double on CPUs (node "
-                    f"'{node.name or node.output[0]}'); convert the model to float32"
-                )
-    return f"onnxruntime refuses the model: {_first_line(error)}"
-
-
-def _element_types(graph: onnx.GraphProto) -> dict[str, int]:
-    """The types of tensors that the graph itself gives one."""
-    declared = (*graph.input, *graph.value_info, *graph.output)
-    kinds = {value.name: value.type.tensor_type.elem_type for value in declared}
-    return kinds | {tensor.name: tensor.data_type for tensor in graph.initializer}
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+def _proto(model: onnx.ModelProto | Path) -> onnx.ModelProto | None:
+    """A model without its external data; None where it cannot be read."""
+    if isinstance(model, onnx.ModelProto):
+        return model
+    try:
+        return onnx.load(model, load_external_data=False)
+    except (OSError, DecodeError):
+        return None
 
 
 def open_model(model: Model, threads: int = 0) -> Session:

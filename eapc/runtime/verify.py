@@ -11,6 +11,7 @@ import onnx
 from eapc.data import Dataset
 from eapc.errors import EapcError, ModelError, VerificationError
 from eapc.model import (
+    ONNX,
     Array,
     Check,
     KeptPart,
@@ -18,6 +19,7 @@ from eapc.model import (
     Origin,
     decode,
     drop_annotations,
+    explained,
     is_external,
     plain_tensors,
     tensors_of_model,
@@ -62,7 +64,7 @@ def _read(path: Path) -> Model:
 def _check_format(original: Model, path: Path) -> None:
     fault = _checker_fault(str(path))
     if fault and not _checker_fault(str(original.path or "") or original.view.proto):
-        raise VerificationError(f"onnx.checker refuses the result: {fault}")
+        raise VerificationError(f"the checker refuses the result: {fault}")
 
 
 def _checker_fault(model: str | onnx.ModelProto) -> str:
@@ -70,7 +72,7 @@ def _checker_fault(model: str | onnx.ModelProto) -> str:
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError) as error:
-        return " ".join(str(error).split()) or type(error).__name__
+        return explained(error, ONNX)
     return ""
 
 

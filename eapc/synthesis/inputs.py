@@ -78,7 +78,8 @@ def _make_input(
     spec: TensorSpec, full: tuple[int, ...], limits: Mapping[str, int], rng: np.random.Generator
 ) -> Array:
     if math.prod(full) > 1 << 31:
-        raise DataError(f"input '{spec.name}' is too large to make {full} of")
+        said = f"input '{spec.name}': {full} is too large to be made up"
+        raise DataError(f"{said}; --input-shape gives another size, --samples fewer of them")
     if is_float(spec.dtype):
         return _make_floats(full, rng)
     if spec.dtype.kind in "iu":

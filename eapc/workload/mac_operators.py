@@ -10,7 +10,7 @@ from itertools import product
 
 import numpy as np
 
-from eapc.model import Node
+from eapc.model import Node, weights_fault
 from eapc.workload.loop_nests import ConvWorkload, Workload, reach
 from eapc.workload.rules import Operands, Part, Shape, UnmodelledError, Work, workload_rule
 
@@ -85,12 +85,13 @@ def conv(operands: Operands) -> Work:
     One spatial axis becomes the columns of a single row; the depth axis of a 3-D convolution
     counts as more inferences (its outputs) and more channels (its kernel).
     """
-    x, w, y = operands.input(0), operands.input(1), operands.output()
+    x, w = operands.input(0), operands.input(1)
+    groups = _groups(operands, w[1] * operands.node.attribute("group", 1))
+    y = operands.output()
     axes = conv_axes(operands.node, x[2:], y[2:], w[2:])
     if len(axes) > 3:
         raise UnmodelledError(f"{len(axes)} spatial axes")
     depth, rows, columns = [_UNIT_AXIS] * (3 - len(axes)) + axes
-    groups = operands.node.attribute("group", 1)
     workload = ConvWorkload(
         batch=x[0] * depth.output,
         groups=groups,
@@ -109,6 +110,21 @@ def conv(operands: Operands) -> Work:
     return _mac_work(operands, (workload,))
 
 
+def _groups(operands: Operands, channels: int) -> int:
+    """The groups of a convolution whose weights are for so many `channels` of its input.
+
+    UnmodelledError where attributes or input contradict its weights.
+    """
+    fault = weights_fault(operands.node, operands.input(1))
+    own = operands.input(0)[1]
+    if not fault and channels != own:
+        fault = f"its input has {own} channels, its weights {channels}"
+    if fault:
+        raise UnmodelledError(fault)
+    groups: int = operands.node.attribute("group", 1)
+    return groups
+
+
 def _mac_work(operands: Operands, workloads: tuple[Workload, ...], weights: int = 1) -> Work:
     inputs, output = operands.node.inputs, operands.node.outputs[0]
     return Work(
@@ -125,14 +141,15 @@ def conv_transpose(operands: Operands) -> Work:
     al., CVPR 2016); phases of equal size are filters of one convolution.
     macs = N C M/g * (sum over phases of taps * positions), multiplied over the axes.
     """
-    x, w, y = operands.input(0), operands.input(1), operands.output()
+    x, w = operands.input(0), operands.input(1)
+    groups = _groups(operands, w[0])
+    y = operands.output()
     if len(w) not in (3, 4):
         raise UnmodelledError(f"{len(w) - 2} spatial axes")
     axes = transposed_axes(operands.node, x[2:], y[2:], w[2:])
     if any(axis.dilation != 1 and axis.stride != 1 for axis in axes):
         raise UnmodelledError("dilation together with stride")
     phases = [list(_phases(axis)) for axis in axes]
-    groups = operands.node.attribute("group", 1)
     if len(phases) == 1:
         phases.insert(0, [(1, 1)])
     workloads = tuple(

@@ -7,6 +7,7 @@ row in the table of operators is enough. For others write a function of an `Oper
 
 from __future__ import annotations
 
+from eapc.model import excess_of
 from eapc.operators import Operator, operator, operator_of
 from eapc.workload import (
     attention_operators,
@@ -38,12 +39,24 @@ def work_of(operands: Operands) -> Work:
         return Work()
     if rule is None:
         raise UnmodelledError(f"no rule for {node.op_type}")
-    for shape in filter(None, (*operands.input_shapes, *operands.output_shapes)):
-        if min(shape, default=0) < 0:
-            own = operator_of(node).kind in ("convolution", "pooling")
-            whose = "its kernel is larger than its map" if own else "a kernel in front is too large"
-            raise UnmodelledError(f"a size would be negative: {whose}; see --input-shape")
+    _require_sizes(operands)
     return rule(operands)
+
+
+def _require_sizes(operands: Operands) -> None:
+    """UnmodelledError where a kernel is larger than its map, of this node or of one in front."""
+    row, shapes = operator_of(operands.node), operands.input_shapes
+    if row.kind in ("convolution", "pooling") and shapes and shapes[0] is not None:
+        place = (row.factors or (0, 1))[1]
+        weights = shapes[place] if place < len(shapes) else None
+        excess = excess_of(operands.node, shapes[0], (weights or ())[2:])
+        if excess:
+            raise UnmodelledError(str(excess))
+    for shape in filter(None, (*shapes, *operands.output_shapes)):
+        if min(shape, default=0) < 0:
+            raise UnmodelledError(
+                "a size would be negative: a kernel in front is too large; see --input-shape"
+            )
 
 
 def rule_of(row: Operator) -> Rule | None:

@@ -1,0 +1,181 @@
+"""What every graph must keep to: each name written once, by somebody, and no node behind itself.
+
+Nodes may stand in any order, as onnxruntime takes them. All checks are linear in the file's size.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import NamedTuple
+
+import onnx
+
+from eapc.errors import ModelError
+from eapc.model.graph import captured_by
+from eapc.model.signatures import Signatures, counted, label
+from eapc.model.tensors import subgraphs_of_attribute
+
+Outer = tuple[frozenset[str], ...]
+"""The names of the graphs around one, the nearest first."""
+
+
+def require_valid(proto: onnx.ModelProto, path: Path) -> None:
+    """Raise ModelError, one line with the node, at the first thing that no runtime could take.
+
+    Subgraphs and local functions count. Operators that onnx does not know are left alone.
+    """
+    for fault in _model_faults(proto):
+        raise ModelError(f"{path}: {fault}")
+
+
+class _Site(NamedTuple):
+    """A node with what is asked of it often; `graphs` come with their attributes' names."""
+
+    proto: onnx.NodeProto
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    graphs: tuple[tuple[str, onnx.GraphProto], ...]
+
+    @classmethod
+    def of(cls, node: onnx.NodeProto) -> _Site:
+        holding = [a for a in node.attribute if a.HasField("g") or a.graphs]
+        graphs = tuple((a.name, graph) for a in holding for graph in subgraphs_of_attribute(a))
+        return cls(node, tuple(node.input), tuple(node.output), graphs)
+
+
+@dataclass(frozen=True)
+class _Body:
+    """Nodes, and what is known before the first of them: a graph, or a local function.
+
+    `place` begins what is said of it; empty for the main graph.
+    """
+
+    place: str
+    inputs: list[str]
+    constants: list[str]
+    nodes: list[_Site]
+    outputs: list[str]
+
+    @classmethod
+    def of_graph(cls, graph: onnx.GraphProto, place: str) -> _Body:
+        constants = [tensor.name for tensor in graph.initializer]
+        constants += [tensor.values.name for tensor in graph.sparse_initializer]
+        inputs, outputs = ([value.name for value in v] for v in (graph.input, graph.output))
+        return cls(place, inputs, constants, [*map(_Site.of, graph.node)], outputs)
+
+    @classmethod
+    def of_function(cls, function: onnx.FunctionProto) -> _Body:
+        inputs, outputs = list(function.input), list(function.output)
+        nodes = [*map(_Site.of, function.node)]
+        return cls(f"in function '{function.name}': ", inputs, [], nodes, outputs)
+
+
+def _model_faults(proto: onnx.ModelProto) -> Iterator[str]:
+    own = {(f.domain, f.name): (len(f.input), len(f.output)) for f in proto.functions}
+    main = _Body.of_graph(proto.graph, "")
+    yield from _body_faults(main, (), Signatures(proto.opset_import, own))
+    for function in proto.functions:
+        signatures = Signatures(function.opset_import or proto.opset_import, own)
+        yield from _body_faults(_Body.of_function(function), (), signatures)
+
+
+def _body_faults(body: _Body, outer: Outer, signatures: Signatures) -> Iterator[str]:
+    """What is wrong with nodes and names, those of the subgraphs included."""
+    yield from (body.place + fault for fault in _unreadable(body))
+    for node in body.nodes:
+        for fault in signatures.faults(node.proto, node.inputs, node.outputs):
+            yield body.place + fault
+    yield from (body.place + fault for fault in _written_twice(body))
+    written = {name for node in body.nodes for name in node.outputs}
+    seen = (frozenset({*body.inputs, *body.constants, *written}), *outer)
+    yield from (body.place + fault for fault in _unwritten(body, seen))
+    yield from (body.place + fault for fault in _cycles(body))
+    for node in body.nodes:
+        if node.graphs:
+            yield from _subgraph_faults(node, body.place, seen, signatures)
+
+
+def _unreadable(body: _Body) -> Iterator[str]:
+    """Names that are no text: protobuf hands those over as bytes."""
+    yield from _no_text((*body.inputs, *body.constants, *body.outputs), "")
+    for index, (node, inputs, outputs, _) in enumerate(body.nodes):
+        attributes = [attribute.name for attribute in node.attribute]
+        named = (node.op_type, node.domain, node.name, *inputs, *outputs, *attributes)
+        yield from _no_text(named, f"node {index}: ")
+
+
+def _no_text(names: Sequence[object], where: str) -> Iterator[str]:
+    wrong = [name for name in names if type(name) is not str]
+    yield from (f"{where}the name {name!r} is not valid UTF-8" for name in wrong)
+
+
+def _written_twice(body: _Body) -> Iterator[str]:
+    """An initializer may be an input too; nothing else may bear a name that is taken."""
+    for names, what in ((body.inputs, "inputs"), (body.constants, "initializers")):
+        if len(set(names)) < len(names):
+            yield f"two {what} are called '{_first_repeated(names)}'"
+    taken = {*body.inputs, *body.constants}
+    for node in body.nodes:
+        for name in filter(None, node.outputs):
+            if name in taken:
+                by = label(node.proto)
+                yield f"tensor '{name}' that {by} writes has been written or given before"
+            taken.add(name)
+
+
+def _first_repeated(names: Sequence[str]) -> str:
+    return next(name for name, count in Counter(names).items() if count > 1)
+
+
+def _unwritten(body: _Body, seen: Outer) -> Iterator[str]:
+    own, *_ = seen
+    for node in body.nodes:
+        for name in node.inputs:
+            if name and name not in own and not any(name in names for names in seen):
+                yield f"{label(node.proto)} reads '{name}', which nobody writes"
+    for name in body.outputs:
+        if not any(name in names for names in seen):
+            yield f"nobody writes the output '{name}'"
+
+
+def _cycles(body: _Body) -> Iterator[str]:
+    """Nodes that wait for each other; where all stand in order there are none."""
+    nodes = body.nodes
+    writers = {name: place for place, node in enumerate(nodes) for name in node.outputs if name}
+    waits: dict[int, set[int]] = {}
+    for place, node in enumerate(nodes):
+        names = (*node.inputs, *captured_by(node.proto)) if node.graphs else node.inputs
+        waits[place] = {writers[name] for name in names if name in writers}
+    if all(not first or place > max(first) for place, first in waits.items()):
+        return
+    try:
+        TopologicalSorter(waits).prepare()
+    except CycleError as error:
+        found = [label(nodes[place].proto) for place in sorted(set(error.args[1]))]
+        more = f" and {len(found) - 3} others" if len(found) > 3 else ""
+        yield f"nodes wait for each other in a cycle: {', '.join(found[:3])}{more}"
+
+
+def _subgraph_faults(node: _Site, place: str, seen: Outer, signatures: Signatures) -> Iterator[str]:
+    for name, graph in node.graphs:
+        inner = f"{place}in {name} of {label(node.proto)}: "
+        yield from (inner + fault for fault in _unlike_results(node.proto, graph))
+        yield from _body_faults(_Body.of_graph(graph, inner), seen, signatures)
+
+
+_RESULTS_KEPT = {"If": 0, "Loop": 1, "Scan": 0}
+"""Results of a subgraph that its node does not hand on: a Loop keeps the condition."""
+
+
+def _unlike_results(node: onnx.NodeProto, graph: onnx.GraphProto) -> Iterator[str]:
+    """A branch or body has as many results as its node hands on."""
+    if node.domain or node.op_type not in _RESULTS_KEPT:
+        return
+    has, needs = len(graph.output), len(node.output) + _RESULTS_KEPT[node.op_type]
+    if has != needs:
+        outputs = counted(len(node.output), "output")
+        yield f"{counted(has, 'result')}, the node has {outputs} and needs {needs}"
