@@ -126,15 +126,16 @@ def test_joined_outputs_err_as_separate_ones(seed: int) -> None:
 
 def test_samples_of_several_scales_are_judged_apart() -> None:
     """Large ones would hide that nothing is left of the small ones."""
-    kinds = np.array([0, 1] * 10)
-    scales = np.where(kinds, 255.0, 1.0)[:, None]
+    is_large = np.array([0, 1] * 10)
+    kinds = np.where(is_large, "large", "small")
+    scales = np.where(is_large, 255.0, 1.0)[:, None]
     y = RNG.normal(size=(20, 3)) * scales
-    other = np.where(kinds[:, None], y, 0.0)
+    other = np.where(is_large[:, None], y, 0.0)
     assert OutputParts({"y": y}).errors({"y": other}).worst < 1e-4
     found = OutputParts({"y": y}, kinds=kinds).errors({"y": other})
-    small = y[kinds == 0]
+    small = y[is_large == 0]
     assert found.worst == pytest.approx(np.square(small).sum() / power(small))
-    assert found.part == "y at scale 1 of the inputs"
+    assert found.part == "y on small"
     assert found.mean == pytest.approx(found.worst / 2)
 
 

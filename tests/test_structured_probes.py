@@ -9,7 +9,7 @@ from evaluation_builders import relative_output_error
 from pruning_builders import Net, dense, residual, transformer
 from structured_builders import layered
 
-from eapc.calibration import ActivationWalk, MemoryBudget, probe_moments, scaled_matrix
+from eapc.calibration import ActivationWalk, MemoryBudget, Seen, probe_moments, scaled_matrix
 from eapc.layers import find_layers
 from eapc.model import Model
 from eapc.runtime import collect_outputs, feed_size
@@ -25,7 +25,9 @@ def probed(net: Net, name: str) -> tuple[Probed, ChannelCurve]:
     names = [n for tied in probed_layers(group) for user in tied.users for n in (user.x, user.y)]
     batch = feed_size(model, net.data)
     values = ActivationWalk(model, net.data, [names], batch, 1, MemoryBudget(None)).step(0, model)
-    moments = [probe_moments(model, reader.tied, values, 0) for reader in group.readers]
+    moments = [
+        probe_moments(model, reader.tied, Seen(values, values), 0) for reader in group.readers
+    ]
     consumers = []
     for reader, users in zip(group.readers, moments, strict=True):
         problem = LayerProblem.from_moments(scaled_matrix(reader.tied, model), combine(users))

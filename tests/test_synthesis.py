@@ -128,11 +128,21 @@ def test_images_differ_in_contrast_and_brightness() -> None:
     assert np.quantile(contrasts, 0.9) > 2 * np.quantile(contrasts, 0.1)
 
 
-def test_channels_last_images_are_images_too() -> None:
-    model = loaded([op("Relu", "x", "y")], {"x": ("N", 16, 16, 3)}, ["y"])
-    x = fed(made(model))
-    neighbours = np.abs(np.diff(x, axis=1)).mean()
-    assert neighbours < 0.5 * np.abs(x[:, ::-1] - x).mean()
+def roughness(x: Array) -> float:
+    """What neighbours (n, rows, ...) differ by, against what mirrored pixels do."""
+    return float(np.abs(np.diff(x, axis=1)).mean() / np.abs(x[:, ::-1] - x).mean())
+
+
+@pytest.mark.parametrize("shape", [("N", 16, 16, 3), ("N", 3, 16, 16)])
+def test_every_scale_comes_as_images_and_as_white_noise(shape: tuple[int | str, ...]) -> None:
+    """Independent pixels differ by what any two do; in images neighbours are alike."""
+    data = made(loaded([op("Relu", "x", "y")], {"x": shape}, ["y"]), 60)
+    assert data.kinds is not None
+    x = np.moveaxis(fed(data), shape.index(3), -1)
+    found = {name: roughness(x[data.kinds == kind]) for kind, name in enumerate(data.kind_names)}
+    assert len(found) == 6
+    for name, rough in found.items():
+        assert 0.85 < rough < 1.15 if "white noise" in name else rough < 0.5
 
 
 def test_doubles_and_halves_have_their_type() -> None:

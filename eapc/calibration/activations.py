@@ -31,12 +31,16 @@ from eapc.runtime import Session, joined_batches
 
 Batches = list[Array]
 
+Kinds = Sequence[tuple[int, ...]]
+"""The kinds of samples in each batch, see `Dataset.kinds`."""
+
 
 class ActivationWalk:
     """Walks one network forward over a plan: the tensors wanted at each step.
 
     `plan[i]` names the tensors that `step(i)` must make available; steps go in order. What
-    is kept from step to step counts against `memory`, which several walks may share.
+    is kept from step to step counts against `memory`, which several walks may share. `kinds` are
+    those of the samples of each batch.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class ActivationWalk:
         self._left = self._view.ancestors(name for wanted in self._plan for name in wanted)
         self._stored: dict[str, Batches] = {name: [] for name in data.shapes(1)}
         self._steps = 0
+        self.kinds = data.kinds_by_batch(batch)
         for feed in data.batches(batch) if any(self._plan) else ():
             self._steps += 1
             for name, batches in self._stored.items():

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from eapc.calibration.activations import ActivationWalk, Batches, MemoryBudget
+from eapc.calibration.activations import ActivationWalk, Batches, Kinds, MemoryBudget
 from eapc.calibration.statistics import (
     LayerActivations,
     LayerRows,
@@ -79,7 +79,7 @@ class LayerwiseReconstruction:
         return [
             LayerRows.sample(
                 user,
-                _activations(user, twin, targets, pruned),
+                _activations(user, twin, targets, pruned, self._walks[0].kinds),
                 limit,
                 row_generator(self._engine.seed, user),
                 _row_words(user, shape),
@@ -117,7 +117,11 @@ class LayerwiseReconstruction:
 
 
 def _activations(
-    layer: Layer, twin: Layer, targets: Mapping[str, Batches], pruned: Mapping[str, Batches]
+    layer: Layer,
+    twin: Layer,
+    targets: Mapping[str, Batches],
+    pruned: Mapping[str, Batches],
+    kinds: Kinds,
 ) -> LayerActivations:
     """Inputs from the pruned network where it has come that far, else as they were.
 
@@ -125,7 +129,8 @@ def _activations(
     """
     has_branch = layer.other in pruned and twin.other in targets
     branch = (targets[twin.other], pruned[layer.other]) if has_branch else None
-    return LayerActivations(pruned.get(layer.x, targets.get(twin.x, [])), targets[twin.y], branch)
+    x = pruned.get(layer.x, targets.get(twin.x, []))
+    return LayerActivations(x, targets[twin.y], branch, kinds)
 
 
 def _row_words(layer: Layer, shape: tuple[int, ...]) -> int:

@@ -19,6 +19,7 @@ from eapc.calibration.activations import (
     Batches,
     DownstreamRun,
     DownstreamSubgraph,
+    Kinds,
     MemoryBudget,
     downstream_of,
 )
@@ -77,7 +78,7 @@ def error_curves(
     walk = probed_tensors(model, probes, [[tied] for tied in layers], subgraphs, engine)
     steps = zip(layers, subgraphs, walk, strict=True)
     for tied, downstream, seen in islice(steps, first, None):
-        moments = probe_moments(model, tied, seen.fitted, engine.seed)
+        moments = probe_moments(model, tied, seen, engine.seed)
         run = DownstreamRun(
             model, downstream, seen.shown, changed_constants(model, tied), engine.threads
         )
@@ -109,7 +110,7 @@ def probes_of(data: Dataset, macs_per_input: float) -> Probes:
     batch, it does both.
     """
     shown = probe_inputs(data, macs_per_input)
-    rest = data.without(slice(0, None, max(1, len(data) // len(shown))))
+    rest = data.without(np.arange(len(shown)) * len(data) // len(shown))
     if rest.usable >= len(shown):
         return Probes(rest, shown)
     try:
@@ -122,16 +123,17 @@ def probe_inputs(data: Dataset, macs_per_input: float) -> Dataset:
     """Evenly spaced inputs: as many as keep all passes within `_PROBE_MACS`, 8 to 128."""
     fewest, most = _PROBES
     count = min(len(data), most, max(fewest, int(_PROBE_MACS / max(macs_per_input, 1))))
-    thinned = data.take(slice(0, None, max(1, len(data) // count))).take(slice(0, count))
+    thinned = data.take(np.arange(count) * len(data) // count)
     return thinned if thinned.usable else data
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Tensors around some layers, by name, on the inputs of `Probes`."""
+    """Tensors around some layers, by name, on the inputs of `Probes`; `kinds` of those fitted."""
 
     fitted: Mapping[str, Batches]
     shown: Mapping[str, Batches]
+    kinds: Kinds = ()
 
 
 def probed_tensors(
@@ -157,21 +159,19 @@ def probed_tensors(
         fitted = ActivationWalk(model, probes.fitted, own, batch, engine.threads, budget)
     for i in range(len(layers)):
         values = shown.step(i, model)
-        yield Seen(values if fitted is shown else fitted.step(i, model), values)
+        yield Seen(values if fitted is shown else fitted.step(i, model), values, fitted.kinds)
 
 
-def probe_moments(
-    model: Model, tied: TiedLayers, values: Mapping[str, Batches], seed: int
-) -> list[Moments]:
+def probe_moments(model: Model, tied: TiedLayers, seen: Seen, seed: int) -> list[Moments]:
     """Moments of each user of a weight on a few rows: enough for a rough fit.
 
-    `values` holds the inputs and outputs of the users.
+    `seen` holds the inputs and outputs of the users.
     """
     limit = max(_MIN_ROWS, _ROWS_PER_INPUT * tied.matrix(model).shape[2])
     return [
         LayerRows.sample(
             user,
-            LayerActivations(values[user.x], values[user.y]),
+            LayerActivations(seen.fitted[user.x], seen.fitted[user.y], kinds=seen.kinds),
             limit,
             row_generator(seed, user),
         ).moments()

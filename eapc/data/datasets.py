@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -36,7 +37,8 @@ class Dataset:
     `arrays` holds (n, ...) per sampled input; `shared` holds inputs that every run gets
     whole; `labels` is (n,) integers or None; `fixed_batch` is the model's own batch size
     where it cannot be chosen. `origin` says of made-up inputs what their values are, and why;
-    where they are of several scales, `kinds` (n,) numbers those of each: they are judged apart.
+    where they are of several kinds, `kinds` (n,) numbers those of each, in ascending order, and
+    `kind_names` says which they are: they are fed, weighed and judged apart.
     """
 
     specs: Mapping[str, TensorSpec]
@@ -48,6 +50,7 @@ class Dataset:
     synthesised: bool = False
     origin: str = ""
     kinds: Array | None = None
+    kind_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return min(len(array) for array in self.arrays.values())
@@ -105,12 +108,25 @@ class Dataset:
     def batches(self, size: int) -> Iterator[dict[str, Array]]:
         """Feeds of up to `size` samples, or of the model's own batch where that is fixed.
 
-        Where the batch is fixed, samples that do not fill one are left out.
+        Where the batch is fixed, samples that do not fill one are left out; where it is not, all
+        samples of a feed are of one kind.
         """
-        size, end = self.fixed_batch or size, self.usable
-        for start in range(0, end, size):
-            rows = slice(start, min(start + size, end))
+        for rows in self._slices(size):
             yield {**{name: self._feed(name, rows) for name in self.arrays}, **self.shared}
+
+    def kinds_by_batch(self, size: int) -> list[tuple[int, ...]]:
+        """The kinds of samples in each of the `batches`."""
+        kinds = np.zeros(len(self), np.intp) if self.kinds is None else self.kinds
+        return [tuple(np.unique(kinds[rows]).tolist()) for rows in self._slices(size)]
+
+    def _slices(self, size: int) -> Iterator[slice]:
+        size, end = self.fixed_batch or size, self.usable
+        cuts = [0, end]
+        if self.kinds is not None and not self.fixed_batch:
+            cuts[1:1] = (np.flatnonzero(np.diff(self.kinds[:end])) + 1).tolist()
+        for first, last in pairwise(cuts):
+            for start in range(first, last, size):
+                yield slice(start, min(start + size, last))
 
     @property
     def usable(self) -> int:

@@ -178,8 +178,8 @@ def _kinds(kinds: Array | None, samples: int) -> Iterator[tuple[str, slice | Arr
     if kinds is None or len(kinds) != samples:
         yield "", slice(None)
         return
-    for kind in np.unique(kinds):
-        yield f" at scale {kind + 1} of the inputs", np.flatnonzero(kinds == kind)
+    for kind in dict.fromkeys(kinds.tolist()):
+        yield f" on {kind}", np.flatnonzero(kinds == kind)
 
 
 def _differing(y: Array, other: Array) -> float:

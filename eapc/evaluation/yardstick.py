@@ -30,7 +30,7 @@ class Yardstick:
     """The outputs of a network, with the tensors that they are joined from (see `joined_labels`).
 
     With `by_error` outputs are compared by their relative error, whatever they are. Samples of
-    several `kinds` (n,) are judged apart: those of a large scale would hide all others.
+    several `kinds`, (n,) names, are judged apart: those of a large scale would hide all others.
     """
 
     reference: Outputs
@@ -48,7 +48,9 @@ class Yardstick:
             return joined_labels(model, shapes)
 
         known = model.analyses.once(("joined", str(shapes)), joined)
-        kinds = None if data.kinds is None else data.kinds[: data.usable]
+        kinds = None
+        if data.kinds is not None:
+            kinds = np.asarray(data.kind_names)[data.kinds[: data.usable]]
         outputs = collect_outputs(model, data, threads)
         return cls(outputs, data.synthesised, known, kinds, data.usable)
 

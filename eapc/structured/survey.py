@@ -107,7 +107,7 @@ class Survey:
     ) -> tuple[Evidence, list[list[Moments]]]:
         """What a criterion may look at, and the moments of each user of each reader."""
         seed = self.engine.seed
-        moments = [probe_moments(model, r.tied, seen.fitted, seed) for r in layered.readers]
+        moments = [probe_moments(model, r.tied, seen, seed) for r in layered.readers]
         consumers = map(_consumer, [model] * len(moments), layered.readers, moments)
         evidence = self._evidence(model, layered)
         maps = tuple(_maps(layered, seen.shown))

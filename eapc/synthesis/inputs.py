@@ -4,7 +4,10 @@ Images are dead leaves: discs and rectangles of all sizes that cover each other,
 the edges and the 1/f amplitude spectrum of natural images (Lee, Mumford, Huang, IJCV 2001).
 Plain 1/f noise has no edges, and networks pruned on it do far worse on real images. Contrast
 and brightness vary from image to image, since the right ones can only be guessed
-(`eapc.synthesis.input_scale`). Other floating-point inputs are normal.
+(`eapc.synthesis.input_scale`). A 3x3 kernel sees next to nothing but edges and flat colour in them,
+so that a fit on them alone is free to change what it makes of anything else: where the network does
+not tell that it was trained on such images, as many inputs are white noise. Other floating-point
+inputs are normal.
 """
 
 from __future__ import annotations
@@ -49,9 +52,15 @@ def synthesise(
         spec.name: _with_samples(spec, shapes[spec.name], count, batch) for spec in model.inputs
     }
     arrays = {spec.name: _make_input(spec, full[spec.name], limits, rng) for spec in model.inputs}
+    noise = {
+        spec.name: rng.standard_normal(full[spec.name], dtype=np.float32)
+        for spec in model.inputs
+        if is_float(spec.dtype) and _channels_of_image(full[spec.name][1:]) is not None
+    }
     made = replace(dataset(arrays, model.inputs, "synthesised inputs"), synthesised=True)
+    textures = [made, replace(made, arrays={**made.arrays, **noise})] if noise else [made]
     try:
-        return with_expected_scale(model, made, rng, threads)
+        return with_expected_scale(model, textures, threads)
     except DataError as error:
         raise DataError(
             f"no inputs can be made up for this model: {error}; give --calib"
@@ -91,18 +100,21 @@ def _make_input(
 
 def _make_floats(full: tuple[int, ...], rng: np.random.Generator) -> Array:
     """Images where the axes are those of images, channels first or last; else normal."""
-    sample = full[1:]
-    if _is_image(sample):
-        return dead_leaves(full, rng)
-    if len(sample) == 3 and _is_image((sample[2], *sample[:2])):
-        images = dead_leaves((full[0], sample[2], *sample[:2]), rng)
-        return np.ascontiguousarray(np.moveaxis(images, 1, -1))
-    return rng.standard_normal(full, dtype=np.float32)
+    channels = _channels_of_image(full[1:])
+    if channels is None:
+        return rng.standard_normal(full, dtype=np.float32)
+    first = (full[0], full[1 + channels], *np.delete(full[1:], channels).tolist())
+    return np.ascontiguousarray(np.moveaxis(dead_leaves(first, rng), 1, 1 + channels))
 
 
-def _is_image(sample: Sequence[int]) -> bool:
-    """(channels, rows, columns) with few channels and some extent."""
-    return len(sample) == 3 and sample[0] <= 4 and min(sample[1:]) >= 8
+def _channels_of_image(sample: Sequence[int]) -> int | None:
+    """The axis of channels of what looks like an image: few channels and some extent."""
+    if len(sample) != 3:
+        return None
+    for axis, extent in ((0, sample[1:]), (2, sample[:2])):
+        if sample[axis] <= 4 and min(extent) >= 8:
+            return axis
+    return None
 
 
 def dead_leaves(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
