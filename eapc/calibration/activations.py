@@ -26,7 +26,16 @@ import onnx
 
 from eapc.data import Dataset
 from eapc.errors import DataError
-from eapc.model import Array, Model, Node, decode, encode, is_external, tensors_of_model
+from eapc.model import (
+    Array,
+    Model,
+    Node,
+    decode,
+    encode,
+    is_external,
+    sample_axes,
+    tensors_of_model,
+)
 from eapc.runtime import Session, joined_batches
 
 Batches = list[Array]
@@ -255,12 +264,14 @@ class DownstreamRun:
         samples |= {name: values[name] for name in downstream.changed}
         proto = segment(model, downstream.nodes, samples, downstream.outputs)
         self._session = Session(proto, threads)
+        self._axes = sample_axes(model)
 
     def outputs(self, values: Mapping[str, Array]) -> dict[str, Array]:
         """The subgraph's outputs over all batches, joined, with these values of its constants."""
         count = max((len(batches) for batches in self._inputs.values()), default=1)
         fed = {name: np.ascontiguousarray(value) for name, value in values.items()}
-        return joined_batches(
+        runs = (
             self._session.run({**fed, **{name: b[i] for name, b in self._inputs.items()}})
             for i in range(count)
         )
+        return joined_batches(runs, self._axes)

@@ -11,7 +11,7 @@ from eapc.model.editor import GraphEditor
 from eapc.model.epilogue import BiasSink, Clipping, Epilogue, epilogue_of
 from eapc.model.file import Check, files_of
 from eapc.model.graph import GraphView, Node, free_names, plain_tensors, walk
-from eapc.model.interface import common_inputs
+from eapc.model.interface import common_inputs, sample_axes
 from eapc.model.model import ANNOTATION_PREFIX, KeptPart, Model, Origin, drop_annotations
 from eapc.model.shapes import (
     InputShapes,
@@ -95,6 +95,7 @@ __all__ = [
     "numpy_type",
     "obstacle",
     "plain_tensors",
+    "sample_axes",
     "seen_shapes",
     "seen_through",
     "spread_zero_points",

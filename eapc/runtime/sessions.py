@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from onnx import TensorProto
 
 from eapc.data import Dataset
 from eapc.errors import DataError, ModelError
-from eapc.model import Array, Model, infer_shapes, static_shape
+from eapc.model import Array, Model, infer_shapes, sample_axes, static_shape
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -172,20 +173,24 @@ def feed_size(model: Model, data: Dataset) -> int:
 
 
 def collect_outputs(model: Model, data: Dataset, threads: int = 0) -> dict[str, Array]:
-    """The model's outputs over all of a dataset, batches joined along the first axis."""
+    """The model's outputs over all of a dataset, samples along the first axis."""
     session = open_model(model, threads)
-    return joined_batches(session.run(feed) for feed in data.batches(feed_size(model, data)))
+    feeds = data.batches(feed_size(model, data))
+    return joined_batches((session.run(feed) for feed in feeds), sample_axes(model))
 
 
-def joined_batches(batches: Iterable[Mapping[str, Array]]) -> dict[str, Array]:
+def joined_batches(
+    batches: Iterable[Mapping[str, Array]], axes: Mapping[str, int] = MappingProxyType({})
+) -> dict[str, Array]:
     """Outputs by name, those of all batches joined along the first axis.
 
-    Raises DataError where their other axes differ.
+    Those with another of `axes` have that one in front. Raises DataError where the others differ.
     """
     parts: dict[str, list[Array]] = {}
     for outputs in batches:
         for name, value in outputs.items():
-            parts.setdefault(name, []).append(np.atleast_1d(np.asarray(value)))
+            moved = np.moveaxis(np.atleast_1d(np.asarray(value)), axes.get(name, 0), 0)
+            parts.setdefault(name, []).append(moved)
     return {name: _joined(name, values) for name, values in parts.items()}
 
 
