@@ -7,15 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import loaded, make_model, normal, op, value
+from builders import ints, loaded, make_model, normal, op, value
 from onnx import TensorProto
 from pruning_builders import NETS, Net, residual
 
+from eapc.data import dataset
 from eapc.errors import DataError, ModelError
 from eapc.model import Model, sample_axes
 from eapc.runtime import (
     Session,
     Stopwatch,
+    as_it_runs,
     collect_outputs,
     feed_size,
     open_model,
@@ -156,3 +158,18 @@ def test_samples_come_first_wherever_the_output_has_them() -> None:
     for shape in ((None, 3), (1, "T"), ("N", "N")):
         assert sample_axes(loaded(nodes, {"x": shape}, ["y"])) == {}
     assert sample_axes(loaded([op("Identity", "x", "y")], {"x": ("N", 3)}, ["y"])) == {}
+
+
+def test_a_batch_in_name_only_is_fed_one_by_one() -> None:
+    """x (batch, 10, 32) is turned into one sequence of 20 rows of 32: two do not go in."""
+    nodes = [op("MatMul", "x w", "a"), op("Reshape", "a sh", "y")]
+    tensors = {"w": normal((32, 64)), "sh": ints(1, 20, 32)}
+    model = loaded(nodes, {"x": ("batch", 10, 32)}, ["y"], tensors)
+    data = dataset({"x": normal((5, 10, 32))}, model.inputs, "here")
+    found = as_it_runs(model, data, 1)
+    assert found.fixed_batch == 1
+    assert collect_outputs(model, found, 1)["y"].shape == (5, 20, 32)
+    free = loaded([op("MatMul", "x w", "y")], {"x": ("batch", 10, 32)}, ["y"], tensors)
+    assert as_it_runs(free, data, 1) is data
+    stuck = loaded([op("Reshape", "x sh", "y")], {"x": ("batch", 10, 32)}, ["y"], tensors)
+    assert as_it_runs(stuck, data, 1) is data

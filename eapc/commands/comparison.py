@@ -21,7 +21,7 @@ from eapc.errors import UsageError
 from eapc.evaluation import Accuracy, AccuracyJudge, AgreementJudge
 from eapc.model import Model, TensorSpec, batch_inputs, common_inputs, files_of, tensors_of_model
 from eapc.profiling import Ratio, run_in_turns
-from eapc.runtime import open_model
+from eapc.runtime import as_it_runs, open_model
 from eapc.synthesis import synthesise
 
 logger = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class Comparison:
     """Two models of the same inputs and outputs.
 
     `accuracy` is known with labelled inputs, `likeness` of the outputs is measured without;
-    `made_up` says that the inputs were.
+    `made_up` says that the inputs were, `inputs` which values they have.
     """
 
     before: Side
@@ -87,6 +87,7 @@ class Comparison:
     accuracy: Accuracy | None
     likeness: Likeness | None
     made_up: bool
+    inputs: str = ""
     notes: tuple[str, ...] = ()
 
     @property
@@ -128,7 +129,8 @@ def compare(
         accuracy=_accuracy(models, data, settings.threads) if labelled else None,
         likeness=None if labelled else _likeness(models, data, settings.threads),
         made_up=data.synthesised,
-        notes=tuple(dict.fromkeys(note for each in analyses for note in each.notes)),
+        inputs=data.origin,
+        notes=tuple(dict.fromkeys((*(n for each in analyses for n in each.notes), *data.notes))),
     )
 
 
@@ -140,6 +142,7 @@ def _alike(settings: Settings, models: list[Model], specs: tuple[TensorSpec, ...
     calibration = settings.calibration
     if calibration is not None:
         calibration = load_dataset(calibration, specs).first(settings.samples)
+        calibration = as_it_runs(models[0], calibration, settings.threads)
     batched = batch_inputs(specs)
     sizes = [spec.shape[0] for spec in specs if spec.name in batched]
     fixed = next((size for size in sizes if isinstance(size, int)), None)
@@ -171,7 +174,7 @@ def _inputs(
     if evaluation is not None:
         labelled = load_dataset(evaluation, specs)
         labelled.require_labels()
-        return labelled
+        return as_it_runs(model, labelled, settings.threads)
     if isinstance(settings.calibration, Dataset):
         return settings.calibration
     rng = np.random.default_rng(settings.seed)
@@ -181,7 +184,15 @@ def _inputs(
     logger.warning(
         f"no data: outputs are compared on {len(fed)} made-up inputs{values}; real ones say more"
     )
-    return replace(fed, affine=made.affine, synthesised=True, origin=made.origin)
+    return replace(
+        fed,
+        fixed_batch=fed.fixed_batch or made.fixed_batch,
+        synthesised=True,
+        origin=made.origin,
+        kinds=made.kinds,
+        kind_names=made.kind_names,
+        notes=made.notes,
+    )
 
 
 # --- figures ---------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from eapc.layers import layers_of, require_layers
 from eapc.model import InputShapes, Model, TensorSpec
 from eapc.pipeline import Compilation, Conditions, Recipe
 from eapc.progress import timed
-from eapc.runtime import Engine
+from eapc.runtime import Engine, as_it_runs
 from eapc.synthesis import synthesise
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,8 @@ def prepare(model: str | Path | Model, settings: Settings) -> Compilation:
     measured = machine if isinstance(machine, MeasuredMachine) else None
     calibration = None
     if settings.calibration is not None:
-        calibration = load_dataset(settings.calibration, loaded.inputs).first(settings.samples)
+        given = load_dataset(settings.calibration, loaded.inputs).first(settings.samples)
+        calibration = as_it_runs(loaded, given, settings.threads)
     conditions = Conditions(
         batch=settings.batch,
         input_shapes=settings.input_shapes,
@@ -128,6 +129,7 @@ def checked(
     if evaluation is not None:
         labelled = load_dataset(evaluation, compilation.model.inputs)
         labelled.require_labels()
+        labelled = as_it_runs(compilation.model, labelled, settings.threads)
     for output in outputs:
         compilation.model.require_writable(output, force)
     return Begun(compilation, recipe, labelled)
@@ -174,4 +176,6 @@ def with_inputs(compilation: Compilation, samples: int | None) -> Compilation:
     logger.warning(
         f"no calibration data: {len(made)} inputs were made up{values}; real data prunes better"
     )
+    for note in made.notes:
+        logger.warning(note)
     return replace(compilation, calibration=made).with_record(seconds=seconds)

@@ -38,7 +38,8 @@ class Dataset:
     whole; `labels` is (n,) integers or None; `fixed_batch` is the model's own batch size
     where it cannot be chosen. `origin` says of made-up inputs what their values are, and why;
     where they are of several kinds, `kinds` (n,) numbers those of each, in ascending order, and
-    `kind_names` says which they are: they are fed, weighed and judged apart.
+    `kind_names` says which they are: they are fed, weighed and judged apart. `notes` are sentences
+    on single values that were made up.
     """
 
     specs: Mapping[str, TensorSpec]
@@ -51,6 +52,7 @@ class Dataset:
     origin: str = ""
     kinds: Array | None = None
     kind_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return min(len(array) for array in self.arrays.values())

@@ -11,6 +11,7 @@ import re
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -170,6 +171,32 @@ def feed_size(model: Model, data: Dataset) -> int:
     largest = max(1, 4 * max(sizes, default=1))
     few = min(_FEW, _MOST_BYTES // largest)
     return max(1, few, min(_LARGEST_BATCH, _FEED_BYTES // largest))
+
+
+def as_it_runs(model: Model, data: Dataset, threads: int = 0) -> Dataset:
+    """The data, fed one by one where the model takes no more, whatever it calls its first axis.
+
+    A Reshape to a fixed first axis behind it, say, stops two inferences at a time.
+    """
+    if data.fixed_batch is not None or len(data) < 2:
+        return data
+    alone = replace(data, fixed_batch=1)
+    try:
+        session = open_model(model, threads)
+        if _runs(session, data.take(np.arange(2))) or not _runs(session, alone):
+            return data
+    except ModelError:
+        return data  # whoever needs the outputs says what is wrong
+    return alone
+
+
+def _runs(session: Session, data: Dataset) -> bool:
+    """Whether a session takes the first samples of a dataset."""
+    try:
+        session.run(next(data.batches(2)))
+    except DataError:
+        return False
+    return True
 
 
 def collect_outputs(model: Model, data: Dataset, threads: int = 0) -> dict[str, Array]:

@@ -20,11 +20,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from eapc.data import Affine, Dataset
+from eapc.data import Dataset
 from eapc.evaluation import Outputs
-from eapc.model import Array, Model, Node, is_float
+from eapc.model import Array, Model, Node
 from eapc.operators import operator_of
 from eapc.runtime import Session, collect_outputs, with_outputs
+from eapc.synthesis.scalars import holds_one_number
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ def with_expected_scale(model: Model, textures: Sequence[Dataset], threads: int 
     """
     made = textures[0]
     trials = [each.first(max(_TRIALS, made.fixed_batch or 1)) for each in textures]
-    if not any(is_float(array.dtype) for array in made.arrays.values()):
+    if not any(_has_scale(made, name) for name in made.arrays):
         collect_outputs(model, trials[0], threads)
         return made
     evidence = scale_evidence(model)
@@ -69,9 +70,17 @@ def with_expected_scale(model: Model, textures: Sequence[Dataset], threads: int 
 
 
 def scaled(made: Dataset, scale: float, offset: float) -> Dataset:
-    """x -> x * scale + offset."""
-    numbers = (np.asarray([value], np.float32) for value in (scale, -offset, 1.0))
-    return replace(made, affine=Affine(*numbers))
+    """x -> x * scale + offset of what is floating-point and more than one number."""
+    changed = {
+        name: np.asarray(array * np.float32(scale) + np.float32(offset))
+        for name, array in made.arrays.items()
+        if _has_scale(made, name)
+    }
+    return replace(made, arrays={**made.arrays, **changed})
+
+
+def _has_scale(made: Dataset, name: str) -> bool:
+    return made.specs[name].is_float and not holds_one_number(made.specs[name])
 
 
 def _likely(misfits: Mapping[Candidate, float], margin: float) -> list[Candidate]:
@@ -86,17 +95,13 @@ def _in_turn(textures: Sequence[Dataset], likely: Sequence[Candidate]) -> Datase
     made = textures[0]
     if len(likely) == 1:
         return scaled(textures[likely[0].texture], *CANDIDATES[likely[0].scale])
+    of_kinds = [scaled(textures[texture], *CANDIDATES[scale]) for texture, scale in likely]
     kinds = np.arange(len(made)) * len(likely) // len(made)
 
     def mixed(name: str) -> Array:
-        parts = [
-            np.asarray(textures[texture].arrays[name][kinds == kind] * np.float32(scale) + offset)
-            for kind, (texture, title) in enumerate(likely)
-            for scale, offset in [np.asarray(CANDIDATES[title], np.float32)]
-        ]
-        return np.concatenate(parts)
+        return np.concatenate([of.arrays[name][kinds == i] for i, of in enumerate(of_kinds)])
 
-    arrays = {n: mixed(n) if is_float(a.dtype) else a for n, a in made.arrays.items()}
+    arrays = {name: mixed(name) for name in made.arrays}
     return replace(made, arrays=arrays, kinds=kinds, kind_names=tuple(map(_title, likely)))
 
 

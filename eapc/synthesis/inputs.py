@@ -7,7 +7,7 @@ and brightness vary from image to image, since the right ones can only be guesse
 (`eapc.synthesis.input_scale`). A 3x3 kernel sees next to nothing but edges and flat colour in them,
 so that a fit on them alone is free to change what it makes of anything else: where the network does
 not tell that it was trained on such images, as many inputs are white noise. Other floating-point
-inputs are normal.
+inputs are normal; what holds one number has the value that the graph tells of.
 """
 
 from __future__ import annotations
@@ -20,8 +20,18 @@ import numpy as np
 
 from eapc.data import Dataset, common_batch, dataset
 from eapc.errors import DataError
-from eapc.model import Array, InputShapes, Model, TensorSpec, input_shapes, is_float
+from eapc.model import (
+    Array,
+    InputShapes,
+    Model,
+    TensorSpec,
+    assumed_sizes,
+    input_shapes,
+    is_float,
+)
+from eapc.runtime import as_it_runs
 from eapc.synthesis.input_scale import with_expected_scale
+from eapc.synthesis.scalars import counts_steps, filled, holds_one_number, told_value
 
 _COUNTS = (64, 256)
 _PIXELS = 1 << 20
@@ -51,20 +61,37 @@ def synthesise(
     full = {
         spec.name: _with_samples(spec, shapes[spec.name], count, batch) for spec in model.inputs
     }
-    arrays = {spec.name: _make_input(spec, full[spec.name], limits, rng) for spec in model.inputs}
-    noise = {
-        spec.name: rng.standard_normal(full[spec.name], dtype=np.float32)
+    told = {
+        spec.name: told_value(model, spec, shapes)
         for spec in model.inputs
-        if is_float(spec.dtype) and _channels_of_image(full[spec.name][1:]) is not None
+        if holds_one_number(spec) or counts_steps(model, spec)
     }
-    made = replace(dataset(arrays, model.inputs, "synthesised inputs"), synthesised=True)
-    textures = [made, replace(made, arrays={**made.arrays, **noise})] if noise else [made]
+    arrays = {
+        spec.name: filled(told[spec.name], spec, full[spec.name])
+        if spec.name in told
+        else _make_input(spec, full[spec.name], limits, rng)
+        for spec in model.inputs
+    }
+    made = dataset(arrays, model.inputs, "synthesised inputs")
+    made = replace(made, synthesised=True, notes=tuple(map(str, told.values())))
     try:
-        return with_expected_scale(model, textures, threads)
+        made = as_it_runs(model, made, threads)
+        return with_expected_scale(model, _textures(made, rng), threads)
     except DataError as error:
+        sizes = ", or sizes by --input-shape" if assumed_sizes(model, given) else ""
         raise DataError(
-            f"no inputs can be made up for this model: {error}; give --calib"
+            f"no inputs can be made up for this model: {error}; give --calib{sizes}"
         ) from error
+
+
+def _textures(made: Dataset, rng: np.random.Generator) -> list[Dataset]:
+    """The inputs, and the same with white noise in place of images where there are any."""
+    noise = {
+        name: rng.standard_normal(array.shape, dtype=np.float32)
+        for name, array in made.arrays.items()
+        if made.specs[name].is_float and _channels_of_image(array.shape[1:]) is not None
+    }
+    return [made, replace(made, arrays={**made.arrays, **noise})] if noise else [made]
 
 
 def _default_count(shapes: Iterable[tuple[int, ...]]) -> int:
