@@ -60,11 +60,6 @@ class Yardstick:
         return self.inputs or len(next(iter(self.reference.values())))
 
     @property
-    def is_finite(self) -> bool:
-        """Whether all outputs are numbers."""
-        return all(all_finite(y) for y in self.reference.values())
-
-    @property
     def is_by_share(self) -> bool:
         """Whether agreement is a share of samples.
 
@@ -77,9 +72,20 @@ class Yardstick:
         return len(np.unique(scores.argmax(axis=1))) > 1
 
     @property
-    def tells(self) -> bool:
-        """Whether outputs vary enough over the samples to tell what another network's lose."""
-        return self.is_by_share or self._parts.vary
+    def obstacle(self) -> str:
+        """Why the outputs cannot tell what another network's lose, to end "they are ..." with.
+
+        Empty where they can. What real inputs saturate is so in use.
+        """
+        if self.is_by_share:
+            return ""
+        if not all(all_finite(y) for y in self.reference.values()):
+            return "not finite on some of"
+        if not self._parts.vary:
+            return "the same for all"
+        if self.by_error and self._parts.are_saturated:
+            return "saturated, at one end of an activation's range or the other, on all"
+        return ""
 
     @cached_property
     def scores(self) -> Array | None:
