@@ -100,9 +100,16 @@ def perceptron(bias: float) -> Model:
 
 
 def test_what_biases_cannot_tell_apart_is_mixed() -> None:
-    """Responses of deviation 2.45 and 0.61; half way between, 1.22, each is a factor 2 off."""
+    """Responses of deviation 2.45 and 0.61; half way between, 1.22, each is a factor 2 off.
+
+    A bias may be a quarter of what it shifts, but not four times as much.
+    """
     assert made(perceptron(2.45)).origin == "unit normal by the first biases"
-    assert made(perceptron(0.61)).origin == "values 0 to 1 by the first biases"
+    assert (
+        made(perceptron(0.1)).origin
+        == made(perceptron(0.61)).origin
+        == ("unit normal and values 0 to 1 in turn, as the first biases cannot tell them apart")
+    )
     assert made(perceptron(157.0)).origin == "values 0 to 255 by the first biases"
     assert made(perceptron(1.22)).origin == (
         "unit normal and values 0 to 1 in turn, as the first biases cannot tell them apart"

@@ -138,6 +138,10 @@ _NATS = 0.2
 _BIASES = math.log(3)
 """Biases of trained layers are mostly within this factor of what they shift, seldom beyond."""
 
+_SMALL = 0.5
+"""How much it counts that a bias is smaller than what it shifts: that is far more common than that
+it is larger, and drowns the input. Those of MNIST's network are so by a factor of 800."""
+
 _VARIETY = math.log(10)
 """Outputs vary more or less for many reasons; only a network that hardly reacts says something."""
 
@@ -280,14 +284,20 @@ def _bias_of(model: Model, node: Node) -> Bias | None:
 
 
 def _disproportion(model: Model, biases: Sequence[Bias], data: Dataset, threads: int) -> float:
-    """How far, as a logarithm, biases are from the size of what varies in the tensors; mean."""
+    """How far, as a logarithm, biases are from the size of what varies in the tensors; mean.
+
+    Those that are smaller count `_SMALL` of that.
+    """
     moments = channel_moments(model, data, {bias.tensor: bias.axis for bias in biases}, threads)
     return float(np.mean([_log_ratio(moments[bias.tensor][1], bias.values) for bias in biases]))
 
 
 def _log_ratio(variance: Array, bias: Array) -> float:
     ratio = np.sqrt(variance.mean() / np.square(bias.astype(np.float64)).mean())
-    return abs(math.log(ratio)) if ratio > 0 else math.inf
+    if ratio <= 0:
+        return math.inf
+    distance = math.log(ratio)
+    return _SMALL * distance if distance > 0 else -distance
 
 
 # --- outputs -----------------------------------------------------------------------------------
