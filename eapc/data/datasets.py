@@ -14,7 +14,7 @@ import numpy as np
 
 from eapc.data.scaling import Affine, read_affine
 from eapc.errors import DataError
-from eapc.model import Array, TensorSpec, all_finite, is_float
+from eapc.model import Array, TensorSpec, all_finite, is_float, is_single_image
 
 logger = logging.getLogger(__name__)
 
@@ -136,8 +136,8 @@ class Dataset:
         return len(self) - (len(self) % self.fixed_batch if self.fixed_batch else 0)
 
     def _feed(self, name: str, rows: slice) -> Array:
-        x = np.asarray(self.arrays[name][rows])
         spec = self.specs[name]
+        x = np.asarray(self.arrays[name][rows.start if is_single_image(spec) else rows])
         if not is_float(spec.dtype):
             return x.astype(spec.dtype, copy=False)
         wide = np.float64 if spec.dtype == np.float64 else np.float32
@@ -150,7 +150,12 @@ class Dataset:
     def shapes(self, batch: int) -> dict[str, tuple[int, ...]]:
         """Shape of every input at a batch size."""
         batch = self.fixed_batch or batch
-        sampled = {name: (batch, *array.shape[1:]) for name, array in self.arrays.items()}
+        sampled = {
+            name: array.shape[1:]
+            if is_single_image(self.specs[name])
+            else (batch, *array.shape[1:])
+            for name, array in self.arrays.items()
+        }
         return {**sampled, **{name: array.shape for name, array in self.shared.items()}}
 
 
@@ -236,7 +241,8 @@ def dataset(arrays: Mapping[str, Array], specs: Sequence[TensorSpec], origin: st
     sampled = {name: array for name, array in inputs.items() if name not in shared}
     if not sampled:
         raise DataError(f"{origin}: no input has a leading axis of samples")
-    for name, array in inputs.items():
+    sampled = {n: _images(a) if is_single_image(by_name[n]) else a for n, a in sampled.items()}
+    for name, array in {**sampled, **shared}.items():
         _check_array(origin, by_name[name], array, name in shared)
     _check_counts(origin, {**sampled, **{n: extras[n] for n in ("y",) if n in extras}})
     result = Dataset(
@@ -251,6 +257,11 @@ def dataset(arrays: Mapping[str, Array], specs: Sequence[TensorSpec], origin: st
         raise DataError(f"{origin}: {len(result)} samples do not fill the model's batch")
     _check_feeds(origin, result)
     return result
+
+
+def _images(array: Array) -> Array:
+    """Images (n, rows, columns, channels) for an input of one; a single one is a sample."""
+    return array[None] if array.ndim == 3 else array
 
 
 def _match_inputs(
@@ -308,6 +319,8 @@ def _check_feeds(origin: str, data: Dataset) -> None:
 
 def _fixed_batch(specs: Sequence[TensorSpec], shared: Iterable[Array]) -> int | None:
     """The batch that the model insists on; one where an array without samples comes along."""
+    if any(map(is_single_image, specs)):
+        return 1
     sizes = [spec.shape[0] for spec in specs if isinstance(spec.shape[0], int)]
     if sizes:
         return math.gcd(*sizes)
@@ -322,10 +335,11 @@ def _check_array(origin: str, spec: TensorSpec, array: Array, shared: bool) -> N
     where = f"{origin}: array for input '{spec.name}'"
     if array.dtype.kind not in "fiub" and not is_float(array.dtype):
         raise DataError(f"{where} has type {array.dtype}, expected numbers")
-    if array.ndim != len(spec.shape):
+    declared = (None, *spec.shape) if is_single_image(spec) else spec.shape
+    if array.ndim != len(declared):
         raise DataError(f"{where} has shape {array.shape}, the input has {len(spec.shape)} axes")
     for axis in range(0 if shared else 1, array.ndim):
-        size = spec.shape[axis]
+        size = declared[axis]
         if isinstance(size, int) and size != array.shape[axis]:
             raise DataError(f"{where} has shape {array.shape}, axis {axis} must be {size}")
     if array.size == 0:

@@ -7,6 +7,7 @@ from eapc.model.constants import (
     fold_constants,
     known_constants,
 )
+from eapc.model.dynamic_axes import is_single_image
 from eapc.model.editor import GraphEditor
 from eapc.model.epilogue import BiasSink, Clipping, Epilogue, epilogue_of
 from eapc.model.file import Check, files_of
@@ -91,6 +92,7 @@ __all__ = [
     "input_shapes",
     "is_external",
     "is_float",
+    "is_single_image",
     "known_constants",
     "numpy_type",
     "obstacle",

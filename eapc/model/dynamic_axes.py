@@ -15,6 +15,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 
+import numpy as np
+
 from eapc.model.tensors import TensorSpec
 
 Axes = Mapping[tuple[str, int], int]
@@ -37,6 +39,18 @@ _FEW_CHANNELS = 4
 
 _OF_IMAGES = re.compile(r"height|width|rows|cols|columns|(^|_)[hw]($|_|\d)", re.IGNORECASE)
 _OF_ONE = re.compile(r"batch|past|cache|total|[+*/]|^[nb]$", re.IGNORECASE)
+
+
+def is_single_image(spec: TensorSpec) -> bool:
+    """Whether an input is one image, rows and columns open and channels last, without a batch."""
+    if len(spec.shape) != 3:
+        return False
+    *places, channels = spec.shape
+    names = [axis or "" for axis in places if not isinstance(axis, int)]
+    if len(names) < 2 or not isinstance(channels, int) or channels > _FEW_CHANNELS:
+        return False
+    is_named = all(map(_OF_IMAGES.search, names))
+    return is_named or (spec.dtype == np.uint8 and not any(map(_OF_ONE.search, names)))
 
 
 def usual_sizes(
@@ -90,6 +104,9 @@ def _kinds(
 
     Where the first axis is fixed, as in a state, the next one that is open counts inferences.
     """
+    if is_single_image(spec):
+        yield from (((spec.name, axis), OpenAxis.PIXELS) for axis in (0, 1))
+        return
     images = set(_image_axes(spec, others))
     batched = not spec.shape or not isinstance(spec.shape[0], int) or spec.shape[0] == 1
     for axis, size in enumerate(spec.shape):

@@ -16,7 +16,7 @@ import onnx
 from eapc.errors import ModelError, UsageError
 from eapc.model.constants import fold_constants, known_constants
 from eapc.model.control_flow import carry_shapes, runs_of
-from eapc.model.dynamic_axes import Axes, usual_sizes
+from eapc.model.dynamic_axes import Axes, is_single_image, usual_sizes
 from eapc.model.graph import Node, free_names, initializers_of
 from eapc.model.model import Model
 from eapc.model.strides import total_stride
@@ -105,8 +105,10 @@ def assumed_sizes(model: Model, given: InputShapes) -> tuple[str, ...]:
 
 
 def _open_axes(spec: TensorSpec) -> list[int]:
-    """Axes of no fixed size, but for the first."""
-    return [axis for axis, size in enumerate(spec.shape) if axis and not isinstance(size, int)]
+    """Axes of no fixed size, but for the first unless that is one of an image."""
+    first = 0 if is_single_image(spec) else 1
+    sizes = enumerate(spec.shape[first:], first)
+    return [axis for axis, size in sizes if not isinstance(size, int)]
 
 
 _TOLD_BY_OPERANDS = ("convolution", "transposed convolution", "pooling", "product", "broadcasting")
@@ -214,9 +216,10 @@ def _sized(
 def batch_inputs(specs: Iterable[TensorSpec]) -> frozenset[str]:
     """Inputs of rank two or more whose first axis counts inferences.
 
-    Those with a dynamic first axis; where there are none, all if they agree on its size.
+    Those with a dynamic first axis, but for single images; where there are none, all if they agree
+    on its size.
     """
-    candidates = [spec for spec in specs if len(spec.shape) > 1]
+    candidates = [spec for spec in specs if len(spec.shape) > 1 and not is_single_image(spec)]
     dynamic = [spec.name for spec in candidates if not isinstance(spec.shape[0], int)]
     if dynamic:
         return frozenset(dynamic)

@@ -36,6 +36,8 @@ CANDIDATES: Mapping[str, tuple[float, float]] = {
 }
 """Scale and offset of inputs made with mean 0 and variance about 1."""
 
+_OF_BYTES = "values 0 to 255"
+
 _TRIALS = 32
 
 
@@ -55,14 +57,16 @@ def with_expected_scale(model: Model, textures: Sequence[Dataset], threads: int 
     """
     made = textures[0]
     trials = [each.first(max(_TRIALS, made.fixed_batch or 1)) for each in textures]
-    if not any(_has_scale(made, name) for name in made.arrays):
+    has_scale = any(_has_scale(made, name) for name in made.arrays)
+    if not has_scale and len(textures) == 1:
         collect_outputs(model, trials[0], threads)
         return made
+    scales = {n: pair for n, pair in CANDIDATES.items() if has_scale or n == _OF_BYTES}
     evidence = scale_evidence(model)
     misfits = {
         Candidate(texture, name): evidence.misfit(scaled(trial, *pair), threads)
         for texture, trial in enumerate(trials)
-        for name, pair in CANDIDATES.items()
+        for name, pair in scales.items()
     }
     likely = _likely(misfits, evidence.margin)
     logger.info("misfit of made-up inputs by %s: %s", evidence.name, misfits)

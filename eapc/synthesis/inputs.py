@@ -28,6 +28,7 @@ from eapc.model import (
     assumed_sizes,
     input_shapes,
     is_float,
+    is_single_image,
 )
 from eapc.runtime import as_it_runs
 from eapc.synthesis.input_scale import with_expected_scale
@@ -86,11 +87,13 @@ def synthesise(
 
 def _textures(made: Dataset, rng: np.random.Generator) -> list[Dataset]:
     """The inputs, and the same with white noise in place of images where there are any."""
-    noise = {
-        name: rng.standard_normal(array.shape, dtype=np.float32)
-        for name, array in made.arrays.items()
-        if made.specs[name].is_float and _channels_of_image(array.shape[1:]) is not None
-    }
+    noise = {}
+    for name, array in made.arrays.items():
+        spec = made.specs[name]
+        if spec.is_float and _channels_of_image(array.shape[1:]) is not None:
+            noise[name] = rng.standard_normal(array.shape, dtype=np.float32)
+        elif _is_byte_image(spec, array.shape):
+            noise[name] = _bytes(64 * rng.standard_normal(array.shape, dtype=np.float32) + 128)
     return [made, replace(made, arrays={**made.arrays, **noise})] if noise else [made]
 
 
@@ -106,6 +109,8 @@ def _with_samples(
     """The shape of `count` samples; an input without a batch axis keeps its own."""
     if not spec.shape:
         return shape
+    if is_single_image(spec):
+        return (count, *shape)
     is_fixed = isinstance(spec.shape[0], int) and spec.shape[0] > 1
     return shape if is_fixed and batch is None else (count, *shape[1:])
 
@@ -117,6 +122,8 @@ def _make_input(
         raise DataError(f"input '{spec.name}' is too large to make {full} of")
     if is_float(spec.dtype):
         return _make_floats(full, rng)
+    if _is_byte_image(spec, full):
+        return _bytes(64 * _make_floats(full, rng) + 128)
     if spec.dtype.kind in "iu":
         limit = min(limits.get(spec.name, 2), int(np.iinfo(spec.dtype).max))
         return np.asarray(rng.integers(0, limit, full), dtype=spec.dtype)
@@ -132,6 +139,14 @@ def _make_floats(full: tuple[int, ...], rng: np.random.Generator) -> Array:
         return rng.standard_normal(full, dtype=np.float32)
     first = (full[0], full[1 + channels], *np.delete(full[1:], channels).tolist())
     return np.ascontiguousarray(np.moveaxis(dead_leaves(first, rng), 1, 1 + channels))
+
+
+def _is_byte_image(spec: TensorSpec, full: Sequence[int]) -> bool:
+    return spec.dtype == np.uint8 and _channels_of_image(full[1:]) is not None
+
+
+def _bytes(x: Array) -> Array:
+    return np.clip(np.rint(x), 0, 255).astype(np.uint8)
 
 
 def _channels_of_image(sample: Sequence[int]) -> int | None:
