@@ -77,7 +77,7 @@ def clipped_error(rows: LayerRows, matrix: Array, bias: Array) -> float:
     clipping = rows.layer.clipping
     assert clipping is not None
     error = 0.0
-    for x, z, _ in rows.batches():
+    for x, z, _, _ in rows.batches():
         ends = (z + clipping.shift, x @ matrix.transpose(0, 2, 1) + bias[:, None] + clipping.shift)
         target, fitted = (np.clip(end, clipping.low, clipping.high) for end in ends)
         error += float(((target - fitted) ** 2).sum())
@@ -129,7 +129,7 @@ def test_a_longer_step_lowers_the_error_too_and_its_biases_follow(step: float) -
     assert clipped_error(rows, farther, bias) < before
     np.testing.assert_allclose(beyond.bias(farther), bias, rtol=1e-2)
     distance = 0.0  # from the moved targets, the bias as it is
-    for x, z, _ in rows.batches():
+    for x, z, _, _ in rows.batches():
         fitted = x @ matrix.transpose(0, 2, 1) + moments.bias(matrix)[:, None]
         shift = 0 if tied.first.clipping is None else tied.first.clipping.shift
         target = np.where(z + shift <= 0, np.minimum(fitted, -shift), z)

@@ -64,7 +64,7 @@ CHEAP, DEAR = 1.0, 1e12
     [
         (40, DEAR, 32, 8),  # every fifth shows
         (40, CHEAP, 20, 20),  # all might show: half of them do
-        (300, CHEAP, 150, 128),
+        (300, CHEAP, 172, 128),
         (9, DEAR, 5, 4),
         (1, CHEAP, 1, 1),  # nothing to keep apart
     ],

@@ -11,7 +11,14 @@ from onnx import NodeProto
 from pruning_builders import statistics
 
 from eapc.calibration import LayerRows, moved_biases, scaled_matrix, unscaled_matrix
-from eapc.calibration.statistics import MIN_ROWS, ROWS_PER_INPUT, LayerActivations, row_limit
+from eapc.calibration.statistics import (
+    MIN_ROWS,
+    ROWS_PER_INPUT,
+    LayerActivations,
+    TargetSpread,
+    row_limit,
+    row_weights,
+)
 from eapc.layers import TiedLayers, find_layers
 from eapc.model import Model
 from eapc.runtime import Session, with_outputs
@@ -158,3 +165,52 @@ def test_activations_are_never_written_to() -> None:
         for array in arrays:
             array.setflags(write=False)
     LayerRows.sample(tied.first, LayerActivations(runs["x"], runs["y"], branch), 50, RNG).moments()
+
+
+# --- kinds of samples ----------------------------------------------------------------------------
+
+
+def spread_of(*values: float) -> TargetSpread:
+    """Targets of one group and one output."""
+    spread = TargetSpread()
+    spread.add(np.array(values, np.float32).reshape(1, -1, 1))
+    return spread
+
+
+def test_rows_count_by_the_power_of_their_kind_by_hand() -> None:
+    """Powers 1 and 100^2, two rows each: weights in the ratio of 10^4, whose mean is 1."""
+    small, large = spread_of(4, 6), spread_of(-100, 100)
+    assert (small.power, large.power) == pytest.approx((1, 1e4))
+    weights = row_weights({"small": small, "large": large})
+    assert weights == pytest.approx({"small": 2 / 1.0001, "large": 2e-4 / 1.0001})
+
+
+def test_kinds_whose_targets_do_not_vary_count_nothing() -> None:
+    still, rounded = spread_of(7, 7), spread_of(1000, 1000.001)
+    assert row_weights({0: still, 1: rounded, 2: spread_of(1, -1)}) == {0: 0, 1: 0, 2: 3}
+    assert row_weights({0: still, 1: rounded}) == {0: 1, 1: 1}
+
+
+def test_every_kind_counts_the_same_in_the_moments() -> None:
+    """Three batches, the last two of a kind, the second kind 100 times as large."""
+    _, tied = plain()
+    x = [X[:30], 100 * X[30:60], 100 * X[60:]]
+    y = [part @ normal((6, 4), 1) + normal((4,), 2) for part in x]
+    rows = LayerRows.sample(
+        tied.first, LayerActivations(x, y, kinds=[(0,), (1,), (1,)]), 10**6, RNG
+    )
+    z = [part @ normal((6, 4), 1) for part in x]
+    large = np.concatenate(z[1:])
+    powers = [float(part.var(axis=0).sum()) for part in (z[0], large)]
+    weights = np.repeat([1 / powers[0], 1 / powers[1]], [30, 60])
+    weights /= weights.mean()
+    found = rows.moments()
+    together = np.concatenate(x)
+    mean = weights @ together / 90
+    np.testing.assert_allclose(found.x_mean[0], mean, rtol=1e-4, atol=1e-4)
+    expected = (together - mean).T @ ((together - mean) * weights[:, None]) / 90
+    np.testing.assert_allclose(found.gram.dense()[0], expected, rtol=1e-3, atol=1e-2)
+    assert found.count == 90
+    assert found.weight == pytest.approx(90)
+    alike = LayerRows.sample(tied.first, LayerActivations(x, y), 10**6, RNG).moments()
+    assert alike.power > 10 * found.power

@@ -157,7 +157,7 @@ def test_open_sizes_are_told_by_the_image_size_or_assumed(eapc_main: Run, tmp_pa
     assert eapc_main(*asked, "--input-shape", "x:1,1,2,2")[0::2] == (0, "")
     code, _, said = eapc_main(*asked)
     assert code == 0
-    assert "photos: images are cut to 224 x 224 as input 'x' leaves its size open" in said
+    assert "photos: images are cut to 64 x 64 as input 'x' leaves its size open" in said
 
 
 # --- options -------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import pickle
 import re
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -278,6 +279,17 @@ def test_taking_and_splitting_samples() -> None:
     assert data.without(slice(0, None, 3)).labels.tolist() == [1, 2, 4, 5, 7, 8]  # type: ignore[union-attr]
     assert len(data.first(3)) == 3
     assert data.first(None) is data
+
+
+def test_every_feed_holds_one_kind() -> None:
+    data = made({"x": rows(7)}, spec("x", ("N", 4)))
+    data = replace(data, kinds=np.array([0, 0, 0, 1, 1, 1, 2]), kind_names=("a", "b", "c"))
+    assert [len(feed["x"]) for feed in data.batches(2)] == [2, 1, 2, 1, 1]
+    assert data.kinds_by_batch(2) == [(0,), (0,), (1,), (1,), (2,)]
+    np.testing.assert_array_equal(whole(data, "x"), rows(7))
+    fixed = replace(data, fixed_batch=2)
+    assert fixed.kinds_by_batch(9) == [(0,), (0, 1), (1,)]
+    assert replace(data, kinds=None).kinds_by_batch(4) == [(0,), (0,)]
 
 
 def test_what_was_given_is_never_written_to() -> None:

@@ -7,7 +7,7 @@ from builders import Array, chain, conv_model, ints, loaded, make_graph, normal,
 from onnx import ModelProto, NodeProto, TensorProto
 
 from eapc.energy import NodeWork, resized, work_list
-from eapc.energy.worklist import activation_tensors
+from eapc.energy.worklist import UNNEEDED, activation_tensors
 from eapc.model import Model, infer_shapes, input_shapes
 from eapc.workload import StreamWorkload
 
@@ -206,3 +206,21 @@ def test_work_without_operands_stays() -> None:
     item = works_of(conv_model())["conv"]
     bare = NodeWork(item.node, item.work)
     assert resized(bare, (), ()) is bare
+
+
+def test_what_no_output_needs_does_no_work() -> None:
+    """Neither the convolution nor what reads it, subgraphs included; the file still lists them."""
+    branch = make_graph([op("Conv", "b w", "t", name="inner")], {}, ["t"])
+    nodes = [
+        CONV,
+        op("Conv", "x w2", "b", name="dead"),
+        op("Cast", "flag", "f", name="cast", to=TensorProto.BOOL),
+        op("If", "f", "z", name="if", then_branch=branch, else_branch=branch),
+    ]
+    works = works_of(loaded(nodes, X, ["a"], {**WEIGHTS, "flag": scalar(1.0)}))
+    assert {"conv", "dead", "cast", "if"} < works.keys()
+    assert works["conv"].work.parts
+    for key, item in works.items():
+        if key != "conv":
+            assert not item.work.parts
+            assert item.note in (UNNEEDED, "never runs")

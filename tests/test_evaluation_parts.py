@@ -8,7 +8,8 @@ from builders import Array
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eapc.evaluation.parts import OutputParts, SplitOutput
+from eapc.evaluation.parts import OutputParts, SplitOutput, is_saturated
+from eapc.evaluation.yardstick import Yardstick
 
 RNG = np.random.default_rng(0)
 SEEDS = st.integers(0, 2**16)
@@ -126,15 +127,16 @@ def test_joined_outputs_err_as_separate_ones(seed: int) -> None:
 
 def test_samples_of_several_scales_are_judged_apart() -> None:
     """Large ones would hide that nothing is left of the small ones."""
-    kinds = np.array([0, 1] * 10)
-    scales = np.where(kinds, 255.0, 1.0)[:, None]
+    is_large = np.array([0, 1] * 10)
+    kinds = np.where(is_large, "large", "small")
+    scales = np.where(is_large, 255.0, 1.0)[:, None]
     y = RNG.normal(size=(20, 3)) * scales
-    other = np.where(kinds[:, None], y, 0.0)
+    other = np.where(is_large[:, None], y, 0.0)
     assert OutputParts({"y": y}).errors({"y": other}).worst < 1e-4
     found = OutputParts({"y": y}, kinds=kinds).errors({"y": other})
-    small = y[kinds == 0]
+    small = y[is_large == 0]
     assert found.worst == pytest.approx(np.square(small).sum() / power(small))
-    assert found.part == "y at scale 1 of the inputs"
+    assert found.part == "y on small"
     assert found.mean == pytest.approx(found.worst / 2)
 
 
@@ -180,3 +182,47 @@ def test_what_a_softmax_leaves_of_the_last_scores_is_not_judged() -> None:
     found = OutputParts({"y": scores}).errors({"y": scores * (1 + 0.5 * (scores < 1e-6))})
     assert found.worst < 1e-9
     assert found.unjudged == ("y[:, 3:6]",)
+
+
+# --- outputs that tell nothing -------------------------------------------------------------------
+
+
+def sigmoid(x: Array) -> Array:
+    return np.asarray((1 + np.tanh(x / 2)) / 2)
+
+
+def test_saturated_is_who_is_at_either_end_by_hand() -> None:
+    """Of 1000 values 4 % are on the way, then 6 % of those that have left the rarer end."""
+    ends = np.repeat([0.0, 1.0], [900, 96])
+    assert is_saturated(np.append(ends, [0.5] * 4))
+    assert not is_saturated(np.append(ends, [0.5] * 7))
+
+
+@pytest.mark.parametrize("low", [0.0, -1.0])
+def test_what_is_saturated_and_what_is_not(low: float) -> None:
+    x = RNG.normal(size=(200, 5))
+    squash = sigmoid if low == 0 else np.tanh
+    assert is_saturated(squash(1e4 * x))
+    assert not is_saturated(squash(x))
+    assert not is_saturated(np.maximum(x, 0))
+    assert not is_saturated(np.sign(x) * 3)
+    assert not is_saturated(np.full_like(x, np.nan))
+    classes = np.eye(5)[x.argmax(axis=1)]
+    assert is_saturated(classes)
+    assert not is_saturated(0.9 * classes + 0.02)
+
+
+def test_why_outputs_tell_nothing() -> None:
+    x = RNG.normal(size=(60, 3))
+    saturated = sigmoid(1e5 * x)
+    assert Yardstick({"y": x}, by_error=True).obstacle == ""
+    assert Yardstick({"y": np.ones((60, 3))}, by_error=True).obstacle == "the same for all"
+    assert Yardstick({"y": saturated}, by_error=True).obstacle.startswith("saturated")
+    assert Yardstick({"y": saturated}).obstacle == ""
+    assert Yardstick({"y": saturated, "z": x}, by_error=True).obstacle == ""
+    assert Yardstick({"y": np.where(x > 2, np.inf, x)}, by_error=True).obstacle == (
+        "not finite on some of"
+    )
+    kinds = np.repeat(["small", "large"], 30)
+    mixed = np.where(kinds[:, None] == "small", sigmoid(x), saturated)
+    assert Yardstick({"y": mixed}, by_error=True, kinds=kinds).obstacle == ""

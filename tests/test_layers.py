@@ -423,6 +423,14 @@ def test_recurrent_layers_are_left_alone() -> None:
     assert only_reason(model) == "LSTM weights are not pruned"
 
 
+def test_layers_that_no_output_needs_are_left_alone() -> None:
+    nodes = [op("MatMul", "x w", "y", "used"), op("MatMul", "x v", "z", "dead")]
+    tensors = {"w": normal((6, 4)), "v": normal((6, 4), 1)}
+    found = find_layers(loaded(nodes, {"x": ROWS}, ["y"], tensors))
+    assert [tied.weight for tied in found.layers] == ["w"]
+    assert reasons(found) == {"dead": "no output needs it"}
+
+
 def test_layers_in_subgraphs_are_left_alone() -> None:
     then = make_graph([op("MatMul", "x w", "t", "inner")], {}, ["t"], {"w": normal((6, 4))})
     other = make_graph([op("MatMul", "x w2", "e", "inner2")], {}, ["e"], {"w2": normal((6, 4))})

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from builders import make_model, normal, op, value
+from builders import ints, make_model, normal, op, value
 
 from eapc.model import Model, assumed_sizes, infer_shapes, input_shapes
+from eapc.model.strides import total_stride
 
 Shape = tuple[int | str | None, ...]
 
@@ -22,16 +23,18 @@ def conv(shape: Shape, kernel: int = 3, stride: int = 1, filters: int = 4) -> Mo
 @pytest.mark.parametrize(
     ("model", "expected"),
     [
-        (conv(("N", 3, "H", "W")), (1, 3, 224, 224)),
-        (conv((None, 3, None, None)), (1, 3, 224, 224)),
-        (conv(("N", 1, "height", 32)), (1, 1, 224, 32)),
+        (conv(("N", 3, "H", "W")), (1, 3, 64, 64)),
+        (conv((None, 3, None, None)), (1, 3, 64, 64)),
+        (conv(("N", 1, "height", 32)), (1, 1, 64, 32)),
         (conv(("N", 3, 32, "frames")), (1, 3, 32, 64)),
         (conv(("N", 8, "length")), (1, 8, 64)),
-        (conv(("N", 1, "samples"), kernel=400, stride=160), (1, 1, 1024)),
-        (conv(("N", 3, "H", "W"), kernel=300), (1, 3, 320, 320)),
+        (conv(("N", 1, "samples"), kernel=400, stride=160), (1, 1, 1120)),
+        (conv(("N", 3, "H", "W"), stride=32), (1, 3, 224, 224)),
+        (conv(("N", 3, "H", "W"), stride=24), (1, 3, 168, 168)),
+        (conv(("N", 3, "H", "W"), kernel=300), (1, 3, 512, 512)),
         (conv((2, 3, 10, 10)), (2, 3, 10, 10)),
     ],
-    ids="named nameless one frames sequence kernels large fixed".split(),
+    ids="named nameless one frames sequence kernels imagenet strides large fixed".split(),
 )
 def test_open_axes(model: Model, expected: tuple[int, ...]) -> None:
     assert input_shapes(model, {}, None)["x"] == expected
@@ -40,11 +43,11 @@ def test_open_axes(model: Model, expected: tuple[int, ...]) -> None:
 def test_what_is_given_goes_first() -> None:
     model = conv(("N", 3, "H", "W"))
     assert input_shapes(model, {"x": (2, 3, 9, 8)}, None)["x"] == (2, 3, 9, 8)
-    assert input_shapes(model, {}, 5)["x"] == (5, 3, 224, 224)
+    assert input_shapes(model, {}, 5)["x"] == (5, 3, 64, 64)
     assert assumed_sizes(model, {"x": (2, 3, 9, 8)}) == ()
     assert assumed_sizes(model, {}) == (
-        "axis 2 of input 'x' is dynamic and taken to be 224; --input-shape sets it",
-        "axis 3 of input 'x' is dynamic and taken to be 224; --input-shape sets it",
+        "axis 2 of input 'x' is dynamic and taken to be 64; --input-shape sets it",
+        "axis 3 of input 'x' is dynamic and taken to be 64; --input-shape sets it",
     )
 
 
@@ -61,7 +64,7 @@ def test_images_may_have_their_channels_last() -> None:
     nodes = [op("Transpose", "x", "t", perm=[0, 3, 1, 2]), op("Conv", "t w", "y")]
     tensors = {"w": normal((4, 3, 3, 3))}
     model = Model.from_proto(make_model(nodes, {"x": ("N", "a", "b", 3)}, ["y"], tensors))
-    assert input_shapes(model, {}, None)["x"] == (1, 224, 224, 3)
+    assert input_shapes(model, {}, None)["x"] == (1, 64, 64, 3)
 
 
 def test_sizes_that_no_network_has_room_for_are_one() -> None:
@@ -120,3 +123,67 @@ def test_masks_are_no_images_and_states_no_sequences(
     nodes = [op("Identity", name, f"y_{name}") for name in inputs]
     made = make_model(nodes, inputs, [f"y_{name}" for name in inputs], {})
     assert input_shapes(Model.from_proto(made), {}, None) == expected
+
+
+# --- strides -------------------------------------------------------------------------------------
+
+
+def test_strides_multiply_on_the_way_down_and_divide_on_the_way_up() -> None:
+    """4 * 2 = 8 down, 8 / 2 / 2 = 2 up, 2 * 3 = 6 down again: 8 is the most, 7 * 8 is below 64."""
+    nodes = [
+        op("Conv", "x w", "a", strides=[4, 4], kernel_shape=[3, 3]),
+        op("MaxPool", "a", "b", kernel_shape=[2, 2], strides=[2, 1]),
+        op("Resize", "b  scales", "c"),
+        op("DepthToSpace", "c", "d", blocksize=2),
+        op("AveragePool", "d", "y", kernel_shape=[3, 3], strides=[3, 3]),
+    ]
+    nodes[2].input[:] = ["b", "", "scales"]
+    tensors = {"w": normal((4, 3, 3, 3)), "scales": np.array([1, 1, 2, 2], np.float32)}
+    model = Model.from_proto(make_model(nodes, {"x": ("N", 3, "H", "W")}, ["y"], tensors))
+    assert total_stride(model) == 8
+    assert input_shapes(model, {}, None)["x"] == (1, 3, 64, 64)
+
+
+# --- tables of positions -------------------------------------------------------------------------
+
+IDS = [value("ids", ("batch", "seq"), onnx.TensorProto.INT64)]
+COUNTED = [
+    op("Shape", "ids", "s"),
+    op("Gather", "s one", "n"),
+    op("Range", "zero n one", "r"),
+    op("Cast", "r", "places", to=onnx.TensorProto.INT64),
+    op("Gather", "table places", "p"),
+]
+SLICED = [
+    op("Shape", "ids", "s"),
+    op("Slice", "s ones twos", "n"),
+    op("Slice", "table zeros n", "p"),
+]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "rows", "expected"),
+    [
+        (COUNTED, 48, 48),
+        (COUNTED, 128, 64),
+        (SLICED, 20, 20),
+        ([op("Identity", "table", "p")], 7, 7),
+    ],
+    ids=["gathered", "long enough", "sliced", "added"],
+)
+def test_sequences_are_no_longer_than_their_table(
+    nodes: list[onnx.NodeProto], rows: int, expected: int
+) -> None:
+    """The words' table has 30 rows: no length, but a size that is tried before 20 and 7."""
+    tensors = {
+        "words": normal((30, 8)),
+        "table": normal((rows, 8)),
+        "zero": ints(0).reshape(()),
+        "one": ints(1).reshape(()),
+        "zeros": ints(0),
+        "ones": ints(1),
+        "twos": ints(2),
+    }
+    embedding = [op("Gather", "words ids", "e"), op("Add", "e p", "y")]
+    model = Model.from_proto(make_model([*nodes, *embedding], IDS, ["y"], tensors))
+    assert input_shapes(model, {}, None)["ids"] == (1, expected)

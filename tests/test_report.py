@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from eapc.dataflow import Accesses
 from eapc.energy import OPERANDS, EnergyReport, NodeEnergy, Unmodelled, node_annotations
 from eapc.energy.residency import Residency, Stay
 from eapc.errors import UsageError
-from eapc.evaluation import Accuracy, Agreement
+from eapc.evaluation import RELATIVE_ERROR, TOP1_AGREEMENT, Accuracy, Agreement
 from eapc.evaluation.estimates import Estimate
 from eapc.goals import Pruned, Sparsity
 from eapc.hardware import load_hardware
@@ -31,7 +32,7 @@ from eapc.layers import Skipped
 from eapc.model import Model
 from eapc.pipeline import Compilation, LayerRecord, Pass, Pipeline, Record, load_passes
 from eapc.report import documents, layout
-from eapc.report.csv import analysis_csv, require_writable, write_report
+from eapc.report.csv import analysis_csv, csv_text, require_writable, write_report
 from eapc.report.layout import UNLIMITED, shorten
 from eapc.report.listings import hardware_list, hardware_summary, passes_table, type_name
 from eapc.report.pruning import prune_table, run_table
@@ -558,3 +559,27 @@ def test_machines_are_listed_and_summed_up() -> None:
     keeping = EYERISS.model_copy(update={"feature_maps_kept_in": "glb"})
     said = "feature maps are kept in glb between layers"
     assert [said in hardware_summary(machine) for machine in (EYERISS, keeping)] == [False, True]
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_what_is_no_number_is_never_printed_as_one(value: float) -> None:
+    """Neither in tables, nor in documents, nor in rows."""
+    shown = [
+        layout.engineering(value),
+        layout.percent(value),
+        layout.joules(value),
+        layout.milliseconds(value),
+        *(layout.likeness_of(metric, value) for metric in (TOP1_AGREEMENT, RELATIVE_ERROR)),
+        documents.to_json({"a": value, "b": [value, {"c": value}]}),
+        csv_text(["a", "b"], [{"a": value, "b": "x"}]),
+    ]
+    agreement = Agreement(RELATIVE_ERROR, value, 0.05, 8, "y", value, ())
+    done = a_pruned(agreement=agreement)
+    layers = {"w": LayerRecord("layer", 10, 5, value)}
+    done = replace(done, compilation=done.compilation.with_record(layers=layers))
+    shown += [
+        rendered(prune_table(done, UNLIMITED)),
+        documents.to_json(documents.prune_document(done)),
+    ]
+    for text in shown:
+        assert not re.search(r"\b(inf|infinity|nan)\b", text, re.IGNORECASE), text

@@ -7,15 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import loaded, make_model, normal, op
+from builders import ints, loaded, make_model, normal, op, value
 from onnx import TensorProto
 from pruning_builders import NETS, Net, residual
 
+from eapc.data import dataset
 from eapc.errors import DataError, ModelError
-from eapc.model import Model
+from eapc.model import Model, sample_axes
 from eapc.runtime import (
     Session,
     Stopwatch,
+    as_it_runs,
     collect_outputs,
     feed_size,
     open_model,
@@ -55,7 +57,7 @@ def test_outputs_without_a_batch_axis_are_kept_by_run() -> None:
 
 def test_outputs_of_different_shapes_are_one_error() -> None:
     net = Net(
-        make_model([op("Transpose", "x", "y")], {"x": ("N", 4)}, ["y"]), {"x": normal((300, 4))}
+        make_model([op("Transpose", "x", "y")], {"x": (None, 4)}, ["y"]), {"x": normal((300, 4))}
     )
     with pytest.raises(DataError, match="output 'y'"):
         collect_outputs(net.model, net.data, 1)
@@ -148,3 +150,29 @@ def test_a_session_reads_files(tmp_path: Path) -> None:
     found = Session(path, 1).run({"x": residual().arrays["x"]})["y"]
     expected = open_model(Model.load(path), 1).run({"x": residual().arrays["x"]})["y"]
     np.testing.assert_array_equal(found, expected)
+
+
+def test_samples_come_first_wherever_the_output_has_them() -> None:
+    """y (3, N) of x (N, 3): the axis that is called as the inputs' first."""
+    nodes = [op("Transpose", "x", "y")]
+    x = normal((300, 3))
+    net = Net(make_model(nodes, {"x": ("N", 3)}, [value("y", (3, "N"))]), {"x": x})
+    np.testing.assert_array_equal(collect_outputs(net.model, net.data, 1)["y"], x)
+    for shape in ((None, 3), (1, "T"), ("N", "N")):
+        assert sample_axes(loaded(nodes, {"x": shape}, ["y"])) == {}
+    assert sample_axes(loaded([op("Identity", "x", "y")], {"x": ("N", 3)}, ["y"])) == {}
+
+
+def test_a_batch_in_name_only_is_fed_one_by_one() -> None:
+    """x (batch, 10, 32) is turned into one sequence of 20 rows of 32: two do not go in."""
+    nodes = [op("MatMul", "x w", "a"), op("Reshape", "a sh", "y")]
+    tensors = {"w": normal((32, 64)), "sh": ints(1, 20, 32)}
+    model = loaded(nodes, {"x": ("batch", 10, 32)}, ["y"], tensors)
+    data = dataset({"x": normal((5, 10, 32))}, model.inputs, "here")
+    found = as_it_runs(model, data, 1)
+    assert found.fixed_batch == 1
+    assert collect_outputs(model, found, 1)["y"].shape == (5, 20, 32)
+    free = loaded([op("MatMul", "x w", "y")], {"x": ("batch", 10, 32)}, ["y"], tensors)
+    assert as_it_runs(free, data, 1) is data
+    stuck = loaded([op("Reshape", "x sh", "y")], {"x": ("batch", 10, 32)}, ["y"], tensors)
+    assert as_it_runs(stuck, data, 1) is data

@@ -173,6 +173,7 @@ def test_moments_refuse_what_does_not_fit() -> None:
 def test_damping_by_hand() -> None:
     moments = Moments(
         1,
+        1.0,
         np.zeros((1, 2)),
         np.zeros((1, 1)),
         DenseGram(np.array([[[3, 1], [1, 1]]], np.float32)),

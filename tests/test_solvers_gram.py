@@ -18,6 +18,7 @@ from eapc.solvers import (
     LayerProblem,
     MomentAccumulator,
     Moments,
+    MovedTargets,
     RowGram,
     blas,
     combine,
@@ -116,6 +117,30 @@ def test_rows_are_kept_up_to_a_quarter_of_the_inputs() -> None:
         deviations = (x[:, :count] - x[:, :count].mean(1, keepdims=True)).astype(np.float64)
         expected = deviations.transpose(0, 2, 1) @ deviations / count
         np.testing.assert_allclose(moments.gram.dense(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("k", [3, 40])
+def test_a_row_of_weight_two_counts_as_if_it_came_twice(k: int) -> None:
+    """In both forms: of 3 inputs the products are kept, of 40 the rows."""
+    x = correlated(np.random.default_rng(4), 2, 9, k) + 5
+    y = x[:, :, :2] * 3
+    weighted, repeated = MomentAccumulator(2, k, 2), MomentAccumulator(2, k, 2)
+    for part, weight in ((slice(0, 5), 1), (slice(5, 9), 2)):
+        weighted.add(x[:, part], y[:, part], weight)
+        for _ in range(weight):
+            repeated.add(x[:, part], y[:, part])
+    found, expected = weighted.finish(), repeated.finish()
+    assert (found.count, found.weight, expected.count) == (9, 13, 13)
+    assert isinstance(found.gram, RowGram if k == 40 else DenseGram)
+    for name in ("x_mean", "y_mean", "yx", "yy"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), atol=1e-4)
+    np.testing.assert_allclose(found.gram.dense(), expected.gram.dense(), atol=1e-4)
+    moved = MovedTargets(found, centred=True)
+    for part, weight in ((slice(0, 5), 1), (slice(5, 9), 2)):
+        moved.add(x[:, part], y[:, part], weight)
+    again = moved.finish()
+    np.testing.assert_allclose(again.yx, found.yx, atol=1e-3)
+    np.testing.assert_allclose(again.yy, found.yy, atol=1e-3)
 
 
 def test_moments_of_few_rows_move_and_combine() -> None:

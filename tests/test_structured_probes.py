@@ -9,8 +9,7 @@ from evaluation_builders import relative_output_error
 from pruning_builders import Net, dense, residual, transformer
 from structured_builders import layered
 
-from eapc.calibration import ActivationWalk, MemoryBudget, probe_moments, scaled_matrix
-from eapc.calibration.sensitivity import Seen
+from eapc.calibration import ActivationWalk, MemoryBudget, Seen, probe_moments, scaled_matrix
 from eapc.layers import find_layers
 from eapc.model import Model
 from eapc.runtime import collect_outputs, feed_size

@@ -10,8 +10,10 @@ from builders import Array, ints, loaded, make_model, normal, op, value
 from onnx import TensorProto
 from pruning_builders import NETS, images, residual, transformer
 
-from eapc.data import Dataset
+from eapc import Settings, prune
+from eapc.data import Dataset, dataset
 from eapc.errors import EapcError
+from eapc.goals import Sparsity
 from eapc.model import Model
 from eapc.runtime import collect_outputs
 from eapc.synthesis import synthesise
@@ -61,7 +63,7 @@ def test_dynamic_axes_take_the_given_sizes() -> None:
     nodes = [op("Relu", "x", "y")]
     model = loaded(nodes, {"x": ("N", 3, "H", "W")}, ["y"])
     assert fed(made(model, x=(1, 3, 9, 12))).shape == (20, 3, 9, 12)
-    assert fed(made(model)).shape == (20, 3, 224, 224)
+    assert fed(made(model)).shape == (20, 3, 64, 64)
 
 
 def test_token_ids_stay_below_their_table() -> None:
@@ -128,11 +130,21 @@ def test_images_differ_in_contrast_and_brightness() -> None:
     assert np.quantile(contrasts, 0.9) > 2 * np.quantile(contrasts, 0.1)
 
 
-def test_channels_last_images_are_images_too() -> None:
-    model = loaded([op("Relu", "x", "y")], {"x": ("N", 16, 16, 3)}, ["y"])
-    x = fed(made(model))
-    neighbours = np.abs(np.diff(x, axis=1)).mean()
-    assert neighbours < 0.5 * np.abs(x[:, ::-1] - x).mean()
+def roughness(x: Array) -> float:
+    """What neighbours (n, rows, ...) differ by, against what mirrored pixels do."""
+    return float(np.abs(np.diff(x, axis=1)).mean() / np.abs(x[:, ::-1] - x).mean())
+
+
+@pytest.mark.parametrize("shape", [("N", 16, 16, 3), ("N", 3, 16, 16)])
+def test_every_scale_comes_as_images_and_as_white_noise(shape: tuple[int | str, ...]) -> None:
+    """Independent pixels differ by what any two do; in images neighbours are alike."""
+    data = made(loaded([op("Relu", "x", "y")], {"x": shape}, ["y"]), 60)
+    assert data.kinds is not None
+    x = np.moveaxis(fed(data), shape.index(3), -1)
+    found = {name: roughness(x[data.kinds == kind]) for kind, name in enumerate(data.kind_names)}
+    assert len(found) == 6
+    for name, rough in found.items():
+        assert 0.85 < rough < 1.15 if "white noise" in name else rough < 0.5
 
 
 def test_doubles_and_halves_have_their_type() -> None:
@@ -168,3 +180,44 @@ def test_models_that_inputs_cannot_be_made_up_for() -> None:
 def test_shapes_that_do_not_fit_are_refused() -> None:
     assert "axis 1" in refused(residual().model, x=(1, 4, 8, 8))
     assert images().shape[1] == 3
+
+
+# --- images of bytes -----------------------------------------------------------------------------
+
+
+def byte_network(shape: tuple[int | str, ...]) -> Model:
+    """Channels last, cast and turned to one image in front of a convolution."""
+    last = [len(shape) - 1, *range(len(shape) - 1)]
+    nodes = [
+        op("Cast", "rgb", "f", to=TensorProto.FLOAT),
+        op("Transpose", "f", "t", perm=last if len(shape) == 3 else [0, 3, 1, 2]),
+        op("Unsqueeze" if len(shape) == 3 else "Identity", "t z" if len(shape) == 3 else "t", "i"),
+        op("Conv", "i w", "y", name="conv"),
+    ]
+    given = {"w": normal((4, 3, 3, 3)), "z": ints(0)}
+    return loaded(nodes, [value("rgb", shape, TensorProto.UINT8)], ["y"], given)
+
+
+@pytest.mark.parametrize("shape", [("height", "width", 3), ("N", "height", "width", 3)])
+def test_images_of_bytes_fill_their_range(shape: tuple[int | str, ...]) -> None:
+    """One image without a batch goes in at a time; half of them are noise."""
+    data = made(byte_network(shape), 20)
+    assert data.arrays["rgb"].shape == (20, 64, 64, 3)
+    assert data.arrays["rgb"].dtype == np.uint8
+    assert data.arrays["rgb"].min() < 30
+    assert data.arrays["rgb"].max() > 225
+    assert data.origin.startswith("values 0 to 255, as images and as white noise in turn")
+    feed = next(data.batches(4))["rgb"]
+    assert feed.shape == ((64, 64, 3) if len(shape) == 3 else (4, 64, 64, 3))
+
+
+def test_a_network_of_single_images_is_pruned_with_data_and_without() -> None:
+    model = byte_network(("height", "width", 3))
+    for calibration in (None, made(model, 20)):
+        settings = Settings(calibration=calibration, threads=1, samples=20)
+        done = prune(model, settings, goal=Sparsity(0.5))
+        assert done.sparsity == pytest.approx(0.5, abs=0.02)
+        assert (done.layers[0].rows or 0) > 100
+    photographs = np.zeros((5, 30, 20, 3), np.uint8)
+    one, many = (dataset({"rgb": x}, model.inputs, "here") for x in (photographs[0], photographs))
+    assert (len(one), len(many), many.shapes(9)["rgb"]) == (1, 5, (30, 20, 3))

@@ -74,9 +74,17 @@ def test_without_either_only_scales_at_which_nothing_happens_are_out() -> None:
     """tanh(x - 128) is -1 whatever x of 0 to 1; without the offset it says nothing."""
     nodes = [op("Sub", "x k", "a"), op("Tanh", "a", "y")]
     model = loaded(nodes, {"x": ("N", 3, 8, 8)}, ["y"], {"k": np.array([128.0], np.float32)})
-    assert made(model).origin == "values 0 to 255 by the variety of outputs"
+    assert made(model).origin == (
+        "values 0 to 255, as images and as white noise in turn, as the variety of outputs cannot "
+        "tell them apart"
+    )
     assert fed(made(model)).mean() > 50
     model = loaded([op("Relu", "x", "y")], {"x": ("N", 3, 8, 8)}, ["y"])
+    assert made(model).origin == (
+        "unit normal, values 0 to 1 and values 0 to 255, as images and as white noise in turn, as "
+        "the variety of outputs cannot tell them apart"
+    )
+    model = loaded([op("Relu", "x", "y")], {"x": ("N", 6)}, ["y"])
     assert made(model).origin == (
         "unit normal, values 0 to 1 and values 0 to 255 in turn, as the variety of outputs "
         "cannot tell them apart"
@@ -92,9 +100,16 @@ def perceptron(bias: float) -> Model:
 
 
 def test_what_biases_cannot_tell_apart_is_mixed() -> None:
-    """Responses of deviation 2.45 and 0.61; half way between, 1.22, each is a factor 2 off."""
+    """Responses of deviation 2.45 and 0.61; half way between, 1.22, each is a factor 2 off.
+
+    A bias may be a quarter of what it shifts, but not four times as much.
+    """
     assert made(perceptron(2.45)).origin == "unit normal by the first biases"
-    assert made(perceptron(0.61)).origin == "values 0 to 1 by the first biases"
+    assert (
+        made(perceptron(0.1)).origin
+        == made(perceptron(0.61)).origin
+        == ("unit normal and values 0 to 1 in turn, as the first biases cannot tell them apart")
+    )
     assert made(perceptron(157.0)).origin == "values 0 to 255 by the first biases"
     assert made(perceptron(1.22)).origin == (
         "unit normal and values 0 to 1 in turn, as the first biases cannot tell them apart"

@@ -5,6 +5,7 @@ from eapc.calibration.activations import (
     Batches,
     DownstreamRun,
     DownstreamSubgraph,
+    Kinds,
     MemoryBudget,
     downstream_of,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "DownstreamRun",
     "DownstreamSubgraph",
     "ErrorCurve",
+    "Kinds",
     "LayerRows",
     "LayerwiseReconstruction",
     "MemoryBudget",

@@ -26,17 +26,30 @@ import onnx
 
 from eapc.data import Dataset
 from eapc.errors import DataError
-from eapc.model import Array, Model, Node, decode, encode, is_external, tensors_of_model
+from eapc.model import (
+    Array,
+    Model,
+    Node,
+    decode,
+    encode,
+    is_external,
+    sample_axes,
+    tensors_of_model,
+)
 from eapc.runtime import Session, joined_batches
 
 Batches = list[Array]
+
+Kinds = Sequence[tuple[int, ...]]
+"""The kinds of samples in each batch, see `Dataset.kinds`."""
 
 
 class ActivationWalk:
     """Walks one network forward over a plan: the tensors wanted at each step.
 
     `plan[i]` names the tensors that `step(i)` must make available; steps go in order. What
-    is kept from step to step counts against `memory`, which several walks may share.
+    is kept from step to step counts against `memory`, which several walks may share. `kinds` are
+    those of the samples of each batch.
     """
 
     def __init__(
@@ -55,6 +68,7 @@ class ActivationWalk:
         self._left = self._view.ancestors(name for wanted in self._plan for name in wanted)
         self._stored: dict[str, Batches] = {name: [] for name in data.shapes(1)}
         self._steps = 0
+        self.kinds = data.kinds_by_batch(batch)
         for feed in data.batches(batch) if any(self._plan) else ():
             self._steps += 1
             for name, batches in self._stored.items():
@@ -250,12 +264,14 @@ class DownstreamRun:
         samples |= {name: values[name] for name in downstream.changed}
         proto = segment(model, downstream.nodes, samples, downstream.outputs)
         self._session = Session(proto, threads)
+        self._axes = sample_axes(model)
 
     def outputs(self, values: Mapping[str, Array]) -> dict[str, Array]:
         """The subgraph's outputs over all batches, joined, with these values of its constants."""
         count = max((len(batches) for batches in self._inputs.values()), default=1)
         fed = {name: np.ascontiguousarray(value) for name, value in values.items()}
-        return joined_batches(
+        runs = (
             self._session.run({**fed, **{name: b[i] for name, b in self._inputs.items()}})
             for i in range(count)
         )
+        return joined_batches(runs, self._axes)

@@ -79,7 +79,11 @@ class LayerwiseReconstruction:
         return [
             LayerRows.sample(
                 user,
-                replace(_activations(user, twin, targets, pruned), inputs=self._data.usable),
+                replace(
+                    _activations(user, twin, targets, pruned),
+                    inputs=self._data.usable,
+                    kinds=self._walks[0].kinds,
+                ),
                 limit,
                 row_generator(self._engine.seed, user),
                 _row_words(user, shape),
@@ -117,7 +121,10 @@ class LayerwiseReconstruction:
 
 
 def _activations(
-    layer: Layer, twin: Layer, targets: Mapping[str, Batches], pruned: Mapping[str, Batches]
+    layer: Layer,
+    twin: Layer,
+    targets: Mapping[str, Batches],
+    pruned: Mapping[str, Batches],
 ) -> LayerActivations:
     """Inputs from the pruned network where it has come that far, else as they were.
 
@@ -125,7 +132,8 @@ def _activations(
     """
     has_branch = layer.other in pruned and twin.other in targets
     branch = (targets[twin.other], pruned[layer.other]) if has_branch else None
-    return LayerActivations(pruned.get(layer.x, targets.get(twin.x, [])), targets[twin.y], branch)
+    x = pruned.get(layer.x, targets.get(twin.x, []))
+    return LayerActivations(x, targets[twin.y], branch)
 
 
 def _row_words(layer: Layer, shape: tuple[int, ...]) -> int:

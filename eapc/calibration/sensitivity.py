@@ -19,6 +19,7 @@ from eapc.calibration.activations import (
     Batches,
     DownstreamRun,
     DownstreamSubgraph,
+    Kinds,
     MemoryBudget,
     downstream_of,
 )
@@ -109,7 +110,7 @@ def probes_of(data: Dataset, macs_per_input: float) -> Probes:
     batch, it does both.
     """
     shown = probe_inputs(data, macs_per_input)
-    rest = data.without(slice(0, None, max(1, len(data) // len(shown))))
+    rest = data.without(np.arange(len(shown)) * len(data) // len(shown))
     if rest.usable >= len(shown):
         return Probes(rest, shown)
     try:
@@ -122,7 +123,7 @@ def probe_inputs(data: Dataset, macs_per_input: float) -> Dataset:
     """Evenly spaced inputs: as many as keep all passes within `_PROBE_MACS`, 8 to 128."""
     fewest, most = _PROBES
     count = min(len(data), most, max(fewest, int(_PROBE_MACS / max(macs_per_input, 1))))
-    thinned = data.take(slice(0, None, max(1, len(data) // count))).take(slice(0, count))
+    thinned = data.take(np.arange(count) * len(data) // count)
     return thinned if thinned.usable else data
 
 
@@ -130,12 +131,13 @@ def probe_inputs(data: Dataset, macs_per_input: float) -> Dataset:
 class Seen:
     """Tensors around some layers, by name, on the inputs of `Probes`.
 
-    `inputs` is how many of these are fitted.
+    `inputs` is how many of these are fitted, `kinds` what kinds these are.
     """
 
     fitted: Mapping[str, Batches]
     shown: Mapping[str, Batches]
     inputs: int
+    kinds: Kinds = ()
 
 
 def probed_tensors(
@@ -162,7 +164,7 @@ def probed_tensors(
     for i in range(len(layers)):
         values = shown.step(i, model)
         fit = values if fitted is shown else fitted.step(i, model)
-        yield Seen(fit, values, probes.fitted.usable)
+        yield Seen(fit, values, probes.fitted.usable, fitted.kinds)
 
 
 def probe_moments(model: Model, tied: TiedLayers, seen: Seen, seed: int) -> list[Moments]:
@@ -174,7 +176,9 @@ def probe_moments(model: Model, tied: TiedLayers, seen: Seen, seed: int) -> list
     return [
         LayerRows.sample(
             user,
-            LayerActivations(seen.fitted[user.x], seen.fitted[user.y], inputs=seen.inputs),
+            LayerActivations(
+                seen.fitted[user.x], seen.fitted[user.y], inputs=seen.inputs, kinds=seen.kinds
+            ),
             limit,
             row_generator(seed, user),
         ).moments()

@@ -20,16 +20,19 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from eapc.calibration.activations import Batches
+from eapc.calibration.activations import Batches, Kinds
 from eapc.layers import Layer, TiedLayers
 from eapc.model import Array, Model
 from eapc.solvers import MomentAccumulator, Moments, MovedTargets
+
+K = TypeVar("K", bound=Hashable)
 
 MIN_ROWS = 65_536
 ROWS_PER_INPUT = 16
@@ -45,13 +48,15 @@ class LayerActivations:
 
     `branch` holds the other summand of the Add that follows, (original, pruned), where both
     are known: what the pruned one lacks is added to the layer's targets. `inputs` is how many
-    calibration inputs the batches hold; unless it is known, each row is taken for one.
+    calibration inputs the batches hold; unless it is known, each row is taken for one. `kinds` are
+    those of each batch's samples; without them all batches are alike.
     """
 
     x: Batches
     y: Batches
     branch: tuple[Batches, Batches] | None = None
     inputs: int | None = None
+    kinds: Kinds = ()
 
 
 def row_limit(inputs: int) -> int:
@@ -60,6 +65,18 @@ def row_limit(inputs: int) -> int:
     Enough to determine the weights; more where rows are short and so cost little.
     """
     return max(MIN_ROWS, ROWS_PER_INPUT * inputs, WORDS // inputs)
+
+
+class RowBatch(NamedTuple):
+    """Inputs (groups, rows, k) and targets z (groups, rows, m) of a batch, each row by a weight.
+
+    `added` is what the pruned network's other branch adds to z, where that is known.
+    """
+
+    inputs: Array
+    targets: Array
+    added: Array | None
+    weight: float
 
 
 @dataclass(frozen=True)
@@ -94,32 +111,44 @@ class LayerRows:
         rows = tuple(_sample(count, share, rng) for count in counts)
         return cls(layer, activations, rows, keep)
 
-    def batches(self) -> Iterable[tuple[Array, Array, Array | None]]:
-        """(inputs (groups, rows, k), targets z (groups, rows, m), added), batch by batch.
-
-        `added` is what the pruned network's other branch adds to z, where that is known.
-        """
+    def batches(self) -> Iterable[RowBatch]:
+        """The rows with their targets and weights, batch by batch."""
         return self._kept if self.keep else self._made()
 
     @cached_property
-    def _kept(self) -> Sequence[tuple[Array, Array, Array | None]]:
+    def _kept(self) -> Sequence[RowBatch]:
         return list(self._made())
 
-    def _made(self) -> Iterator[tuple[Array, Array, Array | None]]:
+    def _made(self) -> Iterator[RowBatch]:
         for i, rows in enumerate(self.rows):
             if rows.size:
                 x, y = self.activations.x[i], self.activations.y[i]
-                yield self.layer.form.inputs(x, y.shape, rows), *self._targets(i)
+                inputs = self.layer.form.inputs(x, y.shape, rows)
+                yield RowBatch(inputs, *self._targets(i), self._weights[i])
+
+    @cached_property
+    def _weights(self) -> Sequence[float]:
+        """What a row of each batch counts, see `row_weights`."""
+        kinds = self.activations.kinds
+        if len(set(kinds)) < 2:
+            return [1.0] * len(self.rows)
+        spreads: dict[tuple[int, ...], TargetSpread] = {}
+        for i, rows in enumerate(self.rows):
+            if rows.size:
+                spread = spreads.setdefault(kinds[i], TargetSpread())
+                spread.add(self._targets(i)[0])
+        weights = row_weights(spreads)
+        return [weights.get(kind, 0.0) for kind in kinds]
 
     def moments(self) -> Moments:
         """Second moments of inputs and targets; about zero where there is no bias to move."""
         accumulator: MomentAccumulator | None = None
-        for inputs, targets, _ in self.batches():
+        for inputs, targets, _, weight in self.batches():
             if accumulator is None:
                 groups, _, k = inputs.shape
                 sizes = (groups, k, targets.shape[2])
                 accumulator = MomentAccumulator(*sizes, self.activations.inputs)
-            accumulator.add(inputs, targets)
+            accumulator.add(inputs, targets, weight)
         assert accumulator is not None  # a dataset is never empty
         moments = accumulator.finish()
         return moments if self.layer.bias else moments.uncentred()
@@ -141,6 +170,52 @@ class LayerRows:
         """Whether another branch of the outputs' shape is added to them."""
         branch = self.activations.branch
         return branch is not None and branch[0][0].shape == self.activations.y[0].shape
+
+
+# --- kinds of samples ----------------------------------------------------------------------------
+
+
+_RESOLUTION = 1e-5
+"""Deviations below this fraction of a deviation from zero are rounding."""
+
+
+class TargetSpread:
+    """Adds up what targets z (groups, rows, m) of one kind vary by."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._sum: Array | float = 0.0
+        self._squares = 0.0
+
+    def add(self, z: Array) -> None:
+        """Take the targets of some more rows."""
+        wide = z.astype(np.float64)
+        self.rows += z.shape[1]
+        self._sum = self._sum + wide.sum(axis=1)
+        self._squares += float(np.square(wide).sum())
+
+    @property
+    def power(self) -> float:
+        """E||z - E z||^2 over all groups; 0 where that is rounding."""
+        square = self._squares / self.rows
+        power = square - float(np.square(self._sum / self.rows).sum())
+        return power if power > _RESOLUTION**2 * square else 0.0
+
+
+def row_weights(spreads: Mapping[K, TargetSpread]) -> dict[K, float]:
+    """What a row of each kind counts: 1 over the power of its kind, and 1 on average of all rows.
+
+    A network is judged on inputs of each scale apart, by the share of what its outputs vary by
+    that is lost. So a layer is fitted for the least sum of such shares: without weights, rows of
+    values up to 255 would count thousands of times as much as others. Targets of a kind that do
+    not vary have no share to lose, and its rows count nothing, unless none vary.
+    """
+    inverse = {kind: 1 / s.power if s.power else 0.0 for kind, s in spreads.items()}
+    total = sum(inverse[kind] * spread.rows for kind, spread in spreads.items())
+    if not 0 < total < math.inf:
+        return dict.fromkeys(spreads, 1.0)
+    rows = sum(spread.rows for spread in spreads.values())
+    return {kind: each * rows / total for kind, each in inverse.items()}
 
 
 def row_generator(seed: int, layer: Layer) -> np.random.Generator:
@@ -206,10 +281,11 @@ def rectified(rows: LayerRows, moments: Moments, matrix: Array, bias: Array) -> 
     """
     moved = MovedTargets(moments, centred=rows.layer.bias is not None)
     transposed, offset = matrix.transpose(0, 2, 1), bias[:, None]
-    for inputs, targets, added in rows.batches():
+    for inputs, targets, added, weight in rows.batches():
         fitted = np.matmul(inputs, transposed)
         fitted += offset
-        moved.add(inputs, _nearest(fitted, targets, *_bounds(rows.layer, targets.shape, added)))
+        nearest = _nearest(fitted, targets, *_bounds(rows.layer, targets.shape, added))
+        moved.add(inputs, nearest, weight)
     return moved.finish()
 
 

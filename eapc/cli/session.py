@@ -6,6 +6,7 @@ A progress bar on stderr, where that is a terminal.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -166,6 +167,13 @@ def _shown() -> rich_progress.Progress:
     )
 
 
+def _last(error: float | None) -> str:
+    """What the last layer lost, where that is known and a number."""
+    if error is None or not math.isfinite(error):
+        return ""
+    return f"; output error of the last {error:.3f}"
+
+
 class _Bar:
     """One line for the stage that runs; none between stages."""
 
@@ -182,7 +190,7 @@ class _Bar:
             "completed": step.done,
             "visible": is_running,
             "layer": step.layer,
-            "error": "" if step.error is None else f"; output error of the last {step.error:.3f}",
+            "error": _last(step.error),
         }
         if step.stage == self._stage:
             self._shown.update(self._task, **line)

@@ -29,7 +29,7 @@ from eapc.errors import UsageError
 from eapc.evaluation import Accuracy, AccuracyJudge, AgreementJudge, Metric
 from eapc.model import Model, TensorSpec, batch_inputs, common_inputs, files_of, tensors_of_model
 from eapc.profiling import Ratio, run_in_turns
-from eapc.runtime import open_model
+from eapc.runtime import as_it_runs, open_model
 from eapc.synthesis import synthesise
 
 logger = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class Comparison:
     """Two models of the same inputs and outputs.
 
     `accuracy` is known with labelled inputs, `likeness` of the outputs is measured without;
-    `made_up` says that the inputs were.
+    `made_up` says that the inputs were, `inputs` which values they have.
     """
 
     before: Side
@@ -95,6 +95,7 @@ class Comparison:
     accuracy: Accuracy | None
     likeness: Likeness | None
     made_up: bool
+    inputs: str = ""
     notes: tuple[str, ...] = ()
 
     @property
@@ -138,7 +139,8 @@ def compare(
         accuracy=_accuracy(models, data, settings.threads, measure) if labelled else None,
         likeness=None if labelled else _likeness(models, data, settings.threads),
         made_up=data.synthesised,
-        notes=tuple(dict.fromkeys(note for each in analyses for note in each.notes)),
+        inputs=data.origin,
+        notes=tuple(dict.fromkeys((*(n for each in analyses for n in each.notes), *data.notes))),
     )
 
 
@@ -151,6 +153,7 @@ def _alike(settings: Settings, models: list[Model], specs: tuple[TensorSpec, ...
     if calibration is not None:
         axes = open_axes(models[0], settings.input_shapes)
         calibration = load_dataset(calibration, specs, settings.samples, axes)
+        calibration = as_it_runs(models[0], calibration, settings.threads)
     batched = batch_inputs(specs)
     sizes = [spec.shape[0] for spec in specs if spec.name in batched]
     fixed = next((size for size in sizes if isinstance(size, int)), None)
@@ -184,7 +187,8 @@ def _inputs(
 ) -> Dataset:
     """What both models are run on; inputs for evaluation have what the metric takes."""
     if evaluation is not None:
-        return load_evaluation(evaluation, model, specs, settings.input_shapes, metric)
+        labelled = load_evaluation(evaluation, model, specs, settings.input_shapes, metric)
+        return as_it_runs(model, labelled, settings.threads)
     if isinstance(settings.calibration, Dataset):
         return settings.calibration
     rng = np.random.default_rng(settings.seed)
@@ -194,7 +198,15 @@ def _inputs(
     logger.warning(
         f"no data: outputs are compared on {len(fed)} made-up inputs{values}; real ones say more"
     )
-    return replace(fed, affine=made.affine, synthesised=True, origin=made.origin)
+    return replace(
+        fed,
+        fixed_batch=fed.fixed_batch or made.fixed_batch,
+        synthesised=True,
+        origin=made.origin,
+        kinds=made.kinds,
+        kind_names=made.kind_names,
+        notes=made.notes,
+    )
 
 
 # --- figures ---------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ from eapc.layers import layers_of, require_layers
 from eapc.model import InputShapes, Model, TensorSpec, infer_shapes, input_shapes, spec_of
 from eapc.pipeline import Compilation, Conditions, Recipe
 from eapc.progress import timed
-from eapc.runtime import Engine
+from eapc.runtime import Engine, as_it_runs
 from eapc.synthesis import synthesise
 
 logger = logging.getLogger(__name__)
@@ -82,12 +82,9 @@ def prepare(model: str | Path | Model, settings: Settings) -> Compilation:
     measured = machine if isinstance(machine, MeasuredMachine) else None
     calibration = None
     if settings.calibration is not None:
-        calibration = load_dataset(
-            settings.calibration,
-            loaded.inputs,
-            settings.samples,
-            open_axes(loaded, settings.input_shapes),
-        )
+        axes = open_axes(loaded, settings.input_shapes)
+        given = load_dataset(settings.calibration, loaded.inputs, settings.samples, axes)
+        calibration = as_it_runs(loaded, given, settings.threads)
     conditions = Conditions(
         batch=settings.batch,
         input_shapes=settings.input_shapes,
@@ -208,6 +205,7 @@ def checked(
         labelled = load_evaluation(evaluation, model, model.inputs, given, measure)
         if measure is TOP1_ACCURACY:
             _require_classes(model, labelled, evaluation)
+        labelled = as_it_runs(model, labelled, settings.threads)
         _warn_of_repeats(labelled, "inputs of --eval")
     for output in outputs:
         compilation.model.require_writable(output, force)
@@ -295,4 +293,6 @@ def with_inputs(compilation: Compilation, samples: int | None) -> Compilation:
     logger.warning(
         f"no calibration data: {len(made)} inputs were made up{values}; real data prunes better"
     )
+    for note in made.notes:
+        logger.warning(note)
     return replace(compilation, calibration=made).with_record(seconds=seconds)

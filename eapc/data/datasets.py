@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from eapc.data.preprocessing import SCALING, Preprocessing
 from eapc.data.scaling import Affine, read_affine
 from eapc.errors import DataError, UsageError
-from eapc.model import Array, TensorSpec, all_finite, is_float
+from eapc.model import Array, TensorSpec, all_finite, is_float, is_single_image
 
 _CHECKED_AT_ONCE = 64
 
@@ -37,7 +38,9 @@ class Dataset:
     `arrays` holds (n, ...) per sampled input; `shared` holds inputs that every run gets
     whole; `labels` is (n,) integers or None; `fixed_batch` is the model's own batch size
     where it cannot be chosen. `origin` says of made-up inputs what their values are, and why;
-    where they are of several scales, `kinds` (n,) numbers those of each: they are judged apart.
+    where they are of several kinds, `kinds` (n,) numbers those of each, in ascending order, and
+    `kind_names` says which they are: they are fed, weighed and judged apart. `notes` are sentences
+    on single values that were made up.
     `classes` names the labels where that is known; `unlabelled` says why images have none.
     `extras` are arrays that are no input, as stored: (n, ...), or numbers; `faults` says by name
     why another such array, or y as labels, is of no use.
@@ -56,6 +59,8 @@ class Dataset:
     unlabelled: str = ""
     extras: Mapping[str, Array] = field(default_factory=dict)
     faults: Mapping[str, str] = field(default_factory=dict)
+    kind_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return min(len(array) for array in self.arrays.values())
@@ -123,12 +128,25 @@ class Dataset:
     def batches(self, size: int) -> Iterator[dict[str, Array]]:
         """Feeds of up to `size` samples, or of the model's own batch where that is fixed.
 
-        Where the batch is fixed, samples that do not fill one are left out.
+        Where the batch is fixed, samples that do not fill one are left out; where it is not, all
+        samples of a feed are of one kind.
         """
-        size, end = self.fixed_batch or size, self.usable
-        for start in range(0, end, size):
-            rows = slice(start, min(start + size, end))
+        for rows in self._slices(size):
             yield {**{name: self._feed(name, rows) for name in self.arrays}, **self.shared}
+
+    def kinds_by_batch(self, size: int) -> list[tuple[int, ...]]:
+        """The kinds of samples in each of the `batches`."""
+        kinds = np.zeros(len(self), np.intp) if self.kinds is None else self.kinds
+        return [tuple(np.unique(kinds[rows]).tolist()) for rows in self._slices(size)]
+
+    def _slices(self, size: int) -> Iterator[slice]:
+        size, end = self.fixed_batch or size, self.usable
+        cuts = [0, end]
+        if self.kinds is not None and not self.fixed_batch:
+            cuts[1:1] = (np.flatnonzero(np.diff(self.kinds[:end])) + 1).tolist()
+        for first, last in pairwise(cuts):
+            for start in range(first, last, size):
+                yield slice(start, min(start + size, last))
 
     @property
     def usable(self) -> int:
@@ -136,8 +154,8 @@ class Dataset:
         return len(self) - (len(self) % self.fixed_batch if self.fixed_batch else 0)
 
     def _feed(self, name: str, rows: slice) -> Array:
-        x = np.asarray(self.arrays[name][rows])
         spec = self.specs[name]
+        x = np.asarray(self.arrays[name][rows.start if is_single_image(spec) else rows])
         if not is_float(spec.dtype):
             return x.astype(spec.dtype, copy=False)
         wide = np.float64 if spec.dtype == np.float64 else np.float32
@@ -150,7 +168,12 @@ class Dataset:
     def shapes(self, batch: int) -> dict[str, tuple[int, ...]]:
         """Shape of every input at a batch size."""
         batch = self.fixed_batch or batch
-        sampled = {name: (batch, *array.shape[1:]) for name, array in self.arrays.items()}
+        sampled = {
+            name: array.shape[1:]
+            if is_single_image(self.specs[name])
+            else (batch, *array.shape[1:])
+            for name, array in self.arrays.items()
+        }
         return {**sampled, **{name: array.shape for name, array in self.shared.items()}}
 
 
@@ -217,7 +240,8 @@ def dataset(arrays: Mapping[str, Array], specs: Sequence[TensorSpec], origin: st
     sampled = {name: array for name, array in inputs.items() if name not in shared}
     if not sampled:
         raise DataError(f"{origin}: no input has a leading axis of samples")
-    for name, array in inputs.items():
+    sampled = {n: _images(a) if is_single_image(by_name[n]) else a for n, a in sampled.items()}
+    for name, array in {**sampled, **shared}.items():
         _check_array(origin, by_name[name], array, name in shared)
     _check_counts(origin, {**sampled, **{n: others[n] for n in (_LABELS,) if n in others}})
     labels, faults = _read_labels(origin, others.get(_LABELS))
@@ -255,6 +279,11 @@ def with_scaling(data: Dataset, preprocessing: Preprocessing, origin: str) -> Da
     scaled = replace(data, affine=affine)
     _check_feeds(origin, scaled)
     return scaled
+
+
+def _images(array: Array) -> Array:
+    """Images (n, rows, columns, channels) for an input of one; a single one is a sample."""
+    return array[None] if array.ndim == 3 else array
 
 
 def _match_inputs(
@@ -315,6 +344,8 @@ def _check_feeds(origin: str, data: Dataset) -> None:
 
 def _fixed_batch(specs: Sequence[TensorSpec], shared: Iterable[Array]) -> int | None:
     """The batch that the model insists on; one where an array without samples comes along."""
+    if any(map(is_single_image, specs)):
+        return 1
     sizes = [spec.shape[0] for spec in specs if isinstance(spec.shape[0], int)]
     if sizes:
         return math.gcd(*sizes)
@@ -329,10 +360,11 @@ def _check_array(origin: str, spec: TensorSpec, array: Array, shared: bool) -> N
     where = f"{origin}: array for input '{spec.name}'"
     if array.dtype.kind not in "fiub" and not is_float(array.dtype):
         raise DataError(f"{where} has type {array.dtype}, expected numbers")
-    if array.ndim != len(spec.shape):
+    declared = (None, *spec.shape) if is_single_image(spec) else spec.shape
+    if array.ndim != len(declared):
         raise DataError(f"{where} has shape {array.shape}, the input has {len(spec.shape)} axes")
     for axis in range(0 if shared else 1, array.ndim):
-        size = spec.shape[axis]
+        size = declared[axis]
         if isinstance(size, int) and size != array.shape[axis]:
             raise DataError(f"{where} has shape {array.shape}, axis {axis} must be {size}")
     if array.size == 0:

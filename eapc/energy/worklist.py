@@ -24,6 +24,9 @@ from eapc.workload import (
     work_of,
 )
 
+UNNEEDED = "no output needs it"
+"""What is noted of nodes that need not run."""
+
 
 @dataclass(frozen=True)
 class NodeWork:
@@ -50,13 +53,17 @@ class NodeWork:
 def work_list(model: Model, shapes: Shapes, given: GivenBits | None = None) -> tuple[NodeWork, ...]:
     """The work of every node, subgraphs included, in file order.
 
-    Nodes of a subgraph count as often as it runs where that is fixed beforehand, else once.
+    Nodes of a subgraph count as often as it runs where that is fixed beforehand, else once. Those
+    that no output depends on do not run.
     Operands have the widths that are given, else those that the model's integers imply.
     """
     constants = _constant_names(model, shapes)
     times = _times(model, shapes)
     works = [
-        _node_work(shapes, node, constants[node.scope], times[node.scope]) for node in model.nodes
+        NodeWork(node, Work(), note=UNNEEDED)
+        if not node.scope and node not in model.view.needed
+        else _node_work(shapes, node, constants[node.scope], times[node.scope])
+        for node in model.nodes
     ]
     bits = tensor_bits(model, shapes)
     return tuple(
@@ -144,8 +151,9 @@ def _times(model: Model, shapes: Shapes) -> dict[str, float]:
     """How often the nodes of each scope count."""
     times: dict[str, float] = {"": 1}
     for node in model.nodes:
+        runs = bool(node.scope) or node in model.view.needed
         for scope in node.subgraphs:
-            times[scope] = times[node.scope] * shapes.runs.get(scope, 1)
+            times[scope] = runs * times[node.scope] * shapes.runs.get(scope, 1)
     return times
 
 

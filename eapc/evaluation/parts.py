@@ -25,6 +25,12 @@ _RESOLUTION = 1e-5
 """Deviations below this fraction of the largest value beside them are none: what is left of scores
 behind a Softmax, or of an activation that saturates. float16 resolves no more than 5e-4."""
 
+_PINNED = 1e-3
+"""Values this near to the end of an activation's range are at it."""
+
+_MOVING = 0.05
+"""Least share of values that are on the way from one end of that range to the other."""
+
 
 class PartErrors(NamedTuple):
     """Errors of outputs, a fraction of each part's power: the worst, and whose; their mean.
@@ -50,11 +56,13 @@ class OutputPart:
     """Some elements of an output; `power` is sum (y - mean y)^2 over them and the samples.
 
     Parts that do not vary have that of all parts of the output, or sum y^2 where none varies.
+    Those that are `saturated` lie at the ends of an activation's range, whatever is before it.
     """
 
     name: str
     power: float
     varies: bool
+    saturated: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,7 +105,9 @@ class SplitOutput:
         scales = np.where(varies, sums, still)
         titles = _titles(name, labels if axis is not None else labels.reshape(y.shape[1:]), axis)
         named = (f"{title}{kind}" for title in titles)
-        parts = map(OutputPart, named, scales.tolist(), varies.tolist())
+        values = wide.reshape(len(wide), -1) if axis is None else np.moveaxis(wide, axis + 1, 1)
+        pinned = [is_saturated(values[:, labels == i]) for i in range(count)]
+        parts = map(OutputPart, named, scales.tolist(), varies.tolist(), pinned)
         return cls(y, axis, labels, tuple(parts))
 
     def errors(self, other: Array) -> list[float]:
@@ -131,11 +141,24 @@ class OutputParts:
     @property
     def vary(self) -> bool:
         """Whether any part differs from sample to sample, by more than rounding."""
+        return any(part.varies for part in self._parts) or self._others_vary
+
+    @property
+    def are_saturated(self) -> bool:
+        """Whether all parts that vary jump between the ends of an activation's range."""
+        return all(part.saturated for part in self._parts if part.varies) and not self._others_vary
+
+    @property
+    def _parts(self) -> Iterator[OutputPart]:
+        for found in self._split.values():
+            for _, split in found:
+                yield from split.parts
+
+    @property
+    def _others_vary(self) -> bool:
+        """Whether integers do."""
         whole = (y for name, y in self._reference.items() if name not in self._split)
-        splits = (split for found in self._split.values() for _, split in found)
-        return any(part.varies for split in splits for part in split.parts) or any(
-            y.size and bool((y != y[:1]).any()) for y in whole
-        )
+        return any(y.size and bool((y != y[:1]).any()) for y in whole)
 
     def errors(self, outputs: Outputs) -> PartErrors:
         """The errors of outputs; parts that do not vary count only where no part does.
@@ -173,13 +196,31 @@ class OutputParts:
                 yield _PartError(_differing(y, other), name, True)
 
 
+def is_saturated(values: Array) -> bool:
+    """Whether values of 0 to 1, or -1 to 1, are at either end and next to never between.
+
+    So is what a Sigmoid or Softmax makes of scores that are far too large: they may become ten
+    times as large or a tenth, and nothing changes.
+    """
+    if not values.size or not np.isfinite(values).all():
+        return False
+    low, high = float(values.min()), float(values.max())
+    ends = [end for end in (0.0, -1.0) if abs(low - end) <= _PINNED]
+    if not ends or abs(high - 1) > _PINNED:
+        return False
+    lower = int(np.count_nonzero(values <= ends[0] + _PINNED))
+    upper = int(np.count_nonzero(values >= 1 - _PINNED))
+    moving = values.size - lower - upper
+    return moving < _MOVING * (moving + min(lower, upper))
+
+
 def _kinds(kinds: Array | None, samples: int) -> Iterator[tuple[str, slice | Array]]:
     """What to call samples of a kind, and where they are; nothing, and all, where there is one."""
     if kinds is None or len(kinds) != samples:
         yield "", slice(None)
         return
-    for kind in np.unique(kinds):
-        yield f" at scale {kind + 1} of the inputs", np.flatnonzero(kinds == kind)
+    for kind in dict.fromkeys(kinds.tolist()):
+        yield f" on {kind}", np.flatnonzero(kinds == kind)
 
 
 def _differing(y: Array, other: Array) -> float:

@@ -30,7 +30,7 @@ class Yardstick:
     """The outputs of a network, with the tensors that they are joined from (see `joined_labels`).
 
     With `by_error` outputs are compared by their relative error, whatever they are. Samples of
-    several `kinds` (n,) are judged apart: those of a large scale would hide all others.
+    several `kinds`, (n,) names, are judged apart: those of a large scale would hide all others.
     """
 
     reference: Outputs
@@ -48,7 +48,9 @@ class Yardstick:
             return joined_labels(model, shapes)
 
         known = model.analyses.once(("joined", str(shapes)), joined)
-        kinds = None if data.kinds is None else data.kinds[: data.usable]
+        kinds = None
+        if data.kinds is not None:
+            kinds = np.asarray(data.kind_names)[data.kinds[: data.usable]]
         outputs = collect_outputs(model, data, threads)
         return cls(outputs, data.synthesised, known, kinds, data.usable)
 
@@ -56,11 +58,6 @@ class Yardstick:
     def samples(self) -> int:
         """The inputs, however many rows the outputs have; these where they are not known."""
         return self.inputs or len(next(iter(self.reference.values())))
-
-    @property
-    def is_finite(self) -> bool:
-        """Whether all outputs are numbers."""
-        return all(all_finite(y) for y in self.reference.values())
 
     @property
     def is_by_share(self) -> bool:
@@ -75,9 +72,20 @@ class Yardstick:
         return len(np.unique(scores.argmax(axis=1))) > 1
 
     @property
-    def tells(self) -> bool:
-        """Whether outputs vary enough over the samples to tell what another network's lose."""
-        return self.is_by_share or self._parts.vary
+    def obstacle(self) -> str:
+        """Why the outputs cannot tell what another network's lose, to end "they are ..." with.
+
+        Empty where they can. What real inputs saturate is so in use.
+        """
+        if self.is_by_share:
+            return ""
+        if not all(all_finite(y) for y in self.reference.values()):
+            return "not finite on some of"
+        if not self._parts.vary:
+            return "the same for all"
+        if self.by_error and self._parts.are_saturated:
+            return "saturated, at one end of an activation's range or the other, on all"
+        return ""
 
     @cached_property
     def scores(self) -> Array | None:

@@ -55,11 +55,11 @@ class MinAgreement(Bound["Agreement"]):
                 f"too few calibration inputs: {samples} held out of the fit decide nothing, at "
                 f"least {_FEWEST} do; {advice}"
             )
-        if not judge.yardstick.tells:
-            how = "the same for all" if judge.yardstick.is_finite else "not finite on some of"
+        if obstacle := judge.yardstick.obstacle:
+            which = "made-up inputs" if made_up else "inputs"
             raise DataError(
-                f"the outputs are {how} {samples} inputs that are held out: nothing tells what "
-                f"they lose; {advice}"
+                f"the outputs are {obstacle} {samples} {which} that are held out: nothing tells "
+                f"what they lose; {advice}"
             )
         return super().pursue(trials)
 

@@ -148,11 +148,13 @@ class Pruned:
 
     @property
     def assumed(self) -> tuple[str, ...]:
-        """Sizes that open axes of made-up inputs were given, a sentence each."""
+        """Sizes and single numbers that were made up, a sentence each."""
         from eapc.model import assumed_sizes
 
-        done = self.compilation
-        return assumed_sizes(self.model, done.conditions.input_shapes) if self.synthesised else ()
+        done, data = self.compilation, self.compilation.calibration
+        if data is None or not data.synthesised:
+            return ()
+        return (*assumed_sizes(self.model, done.conditions.input_shapes), *data.notes)
 
     @property
     def held_out(self) -> Agreement | None:

@@ -226,4 +226,6 @@ def _lost(pruned: Pruned) -> str:
         return ""
     if agreement.is_share:
         return f"only {agreement.value:.1%} of the answers are still the original's"
+    if not math.isfinite(agreement.value):
+        return "they are no longer finite"
     return f"their relative error is {agreement.value:.2g}"

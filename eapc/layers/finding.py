@@ -154,6 +154,8 @@ def _layer(model: Model, node: Node) -> Layer | None:
         return None
     if node.scope:
         raise UnsupportedLayerError("inside a subgraph")
+    if node not in model.view.needed:
+        raise UnsupportedLayerError("no output needs it")
     if row.weights is None:
         raise UnsupportedLayerError(f"{node.op_type} weights are not pruned")
     source = _weights_of(model, node, row.weights)

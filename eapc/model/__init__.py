@@ -7,11 +7,12 @@ from eapc.model.constants import (
     fold_constants,
     known_constants,
 )
+from eapc.model.dynamic_axes import is_single_image
 from eapc.model.editor import GraphEditor
 from eapc.model.epilogue import BiasSink, Clipping, Epilogue, epilogue_of
 from eapc.model.file import Check, files_of
 from eapc.model.graph import GraphView, Node, free_names, plain_tensors, walk
-from eapc.model.interface import common_inputs
+from eapc.model.interface import common_inputs, sample_axes
 from eapc.model.model import ANNOTATION_PREFIX, KeptPart, Model, Origin, drop_annotations
 from eapc.model.refusals import ONNX, ONNXRUNTIME, explained
 from eapc.model.shapes import (
@@ -98,10 +99,12 @@ __all__ = [
     "input_shapes",
     "is_external",
     "is_float",
+    "is_single_image",
     "known_constants",
     "numpy_type",
     "obstacle",
     "plain_tensors",
+    "sample_axes",
     "seen_shapes",
     "seen_through",
     "spec_of",

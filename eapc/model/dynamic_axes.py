@@ -1,23 +1,39 @@
 """Sizes for the axes that a model leaves open, where nobody gives them.
 
 An image network says nothing at one pixel, nor a recurrent one at one step: its kernels read
-padding alone. So open axes get a size that such networks are used at, the first of some at which
-every tensor has elements: images 224 (a multiple of the strides that most take), sequences 64.
+padding alone. So open axes get the least size that such networks are used at, and from there twice
+as much each time, till every tensor has elements: a multiple of all strides together, at least 64
+and at least 7 of them, which is what 224 is to the networks of total stride 32.
+
+Where nothing from there on fits, a table of positions or the like may be shorter: then the size is
+the largest one that a constant has and that fits.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import zip_longest
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from enum import Enum
+
+import numpy as np
 
 from eapc.model.tensors import TensorSpec
 
 Axes = Mapping[tuple[str, int], int]
 """(input, axis) -> size."""
 
-IMAGES = (224, 256, 320, 384, 512, 1024)
-SEQUENCES = (64, 256, 1024, 4096, 16384, 65536)
+
+class OpenAxis(Enum):
+    """What an open axis counts; its value is the largest size that is tried."""
+
+    PIXELS = 1024
+    STEPS = 65536
+
+
+_LEAST = 64
+
+_STRIDES = 7
+"""Positions of the smallest feature map: 224 / 32."""
 
 _FEW_CHANNELS = 4
 
@@ -25,28 +41,49 @@ _OF_IMAGES = re.compile(r"height|width|rows|cols|columns|(^|_)[hw]($|_|\d)", re.
 _OF_ONE = re.compile(r"batch|past|cache|total|[+*/]|^[nb]$", re.IGNORECASE)
 
 
+def is_single_image(spec: TensorSpec) -> bool:
+    """Whether an input is one image, rows and columns open and channels last, without a batch."""
+    if len(spec.shape) != 3:
+        return False
+    *places, channels = spec.shape
+    names = [axis or "" for axis in places if not isinstance(axis, int)]
+    if len(names) < 2 or not isinstance(channels, int) or channels > _FEW_CHANNELS:
+        return False
+    is_named = all(map(_OF_IMAGES.search, names))
+    return is_named or (spec.dtype == np.uint8 and not any(map(_OF_ONE.search, names)))
+
+
 def usual_sizes(
-    specs: Sequence[TensorSpec], has_elements: Callable[[Axes], bool]
+    specs: Sequence[TensorSpec],
+    has_elements: Callable[[Axes], bool],
+    stride: int,
+    lengths: Iterable[int],
 ) -> dict[tuple[str, int], int]:
     """Sizes for the open axes of inputs behind their first; empty where none of those tried fit.
 
-    `has_elements` tells whether every tensor of the network has some at given sizes. Axes that
-    stay out, such as further batches and lengths of caches, are to be one.
+    `has_elements` tells whether every tensor of the network has some at given sizes, `stride` is
+    that of the smallest feature map, `lengths` are sizes that constants have. Axes that stay out,
+    such as further batches and lengths of caches, are to be one.
     """
     kinds = {place: kind for spec in specs for place, kind in _kinds(spec, _others(spec, specs))}
-    for image, sequence in _candidates():
-        sizes = {place: image if kind is IMAGES else sequence for place, kind in kinds.items()}
-        if sizes and has_elements(sizes):
+    for size in _candidates(stride, lengths) if kinds else ():
+        sizes = {place: min(size, _largest(kind, stride)) for place, kind in kinds.items()}
+        if has_elements(sizes):
             return sizes
     return {}
 
 
-def _candidates() -> Iterator[tuple[int, int]]:
-    """Pairs of sizes, the usual ones first, both growing till the end of each."""
-    image, sequence = IMAGES[0], SEQUENCES[0]
-    for next_image, next_sequence in zip_longest(IMAGES, SEQUENCES):
-        image, sequence = next_image or image, next_sequence or sequence
-        yield image, sequence
+def _candidates(stride: int, lengths: Iterable[int]) -> Iterator[int]:
+    """The usual sizes, growing, and then those of constants below them, the largest first."""
+    least = size = stride * -(-max(_LEAST, _STRIDES * stride) // stride)
+    while size <= OpenAxis.STEPS.value:
+        yield size
+        size *= 2
+    yield from sorted({length for length in lengths if 1 < length < least}, reverse=True)
+
+
+def _largest(kind: OpenAxis, stride: int) -> int:
+    return max(1, kind.value // stride) * stride
 
 
 def _others(spec: TensorSpec, specs: Sequence[TensorSpec]) -> set[int | str | None]:
@@ -62,11 +99,14 @@ def _others(spec: TensorSpec, specs: Sequence[TensorSpec]) -> set[int | str | No
 
 def _kinds(
     spec: TensorSpec, others: set[int | str | None]
-) -> Iterator[tuple[tuple[str, int], Sequence[int]]]:
-    """The open axes behind the first, and which sizes they are to have.
+) -> Iterator[tuple[tuple[str, int], OpenAxis]]:
+    """The open axes behind the first, and what they count.
 
     Where the first axis is fixed, as in a state, the next one that is open counts inferences.
     """
+    if is_single_image(spec):
+        yield from (((spec.name, axis), OpenAxis.PIXELS) for axis in (0, 1))
+        return
     images = set(_image_axes(spec, others))
     batched = not spec.shape or not isinstance(spec.shape[0], int) or spec.shape[0] == 1
     for axis, size in enumerate(spec.shape):
@@ -74,11 +114,11 @@ def _kinds(
             continue
         name = size or ""
         if axis in images or (len(spec.shape) > 3 and _OF_IMAGES.search(name)):
-            yield (spec.name, axis), IMAGES
+            yield (spec.name, axis), OpenAxis.PIXELS
         elif not batched:
             batched = True
         elif not _OF_ONE.search(name) and not (len(spec.shape) == 4 and axis == 1):
-            yield (spec.name, axis), SEQUENCES
+            yield (spec.name, axis), OpenAxis.STEPS
 
 
 def _image_axes(spec: TensorSpec, others: set[int | str | None]) -> Sequence[int]:

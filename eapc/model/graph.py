@@ -162,6 +162,11 @@ class GraphView:
             tensors, lambda name: filter(None, [self.producer(name)]), self.dependencies
         )
 
+    @cached_property
+    def needed(self) -> frozenset[Node]:
+        """The main-graph nodes that an output depends on; no runtime need run the others."""
+        return frozenset(self.ancestors(self.outputs))
+
     def descendants(self, tensors: Iterable[str]) -> set[Node]:
         """Every main-graph node that depends on the tensors."""
         return _reached(tensors, self.consumers, lambda node: node.outputs)

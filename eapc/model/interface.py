@@ -1,4 +1,4 @@
-"""What two models are fed and give back, where that is the same."""
+"""What models are fed and give back: where two are the same, and where samples are in it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from eapc.errors import UsageError
 from eapc.model.model import Model
+from eapc.model.shapes import batch_inputs
 from eapc.model.tensors import TensorSpec, spec_of
 
 
@@ -50,6 +51,23 @@ def _common(
             raise UsageError(f"{kind} '{name}' is {said}; {_REMEDY}")
         merged.append(found)
     return merged
+
+
+def sample_axes(model: Model) -> dict[str, int]:
+    """Outputs whose axis of samples is not the first, with that axis.
+
+    It is the only one that has the name of the inputs' first.
+    """
+    batched = batch_inputs(model.inputs)
+    names = {spec.shape[0] for spec in model.inputs if spec.name in batched}
+    axes = {}
+    for value in model.view.proto.graph.output:
+        spec = spec_of(value)
+        shape = spec.shape if spec else ()
+        found = [i for i, size in enumerate(shape) if isinstance(size, str) and size in names]
+        if len(found) == 1 and found[0]:
+            axes[value.name] = found[0]
+    return axes
 
 
 _REMEDY = "compare models of the same inputs and outputs"

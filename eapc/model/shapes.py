@@ -16,10 +16,11 @@ import onnx
 from eapc.errors import ModelError, UsageError
 from eapc.model.constants import fold_constants, known_constants
 from eapc.model.control_flow import carry_shapes, runs_of
-from eapc.model.dynamic_axes import Axes, usual_sizes
+from eapc.model.dynamic_axes import Axes, is_single_image, usual_sizes
 from eapc.model.graph import Node, free_names, initializers_of
 from eapc.model.model import Model
 from eapc.model.refusals import MISFIT, ONNX, explained
+from eapc.model.strides import total_stride
 from eapc.model.tensors import (
     Array,
     TensorSpec,
@@ -85,7 +86,11 @@ def input_shapes(model: Model, given: InputShapes, batch: int | None) -> dict[st
         return _has_elements(model, _sized(model, given, None, sizes))
 
     specs = [spec for spec in model.inputs if spec.name not in given]
-    sizes = model.view.analyses.once(key, lambda: usual_sizes(specs, has_elements))
+
+    def sizes_that_fit() -> dict[tuple[str, int], int]:
+        return usual_sizes(specs, has_elements, total_stride(model), _lengths(model))
+
+    sizes = model.view.analyses.once(key, sizes_that_fit)
     return _sized(model, given, batch, sizes)
 
 
@@ -102,8 +107,10 @@ def assumed_sizes(model: Model, given: InputShapes) -> tuple[str, ...]:
 
 
 def _open_axes(spec: TensorSpec) -> list[int]:
-    """Axes of no fixed size, but for the first."""
-    return [axis for axis, size in enumerate(spec.shape) if axis and not isinstance(size, int)]
+    """Axes of no fixed size, but for the first unless that is one of an image."""
+    first = 0 if is_single_image(spec) else 1
+    sizes = enumerate(spec.shape[first:], first)
+    return [axis for axis, size in sizes if not isinstance(size, int)]
 
 
 _TOLD_BY_OPERANDS = ("convolution", "transposed convolution", "pooling", "product", "broadcasting")
@@ -127,7 +134,32 @@ def _has_elements(model: Model, shapes: InputShapes) -> bool:
             return False
         if any(size < 1 for shape in made for size in shape or ()) or _exceeds(node, model, found):
             return False
+        if _is_beyond_table(node, model, found):
+            return False
     return True
+
+
+def _lengths(model: Model) -> set[int]:
+    """Sizes that tables have, such as those of positions, and what is added to feature maps."""
+    shapes = (
+        model.constants.shape(name)
+        for node in model.view.main_nodes
+        if node.op_type in ("Gather", "Slice") or operator_of(node).kind == "broadcasting"
+        for name in node.inputs
+    )
+    return {size for shape in shapes if shape and len(shape) > 1 for size in shape}
+
+
+def _is_beyond_table(node: Node, model: Model, shapes: Shapes) -> bool:
+    """Whether a Gather is to read more positions, counted by a Range, than its table has."""
+    table = model.constants.shape(node.input(0)) if node.op_type == "Gather" else None
+    counted = model.view.producer(node.input(1)) if table else None
+    while counted and counted.op_type in ("Cast", "Identity", "Reshape", "Unsqueeze", "Expand"):
+        counted = model.view.producer(counted.input(0))
+    if not table or counted is None or counted.op_type != "Range":
+        return False
+    positions = shapes.main(counted.outputs[0])
+    return positions is not None and positions[0] > table[node.attribute("axis", 0)]
 
 
 def _exceeds(node: Node, model: Model, shapes: Shapes) -> bool:
@@ -176,9 +208,10 @@ def _sized(
 def batch_inputs(specs: Iterable[TensorSpec]) -> frozenset[str]:
     """Inputs of rank two or more whose first axis counts inferences.
 
-    Those with a dynamic first axis; where there are none, all if they agree on its size.
+    Those with a dynamic first axis, but for single images; where there are none, all if they agree
+    on its size.
     """
-    candidates = [spec for spec in specs if len(spec.shape) > 1]
+    candidates = [spec for spec in specs if len(spec.shape) > 1 and not is_single_image(spec)]
     dynamic = [spec.name for spec in candidates if not isinstance(spec.shape[0], int)]
     if dynamic:
         return frozenset(dynamic)

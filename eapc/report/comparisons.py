@@ -104,6 +104,8 @@ def _facts(compared: Comparison, width: int) -> Iterator[tuple[str, RenderableTy
         kind = "made-up input" if compared.made_up else "input"
         name = likeness.metric.removeprefix("relative ")
         yield name, f"{value} on {count(likeness.samples, kind)}"
+    if compared.inputs:
+        yield "made-up inputs", plain(compared.inputs)
     for side in (compared.before, compared.after):
         if side.energy.unmodelled:
             yield "energy of", plain(side.model.name)
@@ -141,6 +143,7 @@ def comparison_document(compared: Comparison, warnings: Sequence[str] = ()) -> D
         "accuracy": accuracy_of(compared.accuracy),
         "likeness": None if compared.likeness is None else asdict(compared.likeness),
         "made_up_inputs": compared.made_up,
+        "synthesised_inputs": compared.inputs or None,
         "warnings": [*compared.notes, *warnings],
     }
 

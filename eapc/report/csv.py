@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -41,8 +42,14 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> st
     stream = io.StringIO(newline="")
     writer = csv.DictWriter(stream, columns, restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    for row in rows:
+        writer.writerow({column: _known(row.get(column, "")) for column in columns})
     return stream.getvalue()
+
+
+def _known(figure: object) -> object:
+    """The figure; nothing of what is no number, or has no end."""
+    return "" if isinstance(figure, float) and not math.isfinite(figure) else figure
 
 
 def analysis_csv(report: EnergyReport) -> str:

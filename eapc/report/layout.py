@@ -21,6 +21,9 @@ from eapc.evaluation import TOP1_AGREEMENT
 UNLIMITED = 10_000
 """Width of an output that is no terminal: nothing is cut, wrapped or left out."""
 
+NOT_FINITE = "not finite"
+"""In place of a figure that is no number, or has no end."""
+
 _GAP = 2
 
 
@@ -169,7 +172,9 @@ def percent(fraction: float | None) -> str:
 
 def likeness_of(metric: str, value: float) -> str:
     """Three digits of an error; what is a share of samples as `41.2%`."""
-    return percent(value) if metric == TOP1_AGREEMENT else f"{value:.3g}"
+    if metric != TOP1_AGREEMENT:
+        return f"{value:.3g}" if math.isfinite(value) else NOT_FINITE
+    return percent(value)
 
 
 def count(number: int, noun: str) -> str:

@@ -20,6 +20,7 @@ from eapc.layers import Skipped
 from eapc.pipeline import ChannelRecord, LatencyRecord, LayerRecord
 from eapc.report.documents import node_energy
 from eapc.report.layout import (
+    NOT_FINITE,
     Column,
     count,
     engineering,
@@ -186,6 +187,8 @@ def _amount(mac_units: float | None) -> str:
 def _error(relative: float | None) -> str:
     if relative is None:
         return "-"
+    if not math.isfinite(relative):
+        return NOT_FINITE
     return "<0.001" if 0 < relative < 0.0005 else f"{relative:.3f}"
 
 

@@ -52,14 +52,21 @@ def sweep_table(swept: Swept, width: int) -> Group:
     """Everything a sweep found, for an output of `width` characters."""
     missed = [(row.name, plain(row.shortfall)) for row in swept.missed]
     written = [("written", plain(str(row.output))) for row in swept.rows if row.output]
-    assumed = swept.rows[0].assumed if swept.rows else ()
-    said = (*_measured_on(swept.rows), *map(plain, assumed), NOT_MEASURED)
+    said = (*_measured_on(swept.rows), *map(plain, _made_up(swept)), NOT_MEASURED)
     notes = [("note", note) for note in said]
     return page(
         title(heading(swept.model.name, swept.before)),
         table_of(_columns(swept.rows), width),
         facts([*missed, *written, ("time", seconds(swept.seconds)), *notes]),
     )
+
+
+def _made_up(swept: Swept) -> tuple[str, ...]:
+    """What is known of inputs that were made up."""
+    if not swept.rows:
+        return ()
+    first = swept.rows[0]
+    return (*([f"made-up inputs: {first.inputs}"] if first.inputs else []), *first.assumed)
 
 
 def _columns(rows: Sequence[Pruned]) -> dict[Column, list[str]]:
@@ -111,6 +118,8 @@ def sweep_document(swept: Swept, warnings: Sequence[str] = ()) -> Document:
         "before": totals(swept.before),
         "rows": [_document(row) for row in swept.rows],
         "synthesised": swept.synthesised,
+        "synthesised_inputs": (swept.rows[0].inputs or None) if swept.rows else None,
+        "assumed_sizes": list(swept.rows[0].assumed) if swept.rows else [],
         "seconds": swept.seconds,
         "warnings": list(warnings),
     }

@@ -10,7 +10,9 @@ import math
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,7 +21,15 @@ from google.protobuf.message import DecodeError
 
 from eapc.data import Dataset
 from eapc.errors import DataError, ModelError
-from eapc.model import ONNXRUNTIME, Array, Model, explained, infer_shapes, static_shape
+from eapc.model import (
+    ONNXRUNTIME,
+    Array,
+    Model,
+    explained,
+    infer_shapes,
+    sample_axes,
+    static_shape,
+)
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -148,21 +158,51 @@ def feed_size(model: Model, data: Dataset) -> int:
     return max(1, few, min(_LARGEST_BATCH, _FEED_BYTES // largest))
 
 
+def as_it_runs(model: Model, data: Dataset, threads: int = 0) -> Dataset:
+    """The data, fed one by one where the model takes no more, whatever it calls its first axis.
+
+    A Reshape to a fixed first axis behind it, say, stops two inferences at a time.
+    """
+    if data.fixed_batch is not None or len(data) < 2:
+        return data
+    alone = replace(data, fixed_batch=1)
+    try:
+        session = open_model(model, threads)
+        if _runs(session, data.take(np.arange(2))) or not _runs(session, alone):
+            return data
+    except ModelError:
+        return data  # whoever needs the outputs says what is wrong
+    return alone
+
+
+def _runs(session: Session, data: Dataset) -> bool:
+    """Whether a session takes the first samples of a dataset."""
+    try:
+        session.run(next(data.batches(2)))
+    except DataError:
+        return False
+    return True
+
+
 def collect_outputs(model: Model, data: Dataset, threads: int = 0) -> dict[str, Array]:
-    """The model's outputs over all of a dataset, batches joined along the first axis."""
+    """The model's outputs over all of a dataset, samples along the first axis."""
     session = open_model(model, threads)
-    return joined_batches(session.run(feed) for feed in data.batches(feed_size(model, data)))
+    feeds = data.batches(feed_size(model, data))
+    return joined_batches((session.run(feed) for feed in feeds), sample_axes(model))
 
 
-def joined_batches(batches: Iterable[Mapping[str, Array]]) -> dict[str, Array]:
+def joined_batches(
+    batches: Iterable[Mapping[str, Array]], axes: Mapping[str, int] = MappingProxyType({})
+) -> dict[str, Array]:
     """Outputs by name, those of all batches joined along the first axis.
 
-    Raises DataError where their other axes differ.
+    Those with another of `axes` have that one in front. Raises DataError where the others differ.
     """
     parts: dict[str, list[Array]] = {}
     for outputs in batches:
         for name, value in outputs.items():
-            parts.setdefault(name, []).append(np.atleast_1d(np.asarray(value)))
+            moved = np.moveaxis(np.atleast_1d(np.asarray(value)), axes.get(name, 0), 0)
+            parts.setdefault(name, []).append(moved)
     return {name: _joined(name, values) for name, values in parts.items()}
 
 

@@ -35,6 +35,8 @@ class Moments:
 
     count: int
     """Rows seen, per group."""
+    weight: float
+    """Their weights together: as many, where none counts more than another."""
     x_mean: NDArray[np.float64]
     """(groups, k)"""
     y_mean: NDArray[np.float64]
@@ -128,7 +130,9 @@ class Moments:
 
 
 class MomentAccumulator:
-    """Adds up batches of inputs (groups, rows, k) and targets (groups, rows, m).
+    """Adds up batches of inputs (groups, rows, k) and targets (groups, rows, m), each by a weight.
+
+    E is then the weighted mean over all rows: a batch of weight 2 counts as if it came twice.
 
     `inputs` is how many calibration inputs the rows come from, by default each from its own.
 
@@ -140,18 +144,20 @@ class MomentAccumulator:
     def __init__(self, groups: int, k: int, m: int, inputs: int | None = None) -> None:
         self._inputs = inputs
         self._count = 0
+        self._weight = 0.0
         self._x_shift = np.zeros((groups, 1, k), np.float32)
         self._y_shift = np.zeros((groups, 1, m), np.float32)
         self._x_sum = np.zeros((groups, k))
         self._y_sum = np.zeros((groups, m))
         self._xx: NDArray[np.float64] | None = None
         self._rows: list[NDArray[np.float32]] = []
+        self._roots: list[NDArray[np.float32]] = []
         self._yx = np.zeros((groups, m, k))
         self._yy = np.zeros((groups, m))
 
     @single_thread()
-    def add(self, x: NDArray[np.float32], y: NDArray[np.float32]) -> None:
-        """Add x (groups, rows, k) and y (groups, rows, m).
+    def add(self, x: NDArray[np.float32], y: NDArray[np.float32], weight: float = 1.0) -> None:
+        """Add x (groups, rows, k) and y (groups, rows, m), of which each row has that weight.
 
         Raises ValueError if the shapes do not fit each other or the accumulator.
         """
@@ -167,16 +173,23 @@ class MomentAccumulator:
         with np.errstate(over="ignore", invalid="ignore"):  # the layer problem refuses infinity
             for begin in range(0, rows, ROWS_PER_PRODUCT):
                 part = slice(begin, begin + ROWS_PER_PRODUCT)
-                self._add_rows(x[:, part], y[:, part])
+                self._add_rows(x[:, part], y[:, part], weight)
 
-    def _add_rows(self, x: NDArray[np.float32], y: NDArray[np.float32]) -> None:
+    def _add_rows(self, x: NDArray[np.float32], y: NDArray[np.float32], weight: float) -> None:
+        """Rows by the root of their weight: each product of two has the weight."""
+        root = np.float32(math.sqrt(weight))
         x = np.subtract(x, self._x_shift, dtype=np.float32)
         y = np.subtract(y, self._y_shift, dtype=np.float32)
+        if weight != 1:
+            x *= root
+            y *= root
         self._count += x.shape[1]
-        ones = np.ones((1, x.shape[1]), np.float32)  # a product sums short rows fastest
-        self._x_sum += np.matmul(ones, x)[:, 0]
-        self._y_sum += np.matmul(ones, y)[:, 0]
+        self._weight += x.shape[1] * weight
+        roots = np.full((1, x.shape[1]), root)  # a product sums short rows fastest
+        self._x_sum += np.matmul(roots, x)[:, 0]
+        self._y_sum += np.matmul(roots, y)[:, 0]
         self._rows.append(x)
+        self._roots.append(roots)
         if self._xx is not None or self._count > _DUAL * x.shape[2]:
             self._multiply_rows()
         self._yx += np.matmul(y.transpose(0, 2, 1), x)
@@ -190,6 +203,7 @@ class MomentAccumulator:
         for x in self._rows:  # numpy sees the transpose: half the work (syrk)
             self._xx += np.matmul(x.transpose(0, 2, 1), x)
         self._rows.clear()
+        self._roots.clear()
 
     @np.errstate(over="ignore", invalid="ignore")
     def finish(self) -> Moments:
@@ -199,26 +213,29 @@ class MomentAccumulator:
         """
         if self._count == 0:
             raise ValueError("no rows were added")
-        dx, dy = self._x_sum / self._count, self._y_sum / self._count
-        yx = self._yx / self._count
+        dx, dy = self._x_sum / self._weight, self._y_sum / self._weight
+        yx = self._yx / self._weight
         yx -= dy[:, :, None] * dx[:, None, :]
         return Moments(
             count=self._count,
+            weight=self._weight,
             x_mean=self._x_shift[:, 0] + dx,
             y_mean=self._y_shift[:, 0] + dy,
             gram=self._gram(dx),
             yx=yx.astype(np.float32),
-            yy=np.maximum(self._yy / self._count - dy**2, 0),
+            yy=np.maximum(self._yy / self._weight - dy**2, 0),
             inputs=self._inputs or self._count,
         )
 
     def _gram(self, dx: NDArray[np.float64]) -> Gram:
         """About the means, `dx` from the shifts."""
         if self._xx is None:
-            rows = np.concatenate(self._rows, axis=1) - dx[:, None, :].astype(np.float32)
-            rows /= np.float32(math.sqrt(self._count))
+            means = dx[:, None, :].astype(np.float32)
+            rows = np.concatenate(self._rows, axis=1)
+            rows -= np.concatenate(self._roots, axis=1)[:, :, None] * means
+            rows /= np.float32(math.sqrt(self._weight))
             return RowGram(rows, np.zeros(dx.shape, np.float32))
-        xx = self._xx / self._count
+        xx = self._xx / self._weight
         xx -= dx[:, :, None] * dx[:, None, :]
         return DenseGram(xx.astype(np.float32))
 
@@ -238,23 +255,25 @@ class MovedTargets:
         self._yx = np.zeros(moments.yx.shape)
         self._yy = np.zeros_like(moments.yy)
 
-    def add(self, x: NDArray[np.float32], y: NDArray[np.float32]) -> None:
-        """Add x (groups, rows, k) and targets y (groups, rows, m)."""
+    def add(self, x: NDArray[np.float32], y: NDArray[np.float32], weight: float = 1.0) -> None:
+        """Add x (groups, rows, k) and targets y (groups, rows, m), by the weight that they had."""
         for begin in range(0, x.shape[1], ROWS_PER_PRODUCT):
             part = slice(begin, begin + ROWS_PER_PRODUCT)
             targets = y[:, part] - self._y_shift
+            self._yy += weight * np.square(targets).sum(axis=1, dtype=np.float64)
+            if weight != 1:
+                targets *= np.float32(weight)
             self._sum += targets.sum(axis=1, dtype=np.float64)
             self._yx += np.matmul(targets.transpose(0, 2, 1), x[:, part])
-            self._yy += np.square(targets).sum(axis=1, dtype=np.float64)
 
     def finish(self) -> Moments:
         """The moments of all rows."""
-        before, count = self._moments, self._moments.count
-        change = self._sum / count
-        yx = (self._yx / count - change[:, :, None] * before.x_mean[:, None]).astype(np.float32)
+        before, total = self._moments, self._moments.weight
+        change = self._sum / total
+        yx = (self._yx / total - change[:, :, None] * before.x_mean[:, None]).astype(np.float32)
         if not self._centred:
-            return replace(before, yx=yx, yy=self._yy / count)
-        yy = np.maximum(self._yy / count - change**2, 0)
+            return replace(before, yx=yx, yy=self._yy / total)
+        yy = np.maximum(self._yy / total - change**2, 0)
         return replace(before, y_mean=before.y_mean + change, yx=yx, yy=yy)
 
 
@@ -297,10 +316,11 @@ def combine(users: Sequence[Moments]) -> Moments:
     """
     if not users:
         raise ValueError("a weight without users has no moments")
-    count = sum(user.count for user in users)
-    shares = [user.count / count for user in users]
+    weight = sum(user.weight for user in users)
+    shares = [user.weight / weight for user in users]
     return Moments(
-        count=count,
+        count=sum(user.count for user in users),
+        weight=weight,
         x_mean=_mean((user.x_mean for user in users), shares),
         y_mean=_mean((user.y_mean for user in users), shares),
         gram=_mean_gram([user.gram for user in users], shares),

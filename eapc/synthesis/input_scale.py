@@ -6,7 +6,7 @@ the same outputs for all of them. The first of these that a network has counts.
 
 Where it does not tell scales apart, inputs are of each of them in turn: a network that is fitted on
 one scale alone may be useless on another. What is fitted on large inputs leaves no trace of the
-biases, which are most of what small ones meet.
+biases, which are most of what small ones meet. The same goes for images and white noise.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
-from eapc.data import Affine, Dataset
+from eapc.data import Dataset
 from eapc.evaluation import Outputs
-from eapc.model import Array, Model, Node, is_float
+from eapc.model import Array, Model, Node
 from eapc.operators import operator_of
 from eapc.runtime import Session, collect_outputs, with_outputs
+from eapc.synthesis.scalars import holds_one_number
 
 logger = logging.getLogger(__name__)
 
@@ -34,63 +36,101 @@ CANDIDATES: Mapping[str, tuple[float, float]] = {
 }
 """Scale and offset of inputs made with mean 0 and variance about 1."""
 
+_OF_BYTES = "values 0 to 255"
+
 _TRIALS = 32
 
 
-def with_expected_scale(
-    model: Model, made: Dataset, rng: np.random.Generator, threads: int = 0
-) -> Dataset:
-    """The dataset with its floating-point inputs at the scale the model seems to expect.
+class Candidate(NamedTuple):
+    """What inputs may be: dead leaves (0) or white noise (1), and a scale by name."""
 
-    Its `origin` says which and why. Raises DataError where the model does not run on the inputs.
+    texture: int
+    scale: str
+
+
+def with_expected_scale(model: Model, textures: Sequence[Dataset], threads: int = 0) -> Dataset:
+    """The inputs with floating-point ones at the scale the model seems to expect.
+
+    `textures` are the same inputs as images and, where there are images, as white noise: what
+    suits the network counts here too. `origin` of the result says which and why. Raises DataError
+    where the model does not run on the inputs.
     """
-    trial = made.first(max(_TRIALS, made.fixed_batch or 1))
-    if not any(is_float(array.dtype) for array in made.arrays.values()):
-        collect_outputs(model, trial, threads)
+    made = textures[0]
+    trials = [each.first(max(_TRIALS, made.fixed_batch or 1)) for each in textures]
+    has_scale = any(_has_scale(made, name) for name in made.arrays)
+    if not has_scale and len(textures) == 1:
+        collect_outputs(model, trials[0], threads)
         return made
+    scales = {n: pair for n, pair in CANDIDATES.items() if has_scale or n == _OF_BYTES}
     evidence = scale_evidence(model)
     misfits = {
-        name: evidence.misfit(scaled(trial, *pair), threads) for name, pair in CANDIDATES.items()
+        Candidate(texture, name): evidence.misfit(scaled(trial, *pair), threads)
+        for texture, trial in enumerate(trials)
+        for name, pair in scales.items()
     }
-    names = _likely(misfits, evidence.margin)
+    likely = _likely(misfits, evidence.margin)
     logger.info("misfit of made-up inputs by %s: %s", evidence.name, misfits)
-    return replace(_in_turn(made, names, rng), origin=_said(names, evidence))
+    return replace(_in_turn(textures, likely), origin=_said(likely, evidence))
 
 
 def scaled(made: Dataset, scale: float, offset: float) -> Dataset:
-    """x -> x * scale + offset."""
-    numbers = (np.asarray([value], np.float32) for value in (scale, -offset, 1.0))
-    return replace(made, affine=Affine(*numbers))
+    """x -> x * scale + offset of what is floating-point and more than one number."""
+    changed = {
+        name: np.asarray(array * np.float32(scale) + np.float32(offset))
+        for name, array in made.arrays.items()
+        if _has_scale(made, name)
+    }
+    return replace(made, arrays={**made.arrays, **changed})
 
 
-def _likely(misfits: Mapping[str, float], margin: float) -> list[str]:
-    """The best scales: one, or all within the margin of it; what is not a number is no good."""
-    known = {name: math.inf if math.isnan(value) else value for name, value in misfits.items()}
+def _has_scale(made: Dataset, name: str) -> bool:
+    return made.specs[name].is_float and not holds_one_number(made.specs[name])
+
+
+def _likely(misfits: Mapping[Candidate, float], margin: float) -> list[Candidate]:
+    """The best: one, or all within the margin of it; what is not a number is no good."""
+    known = {each: math.inf if math.isnan(value) else value for each, value in misfits.items()}
     furthest = min(known.values()) + margin
-    return [name for name, value in known.items() if value <= furthest]
+    return [each for each, value in known.items() if value <= furthest]
 
 
-def _in_turn(made: Dataset, names: Sequence[str], rng: np.random.Generator) -> Dataset:
-    """As many inputs of each scale, shuffled: whoever takes every second one has them all."""
-    if len(names) == 1:
-        return scaled(made, *CANDIDATES[names[0]])
-    pairs = np.asarray([CANDIDATES[name] for name in names], np.float32)
-    kinds = rng.permutation(np.arange(len(made)) % len(names))
-    scales, offsets = pairs[kinds].T
+def _in_turn(textures: Sequence[Dataset], likely: Sequence[Candidate]) -> Dataset:
+    """As many inputs of each kind, one kind behind the other: every second one has them all."""
+    made = textures[0]
+    if len(likely) == 1:
+        return scaled(textures[likely[0].texture], *CANDIDATES[likely[0].scale])
+    of_kinds = [scaled(textures[texture], *CANDIDATES[scale]) for texture, scale in likely]
+    kinds = np.arange(len(made)) * len(likely) // len(made)
 
-    def mixed(array: Array) -> Array:
-        each = (len(array), *(1,) * (array.ndim - 1))
-        return np.asarray(array * scales.reshape(each) + offsets.reshape(each))
+    def mixed(name: str) -> Array:
+        return np.concatenate([of.arrays[name][kinds == i] for i, of in enumerate(of_kinds)])
 
-    arrays = {n: mixed(a) if is_float(a.dtype) else a for n, a in made.arrays.items()}
-    return replace(made, arrays=arrays, kinds=kinds)
+    arrays = {name: mixed(name) for name in made.arrays}
+    return replace(made, arrays=arrays, kinds=kinds, kind_names=tuple(map(_title, likely)))
 
 
-def _said(names: Sequence[str], evidence: ScaleEvidence) -> str:
-    if len(names) == 1:
-        return f"{names[0]} by {evidence.name}"
+def _title(candidate: Candidate) -> str:
+    return f"{'white noise of ' if candidate.texture else ''}{candidate.scale}"
+
+
+def _said(likely: Sequence[Candidate], evidence: ScaleEvidence) -> str:
+    if len(likely) == 1:
+        return f"{_title(likely[0])} by {evidence.name}"
+    images, noise = ([scale for t, scale in likely if t == texture] for texture in (0, 1))
+    if not noise:
+        what = _listed(images)
+    elif not images:
+        what = f"white noise of {_listed(noise)}"
+    elif images == noise:
+        what = f"{_listed(images)}, as images and as white noise"
+    else:
+        what = f"images of {_listed(images)}, white noise of {_listed(noise)}"
+    return f"{what} in turn, as {evidence.name} cannot tell them apart"
+
+
+def _listed(names: Sequence[str]) -> str:
     *most, last = names
-    return f"{', '.join(most)} and {last} in turn, as {evidence.name} cannot tell them apart"
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 # --- evidence ------------------------------------------------------------------------------------
@@ -101,6 +141,10 @@ _NATS = 0.2
 
 _BIASES = math.log(3)
 """Biases of trained layers are mostly within this factor of what they shift, seldom beyond."""
+
+_SMALL = 0.5
+"""How much it counts that a bias is smaller than what it shifts: that is far more common than that
+it is larger, and drowns the input. Those of MNIST's network are so by a factor of 800."""
 
 _VARIETY = math.log(10)
 """Outputs vary more or less for many reasons; only a network that hardly reacts says something."""
@@ -244,14 +288,20 @@ def _bias_of(model: Model, node: Node) -> Bias | None:
 
 
 def _disproportion(model: Model, biases: Sequence[Bias], data: Dataset, threads: int) -> float:
-    """How far, as a logarithm, biases are from the size of what varies in the tensors; mean."""
+    """How far, as a logarithm, biases are from the size of what varies in the tensors; mean.
+
+    Those that are smaller count `_SMALL` of that.
+    """
     moments = channel_moments(model, data, {bias.tensor: bias.axis for bias in biases}, threads)
     return float(np.mean([_log_ratio(moments[bias.tensor][1], bias.values) for bias in biases]))
 
 
 def _log_ratio(variance: Array, bias: Array) -> float:
     ratio = np.sqrt(variance.mean() / np.square(bias.astype(np.float64)).mean())
-    return abs(math.log(ratio)) if ratio > 0 else math.inf
+    if ratio <= 0:
+        return math.inf
+    distance = math.log(ratio)
+    return _SMALL * distance if distance > 0 else -distance
 
 
 # --- outputs -----------------------------------------------------------------------------------

@@ -4,7 +4,10 @@ Images are dead leaves: discs and rectangles of all sizes that cover each other,
 the edges and the 1/f amplitude spectrum of natural images (Lee, Mumford, Huang, IJCV 2001).
 Plain 1/f noise has no edges, and networks pruned on it do far worse on real images. Contrast
 and brightness vary from image to image, since the right ones can only be guessed
-(`eapc.synthesis.input_scale`). Other floating-point inputs are normal.
+(`eapc.synthesis.input_scale`). A 3x3 kernel sees next to nothing but edges and flat colour in them,
+so that a fit on them alone is free to change what it makes of anything else: where the network does
+not tell that it was trained on such images, as many inputs are white noise. Other floating-point
+inputs are normal; what holds one number has the value that the graph tells of.
 """
 
 from __future__ import annotations
@@ -17,8 +20,19 @@ import numpy as np
 
 from eapc.data import Dataset, common_batch, dataset
 from eapc.errors import DataError
-from eapc.model import Array, InputShapes, Model, TensorSpec, input_shapes, is_float
+from eapc.model import (
+    Array,
+    InputShapes,
+    Model,
+    TensorSpec,
+    assumed_sizes,
+    input_shapes,
+    is_float,
+    is_single_image,
+)
+from eapc.runtime import as_it_runs
 from eapc.synthesis.input_scale import with_expected_scale
+from eapc.synthesis.scalars import counts_steps, filled, holds_one_number, told_value
 
 _COUNTS = (64, 256)
 _PIXELS = 1 << 20
@@ -48,14 +62,39 @@ def synthesise(
     full = {
         spec.name: _with_samples(spec, shapes[spec.name], count, batch) for spec in model.inputs
     }
-    arrays = {spec.name: _make_input(spec, full[spec.name], limits, rng) for spec in model.inputs}
-    made = replace(dataset(arrays, model.inputs, "synthesised inputs"), synthesised=True)
+    told = {
+        spec.name: told_value(model, spec, shapes)
+        for spec in model.inputs
+        if holds_one_number(spec) or counts_steps(model, spec)
+    }
+    arrays = {
+        spec.name: filled(told[spec.name], spec, full[spec.name])
+        if spec.name in told
+        else _make_input(spec, full[spec.name], limits, rng)
+        for spec in model.inputs
+    }
+    made = dataset(arrays, model.inputs, "synthesised inputs")
+    made = replace(made, synthesised=True, notes=tuple(map(str, told.values())))
     try:
-        return with_expected_scale(model, made, rng, threads)
+        made = as_it_runs(model, made, threads)
+        return with_expected_scale(model, _textures(made, rng), threads)
     except DataError as error:
+        sizes = ", or sizes by --input-shape" if assumed_sizes(model, given) else ""
         raise DataError(
-            f"no inputs can be made up for this model: {error}; give --calib"
+            f"no inputs can be made up for this model: {error}; give --calib{sizes}"
         ) from error
+
+
+def _textures(made: Dataset, rng: np.random.Generator) -> list[Dataset]:
+    """The inputs, and the same with white noise in place of images where there are any."""
+    noise = {}
+    for name, array in made.arrays.items():
+        spec = made.specs[name]
+        if spec.is_float and _channels_of_image(array.shape[1:]) is not None:
+            noise[name] = rng.standard_normal(array.shape, dtype=np.float32)
+        elif _is_byte_image(spec, array.shape):
+            noise[name] = _bytes(64 * rng.standard_normal(array.shape, dtype=np.float32) + 128)
+    return [made, replace(made, arrays={**made.arrays, **noise})] if noise else [made]
 
 
 def _default_count(shapes: Iterable[tuple[int, ...]]) -> int:
@@ -70,6 +109,8 @@ def _with_samples(
     """The shape of `count` samples; an input without a batch axis keeps its own."""
     if not spec.shape:
         return shape
+    if is_single_image(spec):
+        return (count, *shape)
     is_fixed = isinstance(spec.shape[0], int) and spec.shape[0] > 1
     return shape if is_fixed and batch is None else (count, *shape[1:])
 
@@ -82,6 +123,8 @@ def _make_input(
         raise DataError(f"{said}; --input-shape gives another size, --samples fewer of them")
     if is_float(spec.dtype):
         return _make_floats(full, rng)
+    if _is_byte_image(spec, full):
+        return _bytes(64 * _make_floats(full, rng) + 128)
     if spec.dtype.kind in "iu":
         limit = min(limits.get(spec.name, 2), int(np.iinfo(spec.dtype).max))
         return np.asarray(rng.integers(0, limit, full), dtype=spec.dtype)
@@ -92,18 +135,29 @@ def _make_input(
 
 def _make_floats(full: tuple[int, ...], rng: np.random.Generator) -> Array:
     """Images where the axes are those of images, channels first or last; else normal."""
-    sample = full[1:]
-    if _is_image(sample):
-        return dead_leaves(full, rng)
-    if len(sample) == 3 and _is_image((sample[2], *sample[:2])):
-        images = dead_leaves((full[0], sample[2], *sample[:2]), rng)
-        return np.ascontiguousarray(np.moveaxis(images, 1, -1))
-    return rng.standard_normal(full, dtype=np.float32)
+    channels = _channels_of_image(full[1:])
+    if channels is None:
+        return rng.standard_normal(full, dtype=np.float32)
+    first = (full[0], full[1 + channels], *np.delete(full[1:], channels).tolist())
+    return np.ascontiguousarray(np.moveaxis(dead_leaves(first, rng), 1, 1 + channels))
 
 
-def _is_image(sample: Sequence[int]) -> bool:
-    """(channels, rows, columns) with few channels and some extent."""
-    return len(sample) == 3 and sample[0] <= 4 and min(sample[1:]) >= 8
+def _is_byte_image(spec: TensorSpec, full: Sequence[int]) -> bool:
+    return spec.dtype == np.uint8 and _channels_of_image(full[1:]) is not None
+
+
+def _bytes(x: Array) -> Array:
+    return np.clip(np.rint(x), 0, 255).astype(np.uint8)
+
+
+def _channels_of_image(sample: Sequence[int]) -> int | None:
+    """The axis of channels of what looks like an image: few channels and some extent."""
+    if len(sample) != 3:
+        return None
+    for axis, extent in ((0, sample[1:]), (2, sample[:2])):
+        if sample[axis] <= 4 and min(extent) >= 8:
+            return axis
+    return None
 
 
 def dead_leaves(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
