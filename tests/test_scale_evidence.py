@@ -12,7 +12,7 @@ from onnx import NodeProto
 from eapc.data import Dataset, dataset
 from eapc.model import Model
 from eapc.runtime import Session, with_outputs
-from eapc.synthesis.input_scale import (
+from eapc.scale.evidence import (
     channel_moments,
     first_biases,
     scale_evidence,
