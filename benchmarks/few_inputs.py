@@ -67,7 +67,10 @@ class Network:
 
 @dataclass(frozen=True)
 class Row:
-    """Accuracies in [0, 1], the worst of the seeds, and what was said on the first."""
+    """Accuracies in [0, 1], the worst of the seeds, and what was said on the first.
+
+    `accuracy` is None where the inputs were refused.
+    """
 
     network: str
     share: str
@@ -75,21 +78,20 @@ class Row:
     scaled: bool
     original: float
     without_refit: float
-    accuracy: float
+    accuracy: float | None
     cpu_seconds: float
     said: tuple[str, ...]
 
     @property
     def below(self) -> float:
-        """Points below what is pruned without a refit."""
-        return 100 * (self.without_refit - self.accuracy)
+        """Points below what is pruned without a refit; none where nothing was."""
+        return 0.0 if self.accuracy is None else 100 * (self.without_refit - self.accuracy)
 
     def __str__(self) -> str:
         scaling = "" if self.scaled else " unscaled"
-        figures = (
-            f"{100 * self.accuracy:5.1f} (no refit {100 * self.without_refit:5.1f}, "
-            f"dense {100 * self.original:.1f})"
-        )
+        accuracy = "refused" if self.accuracy is None else f"{100 * self.accuracy:7.1f}"
+        others = f"no refit {100 * self.without_refit:5.1f}, dense {100 * self.original:.1f}"
+        figures = f"{accuracy} ({others})"
         said = "; ".join(self.said) or "-"
         return f"{self.network} {self.share} {self.inputs:>5}{scaling}: {figures}  {said}"
 
@@ -123,16 +125,20 @@ def one_row(
     network: Network, share: str, count: int, is_scaled: bool, seeds: int, plain: Any
 ) -> Row:
     """The worst of several draws of the inputs."""
-    found, begun = [], time.process_time()
+    found: list[tuple[float | None, tuple[str, ...]]] = []
+    begun = time.process_time()
     for seed in range(seeds):
         said = Warnings()
         logging.getLogger("eapc").addHandler(said)
-        model = pruned(network, share, network.inputs(count, seed, is_scaled))
+        try:
+            model = pruned(network, share, network.inputs(count, seed, is_scaled))
+            found.append((network.judge.accuracy(model).after, tuple(said.lines)))
+        except eapc.DataError as error:
+            found.append((None, (str(error),)))
         logging.getLogger("eapc").removeHandler(said)
-        found.append((network.judge.accuracy(model).after, tuple(said.lines)))
     return Row(
         *(network.name, share, count, is_scaled, plain.before, plain.after),
-        min(accuracy for accuracy, _ in found),
+        min((accuracy for accuracy, _ in found if accuracy is not None), default=None),
         round((time.process_time() - begun) / seeds, 2),
         found[0][1],
     )

@@ -14,6 +14,7 @@ from eapc.commands.preparation import (
     DataSource,
     MetricSource,
     Settings,
+    check_scale,
     checked,
     load_dataset,
     prepare,
@@ -74,6 +75,7 @@ class Ran:
 def analyze(model: str | Path | Model, settings: Settings | None = None) -> Analysis:
     """Estimate the energy of every node of a model on a machine."""
     compilation = prepare(model, settings or Settings())
+    check_scale(compilation.model, compilation.calibration, "--calib", 0, refuses=False)
     done = Pipeline.parse("annotate-energy", load_passes()).run(compilation)
     samples = len(done.calibration) if done.calibration else 0
     return Analysis(done.model, done.priced, samples, _notes(compilation))
@@ -144,6 +146,7 @@ def run(
     if output is not None:
         compilation.model.require_writable(output, force)
     if any(step.needs_calibration for step in parsed.passes):
+        check_scale(compilation.model, compilation.calibration, "--calib", settings.threads)
         compilation = with_inputs(compilation, settings.samples)
     done = parsed.run(replace(compilation, progress=progress))
     if warning := _missed_budget(done):

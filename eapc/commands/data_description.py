@@ -21,6 +21,7 @@ from eapc.data import (
 )
 from eapc.errors import DataError
 from eapc.model import Array, InputShapes, Model
+from eapc.scale import scale_misfit
 
 _AT_ONCE = 32
 
@@ -128,8 +129,13 @@ def _faults(model: Model | None, data: Dataset) -> Iterable[str]:  # noqa: ARG00
     return data.faults.values()
 
 
-CHECKS: tuple[Callable[[Model, Dataset], Iterable[str]], ...] = (_alike, _labels, _faults)
-"""Each gives a line for whatever looks wrong; a check of the scale goes here."""
+def _scale(model: Model, data: Dataset) -> Iterator[str]:
+    if misfit := scale_misfit(model, data):
+        yield misfit.said
+
+
+CHECKS: tuple[Callable[[Model, Dataset], Iterable[str]], ...] = (_alike, _labels, _faults, _scale)
+"""Each gives a line for whatever looks wrong."""
 
 
 # --- figures -------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ from eapc.model import InputShapes, Model, TensorSpec, infer_shapes, input_shape
 from eapc.pipeline import Compilation, Conditions, Recipe
 from eapc.progress import timed
 from eapc.runtime import Engine, as_it_runs
+from eapc.scale import scale_misfit
 from eapc.synthesis import synthesise
 
 logger = logging.getLogger(__name__)
@@ -198,6 +199,7 @@ def checked(
     for goal in goals:
         goal.pipeline(recipe).check(compilation.model)
     _require_variety(compilation.calibration, goals)
+    check_scale(compilation.model, compilation.calibration, "--calib", settings.threads)
     labelled = None
     if evaluation is not None:
         model = compilation.model
@@ -207,6 +209,7 @@ def checked(
             _require_classes(model, labelled, evaluation)
         labelled = as_it_runs(model, labelled, settings.threads)
         _warn_of_repeats(labelled, "inputs of --eval")
+        check_scale(model, labelled, "--eval", settings.threads)
     for output in outputs:
         compilation.model.require_writable(output, force)
     return Begun(compilation, recipe, labelled, measure)
@@ -259,6 +262,25 @@ def _require_classes(model: Model, data: Dataset, source: DataSource) -> None:
         path = source.path if isinstance(source, DataFiles) else source
         name = f"{path}: " if isinstance(path, str | Path) else ""
         raise DataError(f"{name}label {int(labels.max())} is out of range: {classes} classes")
+
+
+def check_scale(
+    model: Model, data: Dataset | None, option: str, threads: int, refuses: bool = True
+) -> None:
+    """Warn of data that seem to be at another scale than the network expects.
+
+    Where that is next to certain and the data do not say their scaling, it `refuses` them: raises
+    DataError.
+    """
+    misfit = None if data is None or data.synthesised else scale_misfit(model, data, threads)
+    if data is None or misfit is None:
+        return
+    if misfit.is_certain and data.affine is None and refuses:
+        raise DataError(
+            f"{option}: {misfit.said}; give scale, mean and std in the file or by --scale, --mean "
+            "and --std; --scale 1 says that the values are right"
+        )
+    logger.warning(f"{option}: {misfit.said}: check scale, mean and std")
 
 
 def with_objective(recipe: Recipe, compilation: Compilation) -> Recipe:

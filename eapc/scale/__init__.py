@@ -1,5 +1,6 @@
 """The scale of a network's inputs: what it tells of it, and whether data is at another one."""
 
 from eapc.scale.evidence import ScaleEvidence, scale_evidence
+from eapc.scale.misfit import ScaleMisfit, scale_misfit
 
-__all__ = ["ScaleEvidence", "scale_evidence"]
+__all__ = ["ScaleEvidence", "ScaleMisfit", "scale_evidence", "scale_misfit"]

@@ -44,12 +44,15 @@ _AT_ONCE = 4
 class ScaleEvidence:
     """How badly inputs suit a network: 0 is best, differences are logarithms of likelihoods.
 
-    Inputs that differ by less than `margin` are as likely as each other.
+    Inputs that differ by less than `margin` are as likely as each other. `is_proof` is True where
+    a great misfit leaves no doubt, `is_hint` where it is worth a word.
     """
 
     name: str
     margin: float
     misfit: Callable[[Dataset, int], float]
+    is_proof: bool = False
+    is_hint: bool = True
 
 
 @dataclass(frozen=True)
@@ -65,10 +68,11 @@ def scale_evidence(model: Model) -> ScaleEvidence:
     """The best evidence that a network has to give."""
     if normalizations := trained_normalizations(model):
         misfit = partial(_divergence, model, normalizations)
-        return ScaleEvidence("BatchNormalization statistics", _NATS, misfit)
+        return ScaleEvidence("BatchNormalization statistics", _NATS, misfit, is_proof=True)
     if biases := first_biases(model):
         return ScaleEvidence("the first biases", _BIASES, partial(_disproportion, model, biases))
-    return ScaleEvidence("the variety of outputs", _VARIETY, partial(_monotony, model))
+    monotony = partial(_monotony, model)
+    return ScaleEvidence("the variety of outputs", _VARIETY, monotony, is_hint=False)
 
 
 # --- BatchNormalization ------------------------------------------------------------------------
