@@ -29,6 +29,10 @@ from eapc.dataflow.integers import Flags, IntOrInts, Ints, ceil_div, smallest_di
 from eapc.workload import ConvWorkload
 
 
+_ALL_HEIGHTS = 1 << 14
+"""Heights of tiles that are all tried where their number is in question."""
+
+
 @dataclass(frozen=True)
 class Extents:
     """The loops of one group of a layer, or of a tile of it."""
@@ -129,11 +133,13 @@ class Extents:
         """Rows of a tile, at most so many: the fewest for each number of tiles.
 
         Of dilated layers all heights: the rows that they touch are not linear in their height,
-        so a taller tile may fetch fewer of them.
+        so a taller tile may fetch fewer of them. Beyond `_ALL_HEIGHTS` they are too many, and what
+        may be saved is less than a part in as many.
         """
-        if self.dilation_rows == 1:
+        tallest = max(1, min(self.rows, most))
+        if self.dilation_rows == 1 or tallest > _ALL_HEIGHTS:
             return smallest_divisors(self.rows, most)
-        return np.arange(1, max(1, min(self.rows, most)) + 1, dtype=np.int64)
+        return np.arange(1, tallest + 1, dtype=np.int64)
 
 
 class Positions(NamedTuple):
