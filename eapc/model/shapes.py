@@ -86,7 +86,13 @@ def input_shapes(model: Model, given: InputShapes, batch: int | None) -> dict[st
     specs = [spec for spec in model.inputs if spec.name not in given]
 
     def sizes_that_fit() -> dict[tuple[str, int], int]:
-        return usual_sizes(specs, has_elements, total_stride(model), _lengths(model))
+        told = {
+            (spec.name, axis): size
+            for spec in specs
+            for axis, size in _channels(model, spec)
+            if axis in _open_axes(spec)
+        }
+        return usual_sizes(specs, has_elements, total_stride(model), _lengths(model), told)
 
     sizes = model.view.analyses.once(key, sizes_that_fit)
     return _sized(model, given, batch, sizes)
@@ -135,6 +141,20 @@ def _has_elements(model: Model, shapes: InputShapes) -> bool:
         if _is_beyond_table(node, model, found):
             return False
     return True
+
+
+def _channels(model: Model, spec: TensorSpec) -> Iterator[tuple[int, int]]:
+    """The axis of an input that weights run along, and the size that they have there."""
+    for node in model.view.consumers(spec.name):
+        layout = operator_of(node).weights
+        shape = model.constants.shape(node.input(layout.operand)) if layout else None
+        if layout is None or not shape or node.input(0) != spec.name:
+            continue
+        if len(shape) < 2 or node.attribute(layout.x_swapped_by, 0):
+            continue
+        _, inputs = layout.axes(node.attributes, len(shape))
+        groups = layout.groups(node.attributes) if layout.outputs < layout.inputs else 1
+        yield layout.channel_axis(len(spec.shape)) % len(spec.shape), shape[inputs] * groups
 
 
 def _lengths(model: Model) -> set[int]:
