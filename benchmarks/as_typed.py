@@ -173,6 +173,7 @@ def _input_of(model: Path) -> str:
 
 def main(words: list[str]) -> None:
     """Print the table, with what each command said below its row."""
+    onnxruntime.set_default_logger_severity(3)
     shared = shared_folder()
     heads = (("exit", 5), ("CPU s", 8), ("energy", 8), ("zeros", 8), ("reported", 10))
     real = (("real", 8), ("same", 8))

@@ -78,6 +78,7 @@ def test_data_counts_with_its_scaling_and_batch() -> None:
         replace(data, affine=replace(affine, std=np.full(1, 2, np.float32))),
         replace(data, fixed_batch=1),
         replace(data, synthesised=True),
+        replace(data, kinds=np.arange(len(data)) // 2),
     ]
     assert len({data_digest(each) for each in variants}) == len(variants)
 

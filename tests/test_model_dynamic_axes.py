@@ -67,12 +67,23 @@ def test_images_may_have_their_channels_last() -> None:
     assert input_shapes(model, {}, None)["x"] == (1, 64, 64, 3)
 
 
-def test_sizes_that_no_network_has_room_for_are_one() -> None:
-    """A product with a fixed inner axis takes no other than its own, which nobody declared."""
-    model = Model.from_proto(
-        make_model([op("MatMul", "x w", "y")], {"x": ("N", "k")}, ["y"], {"w": normal((7, 3))})
+def test_weights_tell_the_size_of_the_axis_that_they_run_along() -> None:
+    """A product takes its own inner axis, a convolution its channels, those of all groups."""
+    product = Model.from_proto(
+        make_model([op("MatMul", "x w", "y")], {"x": ("N", "t", "k")}, ["y"], {"w": normal((7, 3))})
     )
-    assert input_shapes(model, {}, None)["x"] == (1, 1)
+    assert input_shapes(product, {}, None)["x"] == (1, 64, 7)
+    nodes = [op("Conv", "x w", "y", group=2)]
+    made = make_model(nodes, {"x": ("N", "c", "h", "w")}, ["y"], {"w": normal((4, 3, 3, 3))})
+    assert input_shapes(Model.from_proto(made), {}, None)["x"] == (1, 6, 64, 64)
+
+
+def test_sizes_that_no_network_has_room_for_are_one() -> None:
+    """A product behind a view has a fixed inner axis that nobody looks for there."""
+    nodes = [op("Reshape", "x flat", "r"), op("MatMul", "r w", "y")]
+    tensors = {"w": normal((7, 3)), "flat": ints(0, -1)}
+    made = make_model(nodes, {"x": ("N", "k", 2)}, ["y"], tensors)
+    assert input_shapes(Model.from_proto(made), {}, None)["x"] == (1, 1, 2)
 
 
 def test_integers_are_sequences_and_caches_are_short() -> None:

@@ -155,3 +155,11 @@ def test_integers_have_no_scale() -> None:
     inputs = [value("x", ("N", 4), TensorProto.INT64)]
     model = loaded(nodes, inputs, ["y"], {"t": np.ones((5, 2), np.float32)})
     assert made(model).origin == ""
+
+
+def test_statistics_of_training_tell_images_from_noise() -> None:
+    """Biases do not: a kernel of ones sees nothing but how bright an image is."""
+    ops = ["Conv", "BatchNormalization", "Relu", "GlobalAveragePool", "Flatten", "Gemm"]
+    assert made(expecting(1.0, ops)).kinds is None
+    biased = made(expecting(1.0, ["Conv", "Relu", "GlobalAveragePool", "Flatten", "Gemm"]))
+    assert any(name.startswith("white noise") for name in biased.kind_names)

@@ -236,10 +236,11 @@ def file_digest(path: Path) -> str:
 
 
 def data_digest(data: Dataset) -> str:
-    """Of what a model is fed: arrays as stored, their scaling, the batch they come in."""
+    """Of what a model is fed: arrays as stored, their scaling and kinds, the batch they come in."""
     affine = data.affine
     scaling = {} if affine is None else {k: getattr(affine, k) for k in ("scale", "mean", "std")}
-    parts = (data.arrays, data.shared, scaling)
+    kinds = {} if data.kinds is None else {"kinds": data.kinds}
+    parts = (data.arrays, data.shared, scaling, kinds)
     facts = f"{data.fixed_batch} {data.synthesised} {sorted(data.specs.items())}"
     return digest(facts, *(arrays_digest(part) for part in parts))
 

@@ -272,8 +272,10 @@ def check_scale(
     Where that is next to certain and the data do not say their scaling, it `refuses` them: raises
     DataError.
     """
-    misfit = None if data is None or data.synthesised else scale_misfit(model, data, threads)
-    if data is None or misfit is None:
+    if data is None or data.synthesised or data.are_alike:
+        return
+    misfit = scale_misfit(model, data, threads)
+    if misfit is None:
         return
     if misfit.is_certain and data.affine is None and refuses:
         raise DataError(

@@ -28,7 +28,6 @@ from eapc.dataflow.execution import PerOperand
 from eapc.dataflow.integers import Flags, IntOrInts, Ints, ceil_div, smallest_divisors
 from eapc.workload import ConvWorkload
 
-
 _ALL_HEIGHTS = 1 << 14
 """Heights of tiles that are all tried where their number is in question."""
 

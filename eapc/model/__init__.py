@@ -12,18 +12,11 @@ from eapc.model.editor import GraphEditor
 from eapc.model.epilogue import BiasSink, Clipping, Epilogue, epilogue_of
 from eapc.model.file import Check, files_of
 from eapc.model.graph import GraphView, Node, free_names, plain_tensors, walk
+from eapc.model.input_sizes import assumed_sizes, batch_inputs, input_shapes
 from eapc.model.interface import common_inputs, sample_axes
 from eapc.model.model import ANNOTATION_PREFIX, KeptPart, Model, Origin, drop_annotations
 from eapc.model.refusals import ONNX, ONNXRUNTIME, explained
-from eapc.model.shapes import (
-    InputShapes,
-    Shapes,
-    assumed_sizes,
-    batch_inputs,
-    infer_shapes,
-    input_shapes,
-    static_shape,
-)
+from eapc.model.shapes import InputShapes, Shapes, infer_shapes, static_shape
 from eapc.model.tensors import (
     Array,
     Shape,

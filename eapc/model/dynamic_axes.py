@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
+from types import MappingProxyType
 
 import numpy as np
 
@@ -58,18 +59,21 @@ def usual_sizes(
     has_elements: Callable[[Axes], bool],
     stride: int,
     lengths: Iterable[int],
+    told: Axes = MappingProxyType({}),
 ) -> dict[tuple[str, int], int]:
     """Sizes for the open axes of inputs behind their first; empty where none of those tried fit.
 
     `has_elements` tells whether every tensor of the network has some at given sizes, `stride` is
-    that of the smallest feature map, `lengths` are sizes that constants have. Axes that stay out,
-    such as further batches and lengths of caches, are to be one.
+    that of the smallest feature map, `lengths` are sizes that constants have, `told` are sizes that
+    weights leave no choice of. Axes that stay out, such as further batches and lengths of caches,
+    are to be one.
     """
-    kinds = {place: kind for spec in specs for place, kind in _kinds(spec, _others(spec, specs))}
-    for size in _candidates(stride, lengths) if kinds else ():
+    found = (pair for spec in specs for pair in _kinds(spec, _others(spec, specs)))
+    kinds = {place: kind for place, kind in found if place not in told}
+    for size in _candidates(stride, lengths) if kinds else [1]:
         sizes = {place: min(size, _largest(kind, stride)) for place, kind in kinds.items()}
-        if has_elements(sizes):
-            return sizes
+        if (kinds or told) and has_elements({**sizes, **told}):
+            return {**sizes, **told}
     return {}
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from eapc.errors import UsageError
+from eapc.model.input_sizes import batch_inputs
 from eapc.model.model import Model
-from eapc.model.shapes import batch_inputs
 from eapc.model.tensors import TensorSpec, spec_of
 
 

@@ -13,14 +13,12 @@ from functools import partial
 
 import onnx
 
-from eapc.errors import ModelError, UsageError
+from eapc.errors import ModelError
 from eapc.model.constants import fold_constants, known_constants
 from eapc.model.control_flow import carry_shapes, runs_of
-from eapc.model.dynamic_axes import Axes, is_single_image, usual_sizes
 from eapc.model.graph import Node, free_names, initializers_of
 from eapc.model.model import Model
 from eapc.model.refusals import MISFIT, ONNX, explained
-from eapc.model.strides import total_stride
 from eapc.model.tensors import (
     Array,
     TensorSpec,
@@ -30,8 +28,6 @@ from eapc.model.tensors import (
     subgraphs_of_node,
 )
 from eapc.model.weightless_copy import loosen_reshapes, weightless_copy
-from eapc.model.windows import excess_of
-from eapc.operators import operator_of
 
 InputShapes = Mapping[str, tuple[int, ...]]
 
@@ -69,178 +65,6 @@ def static_shape(spec: TensorSpec) -> tuple[int, ...] | None:
     """The shape as integers, or None if an axis is unknown."""
     sizes = tuple(axis for axis in spec.shape if isinstance(axis, int))
     return sizes if len(sizes) == len(spec.shape) else None
-
-
-def input_shapes(model: Model, given: InputShapes, batch: int | None) -> dict[str, tuple[int, ...]]:
-    """A concrete shape for every input.
-
-    `given` wins; `batch` replaces the batch axis of the others (see `batch_inputs`);
-    remaining dynamic axes take the size that the same name has elsewhere, else a usual one
-    (see `usual_sizes`), else 1. Raises UsageError for shapes that do not fit the model.
-    """
-    if all(spec.name in given or not _open_axes(spec) for spec in model.inputs):
-        return _sized(model, given, batch, {})
-    key = ("usual sizes", *((name, tuple(shape)) for name, shape in sorted(given.items())))
-
-    def has_elements(sizes: Axes) -> bool:
-        return _has_elements(model, _sized(model, given, None, sizes))
-
-    specs = [spec for spec in model.inputs if spec.name not in given]
-
-    def sizes_that_fit() -> dict[tuple[str, int], int]:
-        return usual_sizes(specs, has_elements, total_stride(model), _lengths(model))
-
-    sizes = model.view.analyses.once(key, sizes_that_fit)
-    return _sized(model, given, batch, sizes)
-
-
-def assumed_sizes(model: Model, given: InputShapes) -> tuple[str, ...]:
-    """A sentence for every open axis behind the first of inputs whose shapes are not given."""
-    shapes = input_shapes(model, given, None)
-    return tuple(
-        f"axis {axis} of input '{spec.name}' is dynamic and taken to be "
-        f"{shapes[spec.name][axis]}; --input-shape sets it"
-        for spec in model.inputs
-        if spec.name not in given
-        for axis in _open_axes(spec)
-    )
-
-
-def _open_axes(spec: TensorSpec) -> list[int]:
-    """Axes of no fixed size, but for the first unless that is one of an image."""
-    first = 0 if is_single_image(spec) else 1
-    sizes = enumerate(spec.shape[first:], first)
-    return [axis for axis, size in sizes if not isinstance(size, int)]
-
-
-_TOLD_BY_OPERANDS = ("convolution", "transposed convolution", "pooling", "product", "broadcasting")
-"""Kinds of operators whose result has a shape wherever the operands' fit each other."""
-
-
-def _has_elements(model: Model, shapes: InputShapes) -> bool:
-    """Whether tensors have elements at these input shapes, as far as that is known.
-
-    Operands that do not fit each other, such as a kernel larger than its map, leave the shape of
-    a result unknown that is known otherwise.
-    """
-    try:
-        found = infer_shapes(model, shapes)
-    except ModelError:
-        return False
-    for node in model.view.main_nodes:
-        made = [found.main(name) for name in node.outputs[:1]]
-        told = operator_of(node).kind in _TOLD_BY_OPERANDS
-        if told and None in made and all(_is_known(model, found, name) for name in node.inputs):
-            return False
-        if any(size < 1 for shape in made for size in shape or ()) or _exceeds(node, model, found):
-            return False
-        if _is_beyond_table(node, model, found):
-            return False
-    return True
-
-
-def _lengths(model: Model) -> set[int]:
-    """Sizes that tables have, such as those of positions, and what is added to feature maps."""
-    shapes = (
-        model.constants.shape(name)
-        for node in model.view.main_nodes
-        if node.op_type in ("Gather", "Slice") or operator_of(node).kind == "broadcasting"
-        for name in node.inputs
-    )
-    return {size for shape in shapes if shape and len(shape) > 1 for size in shape}
-
-
-def _is_beyond_table(node: Node, model: Model, shapes: Shapes) -> bool:
-    """Whether a Gather is to read more positions, counted by a Range, than its table has."""
-    table = model.constants.shape(node.input(0)) if node.op_type == "Gather" else None
-    counted = model.view.producer(node.input(1)) if table else None
-    while counted and counted.op_type in ("Cast", "Identity", "Reshape", "Unsqueeze", "Expand"):
-        counted = model.view.producer(counted.input(0))
-    if not table or counted is None or counted.op_type != "Range":
-        return False
-    positions = shapes.main(counted.outputs[0])
-    return positions is not None and positions[0] > table[node.attribute("axis", 0)]
-
-
-def _exceeds(node: Node, model: Model, shapes: Shapes) -> bool:
-    """Whether a kernel is larger than its map; onnx infers a size even so."""
-    x = shapes.main(node.input(0))
-    if operator_of(node).kind not in ("convolution", "pooling") or x is None:
-        return False
-    return excess_of(node, x, (model.constants.shape(node.input(1)) or ())[2:]) is not None
-
-
-def _is_known(model: Model, shapes: Shapes, name: str) -> bool:
-    return not name or name in model.constants or shapes.main(name) is not None
-
-
-def _sized(
-    model: Model, given: InputShapes, batch: int | None, sizes: Axes
-) -> dict[str, tuple[int, ...]]:
-    """The shapes of inputs with the sizes of open axes that are given here."""
-    specs = {spec.name: spec for spec in model.inputs}
-    for name, shape in given.items():
-        _check_given(specs, name, shape)
-    batched = batch_inputs(specs.values()) if batch else frozenset()
-    places = ((specs[name].shape[axis], size) for (name, axis), size in sizes.items())
-    usual = {symbol: size for symbol, size in places if isinstance(symbol, str)}
-    symbols = {**usual, **_symbol_sizes(specs, given)}
-    for name in batched - given.keys():
-        symbol = specs[name].shape[0]
-        if isinstance(symbol, str) and batch:
-            symbols.setdefault(symbol, batch)
-    shapes = dict(given)
-    for name, spec in specs.items():
-        if name not in shapes:
-            first = (batch,) if batch and name in batched else ()
-            rest = spec.shape[len(first) :]
-            others = (sizes.get((name, axis), 1) for axis in range(len(first), len(spec.shape)))
-            shapes[name] = (
-                *first,
-                *(
-                    size if isinstance(size, int) else symbols.get(size or "", other)
-                    for size, other in zip(rest, others, strict=True)
-                ),
-            )
-    return {name: shapes[name] for name in specs}
-
-
-def batch_inputs(specs: Iterable[TensorSpec]) -> frozenset[str]:
-    """Inputs of rank two or more whose first axis counts inferences.
-
-    Those with a dynamic first axis, but for single images; where there are none, all if they agree
-    on its size.
-    """
-    candidates = [spec for spec in specs if len(spec.shape) > 1 and not is_single_image(spec)]
-    dynamic = [spec.name for spec in candidates if not isinstance(spec.shape[0], int)]
-    if dynamic:
-        return frozenset(dynamic)
-    sizes = {spec.shape[0] for spec in candidates}
-    return frozenset(spec.name for spec in candidates) if len(sizes) == 1 else frozenset()
-
-
-def _check_given(specs: Mapping[str, TensorSpec], name: str, shape: tuple[int, ...]) -> None:
-    if name not in specs:
-        raise UsageError(f"--input-shape: no input '{name}'; the model has {', '.join(specs)}")
-    declared = specs[name].shape
-    if len(declared) != len(shape):
-        raise UsageError(f"--input-shape: '{name}' has {len(declared)} axes, got {len(shape)}")
-    for axis, (size, wanted) in enumerate(zip(declared, shape, strict=True)):
-        if isinstance(size, int) and size != wanted and axis > 0:
-            raise UsageError(
-                f"--input-shape: axis {axis} of '{name}' is fixed at {size}, got {wanted}"
-            )
-
-
-def _symbol_sizes(specs: Mapping[str, TensorSpec], given: InputShapes) -> dict[str, int]:
-    """Sizes of the named axes that the given shapes fix."""
-    return {
-        symbol: given[name][axis]
-        for name, spec in specs.items()
-        if name in given
-        for axis, symbol in enumerate(spec.shape)
-        if isinstance(symbol, str)
-    }
 
 
 def infer_shapes(model: Model, inputs: InputShapes) -> Shapes:

@@ -44,8 +44,9 @@ _AT_ONCE = 4
 class ScaleEvidence:
     """How badly inputs suit a network: 0 is best, differences are logarithms of likelihoods.
 
-    Inputs that differ by less than `margin` are as likely as each other. `is_proof` is True where
-    a great misfit leaves no doubt, `is_hint` where it is worth a word.
+    Inputs that differ by less than `margin` are as likely as each other. Statistics of training
+    are a proof: a great misfit leaves no doubt, and other textures than images' would show; else a
+    great misfit is at best a hint.
     """
 
     name: str

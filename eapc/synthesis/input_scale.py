@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from eapc.data import Dataset
-from eapc.model import Array, Model
+from eapc.model import Model
 from eapc.runtime import collect_outputs
 from eapc.scale import ScaleEvidence, scale_evidence
 from eapc.synthesis.scalars import holds_one_number
@@ -63,7 +63,7 @@ def with_expected_scale(model: Model, textures: Sequence[Dataset], threads: int 
         for texture, trial in enumerate(trials)
         for name, pair in scales.items()
     }
-    likely = _likely(misfits, evidence.margin)
+    likely = _likely(misfits, evidence)
     logger.info("misfit of made-up inputs by %s: %s", evidence.name, misfits)
     return replace(_in_turn(textures, likely), origin=_said(likely, evidence))
 
@@ -82,11 +82,16 @@ def _has_scale(made: Dataset, name: str) -> bool:
     return made.specs[name].is_float and not holds_one_number(made.specs[name])
 
 
-def _likely(misfits: Mapping[Candidate, float], margin: float) -> list[Candidate]:
-    """The best: one, or all within the margin of it; what is not a number is no good."""
+def _likely(misfits: Mapping[Candidate, float], evidence: ScaleEvidence) -> list[Candidate]:
+    """The best: one, or all within the margin of it; what is not a number is no good.
+
+    Images are enough where they are among them and the evidence would tell.
+    """
     known = {each: math.inf if math.isnan(value) else value for each, value in misfits.items()}
-    furthest = min(known.values()) + margin
-    return [each for each, value in known.items() if value <= furthest]
+    furthest = min(known.values()) + evidence.margin
+    likely = [each for each, value in known.items() if value <= furthest]
+    images = [each for each in likely if not each.texture]
+    return images if images and evidence.is_proof else likely
 
 
 def _in_turn(textures: Sequence[Dataset], likely: Sequence[Candidate]) -> Dataset:
@@ -94,13 +99,12 @@ def _in_turn(textures: Sequence[Dataset], likely: Sequence[Candidate]) -> Datase
     made = textures[0]
     if len(likely) == 1:
         return scaled(textures[likely[0].texture], *CANDIDATES[likely[0].scale])
-    of_kinds = [scaled(textures[texture], *CANDIDATES[scale]) for texture, scale in likely]
     kinds = np.arange(len(made)) * len(likely) // len(made)
-
-    def mixed(name: str) -> Array:
-        return np.concatenate([of.arrays[name][kinds == i] for i, of in enumerate(of_kinds)])
-
-    arrays = {name: mixed(name) for name in made.arrays}
+    parts = [
+        scaled(textures[texture].take(np.flatnonzero(kinds == kind)), *CANDIDATES[scale])
+        for kind, (texture, scale) in enumerate(likely)
+    ]
+    arrays = {name: np.concatenate([part.arrays[name] for part in parts]) for name in made.arrays}
     return replace(made, arrays=arrays, kinds=kinds, kind_names=tuple(map(_title, likely)))
 
 
