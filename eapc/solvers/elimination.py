@@ -45,7 +45,7 @@ class Consumer:
     """A layer that reads channels: its problem, and which of its inputs are whose.
 
     `inputs` (groups, channels, width) are places among the k inputs of each group; `power` is
-    E||y||^2 of the layer's outputs, about the means.
+    E||y||^2 of the layer's outputs, about the means; of the first part where these count apart.
     """
 
     problem: LayerProblem

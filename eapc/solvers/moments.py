@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eapc.solvers.blas import single_thread
-from eapc.solvers.gram import DenseGram, Gram, RowGram
+from eapc.solvers.gram import DenseGram, Gram, RowGram, with_row
 from eapc.solvers.scales import parts_by_scale
 
 _Float = TypeVar("_Float", np.float32, np.float64)
@@ -67,7 +67,7 @@ class Moments:
             self,
             x_mean=x_mean,
             y_mean=y_mean,
-            gram=_with_row(self.gram, dx),
+            gram=with_row(self.gram, dx),
             yx=(self.yx + dy[:, :, None] * dx[:, None, :]).astype(np.float32),
             yy=self.yy + dy**2,
         )
@@ -104,13 +104,17 @@ class Moments:
     def row_scale(self) -> NDArray[np.float64] | None:
         """r (groups, m), by which errors of outputs are multiplied; None where it is 1 for all.
 
-        r_i^2 = sum(yy) / P, with P the power of the part that output i belongs to. So the power of
-        all errors, so scaled, over that of all outputs is the sum of what parts lose of theirs.
+        r_i^2 = P_0 / P, of the powers of the first part and of that of output i: so the power of
+        all errors, so scaled, over P_0 is the sum of what parts lose of theirs.
         """
         parts = self.parts
-        if parts is None:
-            return None
-        return np.sqrt(self.power / np.bincount(parts.ravel(), self.yy.ravel()))[parts]
+        return None if parts is None else np.sqrt(self.first_power / _sums(self.yy, parts))[parts]
+
+    @property
+    def first_power(self) -> float:
+        """E||y - y_mean||^2 over the first part, or over all where there are no others."""
+        parts = self.parts
+        return self.power if parts is None else float(self.yy[parts == 0].sum())
 
     def bias(self, weight: NDArray[np.float32]) -> NDArray[np.float32]:
         """The (groups, m) bias that goes with a (groups, m, k) weight.
@@ -138,7 +142,7 @@ class Moments:
         parts = self.parts
         if parts is None:
             return np.asarray(values.sum())
-        return np.asarray(np.bincount(parts.ravel(), values.ravel())[parts])
+        return _sums(values, parts)[parts]
 
     @property
     def power(self) -> float:
@@ -181,10 +185,7 @@ class Moments:
         original = original or self
         parts = original.parts
         if parts is not None:
-            lost, powers = (
-                np.bincount(parts.ravel(), each.ravel())
-                for each in (self._errors(weight), original.yy)
-            )
+            lost, powers = (_sums(each, parts) for each in (self._errors(weight), original.yy))
             return float((lost / powers).max())
         power, error = original.power, self.error(weight)
         if power > 0:
@@ -340,11 +341,9 @@ class MovedTargets:
         return replace(before, y_mean=before.y_mean + change, yx=yx, yy=yy)
 
 
-def _with_row(gram: Gram, row: NDArray[np.float64]) -> Gram:
-    """The Gram matrix of one more row (groups, k)."""
-    if isinstance(gram, RowGram):
-        return replace(gram, rows=np.append(gram.rows, row[:, None].astype(np.float32), axis=1))
-    return DenseGram((gram.dense() + row[:, :, None] * row[:, None, :]).astype(np.float32))
+def _sums(values: NDArray[np.float64], parts: NDArray[np.intp]) -> NDArray[np.float64]:
+    """(parts,) of values (groups, m)."""
+    return np.asarray(np.bincount(parts.ravel(), values.ravel()), np.float64)
 
 
 def _mean_gram(grams: Sequence[Gram], shares: Sequence[float]) -> Gram:
