@@ -132,7 +132,7 @@ class ReconstructOutputs(Pass):
         constants = sweep.replace(tied, matrix, moved if method.fits else None)
         stored = constants[tied.weight]
         nonzero = int(np.count_nonzero(stored))
-        output_error = combine(moved).relative_error(matrix, combine(moments).power)
+        output_error = combine(moved).relative_error(matrix, combine(moments))
         size = (sum(moment.count for moment in moments), matrix.shape[2])
         record = LayerRecord(tied.first.node.key, stored.size, nonzero, output_error, *size)
         return record, constants

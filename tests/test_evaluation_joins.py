@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnx.reference
 import pytest
-from builders import make_model, op
+from builders import constant_node, make_graph, make_model, op
 
 from eapc.evaluation.joins import Labels, joined_labels
 from eapc.model import Model
@@ -119,3 +119,38 @@ def test_a_view_of_what_has_lost_its_samples_is_one_part() -> None:
         op("Transpose", "v", "y", perm=[1, 0]),
     ]
     assert labels(nodes, shape=np.array([8, 8])).size == 1
+
+
+def branched(then: list[onnx.NodeProto], other: list[onnx.NodeProto]) -> Labels:
+    """The parts of what an If gives whose branches make y of a and b; a Sigmoid is behind it."""
+    graphs = [make_graph(nodes, {}, ["t"]) for nodes in (then, other)]
+    node = op("If", "flag", "z", then_branch=graphs[0], else_branch=graphs[1])
+    return labels([node, op("Sigmoid", "z", "y")], flag=True)
+
+
+def test_branches_that_are_joined_alike_have_the_parts_of_either() -> None:
+    then = [op("Concat", "a b", "t", axis=1)]
+    other = [op("Relu", "a", "r"), op("Concat", "r b", "c", axis=1), op("Neg", "c", "t")]
+    assert runs(branched(then, other), 1) == [3, 5]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        [op("Concat", "b a", "t", axis=1)],
+        [op("Concat", "a b", "c", axis=1), op("Softmax", "c", "t", axis=1)],
+        [op("Concat", "a a", "c", axis=1), op("Slice", "c from to one", "t")],
+    ],
+    ids=["in another order", "mixed", "of one tensor"],
+)
+def test_branches_that_are_joined_otherwise_are_one_part(other: list[onnx.NodeProto]) -> None:
+    given = {"from": [0], "to": [6], "one": [1]}
+    constants = [constant_node(name, np.array(value)) for name, value in given.items()]
+    then = [op("Concat", "a b", "t", axis=1)]
+    assert branched(then, [*constants, *other]).size == 1
+
+
+def test_a_branch_in_a_branch_is_followed() -> None:
+    graph = make_graph([op("Concat", "a b", "u", axis=1)], {}, ["u"])
+    inner = op("If", "flag", "t", then_branch=graph, else_branch=graph)
+    assert runs(branched([inner], [op("Concat", "a b", "t", axis=1)]), 1) == [3, 5]

@@ -110,7 +110,7 @@ class Schedule:
             return quick_prune(problem, [round(ladder[place] * problem.weight.size)])[0]
 
         def exceeds(place: int) -> bool:
-            return joint.error(fitted(place)) > limit * joint.power
+            return joint.relative_error(fitted(place)) > limit
 
         place = bisect_left(range(len(ladder)), True, key=exceeds) - 1
         if place <= 0:

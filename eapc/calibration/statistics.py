@@ -21,7 +21,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple, TypeVar
 
@@ -141,7 +141,10 @@ class LayerRows:
         return [weights.get(kind, 0.0) for kind in kinds]
 
     def moments(self) -> Moments:
-        """Second moments of inputs and targets; about zero where there is no bias to move."""
+        """Second moments of inputs and targets; about zero where there is no bias to move.
+
+        Outputs that nothing mixes count by part, as they are judged.
+        """
         accumulator: MomentAccumulator | None = None
         for inputs, targets, _, weight in self.batches():
             if accumulator is None:
@@ -150,7 +153,7 @@ class LayerRows:
                 accumulator = MomentAccumulator(*sizes, self.activations.inputs)
             accumulator.add(inputs, targets, weight)
         assert accumulator is not None  # a dataset is never empty
-        moments = accumulator.finish()
+        moments = replace(accumulator.finish(), by_part=self.layer.unmixed)
         return moments if self.layer.bias else moments.uncentred()
 
     def _targets(self, i: int) -> tuple[Array, Array | None]:

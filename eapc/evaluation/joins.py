@@ -7,13 +7,22 @@ or scales elements, to the tensors that are not made so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eapc.model import Array, InputShapes, Model, Node, infer_shapes, input_shapes, static_shape
+from eapc.model import (
+    Array,
+    InputShapes,
+    Model,
+    Node,
+    Shapes,
+    infer_shapes,
+    input_shapes,
+    subgraphs_of_node,
+)
 from eapc.operators import operator_of
 
 Labels = NDArray[np.intp]
@@ -32,26 +41,34 @@ def joined_labels(model: Model, given: InputShapes) -> Mapping[str, Labels]:
     Outputs whose shape or parts are not known count as a whole.
     """
     shapes = infer_shapes(model, input_shapes(model, given, None))
-    known = {name: static_shape(spec) for name, spec in shapes.by_scope.get("", {}).items()}
-    tracer = _LabelTracer(
-        model, {name: shape for name, shape in known.items() if shape is not None}
-    )
+    tracer = _LabelTracer(model, shapes)
     return {name: tracer.labels(name) for name in model.outputs if name in tracer.shapes}
 
 
 class _LabelTracer:
-    """Goes back from a tensor; every tensor is labelled once."""
+    """Goes back from a tensor of a graph; every tensor is labelled once.
 
-    def __init__(self, model: Model, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        self.shapes = shapes
-        self._model = model
+    A tensor of the graphs around a branch is labelled by the tracer of these.
+    """
+
+    def __init__(
+        self, model: Model, shapes: Shapes, scope: str = "", outer: _LabelTracer | None = None
+    ) -> None:
+        known = ((name, shapes.seen_from(scope, name)) for name in shapes.by_scope.get(scope, {}))
+        self.shapes = {name: shape for name, shape in known if shape is not None}
+        self._model, self._all_shapes, self._outer = model, shapes, outer
+        self._constants = model.constants.within(scope)
+        nodes = model.view.by_scope.get(scope, ())
+        self._producers = {name: node for node in nodes for name in node.outputs}
         self._known: dict[str, Labels] = {}
-        self._numbers = count()
+        self._numbers: Iterator[int] = count() if outer is None else outer._numbers
 
     def labels(self, tensor: str, depth: int = 0) -> Labels:
         """The labels of a tensor whose shape is known."""
+        node = self._producers.get(tensor)
+        if node is None and self._outer is not None and tensor in self._outer.shapes:
+            return self._outer.labels(tensor, depth)
         if tensor not in self._known:
-            node = self._model.view.producer(tensor)
             found = None if node is None or depth > _DEEPEST else self._through(node, tensor, depth)
             self._known[tensor] = self._whole(tensor) if found is None else found
         return self._known[tensor]
@@ -63,7 +80,7 @@ class _LabelTracer:
     def _through(self, node: Node, tensor: str, depth: int) -> Labels | None:
         """The labels by those of what a node reads; None if it makes something new."""
         rule = _RULES.get(node.op_type) if not node.domain else None
-        sources = [name for name in node.inputs if name and name not in self._model.constants]
+        sources = [name for name in node.inputs if name and name not in self._constants]
         if any(name not in self.shapes for name in sources):
             return None
         if rule is not None:
@@ -118,7 +135,7 @@ class _LabelTracer:
 
     def sliced(self, node: Node, tensor: str, depth: int) -> Labels | None:
         """Stretches of axes at constant bounds."""
-        constants = self._model.constants
+        constants = self._constants
         given = [constants.value(name) if name else None for name in node.inputs[1:]]
         if len(given) < 2 or given[0] is None or given[1] is None:
             return None
@@ -129,6 +146,23 @@ class _LabelTracer:
         picked = {axis % rank: _bounded(start, end, step) for axis, start, end, step in bounds}
         return None if 0 in picked else self._picked(node, picked, depth)
 
+    def branched(self, node: Node, tensor: str, depth: int) -> Labels | None:
+        """What an If gives, where both branches are joined alike: of new tensors then."""
+        place = node.outputs.index(tensor)
+        found = []
+        for scope, graph in zip(
+            node.subgraphs, subgraphs_of_node(self._model.node_proto(node)), strict=True
+        ):
+            inner = _LabelTracer(self._model, self._all_shapes, scope, self)
+            result = graph.output[place].name
+            if inner.shapes.get(result) != self.shapes[tensor]:
+                return None
+            found.append(_numbered(inner.labels(result, depth + 1)))
+        if len({(labels.shape, labels.tobytes()) for labels in found}) != 1:
+            return None
+        fresh = [next(self._numbers) for _ in range(int(found[0].max(initial=0)) + 1)]
+        return np.asarray(fresh, np.intp)[found[0]]
+
     def _picked(self, node: Node, stretches: Mapping[int, slice], depth: int) -> Labels:
         labels = self.labels(node.input(0), depth + 1)
         every = slice(None)
@@ -138,6 +172,12 @@ class _LabelTracer:
                 for axis, size in enumerate(labels.shape)
             )
         ]
+
+
+def _numbered(labels: Labels) -> Labels:
+    """The same parts, numbered as they come."""
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[inverse.reshape(labels.shape)]
 
 
 def _integers(given: list[Array | None], place: int, default: range | list[int]) -> list[int]:
@@ -160,6 +200,7 @@ def _with(shape: tuple[int, ...], axis: int, size: int) -> tuple[int, ...]:
 
 _RULES: dict[str, Callable[[_LabelTracer, Node, str, int], Labels | None]] = {
     "Concat": _LabelTracer.concatenated,
+    "If": _LabelTracer.branched,
     "Transpose": _LabelTracer.transposed,
     "Split": _LabelTracer.split_off,
     "Slice": _LabelTracer.sliced,

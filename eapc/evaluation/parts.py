@@ -15,11 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eapc.model import Array, is_float
+from eapc.solvers import parts_by_scale
 
 Outputs = Mapping[str, Array]
-
-_ALIKE = 100.0
-"""Channels of one part have powers within this factor."""
 
 _RESOLUTION = 1e-5
 """Deviations below this fraction of the largest value beside them are none: what is left of scores
@@ -296,7 +294,7 @@ def _by_scale(
     powers: NDArray[np.float64],
     limits: NDArray[np.float64],
 ) -> NDArray[np.intp]:
-    """Parts of a part where powers of its channels differ by more than `_ALIKE`.
+    """Parts of a part where powers of its channels differ by more than a factor.
 
     Those of the largest power come first; channels that do not vary are one part, the last.
     """
@@ -307,22 +305,9 @@ def _by_scale(
     group = np.zeros(len(cells), np.intp)
     for part in np.unique(cells // size):
         own = np.flatnonzero(cells // size == part)
-        group[own] = _grouped(power[own], limit[own])
+        group[own] = parts_by_scale(power[own], limit[own])
     numbers = np.unique(cells // size * (len(cells) + 1) + group, return_inverse=True)[1]
     return np.asarray(numbers.reshape(-1)[cell.reshape(-1)])
-
-
-def _grouped(power: NDArray[np.float64], limit: NDArray[np.float64]) -> NDArray[np.intp]:
-    """The group of each channel by its power."""
-    group = np.full(len(power), len(power), np.intp)
-    top, current = math.inf, -1
-    for place in np.argsort(-power, kind="stable"):
-        if power[place] <= limit[place]:
-            continue
-        if current < 0 or power[place] * _ALIKE < top:
-            top, current = float(power[place]), current + 1
-        group[place] = current
-    return group
 
 
 def _titles(name: str, labels: NDArray[np.intp], axis: int | None) -> list[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from eapc.errors import ModelError
+from eapc.layers.endings import is_unmixed
 from eapc.layers.forms import LayerForm, UnsupportedLayerError, form_of
 from eapc.model import (
     Array,
@@ -35,7 +36,8 @@ class Layer(Epilogue):
     The solver works on z = scale * (y - offset): `scale` (m,) is what a following
     BatchNormalization multiplies by, ones without one; `offset` (m,) the node's own bias.
     `other` is the other branch of an Add that comes next, empty where there is none;
-    `clipping` the activation behind all that, if it only cuts values off.
+    `clipping` the activation behind all that, if it only cuts values off. Its channels are
+    `unmixed` where each reaches the network's outputs by itself.
     """
 
     node: Node
@@ -44,6 +46,7 @@ class Layer(Epilogue):
     x: str
     y: str
     offset: Array
+    unmixed: bool
 
 
 @dataclass(frozen=True)
@@ -169,9 +172,10 @@ def _layer(model: Model, node: Node) -> Layer | None:
     form, layout = form_of(node, seen), row.weights
     offset = _offset(model, node, layout, layout.output_count(node.attributes, seen))
     behind = epilogue_of(model, node, layout, offset, layout.channel_axis(len(seen)))
+    y = node.outputs[0]
     return Layer(
-        node=node, form=form, source=source, x=node.input(0), y=node.outputs[0], offset=offset,
-        **vars(behind),
+        node=node, form=form, source=source, x=node.input(0), y=y, offset=offset,
+        unmixed=is_unmixed(model, y, form.channel_axis), **vars(behind),
     )  # fmt: skip
 
 

@@ -41,9 +41,10 @@ class LayerRecord:
     """What pruning did to one weight tensor, under the name of its first layer.
 
     `relative_output_error` is E||y - y'||^2 / E||y||^2 about the means on the rows that were
-    fitted, y the original outputs; what an activation right behind cuts off is no error. None
-    before the layer is reconstructed. `rows` is how many rows of calibration data it was fitted
-    on, of `inputs` numbers each; fewer rows than inputs leave weights undetermined.
+    fitted, y the original outputs; what an activation right behind cuts off is no error. Of a layer
+    whose outputs are judged apart it is that of the worst part. None before the layer is
+    reconstructed. `rows` is how many rows of calibration data it was fitted on, of `inputs` numbers
+    each; fewer rows than inputs leave weights undetermined.
     """
 
     name: str

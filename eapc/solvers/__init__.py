@@ -12,6 +12,7 @@ from eapc.solvers.methods import Method, quick_prune, refit, solve
 from eapc.solvers.moments import MomentAccumulator, Moments, MovedTargets, combine
 from eapc.solvers.patterns import PATTERNS, Pattern, Remark, parse_pattern
 from eapc.solvers.problem import LayerProblem
+from eapc.solvers.scales import parts_by_scale
 
 __all__ = [
     "PATTERNS",
@@ -31,6 +32,7 @@ __all__ = [
     "eliminate",
     "fitted",
     "parse_pattern",
+    "parts_by_scale",
     "quick_prune",
     "refit",
     "single_thread",

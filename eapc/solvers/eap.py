@@ -35,7 +35,8 @@ def eap(problem: LayerProblem, nonzeros: int, pattern: Pattern) -> NDArray[np.fl
     """The weight (groups, m, k) of magnitude, restoring and least squares."""
     layer = scaled(problem)
     kept, *goals = SHARES
-    mask = pattern.thinned(kept).mask(problem.weight, int(kept * nonzeros))
+    largest = problem.by_row(problem.weight).astype(np.float32)
+    mask = pattern.thinned(kept).mask(largest, int(kept * nonzeros))
     for share in goals:
         scores = _restoring_scores(layer.problem, mask)
         mask = pattern.thinned(share).mask(scores, int(share * nonzeros))

@@ -10,7 +10,8 @@ in the layer's output error once all other weights are refitted, which makes the
     V - V_S (H^-1_SS)^-1 H^-1_S:    and    H^-1 - H^-1_:S (H^-1_SS)^-1 H^-1_S:              (2)
 
 Several layers that read the same channels lose them together: their errors, each relative to
-the power of its outputs, are added.
+the power of its outputs, are added. Where outputs of one layer count differently (its
+`row_scale`), V and G stand for R V and R G.
 
 Layers too wide for H^-1 are fitted by masks instead: `fitted` does for all.
 """
@@ -44,7 +45,7 @@ class Consumer:
     """A layer that reads channels: its problem, and which of its inputs are whose.
 
     `inputs` (groups, channels, width) are places among the k inputs of each group; `power` is
-    E||y||^2 of the layer's outputs, about the means.
+    E||y||^2 of the layer's outputs, about the means; of the first part where these count apart.
     """
 
     problem: LayerProblem
@@ -68,7 +69,7 @@ class Consumer:
         The second-order cost of Optimal Brain Damage (LeCun, Denker, Solla, 1990) for the
         layer's output error, with all of a channel's products. H is never written out.
         """
-        gram, weight = self.problem.gram, self.problem.weight
+        gram, weight = self.problem.gram, self.problem.by_row(self.problem.weight)
         costs = np.zeros(self.channels)
         for g, channels in enumerate(self.inputs):
             for channel, inputs in enumerate(channels):
@@ -175,7 +176,9 @@ class _State:
             raise DataError(
                 "moments of a layer: the Gram matrix is not one; check the data"
             ) from error
-        self._weight = np.matmul(consumer.problem.G.astype(np.float64), self._inverse)
+        targets = consumer.problem.by_row(consumer.problem.G.astype(np.float64))
+        self._weight = np.matmul(targets, self._inverse)
+        self._row_scale = consumer.problem.row_scale
 
     def costs(self, channels: NDArray[np.intp]) -> NDArray[np.float64]:
         """Equation 1 for each of some channels alone."""
@@ -206,4 +209,6 @@ class _State:
 
     def told(self) -> NDArray[np.float32]:
         """The weight (groups, m, k) as it is now."""
-        return np.asarray(self._weight, np.float32)
+        if self._row_scale is None:
+            return np.asarray(self._weight, np.float32)
+        return np.asarray(self._weight / self._row_scale[:, :, None], np.float32)

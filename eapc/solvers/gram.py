@@ -133,3 +133,10 @@ class RowGram:
 
 Gram = DenseGram | RowGram
 """H in whichever form takes less work; the two know the same methods."""
+
+
+def with_row(gram: Gram, row: NDArray[np.float64]) -> Gram:
+    """The Gram matrix of one more row (groups, k)."""
+    if isinstance(gram, RowGram):
+        return replace(gram, rows=np.append(gram.rows, row[:, None].astype(np.float32), axis=1))
+    return DenseGram((gram.dense() + row[:, :, None] * row[:, None, :]).astype(np.float32))

@@ -17,12 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eapc.solvers.blas import single_thread
-from eapc.solvers.gram import DenseGram, Gram, RowGram
+from eapc.solvers.gram import DenseGram, Gram, RowGram, with_row
+from eapc.solvers.scales import parts_by_scale
 
 _Float = TypeVar("_Float", np.float32, np.float64)
 
 ROWS_PER_PRODUCT = 4096
 """Rows per float32 product; the products are summed in float64."""
+
+_ROUNDING = 4 * float(np.finfo(np.float32).eps)
+"""Relative to its value, the deviation of a constant output."""
 
 _DUAL = 0.25
 """Rows, by inputs, up to which the rows are kept instead of their products: then a product
@@ -49,6 +53,8 @@ class Moments:
     """(groups, m), E[(y - y_mean)^2] of each output."""
     inputs: int
     """Calibration inputs that the rows come from: rows of one of them tell much the same."""
+    by_part: bool = False
+    """Outputs of very different power count by what each part of them varies by; see `parts`."""
 
     def uncentred(self) -> Moments:
         """The same moments about zero, for a layer without a bias to absorb the means."""
@@ -61,7 +67,7 @@ class Moments:
             self,
             x_mean=x_mean,
             y_mean=y_mean,
-            gram=_with_row(self.gram, dx),
+            gram=with_row(self.gram, dx),
             yx=(self.yx + dy[:, :, None] * dx[:, None, :]).astype(np.float32),
             yy=self.yy + dy**2,
         )
@@ -81,12 +87,42 @@ class Moments:
         """Of the same targets about another point, (groups, m), where the inputs' stays."""
         return replace(self, y_mean=y_mean, yy=self.yy + (self.y_mean - y_mean) ** 2)
 
+    @property
+    def parts(self) -> NDArray[np.intp] | None:
+        """The part of each output (groups, m), where they are more than one; see `row_scale`.
+
+        Outputs that vary by no more than rounding belong to the first part.
+        """
+        if not self.by_part:
+            return None
+        power = self.yy.ravel()
+        found = parts_by_scale(power, np.square(_ROUNDING * self.y_mean.ravel()))
+        found[found == len(power)] = 0
+        return found.reshape(self.yy.shape) if found.any() else None
+
+    @property
+    def row_scale(self) -> NDArray[np.float64] | None:
+        """r (groups, m), by which errors of outputs are multiplied; None where it is 1 for all.
+
+        r_i^2 = P_0 / P, of the powers of the first part and of that of output i: so the power of
+        all errors, so scaled, over P_0 is the sum of what parts lose of theirs.
+        """
+        parts = self.parts
+        return None if parts is None else np.sqrt(self.first_power / _sums(self.yy, parts))[parts]
+
+    @property
+    def first_power(self) -> float:
+        """E||y - y_mean||^2 over the first part, or over all where there are no others."""
+        parts = self.parts
+        return self.power if parts is None else float(self.yy[parts == 0].sum())
+
     def bias(self, weight: NDArray[np.float32]) -> NDArray[np.float32]:
         """The (groups, m) bias that goes with a (groups, m, k) weight.
 
         s d, where d = y_mean - W x_mean would be best for the rows that were seen. Their means are
         not those of all inputs: d has a variance of v = sum(yy) / (n - 1) at most, of n rows. So
         s = |d|^2 / (|d|^2 + v), the share of |d|^2 that is not chance: few rows move no bias far.
+        Each of the `parts` has its own s.
         """
         shift = self._shift(weight)
         return np.asarray(self._trust(shift) * shift, dtype=np.float32)
@@ -95,9 +131,18 @@ class Moments:
         absorbed = np.matmul(weight.astype(np.float64), self.x_mean[:, :, None])[:, :, 0]
         return np.asarray(self.y_mean - absorbed)
 
-    def _trust(self, shift: NDArray[np.float64]) -> float:
-        seen = float(np.square(shift).sum()) * (self.count - 1)
-        return seen / (seen + self.power) if seen > 0 else 0.0
+    def _trust(self, shift: NDArray[np.float64]) -> NDArray[np.float64]:
+        """s of each output (groups, m), or of all () where they are one part."""
+        seen = self._of_part(np.square(shift)) * (self.count - 1)
+        whole = seen + self._of_part(self.yy)
+        return np.divide(seen, whole, out=np.zeros_like(whole), where=seen > 0)
+
+    def _of_part(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The sum over the part of each output (groups, m), or over all ()."""
+        parts = self.parts
+        if parts is None:
+            return np.asarray(values.sum())
+        return _sums(values, parts)[parts]
 
     @property
     def power(self) -> float:
@@ -111,19 +156,38 @@ class Moments:
         tr(W xx W^T - 2 W yx^T) + sum(yy), and what b leaves of the means; cancellation limits it
         to about 1e-6 of the power.
         """
-        product = self.gram.times(weight)
-        product -= 2 * self.yx
-        reduction = float(np.einsum("gmk,gmk->", weight, product, dtype=np.float64))
+        if self.parts is not None:
+            return float(self._errors(weight).sum())
+        reduction = float(np.einsum("gmk,gmk->", weight, self._product(weight), dtype=np.float64))
         shift = self._shift(weight)
-        left = (1 - self._trust(shift)) ** 2 * float(np.square(shift).sum())
+        left = float((1 - self._trust(shift)) ** 2 * np.square(shift).sum())
         return max(self.power + reduction + left, 0.0)
 
-    def relative_error(self, weight: NDArray[np.float32], power: float | None = None) -> float:
-        """`error` over the power, another's or one's own.
+    @single_thread()
+    def _errors(self, weight: NDArray[np.float32]) -> NDArray[np.float64]:
+        """`error` of each output, (groups, m)."""
+        reduction = np.einsum("gmk,gmk->gm", weight, self._product(weight), dtype=np.float64)
+        shift = self._shift(weight)
+        left = (1 - self._trust(shift)) ** 2 * np.square(shift)
+        return np.asarray(np.maximum(self.yy + reduction + left, 0.0))
+
+    def _product(self, weight: NDArray[np.float32]) -> NDArray[np.float32]:
+        """W xx - 2 yx, (groups, m, k)."""
+        product = self.gram.times(weight)
+        product -= 2 * self.yx
+        return product
+
+    def relative_error(self, weight: NDArray[np.float32], original: Moments | None = None) -> float:
+        """`error` over the power of the original's targets, by default of these; the worst part's.
 
         Targets that do not vary give 0, or infinity if W x does.
         """
-        power, error = self.power if power is None else power, self.error(weight)
+        original = original or self
+        parts = original.parts
+        if parts is not None:
+            lost, powers = (_sums(each, parts) for each in (self._errors(weight), original.yy))
+            return float((lost / powers).max())
+        power, error = original.power, self.error(weight)
         if power > 0:
             return error / power
         return 0.0 if error <= 0 else float("inf")
@@ -277,11 +341,9 @@ class MovedTargets:
         return replace(before, y_mean=before.y_mean + change, yx=yx, yy=yy)
 
 
-def _with_row(gram: Gram, row: NDArray[np.float64]) -> Gram:
-    """The Gram matrix of one more row (groups, k)."""
-    if isinstance(gram, RowGram):
-        return replace(gram, rows=np.append(gram.rows, row[:, None].astype(np.float32), axis=1))
-    return DenseGram((gram.dense() + row[:, :, None] * row[:, None, :]).astype(np.float32))
+def _sums(values: NDArray[np.float64], parts: NDArray[np.intp]) -> NDArray[np.float64]:
+    """(parts,) of values (groups, m)."""
+    return np.asarray(np.bincount(parts.ravel(), values.ravel()), np.float64)
 
 
 def _mean_gram(grams: Sequence[Gram], shares: Sequence[float]) -> Gram:
@@ -327,4 +389,5 @@ def combine(users: Sequence[Moments]) -> Moments:
         yx=_mean((user.yx for user in users), shares),
         yy=_mean((user.yy for user in users), shares),
         inputs=max(user.inputs for user in users),
+        by_part=all(user.by_part for user in users),
     )

@@ -1,13 +1,14 @@
 """The layer problem: the weight with few non-zeros whose outputs come closest.
 
-minimise tr(V H V^T - 2 V G^T) over V (m, k) in every group, with at most so many non-zeros
-in all groups together.
+minimise tr(R (V H V^T - 2 V G^T) R) over V (m, k) in every group, with at most so many non-zeros
+in all groups together. R is diagonal: what errors of each output are multiplied by.
 """
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,19 +38,24 @@ class LayerProblem:
     """A weight (groups, m, k) and the damped moments H (groups, k, k) and G (groups, m, k).
 
     All float32. Inputs that do not vary have no row or column in H but the diagonal: what is
-    left of their weights stays what it was.
+    left of their weights stays what it was. Which values are best on a mask does not depend on
+    `row_scale`, only which mask is.
     """
 
     weight: NDArray[np.float32]
     gram: Gram
     """H"""
     G: NDArray[np.float32]
+    row_scale: NDArray[np.float64] | None = None
+    """diag R (groups, m); None is 1 for all."""
 
     @classmethod
     def from_moments(
         cls, weight: NDArray[np.float32], moments: Moments, damping: float = DAMPING
     ) -> LayerProblem:
         """Damp the moments towards `weight` (groups, m, k): H += l I, G += l W.
+
+        R is the moments' `row_scale`.
 
         l = (damping + 1/n) mean(diag H) of each group, from n calibration inputs: where these
         say little, the weights stay what training made them. The 1/n is one more input, of
@@ -72,7 +78,7 @@ class LayerProblem:
         gram = moments.gram.scaled(alive.astype(np.float32))
         mean = gram.diagonal().mean(axis=1)[:, None]
         typical = np.where(mean > 0, mean, mean.mean() or 1)
-        undamped = cls(weight, gram, moments.yx * alive[:, None])
+        undamped = cls(weight, gram, moments.yx * alive[:, None], moments.row_scale)
         return undamped.damped(damping * mean * alive + typical / moments.inputs)
 
     def damped(self, amount: NDArray[np.float32]) -> LayerProblem:
@@ -83,17 +89,22 @@ class LayerProblem:
 
     @single_thread()
     def objective(self, weight: NDArray[np.float32]) -> float:
-        """tr(V H V^T - 2 V G^T) of a (groups, m, k) weight V, summed in float64."""
+        """tr(R (V H V^T - 2 V G^T) R) of a (groups, m, k) weight V, summed in float64."""
         product = self.gram.times(weight)
         product -= 2 * self.G
-        return float(np.einsum("gmk,gmk->", weight, product, dtype=np.float64))
+        rows = self.by_row(weight), self.by_row(product)
+        return float(np.einsum("gmk,gmk->", *rows, dtype=np.float64))
+
+    def by_row(self, values: NDArray[Any]) -> NDArray[Any]:
+        """R V, of values (groups, m, k)."""
+        return values if self.row_scale is None else values * self.row_scale[:, :, None]
 
 
 @dataclass(frozen=True)
 class ScaledProblem:
-    """A layer problem in units that make diag(H) one and the largest weight about one.
+    """A layer problem in units that make diag(H) and R one and the largest weight about one.
 
-    `weight` is the original times `unit` (groups, 1, k), float64. Scaling by sqrt(diag H)
+    `weight` is the original times `unit` (groups, 1 or m, k), float64. Scaling by sqrt(diag H)
     makes |weight| the error of removing it alone (the score of Wanda, Sun et al. 2023) and
     conjugate gradients Jacobi-preconditioned; the common factor keeps float32 from
     overflowing whatever the weights are.
@@ -112,29 +123,30 @@ class ScaledProblem:
 
 
 def scaled(problem: LayerProblem) -> ScaledProblem:
-    """Scale by sqrt(diag H) and by a power of two; H comes out positive definite.
+    """Scale by sqrt(diag H), R and a power of two; H comes out positive definite.
 
     Rounding can leave H of nearly dependent inputs without a Cholesky factor: its group is
     then damped further, and a warning logged. Raises DataError if that does not help.
     """
-    root, exponent = _scales(problem)
+    root, unit, exponent = _scales(problem)
     gram = problem.gram.scaled((1 / root[:, 0]).astype(np.float32))
-    G = np.ldexp(problem.G / root, -exponent).astype(np.float32)
+    G = np.ldexp(problem.by_row(problem.G / root), -exponent).astype(np.float32)
     units = LayerProblem(importance(problem), gram, G)
-    return ScaledProblem(_positive(units), np.ldexp(root, -exponent))
+    return ScaledProblem(_positive(units), np.ldexp(unit, -exponent))
 
 
 def importance(problem: LayerProblem) -> NDArray[np.float32]:
     """The weight (groups, m, k) in the units of `scaled`: roots of the cost of removing each."""
-    root, exponent = _scales(problem)
-    return (problem.weight * np.ldexp(root, -exponent)).astype(np.float32)
+    _, unit, exponent = _scales(problem)
+    return (problem.weight * np.ldexp(unit, -exponent)).astype(np.float32)
 
 
-def _scales(problem: LayerProblem) -> tuple[NDArray[np.float64], int]:
-    """sqrt(diag H) (groups, 1, k), and the power of two next above the largest weight by it."""
+def _scales(problem: LayerProblem) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
+    """sqrt(diag H) (groups, 1, k), R times that, and a power of two above the weights in it."""
     root = np.sqrt(problem.gram.diagonal().astype(np.float64))[:, None, :]
-    _, exponent = np.frexp(np.abs(problem.weight * root).max(initial=0))
-    return root, int(exponent)
+    unit = problem.by_row(root)
+    _, exponent = np.frexp(np.abs(problem.weight * unit).max(initial=0))
+    return root, unit, int(exponent)
 
 
 def _positive(problem: LayerProblem) -> LayerProblem:

@@ -137,7 +137,7 @@ def _measured_curve(
 def _consumer(model: Model, reader: Reader, users: Sequence[Moments]) -> Consumer:
     moments = combine(users)
     problem = LayerProblem.from_moments(scaled_matrix(reader.tied, model), moments)
-    return Consumer(problem, reader.places, moments.power)
+    return Consumer(problem, reader.places, moments.first_power)
 
 
 def _maps(layered: LayeredGroup, values: Mapping[str, Batches]) -> Iterator[Array]:
