@@ -63,7 +63,8 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=5)
     known = parser.parse_args()
     before, after = Checkout(known.before), Checkout(known.after)
-    for name, *inputs in cases():
+    for name, model, data, count in cases():
+        inputs = (model, data, count)
         pairs = [(seconds(before, *inputs), seconds(after, *inputs)) for _ in range(known.pairs)]
         ratios = sorted(b / a for a, b in pairs)
         spent = statistics.median(b for _, b in pairs)
