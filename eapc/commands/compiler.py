@@ -23,7 +23,7 @@ from eapc.commands.preparation import (
 from eapc.commands.results import default_output, save
 from eapc.commands.sweep import pursue_all
 from eapc.energy import EnergyReport
-from eapc.goals import DEFAULT_GOAL, Goal, Pruned
+from eapc.goals import DEFAULT_GOAL, Goal, Pruned, few_rows
 from eapc.model import Model, assumed_sizes
 from eapc.pipeline import Compilation, Pipeline, Recipe, load_passes
 from eapc.progress import Progress, silent
@@ -121,7 +121,7 @@ def prune(
     to_write = tuple(outputs.values())
     begun = checked(model, settings, (goal,), recipe, evaluation, to_write, force, metric)
     begun = begun.with_inputs(settings.samples)
-    _, (pruned,) = pursue_all(begun, (goal,), outputs, output, force, resume, progress)
+    (pruned,) = pursue_all(begun, (goal,), outputs, output, force, resume, progress)
     shared = begun.compilation.record.seconds
     total = time.perf_counter() - start
     return pruned.spending({**shared, **pruned.seconds, "total": total})
@@ -146,7 +146,9 @@ def run(
     if any(step.needs_calibration for step in parsed.passes):
         compilation = with_inputs(compilation, settings.samples)
     done = parsed.run(replace(compilation, progress=progress))
-    if warning := _missed_budget(done):
+    data, layers = compilation.calibration, tuple(done.record.layers.values())
+    short = few_rows(layers, len(data)) if data else ""
+    for warning in filter(None, (short, _missed_budget(done))):
         logger.warning(warning)
     if output is not None:
         save(done, output, force)

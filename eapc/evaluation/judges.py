@@ -133,8 +133,9 @@ class AgreementJudge:
     ) -> AgreementJudge:
         """A judge on all inputs of `data`; a few of the others help to tell what outputs vary by.
 
-        On eight held-out digits the error of a class that none of them shows was 2.6 of its
-        power there; of its power on the 56 that were fitted it was 0.07, and 0.065 on others.
+        Of the digits network, 64 inputs, 80 % zeros, the error of a class that none of eight
+        held-out ones shows is 2.6 of its power there, and that of all scores 0.07 of their power
+        on all 64: on 597 other inputs it is 0.065.
         """
         return cls(data, Yardstick.of(model, data, threads, _few(others)), threads)
 

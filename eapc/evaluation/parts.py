@@ -93,11 +93,13 @@ class SplitOutput:
         joined: NDArray[np.intp] | None = None,
         kind: str = "",
         beside: Array | None = None,
+        by_scale: bool = True,
     ) -> SplitOutput:
         """The parts of an output (samples, ...); `joined` numbers the tensors it is joined from.
 
         `kind` is what to call the samples, behind the name of each part. Parts and powers are
         those of the samples `beside` as well: few samples do not tell how an output varies.
+        Without `by_scale` channels are of one part whatever their powers.
         """
         joined = joined if joined is not None and _fits(joined, y.shape) else None
         known = y if beside is None else np.concatenate([y, beside])
@@ -111,7 +113,7 @@ class SplitOutput:
             totals = _along(np.square(wide).sum(axis=0), axis)
             largest = _along(np.abs(wide).max(axis=0, initial=0.0), axis, np.max)
         limits = _limits(base, largest, known)
-        labels = _by_scale(base, channel, powers, limits)
+        labels = _by_scale(base, channel if by_scale else 0 * channel, powers, limits)
         count = int(labels.max(initial=0)) + 1
         sums = np.bincount(labels, powers, count)
         varies = ~(sums <= np.bincount(labels, limits, count))  # no number is no constant
@@ -142,18 +144,17 @@ class OutputParts:
         joined: Mapping[str, NDArray[np.intp]] | None = None,
         kinds: Array | None = None,
         beside: Samples | None = None,
+        by_scale: bool = True,
     ) -> None:
         self._reference = reference
         labels = joined or {}
 
-        def more(name: str, kind: str) -> Array | None:
-            return _beside(beside, name, kind, reference[name].shape[1:])
+        def split(name: str, y: Array, kind: str) -> SplitOutput:
+            more = _beside(beside, name, kind, y.shape[1:])
+            return SplitOutput.of(name, y, labels.get(name), kind, more, by_scale)
 
         self._split = {
-            name: [
-                (rows, SplitOutput.of(name, y[rows], labels.get(name), kind, more(name, kind)))
-                for kind, rows in _kinds(kinds, len(y))
-            ]
+            name: [(rows, split(name, y[rows], kind)) for kind, rows in _kinds(kinds, len(y))]
             for name, y in reference.items()
             if is_float(y.dtype) and y.size
         }

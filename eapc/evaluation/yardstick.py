@@ -31,7 +31,8 @@ class Yardstick:
 
     With `by_error` outputs are compared by their relative error, whatever they are. Samples of
     several `kinds`, (n,) names, are judged apart: those of a large scale would hide all others.
-    What outputs vary by is told by the samples `beside` as well, where there are any.
+    What outputs vary by is told by the samples `beside` as well, where there are any. The scores
+    of a classifier are one part then: a class that few samples show has hardly any power.
     """
 
     reference: Outputs
@@ -121,7 +122,8 @@ class Yardstick:
 
     @cached_property
     def _parts(self) -> OutputParts:
-        return OutputParts(self.reference, self.joined, self.kinds, self.beside)
+        by_scale = self.beside is None or self.scores is None
+        return OutputParts(self.reference, self.joined, self.kinds, self.beside, by_scale)
 
 
 def _samples(model: Model, data: Dataset, threads: int) -> Samples:

@@ -11,8 +11,15 @@ from eapc.errors import UsageError
 from eapc.goals.result import Pruned
 
 if TYPE_CHECKING:
+    from eapc.data import Dataset
     from eapc.goals.trials import Trials
     from eapc.pipeline import Options, Pipeline, Recipe
+
+TOLD_BY = 0.125
+"""Fraction of the calibration inputs that tells what is left of the outputs.
+
+FIGURES
+"""
 
 
 @dataclass(frozen=True)
@@ -27,8 +34,9 @@ class Goal(ABC):
     `is_searched` that no budget is known before; `remedy` says what to ask for where the outputs
     suffer too much, and is empty where the goal itself sees to them; `needs_labels` is True where
     it takes labelled inputs to decide. `held_out` is the fraction of the calibration inputs that
-    decides and is never fitted, None where all of them are fitted. Further fields, numbers, are
-    options too where their metadata have `option`, `metavar` and `help`.
+    decides, or tells what is left of the outputs, and is never fitted, None where all of them are
+    fitted; see `kept_out`. Further fields, numbers, are options too where their metadata have
+    `option`, `metavar` and `help`.
     """
 
     value: Any
@@ -42,7 +50,7 @@ class Goal(ABC):
     remedy: ClassVar[str] = ""
     is_searched: ClassVar[bool] = False
     needs_labels: ClassVar[bool] = False
-    held_out: ClassVar[float | None] = None
+    held_out: ClassVar[float | None] = TOLD_BY
 
     def __post_init__(self) -> None:
         ends = {0.0: self.span.startswith("["), 1.0: self.span.endswith("]")}
@@ -57,14 +65,26 @@ class Goal(ABC):
     def options(self, recipe: Recipe) -> Options:
         """What is asked of the pass that prunes; a search changes its budget."""
 
-    def pipeline(self, recipe: Recipe) -> Pipeline:
-        """The pipeline that pursues the goal, as it would be typed."""
-        return recipe.pipeline(self.options(recipe), self.held_out)
+    def kept_out(self, data: Dataset | None, has_labels: bool) -> float | None:
+        """The fraction of these inputs that takes no part in the fit; None where all are fitted.
+
+        Labelled inputs tell better what is left of the outputs, and one input, or one batch of a
+        model of fixed batch, cannot be shared out. Without `data` inputs are yet to be made up.
+        """
+        fraction = None if has_labels else self.held_out
+        if fraction is None or data is None or data.can_spare(fraction):
+            return fraction
+        return None
+
+    def pipeline(self, recipe: Recipe, held_out: float | None = None) -> Pipeline:
+        """The pipeline that pursues the goal, as it would be typed; `held_out` as `kept_out`."""
+        return recipe.pipeline(self.options(recipe), held_out)
 
     def pursue(self, trials: Trials) -> Pruned:
         """The best result: of the pipeline as it stands, unless searched."""
-        found = trials.pruned(trials.recipe.steps(self.options(trials.recipe)))
-        return Pruned(self, found, trials.before, self.pipeline(trials.recipe))
+        trials = trials.of(self)
+        steps = trials.recipe.steps(self.options(trials.recipe))
+        return Pruned(self, trials.pruned(steps), trials.before, trials.whole(steps))
 
     def __str__(self) -> str:
         """The goal as it is typed: `--target-energy 0.7`."""

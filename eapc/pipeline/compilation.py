@@ -43,7 +43,8 @@ class LayerRecord:
     `relative_output_error` is E||y - y'||^2 / E||y||^2 about the means on the rows that were
     fitted, y the original outputs; what an activation right behind cuts off is no error. None
     before the layer is reconstructed. `rows` is how many rows of calibration data it was fitted
-    on, of `inputs` numbers each; fewer rows than inputs leave weights undetermined.
+    on, of `inputs` numbers each that weights may be given to; fewer rows than inputs leave weights
+    undetermined.
     """
 
     name: str
