@@ -193,3 +193,21 @@ def test_channels_are_told_of_by_the_same_inputs() -> None:
     assert (told.fitted, told.agreement.samples) == (False, 5)
     again: Compilation = told.steps.run(start(residual()))
     assert again.priced.energy_mac_units == told.after.energy_mac_units
+
+
+@pytest.mark.parametrize("count", [1, 2, 8])
+def test_inputs_that_would_do_are_told_with_what_is_held_out_of_them(count: int) -> None:
+    """The classifier reads 8 numbers and has a row per input: seven eighths of ten are enough."""
+    found = few(residual(), count)
+    said = found.few_rows(HALF.pursue(found))
+    assert f"such as 'fc' ({count - (count > 1)} for 8): about 10 calibration inputs" in said
+    enough = few(residual(), 10)
+    assert len(enough.of(HALF).calibration) == 9
+    assert not enough.few_rows(HALF.pursue(enough))
+
+
+def test_with_labels_nothing_is_held_out_of_inputs_that_would_do() -> None:
+    found = few(residual(), 4)
+    found.accuracy = labelled(residual())
+    said = found.few_rows(HALF.pursue(found))
+    assert "such as 'fc' (4 for 8): about 8 calibration inputs would do" in said

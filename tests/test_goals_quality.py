@@ -115,8 +115,9 @@ def layer(name: str, rows: int | None, inputs: int | None) -> LayerRecord:
     ],
 )
 def test_layers_that_the_data_do_not_determine(layers: list[LayerRecord], said: str) -> None:
-    """Of 50 inputs, held-out ones among them, b has 40 rows, and takes 125."""
+    """Of 50 inputs that are fitted b has 40 rows, and takes 125; and 150 where a sixth is not."""
     assert few_rows(layers, 50) == said
+    assert few_rows(layers, 50, 1 / 6) == said.replace("125", "150")
 
 
 def test_a_spoilt_file_is_warned_of_where_its_goal_was_missed() -> None:

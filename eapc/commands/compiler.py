@@ -146,13 +146,18 @@ def run(
     if any(step.needs_calibration for step in parsed.passes):
         compilation = with_inputs(compilation, settings.samples)
     done = parsed.run(replace(compilation, progress=progress))
-    data, layers = compilation.calibration, tuple(done.record.layers.values())
-    short = few_rows(layers, len(data)) if data else ""
-    for warning in filter(None, (short, _missed_budget(done))):
+    for warning in filter(None, (_few_rows(done, compilation), _missed_budget(done))):
         logger.warning(warning)
     if output is not None:
         save(done, output, force)
     return Ran(done, str(parsed), None if output is None else Path(output))
+
+
+def _few_rows(done: Compilation, begun: Compilation) -> str:
+    """What to say of layers that the inputs of a fit do not determine; else empty."""
+    fitted, given = (len(each.calibration or ()) for each in (done, begun))
+    layers = tuple(done.record.layers.values())
+    return few_rows(layers, fitted, 1 - fitted / given) if fitted and given else ""
 
 
 def _missed_budget(done: Compilation) -> str:

@@ -12,7 +12,7 @@ from eapc.commands.preparation import Begun, DataSource, MetricSource, Settings,
 from eapc.commands.results import Written, resumable, save
 from eapc.energy import EnergyReport
 from eapc.errors import UsageError
-from eapc.goals import Goal, Pruned, Trials, few_rows, measured, warning
+from eapc.goals import Goal, Pruned, Trials, measured, warning
 from eapc.model import Model
 from eapc.pipeline import Recipe
 from eapc.progress import Progress, silent, timed
@@ -146,8 +146,7 @@ def _pursued(
         with timed(seconds, "verify-and-save"):
             save(pruned.compilation, output, force or written.holds(output))
             written.note(output)
-    short = few_rows(pruned.layers, len(trials.calibration))
-    for said in filter(None, (short, warning(pruned, trials.recipe.pattern))):
+    for said in filter(None, (trials.few_rows(pruned), warning(pruned, trials.recipe.pattern))):
         logger.warning(said)
     seconds["total"] = time.perf_counter() - start
     logger.info("%s: energy %.4f in %.1f s", goal, pruned.energy_ratio, seconds["total"])

@@ -142,6 +142,12 @@ class Trials:
                 self._searches[kind] = BudgetSearch(prune, plan, judge, expected_loss)
         return self._searches[kind]
 
+    def few_rows(self, pruned: Pruned) -> str:
+        """What to say of a result whose inputs do not determine its layers' weights; else empty."""
+        goal, has_labels = pruned.goal, self.accuracy is not None
+        fitted, held_out = len(self.of(goal).calibration), goal.kept_out(None, has_labels)
+        return few_rows(pruned.layers, fitted, held_out or 0.0)
+
     @property
     def is_fitting_all(self) -> bool:
         """Whether no input is kept out of the fit."""
@@ -225,16 +231,18 @@ def warning(pruned: Pruned, pattern: str) -> str:
     return f"{pruned.goal} spoils the outputs: {said}; {remedy}"
 
 
-def few_rows(layers: Sequence[LayerRecord], given: int) -> str:
-    """One line where calibration data, `given` inputs, do not determine a layer's weights.
+def few_rows(layers: Sequence[LayerRecord], fitted: int, held_out: float = 0.0) -> str:
+    """One line where calibration data, so many inputs, do not determine a layer's weights.
 
-    Empty where they do. The inputs that would do are those to give, with what is held out.
+    Empty where they do. The inputs that would do are those to give, a fraction of `held_out` of
+    them being kept out of the fit.
     """
     short = [layer for layer in layers if layer.rows_per_input < 1]
     if not short:
         return ""
     worst = min(short, key=lambda layer: layer.rows_per_input)
-    enough = math.ceil(given / worst.rows_per_input) if worst.rows else 0
+    needed = fitted / worst.rows_per_input if worst.rows else 0
+    enough = math.ceil(round(needed / (1 - held_out), 6))
     of = f"{len(short)} of {len(layers)} layers have fewer rows to be fitted on than inputs"
     return (
         f"{of}, such as '{worst.name}' ({worst.rows} for {worst.inputs}): about {enough} "
