@@ -24,7 +24,7 @@ from eapc.commands.preparation import (
 from eapc.commands.results import default_output, save
 from eapc.commands.sweep import pursue_all
 from eapc.energy import EnergyReport
-from eapc.goals import DEFAULT_GOAL, Goal, Pruned
+from eapc.goals import DEFAULT_GOAL, Goal, Pruned, few_rows
 from eapc.model import Model, assumed_sizes
 from eapc.pipeline import Compilation, Pipeline, Recipe, load_passes
 from eapc.progress import Progress, silent
@@ -123,7 +123,7 @@ def prune(
     to_write = tuple(outputs.values())
     begun = checked(model, settings, (goal,), recipe, evaluation, to_write, force, metric)
     begun = begun.with_inputs(settings.samples)
-    _, (pruned,) = pursue_all(begun, (goal,), outputs, output, force, resume, progress)
+    (pruned,) = pursue_all(begun, (goal,), outputs, output, force, resume, progress)
     shared = begun.compilation.record.seconds
     total = time.perf_counter() - start
     return pruned.spending({**shared, **pruned.seconds, "total": total})
@@ -149,11 +149,18 @@ def run(
         check_scale(compilation.model, compilation.calibration, "--calib", settings.threads)
         compilation = with_inputs(compilation, settings.samples)
     done = parsed.run(replace(compilation, progress=progress))
-    if warning := _missed_budget(done):
+    for warning in filter(None, (_few_rows(done, compilation), _missed_budget(done))):
         logger.warning(warning)
     if output is not None:
         save(done, output, force)
     return Ran(done, str(parsed), None if output is None else Path(output))
+
+
+def _few_rows(done: Compilation, begun: Compilation) -> str:
+    """What to say of layers that the inputs of a fit do not determine; else empty."""
+    fitted, given = (len(each.calibration or ()) for each in (done, begun))
+    layers = tuple(done.record.layers.values())
+    return few_rows(layers, fitted, 1 - fitted / given) if fitted and given else ""
 
 
 def _missed_budget(done: Compilation) -> str:

@@ -32,7 +32,7 @@ from eapc.goals import ALIKE, NEEDS_MEASUREMENTS, Goal, Trials
 from eapc.hardware import HardwareModel, MeasuredMachine, load_hardware, load_machine
 from eapc.layers import layers_of, require_layers
 from eapc.model import InputShapes, Model, TensorSpec, infer_shapes, input_shapes, spec_of
-from eapc.pipeline import Compilation, Conditions, Recipe
+from eapc.pipeline import Compilation, Conditions, Pipeline, Recipe
 from eapc.progress import timed
 from eapc.runtime import Engine, as_it_runs
 from eapc.scale import scale_misfit
@@ -167,6 +167,14 @@ class Begun:
     def with_inputs(self, samples: int | None) -> Begun:
         """The same with inputs to fit, made up where none were given."""
         return replace(self, compilation=with_inputs(self.compilation, samples))
+
+    def pipeline(self, goal: Goal) -> Pipeline:
+        """The pipeline that pursues a goal on these inputs, as it would be typed."""
+        return goal.pipeline(self.recipe, self.held_out(goal))
+
+    def held_out(self, goal: Goal) -> float | None:
+        """The fraction of the inputs to fit that a goal keeps out of it."""
+        return goal.kept_out(self.compilation.calibration, self.labelled is not None)
 
     def trials(self, compilation: Compilation) -> Trials:
         """Trials of the model; the original is run on the evaluation inputs first."""

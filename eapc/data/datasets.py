@@ -109,12 +109,20 @@ class Dataset:
 
         The rest holds a whole batch at least; DataError where that leaves nothing.
         """
-        step = max(2, min(round(1 / fraction), len(self) // (self.fixed_batch or 1)))
-        apart = np.arange(len(self)) % step == step - 1
-        most, rest = self.take(np.flatnonzero(~apart)), self.take(np.flatnonzero(apart))
-        if not (most.usable and rest.usable):
+        if not self.can_spare(fraction):
             raise DataError(f"{len(self)} samples are too few to keep some out of the fit")
-        return most, rest
+        step = self._step(fraction)
+        apart = np.arange(len(self)) % step == step - 1
+        return self.take(np.flatnonzero(~apart)), self.take(np.flatnonzero(apart))
+
+    def can_spare(self, fraction: float) -> bool:
+        """Whether `split` leaves a whole batch at least on either side."""
+        apart, batch = len(self) // self._step(fraction), self.fixed_batch or 1
+        return min(apart, len(self) - apart) >= batch
+
+    def _step(self, fraction: float) -> int:
+        """One sample of how many is set apart."""
+        return max(2, min(round(1 / fraction), len(self) // (self.fixed_batch or 1)))
 
     def require_labels(self) -> Array:
         """The labels; DataError where there are none, or y holds something else."""

@@ -47,7 +47,7 @@ class MinAgreement(Bound["Agreement"]):
 
     def pursue(self, trials: Trials) -> Pruned:
         """The search, if the inputs that are held out can tell networks apart."""
-        judge = trials.holding_out(HELD_OUT).agreement_judge
+        judge = trials.of(self).agreement_judge
         samples, made_up = judge.yardstick.samples, judge.data.synthesised
         advice = f"give {'real ones by --calib' if made_up else 'others'}, or an explicit goal"
         if samples < _FEWEST:
