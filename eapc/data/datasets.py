@@ -134,6 +134,15 @@ class Dataset:
         for rows in self._slices(size):
             yield {**{name: self._feed(name, rows) for name in self.arrays}, **self.shared}
 
+    def fed(self, size: int) -> Iterator[dict[str, Array]]:
+        """The `batches` without `shared`, samples along the first axis of each array.
+
+        Where an input is one image, a feed has no such axis.
+        """
+        single = {name for name in self.arrays if is_single_image(self.specs[name])}
+        for feed in self.batches(size):
+            yield {n: feed[n][None] if n in single else feed[n] for n in self.arrays}
+
     def kinds_by_batch(self, size: int) -> list[tuple[int, ...]]:
         """The kinds of samples in each of the `batches`."""
         kinds = np.zeros(len(self), np.intp) if self.kinds is None else self.kinds
