@@ -59,6 +59,16 @@ def test_channels_of_images_after_scaling(tmp_path: Path, axis: int) -> None:
     assert (fed.dtype, fed.stored, fed.channel_axis) == ("float32", "uint8", axis)
 
 
+def test_channels_of_single_images(tmp_path: Path) -> None:
+    """An input of one image has samples in front; channel c holds c and c + 1."""
+    x = np.broadcast_to(np.arange(3) + np.arange(2)[:, None, None, None], (2, 5, 6, 3))
+    nodes = [op("ReduceMean", "x", "m", keepdims=0), op("Add", "m w", "y")]
+    made = make_model(nodes, {"x": ("height", "width", 3)}, ["y"], {"w": normal((1,))})
+    described = describe_data(npz(tmp_path, x=x.astype(np.float32)), Model.from_proto(made))
+    assert described.inputs[0].shape == (2, 5, 6, 3)
+    assert ranges(described) == [(0, 1, 0.5, 0.5), (1, 2, 1.5, 0.5), (2, 3, 2.5, 0.5)]
+
+
 def test_arrays_as_they_are_stored(tmp_path: Path) -> None:
     """What has another length than the labels goes to every run, and so does a scalar."""
     state = np.full((2, 4), 5, np.int64)

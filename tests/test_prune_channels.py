@@ -16,7 +16,7 @@ from structured_builders import MODELS, answers, bytes_of, compiled, estimated
 from test_channels import IMAGE, weights
 from test_profiling_latency import MODEL, machine
 
-from eapc.data.datasets import dataset
+from eapc.data import dataset
 from eapc.energy import DensityTable
 from eapc.errors import ModelError, PassError, UsageError
 from eapc.hardware import load_hardware

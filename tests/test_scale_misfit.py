@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import Array, loaded, op
+from builders import Array, Axis, loaded, op
 from onnx import NodeProto
 
 import eapc
@@ -37,12 +38,14 @@ def f32(*values: float) -> Array:
     return np.asarray(values, np.float32)
 
 
-def normalized() -> Model:
+def normalized(*shape: Axis, front: Sequence[NodeProto] = ()) -> Model:
     """Trained on values that are even between 0 and 1: of mean 1/2 and variance 1/12."""
+    read = front[-1].output[0] if front else "x"
+    nodes = [*front, op("Conv", f"{read} w", "c"), op("BatchNormalization", "c s b m v", "y")]
     weight = np.eye(2, dtype=np.float32).reshape(2, 2, 1, 1)
-    nodes = [op("Conv", "x w", "c"), op("BatchNormalization", "c s b m v", "y")]
     stats = {"m": f32(0.5, 0.5), "v": f32(1 / 12, 1 / 12)}
-    return of(nodes, w=weight, s=f32(1, 1), b=f32(0, 0), **stats)
+    constants = {"w": weight, "s": f32(1, 1), "b": f32(0, 0), "zero": np.zeros(1, np.int64)}
+    return loaded(nodes, {"x": shape or SHAPE}, ["y"], {**constants, **stats})
 
 
 def clipped() -> Model:
@@ -109,6 +112,25 @@ def test_pixels_that_nobody_scaled_are_certain_and_scaled_ones_fit() -> None:
     assert "of 0 to 255, but x / 255 would" in found.said
     assert scale_misfit(model, replace(raw, affine=UNIT)) is None
     assert scale_misfit(model, on(model, PIXELS[:1] / 255)) is None
+
+
+def test_a_fixed_batch_is_looked_at_as_a_whole() -> None:
+    """Of 8 inputs alone none would be fed to a network that takes 16 at a time."""
+    model = normalized(16, *SHAPE[1:])
+    found = scale_misfit(model, on(model, PIXELS))
+    assert found is not None
+    assert found.is_certain
+    assert scale_misfit(model, on(model, PIXELS / 255)) is None
+
+
+def test_single_images_without_a_batch() -> None:
+    front = [op("Unsqueeze", "x zero", "u"), op("Transpose", "u", "t", perm=[0, 3, 1, 2])]
+    model = normalized("height", "width", 2, front=front)
+    images = np.moveaxis(PIXELS, 1, -1)
+    found = scale_misfit(model, on(model, images))
+    assert found is not None
+    assert "of 0 to 255, but x / 255 would" in found.said
+    assert scale_misfit(model, on(model, images / 255)) is None
 
 
 def test_a_scale_that_no_plain_scaling_explains_is_said_without_certainty() -> None:

@@ -1,12 +1,7 @@
 """Calibration and evaluation inputs: files, folders and readers become one `Dataset`."""
 
-from eapc.data.datasets import (
-    CalibrationDataReader,
-    Dataset,
-    common_batch,
-    dataset,
-    from_reader,
-)
+from eapc.data.arrays import CalibrationDataReader, common_batch, dataset, from_reader
+from eapc.data.datasets import Dataset
 from eapc.data.files import (
     DataFiles,
     is_image_folder,

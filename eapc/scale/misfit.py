@@ -14,7 +14,7 @@ from eapc.scale.declared import DeclaredRange, declared_ranges
 from eapc.scale.evidence import scale_evidence
 
 _LOOKED_AT = 8
-"""Inputs that are looked at: scales that matter differ by far more than inputs do."""
+"""Inputs that are looked at, or a batch: scales that matter differ by far more than inputs do."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,8 @@ def scale_misfit(model: Model, data: Dataset, threads: int = 0) -> ScaleMisfit |
     Ranges that it declares count first, then `scale_evidence`. Hints say nothing against a scaling
     that the data states.
     """
-    few = data.take(np.linspace(0, data.usable - 1, min(_LOOKED_AT, data.usable)).astype(int))
-    if not few.usable:
-        return None
+    count = min(max(_LOOKED_AT, data.fixed_batch or 1), data.usable)
+    few = data.take(np.linspace(0, data.usable - 1, count).astype(int))
     values = {name: x for name, x in _fed(few).items() if data.specs[name].is_float}
     for declared in declared_ranges(model):
         if declared.name in values and (found := _beyond(declared, values[declared.name])):
@@ -46,7 +45,7 @@ def scale_misfit(model: Model, data: Dataset, threads: int = 0) -> ScaleMisfit |
 
 def _fed(data: Dataset) -> dict[str, Array]:
     """All samples of each input as the network is fed them."""
-    feeds = list(data.batches(len(data)))
+    feeds = list(data.fed(len(data)))
     return {name: np.concatenate([feed[name] for feed in feeds]) for name in data.arrays}
 
 
