@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -191,3 +191,22 @@ def test_analysis_and_descriptions_tell_of_it(
     assert "x / 255 would" in caplog.text
     (line,) = eapc.describe_data(path, model).findings
     assert "x / 255 would" in line
+
+
+def brightness(outputs: Mapping[str, Array], _: Mapping[str, Array]) -> Array:
+    result: Array = outputs["y"].mean(axis=(1, 2, 3))
+    return result
+
+
+def test_a_comparison_tells_of_each_of_its_data_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Both networks are fed the same."""
+    model = normalized()
+    raw = on(model, PIXELS)
+    settings = eapc.Settings(calibration=raw)
+    with caplog.at_level(logging.WARNING):
+        eapc.compare(model, model, settings, latency=False)
+    assert [each[:7] for each in caplog.messages] == ["--calib"]
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        eapc.compare(model, model, settings, evaluation=raw, metric=brightness, latency=False)
+    assert [each.split(":")[0] for each in caplog.messages] == ["--calib", "--eval"]
