@@ -31,7 +31,15 @@ from eapc.evaluation import (
 from eapc.goals import ALIKE, NEEDS_MEASUREMENTS, Goal, Trials
 from eapc.hardware import HardwareModel, MeasuredMachine, load_hardware, load_machine
 from eapc.layers import layers_of, require_layers
-from eapc.model import InputShapes, Model, TensorSpec, infer_shapes, input_shapes, spec_of
+from eapc.model import (
+    InputShapes,
+    Model,
+    TensorSpec,
+    infer_shapes,
+    input_shapes,
+    require_fitting,
+    spec_of,
+)
 from eapc.pipeline import Compilation, Conditions, Recipe
 from eapc.progress import timed
 from eapc.runtime import Engine, as_it_runs
@@ -151,7 +159,11 @@ def scores_of(model: Model) -> int | None:
 
 
 def open_axes(model: Model, given: InputShapes) -> OpenAxes:
-    """How large images are for a model that leaves that open."""
+    """How large images are for a model that leaves that open.
+
+    Raises UsageError for given shapes that do not fit the model.
+    """
+    require_fitting(model, given)
     return OpenAxes(given, lambda: input_shapes(model, given, None))
 
 
