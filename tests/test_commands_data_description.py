@@ -12,7 +12,7 @@ from builders import Axis, make_model, normal, op, save
 from image_builders import folder_of
 
 from eapc import DataDescription, DataFiles, Preprocessing, describe_data
-from eapc.commands.preparation import scores_of
+from eapc.commands.data_checks import scores_of
 from eapc.errors import DataError, UsageError
 from eapc.model import Model
 

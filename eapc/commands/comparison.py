@@ -14,11 +14,11 @@ import numpy as np
 import onnx
 
 from eapc.commands.compiler import analysis_of
+from eapc.commands.data_checks import check_scale
 from eapc.commands.preparation import (
     DataSource,
     MetricSource,
     Settings,
-    check_scale,
     load_dataset,
     load_evaluation,
     metric_of,

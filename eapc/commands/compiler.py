@@ -10,11 +10,11 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from eapc.commands.data_checks import check_scale
 from eapc.commands.preparation import (
     DataSource,
     MetricSource,
     Settings,
-    check_scale,
     checked,
     load_dataset,
     prepare,
