@@ -12,8 +12,8 @@ from builders import Axis, make_model, normal, op, save
 from image_builders import folder_of
 
 from eapc import DataDescription, DataFiles, Preprocessing, describe_data
-from eapc.commands.preparation import scores_of
-from eapc.errors import DataError
+from eapc.commands.data_checks import scores_of
+from eapc.errors import DataError, UsageError
 from eapc.model import Model
 
 
@@ -162,3 +162,15 @@ def test_findings(tmp_path: Path) -> None:
 def test_how_many_classes_a_model_tells(shape: tuple[Axis, ...], expected: int | None) -> None:
     made = make_model([op("Identity", "x", "y")], {"x": shape}, ["y"])
     assert scores_of(Model.from_proto(made)) == expected
+
+
+@pytest.mark.parametrize(
+    ("shapes", "said"),
+    [({"z": (1, 4)}, "no input 'z'"), ({"x": (1, 5)}, "axis 1 of 'x' is fixed at 4, got 5")],
+)
+def test_shapes_that_do_not_fit_the_model(
+    tmp_path: Path, shapes: dict[str, tuple[int, ...]], said: str
+) -> None:
+    path = npz(tmp_path, x=normal((6, 4)))
+    with pytest.raises(UsageError, match=said):
+        describe_data(path, classifier("N", 4), input_shapes=shapes)

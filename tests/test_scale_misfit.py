@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from builders import Array, Axis, loaded, op
 from onnx import NodeProto
@@ -64,6 +65,11 @@ def test_ranges_that_nodes_declare_by_hand() -> None:
     quantized = of([op("QuantizeLinear", "x s z", "y")], s=step, z=zero)
     assert declared_ranges(quantized)[0][:3] == ("x", -64, 63.5)
     assert declared_ranges(of([op("QuantizeLinear", "x s", "y")], s=step))[0][1:3] == (0, 127.5)
+    signed = of([op("QuantizeLinear", "x s", "y", output_dtype=onnx.TensorProto.INT8)], s=step)
+    assert declared_ranges(signed)[0][1:3] == (-64, 63.5)
+    unsaid = op("QuantizeLinear", "x s", "y")
+    unsaid.input.append("")
+    assert declared_ranges(of([unsaid], s=step))[0][1:3] == (0, 127.5)
     assert declared_ranges(clipped())[0][1:3] == (0, 6)
     assert declared_ranges(of([op("Clip", "x low", "y")], low=np.asarray(0, np.float32))) == ()
     assert declared_ranges(of([op("Relu", "x", "y")])) == ()
@@ -133,6 +139,13 @@ def test_single_images_without_a_batch() -> None:
     assert scale_misfit(model, on(model, images / 255)) is None
 
 
+def test_values_that_run_over_are_certain_too() -> None:
+    model = normalized()
+    found = scale_misfit(model, on(model, (PIXELS / 255 - 0.5) * 1e25 + 1e24))
+    assert found is not None
+    assert found.is_certain
+
+
 def test_a_scale_that_no_plain_scaling_explains_is_said_without_certainty() -> None:
     model = normalized()
     found = scale_misfit(model, on(model, PIXELS / 255 - 3))
@@ -191,3 +204,22 @@ def test_analysis_and_descriptions_tell_of_it(
     assert "x / 255 would" in caplog.text
     (line,) = eapc.describe_data(path, model).findings
     assert "x / 255 would" in line
+
+
+def brightness(outputs: Mapping[str, Array], _: Mapping[str, Array]) -> Array:
+    result: Array = outputs["y"].mean(axis=(1, 2, 3))
+    return result
+
+
+def test_a_comparison_tells_of_each_of_its_data_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Both networks are fed the same."""
+    model = normalized()
+    raw = on(model, PIXELS)
+    settings = eapc.Settings(calibration=raw)
+    with caplog.at_level(logging.WARNING):
+        eapc.compare(model, model, settings, latency=False)
+    assert [each[:7] for each in caplog.messages] == ["--calib"]
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        eapc.compare(model, model, settings, evaluation=raw, metric=brightness, latency=False)
+    assert [each.split(":")[0] for each in caplog.messages] == ["--calib", "--eval"]

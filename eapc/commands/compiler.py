@@ -10,11 +10,11 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from eapc.commands.data_checks import check_scale
 from eapc.commands.preparation import (
     DataSource,
     MetricSource,
     Settings,
-    check_scale,
     checked,
     load_dataset,
     prepare,
@@ -36,6 +36,7 @@ __all__ = [
     "Pruned",
     "Ran",
     "Settings",
+    "analysis_of",
     "analyze",
     "default_output",
     "load_dataset",
@@ -75,7 +76,13 @@ class Ran:
 def analyze(model: str | Path | Model, settings: Settings | None = None) -> Analysis:
     """Estimate the energy of every node of a model on a machine."""
     compilation = prepare(model, settings or Settings())
-    check_scale(compilation.model, compilation.calibration, "--calib", 0, refuses=False)
+    threads = compilation.conditions.engine.threads
+    check_scale(compilation.model, compilation.calibration, "--calib", threads, refuses=False)
+    return analysis_of(compilation)
+
+
+def analysis_of(compilation: Compilation) -> Analysis:
+    """The energy of every node of a model that has been prepared."""
     done = Pipeline.parse("annotate-energy", load_passes()).run(compilation)
     samples = len(done.calibration) if done.calibration else 0
     return Analysis(done.model, done.priced, samples, _notes(compilation))

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from eapc.commands.preparation import load_dataset, open_axes, other_classes, scores_of
+from eapc.commands.data_checks import other_classes, scores_of
+from eapc.commands.preparation import load_dataset, open_axes
 from eapc.data import (
     Affine,
     DataFiles,

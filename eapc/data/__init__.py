@@ -11,11 +11,10 @@ from eapc.data.files import (
     says_scaling,
 )
 from eapc.data.image_folder import OpenAxes
-from eapc.data.preprocessing import SCALING, Preprocessing, read_preprocessor
+from eapc.data.preprocessing import Preprocessing, read_preprocessor
 from eapc.data.scaling import Affine
 
 __all__ = [
-    "SCALING",
     "Affine",
     "CalibrationDataReader",
     "DataFiles",

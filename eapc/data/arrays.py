@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from eapc.data.datasets import LABELS, Dataset
-from eapc.data.preprocessing import SCALING, Preprocessing
+from eapc.data.preprocessing import Preprocessing
 from eapc.data.scaling import read_affine
 from eapc.errors import DataError, UsageError
 from eapc.model import Array, TensorSpec, all_finite, is_float, is_single_image
@@ -108,7 +108,8 @@ def with_scaling(data: Dataset, preprocessing: Preprocessing, origin: str) -> Da
         if preprocessing.origin:
             return data
         kinds = ", ".join(str(data.specs[name].dtype) for name in data.arrays)
-        raise UsageError(f"{origin}: {SCALING} do nothing: inputs are {kinds}, fed as they are")
+        said = f"inputs are {kinds}, fed as they are"
+        raise UsageError(f"{origin}: --scale, --mean and --std do nothing: {said}")
     scaled = replace(data, affine=affine)
     _check_feeds(origin, scaled)
     return scaled

@@ -11,7 +11,7 @@ import numpy as np
 from eapc.data import Dataset
 from eapc.model import Array, Model
 from eapc.scale.declared import DeclaredRange, declared_ranges
-from eapc.scale.evidence import scale_evidence
+from eapc.scale.evidence import ScaleEvidence, scale_evidence
 
 _LOOKED_AT = 8
 """Inputs that are looked at, or a batch: scales that matter differ by far more than inputs do."""
@@ -96,18 +96,24 @@ def _unlikely(
     """What BatchNormalizations, or else the first biases, say."""
     evidence = scale_evidence(model)
     is_telling = evidence.is_proof or (evidence.is_hint and few.affine is None)
-    found = evidence.misfit(few, threads) if is_telling else 0.0
+    found = _misfit(evidence, few, threads) if is_telling else 0.0
     if not found > (_SUITS if evidence.is_proof else _DOUBTFUL):
         return None
     name = max(values, key=lambda each: values[each].size)
     better, how = min(
-        (evidence.misfit(_feeding(few, name, x), threads), how)
+        (_misfit(evidence, _feeding(few, name, x), threads), how)
         for how, x in _rescaled(values[name])
     )
     said = f"{evidence.name} do not suit input '{name}' of {_span(values[name])}"
     if better < _SUITS and found > _DOUBTFUL:
         return ScaleMisfit(f"{said}, but {how}", evidence.is_proof and found > _ABSURD)
     return ScaleMisfit(said, False) if evidence.is_proof else None
+
+
+def _misfit(evidence: ScaleEvidence, data: Dataset, threads: int) -> float:
+    """The misfit; infinite where numbers run over."""
+    found = evidence.misfit(data, threads)
+    return math.inf if math.isnan(found) else found
 
 
 def _rescaled(x: Array) -> Iterator[tuple[str, Array]]:
