@@ -21,6 +21,10 @@ def require_variety(data: Dataset | None, goals: Sequence[Goal]) -> None:
         return
     if not data.are_alike:
         warn_of_repeats(data, "calibration inputs")
+        for name in data.constant_inputs:
+            logger.warning(
+                f"input '{name}' never varies: nothing tells what it does to the outputs"
+            )
         return
     if any(goal.is_searched for goal in goals):
         raise DataError(f"{ALIKE}; give other ones")

@@ -26,7 +26,7 @@ class Dataset:
     where it cannot be chosen. `origin` says of made-up inputs what their values are, and why;
     where they are of several kinds, `kinds` (n,) numbers those of each, in ascending order, and
     `kind_names` says which they are: they are fed, weighed and judged apart. `notes` are sentences
-    on single values that were made up.
+    on single values that were made up, `is_guesswork` is True where nothing tells any value's range.
     `classes` names the labels where that is known; `unlabelled` says why images have none.
     `extras` are arrays that are no input, as stored: (n, ...), or numbers; `faults` says by name
     why another such array, or y as labels, is of no use.
@@ -47,6 +47,7 @@ class Dataset:
     faults: Mapping[str, str] = field(default_factory=dict)
     kind_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    is_guesswork: bool = False
 
     def __len__(self) -> int:
         return min(len(array) for array in self.arrays.values())
@@ -61,6 +62,11 @@ class Dataset:
             return False
         zeroed = self.affine is not None and not np.any(self.affine.scale)
         return zeroed or all(map(_are_alike, self.arrays.values()))
+
+    @property
+    def constant_inputs(self) -> list[str]:
+        """Inputs that are the same for all samples, of which there are several."""
+        return [name for name, array in self.arrays.items() if len(self) > 1 and _are_alike(array)]
 
     @property
     def distinct(self) -> int:

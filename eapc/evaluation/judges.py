@@ -12,7 +12,7 @@ from eapc.data import Dataset
 from eapc.errors import DataError
 from eapc.evaluation.margins import DecisionMargins
 from eapc.evaluation.measures import Accuracy, Agreement
-from eapc.evaluation.metrics import TOP1_ACCURACY, Metric, MetricValue
+from eapc.evaluation.metrics import TOP1_ACCURACY, Metric, MetricValue, Top1
 from eapc.evaluation.parts import Outputs
 from eapc.evaluation.yardstick import Yardstick
 from eapc.model import Array, Model
@@ -65,12 +65,15 @@ class AccuracyJudge:
         return self.before.against(after.at_worst, *figures)
 
     def require_answers(self) -> None:
-        """Raise DataError where the original is worth nothing, so that nothing can be lost."""
+        """Raise DataError where the original is worth nothing, or one answer would do for all."""
         if self.before.value == self.metric.lowest:
             raise DataError(
                 "--eval: the original gets none of the inputs right: labels or scaling are "
                 "not those that it was trained on"
             )
+        labels = self.data.labels
+        if isinstance(self.metric, Top1) and labels is not None and len(np.unique(labels)) < 2:
+            raise DataError("--eval: all labels are of one class, so that one answer does for all")
 
     def expected_loss(self, divergence: float) -> float:
         """About what the metric should drop by at a divergence of the outputs; a guess."""

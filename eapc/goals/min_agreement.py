@@ -55,6 +55,11 @@ class MinAgreement(Bound["Agreement"]):
                 f"too few calibration inputs: {samples} held out of the fit decide nothing, at "
                 f"least {_FEWEST} do; {advice}"
             )
+        if judge.data.is_guesswork:
+            raise DataError(
+                "nothing tells what values the integer inputs take, so made-up ones decide "
+                f"nothing; {advice}"
+            )
         if obstacle := judge.yardstick.obstacle:
             which = "made-up inputs" if made_up else "inputs"
             raise DataError(

@@ -198,6 +198,11 @@ _LOST_OUTPUTS = 5 * MAX_OUTPUT_ERROR
 """From here on a user is warned: five times what the default goal allows of either."""
 
 
+_NONE_KEPT_OUT = (
+    "all calibration inputs were fitted, so that none tells what the outputs lose; more of them do"
+)
+
+
 def measured(pruned: Pruned, trials: Trials) -> Pruned:
     """The result with what is left of its outputs, by labels where there are any.
 
@@ -212,6 +217,8 @@ def measured(pruned: Pruned, trials: Trials) -> Pruned:
         return pruned
     trials = trials.of(pruned.goal)
     agreement = trials.telling_judge.agreement(pruned.model, 1 - _LOST_ANSWERS, _LOST_OUTPUTS)
+    if trials.is_fitting_all and pruned.goal_met and not pruned.doubt:
+        pruned = replace(pruned, doubt=_NONE_KEPT_OUT)
     return replace(pruned, agreement=agreement, fitted=trials.is_fitting_all)
 
 

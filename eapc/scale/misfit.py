@@ -118,7 +118,8 @@ def _misfit(evidence: ScaleEvidence, data: Dataset, threads: int) -> float:
 
 def _rescaled(x: Array) -> Iterator[tuple[str, Array]]:
     yield "x / 255 would", x / np.float32(255)
-    yield "x * 255 would", x * np.float32(255)
+    with np.errstate(over="ignore"):
+        yield "x * 255 would", x * np.float32(255)
     deviation = float(x.std(dtype=np.float64))
     if deviation > 0 and math.isfinite(deviation):
         mean = float(x.mean(dtype=np.float64))
