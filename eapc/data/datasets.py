@@ -26,7 +26,7 @@ class Dataset:
     where it cannot be chosen. `origin` says of made-up inputs what their values are, and why;
     where they are of several kinds, `kinds` (n,) numbers those of each, in ascending order, and
     `kind_names` says which they are: they are fed, weighed and judged apart. `notes` are sentences
-    on single values that were made up, `is_guesswork` is True where nothing tells any value's range.
+    on single values that were made up; `is_guesswork` says that no range of any value is known.
     `classes` names the labels where that is known; `unlabelled` says why images have none.
     `extras` are arrays that are no input, as stored: (n, ...), or numbers; `faults` says by name
     why another such array, or y as labels, is of no use.
