@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from builders import save
 from goal_builders import answered
@@ -16,14 +18,23 @@ from eapc import sweep
 from eapc.commands.compiler import prune
 from eapc.commands.preparation import Settings
 from eapc.commands.sweep import Swept
+from eapc.data import Dataset
 from eapc.errors import UsageError
 from eapc.goals import Densities, Goal, MaxDrop, MinAgreement, Sparsity, TargetEnergy
 from eapc.pipeline import Recipe
 from eapc.progress import Progress, Step
 
+
+def with_other_labels(data: Dataset) -> Dataset:
+    """Every fifth label another one: the network alone has one answer for all."""
+    labels = data.require_labels().copy()
+    labels[::5] = 1 - np.minimum(labels[::5], 1)
+    return replace(data, labels=labels)
+
+
 NET = plain()
 MODEL = NET.model
-EVALUATION = answered(NET)
+EVALUATION = with_other_labels(answered(NET))
 SETTINGS = Settings(calibration=NET.data, threads=1)
 GOALS: tuple[Goal, ...] = (TargetEnergy(0.8), TargetEnergy(0.05), Sparsity(0.5), MaxDrop(0.05))
 
