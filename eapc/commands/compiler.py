@@ -78,7 +78,9 @@ def analyze(model: str | Path | Model, settings: Settings | None = None) -> Anal
     check_scale(compilation.model, compilation.calibration, "--calib", 0, refuses=False)
     done = Pipeline.parse("annotate-energy", load_passes()).run(compilation)
     samples = len(done.calibration) if done.calibration else 0
-    return Analysis(done.model, done.priced, samples, _notes(compilation))
+    held = done.priced.footprint
+    notes = (*_notes(compilation), *(held.shortfalls if held else ()))
+    return Analysis(done.model, done.priced, samples, notes)
 
 
 def _notes(compilation: Compilation) -> tuple[str, ...]:

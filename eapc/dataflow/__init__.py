@@ -62,11 +62,11 @@ def execute(workload: Workload, hardware: HardwareModel) -> Execution:
     large to be counted. A convolution with an extent of zero costs nothing.
     """
     _require_countable(workload)
+    dataflow: Dataflow = DATAFLOWS[hardware.dataflow]
     if isinstance(workload, StreamWorkload):
-        return execute_stream(workload, hardware)
+        return (dataflow.stream or execute_stream)(workload, hardware)
     if workload.macs == 0:
         return Execution({level: Accesses() for level in hardware.memories}, cycles=0.0)
-    dataflow: Dataflow = DATAFLOWS[hardware.dataflow]
     found = dataflow.execute(workload, hardware)
     return replace(found, mac_bits=mac_bits(workload.bits, hardware.word_bits))
 
