@@ -24,6 +24,7 @@ from eapc.dataflow.execution import (
     mac_energy,
     transfer_cycles,
 )
+from eapc.dataflow.integer_kernels import IntegerKernelsMachine, KernelCosts
 from eapc.dataflow.row_stationary import RowStationaryMapping
 from eapc.dataflow.row_stationary_machine import RowStationaryMachine
 from eapc.dataflow.stream import execute_stream
@@ -39,6 +40,8 @@ __all__ = [
     "CacheMachine",
     "Dataflow",
     "Execution",
+    "IntegerKernelsMachine",
+    "KernelCosts",
     "MappingError",
     "RowStationaryMachine",
     "RowStationaryMapping",

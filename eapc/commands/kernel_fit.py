@@ -1,0 +1,346 @@
+"""eapc hw fit, the whole way: a microcontroller's constants from networks that were measured.
+
+The model is linear in what a MAC, a depthwise MAC, a weight and an output cost, so these are
+fitted by non-negative least squares of relative errors. Each network is then left out and
+predicted from the others; all four constants are taken only if they predict better so than one
+scale of the machine that the fit starts from. A call and an operation keep their ratio to a MAC;
+convolutions, pointwise and fully connected layers share the cost of theirs.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import yaml
+from scipy.optimize import nnls
+
+from eapc.dataflow import IntegerKernelsMachine, KernelCosts
+from eapc.energy import DensityTable, estimate, work_list_with_bodies
+from eapc.errors import DataError, UsageError
+from eapc.hardware import HardwareModel, load_hardware
+from eapc.model import Array, Model, infer_shapes, input_shapes
+
+_ROUNDS = 50
+"""Rounds of fitting constants and scales in turns; a few settle it."""
+
+
+class KernelCounts(NamedTuple):
+    """What a network spends on each constant, in MAC units at a constant of 1."""
+
+    mac: float
+    depthwise: float
+    weight: float
+    output: float
+
+
+@dataclass(frozen=True)
+class KernelFit:
+    """Constants in MAC units, that of a MAC being 1, and what a MAC unit measures in each group."""
+
+    constants: KernelCounts
+    scales: tuple[float, ...]
+
+    def mac_units(self, counts: KernelCounts) -> float:
+        """A network's MAC units at these constants."""
+        return math.fsum(a * b for a, b in zip(self.constants, counts, strict=True))
+
+
+_EVEN = KernelCounts(1.0, 1.0, 1.0, 1.0)
+
+Group = tuple[Sequence[KernelCounts], Sequence[float]]
+"""Networks and what was measured of each, on one board."""
+
+
+@dataclass(frozen=True)
+class MeasuredNetwork:
+    """A row of the table: a network, what it took, and its errors, None where not measured.
+
+    `off` is modelled over measured less 1, `left_out` the same when fitted to the others alone.
+    """
+
+    network: str
+    counts: KernelCounts
+    ms: float | None
+    microjoules: float | None
+    off: float = 0.0
+    left_out: float | None = None
+
+
+@dataclass(frozen=True)
+class FittedMachine:
+    """A machine with fitted constants, the networks, and what could not be told, in lines."""
+
+    hardware: HardwareModel
+    networks: tuple[MeasuredNetwork, ...]
+    whole: bool
+    notes: tuple[str, ...]
+
+
+def counts_of(model: Model, hardware: HardwareModel) -> KernelCounts:
+    """What a network spends on each constant of a microcontroller."""
+    shapes = infer_shapes(model, input_shapes(model, {}, 1))
+    works = work_list_with_bodies(model, shapes)
+
+    def units(mac: float, depthwise: float, weight: float, output: float) -> float:
+        machine = with_constants(hardware, KernelCounts(mac, depthwise, weight, output))
+        return estimate(model, works, machine, DensityTable()).energy_mac_units
+
+    return KernelCounts(*(units(*map(float, row)) for row in np.eye(4)))
+
+
+def with_constants(hardware: HardwareModel, constants: KernelCounts) -> HardwareModel:
+    """A microcontroller with other constants; what a call and an operation cost goes with a MAC."""
+    machine = hardware.machine_as(IntegerKernelsMachine)
+    mac = constants.mac
+    kinds = KernelCosts.model_construct(
+        convolution=mac, pointwise=mac, depthwise=constants.depthwise, fully_connected=mac
+    )
+    update = {
+        "mac_units_per_mac": kinds,
+        "mac_units_per_output": constants.output,
+        "mac_units_per_call": machine.mac_units_per_call * mac,
+    }
+    flash = hardware.memories["flash"].model_copy(
+        update={"energy_mac_units_per_word": constants.weight}
+    )
+    return hardware.model_copy(
+        update={
+            "machine": machine.model_copy(update=update),
+            "memories": {**hardware.memories, "flash": flash},
+            "operation_energy_mac_units": hardware.operation_energy_mac_units * mac,
+        }
+    )
+
+
+def constants_of(hardware: HardwareModel) -> KernelCounts:
+    """The constants of a microcontroller in a file."""
+    machine = hardware.machine_as(IntegerKernelsMachine)
+    kinds, flash = machine.mac_units_per_mac, hardware.memories["flash"]
+    return KernelCounts(
+        1.0, kinds.depthwise, flash.energy_mac_units_per_word, machine.mac_units_per_output
+    )
+
+
+# --- least squares -----------------------------------------------------------------------------
+
+
+def fit_constants(groups: Sequence[Group], start: KernelCounts = _EVEN) -> KernelFit | None:
+    """Constants shared by all groups, a scale for each: least squares of relative errors.
+
+    `start` gives the first scales of several groups; for one the result does not depend on it.
+
+    None where they cannot be told: fewer than four networks, or no cost left for a MAC or a
+    depthwise MAC.
+    """
+    tables = [np.asarray(counts, float) for counts, _ in groups]
+    values = [np.asarray(measured, float) for _, measured in groups]
+    if sum(map(len, values)) < len(KernelCounts._fields):
+        return None
+    constants = np.asarray(start, float)
+    scales = [_scale(t @ constants, v) for t, v in zip(tables, values, strict=True)]
+    for _ in range(_ROUNDS if len(groups) > 1 else 1):
+        rows = np.concatenate(
+            [s * t / v[:, None] for s, t, v in zip(scales, tables, values, strict=True)]
+        )
+        constants = _non_negative(rows)
+        if not constants[:2].all():
+            return None
+        constants = constants / constants[0]
+        scales = [_scale(t @ constants, v) for t, v in zip(tables, values, strict=True)]
+    return KernelFit(KernelCounts(*map(float, constants)), tuple(scales))
+
+
+def fit_scale(constants: KernelCounts, group: Group) -> KernelFit:
+    """The scale of one group at given constants, by least squares of relative errors."""
+    counts, measured = group
+    units = np.asarray(counts, float) @ np.asarray(constants)
+    return KernelFit(constants, (_scale(units, np.asarray(measured, float)),))
+
+
+def _non_negative(rows: Array) -> Array:
+    """Least squares of rows @ constants = 1, in columns of like size."""
+    sizes = np.linalg.norm(rows, axis=0)
+    sizes[sizes == 0] = 1.0
+    found, _ = nnls(rows / sizes, np.ones(len(rows)))
+    scaled: Array = found / sizes
+    return scaled
+
+
+def _scale(units: Array, measured: Array) -> float:
+    ratios = units / measured
+    return float(ratios.sum() / np.square(ratios).sum())
+
+
+def left_out(fit: Callable[[Group], KernelFit | None], group: Group) -> list[float] | None:
+    """Relative error of each network from a fit to the others; None where one cannot be made."""
+    counts, measured = group
+    found = []
+    for place, value in enumerate(measured):
+        others = [i for i in range(len(measured)) if i != place]
+        made = fit(([counts[i] for i in others], [measured[i] for i in others])) if others else None
+        if made is None:
+            return None
+        found.append(made.scales[0] * made.mac_units(counts[place]) / value - 1)
+    return found
+
+
+# --- a board -----------------------------------------------------------------------------------
+
+
+def fit_board(
+    table: str | Path, base: str | Path, clock_mhz: float | None = None, name: str = "fitted"
+) -> FittedMachine:
+    """The microcontroller `base` with constants that fit a table of measured networks.
+
+    The table has a column `network` (paths from its folder) and `ms` or `microjoules` or both.
+    Raises DataError naming file and line where it cannot be read, UsageError where `base` is no
+    microcontroller of kernels.
+    """
+    hardware = load_hardware(base)
+    if not isinstance(hardware.machine, IntegerKernelsMachine):
+        raise UsageError(f"--hw {base}: has no kernels to fit; give cortex-m4, -m33 or -m7")
+    if clock_mhz is not None:
+        hardware = hardware.model_copy(update={"clock_mhz": clock_mhz})
+    if hardware.clock_mhz is None:
+        raise UsageError(f"--hw {base}: has no clock_mhz; give --clock-mhz")
+    networks = read_table(Path(table), hardware)
+    timed = networks[0].ms is not None
+    values = [n.ms if timed else n.microjoules for n in networks]
+    group = [n.counts for n in networks], [v for v in values if v is not None]
+    fit, errors, whole = _best(constants_of(hardware), group)
+    scale = fit.scales[0]
+    networks = [
+        replace(
+            network,
+            off=scale * fit.mac_units(network.counts) / value - 1,
+            left_out=None if errors is None else errors[place],
+        )
+        for place, (network, value) in enumerate(zip(networks, group[1], strict=True))
+    ]
+    found, notes = _scaled(with_constants(hardware, fit.constants), networks, scale, timed)
+    return FittedMachine(_named(found, name, Path(table).name), tuple(networks), whole, notes)
+
+
+def _best(base: KernelCounts, group: Group) -> tuple[KernelFit, list[float] | None, bool]:
+    """The fit that predicts better what is left out: of one scale, or of all constants."""
+
+    def one(of: Group) -> KernelFit:
+        return fit_scale(base, of)
+
+    def whole(of: Group) -> KernelFit | None:
+        lacking = any(not sum(column) for column in zip(*of[0], strict=True))
+        return None if lacking else fit_constants([of])
+
+    simple, full = left_out(one, group), left_out(whole, group)
+    found = whole(group) if full is not None else None
+    if found is None or full is None or simple is None or _rms(full) >= _rms(simple):
+        return one(group), simple, False
+    return found, full, True
+
+
+def _rms(errors: Sequence[float]) -> float:
+    return math.sqrt(math.fsum(e * e for e in errors) / len(errors))
+
+
+def _scaled(
+    hardware: HardwareModel, networks: Sequence[MeasuredNetwork], scale: float, timed: bool
+) -> tuple[HardwareModel, tuple[str, ...]]:
+    """The machine with the cycles of a MAC unit, the power, and what was not measured."""
+    machine, clock = hardware.machine_as(IntegerKernelsMachine), hardware.clock_mhz or 0.0
+    if not timed:  # microjoules a MAC unit, over the time that the base takes for it
+        power = scale * 1e3 * clock / machine.cycles_per_mac_unit
+        note = "no milliseconds: time is that of the machine that the fit started from"
+        return hardware.model_copy(update={"active_power_mw": power}), (note,)
+    cycles = scale * clock * 1e3
+    update = {"machine": machine.model_copy(update={"cycles_per_mac_unit": cycles})}
+    powers = [n.microjoules / n.ms for n in networks if n.ms and n.microjoules]
+    if not powers:
+        note = "no microjoules: power is that of the machine that the fit started from"
+        return hardware.model_copy(update=update), (note,)
+    power = math.exp(math.fsum(map(math.log, powers)) / len(powers))
+    return hardware.model_copy(update={**update, "active_power_mw": power}), ()
+
+
+_FITTED = (
+    "active_power_mw",
+    "clock_mhz",
+    "memories.flash.energy_mac_units_per_word",
+    "machine.cycles_per_mac_unit",
+    "machine.mac_units_per_mac",
+    "machine.mac_units_per_output",
+)
+
+
+def _named(hardware: HardwareModel, name: str, table: str) -> HardwareModel:
+    said = f"Fitted to {table} by eapc hw fit, from {hardware.name}; see there for what stayed."
+    update = {
+        "name": name,
+        "description": f"Microcontroller fitted to {table}, from {hardware.name}",
+        "sources": {**hardware.sources, **dict.fromkeys(_FITTED, said)},
+    }
+    return hardware.model_copy(update=update)
+
+
+def board_yaml(hardware: HardwareModel) -> str:
+    """The hardware file of a fitted machine; figures have five digits."""
+    document = hardware.model_dump(by_alias=True, exclude_none=True)
+    return yaml.safe_dump(_rounded(document), sort_keys=False, default_flow_style=None, width=100)
+
+
+def _rounded(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _rounded(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(entry) for entry in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
+
+
+# --- the table ---------------------------------------------------------------------------------
+
+
+def read_table(path: Path, hardware: HardwareModel) -> list[MeasuredNetwork]:
+    """The networks of a table with what they took; DataError where something is amiss."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream)
+            lines = [(reader.line_num, line) for line in reader]
+            columns = [column.strip() for column in reader.fieldnames or ()]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read ({error}); give a CSV file") from None
+    given = [column for column in ("ms", "microjoules") if column in columns]
+    if "network" not in columns or not given:
+        raise DataError(f"{path}: has no columns `network` and `ms` or `microjoules`; add them")
+    if not lines:
+        raise DataError(f"{path}: has no rows; give one for each measured network")
+    return [_network(path, number, line, given, hardware) for number, line in lines]
+
+
+def _network(
+    path: Path, number: int, line: dict[str, str], given: Sequence[str], hardware: HardwareModel
+) -> MeasuredNetwork:
+    cells = {(key or "").strip(): value for key, value in line.items()}
+    file = path.parent / (cells.get("network") or "").strip()
+    if not file.is_file():
+        raise DataError(f"{path}:{number}: network: no file {file}; paths are from the table's")
+    amounts = {column: _amount(path, number, column, cells.get(column)) for column in given}
+    counts = counts_of(Model.load(file), hardware)
+    if not any(counts):
+        raise DataError(f"{path}:{number}: nothing of {file.name} can be priced; remove the row")
+    return MeasuredNetwork(file.name, counts, amounts.get("ms"), amounts.get("microjoules"))
+
+
+def _amount(path: Path, number: int, column: str, text: str | None) -> float:
+    try:
+        amount = float(text or "")
+    except ValueError:
+        amount = 0.0
+    if not 0 < amount < math.inf:
+        said = f"expected a positive number, got '{text or ''}'"
+        raise DataError(f"{path}:{number}: {column}: {said}; correct it or leave the column out")
+    return amount
