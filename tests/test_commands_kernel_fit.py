@@ -14,12 +14,14 @@ from eapc.commands.kernel_fit import (
     KernelCounts,
     constants_of,
     counts_of,
+    fit_board,
     fit_constants,
     fit_scale,
     left_out,
     with_constants,
 )
-from eapc.hardware import load_hardware
+from eapc.hardware import HardwareModel, load_hardware
+from eapc.model import Model
 
 pytestmark = pytest.mark.usefixtures("kept_logging")
 
@@ -145,6 +147,21 @@ def test_few_networks_fit_one_figure(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert machine.machine == M4.machine
 
 
+def test_whether_dead_channels_run_is_told_by_what_fits(tmp_path: Path) -> None:
+    weights, whole = normal((16, 8, 3, 3)), M4.model_dump(by_alias=True)
+    weights[:12] = 0
+    whole["machine"]["dead_channels"] = "executed"
+    lines = ["network,ms"]
+    for name, values in {"whole": normal((16, 8, 3, 3)), "dead": weights}.items():
+        proto = make_model([op("Conv", "x w", "y")], {"x": (1, 8, 9, 9)}, ["y"], {"w": values})
+        onnx.save(proto, tmp_path / f"{name}.onnx")
+        counts = counts_of(Model.from_proto(proto), HardwareModel.model_validate(whole))
+        lines.append(f"{name}.onnx,{units([counts], constants_of(M4))[0] * 1e-5}")
+    found = fit_board(table(tmp_path, "\n".join(lines) + "\n"), "cortex-m4")
+    assert not found.hardware.machine.skips_dead_channels
+    assert [n.off for n in found.networks] == pytest.approx([0, 0], abs=1e-9)
+
+
 @pytest.mark.parametrize(
     ("text", "code", "said"),
     [
@@ -156,7 +173,8 @@ def test_few_networks_fit_one_figure(tmp_path: Path, capsys: pytest.CaptureFixtu
             3,
             "board.csv:2: ms: expected a positive number, got '-1'",
         ),
-        ("network,ms\ndense4.onnx\n", 3, "board.csv:2: ms: expected a positive number, got ''"),
+        ("network,ms\ndense4.onnx\n", 3, "a network has neither ms nor microjoules"),
+        ("network,ms\ndense4.onnx,1\ndense9.onnx,\n", 3, "dense9.onnx has no ms and others do"),
     ],
 )
 def test_what_is_wrong_with_a_table(

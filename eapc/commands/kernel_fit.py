@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -209,22 +209,54 @@ def fit_board(
         hardware = hardware.model_copy(update={"clock_mhz": clock_mhz})
     if hardware.clock_mhz is None:
         raise UsageError(f"--hw {base}: has no clock_mhz; give --clock-mhz")
-    networks = read_table(Path(table), hardware)
-    timed = networks[0].ms is not None
-    values = [n.ms if timed else n.microjoules for n in networks]
-    group = [n.counts for n in networks], [v for v in values if v is not None]
-    fit, errors, whole = _best(constants_of(hardware), group)
-    scale = fit.scales[0]
-    networks = [
-        replace(
-            network,
-            off=scale * fit.mac_units(network.counts) / value - 1,
-            left_out=None if errors is None else errors[place],
-        )
-        for place, (network, value) in enumerate(zip(networks, group[1], strict=True))
+    choices = [_fit_of(Path(table), variant) for variant in _variants(hardware)]
+    chosen = min(choices, key=lambda choice: choice.error)
+    found, notes = _scaled(chosen)
+    return FittedMachine(
+        _named(found, name, Path(table).name), chosen.networks, chosen.whole, notes
+    )
+
+
+class _Choice(NamedTuple):
+    """A machine with the networks that were measured, and how the constants fit them."""
+
+    hardware: HardwareModel
+    networks: tuple[MeasuredNetwork, ...]
+    fit: KernelFit
+    whole: bool
+    error: float
+    """Root mean square of the errors of networks left out, of all where none can be."""
+
+    @property
+    def timed(self) -> bool:
+        """Whether milliseconds were fitted, rather than microjoules."""
+        return self.networks[0].ms is not None
+
+
+def _variants(hardware: HardwareModel) -> Iterator[HardwareModel]:
+    """The machine as it is, then with dead channels the other way."""
+    machine = hardware.machine_as(IntegerKernelsMachine)
+    yield hardware
+    other = "executed" if machine.skips_dead_channels else "skipped"
+    yield hardware.model_copy(
+        update={"machine": machine.model_copy(update={"dead_channels": other})}
+    )
+
+
+def _fit_of(table: Path, hardware: HardwareModel) -> _Choice:
+    networks = read_table(table, hardware)
+    values = [n.microjoules if n.ms is None else n.ms for n in networks]
+    group = [n.counts for n in networks], [value or 0.0 for value in values]
+    fit, left, whole = _best(constants_of(hardware), group)
+    off = [
+        fit.scales[0] * fit.mac_units(n.counts) / value - 1
+        for n, value in zip(networks, group[1], strict=True)
     ]
-    found, notes = _scaled(with_constants(hardware, fit.constants), networks, scale, timed)
-    return FittedMachine(_named(found, name, Path(table).name), tuple(networks), whole, notes)
+    told = tuple(
+        replace(network, off=off[place], left_out=None if left is None else left[place])
+        for place, network in enumerate(networks)
+    )
+    return _Choice(hardware, told, fit, whole, _rms(left or off))
 
 
 def _best(base: KernelCounts, group: Group) -> tuple[KernelFit, list[float] | None, bool]:
@@ -248,12 +280,12 @@ def _rms(errors: Sequence[float]) -> float:
     return math.sqrt(math.fsum(e * e for e in errors) / len(errors))
 
 
-def _scaled(
-    hardware: HardwareModel, networks: Sequence[MeasuredNetwork], scale: float, timed: bool
-) -> tuple[HardwareModel, tuple[str, ...]]:
-    """The machine with the cycles of a MAC unit, the power, and what was not measured."""
+def _scaled(chosen: _Choice) -> tuple[HardwareModel, tuple[str, ...]]:
+    """The machine with constants, cycles of a MAC unit, power, and what was not measured."""
+    scale, networks = chosen.fit.scales[0], chosen.networks
+    hardware = with_constants(chosen.hardware, chosen.fit.constants)
     machine, clock = hardware.machine_as(IntegerKernelsMachine), hardware.clock_mhz or 0.0
-    if not timed:  # microjoules a MAC unit, over the time that the base takes for it
+    if not chosen.timed:  # microjoules a MAC unit, over the time that the base takes for it
         power = scale * 1e3 * clock / machine.cycles_per_mac_unit
         note = "no milliseconds: time is that of the machine that the fit started from"
         return hardware.model_copy(update={"active_power_mw": power}), (note,)
@@ -274,6 +306,7 @@ _FITTED = (
     "machine.cycles_per_mac_unit",
     "machine.mac_units_per_mac",
     "machine.mac_units_per_output",
+    "machine.dead_channels",
 )
 
 
@@ -311,14 +344,28 @@ def read_table(path: Path, hardware: HardwareModel) -> list[MeasuredNetwork]:
             reader = csv.DictReader(stream)
             lines = [(reader.line_num, line) for line in reader]
             columns = [column.strip() for column in reader.fieldnames or ()]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read ({error}); give a CSV file") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); give a CSV file") from None
+    except (UnicodeDecodeError, csv.Error):
+        raise DataError(f"{path}: is no text in columns; give a CSV file") from None
     given = [column for column in ("ms", "microjoules") if column in columns]
     if "network" not in columns or not given:
         raise DataError(f"{path}: has no columns `network` and `ms` or `microjoules`; add them")
     if not lines:
         raise DataError(f"{path}: has no rows; give one for each measured network")
-    return [_network(path, number, line, given, hardware) for number, line in lines]
+    networks = [_network(path, number, line, given, hardware) for number, line in lines]
+    _require_one_column(path, networks)
+    return networks
+
+
+def _require_one_column(path: Path, networks: Sequence[MeasuredNetwork]) -> None:
+    """Raise DataError unless all networks have ms, or none has and all have microjoules."""
+    timed = sum(network.ms is not None for network in networks)
+    if timed not in (0, len(networks)):
+        lacking = next(network.network for network in networks if network.ms is None)
+        raise DataError(f"{path}: {lacking} has no ms and others do; give it for all or for none")
+    if not timed and any(network.microjoules is None for network in networks):
+        raise DataError(f"{path}: a network has neither ms nor microjoules; remove its row")
 
 
 def _network(
@@ -335,12 +382,15 @@ def _network(
     return MeasuredNetwork(file.name, counts, amounts.get("ms"), amounts.get("microjoules"))
 
 
-def _amount(path: Path, number: int, column: str, text: str | None) -> float:
+def _amount(path: Path, number: int, column: str, text: str | None) -> float | None:
+    """A cell's number; None where it is empty."""
+    if not (text or "").strip():
+        return None
     try:
         amount = float(text or "")
     except ValueError:
         amount = 0.0
     if not 0 < amount < math.inf:
-        said = f"expected a positive number, got '{text or ''}'"
-        raise DataError(f"{path}:{number}: {column}: {said}; correct it or leave the column out")
+        said = f"expected a positive number, got '{text}'"
+        raise DataError(f"{path}:{number}: {column}: {said}; correct it or leave it empty")
     return amount

@@ -52,6 +52,7 @@ def _facts(fitted: FittedMachine, written: Path) -> Iterator[tuple[str, str]]:
         f"depthwise MAC {found.depthwise:.3g}, weight {found.weight:.3g}, "
         f"output {found.output:.3g} MAC units",
     )
+    yield "dead channels", "are " + machine.dead_channels
     yield from (("note", note) for note in fitted.notes)
     yield "written", plain(str(written))
 
