@@ -92,6 +92,15 @@ def test_boards_share_constants_and_have_scales(tmp_path: Path) -> None:
     assert fit.scales == pytest.approx((2.0, 0.5), rel=0.01)
 
 
+def test_what_is_not_free_keeps_its_ratio(tmp_path: Path) -> None:
+    counts = [each for _, each in saved(tmp_path)][1:4]
+    true = KernelCounts(1.0, 7.0, 0.9, 25.0)
+    fit = fit_constants([(counts, units(counts, true))], constants_of(M4), ("depthwise",))
+    assert fit is not None
+    assert fit.constants == pytest.approx(true)
+    assert fit_constants([(counts[:1], [1.0])], constants_of(M4), ("depthwise",)) is None
+
+
 def test_too_few_networks_tell_no_constants(tmp_path: Path) -> None:
     counts = [each for _, each in saved(tmp_path)][:3]
     assert fit_constants([(counts, units(counts))]) is None
@@ -121,7 +130,7 @@ def test_a_board_is_fitted_and_its_file_predicts(
     written = tmp_path / "mine.yaml"
     assert main(["hw", "fit", str(board), "-o", str(written), "--clock-mhz", "64"]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "fitted all constants" in said
+    assert "fitted MAC, depthwise, weight, output; what else costs" in said
     assert "2 cycles a MAC unit, 64 MHz, 10 mW" in said
     assert "depthwise MAC 5, weight 2, output 40 MAC units" in said
     machine = load_hardware(written)
@@ -139,7 +148,7 @@ def test_few_networks_fit_one_figure(tmp_path: Path, capsys: pytest.CaptureFixtu
     board = table(tmp_path, f"network,microjoules\n{name},{took * 1e-3}\n")
     assert main(["hw", "fit", str(board), "-o", str(written)]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "one figure" in said
+    assert "fitted MAC; what else costs" in said
     assert "no milliseconds: time is that of the machine" in said
     assert "one network cannot be left out" in said
     machine = load_hardware(written)

@@ -38,7 +38,7 @@ def hw_fit(
 ) -> None:
     """Fit a microcontroller to measured networks, and write its file for --hw.
 
-    Each network is also predicted from the others. All constants are fitted where that predicts
+    Each network is also predicted from the others. Constants are fitted where that predicts
     better than one figure for the board.
     """
     begin(verbose, quiet, debug)

@@ -2,9 +2,9 @@
 
 The model is linear in what a MAC, a depthwise MAC, a weight and an output cost, so these are
 fitted by non-negative least squares of relative errors. Each network is then left out and
-predicted from the others; all four constants are taken only if they predict better so than one
-scale of the machine that the fit starts from. A call and an operation keep their ratio to a MAC;
-convolutions, pointwise and fully connected layers share the cost of theirs.
+predicted from the others; constants are freed only if they predict better so than one scale of
+the machine that the fit starts from, whose ratios the others keep. A call and an operation keep
+theirs to a MAC; convolutions, pointwise and fully connected layers share the cost of theirs.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import csv
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,6 +54,12 @@ class KernelFit:
 
 _EVEN = KernelCounts(1.0, 1.0, 1.0, 1.0)
 
+ALL_BUT_MAC = ("depthwise", "weight", "output")
+"""Constants that can be fitted beside the scale."""
+
+_FREE = (("depthwise",), ("weight", "output"), ALL_BUT_MAC)
+"""Which constants a board's fit tries to free, beside the scale."""
+
 Group = tuple[Sequence[KernelCounts], Sequence[float]]
 """Networks and what was measured of each, on one board."""
 
@@ -74,11 +81,14 @@ class MeasuredNetwork:
 
 @dataclass(frozen=True)
 class FittedMachine:
-    """A machine with fitted constants, the networks, and what could not be told, in lines."""
+    """A machine with fitted constants, the networks, and what could not be told, in lines.
+
+    `free` are the constants that were fitted beside the scale.
+    """
 
     hardware: HardwareModel
     networks: tuple[MeasuredNetwork, ...]
-    whole: bool
+    free: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -130,28 +140,37 @@ def constants_of(hardware: HardwareModel) -> KernelCounts:
 # --- least squares -----------------------------------------------------------------------------
 
 
-def fit_constants(groups: Sequence[Group], start: KernelCounts = _EVEN) -> KernelFit | None:
+def fit_constants(
+    groups: Sequence[Group],
+    start: KernelCounts = _EVEN,
+    free: Sequence[str] = ALL_BUT_MAC,
+) -> KernelFit | None:
     """Constants shared by all groups, a scale for each: least squares of relative errors.
 
-    `start` gives the first scales of several groups; for one the result does not depend on it.
-
-    None where they cannot be told: fewer than four networks, or no cost left for a MAC or a
-    depthwise MAC.
+    Those that are not `free` keep their ratio to a MAC in `start`, which also gives the first
+    scales of several groups. None where the free ones cannot be told: fewer networks than figures,
+    networks without such work, or no cost left for a MAC or a depthwise MAC.
     """
     tables = [np.asarray(counts, float) for counts, _ in groups]
     values = [np.asarray(measured, float) for _, measured in groups]
-    if sum(map(len, values)) < len(KernelCounts._fields):
+    places = [KernelCounts._fields.index(name) for name in free]
+    everything = np.concatenate(tables)
+    if len(everything) <= len(places) or not everything[:, places].sum(axis=0).all():
         return None
     constants = np.asarray(start, float)
+    fixed = constants * ~np.isin(np.arange(len(constants)), places)
     scales = [_scale(t @ constants, v) for t, v in zip(tables, values, strict=True)]
     for _ in range(_ROUNDS if len(groups) > 1 else 1):
         rows = np.concatenate(
             [s * t / v[:, None] for s, t, v in zip(scales, tables, values, strict=True)]
         )
-        constants = _non_negative(rows)
-        if not constants[:2].all():
+        found = _non_negative(np.column_stack([rows @ fixed, rows[:, places]]))
+        if not found[0]:
             return None
-        constants = constants / constants[0]
+        constants = fixed.copy()
+        constants[places] = found[1:] / found[0]
+        if not constants[1]:
+            return None
         scales = [_scale(t @ constants, v) for t, v in zip(tables, values, strict=True)]
     return KernelFit(KernelCounts(*map(float, constants)), tuple(scales))
 
@@ -212,9 +231,7 @@ def fit_board(
     choices = [_fit_of(Path(table), variant) for variant in _variants(hardware)]
     chosen = min(choices, key=lambda choice: choice.error)
     found, notes = _scaled(chosen)
-    return FittedMachine(
-        _named(found, name, Path(table).name), chosen.networks, chosen.whole, notes
-    )
+    return FittedMachine(_named(found, name, Path(table).name), chosen.networks, chosen.free, notes)
 
 
 class _Choice(NamedTuple):
@@ -223,7 +240,7 @@ class _Choice(NamedTuple):
     hardware: HardwareModel
     networks: tuple[MeasuredNetwork, ...]
     fit: KernelFit
-    whole: bool
+    free: tuple[str, ...]
     error: float
     """Root mean square of the errors of networks left out, of all where none can be."""
 
@@ -247,7 +264,7 @@ def _fit_of(table: Path, hardware: HardwareModel) -> _Choice:
     networks = read_table(table, hardware)
     values = [n.microjoules if n.ms is None else n.ms for n in networks]
     group = [n.counts for n in networks], [value or 0.0 for value in values]
-    fit, left, whole = _best(constants_of(hardware), group)
+    fit, left, free = _best(constants_of(hardware), group)
     off = [
         fit.scales[0] * fit.mac_units(n.counts) / value - 1
         for n, value in zip(networks, group[1], strict=True)
@@ -256,24 +273,31 @@ def _fit_of(table: Path, hardware: HardwareModel) -> _Choice:
         replace(network, off=off[place], left_out=None if left is None else left[place])
         for place, network in enumerate(networks)
     )
-    return _Choice(hardware, told, fit, whole, _rms(left or off))
+    return _Choice(hardware, told, fit, free, _rms(left or off))
 
 
-def _best(base: KernelCounts, group: Group) -> tuple[KernelFit, list[float] | None, bool]:
-    """The fit that predicts better what is left out: of one scale, or of all constants."""
+def _best(
+    base: KernelCounts, group: Group
+) -> tuple[KernelFit, list[float] | None, tuple[str, ...]]:
+    """Of fits with some constants free, the one that predicts best what is left out."""
 
     def one(of: Group) -> KernelFit:
         return fit_scale(base, of)
 
-    def whole(of: Group) -> KernelFit | None:
-        lacking = any(not sum(column) for column in zip(*of[0], strict=True))
-        return None if lacking else fit_constants([of])
+    best: tuple[KernelFit, list[float] | None, tuple[str, ...]]
+    best = one(group), left_out(one, group), ()
+    for free in _FREE:
+        fit = partial(_with_free, base, free)
+        found, errors = fit(group), left_out(fit, group)
+        if found is None or errors is None or best[1] is None:
+            continue
+        if _rms(errors) < _rms(best[1]):
+            best = found, errors, free
+    return best
 
-    simple, full = left_out(one, group), left_out(whole, group)
-    found = whole(group) if full is not None else None
-    if found is None or full is None or simple is None or _rms(full) >= _rms(simple):
-        return one(group), simple, False
-    return found, full, True
+
+def _with_free(base: KernelCounts, free: tuple[str, ...], group: Group) -> KernelFit | None:
+    return fit_constants([group], base, free)
 
 
 def _rms(errors: Sequence[float]) -> float:

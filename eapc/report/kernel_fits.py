@@ -41,7 +41,7 @@ def fit_table(fitted: FittedMachine, width: int, written: Path) -> Group:
 def _facts(fitted: FittedMachine, written: Path) -> Iterator[tuple[str, str]]:
     machine, constants = fitted.hardware.machine_as(IntegerKernelsMachine), fitted.hardware
     found = constants_of(constants)
-    yield "fitted", "all constants" if fitted.whole else "one figure; the others are --hw's"
+    yield "fitted", f"{', '.join(('MAC', *fitted.free))}; what else costs keeps its ratio to a MAC"
     yield "errors", _errors(fitted.networks)
     cycles = f"{machine.cycles_per_mac_unit:.4g} cycles a MAC unit"
     clock, power = constants.clock_mhz, constants.active_power_mw
