@@ -204,6 +204,25 @@ def test_filters_of_zeros_and_channels_that_nobody_reads_are_dead() -> None:
     assert report.by_node["first"].macs == 16 * 12
 
 
+@pytest.mark.parametrize(("zero", "share"), [(0, 0.5), (7, 0.75)])
+def test_a_quantized_zero_is_its_zero_point(zero: int, share: float) -> None:
+    """Of 4 filters two are stored as 0 and one as 7 throughout."""
+    stored = np.full((4, 3, 1, 1), 9, np.int8)
+    stored[:2], stored[2] = 0, 7
+    scale, point = np.float32(0.1), np.int8(zero)
+    constants: dict[str, Array] = {"v": stored, "s": np.array(scale), "z": np.array(point)}
+    inputs, ones = {"x": (1, 3, 4, 4)}, np.ones((2, 4, 1, 1), np.float32)
+    nodes = [
+        op("DequantizeLinear", "v s z", "w"),
+        op("Conv", "x w", "a", name="first"),
+        op("Relu", "a", "b"),
+        op("Conv", "b u", "y", name="last"),
+    ]
+    model = loaded(nodes, inputs, ["y"], {**constants, "u": ones})
+    live = priced(model, machine()).by_node["first"].part_densities[0].live
+    assert live == LiveShares(filters=share, weights=share)
+
+
 def test_dead_channels_run_where_the_file_says_so() -> None:
     report = priced(chain(), machine(dead_channels="executed"))
     whole = 16 * 12 + 0.9 * 12 + 25 * 64 + 500

@@ -17,7 +17,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from eapc.energy.worklist import NodeWork
-from eapc.model import Array, Model, find_weights, seen_through, spread_zero_points
+from eapc.model import (
+    Array,
+    Model,
+    Node,
+    find_weights,
+    seen_through,
+    spread_zero_points,
+    zero_points,
+)
 from eapc.operators import operator_of
 from eapc.workload import LiveShares
 
@@ -113,7 +121,7 @@ def _taps(model: Model, item: NodeWork) -> FilterTaps | None:
     if layout is None or item.operands is None or not item.work.parts:
         return None
     weights = item.work.parts[0].weights
-    flags = _nonzero(model, weights) if len(item.work.parts) == 1 and weights else None
+    flags = _nonzero(model, node, weights) if len(item.work.parts) == 1 and weights else None
     shape, made = item.operands.input_shapes[0], item.operands.output_shapes[0]
     if flags is None or shape is None or made is None or min(len(shape), len(made)) < 2:
         return None
@@ -130,22 +138,21 @@ def _taps(model: Model, item: NodeWork) -> FilterTaps | None:
     return FilterTaps(node.key, item.work.ifmap, node.outputs[0], taps, groups)
 
 
-def _nonzero(model: Model, weights: str) -> Flags | None:
-    """Where constant weights are not zero, with the axes that the layer sees."""
+def _nonzero(model: Model, node: Node, weights: str) -> Flags | None:
+    """Where a node's constant weights are not zero, with the axes that the layer sees."""
     source = find_weights(model, weights)
     if source is None:
         return None
-    root = model.constants[source.root]
+    root, own = model.constants[source.root], zero_points(node).get(weights)
     dequantize = next((n for n in source.chain if n.op_type == "DequantizeLinear"), None)
-    zero = None
+    tensor, axis, block = (own.tensor, own.axis, 1) if own else ("", 0, 1)
     if dequantize is not None and dequantize.input(2):
-        zero = model.constants.value(dequantize.input(2))
-        if zero is None:
-            return None
-    flags: Flags = np.asarray(root != 0)
-    if zero is not None and dequantize is not None:
-        axis, block = dequantize.attribute("axis", 1), dequantize.attribute("block_size", 0) or 1
-        flags = root != spread_zero_points(zero, root.shape, axis, block)
+        tensor, axis = dequantize.input(2), dequantize.attribute("axis", 1)
+        block = dequantize.attribute("block_size", 0) or 1
+    zero = model.constants.value(tensor) if tensor else np.zeros(1, root.dtype)
+    if zero is None:
+        return None
+    flags = np.asarray(root != spread_zero_points(zero, root.shape, axis, block))
     seen: Flags = seen_through(model, source, flags)
     return seen
 
