@@ -288,6 +288,14 @@ def test_what_does_not_fit_is_told(tmp_path: Path, capsys: pytest.CaptureFixture
     table = " ".join(capsys.readouterr().out.split())
     assert "does not fit this machine: weights take 288 bytes, flash has 20" in table
     assert "feature maps take 44 bytes at 'only', sram has 30" in table
+    assert "ms joules" in table
+    assert main([*arguments, "--csv", "-"]) == 0
+    heading, row = capsys.readouterr().out.splitlines()
+    cells = dict(zip(heading.split(","), row.split(","), strict=True))
+    assert cells["feature_map_bytes"] == "44"
+    assert float(cells["latency_ms"]) == pytest.approx(
+        1.12 * (288 + 288 * 0.9 + 8 * 25 + 500) / 120e3
+    )
     assert main([*arguments, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["memory"] == {
