@@ -10,11 +10,11 @@ import pytest
 from builders import loaded, make_model, normal, op
 
 from eapc.cli import main
+from eapc.commands.board_fit import fit_board
 from eapc.commands.kernel_fit import (
     KernelCounts,
     constants_of,
     counts_of,
-    fit_board,
     fit_constants,
     fit_scale,
     left_out,

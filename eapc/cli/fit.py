@@ -42,7 +42,7 @@ def hw_fit(
     better than one figure for the board.
     """
     begin(verbose, quiet, debug)
-    from eapc.commands.kernel_fit import board_yaml, fit_board
+    from eapc.commands.board_fit import board_yaml, fit_board
     from eapc.report.csv import require_writable, write_report
     from eapc.report.kernel_fits import fit_table
 

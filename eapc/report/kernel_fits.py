@@ -8,7 +8,8 @@ from pathlib import Path
 
 from rich.console import Group
 
-from eapc.commands.kernel_fit import FittedMachine, MeasuredNetwork, constants_of
+from eapc.commands.board_fit import FittedMachine, MeasuredNetwork
+from eapc.commands.kernel_fit import constants_of
 from eapc.dataflow import IntegerKernelsMachine
 from eapc.report.layout import Column, facts, page, plain, table, title
 
