@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -151,6 +152,11 @@ def test_few_networks_fit_one_figure(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "fitted MAC; what else costs" in said
     assert "no milliseconds: time is that of the machine" in said
     assert "one network cannot be left out" in said
+    assert main(["hw", "fit", str(board), "-o", str(written), "--force", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["fitted"], found["dead_channels"]) == (["mac"], "skipped")
+    assert found["networks"][0]["off"] == pytest.approx(0, abs=1e-9)
+    assert found["networks"][0]["off_left_out"] is None
     machine = load_hardware(written)
     assert machine.mac_unit_pj == pytest.approx(1000, rel=1e-4)  # 1e-3 microjoules a MAC unit
     assert machine.machine == M4.machine

@@ -8,7 +8,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from eapc.cli import options as opt
-from eapc.cli.session import begin, show
+from eapc.cli.session import begin, show, write
 
 Measured = Annotated[
     Path, Argument(metavar="BOARD.csv", help="Columns network, and ms or microjoules or both.")
@@ -31,6 +31,7 @@ def hw_fit(
     output: Output,
     hw: Base = "cortex-m4",
     clock_mhz: Clock = None,
+    json: opt.Json = False,
     force: opt.Force = False,
     verbose: opt.Verbose = 0,
     quiet: opt.Quiet = False,
@@ -41,12 +42,16 @@ def hw_fit(
     Each network is also predicted from the others. Constants are fitted where that predicts
     better than one figure for the board.
     """
-    begin(verbose, quiet, debug)
+    warnings = begin(verbose, quiet, debug)
     from eapc.commands.board_fit import board_yaml, fit_board
     from eapc.report.csv import require_writable, write_report
-    from eapc.report.kernel_fits import fit_table
+    from eapc.report.documents import to_json
+    from eapc.report.kernel_fits import fit_document, fit_table
 
     require_writable(output, force, [board, Path(hw)])
     fitted = fit_board(board, hw, clock_mhz, output.stem)
     write_report(output, board_yaml(fitted.hardware))
-    show(lambda width: fit_table(fitted, width, output))
+    if json:
+        write(to_json(fit_document(fitted, output, warnings)))
+    else:
+        show(lambda width: fit_table(fitted, width, output))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Group
@@ -11,6 +11,7 @@ from rich.console import Group
 from eapc.commands.board_fit import FittedMachine, MeasuredNetwork
 from eapc.commands.kernel_fit import constants_of
 from eapc.dataflow import IntegerKernelsMachine
+from eapc.report.documents import Document
 from eapc.report.layout import Column, facts, page, plain, table, title
 
 _COLUMNS = (
@@ -37,6 +38,33 @@ def fit_table(fitted: FittedMachine, width: int, written: Path) -> Group:
     return page(
         title(fitted.hardware.name), table(_COLUMNS, rows, width), facts(_facts(fitted, written))
     )
+
+
+def fit_document(fitted: FittedMachine, written: Path, warnings: Sequence[str] = ()) -> Document:
+    """`eapc.fit/1`: constants, and every network with its errors; shares, not per cent."""
+    hardware = fitted.hardware
+    return {
+        "schema": "eapc.fit/1",
+        "machine": hardware.name,
+        "fitted": ["mac", *fitted.free],
+        "constants_mac_units": constants_of(hardware)._asdict(),
+        "cycles_per_mac_unit": hardware.machine.cycles_of_mac_unit,
+        "clock_mhz": hardware.clock_mhz,
+        "active_power_mw": hardware.active_power_mw,
+        "dead_channels": hardware.machine_as(IntegerKernelsMachine).dead_channels,
+        "networks": [
+            {
+                "network": network.network,
+                "ms": network.ms,
+                "microjoules": network.microjoules,
+                "off": network.off,
+                "off_left_out": network.left_out,
+            }
+            for network in fitted.networks
+        ],
+        "output": str(written),
+        "warnings": [*fitted.notes, *warnings],
+    }
 
 
 def _facts(fitted: FittedMachine, written: Path) -> Iterator[tuple[str, str]]:
