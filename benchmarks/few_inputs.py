@@ -148,10 +148,9 @@ def pruned(network: Network, share: str, inputs: Dataset) -> Model:
     """The network with a share of zeros or without a share of the channels, refitted."""
     kind, amount = share.split("=")
     settings = eapc.Settings(calibration=inputs, threads=THREADS)
-    if kind == "zeros":
-        return eapc.prune(network.model, settings, goal=eapc.Sparsity(float(amount))).model
-    steps = f"prune-channels{{fraction={amount}}}, reconstruct-outputs"
-    return run(network.model, steps, settings).compilation.model
+    recipe = Recipe(structured=kind == "channels")
+    goal = eapc.Sparsity(float(amount))
+    return eapc.prune(network.model, settings, goal=goal, recipe=recipe).model
 
 
 def plainly_pruned(network: Network, share: str) -> Model:

@@ -58,7 +58,8 @@ class Bench:
 
     def pruned(self, goal: Goal, method: str = "admm") -> Point:
         """The network pruned to a goal by a method."""
-        done = prune(self._model, self._settings, goal=goal, recipe=Recipe(method=method))
+        recipe, images = Recipe(method=method), self._images
+        done = prune(self._model, self._settings, goal=goal, recipe=recipe, evaluation=images)
         return Point(done.energy_ratio, self._right(done.model))
 
     def _right(self, model: Model) -> Flags:

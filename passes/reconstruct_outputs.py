@@ -133,7 +133,8 @@ class ReconstructOutputs(Pass):
         stored = constants[tied.weight]
         nonzero = int(np.count_nonzero(stored))
         output_error = combine(moved).relative_error(matrix, combine(moments))
-        size = (sum(moment.count for moment in moments), matrix.shape[2])
+        read = (pruned != 0).any(axis=(0, 1)) if self.keep_mask else np.ones(matrix.shape[2])
+        size = (sum(moment.count for moment in moments), int(np.count_nonzero(read)))
         record = LayerRecord(tied.first.node.key, stored.size, nonzero, output_error, *size)
         return record, constants
 

@@ -8,7 +8,7 @@ from evaluation_builders import output_divergence
 from pruning_builders import NETS, residual, tied
 
 from eapc.calibration import DENSITIES, Probes, error_curves, probes_of, scaled_matrix
-from eapc.data.datasets import dataset
+from eapc.data import dataset
 from eapc.layers import find_layers
 from eapc.model import TensorSpec
 from eapc.runtime import Engine, collect_outputs

@@ -35,6 +35,7 @@ DIGITS = MODELS / "digits.onnx"
 CALIBRATION = MODELS / "digits_calibration.npz"
 EVALUATION = MODELS / "digits_eval.npz"
 UNIFORM = "annotate-energy, prune-weights{sparsity=0.5}, reconstruct-outputs, annotate-energy"
+APART = f"hold-out-inputs{{fraction=0.125}}, {UNIFORM}"
 BLAS_SETTINGS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -328,16 +329,17 @@ def test_prune_prints_one_document(cli: Cli) -> None:
 
 def test_prune_works_as_typed(cli: Cli) -> None:
     (cli.folder / "m.onnx").write_bytes(DIGITS.read_bytes())
-    result = cli("prune", "m.onnx", "--sparsity", "0.5", "--samples", 64, "--json")
+    result = cli("prune", "m.onnx", "--sparsity", "0.5", "--samples", 80, "--json")
     document = json.loads(result.out)
     assert result.code == 0
     assert result.err.startswith("eapc: warning: ")
     assert (cli.folder / "m.pruned.onnx").is_file()
     assert document["synthesised"] is True
     assert document["synthesised_inputs"] == "unit normal by BatchNormalization statistics"
-    assert f"64 inputs were made up: {document['synthesised_inputs']}; " in result.err
+    assert f"80 inputs were made up: {document['synthesised_inputs']}; " in result.err
     assert len(document["warnings"]) == 1
-    quiet = cli("prune", "m.onnx", "--sparsity", "0.5", "--samples", 64, "-q", "--force", "--json")
+    assert (document["agreement"]["samples"], document["agreement_fitted"]) == (10, False)
+    quiet = cli("prune", "m.onnx", "--sparsity", "0.5", "--samples", 80, "-q", "--force", "--json")
     assert (quiet.code, quiet.err) == (0, "")
     assert json.loads(quiet.out)["warnings"] == document["warnings"]
 
@@ -356,11 +358,11 @@ def test_a_goal_out_of_reach_is_reported_and_written(cli: Cli) -> None:
 def test_a_dry_run_prints_the_plan(cli: Cli) -> None:
     result = cli(*prune_options("--sparsity", "0.5", "--dry-run", "-o", "out.onnx"))
     assert (result.code, result.err) == (0, "")
-    assert result.out.startswith(UNIFORM + "\n")
+    assert result.out.startswith(APART + "\n")
     assert "expected energy" in result.out
     options = ("--sparsity", "0.5", "--dry-run", "-o", "out.onnx", "--json")
     document = json.loads(cli(*prune_options(*options)).out)
-    assert (document["schema"], document["pipeline"]) == ("eapc.plan/1", UNIFORM)
+    assert (document["schema"], document["pipeline"]) == ("eapc.plan/1", APART)
     assert [layer["sparsity"] for layer in document["layers"]] == [
         pytest.approx(0.5, abs=0.01) for _ in range(7)
     ]
@@ -510,7 +512,8 @@ def test_sweep_puts_rows_on_stdout(cli: Cli) -> None:
     result = cli(*sweep_options("--sparsity", "0.5", "--csv", "-"))
     assert (result.code, result.err) == (0, "")
     (row,) = csv.DictReader(io.StringIO(result.out))
-    assert (row["goal"], row["agreement_fitted"]) == ("sparsity", "True")
+    assert (row["goal"], row["agreement_fitted"]) == ("sparsity", "False")
+    assert row["agreement_samples"] == "10"
 
 
 def test_sweep_takes_what_prune_takes(cli: Cli) -> None:
@@ -574,10 +577,10 @@ def test_help_lists_the_choices(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_run_does_what_prune_does(cli: Cli) -> None:
     common: list[Argument] = [DIGITS, "--calib", CALIBRATION, "--samples", 80, "--threads", 1]
-    ran = cli("run", *common, "--pipeline", UNIFORM, "-o", "ran.onnx", "--json")
+    ran = cli("run", *common, "--pipeline", APART, "-o", "ran.onnx", "--json")
     document = json.loads(ran.out)
     assert (ran.code, ran.err) == (0, "")
-    assert (document["schema"], document["pipeline"]) == ("eapc.run/1", UNIFORM)
+    assert (document["schema"], document["pipeline"]) == ("eapc.run/1", APART)
     cli("prune", *common, "--sparsity", "0.5", "-o", "pruned.onnx")
     assert (cli.folder / "ran.onnx").read_bytes() == (cli.folder / "pruned.onnx").read_bytes()
 

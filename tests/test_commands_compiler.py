@@ -322,6 +322,24 @@ def test_run_makes_up_the_inputs_that_passes_need() -> None:
     assert run(DIGITS, "annotate-energy").compilation.calibration is None
 
 
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ("prune-weights{sparsity=0.5}", "(10 for 64): about 128 calibration inputs would do"),
+        ("prune-channels{fraction=0.3}", "(10 for 45): about 90 calibration inputs would do"),
+    ],
+)
+def test_run_says_which_layers_its_data_do_not_determine(
+    step: str, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The classifier reads 64 channels, 70 % of them are 45; of 20 images half are fitted."""
+    text = f"hold-out-inputs{{fraction=0.5}}, {step}, reconstruct-outputs{{keep_mask=true}}"
+    run(DIGITS, text, replace(SETTINGS, samples=20))
+    (line,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    assert "of 7 layers have fewer rows to be fitted on than inputs, such as 'classifier'" in line
+    assert line.endswith(said)
+
+
 def test_run_refuses_unknown_passes() -> None:
     with pytest.raises(UsageError, match="no pass 'nope'"):
         run("missing.onnx", "nope")

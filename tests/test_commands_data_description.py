@@ -12,8 +12,8 @@ from builders import Axis, make_model, normal, op, save
 from image_builders import folder_of
 
 from eapc import DataDescription, DataFiles, Preprocessing, describe_data
-from eapc.commands.preparation import scores_of
-from eapc.errors import DataError
+from eapc.commands.data_checks import scores_of
+from eapc.errors import DataError, UsageError
 from eapc.model import Model
 
 
@@ -57,6 +57,16 @@ def test_channels_of_images_after_scaling(tmp_path: Path, axis: int) -> None:
     np.testing.assert_allclose(ranges(described), expected, rtol=1e-6)
     (fed,) = described.inputs
     assert (fed.dtype, fed.stored, fed.channel_axis) == ("float32", "uint8", axis)
+
+
+def test_channels_of_single_images(tmp_path: Path) -> None:
+    """An input of one image has samples in front; channel c holds c and c + 1."""
+    x = np.broadcast_to(np.arange(3) + np.arange(2)[:, None, None, None], (2, 5, 6, 3))
+    nodes = [op("ReduceMean", "x", "m", keepdims=0), op("Add", "m w", "y")]
+    made = make_model(nodes, {"x": ("height", "width", 3)}, ["y"], {"w": normal((1,))})
+    described = describe_data(npz(tmp_path, x=x.astype(np.float32)), Model.from_proto(made))
+    assert described.inputs[0].shape == (2, 5, 6, 3)
+    assert ranges(described) == [(0, 1, 0.5, 0.5), (1, 2, 1.5, 0.5), (2, 3, 2.5, 0.5)]
 
 
 def test_arrays_as_they_are_stored(tmp_path: Path) -> None:
@@ -152,3 +162,15 @@ def test_findings(tmp_path: Path) -> None:
 def test_how_many_classes_a_model_tells(shape: tuple[Axis, ...], expected: int | None) -> None:
     made = make_model([op("Identity", "x", "y")], {"x": shape}, ["y"])
     assert scores_of(Model.from_proto(made)) == expected
+
+
+@pytest.mark.parametrize(
+    ("shapes", "said"),
+    [({"z": (1, 4)}, "no input 'z'"), ({"x": (1, 5)}, "axis 1 of 'x' is fixed at 4, got 5")],
+)
+def test_shapes_that_do_not_fit_the_model(
+    tmp_path: Path, shapes: dict[str, tuple[int, ...]], said: str
+) -> None:
+    path = npz(tmp_path, x=normal((6, 4)))
+    with pytest.raises(UsageError, match=said):
+        describe_data(path, classifier("N", 4), input_shapes=shapes)

@@ -6,8 +6,9 @@ import logging
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
-from builders import Array, make_model, normal, op
+from builders import Array, make_model, normal, op, value
 from goal_builders import answered
 from pruning_builders import plain
 
@@ -124,3 +125,36 @@ def test_a_refusal_leaves_no_folder_where_nothing_was_fitted(
     assert partial_folder(output).exists() is kept
     assert ("--resume goes on" in caplog.text) is kept
     assert not output.exists()
+
+
+# --- inputs that tell too little ---------------------------------------------------------------
+
+
+def test_an_input_that_never_varies_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    nodes = [op("MatMul", "x w", "a"), op("Add", "a b", "y")]
+    inputs = {"x": ("N", 8), "b": ("N", 3)}
+    model = Model.from_proto(make_model(nodes, inputs, ["y"], {"w": normal((8, 3))}))
+    given = {"x": normal((40, 8)), "b": np.ones((40, 3), np.float32)}
+    data = dataset(given, model.inputs, "test")
+    assert data.constant_inputs == ["b"]
+    with caplog.at_level(logging.WARNING):
+        prune(model, Settings(calibration=data, threads=1), goal=Sparsity(0.3))
+    assert "input 'b' never varies" in caplog.text
+
+
+def test_one_input_confirms_nothing_and_two_do() -> None:
+    for count, confirmed in ((1, False), (2, True)):
+        data = data_of(normal((count, 8)))
+        done = prune(dense(), Settings(calibration=data, threads=1), goal=Sparsity(0.3))
+        assert done.fitted is not confirmed
+        assert done.confirmed is confirmed
+        assert ("all calibration inputs were fitted" in done.shortfall) is not confirmed
+
+
+def test_integers_of_any_range_are_not_searched_on() -> None:
+    nodes = [op("Cast", "i", "f", to=onnx.TensorProto.FLOAT), op("MatMul", "f w", "y")]
+    inputs = [value("i", ("N", 8), onnx.TensorProto.INT32)]
+    model = Model.from_proto(make_model(nodes, inputs, ["y"], {"w": normal((8, 3))}))
+    with pytest.raises(DataError, match="nothing tells what values the integer inputs take"):
+        prune(model, Settings(threads=1))
+    assert prune(model, Settings(threads=1), goal=Sparsity(0.3)).goal_met

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from goal_builders import answered
 from pruning_builders import plain, residual
 from test_profiling_latency import machine
 
@@ -188,6 +189,20 @@ def test_results_of_another_run_are_not_used(
     _, again = resumed(goal, tmp_path / "o.onnx", settings)
     assert len(again) == LAYERS
     assert "another model, data or options" in caplog.text
+
+
+def test_labels_make_another_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """With them all inputs are fitted, without them seven of eight."""
+    goal, output = Sparsity(0.6), tmp_path / "o.onnx"
+    stopped(3, goal, output)
+    start = partial(prune, MODEL, SETTINGS, goal=goal, evaluation=answered(NET))
+    start(output=output, resume=True)
+    assert "another model, data or options" in caplog.text
+    assert output.read_bytes() == start().model.to_proto().SerializeToString()
+    assert (
+        output.read_bytes()
+        != prune(MODEL, SETTINGS, goal=goal).model.to_proto().SerializeToString()
+    )
 
 
 def test_another_profile_is_another_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

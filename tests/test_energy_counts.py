@@ -43,6 +43,13 @@ def test_a_layer_beyond_whole_numbers_is_not_priced(machine: str) -> None:
     assert report.energy_mac_units == report.macs == 0
 
 
+def test_strides_count_with_the_multiplications() -> None:
+    """2^46.75 MACs at strides of 2^10 x 2^10 could touch 2^66.75 words."""
+    strided = conv_model((1, 3, 1 << 30, 1 << 30), filters=4, strides=[1 << 10, 1 << 10])
+    (entry,) = report_of(strided, "eyeriss").unmodelled
+    assert entry.reason.startswith("about 2^66 MACs or words are too many")
+
+
 def test_a_copy_beyond_whole_numbers_is_not_priced() -> None:
     proto = make_model([op("Relu", "x", "y")], {"x": (1 << 40, 1 << 40)}, ["y"])
     (entry,) = report_of(proto, "eyeriss").unmodelled

@@ -8,7 +8,7 @@ from builders import Array
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eapc.evaluation.parts import OutputParts, SplitOutput, is_saturated
+from eapc.evaluation.parts import OutputParts, Samples, SplitOutput, is_saturated
 from eapc.evaluation.yardstick import Yardstick
 
 RNG = np.random.default_rng(0)
@@ -226,3 +226,52 @@ def test_why_outputs_tell_nothing() -> None:
     kinds = np.repeat(["small", "large"], 30)
     mixed = np.where(kinds[:, None] == "small", sigmoid(x), saturated)
     assert Yardstick({"y": mixed}, by_error=True, kinds=kinds).obstacle == ""
+
+
+# --- more samples that tell what outputs vary by ------------------------------------------------
+
+
+def test_samples_beside_tell_the_power_by_hand() -> None:
+    """Alone channel 1 hardly varies and is a part of its own, whose error is 50 times its power.
+
+    With two samples beside, both channels have a power of 4 on four samples, 8 in all: 4 on two.
+    """
+    y = np.array([[1.0, 0.01], [-1, -0.01]])
+    other = y + np.array([[0, 0.1], [0, 0]])
+    assert OutputParts({"y": y}).errors({"y": other}).worst == pytest.approx(0.01 / 0.0002)
+    more = Samples({"y": np.array([[1.0, np.sqrt(1.9999)], [-1, -np.sqrt(1.9999)]])})
+    found = OutputParts({"y": y}, beside=more).errors({"y": other})
+    assert found.worst == pytest.approx(0.01 / 4)
+    assert (found.part, found.unjudged) == ("", ())
+
+
+def test_a_single_sample_is_judged_by_what_others_vary_by() -> None:
+    """A power of 2 on two samples is 1 on one of them."""
+    y, more = np.array([[1.0]]), Samples({"y": np.array([[-1.0]])})
+    assert OutputParts({"y": y}, beside=more).errors({"y": y - 0.5}).worst == pytest.approx(0.25)
+    longer = Samples({"y": np.array([[-1.0, 3.0]])})
+    assert OutputParts({"y": y}, beside=longer).errors({"y": y - 0.5}).worst == 0.25  # of y^2
+    assert OutputParts({"y": y}, beside=Samples({})).errors({"y": y}).worst == 0
+
+
+def test_samples_beside_are_of_the_same_kind() -> None:
+    """Small ones vary by 2 on two samples, which is 1 on one; large ones have none beside."""
+    y, kinds = np.array([[1.0], [200.0]]), np.array(["small", "large"])
+    more = Samples({"y": np.array([[-1.0]])}, np.array(["small"]))
+    parts = OutputParts({"y": y}, kinds=kinds, beside=more)
+    found = parts.errors({"y": y + 0.5})
+    assert found.worst == pytest.approx(0.25)
+    assert found.part == "y on small"
+    assert found.unjudged == ("y on large",)
+
+
+def test_scores_of_a_class_that_few_samples_show_are_judged_with_the_others() -> None:
+    """Alone class 2 has a power of 0.0002 on two samples, with the others 2.0002."""
+    y = np.array([[1.0, 0, 0.01], [0, 1.0, -0.01]])
+    other = y + np.array([[0, 0, 0.1], [0, 0, 0]])
+    assert Yardstick({"y": y}).agreement({"y": other}, 1, 0).value == pytest.approx(50)
+    told = Yardstick({"y": y}, beside=Samples({"y": y}))
+    power = (1 + 0.0002) / 2 * 2
+    assert told.agreement({"y": other}, 1, 0).value == pytest.approx(0.01 / power)
+    boxes = Yardstick({"y": y, "z": y}, beside=Samples({"y": y, "z": y}))
+    assert boxes.agreement({"y": other, "z": y}, 1, 0).value == pytest.approx(50)

@@ -135,3 +135,13 @@ def test_labelled_inputs_must_tell_something() -> None:
         judge = AccuracyJudge.of(net.model, data, 1)
         with pytest.raises(DataError, match=said):
             MaxDrop(0.1).pursue(Trials(start(net), RECIPE, judge))
+
+
+def test_labels_of_one_class_decide_nothing() -> None:
+    net = varied()
+    data = labelled(net).data
+    counts = np.bincount(data.require_labels())
+    alike = replace(data, labels=np.full(len(data), counts.argmax()))
+    before = AccuracyJudge.of(net.model, alike, 1)
+    with pytest.raises(DataError, match="all labels are of one class"):
+        MaxDrop(0.1).pursue(Trials(start(net), RECIPE, before))

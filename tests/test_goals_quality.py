@@ -39,9 +39,22 @@ def judged(accuracy: Accuracy | None, agreement: Agreement | None) -> Pruned:
         (Accuracy(-0.5, -0.6, 10, "loss", False), None, "loss fell from -0.5 to -0.6"),
         (Accuracy(0, -9, 10, "loss", False), None, ""),
         (Accuracy(40, -math.inf, 10, "psnr", False), None, "psnr fell from 40 to no number"),
-        (None, Agreement(TOP1_AGREEMENT, 0.6, 0.9, 10), "only 60.0% of the answers"),
+        (
+            None,
+            Agreement(TOP1_AGREEMENT, 0.6, 0.9, 50),
+            "only 60.0% of the answers on 50 inputs kept out of the fit are still the original's",
+        ),
         (None, Agreement(TOP1_AGREEMENT, 0.91, 0.9, 10), ""),
-        (None, Agreement(RELATIVE_ERROR, 0.5, 0.25, 10), "relative error is 0.5"),
+        (
+            None,
+            Agreement(RELATIVE_ERROR, 0.5, 0.25, 10),
+            "their relative error on 10 inputs kept out of the fit is 0.5",
+        ),
+        (
+            None,
+            Agreement(RELATIVE_ERROR, math.inf, 0.25, 1),
+            "they are no longer finite on one input kept out of the fit",
+        ),
         (None, Agreement(RELATIVE_ERROR, 0.24, 0.25, 10), ""),
         (Accuracy(0.9, 0.9, 10), Agreement(TOP1_AGREEMENT, 0.1, 0.9, 10), ""),
     ],
@@ -59,13 +72,19 @@ def test_spoilt_outputs_are_warned_of(
         assert not warning(replace(found, goal=goal), "unstructured")
 
 
+def test_a_warning_says_that_its_inputs_were_fitted() -> None:
+    found = judged(None, Agreement(RELATIVE_ERROR, 0.5, 0.25, 1))
+    text = warning(replace(found, fitted=True), "unstructured")
+    assert "their relative error on one input that took part in the fit is 0.5; " in text
+
+
 def test_a_pattern_that_fixes_the_zeros_is_what_spoils_outputs() -> None:
     text = warning(judged(Accuracy(0.9, 0.5, 10), None), "2:4")
     assert text.startswith("--pattern 2:4 spoils the outputs: ")
     assert text.endswith("; a pattern of fewer zeros keeps more")
 
 
-def test_quality_is_measured_by_labels_or_on_what_was_fitted() -> None:
+def test_quality_is_measured_by_labels_or_on_what_was_held_out() -> None:
     net = varied()
     outcome = reached("varied", Sparsity(0.9))
     with_labels = measured(outcome, Trials(start(net), RECIPE, labelled(net)))
@@ -74,7 +93,7 @@ def test_quality_is_measured_by_labels_or_on_what_was_fitted() -> None:
     without = measured(outcome, trials(net))
     assert without.accuracy is None
     assert without.agreement is not None
-    assert (without.agreement.samples, without.fitted) == (len(net.data), True)
+    assert (without.agreement.samples, without.fitted) == (len(net.data) // 8, False)
     held_out = measured(reached("transformer", DEFAULT_GOAL), trials(transformer()))
     assert held_out.agreement == reached("transformer", DEFAULT_GOAL).agreement
     assert not held_out.fitted
@@ -91,18 +110,14 @@ def layer(name: str, rows: int | None, inputs: int | None) -> LayerRecord:
         (
             [layer("a", 400, 100), layer("b", 40, 100), layer("c", 30, 40)],
             "2 of 3 layers have fewer rows to be fitted on than inputs, such as 'b' (40 for 100): "
-            "about 100 calibration inputs would do",
+            "about 125 calibration inputs would do",
         ),
     ],
 )
 def test_layers_that_the_data_do_not_determine(layers: list[LayerRecord], said: str) -> None:
-    """Of 40 inputs b has a row each, and takes 100."""
-    pruned = judged(None, None)
-    records = {record.name: record for record in layers}
-    done = pruned.compilation.with_record(layers=records)
-    assert done.calibration is not None
-    few = replace(done, calibration=done.calibration.first(40))
-    assert few_rows(replace(pruned, compilation=few)) == said
+    """Of 50 inputs that are fitted b has 40 rows, and takes 125; and 150 where a sixth is not."""
+    assert few_rows(layers, 50) == said
+    assert few_rows(layers, 50, 1 / 6) == said.replace("125", "150")
 
 
 def test_a_spoilt_file_is_warned_of_where_its_goal_was_missed() -> None:

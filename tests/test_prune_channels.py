@@ -16,7 +16,7 @@ from structured_builders import MODELS, answers, bytes_of, compiled, estimated
 from test_channels import IMAGE, weights
 from test_profiling_latency import MODEL, machine
 
-from eapc.data.datasets import dataset
+from eapc.data import dataset
 from eapc.energy import DensityTable
 from eapc.errors import ModelError, PassError, UsageError
 from eapc.hardware import load_hardware
@@ -468,3 +468,19 @@ def test_a_profile_of_another_network_is_refused() -> None:
     start = Compilation(MODEL, EYERISS, source.data, Conditions(engine=Engine(1)), measured=timed)
     with pytest.raises(PassError, match=r"2 layers of .* are not in the profile"):
         then("prune-channels{latency=0.9}", start)
+
+
+# --- what a layer is fitted on ------------------------------------------------------------------
+
+
+def test_channels_that_went_ask_for_no_rows() -> None:
+    """40 images of 8 x 8 pixels; half of 8 channels are left, which nine taps read each."""
+    layers = masked("residual net", "fraction=0.5").record.layers.values()
+    found = {record.name: (record.rows, record.inputs) for record in layers}
+    pixels = 40 * 8 * 8
+    assert found == {
+        "stem": (pixels, 3 * 9),
+        "conv1": (pixels, 4 * 9),
+        "conv2": (pixels, 4 * 9),
+        "fc": (40, 4),
+    }

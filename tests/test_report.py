@@ -26,7 +26,7 @@ from eapc.energy.residency import Residency, Stay
 from eapc.errors import UsageError
 from eapc.evaluation import RELATIVE_ERROR, TOP1_AGREEMENT, Accuracy, Agreement
 from eapc.evaluation.estimates import Estimate
-from eapc.goals import Pruned, Sparsity
+from eapc.goals import DEFAULT_GOAL, Pruned, Sparsity
 from eapc.hardware import load_hardware
 from eapc.layers import Skipped
 from eapc.model import Model
@@ -434,7 +434,7 @@ def test_prune_table_compares_before_and_after() -> None:
     assert row_of(text, "top-1 accuracy")[4:] == "inputs 90.0% 87.5% -2.5 points".split()
     assert row_of(text, "small") == "small 100 75.0% 0.125 1.00 k 500 50.0%".split()
     assert row_of(text, "gone") == "gone 40 0.0% - - -".split()
-    assert "98.5% on 200 inputs kept out of the fit, at least 98.0% wanted" in text
+    assert "98.5% on 200 inputs kept out of the fit\n" in text
     assert "2 layers, shared: b, c" in text
     assert "1 layer, computed: d" in text
     assert "5.00 s: prune-weights 1.50 s, reconstruct-outputs 2.50 s, the rest 1.00 s" in text
@@ -449,8 +449,22 @@ def test_prune_table_says_what_inputs_were_made_up() -> None:
     assert "made-up" not in rendered(prune_table(a_pruned(), UNLIMITED))
 
 
+def test_prune_table_says_what_the_agreement_is_worth() -> None:
+    """A goal that decides by it wants some; on inputs that were fitted it flatters."""
+    decided = rendered(prune_table(a_pruned(goal=DEFAULT_GOAL), UNLIMITED))
+    assert "98.5% on 200 inputs kept out of the fit, at least 98.0% wanted" in decided
+    error = Agreement("relative output error", 0.07, 0.25, 1)
+    fitted = a_pruned(accuracy=None, agreement=error, fitted=True)
+    text = rendered(prune_table(fitted, UNLIMITED))
+    assert "0.07 on 1 input that was fitted: others agree less\n" in text
+    document = documents.prune_document(fitted)
+    assert (document["agreement"]["value"], document["agreement_fitted"]) == (0.07, True)
+    assert documents.prune_document(a_pruned())["agreement_fitted"] is False
+
+
 def test_prune_table_says_why_a_goal_is_missed() -> None:
     missed = a_pruned(
+        goal=DEFAULT_GOAL,
         goal_met=False,
         reason="too low",
         output=None,

@@ -152,7 +152,10 @@ def test_weights_of_a_type_that_the_runtime_lacks(
 def test_the_share_of_zeros_is_reached_where_inputs_never_vary(
     options: list[str], share: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Weights of such inputs cost nothing to drop, and are the original's where they stay."""
+    """Weights of such inputs cost nothing to drop, and are the original's where they stay.
+
+    So they are but for what rounding of the means tells of inputs that do not vary.
+    """
     weight = normal((8, 16), 3)
     x = normal((64, 16), 4, 1.0)
     x[:, 4:] = 0.5

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
-from builders import Array, loaded, op
+from builders import Array, Axis, loaded, op
 from onnx import NodeProto
 
 import eapc
@@ -37,12 +39,14 @@ def f32(*values: float) -> Array:
     return np.asarray(values, np.float32)
 
 
-def normalized() -> Model:
+def normalized(*shape: Axis, front: Sequence[NodeProto] = ()) -> Model:
     """Trained on values that are even between 0 and 1: of mean 1/2 and variance 1/12."""
+    read = front[-1].output[0] if front else "x"
+    nodes = [*front, op("Conv", f"{read} w", "c"), op("BatchNormalization", "c s b m v", "y")]
     weight = np.eye(2, dtype=np.float32).reshape(2, 2, 1, 1)
-    nodes = [op("Conv", "x w", "c"), op("BatchNormalization", "c s b m v", "y")]
     stats = {"m": f32(0.5, 0.5), "v": f32(1 / 12, 1 / 12)}
-    return of(nodes, w=weight, s=f32(1, 1), b=f32(0, 0), **stats)
+    constants = {"w": weight, "s": f32(1, 1), "b": f32(0, 0), "zero": np.zeros(1, np.int64)}
+    return loaded(nodes, {"x": shape or SHAPE}, ["y"], {**constants, **stats})
 
 
 def clipped() -> Model:
@@ -61,6 +65,11 @@ def test_ranges_that_nodes_declare_by_hand() -> None:
     quantized = of([op("QuantizeLinear", "x s z", "y")], s=step, z=zero)
     assert declared_ranges(quantized)[0][:3] == ("x", -64, 63.5)
     assert declared_ranges(of([op("QuantizeLinear", "x s", "y")], s=step))[0][1:3] == (0, 127.5)
+    signed = of([op("QuantizeLinear", "x s", "y", output_dtype=onnx.TensorProto.INT8)], s=step)
+    assert declared_ranges(signed)[0][1:3] == (-64, 63.5)
+    unsaid = op("QuantizeLinear", "x s", "y")
+    unsaid.input.append("")
+    assert declared_ranges(of([unsaid], s=step))[0][1:3] == (0, 127.5)
     assert declared_ranges(clipped())[0][1:3] == (0, 6)
     assert declared_ranges(of([op("Clip", "x low", "y")], low=np.asarray(0, np.float32))) == ()
     assert declared_ranges(of([op("Relu", "x", "y")])) == ()
@@ -109,6 +118,32 @@ def test_pixels_that_nobody_scaled_are_certain_and_scaled_ones_fit() -> None:
     assert "of 0 to 255, but x / 255 would" in found.said
     assert scale_misfit(model, replace(raw, affine=UNIT)) is None
     assert scale_misfit(model, on(model, PIXELS[:1] / 255)) is None
+
+
+def test_a_fixed_batch_is_looked_at_as_a_whole() -> None:
+    """Of 8 inputs alone none would be fed to a network that takes 16 at a time."""
+    model = normalized(16, *SHAPE[1:])
+    found = scale_misfit(model, on(model, PIXELS))
+    assert found is not None
+    assert found.is_certain
+    assert scale_misfit(model, on(model, PIXELS / 255)) is None
+
+
+def test_single_images_without_a_batch() -> None:
+    front = [op("Unsqueeze", "x zero", "u"), op("Transpose", "u", "t", perm=[0, 3, 1, 2])]
+    model = normalized("height", "width", 2, front=front)
+    images = np.moveaxis(PIXELS, 1, -1)
+    found = scale_misfit(model, on(model, images))
+    assert found is not None
+    assert "of 0 to 255, but x / 255 would" in found.said
+    assert scale_misfit(model, on(model, images / 255)) is None
+
+
+def test_values_whose_moments_run_over_are_said() -> None:
+    model = normalized()
+    found = scale_misfit(model, on(model, PIXELS * np.float32(1e36)))
+    assert found is not None
+    assert "do not suit input 'x'" in found.said
 
 
 def test_a_scale_that_no_plain_scaling_explains_is_said_without_certainty() -> None:
@@ -169,3 +204,22 @@ def test_analysis_and_descriptions_tell_of_it(
     assert "x / 255 would" in caplog.text
     (line,) = eapc.describe_data(path, model).findings
     assert "x / 255 would" in line
+
+
+def brightness(outputs: Mapping[str, Array], _: Mapping[str, Array]) -> Array:
+    result: Array = outputs["y"].mean(axis=(1, 2, 3))
+    return result
+
+
+def test_a_comparison_tells_of_each_of_its_data_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Both networks are fed the same."""
+    model = normalized()
+    raw = on(model, PIXELS)
+    settings = eapc.Settings(calibration=raw)
+    with caplog.at_level(logging.WARNING):
+        eapc.compare(model, model, settings, latency=False)
+    assert [each[:7] for each in caplog.messages] == ["--calib"]
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        eapc.compare(model, model, settings, evaluation=raw, metric=brightness, latency=False)
+    assert [each.split(":")[0] for each in caplog.messages] == ["--calib", "--eval"]

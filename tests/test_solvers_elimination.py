@@ -65,6 +65,17 @@ def test_independent_inputs_by_hand() -> None:
     np.testing.assert_allclose(one.removal_costs, np.array([9, 1, 4]) / 14, rtol=1e-6)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("first", [2.5, 100.0])
+def test_outputs_without_power_lose_more_than_there_are_numbers_for(first: float) -> None:
+    """As of one row, about its mean: 2.5 over the least of numbers is one, twice that is none."""
+    weight = np.sqrt([[[first, 2.5]]])
+    found = eliminate([consumer(weight, np.eye(2)[None], power=1e-320)])
+    assert found.errors[0] == 0
+    assert found.errors[-1] == np.inf
+    assert sorted(found.order) == [0, 1]
+
+
 def test_a_correlated_input_is_made_up_for() -> None:
     """y = 2a + 2b with E[ab] = 1/2: without a, b takes 2 + 2/2 = 3 and 4 * 3/4 of 12 is lost.
 

@@ -86,6 +86,31 @@ def test_the_smallest_table_counts_and_casts_are_seen_through() -> None:
     assert fed(made(model, 200), "i").max() == 4
 
 
+def test_arithmetic_before_a_table_is_seen_through() -> None:
+    """What tf.gather becomes: negative ids count from the end of a table of five rows."""
+    nodes = [
+        op("Less", "i zero", "below"),
+        op("Add", "i rows", "wrapped"),
+        op("Where", "below wrapped i", "ids"),
+        op("Gather", "table ids", "y"),
+    ]
+    given = {"table": normal((5, 3)), "zero": ints(0), "rows": ints(5)}
+    model = loaded(nodes, [value("i", ("N", 4), TensorProto.INT64)], ["y"], given)
+    data = made(model, 200)
+    assert fed(data, "i").max() == 4
+    assert data.notes == ()
+
+
+def test_integers_of_an_unknown_range_are_named() -> None:
+    nodes = [op("Cast", "i", "f", to=TensorProto.FLOAT), op("MatMul", "f w", "y")]
+    inputs = [value("i", ("N", 4), TensorProto.INT32)]
+    data = made(loaded(nodes, inputs, ["y"], {"w": normal((4, 2))}))
+    assert data.notes == (
+        "input 'i' is filled with 0 and 1, as nothing in the graph tells the range of its values;"
+        " --calib sets them",
+    )
+
+
 def test_ids_of_a_short_type_do_not_overflow() -> None:
     nodes = [op("Cast", "i", "j", to=TensorProto.INT32), op("Gather", "t j", "y")]
     inputs = [value("i", ("N", 4), TensorProto.INT8)]

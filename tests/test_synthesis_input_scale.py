@@ -11,12 +11,12 @@ from builders import Array, chain, loaded, op, value
 from onnx import TensorProto
 
 from eapc import Settings, prune
-from eapc.data import Dataset
+from eapc.data import Dataset, dataset
 from eapc.goals import Sparsity
 from eapc.model import Model
 from eapc.runtime import Session, with_outputs
 from eapc.synthesis import synthesise
-from eapc.synthesis.input_scale import CANDIDATES, scaled
+from eapc.synthesis.input_scale import CANDIDATES, scaled, with_expected_scale
 from eapc.synthesis.inputs import dead_leaves
 
 
@@ -163,3 +163,22 @@ def test_statistics_of_training_tell_images_from_noise() -> None:
     assert made(expecting(1.0, ops)).kinds is None
     biased = made(expecting(1.0, ["Conv", "Relu", "GlobalAveragePool", "Flatten", "Gemm"]))
     assert any(name.startswith("white noise") for name in biased.kind_names)
+
+
+def test_noise_is_left_out_where_statistics_of_training_suit_images_as_well() -> None:
+    """Textures of the same values fit alike: a BatchNormalization settles for images."""
+    rng = np.random.default_rng(0)
+    tensors = {
+        "w": np.eye(3, dtype=np.float32).reshape(3, 3, 1, 1),
+        "s": np.ones(3, np.float32),
+        "b": np.zeros(3, np.float32),
+        "m": np.full(3, 0.5, np.float32),
+        "v": np.full(3, 1 / 16, np.float32),
+    }
+    nodes = [op("Conv", "x w", "c"), op("BatchNormalization", "c s b m v", "y")]
+    model = loaded(nodes, {"x": ("N", 3, 8, 8)}, ["y"], tensors)
+    x = rng.standard_normal((40, 3, 8, 8)).astype(np.float32)
+    alike = dataset({"x": x}, model.inputs, "made up")
+    found = with_expected_scale(model, [alike, alike], 1)
+    assert found.origin == "values 0 to 1 by BatchNormalization statistics"
+    np.testing.assert_allclose(found.arrays["x"], x / 4 + 0.5, rtol=1e-6, atol=1e-6)

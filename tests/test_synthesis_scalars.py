@@ -52,6 +52,8 @@ def test_places_of_operators_tell() -> None:
         "input 'iou' is set to 0.5, as NonMaxSuppression is often given; --calib sets it"
     )
     assert "'most' is set to 100," in told(model, "most")
+    largest = of([op("TopK", "x k", "v i")], value("k", (1,), TensorProto.INT64))
+    assert "'k' is set to 1, as TopK is often given" in told(largest, "k")
 
 
 def test_flags_are_off_and_factors_neutral() -> None:

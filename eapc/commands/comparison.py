@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from eapc.commands.compiler import analyze
+from eapc.commands.compiler import analysis_of
+from eapc.commands.data_checks import check_scale
 from eapc.commands.preparation import (
     DataSource,
     MetricSource,
@@ -22,6 +23,7 @@ from eapc.commands.preparation import (
     load_evaluation,
     metric_of,
     open_axes,
+    prepare,
 )
 from eapc.data import Dataset, dataset
 from eapc.energy import EnergyReport
@@ -129,9 +131,10 @@ def compare(
     specs = common_inputs(*models)
     settings = _alike(settings, models, specs)
     data = _inputs(models[0], specs, settings, evaluation, measure)
-    analyses = [analyze(model, settings) for model in models]
-    sides = [_side(model, each.energy) for model, each in zip(models, analyses, strict=True)]
     labelled = evaluation is not None
+    _check_scales(models[0], settings, data if labelled else None)
+    analyses = [analysis_of(prepare(model, settings)) for model in models]
+    sides = [_side(model, each.energy) for model, each in zip(models, analyses, strict=True)]
     return Comparison(
         before=sides[0],
         after=sides[1],
@@ -207,6 +210,14 @@ def _inputs(
         kind_names=made.kind_names,
         notes=made.notes,
     )
+
+
+def _check_scales(model: Model, settings: Settings, labelled: Dataset | None) -> None:
+    """Warn of data at another scale than the first model expects."""
+    given = settings.calibration
+    calibration = given if isinstance(given, Dataset) else None
+    for option, data in (("--calib", calibration), ("--eval", labelled)):
+        check_scale(model, data, option, settings.threads, refuses=False)
 
 
 # --- figures ---------------------------------------------------------------------------------

@@ -10,11 +10,11 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from eapc.commands.data_checks import check_scale
 from eapc.commands.preparation import (
     DataSource,
     MetricSource,
     Settings,
-    check_scale,
     checked,
     load_dataset,
     prepare,
@@ -24,7 +24,7 @@ from eapc.commands.preparation import (
 from eapc.commands.results import default_output, save
 from eapc.commands.sweep import pursue_all
 from eapc.energy import EnergyReport
-from eapc.goals import DEFAULT_GOAL, Goal, Pruned
+from eapc.goals import DEFAULT_GOAL, Goal, Pruned, few_rows
 from eapc.model import Model, assumed_sizes
 from eapc.pipeline import Compilation, Pipeline, Recipe, load_passes
 from eapc.progress import Progress, silent
@@ -36,6 +36,7 @@ __all__ = [
     "Pruned",
     "Ran",
     "Settings",
+    "analysis_of",
     "analyze",
     "default_output",
     "load_dataset",
@@ -75,7 +76,13 @@ class Ran:
 def analyze(model: str | Path | Model, settings: Settings | None = None) -> Analysis:
     """Estimate the energy of every node of a model on a machine."""
     compilation = prepare(model, settings or Settings())
-    check_scale(compilation.model, compilation.calibration, "--calib", 0, refuses=False)
+    threads = compilation.conditions.engine.threads
+    check_scale(compilation.model, compilation.calibration, "--calib", threads, refuses=False)
+    return analysis_of(compilation)
+
+
+def analysis_of(compilation: Compilation) -> Analysis:
+    """The energy of every node of a model that has been prepared."""
     done = Pipeline.parse("annotate-energy", load_passes()).run(compilation)
     samples = len(done.calibration) if done.calibration else 0
     held = done.priced.footprint
@@ -125,7 +132,7 @@ def prune(
     to_write = tuple(outputs.values())
     begun = checked(model, settings, (goal,), recipe, evaluation, to_write, force, metric)
     begun = begun.with_inputs(settings.samples)
-    _, (pruned,) = pursue_all(begun, (goal,), outputs, output, force, resume, progress)
+    (pruned,) = pursue_all(begun, (goal,), outputs, output, force, resume, progress)
     shared = begun.compilation.record.seconds
     total = time.perf_counter() - start
     return pruned.spending({**shared, **pruned.seconds, "total": total})
@@ -151,11 +158,18 @@ def run(
         check_scale(compilation.model, compilation.calibration, "--calib", settings.threads)
         compilation = with_inputs(compilation, settings.samples)
     done = parsed.run(replace(compilation, progress=progress))
-    if warning := _missed_budget(done):
+    for warning in filter(None, (_few_rows(done, compilation), _missed_budget(done))):
         logger.warning(warning)
     if output is not None:
         save(done, output, force)
     return Ran(done, str(parsed), None if output is None else Path(output))
+
+
+def _few_rows(done: Compilation, begun: Compilation) -> str:
+    """What to say of layers that the inputs of a fit do not determine; else empty."""
+    fitted, given = (len(each.calibration or ()) for each in (done, begun))
+    layers = tuple(done.record.layers.values())
+    return few_rows(layers, fitted, 1 - fitted / given) if fitted and given else ""
 
 
 def _missed_budget(done: Compilation) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from eapc.commands.preparation import load_dataset, open_axes, other_classes, scores_of
+from eapc.commands.data_checks import other_classes, scores_of
+from eapc.commands.preparation import load_dataset, open_axes
 from eapc.data import (
     Affine,
     DataFiles,
@@ -163,7 +164,7 @@ def _inputs(data: Dataset) -> Iterator[FedInput]:
     for name, array in data.arrays.items():
         affine = data.affine if data.specs[name].is_float else None
         axis = _channel_axis(array.shape, affine)
-        ranges = _ranges((feed[name] for feed in data.batches(_AT_ONCE)), axis)
+        ranges = _ranges((feed[name] for feed in data.fed(_AT_ONCE)), axis)
         dtypes = data.specs[name].dtype.name, array.dtype.name
         yield FedInput(name, *dtypes, array.shape, False, axis, ranges)
     for name, array in data.shared.items():

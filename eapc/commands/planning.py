@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from eapc.commands.preparation import DataSource, MetricSource, Settings, checked, with_inputs
+from eapc.commands.preparation import Begun, DataSource, MetricSource, Settings, checked
 from eapc.goals import Goal, Pruned
 from eapc.model import Model
-from eapc.pipeline import Compilation, Pipeline, Recipe
+from eapc.pipeline import Pipeline, Recipe
 from eapc.progress import Progress, silent
 
 
@@ -41,17 +41,19 @@ def plan(
     settings, recipe = settings or Settings(), recipe or Recipe()
     outputs = () if output is None else (output,)
     begun = checked(model, settings, (goal,), recipe, evaluation, outputs, force, metric)
-    compilation = replace(begun.compilation, progress=progress)
+    begun = replace(begun, compilation=replace(begun.compilation, progress=progress))
     expected = None
     if not (goal.is_searched or recipe.zeros):
-        expected = _expected(compilation, settings, goal, begun.recipe)
-    return DryRun(compilation.model, str(goal.pipeline(begun.recipe)), goal.note, expected)
+        begun, expected = _expected(begun, settings, goal)
+    return DryRun(begun.compilation.model, str(begun.pipeline(goal)), goal.note, expected)
 
 
-def _expected(compilation: Compilation, settings: Settings, goal: Goal, recipe: Recipe) -> Pruned:
+def _expected(begun: Begun, settings: Settings, goal: Goal) -> tuple[Begun, Pruned]:
+    """What is known before layers are refitted, and what it is known by."""
+    recipe = begun.recipe
     steps = tuple(step for step in recipe.steps(goal.options(recipe)) if not step.refits)
-    if any(step.needs_calibration for step in steps):
-        compilation = with_inputs(compilation, settings.samples)
-    dense = recipe.annotation().run(compilation)
+    if begun.held_out(goal) or any(step.needs_calibration for step in steps):
+        begun = begun.with_inputs(settings.samples)
+    dense = recipe.whole((), begun.held_out(goal)).run(begun.compilation)
     done = Pipeline(steps).run(dense)
-    return Pruned(goal, done, dense.priced, goal.pipeline(recipe))
+    return begun, Pruned(goal, done, dense.priced, begun.pipeline(goal))

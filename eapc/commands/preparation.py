@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from eapc.commands.data_checks import (
+    check_scale,
+    other_classes,
+    require_classes,
+    require_variety,
+    warn_of_repeats,
+)
 from eapc.data import (
     CalibrationDataReader,
     DataFiles,
@@ -19,7 +25,7 @@ from eapc.data import (
     load_data,
 )
 from eapc.energy import read_bits, read_densities
-from eapc.errors import DataError, UsageError
+from eapc.errors import UsageError
 from eapc.evaluation import (
     TOP1_ACCURACY,
     AccuracyJudge,
@@ -28,14 +34,13 @@ from eapc.evaluation import (
     OwnMetric,
     load_metric,
 )
-from eapc.goals import ALIKE, NEEDS_MEASUREMENTS, Goal, Trials
+from eapc.goals import NEEDS_MEASUREMENTS, Goal, Trials
 from eapc.hardware import HardwareModel, MeasuredMachine, load_hardware, load_machine
 from eapc.layers import layers_of, require_layers
-from eapc.model import InputShapes, Model, TensorSpec, infer_shapes, input_shapes, spec_of
-from eapc.pipeline import Compilation, Conditions, Recipe
+from eapc.model import InputShapes, Model, TensorSpec, input_shapes, require_fitting
+from eapc.pipeline import Compilation, Conditions, Pipeline, Recipe
 from eapc.progress import timed
 from eapc.runtime import Engine, as_it_runs
-from eapc.scale import scale_misfit
 from eapc.synthesis import synthesise
 
 logger = logging.getLogger(__name__)
@@ -128,30 +133,18 @@ def load_evaluation(
     return data
 
 
-def other_classes(model: Model, data: Dataset) -> str:
-    """What to say where subfolders of images are not as many as the model's classes; else empty."""
-    found, scores = len(data.classes), scores_of(model)
-    if not found or scores in (None, found):
-        return ""
-    return (
-        f"{found} subfolders of images count as classes 0 to {found - 1}, and the model tells "
-        f"{scores} classes; give --labels FILE where they are some of its classes only"
-    )
-
-
-def scores_of(model: Model) -> int | None:
-    """How many classes a model of one output has scores for; None where it does not say so."""
-    specs = [spec_of(value) for value in model.view.proto.graph.output]
-    if len(specs) != 1 or specs[0] is None:
-        return None
-    _, scores, *more = (*specs[0].shape, 1, 1)
-    if not isinstance(scores, int) or any(size != 1 for size in more):
-        return None
-    return max(scores, 2)
+def _path_of(source: DataSource) -> str:
+    """Where data is on disk; empty where it is not."""
+    path = source.path if isinstance(source, DataFiles) else source
+    return str(path) if isinstance(path, str | Path) else ""
 
 
 def open_axes(model: Model, given: InputShapes) -> OpenAxes:
-    """How large images are for a model that leaves that open."""
+    """How large images are for a model that leaves that open.
+
+    Raises UsageError for given shapes that do not fit the model.
+    """
+    require_fitting(model, given)
     return OpenAxes(given, lambda: input_shapes(model, given, None))
 
 
@@ -167,6 +160,14 @@ class Begun:
     def with_inputs(self, samples: int | None) -> Begun:
         """The same with inputs to fit, made up where none were given."""
         return replace(self, compilation=with_inputs(self.compilation, samples))
+
+    def pipeline(self, goal: Goal) -> Pipeline:
+        """The pipeline that pursues a goal on these inputs, as it would be typed."""
+        return goal.pipeline(self.recipe, self.held_out(goal))
+
+    def held_out(self, goal: Goal) -> float | None:
+        """The fraction of the inputs to fit that a goal keeps out of it."""
+        return goal.kept_out(self.compilation.calibration, self.labelled is not None)
 
     def trials(self, compilation: Compilation) -> Trials:
         """Trials of the model; the original is run on the evaluation inputs first."""
@@ -198,7 +199,7 @@ def checked(
     recipe = with_objective(recipe, compilation)
     for goal in goals:
         goal.pipeline(recipe).check(compilation.model)
-    _require_variety(compilation.calibration, goals)
+    require_variety(compilation.calibration, goals)
     check_scale(compilation.model, compilation.calibration, "--calib", settings.threads)
     labelled = None
     if evaluation is not None:
@@ -206,9 +207,9 @@ def checked(
         given = settings.input_shapes
         labelled = load_evaluation(evaluation, model, model.inputs, given, measure)
         if measure is TOP1_ACCURACY:
-            _require_classes(model, labelled, evaluation)
+            require_classes(model, labelled, _path_of(evaluation))
         labelled = as_it_runs(model, labelled, settings.threads)
-        _warn_of_repeats(labelled, "inputs of --eval")
+        warn_of_repeats(labelled, "inputs of --eval")
         check_scale(model, labelled, "--eval", settings.threads)
     for output in outputs:
         compilation.model.require_writable(output, force)
@@ -226,63 +227,6 @@ def metric_of(source: MetricSource | None, evaluation: DataSource | None) -> Met
     if not callable(source):
         raise UsageError(f"metric: expected a function, got {type(source).__name__}")
     return OwnMetric.of(source)
-
-
-def _require_variety(data: Dataset | None, goals: Sequence[Goal]) -> None:
-    """Refuse to search on inputs that are all the same; warn where a goal is obeyed on them."""
-    if data is None:
-        return
-    if not data.are_alike:
-        _warn_of_repeats(data, "calibration inputs")
-        return
-    if any(goal.is_searched for goal in goals):
-        raise DataError(f"{ALIKE}; give other ones")
-    logger.warning(f"{ALIKE}, and layers cannot be fitted to them")
-
-
-def _warn_of_repeats(data: Dataset, what: str) -> None:
-    """Where most samples repeat others, less is known of the outputs than their number says."""
-    distinct = data.distinct
-    if 2 * distinct < len(data):
-        said = f"only {distinct} of the {len(data)} {what} are distinct"
-        logger.warning(f"{said}: less is known of the outputs than their number says")
-
-
-def _require_classes(model: Model, data: Dataset, source: DataSource) -> None:
-    """Raise DataError, with the file's name, for labels that the model has no class for.
-
-    Where shapes do not tell the number of classes, the outputs will.
-    """
-    labels = data.require_labels()
-    shapes = [infer_shapes(model, data.shapes(1)).main(name) for name in model.outputs]
-    if len(shapes) != 1 or shapes[0] is None or len(shapes[0]) < 2 or 0 in shapes[0]:
-        return
-    classes = max(2, math.prod(shapes[0][1:]))  # one number per sample tells two classes apart
-    if int(labels.max()) >= classes:
-        path = source.path if isinstance(source, DataFiles) else source
-        name = f"{path}: " if isinstance(path, str | Path) else ""
-        raise DataError(f"{name}label {int(labels.max())} is out of range: {classes} classes")
-
-
-def check_scale(
-    model: Model, data: Dataset | None, option: str, threads: int, refuses: bool = True
-) -> None:
-    """Warn of data that seem to be at another scale than the network expects.
-
-    Where that is next to certain and the data do not say their scaling, it `refuses` them: raises
-    DataError.
-    """
-    if data is None or data.synthesised or data.are_alike:
-        return
-    misfit = scale_misfit(model, data, threads)
-    if misfit is None:
-        return
-    if misfit.is_certain and data.affine is None and refuses:
-        raise DataError(
-            f"{option}: {misfit.said}; give scale, mean and std in the file or by --scale, --mean "
-            "and --std; --scale 1 says that the values are right"
-        )
-    logger.warning(f"{option}: {misfit.said}: check scale, mean and std")
 
 
 def with_objective(recipe: Recipe, compilation: Compilation) -> Recipe:

@@ -12,7 +12,7 @@ from eapc.commands.preparation import Begun, DataSource, MetricSource, Settings,
 from eapc.commands.results import Written, resumable, save
 from eapc.energy import EnergyReport
 from eapc.errors import UsageError
-from eapc.goals import Goal, Pruned, Trials, few_rows, measured, warning
+from eapc.goals import Goal, Pruned, Trials, measured, warning
 from eapc.model import Model
 from eapc.pipeline import Recipe
 from eapc.progress import Progress, silent, timed
@@ -74,11 +74,11 @@ def sweep(
     begun = checked(model, settings, goals, recipe, evaluation, to_write, force, metric)
     begun = begun.with_inputs(settings.samples)
     kept = None if folder is None else Path(folder) / f"{_stem(model)}.sweep"
-    trials, rows = pursue_all(begun, goals, outputs, kept, force, resume, progress)
+    rows = pursue_all(begun, goals, outputs, kept, force, resume, progress)
     data = begun.compilation.calibration
     made_up = data is not None and data.synthesised
     spent = time.perf_counter() - start
-    return Swept(begun.compilation.model, trials.before, rows, made_up, spent)
+    return Swept(begun.compilation.model, rows[0].before, rows, made_up, spent)
 
 
 def pursue_all(
@@ -89,20 +89,16 @@ def pursue_all(
     force: bool,
     resume: bool,
     progress: Progress,
-) -> tuple[Trials, tuple[Pruned, ...]]:
-    """Each goal's result, written where it has an output; parts are kept beside `kept` till then.
-
-    Gives the trials as well, that know what goals share.
-    """
+) -> tuple[Pruned, ...]:
+    """Each goal's result, written where it has an output; till then parts are beside `kept`."""
     watched = replace(begun.compilation, progress=progress)
-    text = f"{goals!r} {[str(goal.pipeline(begun.recipe)) for goal in goals]}"
+    text = f"{goals!r} {[str(begun.pipeline(goal)) for goal in goals]}"
     with resumable(watched, text, kept, resume) as started:
         written = Written(started.finished("written"))
         for output in outputs.values():
             started.model.require_writable(output, force or written.holds(output))
         trials = begun.trials(started)
-        rows = tuple(_pursued(goal, outputs.get(goal), trials, force, written) for goal in goals)
-    return trials, rows
+        return tuple(_pursued(goal, outputs.get(goal), trials, force, written) for goal in goals)
 
 
 def _check(goals: Sequence[Goal], folder: str | Path | None, resume: bool) -> None:
@@ -150,7 +146,7 @@ def _pursued(
         with timed(seconds, "verify-and-save"):
             save(pruned.compilation, output, force or written.holds(output))
             written.note(output)
-    for said in filter(None, (few_rows(pruned), warning(pruned, trials.recipe.pattern))):
+    for said in filter(None, (trials.few_rows(pruned), warning(pruned, trials.recipe.pattern))):
         logger.warning(said)
     seconds["total"] = time.perf_counter() - start
     logger.info("%s: energy %.4f in %.1f s", goal, pruned.energy_ratio, seconds["total"])

@@ -1,12 +1,7 @@
 """Calibration and evaluation inputs: files, folders and readers become one `Dataset`."""
 
-from eapc.data.datasets import (
-    CalibrationDataReader,
-    Dataset,
-    common_batch,
-    dataset,
-    from_reader,
-)
+from eapc.data.arrays import CalibrationDataReader, common_batch, dataset, from_reader
+from eapc.data.datasets import Dataset
 from eapc.data.files import (
     DataFiles,
     is_image_folder,
@@ -16,11 +11,10 @@ from eapc.data.files import (
     says_scaling,
 )
 from eapc.data.image_folder import OpenAxes
-from eapc.data.preprocessing import SCALING, Preprocessing, read_preprocessor
+from eapc.data.preprocessing import Preprocessing, read_preprocessor
 from eapc.data.scaling import Affine
 
 __all__ = [
-    "SCALING",
     "Affine",
     "CalibrationDataReader",
     "DataFiles",

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from eapc.data.datasets import RESERVED, Dataset, dataset, with_scaling
+from eapc.data.arrays import RESERVED, dataset, with_scaling
+from eapc.data.datasets import Dataset
 from eapc.data.image_folder import OpenAxes, load_images
 from eapc.data.images import holds_images, is_image
 from eapc.data.preprocessing import PREPROCESSOR_FILE, Preprocessing, read_preprocessor

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from eapc.data.datasets import Dataset, dataset, with_scaling
+from eapc.data.arrays import dataset, with_scaling
+from eapc.data.datasets import Dataset
 from eapc.data.images import find_images, load_pillow, read_image, subfolders_of
 from eapc.data.labels import label_files
 from eapc.data.preprocessing import Preprocessing
@@ -62,7 +63,7 @@ def load_images(
     labelled = label_files(folder, files, [path.name for path in subfolders_of(folder)], labels)
     chosen = evenly_spaced(len(files), samples)
     pixels = _pixels([files[i] for i in chosen], preprocessing, size, wanted)
-    data = dataset({wanted.name: pixels}, specs, str(folder)).first(samples)
+    data = dataset({wanted.name: pixels}, specs, str(folder))
     found = None if labelled.labels is None else labelled.labels[chosen]
     data = replace(data, labels=found, classes=labelled.classes, unlabelled=labelled.reason)
     _warn_of_scaling(folder, data, preprocessing)

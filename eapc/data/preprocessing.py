@@ -18,8 +18,6 @@ from eapc.errors import DataError
 
 PREPROCESSOR_FILE = "preprocessor_config.json"
 
-SCALING = "--scale, --mean and --std"
-
 RESAMPLING = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 """Filters by the numbers that Pillow, and so preprocessor files, give them."""
 

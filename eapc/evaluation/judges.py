@@ -12,7 +12,7 @@ from eapc.data import Dataset
 from eapc.errors import DataError
 from eapc.evaluation.margins import DecisionMargins
 from eapc.evaluation.measures import Accuracy, Agreement
-from eapc.evaluation.metrics import TOP1_ACCURACY, Metric, MetricValue
+from eapc.evaluation.metrics import TOP1_ACCURACY, Metric, MetricValue, Top1
 from eapc.evaluation.parts import Outputs
 from eapc.evaluation.yardstick import Yardstick
 from eapc.model import Array, Model
@@ -65,12 +65,15 @@ class AccuracyJudge:
         return self.before.against(after.at_worst, *figures)
 
     def require_answers(self) -> None:
-        """Raise DataError where the original is worth nothing, so that nothing can be lost."""
+        """Raise DataError where the original is worth nothing, or one answer would do for all."""
         if self.before.value == self.metric.lowest:
             raise DataError(
                 "--eval: the original gets none of the inputs right: labels or scaling are "
                 "not those that it was trained on"
             )
+        labels = self.data.labels
+        if isinstance(self.metric, Top1) and labels is not None and len(np.unique(labels)) < 2:
+            raise DataError("--eval: all labels are of one class, so that one answer does for all")
 
     def expected_loss(self, divergence: float) -> float:
         """About what the metric should drop by at a divergence of the outputs; a guess."""
@@ -125,8 +128,19 @@ class AgreementJudge:
     @classmethod
     def on_few(cls, model: Model, data: Dataset, threads: int = 0) -> AgreementJudge:
         """A judge on evenly spaced inputs, a few hundred at most where they fill a batch."""
-        few = data.take(slice(0, None, max(1, len(data) // _FEW)))
-        return cls.of(model, few if few.usable else data, threads)
+        return cls.of(model, _few(data), threads)
+
+    @classmethod
+    def beside(
+        cls, model: Model, data: Dataset, others: Dataset, threads: int = 0
+    ) -> AgreementJudge:
+        """A judge on all inputs of `data`; a few of the others help to tell what outputs vary by.
+
+        Of the digits network, 64 inputs, 80 % zeros, the error of a class that none of eight
+        held-out ones shows is 2.6 of its power there, and that of all scores 0.07 of their power
+        on all 64: on 597 other inputs it is 0.065.
+        """
+        return cls(data, Yardstick.of(model, data, threads, _few(others)), threads)
 
     def divergence(self, model: Model) -> float:
         """How far the outputs of `model` are from the original's; see `Yardstick.divergence`."""
@@ -149,3 +163,8 @@ class AgreementJudge:
     def _leads(self) -> DecisionMargins | None:
         scores = self.yardstick.scores if self.yardstick.is_by_share else None
         return None if scores is None else DecisionMargins.of(scores, scores.argmax(axis=1))
+
+
+def _few(data: Dataset) -> Dataset:
+    few = data.take(slice(0, None, max(1, len(data) // _FEW)))
+    return few if few.usable else data

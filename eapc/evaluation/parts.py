@@ -30,6 +30,13 @@ _MOVING = 0.05
 """Least share of values that are on the way from one end of that range to the other."""
 
 
+class Samples(NamedTuple):
+    """Outputs on some samples, and of which of several kinds these are, (n,) names."""
+
+    outputs: Outputs
+    kinds: Array | None = None
+
+
 class PartErrors(NamedTuple):
     """Errors of outputs, a fraction of each part's power: the worst, and whose; their mean.
 
@@ -53,6 +60,7 @@ class _PartError(NamedTuple):
 class OutputPart:
     """Some elements of an output; `power` is sum (y - mean y)^2 over them and the samples.
 
+    Where more samples tell the power it is that of as many of them as are judged.
     Parts that do not vary have that of all parts of the output, or sum y^2 where none varies.
     Those that are `saturated` lie at the ends of an activation's range, whatever is before it.
     """
@@ -77,14 +85,23 @@ class SplitOutput:
 
     @classmethod
     def of(
-        cls, name: str, y: Array, joined: NDArray[np.intp] | None = None, kind: str = ""
+        cls,
+        name: str,
+        y: Array,
+        joined: NDArray[np.intp] | None = None,
+        kind: str = "",
+        beside: Array | None = None,
+        by_scale: bool = True,
     ) -> SplitOutput:
         """The parts of an output (samples, ...); `joined` numbers the tensors it is joined from.
 
-        `kind` is what to call the samples, behind the name of each part.
+        `kind` is what to call the samples, behind the name of each part. Parts and powers are
+        those of the samples `beside` as well: few samples do not tell how an output varies.
+        Without `by_scale` channels are of one part whatever their powers.
         """
         joined = joined if joined is not None and _fits(joined, y.shape) else None
-        wide = y.astype(np.float64)
+        known = y if beside is None else np.concatenate([y, beside])
+        wide = known.astype(np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
             spread = np.square(wide - wide.mean(axis=0)).sum(axis=0)
             channels = _channels(joined, spread)
@@ -93,14 +110,14 @@ class SplitOutput:
             powers = _along(spread, axis)
             totals = _along(np.square(wide).sum(axis=0), axis)
             largest = _along(np.abs(wide).max(axis=0, initial=0.0), axis, np.max)
-        limits = _limits(base, largest, y)
-        labels = _by_scale(base, channel, powers, limits)
+        limits = _limits(base, largest, known)
+        labels = _by_scale(base, channel if by_scale else 0 * channel, powers, limits)
         count = int(labels.max(initial=0)) + 1
         sums = np.bincount(labels, powers, count)
         varies = ~(sums <= np.bincount(labels, limits, count))  # no number is no constant
         own = np.bincount(labels, totals, count)
         still = np.full(count, sums[varies].sum()) if varies.any() else own
-        scales = np.where(varies, sums, still)
+        scales = np.where(varies, sums, still) * (len(y) / len(known) if len(known) else 1.0)
         titles = _titles(name, labels if axis is not None else labels.reshape(y.shape[1:]), axis)
         named = (f"{title}{kind}" for title in titles)
         values = wide.reshape(len(wide), -1) if axis is None else np.moveaxis(wide, axis + 1, 1)
@@ -124,14 +141,18 @@ class OutputParts:
         reference: Outputs,
         joined: Mapping[str, NDArray[np.intp]] | None = None,
         kinds: Array | None = None,
+        beside: Samples | None = None,
+        by_scale: bool = True,
     ) -> None:
         self._reference = reference
         labels = joined or {}
+
+        def split(name: str, y: Array, kind: str) -> SplitOutput:
+            more = _beside(beside, name, kind, y.shape[1:])
+            return SplitOutput.of(name, y, labels.get(name), kind, more, by_scale)
+
         self._split = {
-            name: [
-                (rows, SplitOutput.of(name, y[rows], labels.get(name), kind))
-                for kind, rows in _kinds(kinds, len(y))
-            ]
+            name: [(rows, split(name, y[rows], kind)) for kind, rows in _kinds(kinds, len(y))]
             for name, y in reference.items()
             if is_float(y.dtype) and y.size
         }
@@ -219,6 +240,15 @@ def _kinds(kinds: Array | None, samples: int) -> Iterator[tuple[str, slice | Arr
         return
     for kind in dict.fromkeys(kinds.tolist()):
         yield f" on {kind}", np.flatnonzero(kinds == kind)
+
+
+def _beside(samples: Samples | None, name: str, kind: str, shape: tuple[int, ...]) -> Array | None:
+    """An output on the samples of a kind; None where they have none of this shape."""
+    y = samples.outputs.get(name) if samples else None
+    if samples is None or y is None or y.shape[1:] != shape:
+        return None
+    rows = dict(_kinds(samples.kinds, len(y))).get(kind)
+    return None if rows is None else y[rows]
 
 
 def _differing(y: Array, other: Array) -> float:

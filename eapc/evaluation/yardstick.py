@@ -18,7 +18,7 @@ from eapc.evaluation.measures import (
     class_scores,
     log_probabilities,
 )
-from eapc.evaluation.parts import OutputParts, Outputs
+from eapc.evaluation.parts import OutputParts, Outputs, Samples
 from eapc.model import Array, Model, all_finite
 from eapc.runtime import collect_outputs
 
@@ -31,6 +31,8 @@ class Yardstick:
 
     With `by_error` outputs are compared by their relative error, whatever they are. Samples of
     several `kinds`, (n,) names, are judged apart: those of a large scale would hide all others.
+    What outputs vary by is told by the samples `beside` as well, where there are any. The scores
+    of a classifier are one part then: a class that few samples show has hardly any power.
     """
 
     reference: Outputs
@@ -38,21 +40,22 @@ class Yardstick:
     joined: Mapping[str, Labels] = field(default_factory=dict)
     kinds: Array | None = None
     inputs: int | None = None
+    beside: Samples | None = None
 
     @classmethod
-    def of(cls, model: Model, data: Dataset, threads: int = 0) -> Yardstick:
-        """That of a model on inputs; made-up ones tell no classes apart."""
+    def of(
+        cls, model: Model, data: Dataset, threads: int = 0, beside: Dataset | None = None
+    ) -> Yardstick:
+        """That of a model on inputs, with others beside; made-up ones tell no classes apart."""
         shapes = data.shapes(1)
 
         def joined() -> Mapping[str, Labels]:
             return joined_labels(model, shapes)
 
         known = model.analyses.once(("joined", str(shapes)), joined)
-        kinds = None
-        if data.kinds is not None:
-            kinds = np.asarray(data.kind_names)[data.kinds[: data.usable]]
-        outputs = collect_outputs(model, data, threads)
-        return cls(outputs, data.synthesised, known, kinds, data.usable)
+        outputs, kinds = _samples(model, data, threads)
+        others = None if beside is None else _samples(model, beside, threads)
+        return cls(outputs, data.synthesised, known, kinds, data.usable, others)
 
     @property
     def samples(self) -> int:
@@ -119,4 +122,12 @@ class Yardstick:
 
     @cached_property
     def _parts(self) -> OutputParts:
-        return OutputParts(self.reference, self.joined, self.kinds)
+        by_scale = self.beside is None or self.scores is None
+        return OutputParts(self.reference, self.joined, self.kinds, self.beside, by_scale)
+
+
+def _samples(model: Model, data: Dataset, threads: int) -> Samples:
+    kinds = None
+    if data.kinds is not None:
+        kinds = np.asarray(data.kind_names)[data.kinds[: data.usable]]
+    return Samples(collect_outputs(model, data, threads), kinds)

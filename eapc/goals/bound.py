@@ -12,6 +12,7 @@ from eapc.goals.goal import Budget, Goal
 from eapc.goals.result import Pruned
 
 if TYPE_CHECKING:
+    from eapc.data import Dataset
     from eapc.goals.search import Found
     from eapc.goals.trials import Trials
     from eapc.model import Model
@@ -46,6 +47,7 @@ class Bound(Goal, Generic[V]):
 
     unmet: ClassVar[str]
     is_searched = True
+    held_out: ClassVar[float | None] = None
 
     @abstractmethod
     def judge(self, trials: Trials, model: Model) -> V:
@@ -75,9 +77,13 @@ class Bound(Goal, Generic[V]):
         """Those of one trial."""
         return recipe.budget(1.0)
 
+    def kept_out(self, data: Dataset | None, has_labels: bool) -> float | None:  # noqa: ARG002
+        """What decides, whatever the inputs: where they are too few, no search is possible."""
+        return self.held_out
+
     def pursue(self, trials: Trials) -> Pruned:
         """Search for the lowest budget that keeps the bound."""
-        trials = trials.holding_out(self.held_out) if self.held_out else trials
+        trials = trials.of(self)
         allowed = self.allowed(trials)
         found = trials.search(self).lowest(self.is_kept, allowed)
         is_met, lost = self.is_kept(found.verdict), self._unmet(found)
@@ -87,7 +93,7 @@ class Bound(Goal, Generic[V]):
             self,
             found.result,
             trials.before,
-            trials.pipeline_at(Budget(found.budget), self.held_out),
+            trials.pipeline_at(Budget(found.budget)),
             goal_met=is_met,
             reason="" if is_met else lost,
             floor=trials.pruner.plan.lowest_ratio,

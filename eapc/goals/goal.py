@@ -11,8 +11,21 @@ from eapc.errors import UsageError
 from eapc.goals.result import Pruned
 
 if TYPE_CHECKING:
+    from eapc.data import Dataset
     from eapc.goals.trials import Trials
     from eapc.pipeline import Options, Pipeline, Recipe
+
+TOLD_BY = 0.125
+"""Fraction of the calibration inputs that tells what is left of the outputs.
+
+An eighth is enough to tell by, and hardly missed. Errors on 4, 8 and 32 held-out digits of 32, 64
+and 256 were 0.02, 0.02 and 0.01 at half the weights and 0.09, 0.07 and 0.04 at a fifth of them; on
+597 others 0.03, 0.02 and 0.01, and 0.12, 0.06 and 0.04. Top-1 on 8, 64 and 256 inputs, the worst
+of two or three draws, all fitted and less an eighth: 52.6 and 51.8, 98.8 and 98.2, 98.8
+and 99.0 (digits, 80 % zeros); 79.9 and 81.7, 89.8 and 89.5, 90.8 and 90.9 (ResNet-20, 70 %). It
+takes no time: 0.40 and 0.39, 0.67 and 0.66, 0.91 and 0.87 s of CPU (digits). A fifth of 250 inputs
+would tell by a share of answers, but takes more from the fit of all who have fewer, or more.
+"""
 
 
 @dataclass(frozen=True)
@@ -27,8 +40,9 @@ class Goal(ABC):
     `is_searched` that no budget is known before; `remedy` says what to ask for where the outputs
     suffer too much, and is empty where the goal itself sees to them; `needs_labels` is True where
     it takes labelled inputs to decide. `held_out` is the fraction of the calibration inputs that
-    decides and is never fitted, None where all of them are fitted. Further fields, numbers, are
-    options too where their metadata have `option`, `metavar` and `help`.
+    decides, or tells what is left of the outputs, and is never fitted, None where all of them are
+    fitted; see `kept_out`. Further fields, numbers, are options too where their metadata have
+    `option`, `metavar` and `help`.
     """
 
     value: Any
@@ -42,7 +56,7 @@ class Goal(ABC):
     remedy: ClassVar[str] = ""
     is_searched: ClassVar[bool] = False
     needs_labels: ClassVar[bool] = False
-    held_out: ClassVar[float | None] = None
+    held_out: ClassVar[float | None] = TOLD_BY
 
     def __post_init__(self) -> None:
         ends = {0.0: self.span.startswith("["), 1.0: self.span.endswith("]")}
@@ -57,14 +71,26 @@ class Goal(ABC):
     def options(self, recipe: Recipe) -> Options:
         """What is asked of the pass that prunes; a search changes its budget."""
 
-    def pipeline(self, recipe: Recipe) -> Pipeline:
-        """The pipeline that pursues the goal, as it would be typed."""
-        return recipe.pipeline(self.options(recipe), self.held_out)
+    def kept_out(self, data: Dataset | None, has_labels: bool) -> float | None:
+        """The fraction of these inputs that takes no part in the fit; None where all are fitted.
+
+        Labelled inputs tell better what is left of the outputs, and one input, or one batch of a
+        model of fixed batch, cannot be shared out. Without `data` inputs are yet to be made up.
+        """
+        fraction = None if has_labels else self.held_out
+        if fraction is None or data is None or data.can_spare(fraction):
+            return fraction
+        return None
+
+    def pipeline(self, recipe: Recipe, held_out: float | None = None) -> Pipeline:
+        """The pipeline that pursues the goal, as it would be typed; `held_out` as `kept_out`."""
+        return recipe.pipeline(self.options(recipe), held_out)
 
     def pursue(self, trials: Trials) -> Pruned:
         """The best result: of the pipeline as it stands, unless searched."""
-        found = trials.pruned(trials.recipe.steps(self.options(trials.recipe)))
-        return Pruned(self, found, trials.before, self.pipeline(trials.recipe))
+        trials = trials.of(self)
+        steps = trials.recipe.steps(self.options(trials.recipe))
+        return Pruned(self, trials.pruned(steps), trials.before, trials.whole(steps))
 
     def __str__(self) -> str:
         """The goal as it is typed: `--target-energy 0.7`."""

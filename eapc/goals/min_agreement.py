@@ -47,13 +47,18 @@ class MinAgreement(Bound["Agreement"]):
 
     def pursue(self, trials: Trials) -> Pruned:
         """The search, if the inputs that are held out can tell networks apart."""
-        judge = trials.holding_out(HELD_OUT).agreement_judge
+        judge = trials.of(self).agreement_judge
         samples, made_up = judge.yardstick.samples, judge.data.synthesised
         advice = f"give {'real ones by --calib' if made_up else 'others'}, or an explicit goal"
         if samples < _FEWEST:
             raise DataError(
                 f"too few calibration inputs: {samples} held out of the fit decide nothing, at "
                 f"least {_FEWEST} do; {advice}"
+            )
+        if judge.data.is_guesswork:
+            raise DataError(
+                "nothing tells what values the integer inputs take, so made-up ones decide "
+                f"nothing; {advice}"
             )
         if obstacle := judge.yardstick.obstacle:
             which = "made-up inputs" if made_up else "inputs"

@@ -29,12 +29,12 @@ class Pruned:
     `goal_met` is False when the best that could be done falls short; `reason` says why.
     `accuracy`, or another metric in its place, is known where there are inputs to evaluate on;
     where a part of them decided, `decided` is that of those and `accuracy` of the others.
-    `agreement` is that on inputs that were held out, or, where there are none to evaluate on
-    either, on inputs that were fitted: then `fitted` is True
-    and the figure flatters. `floor` is about the lowest fraction of the objective that the goal
-    could have asked, if known. Where inputs that did not decide are there to confirm the goal,
-    `confidence` says how surely it holds by them. `doubt` says why a goal that was met is not
-    confirmed, and is empty where it is. `held` names what holds the cost of a goal that is missed.
+    `agreement` is that on inputs that were held out. Where none could be it is that on inputs
+    that were fitted: then `fitted` is True and the figure flatters.
+    `floor` is about the lowest fraction of the objective that the goal could have asked, if known.
+    Where inputs that did not decide are there to confirm the goal, `confidence` says how surely it
+    holds by them. `doubt` says why a goal that was met is not confirmed, and is empty where it is.
+    `held` names what holds the cost of a goal that is missed.
     """
 
     goal: Goal
@@ -155,11 +155,6 @@ class Pruned:
         if data is None or not data.synthesised:
             return ()
         return (*assumed_sizes(self.model, done.conditions.input_shapes), *data.notes)
-
-    @property
-    def held_out(self) -> Agreement | None:
-        """The agreement on inputs that were kept out of the fit, where there is one."""
-        return None if self.fitted else self.agreement
 
     def spending(self, seconds: Mapping[str, float]) -> Pruned:
         """The same, having taken this time."""

@@ -67,6 +67,7 @@ class Target(Goal):
 
     def pursue(self, trials: Trials) -> Pruned:
         """The best of a few trials."""
+        trials = trials.of(self)
         best = min(self._tried(trials), key=self._missed_by)
         best = replace(best, floor=trials.pruner.plan.lowest_ratio)
         ratio = self.ratio(best)

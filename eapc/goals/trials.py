@@ -13,13 +13,13 @@ from eapc.energy import EnergyReport
 from eapc.errors import UsageError
 from eapc.evaluation import AccuracyJudge, AgreementJudge
 from eapc.goals.bound import ALIKE, Bound, V
-from eapc.goals.goal import Budget
+from eapc.goals.goal import Budget, Goal
 from eapc.goals.min_agreement import MAX_OUTPUT_ERROR
 from eapc.goals.pruners import Pruner, pruner_of
 from eapc.goals.result import Pruned
 from eapc.goals.search import BudgetSearch
 from eapc.model import Model
-from eapc.pipeline import Compilation, Pass, Pipeline, Recipe
+from eapc.pipeline import Compilation, LayerRecord, Pass, Pipeline, Recipe
 from eapc.progress import timed
 from eapc.solvers import parse_pattern
 
@@ -29,10 +29,10 @@ _SHARED = "shared"
 class Trials:
     """Prunes one model on one set of inputs, as often as goals ask for it.
 
-    `compilation` holds calibration data; `accuracy` judges on evaluation inputs, `held_out` are
-    inputs to judge agreement on, where there are any. The dense network's energy, the layers'
-    curves, the original's outputs and the verdicts of searches are worked out once, when they
-    are first asked for.
+    `compilation` holds calibration data; `accuracy` judges on evaluation inputs. The dense
+    network's energy, the layers' curves, the original's outputs and the verdicts of searches are
+    worked out once, when they are first asked for. Goals that keep inputs out of the fit have
+    trials of their own, see `of`: `held_out` are these inputs.
     """
 
     def __init__(
@@ -40,12 +40,12 @@ class Trials:
         compilation: Compilation,
         recipe: Recipe,
         accuracy: AccuracyJudge | None = None,
-        held_out: Dataset | None = None,
     ) -> None:
         self.recipe = recipe
         self._compilation = compilation
         self.accuracy = accuracy
-        self._held_out = held_out
+        self._fraction: float | None = None
+        self.held_out: Dataset | None = None
         self._seconds = dict(compilation.record.seconds)
         self._searches: dict[type[Bound[Any]], BudgetSearch[Any]] = {}
         self._apart: dict[float, Trials] = {}
@@ -64,10 +64,13 @@ class Trials:
         """The model pruned by the recipe's steps."""
         return self._run(steps, self._dense)
 
-    def pipeline_at(self, budget: Budget, held_out: float | None = None) -> Pipeline:
+    def whole(self, steps: Sequence[Pass]) -> Pipeline:
+        """The pipeline that takes these steps from the start, on the inputs that are fitted."""
+        return self.recipe.whole(steps, self._fraction)
+
+    def pipeline_at(self, budget: Budget) -> Pipeline:
         """What leads to a budget, as it would be typed."""
-        steps = self.pruner.steps(budget._replace(ratio=float(f"{budget.ratio:.6g}")))
-        return self.recipe.whole(steps, held_out)
+        return self.whole(self.pruner.steps(budget._replace(ratio=float(f"{budget.ratio:.6g}"))))
 
     def predicted_ratio(self, budget: Budget) -> float:
         """Cost that the curves predict of a budget: below it where densities come in steps.
@@ -86,25 +89,40 @@ class Trials:
         data = self._compilation.calibration
         return data is not None and data.are_alike
 
-    def holding_out(self, fraction: float) -> Trials:
+    @property
+    def calibration(self) -> Dataset:
+        """The inputs that are fitted."""
+        data = self._compilation.calibration
+        assert data is not None  # see the class
+        return data
+
+    def of(self, goal: Goal) -> Trials:
+        """The trials that a goal takes: with some of the inputs kept out where it asks for that.
+
+        Raises DataError where a search has too few.
+        """
+        if self.held_out is not None:
+            return self
+        fraction = goal.kept_out(self.calibration, self.accuracy is not None)
+        return self if fraction is None else self._holding_out(fraction)
+
+    def _holding_out(self, fraction: float) -> Trials:
         """Trials that keep out about so many of the calibration inputs and fit the others."""
         if fraction not in self._apart:
-            data = self._compilation.calibration
-            assert data is not None  # see the class
-            fitted, held_out = data.split(fraction)
-            compilation = replace(self._compilation, calibration=fitted)
-            apart = Trials(compilation, self.recipe, held_out=held_out)
+            fitted, held_out = self.calibration.split(fraction)
+            apart = Trials(replace(self._compilation, calibration=fitted), self.recipe)
+            apart._fraction, apart.held_out = fraction, held_out
             apart._seconds = self._seconds
             self._apart[fraction] = apart
         return self._apart[fraction]
 
     @cached_property
     def agreement_judge(self) -> AgreementJudge:
-        """The judge on the inputs that were held out."""
-        assert self._held_out is not None  # see `holding_out`
+        """The judge on the inputs that were held out; they alone decide searches."""
+        assert self.held_out is not None  # see `of`
         threads = self._compilation.conditions.engine.threads
         with timed(self._seconds, "judge"):
-            return AgreementJudge.of(self._compilation.reference, self._held_out, threads)
+            return AgreementJudge.of(self._compilation.reference, self.held_out, threads)
 
     def search(self, bound: Bound[V]) -> BudgetSearch[V]:
         """The search for a kind of bound; predictions, of all budgets, and verdicts are timed."""
@@ -124,14 +142,28 @@ class Trials:
                 self._searches[kind] = BudgetSearch(prune, plan, judge, expected_loss)
         return self._searches[kind]
 
+    def few_rows(self, pruned: Pruned) -> str:
+        """What to say of a result whose inputs do not determine its layers' weights; else empty."""
+        goal, has_labels = pruned.goal, self.accuracy is not None
+        fitted, held_out = len(self.of(goal).calibration), goal.kept_out(None, has_labels)
+        return few_rows(pruned.layers, fitted, held_out or 0.0)
+
+    @property
+    def is_fitting_all(self) -> bool:
+        """Whether no input is kept out of the fit."""
+        return self.held_out is None
+
     @cached_property
-    def fitted_judge(self) -> AgreementJudge:
-        """A judge on a few of the inputs that are fitted: it flatters, but costs little."""
-        data = self._compilation.calibration
-        assert data is not None  # see the class
+    def telling_judge(self) -> AgreementJudge:
+        """A judge on all inputs that were held out.
+
+        Where there are none it is one on a few of those that are fitted, which flatters.
+        """
         threads = self._compilation.conditions.engine.threads
-        original = self._compilation.reference
-        return AgreementJudge.on_few(original, data, threads)
+        original, fitted = self._compilation.reference, self.calibration
+        if self.held_out is None:
+            return AgreementJudge.on_few(original, fitted, threads)
+        return AgreementJudge.beside(original, self.held_out, fitted, threads)
 
     @cached_property
     def halves(self) -> tuple[AccuracyJudge, AccuracyJudge]:
@@ -166,10 +198,16 @@ _LOST_OUTPUTS = 5 * MAX_OUTPUT_ERROR
 """From here on a user is warned: five times what the default goal allows of either."""
 
 
+_NONE_KEPT_OUT = (
+    "all calibration inputs were fitted, so that none tells what the outputs lose; more of them do"
+)
+
+
 def measured(pruned: Pruned, trials: Trials) -> Pruned:
     """The result with what is left of its outputs, by labels where there are any.
 
-    Else by agreement with the original, on inputs of the fit where none were held out.
+    Else by agreement with the original on the inputs that the goal has kept out of the fit, or on
+    inputs of the fit where there are none.
     """
     if trials.is_blind:
         pruned = replace(pruned, doubt=ALIKE)
@@ -177,8 +215,11 @@ def measured(pruned: Pruned, trials: Trials) -> Pruned:
         pruned = replace(pruned, accuracy=trials.accuracy.accuracy(pruned.model))
     if pruned.accuracy or pruned.agreement:
         return pruned
-    agreement = trials.fitted_judge.agreement(pruned.model, 1 - _LOST_ANSWERS, _LOST_OUTPUTS)
-    return replace(pruned, agreement=agreement, fitted=True)
+    trials = trials.of(pruned.goal)
+    agreement = trials.telling_judge.agreement(pruned.model, 1 - _LOST_ANSWERS, _LOST_OUTPUTS)
+    if trials.is_fitting_all and pruned.goal_met and not pruned.doubt:
+        pruned = replace(pruned, doubt=_NONE_KEPT_OUT)
+    return replace(pruned, agreement=agreement, fitted=trials.is_fitting_all)
 
 
 def warning(pruned: Pruned, pattern: str) -> str:
@@ -197,15 +238,19 @@ def warning(pruned: Pruned, pattern: str) -> str:
     return f"{pruned.goal} spoils the outputs: {said}; {remedy}"
 
 
-def few_rows(pruned: Pruned) -> str:
-    """One line where calibration data do not determine a layer's weights; else empty."""
-    data = pruned.compilation.calibration
-    short = [layer for layer in pruned.layers if layer.rows_per_input < 1]
-    if data is None or not short:
+def few_rows(layers: Sequence[LayerRecord], fitted: int, held_out: float = 0.0) -> str:
+    """One line where calibration data, so many inputs, do not determine a layer's weights.
+
+    Empty where they do. The inputs that would do are those to give, a fraction of `held_out` of
+    them being kept out of the fit.
+    """
+    short = [layer for layer in layers if layer.rows_per_input < 1]
+    if not short:
         return ""
     worst = min(short, key=lambda layer: layer.rows_per_input)
-    enough = math.ceil(len(data) / worst.rows_per_input) if worst.rows else 0
-    of = f"{len(short)} of {len(pruned.layers)} layers have fewer rows to be fitted on than inputs"
+    needed = fitted / worst.rows_per_input if worst.rows else 0
+    enough = math.ceil(round(needed / (1 - held_out), 6))
+    of = f"{len(short)} of {len(layers)} layers have fewer rows to be fitted on than inputs"
     return (
         f"{of}, such as '{worst.name}' ({worst.rows} for {worst.inputs}): about {enough} "
         "calibration inputs would do"
@@ -224,8 +269,10 @@ def _lost(pruned: Pruned) -> str:
     most = _LOST_ANSWERS if agreement and agreement.is_share else _LOST_OUTPUTS
     if agreement is None or agreement.loss <= most:
         return ""
+    inputs = "one input" if agreement.samples == 1 else f"{agreement.samples} inputs"
+    where = f"on {inputs} {'that took part in' if pruned.fitted else 'kept out of'} the fit"
     if agreement.is_share:
-        return f"only {agreement.value:.1%} of the answers are still the original's"
+        return f"only {agreement.value:.1%} of the answers {where} are still the original's"
     if not math.isfinite(agreement.value):
-        return "they are no longer finite"
-    return f"their relative error is {agreement.value:.2g}"
+        return f"they are no longer finite {where}"
+    return f"their relative error {where} is {agreement.value:.2g}"

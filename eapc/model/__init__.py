@@ -12,7 +12,7 @@ from eapc.model.editor import GraphEditor
 from eapc.model.epilogue import BiasSink, Clipping, Epilogue, epilogue_of
 from eapc.model.file import Check, files_of
 from eapc.model.graph import GraphView, Node, free_names, plain_tensors, walk
-from eapc.model.input_sizes import assumed_sizes, batch_inputs, input_shapes
+from eapc.model.input_sizes import assumed_sizes, batch_inputs, input_shapes, require_fitting
 from eapc.model.interface import common_inputs, sample_axes
 from eapc.model.model import ANNOTATION_PREFIX, KeptPart, Model, Origin, drop_annotations
 from eapc.model.refusals import ONNX, ONNXRUNTIME, explained
@@ -97,6 +97,7 @@ __all__ = [
     "numpy_type",
     "obstacle",
     "plain_tensors",
+    "require_fitting",
     "sample_axes",
     "seen_shapes",
     "seen_through",

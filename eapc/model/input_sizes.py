@@ -142,9 +142,8 @@ def _sized(
     model: Model, given: InputShapes, batch: int | None, sizes: Axes
 ) -> dict[str, tuple[int, ...]]:
     """The shapes of inputs with the sizes of open axes that are given here."""
+    require_fitting(model, given)
     specs = {spec.name: spec for spec in model.inputs}
-    for name, shape in given.items():
-        _check_given(specs, name, shape)
     batched = batch_inputs(specs.values()) if batch else frozenset()
     places = ((specs[name].shape[axis], size) for (name, axis), size in sizes.items())
     usual = {symbol: size for symbol, size in places if isinstance(symbol, str)}
@@ -181,6 +180,13 @@ def batch_inputs(specs: Iterable[TensorSpec]) -> frozenset[str]:
         return frozenset(dynamic)
     sizes = {spec.shape[0] for spec in candidates}
     return frozenset(spec.name for spec in candidates) if len(sizes) == 1 else frozenset()
+
+
+def require_fitting(model: Model, given: InputShapes) -> None:
+    """Raise UsageError for given shapes of no input, or of other axes than the input has."""
+    specs = {spec.name: spec for spec in model.inputs}
+    for name, shape in given.items():
+        _check_given(specs, name, shape)
 
 
 def _check_given(specs: Mapping[str, TensorSpec], name: str, shape: tuple[int, ...]) -> None:

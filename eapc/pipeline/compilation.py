@@ -44,7 +44,7 @@ class LayerRecord:
     fitted, y the original outputs; what an activation right behind cuts off is no error. Of a layer
     whose outputs are judged apart it is that of the worst part. None before the layer is
     reconstructed. `rows` is how many rows of calibration data it was fitted on, of `inputs` numbers
-    each; fewer rows than inputs leave weights undetermined.
+    each that weights may be given to; fewer rows than inputs leave weights undetermined.
     """
 
     name: str

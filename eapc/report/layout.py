@@ -182,6 +182,13 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def judged_on(samples: int, fitted: bool) -> str:
+    """`32 inputs kept out of the fit`, or what to think of those that were not."""
+    were = "was" if samples == 1 else "were"
+    told = f"that {were} fitted: others agree less" if fitted else "kept out of the fit"
+    return f"{count(samples, 'input')} {told}"
+
+
 def seconds(duration: float) -> str:
     """`0.42 s`, `12.3 s`, `3 min 20 s`."""
     if duration < 60:

@@ -14,7 +14,7 @@ from eapc.allocation import LOWEST_DENSITY
 from eapc.commands.compiler import Ran
 from eapc.commands.planning import DryRun
 from eapc.energy import EnergyReport
-from eapc.evaluation import TOP1, Accuracy, Agreement
+from eapc.evaluation import TOP1, Accuracy
 from eapc.goals import Pruned
 from eapc.layers import Skipped
 from eapc.pipeline import ChannelRecord, LatencyRecord, LayerRecord
@@ -26,6 +26,7 @@ from eapc.report.layout import (
     engineering,
     facts,
     joules,
+    judged_on,
     likeness_of,
     page,
     percent,
@@ -52,7 +53,7 @@ def prune_table(pruned: Pruned, width: int) -> Group:
     columns = (Column("", "left"), Column("before"), Column("after"), Column("", "right"))
     entries = [
         ("goal", plain(pruned.shortfall) or "met"),
-        *_agreement(pruned.held_out),
+        *_agreement(pruned),
         *_decided(pruned),
         *_floor(pruned),
         *([("made-up inputs", plain(pruned.inputs))] if pruned.inputs else []),
@@ -192,13 +193,16 @@ def _error(relative: float | None) -> str:
     return "<0.001" if 0 < relative < 0.0005 else f"{relative:.3f}"
 
 
-def _agreement(agreement: Agreement | None) -> Iterator[tuple[str, str]]:
+def _agreement(pruned: Pruned) -> Iterator[tuple[str, str]]:
+    """How far the outputs are the original's, and where; what is wanted of it where it decides."""
+    agreement = pruned.agreement
     if agreement is None:
         return
     value, limit = (likeness_of(agreement.metric, v) for v in (agreement.value, agreement.limit))
-    held_out = f"on {count(agreement.samples, 'input')} kept out of the fit"
-    wanted = f"at {'least' if agreement.is_share else 'most'} {limit} wanted"
-    yield agreement.metric.removeprefix("relative "), f"{value} {held_out}, {wanted}"
+    wanted = f", at {'least' if agreement.is_share else 'most'} {limit} wanted"
+    where = judged_on(agreement.samples, pruned.fitted)
+    said = f"{value} on {where}{'' if pruned.goal.remedy else wanted}"
+    yield agreement.metric.removeprefix("relative "), said
     if agreement.part and agreement.mean is not None:
         mean = likeness_of(agreement.metric, agreement.mean)
         yield "", f"that is of {plain(agreement.part)}, the worst part; {mean} on average"

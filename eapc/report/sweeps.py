@@ -16,6 +16,7 @@ from eapc.report.layout import (
     Column,
     count,
     facts,
+    judged_on,
     likeness_of,
     page,
     percent,
@@ -103,8 +104,7 @@ def _measured_on(rows: Sequence[Pruned]) -> list[str]:
     notes = [f"{title} is on {count(samples, 'input')}" for title, samples in sorted(accuracies)]
     agreements = {(row.agreement.samples, row.fitted) for row in rows if row.agreement}
     for samples, fitted in sorted(agreements):
-        kind = "that were fitted: others agree less" if fitted else "kept out of the fit"
-        notes.append(f"agreement is on {count(samples, 'input')} {kind}")
+        notes.append(f"agreement is on {judged_on(samples, fitted)}")
     return notes
 
 

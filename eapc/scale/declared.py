@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+import onnx
 
-from eapc.model import Model, Node
+from eapc.model import Array, Model, Node
 
 _NOMINAL_RANGES = {
     "NominalRange_0_255": (0.0, 255.0),
@@ -48,11 +49,19 @@ def _read_by_nodes(model: Model) -> Iterator[DeclaredRange]:
 def _quantized(model: Model, node: Node) -> tuple[float, float] | None:
     """What the integers stand for; None where it differs by channel or is of another kind."""
     scale = model.constants.value(node.input(1))
-    zero = model.constants.value(node.inputs[2]) if len(node.inputs) > 2 else np.zeros(1, np.uint8)
+    zero = _zero_point(model, node)
     if scale is None or zero is None or scale.size != 1 or zero.dtype.kind not in "iu":
         return None
     limits, step, origin = np.iinfo(zero.dtype), float(scale.item()), int(zero.item())
     return (int(limits.min) - origin) * step, (int(limits.max) - origin) * step
+
+
+def _zero_point(model: Model, node: Node) -> Array | None:
+    """By default 0, of the type that the node gives or of 8 bits without sign."""
+    if name := "".join(node.inputs[2:3]):
+        return model.constants.value(name)
+    told = node.attribute("output_dtype", 0)
+    return np.zeros(1, onnx.helper.tensor_dtype_to_np_dtype(told) if told else np.uint8)
 
 
 def _clipped(model: Model, node: Node) -> tuple[float, float] | None:

@@ -11,10 +11,10 @@ import numpy as np
 from eapc.data import Dataset
 from eapc.model import Array, Model
 from eapc.scale.declared import DeclaredRange, declared_ranges
-from eapc.scale.evidence import scale_evidence
+from eapc.scale.evidence import ScaleEvidence, scale_evidence
 
 _LOOKED_AT = 8
-"""Inputs that are looked at: scales that matter differ by far more than inputs do."""
+"""Inputs that are looked at, or a batch: scales that matter differ by far more than inputs do."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,8 @@ def scale_misfit(model: Model, data: Dataset, threads: int = 0) -> ScaleMisfit |
     Ranges that it declares count first, then `scale_evidence`. Hints say nothing against a scaling
     that the data states.
     """
-    few = data.take(np.linspace(0, data.usable - 1, min(_LOOKED_AT, data.usable)).astype(int))
-    if not few.usable:
-        return None
+    count = min(max(_LOOKED_AT, data.fixed_batch or 1), data.usable)
+    few = data.take(np.linspace(0, data.usable - 1, count).astype(int))
     values = {name: x for name, x in _fed(few).items() if data.specs[name].is_float}
     for declared in declared_ranges(model):
         if declared.name in values and (found := _beyond(declared, values[declared.name])):
@@ -46,7 +45,7 @@ def scale_misfit(model: Model, data: Dataset, threads: int = 0) -> ScaleMisfit |
 
 def _fed(data: Dataset) -> dict[str, Array]:
     """All samples of each input as the network is fed them."""
-    feeds = list(data.batches(len(data)))
+    feeds = list(data.fed(len(data)))
     return {name: np.concatenate([feed[name] for feed in feeds]) for name in data.arrays}
 
 
@@ -97,12 +96,12 @@ def _unlikely(
     """What BatchNormalizations, or else the first biases, say."""
     evidence = scale_evidence(model)
     is_telling = evidence.is_proof or (evidence.is_hint and few.affine is None)
-    found = evidence.misfit(few, threads) if is_telling else 0.0
+    found = _misfit(evidence, few, threads) if is_telling else 0.0
     if not found > (_SUITS if evidence.is_proof else _DOUBTFUL):
         return None
     name = max(values, key=lambda each: values[each].size)
     better, how = min(
-        (evidence.misfit(_feeding(few, name, x), threads), how)
+        (_misfit(evidence, _feeding(few, name, x), threads), how)
         for how, x in _rescaled(values[name])
     )
     said = f"{evidence.name} do not suit input '{name}' of {_span(values[name])}"
@@ -111,9 +110,16 @@ def _unlikely(
     return ScaleMisfit(said, False) if evidence.is_proof else None
 
 
+def _misfit(evidence: ScaleEvidence, data: Dataset, threads: int) -> float:
+    """The misfit; infinite where numbers run over."""
+    found = evidence.misfit(data, threads)
+    return math.inf if math.isnan(found) else found
+
+
 def _rescaled(x: Array) -> Iterator[tuple[str, Array]]:
     yield "x / 255 would", x / np.float32(255)
-    yield "x * 255 would", x * np.float32(255)
+    with np.errstate(over="ignore"):
+        yield "x * 255 would", x * np.float32(255)
     deviation = float(x.std(dtype=np.float64))
     if deviation > 0 and math.isfinite(deviation):
         mean = float(x.mean(dtype=np.float64))

@@ -99,6 +99,7 @@ class Elimination:
 
 
 @single_thread()  # factors have the same bytes however many threads there are
+@np.errstate(over="ignore")  # outputs that do not vary have no power to lose a fraction of
 def eliminate(
     consumers: Sequence[Consumer],
     counts: Sequence[int] = (),

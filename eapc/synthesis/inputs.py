@@ -40,6 +40,11 @@ _LEAVES = 200
 _CHANNEL_CORRELATION = 0.85
 _CONTRASTS = (0.25, 1.5)
 _BRIGHTNESSES = (-0.5, 0.5)
+_MOVING = (
+    *("Cast", "Identity", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Transpose"),
+    *("Slice", "Expand", "Tile", "Pad", "Clip"),
+)
+_ARITHMETIC = ("Add", "Sub", "Mul", "Mod", "Where", "Concat", "Max", "Min")
 
 
 def synthesise(
@@ -74,7 +79,14 @@ def synthesise(
         for spec in model.inputs
     }
     made = dataset(arrays, model.inputs, "synthesised inputs")
-    made = replace(made, synthesised=True, notes=tuple(map(str, told.values())))
+    untold = _untold_ranges(model, limits, told)
+    has_known = limits or any(is_float(array.dtype) for array in arrays.values())
+    made = replace(
+        made,
+        synthesised=True,
+        notes=(*map(str, told.values()), *untold),
+        is_guesswork=bool(untold) and not has_known,
+    )
     try:
         made = as_it_runs(model, made, threads)
         return with_expected_scale(model, _textures(made, rng), threads)
@@ -219,20 +231,42 @@ def _leaf(
 def _integer_limits(model: Model) -> dict[str, int]:
     """Rows of the table that each integer input indexes through Gather, by input name."""
     limits: dict[str, int] = {}
-    names = {spec.name for spec in model.inputs}
     for node in model.view.main_nodes:
         if node.op_type != "Gather" or node.domain:
             continue
-        source = _through_casts(model, node.input(1))
         table = model.constants.shape(node.input(0))
-        if source in names and table:
+        sources = _integers_behind(model, node.input(1)) if table else []
+        if table and len(sources) == 1:
             rows = table[node.attribute("axis", 0)]
-            limits[source] = min(rows, limits.get(source, rows))
+            limits[sources[0]] = min(rows, limits.get(sources[0], rows))
     return limits
 
 
-def _through_casts(model: Model, tensor: str) -> str:
-    passed_through = ("Cast", "Identity", "Reshape", "Unsqueeze")
-    while (node := model.view.producer(tensor)) and node.op_type in passed_through:
-        tensor = node.input(0)
-    return tensor
+def _integers_behind(model: Model, tensor: str) -> list[str]:
+    """The integer inputs whose values an index is made of, by moving and by arithmetic."""
+    integers = {spec.name for spec in model.inputs if spec.dtype.kind in "iu"}
+    found, waiting, seen = [], [tensor], {tensor}
+    while waiting:
+        name = waiting.pop()
+        if name in integers:
+            found.append(name)
+        node = model.view.producer(name)
+        if node is None or node.domain or node.op_type not in (*_MOVING, *_ARITHMETIC):
+            continue
+        few = 1 if node.op_type in _MOVING else len(node.inputs)
+        first = 1 if node.op_type == "Where" else 0
+        sources = {name for name in node.inputs[first : first + few] if name} - seen
+        seen |= sources
+        waiting.extend(sources)
+    return found
+
+
+def _untold_ranges(model: Model, limits: Mapping[str, int], told: Iterable[str]) -> list[str]:
+    """A sentence for each integer input whose values nothing tells of."""
+    return [
+        f"input '{spec.name}' is filled with 0 and 1, as nothing in the graph tells the range of"
+        " its values; --calib sets them"
+        for spec in model.inputs
+        if spec.dtype.kind in "iu" and spec.name not in {*limits, *told}
+        if spec.dtype != np.uint8
+    ]
