@@ -67,6 +67,7 @@ DATAFLOWS: Table[Any] = Table(
         "row_stationary": "eapc.dataflow.row_stationary:ROW_STATIONARY",
         "systolic": "eapc.dataflow.systolic:SYSTOLIC",
         "cache_hierarchy": "eapc.dataflow.cache_hierarchy:CACHE_HIERARCHY",
+        "integer_kernels": "eapc.dataflow.integer_kernels:INTEGER_KERNELS",
     },
 )
 """How layers run on a machine (`eapc.dataflow.Dataflow`), by `machine.dataflow` of its file."""

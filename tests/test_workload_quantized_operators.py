@@ -183,7 +183,7 @@ def test_a_dequantized_tensor_is_read_as_integers() -> None:
     ]
     model = loaded(nodes, [value("x", (2, 4), TensorProto.UINT8)], ["y", "r"], SCALES)
     loads = {item.node.key: item.work.workloads[0] for item in items_of(model)}
-    assert loads["d"] == StreamWorkload(16, bits=BitWidths(ifmap=8, ofmap=8))
+    assert loads["d"] == StreamWorkload(16, bits=BitWidths(ifmap=8, ofmap=8), requantises=True)
     assert loads["n"] == StreamWorkload(8, ifmap_words=8, ofmap_words=8, bits=BitWidths(ifmap=8))
 
 

@@ -85,7 +85,9 @@ def analysis_of(compilation: Compilation) -> Analysis:
     """The energy of every node of a model that has been prepared."""
     done = Pipeline.parse("annotate-energy", load_passes()).run(compilation)
     samples = len(done.calibration) if done.calibration else 0
-    return Analysis(done.model, done.priced, samples, _notes(compilation))
+    held = done.priced.footprint
+    notes = (*_notes(compilation), *(held.shortfalls if held else ()))
+    return Analysis(done.model, done.priced, samples, notes)
 
 
 def _notes(compilation: Compilation) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from eapc.dataflow.execution import (
     mac_energy,
     transfer_cycles,
 )
+from eapc.dataflow.integer_kernels import IntegerKernelsMachine, KernelCosts
 from eapc.dataflow.row_stationary import RowStationaryMapping
 from eapc.dataflow.row_stationary_machine import RowStationaryMachine
 from eapc.dataflow.stream import execute_stream
@@ -39,6 +40,8 @@ __all__ = [
     "CacheMachine",
     "Dataflow",
     "Execution",
+    "IntegerKernelsMachine",
+    "KernelCosts",
     "MappingError",
     "RowStationaryMachine",
     "RowStationaryMapping",
@@ -62,11 +65,11 @@ def execute(workload: Workload, hardware: HardwareModel) -> Execution:
     large to be counted. A convolution with an extent of zero costs nothing.
     """
     _require_countable(workload)
+    dataflow: Dataflow = DATAFLOWS[hardware.dataflow]
     if isinstance(workload, StreamWorkload):
-        return execute_stream(workload, hardware)
+        return (dataflow.stream or execute_stream)(workload, hardware)
     if workload.macs == 0:
         return Execution({level: Accesses() for level in hardware.memories}, cycles=0.0)
-    dataflow: Dataflow = DATAFLOWS[hardware.dataflow]
     found = dataflow.execute(workload, hardware)
     return replace(found, mac_bits=mac_bits(workload.bits, hardware.word_bits))
 

@@ -14,7 +14,7 @@ from typing import Generic, NamedTuple, TypeVar
 from eapc.dataflow.integers import ceil_div
 from eapc.errors import EapcError
 from eapc.hardware import HardwareModel, MachineSection, ZeroSkipping
-from eapc.workload import BitWidths, ConvWorkload, OperandDensities
+from eapc.workload import BitWidths, ConvWorkload, OperandDensities, StreamWorkload
 
 Value = TypeVar("Value")
 
@@ -124,6 +124,7 @@ class Execution:
     `executed_macs` are the MACs that the machine does not skip, `operations` those of a stream,
     `instructions` those that a processor issues for the MACs.
     `mac_bits` is the width that a MAC costs the energy of, None for the machine's word.
+    `compute_mac_units` is the energy of all that is computed, where the dataflow sums it itself.
     `mapping` is how the dataflow has mapped the workload, in its own terms.
     `cycles` is None where the machine has no timing for the workload.
     """
@@ -133,6 +134,7 @@ class Execution:
     mac_bits: float | None = None
     operations: float = 0.0
     instructions: float = 0.0
+    compute_mac_units: float | None = None
     mapping: object = None
     active_pes: int = 0
     cycles: float | None = None
@@ -144,11 +146,13 @@ class Dataflow:
 
     `machine` is what the `machine` section of a file holds where its `dataflow` is that name.
     `execute` maps a workload and counts operands at the widths of `workload.bits`, accesses in
-    machine words; MappingError where the machine has no room.
+    machine words; MappingError where the machine has no room. `stream` does that for streams,
+    without one they are as of `execute_stream`.
     """
 
     machine: type[MachineSection]
     execute: Callable[[ConvWorkload, HardwareModel], Execution]
+    stream: Callable[[StreamWorkload, HardwareModel], Execution] | None = None
 
 
 def dram_factors(densities: OperandDensities, hardware: HardwareModel) -> PerOperand[float]:

@@ -10,6 +10,7 @@ from eapc.energy.estimation import (
     priced_as,
     priced_at,
 )
+from eapc.energy.footprint import Footprint
 from eapc.energy.given import DensityTable, GivenBits, read_bits, read_densities
 from eapc.energy.local_functions import work_list_with_bodies
 from eapc.energy.measured_zeros import measured_table
@@ -19,6 +20,7 @@ __all__ = [
     "OPERANDS",
     "DensityTable",
     "EnergyReport",
+    "Footprint",
     "GivenBits",
     "NodeEnergy",
     "NodeWork",

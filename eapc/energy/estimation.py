@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from eapc.dataflow import OPERANDS, Accesses, Execution, MappingError, execute, mac_energy
+from eapc.energy.dead_channels import live_shares
+from eapc.energy.footprint import Footprint, footprint
 from eapc.energy.given import DensityTable
 from eapc.energy.measured_zeros import WeightCounts
 from eapc.energy.residency import NOTHING, Residency, Stay, plan
@@ -82,7 +84,10 @@ class Unmodelled:
 
 @dataclass(frozen=True)
 class EnergyReport:
-    """The energy of every node of a model on a machine, per inference."""
+    """The energy of every node of a model on a machine, per inference.
+
+    `footprint` is there for machines whose memories have to hold the whole network.
+    """
 
     hardware: HardwareModel
     batch: int
@@ -91,6 +96,7 @@ class EnergyReport:
     weights: int
     nonzero_weights: int
     residency: Residency = field(default_factory=Residency)
+    footprint: Footprint | None = None
 
     @cached_property
     def by_node(self) -> Mapping[str, NodeEnergy]:
@@ -105,7 +111,7 @@ class EnergyReport:
     @property
     def energy_pj(self) -> float | None:
         """Total energy in pJ; None where the machine's file gives no absolute energy."""
-        pj = self.hardware.mac_energy_pj
+        pj = self.hardware.mac_unit_pj
         return None if pj is None else self.energy_mac_units * pj
 
     @property
@@ -143,8 +149,13 @@ def estimate(
     Raises ModelError where weights hold NaN or infinity.
     """
     weights = WeightCounts(model)
+    live = live_shares(model, works) if hardware.machine.skips_dead_channels else {}
     found = [
-        tuple(_part_densities(item, part, densities, weights) for part in item.work.parts)
+        tuple(
+            replace(own, live=live.get(item.node.key, own.live))
+            for part in item.work.parts
+            for own in (_part_densities(item, part, densities, weights),)
+        )
         for item in works
     ]
 
@@ -166,7 +177,8 @@ def estimate(
     priced = [price(place, stay) for place, stay in enumerate(stays)]
     nodes = tuple(node for node in priced if isinstance(node, NodeEnergy))
     unmodelled = tuple(node for node in priced if isinstance(node, Unmodelled))
-    return EnergyReport(hardware, batch, nodes, unmodelled, *weights.totals(), residency)
+    held = footprint(model, works, hardware, batch)
+    return EnergyReport(hardware, batch, nodes, unmodelled, *weights.totals(), residency, held)
 
 
 def _part_densities(
@@ -282,6 +294,8 @@ def _nonskipped(load: Workload) -> float:
 
 
 def _compute_energy(runs: Runs, hardware: HardwareModel) -> float:
+    summed = sum((run.compute_mac_units or 0.0) * times for run, times in runs)
+    runs = [(run, times) for run, times in runs if run.compute_mac_units is None]
     arithmetic = sum(
         run.executed_macs * times * mac_energy(run.mac_bits, hardware)
         for run, times in runs
@@ -290,7 +304,7 @@ def _compute_energy(runs: Runs, hardware: HardwareModel) -> float:
     operations = sum(run.operations * times for run, times in runs)
     issued = sum(run.instructions * times for run, times in runs)
     issuing = issued * (hardware.instruction_energy_mac_units or 0.0)
-    return arithmetic + operations * hardware.operation_energy_mac_units + issuing
+    return summed + arithmetic + operations * hardware.operation_energy_mac_units + issuing
 
 
 def _cycles(runs: Runs, batch: int) -> float | None:

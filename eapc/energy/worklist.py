@@ -223,8 +223,10 @@ def _fuse(fusion: Fusion, works: list[NodeWork]) -> Iterator[NodeWork]:
 
 
 def _without_traffic(part: Part) -> Part:
-    assert isinstance(part.workload, StreamWorkload)  # only per-element operators are fused
-    return replace(part, workload=StreamWorkload(operations=part.workload.operations))
+    load = part.workload
+    assert isinstance(load, StreamWorkload)  # only per-element operators are fused
+    bare = StreamWorkload(operations=load.operations, requantises=load.requantises)
+    return replace(part, workload=bare)
 
 
 def _with_widths(

@@ -9,10 +9,12 @@ from eapc.hardware.schema import (
     with_less_room,
 )
 from eapc.hardware.sections import (
+    Amount,
     Count,
     MachineSection,
     Memories,
     Memory,
+    Price,
     Section,
     Text,
     ZeroSkipping,
@@ -20,6 +22,7 @@ from eapc.hardware.sections import (
 )
 
 __all__ = [
+    "Amount",
     "Axis",
     "Count",
     "HardwareModel",
@@ -28,6 +31,7 @@ __all__ = [
     "MeasuredMachine",
     "Memories",
     "Memory",
+    "Price",
     "Scan",
     "Section",
     "Text",

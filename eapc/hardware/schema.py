@@ -43,7 +43,8 @@ class HardwareModel(Section):
     `machine` holds the parameters of one dataflow, told apart by `machine.dataflow`; `memories`
     its levels, of which `feature_maps_kept_in` may hold a feature map from the node that writes it
     to the last that reads it. A processor also spends `instruction_energy_mac_units` per
-    instruction. Two models are equal if all fields are; they are hashable.
+    instruction; where energy goes with time, `active_power_mw` gives the pJ of a MAC unit. Two
+    models are equal if all fields are; they are hashable.
     """
 
     schema_version: Literal["eapc.hardware/1"] = Field(alias="schema")
@@ -53,6 +54,7 @@ class HardwareModel(Section):
     word_bits: Count
     clock_mhz: Amount | None = None
     static_power_mw: Price | None = None
+    active_power_mw: Amount | None = None
     mac_energy_mac_units: Price
     mac_energy_pj: Amount | None = None
     mac_energy_mac_units_by_bits: Mapping[Count, Amount] = Field(default_factory=dict)
@@ -74,6 +76,14 @@ class HardwareModel(Section):
     def dataflow(self) -> str:
         """Name of the machine's dataflow."""
         return self.machine.dataflow
+
+    @property
+    def mac_unit_pj(self) -> float | None:
+        """pJ of a MAC unit: `mac_energy_pj`, or active power times the time that it takes."""
+        power, clock, cycles = self.active_power_mw, self.clock_mhz, self.machine.cycles_of_mac_unit
+        if power is None or clock is None or cycles is None:
+            return self.mac_energy_pj
+        return power / clock * cycles * 1e3
 
     def milliseconds(self, cycles: float) -> float | None:
         """Time of some cycles; None where the file gives no clock."""
@@ -146,7 +156,20 @@ class HardwareModel(Section):
         self.machine.check_memories(self.memories, self.word_bits)
         if self.static_power_mw is not None and self.clock_mhz is None:
             raise ValueError("static_power_mw has an effect over time only: add clock_mhz")
+        if self.active_power_mw is not None:
+            self._require_energy_by_time()
         return self
+
+    def _require_energy_by_time(self) -> None:
+        if self.machine.cycles_of_mac_unit is None:
+            raise ValueError(
+                f"active_power_mw: energy of a {self.dataflow} machine is not power times time; "
+                "give mac_energy_pj"
+            )
+        if self.clock_mhz is None or self.mac_energy_pj is not None:
+            raise ValueError(
+                "active_power_mw needs clock_mhz, and takes the place of mac_energy_pj"
+            )
 
 
 @lru_cache(maxsize=1024)

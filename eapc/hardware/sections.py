@@ -176,6 +176,21 @@ class MachineSection(Section):
         ofmap = self.route("ofmap")
         return tuple(level for level in self.route("ifmap")[1:] if level in ofmap[1:])
 
+    @property
+    def cycles_of_mac_unit(self) -> float | None:
+        """Cycles in which one MAC unit is spent, where energy is in proportion to time."""
+        return None
+
+    @property
+    def skips_dead_channels(self) -> bool:
+        """Whether filters of zeros and channels that nobody reads are left out of a layer."""
+        return False
+
+    @property
+    def homes(self) -> tuple[str, str] | None:
+        """The levels that all weights and all feature maps have to fit, if there are such."""
+        return None
+
     def require_levels(self, memories: Memories, expected: tuple[str, ...]) -> None:
         """Raise ValueError unless the memories are these."""
         if set(memories) != set(expected):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from eapc.energy import OPERANDS, EnergyReport
 from eapc.errors import UsageError
-from eapc.report.documents import node_document
+from eapc.report.documents import ABSOLUTE, absolute, node_document
 
 _PLAIN = (
     "key",
@@ -66,6 +66,7 @@ def analysis_csv(report: EnergyReport) -> str:
         *operands,
         *(f"energy_{level}" for level in levels),
         *accesses,
+        *(ABSOLUTE if report.hardware.machine.cycles_of_mac_unit is not None else ()),
         "unmodelled",
     ]
     return csv_text(columns, _rows(report))
@@ -77,6 +78,7 @@ def _rows(report: EnergyReport) -> Iterator[dict[str, object]]:
         energies = {**node.by_operand, **node.by_level}
         yield {
             **node_document(node),
+            **absolute(node, report),
             "energy_share": node.energy_mac_units / total,
             "kept_on_chip": " ".join(node.stay.operands),
             **{f"{operand}_bits": bits for operand, bits in asdict(node.bits).items()},

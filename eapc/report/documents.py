@@ -37,6 +37,7 @@ def analysis_document(
         "batch": report.batch,
         "calibration_samples": analysis.samples,
         "totals": totals(report),
+        **_memory(report),
         **_nodes(report),
         "output": path_of(output),
         "warnings": [*analysis.notes, *warnings],
@@ -183,8 +184,40 @@ def to_json(document: Document) -> str:
 
 def _nodes(report: EnergyReport) -> Document:
     return {
-        "nodes": [node_document(node) for node in report.nodes],
+        "nodes": [{**node_document(node), **absolute(node, report)} for node in report.nodes],
         "unmodelled": [asdict(node) for node in report.unmodelled],
+    }
+
+
+def _memory(report: EnergyReport) -> Document:
+    """What the network takes of a machine whose memories hold it whole."""
+    held = report.footprint
+    if held is None:
+        return {}
+    node, most = held.peak
+    found = {
+        "weight_bytes": held.weight_bytes,
+        "peak_feature_map_bytes": most,
+        "peak_at": node or None,
+        "size_bytes": dict(zip(held.levels, held.sizes, strict=True)),
+        "fits": not held.shortfalls,
+    }
+    return {"memory": found}
+
+
+ABSOLUTE = ("energy_pj", "latency_ms", "feature_map_bytes")
+
+
+def absolute(node: NodeEnergy, report: EnergyReport) -> Document:
+    """A node's time, joules and bytes alive, for machines whose energy goes with time."""
+    hardware, held = report.hardware, report.footprint
+    if hardware.machine.cycles_of_mac_unit is None:
+        return {}
+    pj = hardware.mac_unit_pj
+    return {
+        "energy_pj": None if pj is None else node.energy_mac_units * pj,
+        "latency_ms": None if node.cycles is None else hardware.milliseconds(node.cycles),
+        "feature_map_bytes": held and held.feature_map_bytes.get(node.key),
     }
 
 

@@ -32,7 +32,7 @@ def hardware_summary(machine: HardwareModel | MeasuredMachine) -> list[str]:
     """A machine in a few lines: arithmetic, array, memory levels outermost first; or its grids."""
     if isinstance(machine, MeasuredMachine):
         return machine_summary(machine)
-    pj, kept_in = machine.mac_energy_pj, machine.feature_maps_kept_in
+    pj, kept_in = machine.mac_unit_pj, machine.feature_maps_kept_in
     kind = f"{machine.dataflow.replace('_', ' ')}, {machine.word_bits}-bit words"
     return [
         f"{machine.name}: {machine.description}",

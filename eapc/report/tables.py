@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import TypeVar
@@ -15,8 +16,9 @@ from rich.text import Text
 from eapc.commands.compiler import Analysis
 from eapc.commands.preparation import Settings
 from eapc.commands.timing import NodeLatency, Timing
-from eapc.energy import OPERANDS, EnergyReport, NodeEnergy, Unmodelled
+from eapc.energy import OPERANDS, EnergyReport, Footprint, NodeEnergy, Unmodelled
 from eapc.evaluation import Accuracy
+from eapc.hardware import HardwareModel
 from eapc.report.layout import (
     UNLIMITED,
     Column,
@@ -50,13 +52,16 @@ _COLUMNS = (
     Column("ifmap\nnot 0"),
 )
 
+_ABSOLUTE = (Column("ms"), Column("joules"))
+"""Of machines whose energy goes with time."""
+
 
 def analysis_table(
     analysis: Analysis, settings: Settings, width: int, written: Sequence[Path] = ()
 ) -> Group:
     """Everything an analysis found and the files made of it, in `width` characters."""
     report = analysis.energy
-    nodes = [Group(*_nodes_and_notes(report.nodes, width))] if report.nodes else []
+    nodes = [Group(*_nodes_and_notes(report, width))] if report.nodes else []
     entries = [
         *totals(report),
         ("densities", _density_source(analysis, settings)),
@@ -88,6 +93,8 @@ def totals(report: EnergyReport) -> Iterator[tuple[str, str]]:
         yield "by level", _shares(levels, [node.by_level for node in report.nodes])
     if report.residency.tensor_bytes:
         yield "on chip", _kept(report)
+    if report.footprint is not None:
+        yield "memory", _footprint(report.footprint)
     macs, kept = report.macs, report.nonskipped_macs
     share = f" ({percent(kept / macs)})" if macs else ""
     yield "MACs", f"{engineering(macs)}, both operands non-zero in {engineering(kept)}{share}"
@@ -97,10 +104,22 @@ def totals(report: EnergyReport) -> Iterator[tuple[str, str]]:
 
 
 def _time(report: EnergyReport) -> str:
-    """The least time of the nodes with a timing, and what static power adds over it."""
-    text = f"at least {report.latency_ms:.3g} ms; modelled, not measured"
+    """The time of the nodes with a timing, mostly the least, and what static power adds over it."""
+    least = "at least " if report.hardware.machine.cycles_of_mac_unit is None else ""
+    text = f"{least}{report.latency_ms:.3g} ms; modelled, not measured"
     static = report.static_energy_pj
     return text if static is None else f"{text}; static energy {joules(static)} beside the above"
+
+
+def _footprint(held: Footprint) -> str:
+    """Bytes of weights, and of feature maps at the node where most are alive."""
+    (flash, sram), (node, most) = held.levels, held.peak
+    sizes = [engineering(size, "B") for size in (held.weight_bytes, held.sizes[0], most)]
+    where = f" at {shorten(node, 40)}" if node else ""
+    return (
+        f"weights {sizes[0]} of {sizes[1]} in {flash}, feature maps at most {sizes[2]} of "
+        f"{engineering(held.sizes[1], 'B')} in {sram}{where}"
+    )
 
 
 def _kept(report: EnergyReport) -> str:
@@ -156,10 +175,16 @@ def _density_source(analysis: Analysis, settings: Settings) -> str:
 # --- nodes -----------------------------------------------------------------------------------
 
 
-def _nodes_and_notes(nodes: Sequence[NodeEnergy], width: int) -> Iterator[RenderableType]:
-    total = sum(node.energy_mac_units for node in nodes)
+def _nodes_and_notes(report: EnergyReport, width: int) -> Iterator[RenderableType]:
+    nodes, total = report.nodes, report.energy_mac_units
     shown, rest = by_cost(nodes, _energy, total, width)
-    yield cost_table(_COLUMNS, shown, _energy, total or 1.0, _cells, width)
+    if report.hardware.machine.cycles_of_mac_unit is None:
+        yield cost_table(_COLUMNS, shown, _energy, total or 1.0, _cells, width)
+    else:
+        columns = (*_COLUMNS, *_ABSOLUTE)
+        yield cost_table(
+            columns, shown, _energy, total or 1.0, partial(_all_cells, report.hardware), width
+        )
     if any(node.fused_into for node in shown):
         yield Text("+ fused into its producer: moves no words of its own", style="dim")
     if any(node.stay.operands for node in shown):
@@ -212,6 +237,18 @@ def left_out(nodes: Sequence[AnyNode], what: str = "") -> Text:
 
 def _energy(node: NodeEnergy) -> float:
     return node.energy_mac_units
+
+
+def _all_cells(hardware: HardwareModel, node: NodeEnergy) -> tuple[str, ...]:
+    """Those of every machine, then time and joules."""
+    ms = None if node.cycles is None else hardware.milliseconds(node.cycles)
+    pj = hardware.mac_unit_pj
+    absolute = (
+        "" if ms is None else f"{ms:.3g}",
+        "" if pj is None else joules(node.energy_mac_units * pj),
+    )
+    cells = _cells(node)
+    return (*cells, *absolute)
 
 
 def _cells(node: NodeEnergy) -> tuple[str, ...]:

@@ -22,17 +22,30 @@ class MacFractions:
 
 
 @dataclass(frozen=True)
+class LiveShares:
+    """Shares, 0 to 1, of a layer's filters that are not dead, and of its weights between live ones.
+
+    A filter is dead if it is zeros, or if nobody reads its channel.
+    """
+
+    filters: float = 1.0
+    weights: float = 1.0
+
+
+@dataclass(frozen=True)
 class OperandDensities:
     """Fractions of non-zero words, 0 to 1, of a node's three operands.
 
     `macs` says in which MACs these meet; None where that has not been counted: the zeros of
-    the operands are then taken to fall independently, of each other and of the positions.
+    the operands are then taken to fall independently, of each other and of the positions. `live`
+    is known for machines that leave out what is dead.
     """
 
     weights: float = 1.0
     ifmap: float = 1.0
     ofmap: float = 1.0
     macs: MacFractions | None = None
+    live: LiveShares = field(default=LiveShares())
 
     def with_weights_at_most(self, density: float) -> OperandDensities:
         """The same with sparser weights; MACs with both operands go down in proportion."""
@@ -149,7 +162,7 @@ class StreamWorkload:
     """Operations that read and write every operand word once (element-wise, pooling, copies).
 
     `operations` are additions, comparisons or the like; a view (Reshape) has none and moves
-    no words.
+    no words. One that `requantises` only takes real numbers to integers or back.
     """
 
     operations: int = 0
@@ -159,6 +172,7 @@ class StreamWorkload:
     densities: OperandDensities = field(default=OperandDensities())
     bits: BitWidths = field(default=BitWidths())
     kept: Kept = field(default=Kept())
+    requantises: bool = False
 
     @property
     def macs(self) -> int:

@@ -31,7 +31,7 @@ _PER_ELEMENT = {
 @workload_rule("DequantizeLinear")
 def dequantize(operands: Operands) -> Work:
     """Two operations per element, and no traffic: whoever reads the result reads the integers."""
-    load = StreamWorkload(operations=2 * math.prod(operands.output()))
+    load = StreamWorkload(operations=2 * math.prod(operands.output()), requantises=True)
     return Work((Part(load, ifmap=operands.node.inputs[0], ofmap=operands.node.outputs[0]),))
 
 

@@ -13,7 +13,12 @@ from eapc.workload.loop_nests import StreamWorkload
 from eapc.workload.rules import Operands, Part, Rule, Work, workload_rule
 
 
-def stream(operands: Operands, operations: int, read: Iterable[int] | None = None) -> Work:
+def stream(
+    operands: Operands,
+    operations: int,
+    read: Iterable[int] | None = None,
+    requantises: bool = False,
+) -> Work:
     """Every operand is read once, the first output written once."""
     node = operands.node
     indices = [i for i, name in enumerate(node.inputs) if name] if read is None else list(read)
@@ -24,6 +29,7 @@ def stream(operands: Operands, operations: int, read: Iterable[int] | None = Non
         ifmap_words=sum(words[i] for i in moving),
         weight_words=sum(words[i] for i in indices if i not in moving),
         ofmap_words=math.prod(operands.output()),
+        requantises=requantises,
     )
     ifmap = node.inputs[moving[0]] if moving else ""
     return Work((Part(workload, ifmap=ifmap, ofmap=node.outputs[0]),))
@@ -31,8 +37,9 @@ def stream(operands: Operands, operations: int, read: Iterable[int] | None = Non
 
 def element_wise(operands: Operands) -> Work:
     """A fixed number of operations per output element; every operand is read once."""
-    each = operator_of(operands.node).operations
-    return stream(operands, each * math.prod(operands.output()))
+    row = operator_of(operands.node)
+    operations = row.operations * math.prod(operands.output())
+    return stream(operands, operations, requantises=row.kind == "quantization")
 
 
 def reduction(operands: Operands) -> Work:
