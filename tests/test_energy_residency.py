@@ -99,6 +99,15 @@ def test_words_fall_by_those_of_the_kept_feature_map(
     assert [node.stay.operands for node in after.nodes] == [("ofmap",), ("ifmap",)]
 
 
+def test_a_kept_feature_map_spares_its_coded_words() -> None:
+    """With half of its words zeros a map of four takes 4/3 x 4 / 2 words, out and in again."""
+    half = DensityTable(activations=0.5)
+    plain, kept = (price(two_layers(), machine(keeping=x), half) for x in (False, True))
+    coded = 4 * (4 / 3) * 0.5 / (1 - 0.5**32)
+    assert plain.by_node["first"].accesses["dram"].ofmap == pytest.approx(coded)
+    assert kept.residency.spared == pytest.approx(200 * 2 * coded)
+
+
 def test_a_residual_block() -> None:
     """a is written once and read twice, b once each; x comes from DRAM and y goes there."""
     nodes = [
