@@ -1,8 +1,7 @@
-"""The energy model and the published figures of AlexNet that it is held against.
+"""The energy model and the published figures of AlexNet's layers that it is held against.
 
 Reads references/*.csv below $EAPC_DATA (default: `shared` beside the project): the Eyeriss chip
-(JSSC 2017), the row-stationary baseline of ISCA 2016, and the energies of the energy-aware
-pruning paper (CVPR 2017).
+(JSSC 2017) and the row-stationary baseline of ISCA 2016.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import csv
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +23,6 @@ GROUPS = {"CONV2": 2, "CONV4": 2, "CONV5": 2}
 CONNECTED = {"FC6": (4096, 9216), "FC7": (4096, 4096), "FC8": (1000, 4096)}
 DOUBTFUL = "CONV3"
 """The layer whose recalled mapping does not move the buffer bytes of the chip's own table."""
-
-POSTER_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -193,71 +189,3 @@ def isca_lines() -> Iterator[Line]:
             model = done.accesses[level].total * price * 1e-9
             name = f"{row['layer']}: {level}, 1e9 MAC units"
             yield Line(name, model, float(row[column]), tolerance)
-
-
-def poster_rows() -> list[dict[str, str]]:
-    """AlexNet's rows, dense and by Deep Compression."""
-    by_model = {row["model"]: row for row in rows("eap_poster.csv")}
-    return [by_model["AlexNet"], by_model["AlexNet Deep Compression"]]
-
-
-def poster_lines() -> Iterator[Line]:
-    """Energy per image; densities of fully connected ifmaps fit the printed dense MACs."""
-    dense, compressed = poster_rows()
-    for row, weights in ((dense, [1.0] * 8), (compressed, kept_weights())):
-        layers = zip(alexnet(1, [OperandDensities()] * 8), weights, poster_ifmaps(), strict=True)
-        macs = sum(work.macs * w * i for work, w, i in layers)
-        name, published = row["model"], float(row["nonskipped_macs"])
-        yield Line(f"{name}: non-skipped MACs", macs, published, 1e-9 if row is dense else None)
-    yield from poster_energy_lines(load_hardware("eyeriss"), POSTER_BATCH)
-
-
-def poster_energy_lines(machine: HardwareModel, batch: int) -> Iterator[Line]:
-    """Energies of AlexNet dense and by Deep Compression, and their ratio."""
-    dense, compressed = (float(row["energy_mac_units"]) for row in poster_rows())
-    model = [energy_per_image(machine, batch, w) for w in ([1.0] * 8, kept_weights())]
-    ratio = compressed / dense
-    yield Line("AlexNet: MAC units", model[0], dense, 0.12)
-    yield Line("AlexNet Deep Compression: MAC units", model[1], compressed, 0.12)
-    yield Line("ratio of the two", model[1] / model[0], ratio, 0.06 / ratio)
-
-
-def kept_weights() -> list[float]:
-    """Weight densities of Deep Compression's AlexNet."""
-    return [float(r["weight_density"]) for r in rows("deep_compression_alexnet.csv")]
-
-
-@cache
-def connected_density() -> float:
-    """The ifmap density of all FC layers at which dense AlexNet's MACs are the printed ones."""
-    works = alexnet(1, [OperandDensities()] * 8)
-    convs = sum(w.macs * d for w, d in zip(works, conv_ifmaps(), strict=False))
-    printed = float(rows("eap_poster.csv")[0]["nonskipped_macs"])
-    return (printed - convs) / sum(w.macs for w in works[5:])
-
-
-def conv_ifmaps() -> list[float]:
-    """Ifmap densities of CONV1-5, from the chip's table."""
-    return [1 - float(r["zeros_in_ifmap_percent"]) / 100 for r in rows("eyeriss_alexnet.csv")[:5]]
-
-
-def poster_ifmaps() -> list[float]:
-    return conv_ifmaps() + [connected_density()] * 3
-
-
-def poster_ofmaps() -> list[float]:
-    """Ofmap densities: assumed ones of the chip's table; they matter where ofmaps are coded."""
-    table = rows("eyeriss_alexnet.csv")[:5]
-    convs = [1 - float(row["zeros_in_ofmap_percent_assumed"]) / 100 for row in table]
-    return convs + [connected_density()] * 3
-
-
-def energy_per_image(machine: HardwareModel, batch: int, weights: list[float]) -> float:
-    zipped = zip(weights, poster_ifmaps(), poster_ofmaps(), strict=True)
-    total = 0.0
-    for work in alexnet(batch, [OperandDensities(*found) for found in zipped]):
-        done = execute(work, machine)
-        total += done.executed_macs * machine.mac_energy_mac_units
-        for level, words in done.accesses.items():
-            total += words.total * machine.memories[level].energy_mac_units_per_word
-    return total / batch

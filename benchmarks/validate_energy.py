@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The energy model against published figures of AlexNet.
+"""The energy model against published figures of AlexNet and GoogLeNet.
 
     python benchmarks/validate_energy.py [--write docs/energy-validation.md]
 
@@ -17,17 +17,17 @@ from published_figures import (
     Line,
     isca_lines,
     pinned_lines,
-    poster_lines,
     references,
     searched_lines,
 )
 from validation_page import page
+from whole_networks import whole_network_lines
 
 TABLES = (
     ("Eyeriss chip, batch 4, published mappings (partly recalled)", pinned_lines),
     ("Eyeriss chip, batch 4, mappings by the chip's rule (cells partly recalled)", searched_lines),
     ("Row-stationary baseline of ISCA 2016, batch 16 (second-hand figures)", isca_lines),
-    ("Energy-aware pruning, AlexNet, batch 16 (printed figures)", poster_lines),
+    ("Energy-aware pruning, whole networks, batch 16 (printed figures)", whole_network_lines),
 )
 
 

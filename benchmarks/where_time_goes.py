@@ -2,7 +2,7 @@
 """Where a run's time goes, beside the time that its matrix products alone would take.
 
     python benchmarks/where_time_goes.py                      # ResNet-20 at 90 % zeros
-    python benchmarks/where_time_goes.py resnet20 --energy 0.629
+    python benchmarks/where_time_goes.py resnet20 --energy 0.532
     python benchmarks/where_time_goes.py resnet50 alexnet     # recipes, on 64 made-up inputs
 
 CPU seconds of `eapc.prune` by stage, each without the stages inside it. `products` is how

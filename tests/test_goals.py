@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from goal_builders import RECIPE, counted, ratio, reached, start, trials
+from goal_builders import RAW_MAPS, RECIPE, counted, ratio, reached, start, trials
 from pruning_builders import residual
 
 from eapc.errors import UsageError
-from eapc.goals import DEFAULT_GOAL, Goal, MaxDrop, MinAgreement, Sparsity, TargetEnergy
+from eapc.goals import DEFAULT_GOAL, Goal, MaxDrop, MinAgreement, Sparsity, TargetEnergy, Trials
 from eapc.pipeline import Pipeline
 
 
@@ -97,8 +97,9 @@ def test_an_energy_goal_tries_no_densities_twice(
 
 
 def test_the_floor_is_told() -> None:
-    outcome = reached("residual", TargetEnergy(0.8))
-    lowest = reached("residual", TargetEnergy(0.001))
+    net = residual()
+    shared = Trials(start(net, hardware=RAW_MAPS), RECIPE)
+    outcome, lowest = (TargetEnergy(value).pursue(shared) for value in (0.8, 0.001))
     assert outcome.floor == lowest.floor
     assert outcome.floor == pytest.approx(ratio(lowest), abs=0.03)
     assert reached("residual", Sparsity(0.75)).floor is None

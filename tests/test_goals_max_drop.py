@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from goal_builders import RECIPE, answered, labelled, ratio, start, trials, varied
+from goal_builders import RAW_MAPS, RECIPE, answered, labelled, ratio, start, trials, varied
 
 from eapc.errors import DataError, UsageError
 from eapc.evaluation import Accuracy, AccuracyJudge
@@ -32,7 +32,7 @@ def test_a_drop_of_accuracy_is_a_fraction() -> None:
 @cache
 def dropped(value: float) -> Pruned:
     net = varied()
-    return MaxDrop(value).pursue(Trials(start(net), RECIPE, labelled(net)))
+    return MaxDrop(value).pursue(Trials(start(net, hardware=RAW_MAPS), RECIPE, labelled(net)))
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 0.3])
@@ -56,7 +56,7 @@ def test_a_larger_drop_costs_no_more_energy() -> None:
 def test_a_little_less_energy_drops_more() -> None:
     outcome = dropped(0.1)
     net = varied()
-    shared = Trials(start(net), RECIPE)
+    shared = Trials(start(net, hardware=RAW_MAPS), RECIPE)
     (budget,) = (float(part) for part in re.findall(r"energy=([\d.]+)", outcome.pipeline))
     below = shared.pruner.at(Budget(budget - 0.008)).model
     decided, _ = labelled(net).halves()
@@ -70,7 +70,7 @@ def test_max_drop_needs_labels() -> None:
 
 def test_all_calibration_inputs_are_fitted_for_a_drop() -> None:
     assert "hold-out-inputs" not in dropped(0.1).pipeline
-    again = dropped(0.1).steps.run(start(varied()))
+    again = dropped(0.1).steps.run(start(varied(), hardware=RAW_MAPS))
     for name, array in dropped(0.1).model.weights.items():
         np.testing.assert_array_equal(again.model.weights[name], array)
 

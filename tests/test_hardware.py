@@ -124,7 +124,7 @@ def test_every_source_is_about_some_field(name: str) -> None:
     [
         ("word_bit", "did you mean word_bits?"),
         ("machine.*_spads", "names no field"),
-        ("compression.ifmap.run_bits", "names no field"),
+        ("machine.stationary", "names no field"),
     ],
 )
 def test_a_source_of_no_field_is_refused(key: str, said: str) -> None:
@@ -236,8 +236,10 @@ def test_wrong_choice_lists_the_choices() -> None:
 
 
 def test_unknown_code_lists_the_codes() -> None:
-    text, _ = edited("ifmap: {code: none}", "ifmap: {code: zip}")
-    assert "compression.ifmap: expected a code of 'none', 'run-length', got 'zip'" in failure(text)
+    text, _ = edited("    code: run-length", "    code: zip")
+    assert "compression.weights: expected a code of 'none', 'run-length', got 'zip'" in failure(
+        text
+    )
 
 
 def test_wrong_value_inside_a_code_keeps_its_field() -> None:

@@ -87,7 +87,7 @@ def best_mapping(
             likeliest = np.lexsort((bounds.cycles[at], bounds.cost[at]))[:1]
             best = _best_of_grid(nest, prices, axes, at, likeliest)
         pairs = np.flatnonzero(_promising(bounds.cost[at], bounds.cycles[at], best))
-        found = _best_of_grid(nest, prices, axes, at, pairs)
+        found = _best_of_grid(nest, prices, axes, at, pairs, best)
         if found is not None and (best is None or found.rank < best.rank):
             best = found
     return None if best is rival else best
@@ -141,8 +141,12 @@ def _best_of_grid(
     axes: Axes,
     at: tuple[int, int],
     pairs: Ints,
+    rival: MappingChoice | None = None,
 ) -> MappingChoice | None:
-    """The best of some (p, q) against all (r, t) at one strip height and batch size."""
+    """The best of some (p, q) against all (r, t) at one strip height and batch size.
+
+    None where nothing fits or everything costs more than `rival`.
+    """
     e, n = int(axes.e[at[0]]), int(axes.n[at[1]])
     sets_r, sets_t = _sets(nest, e)
     p = np.repeat(axes.p[axes.at_p[pairs]], len(sets_r))
@@ -154,6 +158,8 @@ def _best_of_grid(
         return None
     tiles = _select(Tiles(n, e, m, p, q, r, t), m > 0)
     cost = total_cost(access_words(nest, tiles), prices)
+    if rival is not None and cost.min() > rival.cost:
+        return None
     tiles = _select(tiles, cost == cost.min())
     time = cycles(nest, tiles)
     tiles = _select(tiles, time == time.min())
