@@ -83,9 +83,9 @@ def test_all_time_spent_is_told() -> None:
 def test_an_energy_goal_tries_no_densities_twice(
     value: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tried = counted(monkeypatch)
-    shared = trials(residual())
-    TargetEnergy(value).pursue(shared)
+    tried, goal = counted(monkeypatch), TargetEnergy(value)
+    shared = trials(residual()).of(goal)
+    goal.pursue(shared)
     assert tried[0].ratio == pytest.approx(value - 0.0015)
     assert tried[0].tail == 0
     predictions = [shared.predicted_ratio(each) for each in tried]
