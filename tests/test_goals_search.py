@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
-from eapc.goals.search import Judgement, budgets_between, lowest_meeting
+from eapc.goals.search import BudgetSearch, Judgement, budgets_between, lowest_meeting
 
 COUNT = 65
 
@@ -76,3 +78,56 @@ def test_budgets_are_close_enough_and_no_closer(lowest: float, count: int) -> No
     assert (budgets[0], budgets[-1], len(budgets)) == (lowest, 1.0, count)
     assert np.diff(budgets).max() <= 0.008
     assert count == 2 or np.diff(budgets).max() > 0.004
+
+
+class Lost(NamedTuple):
+    """A verdict that is a loss alone."""
+
+    loss: float
+
+
+def search_of(costs: dict[float, float]) -> tuple[BudgetSearch[Lost], list[float]]:
+    """A search whose budgets lose 1 - budget and cost as given, else the budget itself."""
+    pruned: list[float] = []
+
+    def prune(budget: float) -> Any:
+        pruned.append(budget)
+        return SimpleNamespace(model=budget)
+
+    curves: Any = SimpleNamespace(
+        lowest_ratio=0.5, predicted=lambda budget: SimpleNamespace(error=1 - budget)
+    )
+
+    def judge(model: Any) -> Lost:
+        return Lost(1 - float(model))
+
+    def cost(result: Any) -> float:
+        return costs.get(float(result.model), float(result.model))
+
+    return BudgetSearch(prune, curves, judge, lambda error: error, cost), pruned
+
+
+def test_the_lowest_budget_is_the_answer_where_costs_follow_it() -> None:
+    search, pruned = search_of({})
+    found = search.lowest(lambda verdict: verdict.loss <= 0.25, 0.25)
+    assert found.budget == 0.75
+    assert found.below == (0.7422, Lost(1 - 0.7422))
+    assert pruned.count(0.75) <= 2
+
+
+def test_a_higher_budget_that_costs_less_is_the_answer() -> None:
+    """What an easier goal has tried is remembered: no goal that allows more may cost more."""
+    search, pruned = search_of({0.75: 0.9})
+    easy, hard = (search.lowest(lambda v, a=a: v.loss <= a, a) for a in (0.25, 0.125))  # type: ignore[misc]
+    assert (easy.budget, hard.budget) == (0.75, 0.875)
+    again = search.lowest(lambda verdict: verdict.loss <= 0.25, 0.25)
+    assert again.budget == 0.8672  # the hard goal has tried and refused it
+    assert pruned[-1] == 0.8672
+    assert again.below is None
+
+
+def test_what_costs_more_than_the_original_is_not_taken() -> None:
+    search, _ = search_of(dict.fromkeys(budgets_between(0.5)[:-1], 1.01))
+    found = search.lowest(lambda verdict: verdict.loss <= 0.25, 0.25)
+    assert found.budget == 1.0
+    assert found.verdict == Lost(0.0)

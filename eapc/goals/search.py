@@ -74,8 +74,19 @@ class Found(Generic[V]):
     below: tuple[float, V] | None = None
 
 
+class _Tried(NamedTuple, Generic[V]):
+    """What a budget has come to: `cost` is a ratio to the dense network's."""
+
+    verdict: V
+    cost: float
+
+
 class BudgetSearch(Generic[V]):
-    """Searches budgets for one judge; verdicts are remembered from one search to the next."""
+    """Searches budgets for one judge; verdicts are remembered from one search to the next.
+
+    `cost` is what a result takes over what the dense network takes: feature maps of other zeros
+    may make that rise where a budget falls.
+    """
 
     def __init__(
         self,
@@ -83,34 +94,48 @@ class BudgetSearch(Generic[V]):
         curves: Plan,
         judge: Callable[[Model], V],
         expected_loss: Callable[[float], float],
+        cost: Callable[[Compilation], float],
     ) -> None:
         self._prune = prune
         self._judge = judge
+        self._cost = cost
         self._budgets = budgets_between(curves.lowest_ratio)
         errors = np.minimum.accumulate([curves.predicted(budget).error for budget in self._budgets])
         self._predicted = [expected_loss(float(error)) for error in errors]
-        self._verdicts: dict[float, V] = {}
+        self._tried: dict[float, _Tried[V]] = {}
         self._latest: tuple[float, Compilation] | None = None
 
     def lowest(self, is_met: Callable[[V], bool], allowed: float) -> Found[V]:
-        """The lowest budget whose verdict is good enough: a loss of `allowed` is about right."""
+        """The cheapest result whose verdict is good enough: a loss of `allowed` is about right.
+
+        That is the one at the lowest budget, unless another that was tried costs less.
+        """
 
         def judge(index: int) -> Judgement:
-            verdict = self._verdict(self._budgets[index])
+            verdict = self._trial(self._budgets[index]).verdict
             return Judgement(is_met(verdict), verdict.loss)
 
         place = lowest_meeting(self._predicted, allowed, judge)
-        budget, next_lower = self._budgets[place], self._budgets[max(0, place - 1)]
-        verdict, tried = self._verdict(budget), self._verdicts.get(next_lower)
-        below = None if tried is None or is_met(tried) else (next_lower, tried)
-        return Found(budget, self._result(budget), verdict, below)
+        lowest, next_lower = self._budgets[place], self._budgets[max(0, place - 1)]
+        budget, tried = self._cheapest(lowest, is_met), self._tried.get(next_lower)
+        is_below = budget == lowest and tried is not None and not is_met(tried.verdict)
+        below = (next_lower, tried.verdict) if is_below and tried else None
+        return Found(budget, self._result(budget), self._trial(budget).verdict, below)
 
-    def _verdict(self, budget: float) -> V:
-        if budget not in self._verdicts:
-            verdict = self._judge(self._result(budget).model)
-            logger.info("budget %.4f of the energy: %s", budget, verdict)
-            self._verdicts[budget] = verdict
-        return self._verdicts[budget]
+    def _cheapest(self, lowest: float, is_met: Callable[[V], bool]) -> float:
+        """The budget that costs least of those tried that are good enough; `lowest` is one."""
+        self._trial(lowest)
+        kept = [budget for budget, tried in self._tried.items() if is_met(tried.verdict)]
+        best = min(kept, key=lambda budget: (self._tried[budget].cost, budget), default=lowest)
+        return best if best in kept and self._tried[best].cost < 1 else self._budgets[-1]
+
+    def _trial(self, budget: float) -> _Tried[V]:
+        if budget not in self._tried:
+            result = self._result(budget)
+            verdict, cost = self._judge(result.model), self._cost(result)
+            logger.info("budget %.4f of the energy: %s, costs %.4f", budget, verdict, cost)
+            self._tried[budget] = _Tried(verdict, cost)
+        return self._tried[budget]
 
     def _result(self, budget: float) -> Compilation:
         """The model pruned to a budget; only the latest is kept, whatever its size."""

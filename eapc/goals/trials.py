@@ -139,8 +139,16 @@ class Trials:
             plan = self.pruner.plan  # passes work it out, which are timed on their own
             with timed(self._seconds, "predict"):
                 expected_loss = partial(bound.expected_loss, self)
-                self._searches[kind] = BudgetSearch(prune, plan, judge, expected_loss)
+                self._searches[kind] = BudgetSearch(prune, plan, judge, expected_loss, self._cost)
         return self._searches[kind]
+
+    def _cost(self, result: Compilation) -> float:
+        """What a result takes of the recipe's objective over what the dense network takes."""
+        if self.recipe.objective == "latency":
+            latency = result.record.latency
+            return 1.0 if latency is None else latency.ratio
+        dense = self.before.energy_mac_units
+        return result.priced.energy_mac_units / dense if dense else 1.0
 
     def few_rows(self, pruned: Pruned) -> str:
         """What to say of a result whose inputs do not determine its layers' weights; else empty."""
