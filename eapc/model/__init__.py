@@ -11,7 +11,7 @@ from eapc.model.dynamic_axes import is_single_image
 from eapc.model.editor import GraphEditor
 from eapc.model.epilogue import BiasSink, Clipping, Epilogue, epilogue_of
 from eapc.model.file import Check, files_of
-from eapc.model.graph import GraphView, Node, free_names, plain_tensors, walk
+from eapc.model.graph import GraphView, Node, free_names, plain_tensors, stored_in, walk
 from eapc.model.input_sizes import assumed_sizes, batch_inputs, input_shapes, require_fitting
 from eapc.model.interface import common_inputs, sample_axes
 from eapc.model.model import ANNOTATION_PREFIX, KeptPart, Model, Origin, drop_annotations
@@ -21,7 +21,9 @@ from eapc.model.tensors import (
     Array,
     Shape,
     ShapeOf,
+    Stored,
     TensorSpec,
+    attributes_of,
     decode,
     encode,
     is_external,
@@ -30,6 +32,7 @@ from eapc.model.tensors import (
     spec_of,
     subgraphs_of_node,
     tensors_of_model,
+    type_bits,
 )
 from eapc.model.weights import (
     WeightSource,
@@ -67,12 +70,14 @@ __all__ = [
     "Origin",
     "Shape",
     "ShapeOf",
+    "Stored",
     "Shapes",
     "TensorSpec",
     "WeightSource",
     "all_finite",
     "as_seen",
     "as_stored",
+    "attributes_of",
     "assumed_sizes",
     "batch_inputs",
     "common_inputs",
@@ -104,9 +109,11 @@ __all__ = [
     "spec_of",
     "spread_zero_points",
     "static_shape",
+    "stored_in",
     "subgraphs_of_node",
     "tensor_bits",
     "tensors_of_model",
+    "type_bits",
     "walk",
     "weights_fault",
     "zero_points",

@@ -1,0 +1,6 @@
+"""A model's graph as differentiable torch functions: the only package that imports torch."""
+
+from eapc.autograd.network import Network, unruled
+from eapc.autograd.rules import Call, Rule, rule, rule_of, ruled
+
+__all__ = ["Call", "Network", "Rule", "rule", "rule_of", "ruled", "unruled"]
