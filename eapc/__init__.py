@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from eapc.commands.comparison import Comparison, compare
     from eapc.commands.compiler import Analysis, Ran, analyze, prune, run
     from eapc.commands.data_description import DataDescription, describe_data
+    from eapc.commands.finetuning import FineTuned, finetune
     from eapc.commands.machine_profile import Profiled, ProfileSettings, profile
     from eapc.commands.preparation import Settings
     from eapc.commands.sweep import SweepRow, Swept, sweep
@@ -62,6 +63,7 @@ __all__ = [
     "DensityTable",
     "EapcError",
     "EnergyReport",
+    "FineTuned",
     "Goal",
     "GoalError",
     "HardwareError",
@@ -94,6 +96,7 @@ __all__ = [
     "analyze",
     "compare",
     "describe_data",
+    "finetune",
     "load_data",
     "load_hardware",
     "load_machine",
@@ -118,6 +121,7 @@ _HOMES = {
     "commands.machine_profile": "ProfileSettings Profiled profile",
     "model": "Model",
     "pipeline": "Compilation Pass Pipeline Recipe",
+    "commands.finetuning": "FineTuned finetune",
     "commands.timing": "Timing time_nodes",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from .annotate_energy import AnnotateEnergy
+from .fine_tune import FineTune
 from .hold_out_inputs import HoldOutInputs
 from .prune_channels import PruneChannels
 from .prune_weights import PruneWeights
@@ -28,6 +29,7 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
         kind.name: kind
         for kind in (
             AnnotateEnergy,
+            FineTune,
             HoldOutInputs,
             PruneChannels,
             PruneWeights,

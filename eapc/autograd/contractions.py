@@ -74,9 +74,7 @@ def _extent(
         shape = [size * stride for size, stride in zip(x.shape[2:], strides, strict=True)]
     if shape is None:
         pads = call.get("pads", [0] * 2 * axes) if mode == "NOTSET" else [0] * 2 * axes
-        sizes = [
-            length - pads[axis] - pads[axis + axes] for axis, length in enumerate(full)
-        ]
+        sizes = [length - pads[axis] - pads[axis + axes] for axis, length in enumerate(full)]
         return list(pads[:axes]), sizes
     sizes = list(shape)[-axes:]
     spare = [length - size for length, size in zip(full, sizes, strict=True)]
@@ -123,4 +121,5 @@ def einsum(call: Call, *operands: Tensor) -> Tensor:
 @rule("Det")
 def determinant(_: Call, x: Tensor) -> Tensor:
     """The determinant of x (..., n, n)."""
-    return torch.linalg.det(x)
+    found: Tensor = torch.linalg.det(x)
+    return found

@@ -153,9 +153,7 @@ def fast_gelu(_: Call, x: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 @rule("Clip")
-def clip(
-    call: Call, x: Tensor, least: Tensor | None = None, most: Tensor | None = None
-) -> Tensor:
+def clip(call: Call, x: Tensor, least: Tensor | None = None, most: Tensor | None = None) -> Tensor:
     """x within bounds, which are attributes up to opset 10; the upper one wins."""
     low, high = (call.get("min"), call.get("max")) if call.opset < 11 else (least, most)
     if low is not None:

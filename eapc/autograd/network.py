@@ -77,7 +77,7 @@ class _Step:
 
     def _runners(self, values: Values) -> dict[str, Body]:
         def runner(graph: _Graph) -> Body:
-            return lambda inputs: graph.run(ChainMap({}, values), inputs)  # type: ignore[arg-type]
+            return lambda inputs: graph.run(ChainMap({}, values), inputs)
 
         return {name: runner(graph) for name, graph in (self.bodies or {}).items()}
 
@@ -163,9 +163,7 @@ def _graph_of(graph: onnx.GraphProto, opsets: Mapping[str, int]) -> _Graph:
     return _Graph(constants, steps, inputs, tuple(o.name for o in graph.output))
 
 
-def _step(
-    node: onnx.NodeProto, opsets: Mapping[str, int], stored: Mapping[str, Stored]
-) -> _Step:
+def _step(node: onnx.NodeProto, opsets: Mapping[str, int], stored: Mapping[str, Stored]) -> _Step:
     domain = "" if node.domain == "ai.onnx" else node.domain
     opset = opsets.get(domain, opsets.get("ai.onnx", 1))
     types = {

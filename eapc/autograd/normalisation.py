@@ -60,7 +60,7 @@ def rms_normalization(call: Call, x: Tensor, scale: Tensor) -> Tensor:
 
 @rule("GroupNormalization", weights=(1,), shifts=(2,))
 def group_normalization(call: Call, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Groups of channels with mean 0 and variance 1; scale and shift are by group up to opset 20."""
+    """Groups of channels with mean 0 and variance 1; up to opset 20 scaled by group."""
     groups = call.get("num_groups")
     if call.opset < 21:
         scale, shift = (each.repeat_interleave(x.shape[1] // groups) for each in (scale, shift))
@@ -90,8 +90,9 @@ def local_response_normalization(call: Call, x: Tensor) -> Tensor:
     before = (size - 1) // 2
     squares = x.square().transpose(1, -1)
     summed = F.pad(squares, (before, size - 1 - before)).unfold(-1, size, 1).sum(-1)
-    factor = call.get("bias", 1.0) + alpha / size * summed.transpose(1, -1)
-    return x / factor.pow(call.get("beta", 0.75))
+    factor = summed.transpose(1, -1) * (alpha / size) + call.get("bias", 1.0)
+    found: Tensor = x / factor.pow(call.get("beta", 0.75))
+    return found
 
 
 @rule("Softmax", "LogSoftmax", "Hardmax")

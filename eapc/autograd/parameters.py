@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -64,7 +65,7 @@ def parameters_of(model: Model, train: Mapping[str, bool] | None = None) -> dict
         if rule is None or not (train or {}).get(node.op_type, True):
             continue
         for place in (*rule.weights, *rule.shifts):
-            for leaf in _leaves(model, node, node.input(place)):
+            for leaf in _leaves(model, node.input(place)):
                 if rule.arithmetic and not _is_by_channel(model.constants.shape(leaf.name)):
                     continue
                 _enter(model, leaf, place in rule.weights, found)
@@ -82,8 +83,8 @@ class _Leaf:
 _VIEWS = ("Transpose", "Reshape", "Identity", "Squeeze", "Unsqueeze", "Cast", "Flatten")
 
 
-def _leaves(model: Model, node: Node, tensor: str) -> Iterator[_Leaf]:
-    """The constant behind an operand, seen through views and a DequantizeLinear; none if computed."""
+def _leaves(model: Model, tensor: str) -> Iterator[_Leaf]:
+    """The constant behind an operand, through views and a DequantizeLinear; none if computed."""
     reader = None
     while tensor and tensor not in model.constants.stored:
         producer = model.view.producer(tensor)
@@ -130,4 +131,3 @@ def _grid(model: Model, reader: Node, codes: Array) -> Grid:
     like = tensor_of(codes)
     zero = spread(zero, like, axis, block) if zero.dim() else zero
     return Grid(spread(scale, like, axis, block), zero, *code_range(codes.dtype))
-

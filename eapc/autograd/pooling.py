@@ -47,11 +47,9 @@ def _windows(x: Tensor, window: Window, pads: Pads, value: float) -> Tensor:
 
 def _is_plain(call: Call, window: Window) -> bool:
     """Whether torch's own pooling of two axes does the same."""
-    return (
-        len(window.kernel) == 2
-        and not call.get("ceil_mode", 0)
-        and all(begin == end <= k // 2 for (begin, end), k in zip(window.pads, window.kernel, strict=True))
-    )
+    edges = zip(window.pads, window.kernel, strict=True)
+    fit = all(begin == end <= taps // 2 for (begin, end), taps in edges)
+    return fit and len(window.kernel) == 2 and not call.get("ceil_mode", 0)
 
 
 @rule("MaxPool")
@@ -72,18 +70,19 @@ def average_pool(call: Call, x: Tensor) -> Tensor:
     sizes = tuple(x.shape[2:])
     window = Window.of(call, sizes)
     if _is_plain(call, window) and set(window.dilations) == {1}:
-        around, padding = [begin for begin, _ in window.pads], bool(call.get("count_include_pad", 0))
-        return F.avg_pool2d(x, window.kernel, window.strides, around, False, padding)
-    pads = _grown(call, window, sizes)
-    total = _windows(x, window, pads, 0.0).sum(-1)
+        pads = [begin for begin, _ in window.pads]
+        whole = bool(call.get("count_include_pad", 0))
+        return F.avg_pool2d(x, window.kernel, window.strides, pads, False, whole)
+    around = _grown(call, window, sizes)
+    total = _windows(x, window, around, 0.0).sum(-1)
     ones = torch.ones((1, 1, *sizes), dtype=x.dtype)
     if call.get("count_include_pad", 0):
         ones = pad_with(ones, window.pads, 1.0)
-        pads = tuple(
+        around = tuple(
             (after[0] - before[0], after[1] - before[1])
-            for before, after in zip(window.pads, pads, strict=True)
+            for before, after in zip(window.pads, around, strict=True)
         )
-    return total / _windows(ones, window, pads, 0.0).sum(-1)
+    return total / _windows(ones, window, around, 0.0).sum(-1)
 
 
 @rule("LpPool")

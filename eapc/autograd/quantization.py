@@ -30,9 +30,7 @@ def within(x: Tensor, low: float, high: float) -> Tensor:
 def spread(values: Tensor, like: Tensor, axis: int, block: int = 0) -> Tensor:
     """Scales or zero points (1,), (n,) or by blocks, in a shape that suits a tensor."""
     if block:
-        return values.repeat_interleave(block, axis % like.dim()).narrow(
-            axis, 0, like.shape[axis]
-        )
+        return values.repeat_interleave(block, axis % like.dim()).narrow(axis, 0, like.shape[axis])
     if values.numel() == 1:
         return values.reshape(())
     if values.dim() != 1:

@@ -11,6 +11,7 @@ from torch import Tensor
 from eapc.autograd.elementwise import GAIN_DEFAULTS, NO_PARAMETERS, gain_of
 from eapc.autograd.rules import Call, rule
 
+Function = Callable[[Tensor, float, float], Tensor]
 Gain = Callable[[Tensor], Tensor]
 State = tuple[Tensor, ...]
 Step = Callable[[Tensor, State], State]
@@ -59,8 +60,8 @@ def gru(
 
         def step(x_t: Tensor, state: State) -> State:
             before = state[0]
-            inputs = (x_t @ w[way].t() + wb).split(size, -1)
-            hidden = (before @ r[way][: 2 * size].t() + rb[: 2 * size]).split(size, -1)
+            inputs = (x_t @ w[way].t() + wb).chunk(3, -1)
+            hidden = (before @ r[way][: 2 * size].t() + rb[: 2 * size]).chunk(2, -1)
             update, reset = (gate(a + c) for a, c in zip(inputs[:2], hidden, strict=True))
             inner, bias = r[way][2 * size :].t(), rb[2 * size :]
             if call.get("linear_before_reset", 0):
@@ -94,12 +95,12 @@ def lstm(
         size = r.shape[-1]
         bias = _biases(b, way, 4, w)
         p = peephole[way] if peephole is not None else w.new_zeros(3 * size)
-        p_in, p_out, p_forget = p.split(size)
+        p_in, p_out, p_forget = p.chunk(3)
 
         def step(x_t: Tensor, state: State) -> State:
             before, memory = state
             gates = x_t @ w[way].t() + before @ r[way].t() + bias
-            enter, leave, forget, new = gates.split(size, -1)
+            enter, leave, forget, new = gates.chunk(4, -1)
             enter = gate(enter + p_in * memory)
             kept = 1 - enter if call.get("input_forget", 0) else gate(forget + p_forget * memory)
             memory = kept * memory + enter * gain(new)
@@ -164,14 +165,18 @@ def _gains(call: Call, way: int, usual: Sequence[str]) -> list[Gain]:
     found: list[Gain] = []
     for name in names:
         a, b = GAIN_DEFAULTS.get(name.lower(), NO_PARAMETERS)
-        a = alphas.pop(0) if alphas and a == a else a  # noqa: PLR0124 - not a number: has none
+        a = alphas.pop(0) if alphas and a == a else a
         b = betas.pop(0) if betas and name.lower() in ("affine", "hardsigmoid", "scaledtanh") else b
         found.append(partial(_clipped, gain_of(name), a, b, call.get("clip")))
     return found[way * len(usual) : (way + 1) * len(usual)]
 
 
 def _clipped(
-    gain: Callable[[Tensor, float, float], Tensor], a: float, b: float, clip: float | None, x: Tensor
+    gain: Callable[[Tensor, float, float], Tensor],
+    a: float,
+    b: float,
+    clip: float | None,
+    x: Tensor,
 ) -> Tensor:
     return gain(x if clip is None else x.clamp(-clip, clip), a, b)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -10,20 +10,22 @@ from torch import Tensor
 from eapc.autograd.arrays import ints
 from eapc.autograd.rules import Call, rule
 
+Axes = tuple[int, ...]
 
-def axes_of(call: Call, given: Tensor | None) -> Sequence[int] | None:
+
+def axes_of(call: Call, given: Tensor | None) -> Axes | None:
     """The axes that a node names, by attribute or by input; None where it names none."""
     axes = call.get("axes") if given is None else ints(given)
-    return axes if axes else None
+    return tuple(axes) if axes else None
 
 
-def _product(x: Tensor, axes: Sequence[int], keep: bool) -> Tensor:
+def _product(x: Tensor, axes: Axes, keep: bool) -> Tensor:
     for axis in sorted((axis % x.dim() for axis in axes), reverse=True):
         x = x.prod(axis, keepdim=keep)
     return x
 
 
-_REDUCTIONS: dict[str, Callable[[Tensor, Sequence[int], bool], Tensor]] = {
+_REDUCTIONS: dict[str, Callable[[Tensor, Axes, bool], Tensor]] = {
     "ReduceL1": lambda x, axes, keep: x.abs().sum(axes, keepdim=keep),
     "ReduceL2": lambda x, axes, keep: x.square().sum(axes, keepdim=keep).sqrt(),
     "ReduceLogSum": lambda x, axes, keep: x.sum(axes, keepdim=keep).log(),
@@ -43,8 +45,8 @@ def reduction(call: Call, x: Tensor, given: Tensor | None = None) -> Tensor:
     axes = axes_of(call, given)
     if axes is None and call.get("noop_with_empty_axes", 0):
         return x
-    axes = axes if axes is not None else range(x.dim())
-    y = _REDUCTIONS[call.op_type](x, tuple(axes), bool(call.get("keepdims", 1)))
+    axes = axes if axes is not None else tuple(range(x.dim()))
+    y = _REDUCTIONS[call.op_type](x, axes, bool(call.get("keepdims", 1)))
     return y if x.is_floating_point() else y.to(x.dtype)
 
 
@@ -55,7 +57,8 @@ def arg_extreme(call: Call, x: Tensor) -> Tensor:
     find = torch.argmax if call.op_type == "ArgMax" else torch.argmin
     if not call.get("select_last_index", 0):
         return find(x, dim=axis, keepdim=keep)
-    return x.shape[axis] - 1 - find(x.flip(axis), dim=axis, keepdim=keep)
+    last: Tensor = x.shape[axis] - 1 - find(x.flip(axis), dim=axis, keepdim=keep)
+    return last
 
 
 @rule("TopK")

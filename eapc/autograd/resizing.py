@@ -53,9 +53,7 @@ def resize(
         assert scales is not None  # one of the two is given
         return _resized(call, x, [(a, s, None) for a, s in zip(axes, scales.tolist(), strict=True)])
     wanted = _fitted(call, ints(sizes), [x.shape[axis] for axis in axes])
-    return _resized(
-        call, x, [(a, scale, n) for a, (scale, n) in zip(axes, wanted, strict=True)]
-    )
+    return _resized(call, x, [(a, scale, n) for a, (scale, n) in zip(axes, wanted, strict=True)])
 
 
 def _fitted(

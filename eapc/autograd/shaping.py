@@ -59,7 +59,8 @@ def eye_like(call: Call, x: Tensor) -> Tensor:
     dtype = torch_type(call.get("dtype")) if call.get("dtype") else x.dtype
     rows, columns = x.shape
     places = torch.arange(columns)[None, :] - torch.arange(rows)[:, None]
-    return (places == call.get("k", 0)).to(dtype)
+    found: Tensor = places.eq(call.get("k", 0)).to(dtype)
+    return found
 
 
 # --- arrangement ---------------------------------------------------------------------------------
@@ -124,7 +125,7 @@ def split(call: Call, x: Tensor, given: Tensor | None = None) -> list[Tensor]:
 @rule("Expand")
 def expand(_: Call, x: Tensor, shape: Tensor) -> Tensor:
     """x repeated along axes of length 1."""
-    return x.expand(torch.broadcast_shapes(x.shape, tuple(ints(shape))))
+    return x.expand(np.broadcast_shapes(tuple(x.shape), tuple(ints(shape))))
 
 
 @rule("Tile")

@@ -19,6 +19,7 @@ from eapc.model import InputShapes, Model
 from eapc.progress import Progress, silent
 from eapc.runtime import Engine
 from eapc.structured import ChannelPlan
+from eapc.tuning import Tuned
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ class Record:
 
     `channels` has those of each channel group that are to stay, by the group's name, `groups`
     how many each had and has; `latency` is what that saves on a measured machine, if it counts.
-    `budget` is the energy that was to be kept, a fraction of that of the curves.
+    `budget` is the energy that was to be kept, a fraction of that of the curves; `tuned` what
+    fine-tuning came to.
     """
 
     layers: Mapping[str, LayerRecord] = field(default_factory=dict)
@@ -105,6 +107,7 @@ class Record:
     groups: tuple[ChannelRecord, ...] = ()
     latency: LatencyRecord | None = None
     budget: float | None = None
+    tuned: Tuned | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 

@@ -1,0 +1,7 @@
+"""Global fine-tuning by back-propagation, without touching what pruning has decided."""
+
+from eapc.tuning.entry import require_torch, tune
+from eapc.tuning.options import Options
+from eapc.tuning.results import Epoch, Tuned
+
+__all__ = ["Epoch", "Options", "Tuned", "require_torch", "tune"]
