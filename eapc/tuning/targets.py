@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from eapc.errors import ModelError
-from eapc.model import Array, Model
+from eapc.model import Array, Model, TensorSpec
 from eapc.runtime import Session, with_outputs
 
 _SQUASHING = ("Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid", "Tanh")
@@ -32,7 +32,7 @@ class Teacher:
         Raises ModelError where they differ.
         """
         for what, mine, theirs in (
-            ("inputs", [i.name for i in student.inputs], [i.name for i in teacher.inputs]),
+            ("inputs", *([_spec(i) for i in each.inputs] for each in (student, teacher))),
             ("outputs", list(student.outputs), list(teacher.outputs)),
         ):
             if mine != theirs:
@@ -47,6 +47,11 @@ class Teacher:
         """The wanted tensors of one batch."""
         found = self.session.run(feed)
         return [found[name] for name in self.names]
+
+
+def _spec(given: TensorSpec) -> str:
+    """`x (float32, 4 axes)`."""
+    return f"{given.name} ({given.dtype.name}, {len(given.shape)} axes)"
 
 
 def _deepest(student: Model, teacher: Model, output: str) -> str:

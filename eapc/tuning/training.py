@@ -170,7 +170,7 @@ class Run:
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-        return float(loss)
+        return loss.item()
 
     @property
     def _steps(self) -> int:
