@@ -19,18 +19,27 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
+from held_against import Against, Pair, pair_errors, rms, row_errors
 from published_figures import references
 
-from eapc.commands.kernel_fit import KernelCounts, constants_of, counts_of, fit_constants
-from eapc.energy import DensityTable, EnergyReport, estimate, work_list
-from eapc.hardware import HardwareModel, load_hardware
+from eapc.commands.kernel_fit import (
+    KernelCounts,
+    KernelFit,
+    constants_of,
+    counts_of,
+    fit_constants,
+    with_constants,
+)
+from eapc.energy import DensityTable, EnergyReport, changed_share, estimate, work_list
+from eapc.hardware import HardwareModel, Validation, load_hardware
 from eapc.model import Model, infer_shapes, input_shapes
 
 NETWORKS = ("ad", "ic", "kws", "vww")
 CORES = {"L4R5": "cortex-m4", "U575": "cortex-m33", "H7A3": "cortex-m7"}
 SKIPPING = ("1.2",)
 """Rounds whose toolchain leaves dead channels out, judged by the times of vww."""
+VERSIONS = "vww"
+"""The network with dead channels."""
 OTHER_LIBRARY = "plumerai"
 EACH, RMS, LAYER = 0.12, 0.08, 0.30
 
@@ -86,9 +95,13 @@ def loaded(network: str) -> Model:
 
 @cache
 def report(network: str, core: str, skips: bool) -> EnergyReport:
+    return priced(network, machine(core, skips))
+
+
+def priced(network: str, hardware: HardwareModel) -> EnergyReport:
     model = loaded(network)
     works = work_list(model, infer_shapes(model, input_shapes(model, {}, None)))
-    return estimate(model, works, machine(core, skips), DensityTable())
+    return estimate(model, works, hardware, DensityTable())
 
 
 def units(network: str, row: Row) -> float:
@@ -125,11 +138,8 @@ def without_each(measured: Mapping[str, float], row: Row) -> dict[str, float]:
     return found
 
 
-def refitted(row: Row, others: Sequence[Row], network: str = "") -> dict[str, float]:
-    """Errors of a row at constants fitted to others, its figure to all its networks.
-
-    Without a `network` everywhere, if one is named: then the error is that of this network.
-    """
+def fit_without(network: str, row: Row, others: Sequence[Row]) -> KernelFit | None:
+    """Constants fitted to times of other rows, without one network if it is named."""
     fitted_to = [
         (
             [counts(name, other.core, other.skips) for name in other.ms if name != network],
@@ -138,14 +148,28 @@ def refitted(row: Row, others: Sequence[Row], network: str = "") -> dict[str, fl
         for other in others
         if other.held
     ]
-    fit = fit_constants(fitted_to, constants_of(machine(row.core, row.skips)))
+    return fit_constants(fitted_to, constants_of(machine(row.core, row.skips)))
+
+
+def refitted(
+    row: Row,
+    others: Sequence[Row],
+    network: str = "",
+    measured: Mapping[str, float] | None = None,
+) -> dict[str, float]:
+    """Errors of a row at constants fitted to others, its figure to all its networks.
+
+    Without a `network` everywhere, if one is named: then the error is that of this network. Those
+    of times, or of what else was `measured`.
+    """
+    fit, values = fit_without(network, row, others), row.ms if measured is None else measured
     if fit is None:
         return {}
-    priced = {name: fit.mac_units(counts(name, row.core, row.skips)) for name in row.ms}
-    logs = [math.log(v / priced[name]) for name, v in row.ms.items() if name != network]
+    units_of = {name: fit.mac_units(counts(name, row.core, row.skips)) for name in values}
+    logs = [math.log(v / units_of[name]) for name, v in values.items() if name != network]
     scale = math.exp(sum(logs) / len(logs))
-    told = [network] if network else list(row.ms)
-    return {name: scale * priced[name] / row.ms[name] - 1 for name in told}
+    told = [network] if network else list(values)
+    return {name: scale * units_of[name] / values[name] - 1 for name in told}
 
 
 def without_network(row: Row, all_rows: Sequence[Row]) -> dict[str, float]:
@@ -155,10 +179,6 @@ def without_network(row: Row, all_rows: Sequence[Row]) -> dict[str, float]:
         for network in row.ms
         for name, error in refitted(row, all_rows, network).items()
     }
-
-
-def rms(values: Sequence[float]) -> float:
-    return float(np.sqrt(np.mean(np.square(values))))
 
 
 def layer_errors() -> dict[str, float]:
@@ -178,6 +198,71 @@ def layer_errors() -> dict[str, float]:
     }
     scale = 2 / (min(ratios.values()) + max(ratios.values()))
     return {kind: scale * ratio - 1 for kind, ratio in ratios.items()}
+
+
+# --- what the hardware files say of it ---------------------------------------------------------
+
+
+def unseen_energies(row: Row, all_rows: Sequence[Row]) -> dict[str, float]:
+    """Errors of each network's energy if neither the constants nor the figure have seen it."""
+    return {name: refitted(row, all_rows, name, row.uj)[name] for name in row.uj}
+
+
+def version_pairs(all_rows: Sequence[Row]) -> Iterator[Pair]:
+    """Energy of vww without its dead channels over that with them, on one board.
+
+    Toolchains differ, so either is in units of the row's other networks. These and the times of
+    other networks alone have made the constants.
+    """
+    fit = fit_without(VERSIONS, all_rows[0], all_rows)
+    if fit is None:
+        return
+    pairs = [(old, new) for new in all_rows if new.skips for old in all_rows if not old.skips]
+    for old, new in pairs:
+        if old.core == new.core and old.held and VERSIONS in old.uj:
+            yield version_pair(fit, old, new)
+
+
+def version_pair(fit: KernelFit, old: Row, new: Row) -> Pair:
+    before, after = (refit_report(VERSIONS, row, fit.constants) for row in (old, new))
+    logs = [
+        math.log(new.uj[name] / old.uj[name])
+        - math.log(fit.mac_units(counts(name, new.core, new.skips)))
+        + math.log(fit.mac_units(counts(name, old.core, old.skips)))
+        for name in new.uj
+        if name in old.uj and name != VERSIONS
+    ]
+    figures = math.exp(sum(logs) / len(logs))
+    return Pair(
+        f"{new.name} of {old.name}",
+        after.energy_mac_units / before.energy_mac_units,
+        new.uj[VERSIONS] / old.uj[VERSIONS] / figures,
+        changed_share(before, after),
+    )
+
+
+def refit_report(network: str, row: Row, constants: KernelCounts) -> EnergyReport:
+    """A network on the machine of a row with other constants."""
+    return priced(network, with_constants(machine(row.core, row.skips), constants))
+
+
+def validations(all_rows: Sequence[Row]) -> Against:
+    """What the files of the three cores are to say: energies of their own board, ratios of all."""
+    pairs = list(version_pairs(all_rows))
+    of = "pairs of one network with and without its dead channels, on three boards"
+    ratio = pair_errors(pairs, len(CORES), of)
+    return {
+        row.core: Validation(
+            against="measurements",
+            energy=row_errors(
+                list(unseen_energies(row, all_rows).values()),
+                "networks, each unseen by all that was fitted",
+            ),
+            ratio=ratio,
+        )
+        for row in all_rows
+        if row.skips
+    }
 
 
 # --- the page --------------------------------------------------------------------------------

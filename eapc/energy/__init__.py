@@ -14,6 +14,7 @@ from eapc.energy.footprint import Footprint
 from eapc.energy.given import DensityTable, GivenBits, read_bits, read_densities
 from eapc.energy.local_functions import work_list_with_bodies
 from eapc.energy.measured_zeros import measured_table
+from eapc.energy.uncertainty import RatioInterval, changed_share, ratio_interval
 from eapc.energy.worklist import NodeWork, resized, work_list
 
 __all__ = [
@@ -24,12 +25,15 @@ __all__ = [
     "GivenBits",
     "NodeEnergy",
     "NodeWork",
+    "RatioInterval",
     "Unmodelled",
+    "changed_share",
     "estimate",
     "measured_table",
     "node_annotations",
     "priced_as",
     "priced_at",
+    "ratio_interval",
     "read_bits",
     "read_densities",
     "resized",
