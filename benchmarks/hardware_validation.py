@@ -12,7 +12,8 @@ from __future__ import annotations
 import sys
 
 import accelerator_validation
-import microcontrollers
+import board_validation
+import boards
 import yaml
 from held_against import Against
 from published_figures import references
@@ -22,8 +23,8 @@ from eapc.hardware import Validation, load_hardware, shipped_hardware
 
 def found() -> Against:
     """By machine."""
-    boards = microcontrollers.validations(microcontrollers.rows())
-    everything = {**accelerator_validation.validations(), **boards}
+    measured = board_validation.validations(boards.rows())
+    everything = {**accelerator_validation.validations(), **measured}
     return {
         name: validation.model_copy(update={"figures": load_hardware(name).figures})
         for name, validation in everything.items()

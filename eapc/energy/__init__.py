@@ -14,7 +14,12 @@ from eapc.energy.footprint import Footprint
 from eapc.energy.given import DensityTable, GivenBits, read_bits, read_densities
 from eapc.energy.local_functions import work_list_with_bodies
 from eapc.energy.measured_zeros import measured_table
-from eapc.energy.uncertainty import RatioInterval, changed_share, ratio_interval
+from eapc.energy.uncertainty import (
+    RatioInterval,
+    changed_share,
+    interval_factor,
+    ratio_interval,
+)
 from eapc.energy.worklist import NodeWork, resized, work_list
 
 __all__ = [
@@ -29,6 +34,7 @@ __all__ = [
     "Unmodelled",
     "changed_share",
     "estimate",
+    "interval_factor",
     "measured_table",
     "node_annotations",
     "priced_as",

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from scipy.special import stdtrit
 
 from eapc.energy.estimation import EnergyReport, NodeEnergy
+from eapc.hardware import PairErrors
 
 CONFIDENCE = 0.95
 
@@ -57,9 +58,14 @@ def ratio_interval(before: EnergyReport, after: EnergyReport) -> RatioInterval |
     if not errors or not all(energies):
         return None
     share, ratio = changed_share(before, after), energies[1] / energies[0]
-    quantile = float(stdtrit(errors.degrees_of_freedom, (1 + CONFIDENCE) / 2))
-    factor = math.exp(quantile * errors.rms * share)
+    factor = interval_factor(errors, share)
     return RatioInterval(ratio, ratio / factor, ratio * factor, share)
+
+
+def interval_factor(errors: PairErrors, share: float) -> float:
+    """exp(t r c): by what a ratio may be too high or too low if a `share` changed."""
+    quantile = float(stdtrit(errors.degrees_of_freedom, (1 + CONFIDENCE) / 2))
+    return math.exp(quantile * errors.rms * share)
 
 
 def changed_share(before: EnergyReport, after: EnergyReport) -> float:

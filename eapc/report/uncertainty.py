@@ -36,7 +36,7 @@ def ratio_uncertainty(
     if interval is None or validation is None or validation.ratio is None:
         return
     if not interval.changed_share:
-        yield "energy ratio", "exactly 100.0%: no node costs another energy"
+        yield "energy ratio", "100.0%: no node's modelled energy differs"
         return
     yield "energy ratio", _between(interval) + _told(interval)
     yield "", f"by {_rows(validation.ratio)}, {_AGAINST[validation.against]}"
