@@ -81,6 +81,23 @@ def test_machines_that_were_not_held_against_ratios_say_nothing(hardware: Hardwa
     assert ratio_interval(report(a=1), report(a=0)) is None
 
 
+def test_no_row_tells_of_other_widths() -> None:
+    nodes = [a_node(key, 10.0, macs=4.0) for key in "abcd"]
+    before = EnergyReport(machine(), 1, tuple(nodes), (), 0, 0)
+    narrow = replace(before, nodes=(replace(nodes[0], bits=BitWidths(4, 4, 16)), *nodes[1:]))
+    assert ratio_interval(before, narrow) is None
+    assert ratio_interval(before, before) is not None
+
+
+def test_words_of_the_machine_are_of_its_width() -> None:
+    said, unsaid = (
+        replace(before, nodes=tuple(replace(n, bits=bits) for n in before.nodes))
+        for before in (report(a=1, b=2),)
+        for bits in (BitWidths(16, 16, 16), BitWidths())
+    )
+    assert changed_share(said, unsaid) == 0
+
+
 Energies = st.lists(st.floats(0.01, 1e6), min_size=3, max_size=3)
 
 

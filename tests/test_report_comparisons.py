@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -18,6 +19,7 @@ from eapc.profiling import Ratio
 from eapc.report.comparisons import comparison_csv, comparison_document, comparison_table
 from eapc.report.documents import to_json
 from eapc.report.layout import UNLIMITED
+from eapc.workload import BitWidths
 
 LATENCY = RuntimeLatency(2.0, 0.8, Ratio(0.41, 0.4, 0.45), 4, 2, 50)
 COMPARED = Comparison(
@@ -119,6 +121,24 @@ def test_differences_that_cannot_be_told() -> None:
     assert "; the difference is within what the estimate can tell" in text
     alike = rendered(comparison_table(COMPARED, UNLIMITED))
     assert "100.0%: no node's modelled energy differs" in alike
+
+
+def test_files_of_other_widths_have_no_range() -> None:
+    narrow = (replace(NODES[0], bits=BitWidths(8, 8, 8)), *NODES[1:])
+    other = replace(COMPARED, after=replace(COMPARED.after, energy=a_report(narrow)))
+    assert comparison_document(other)["energy_ratio_interval"] is None
+    said = "energy ratio not held against anything between files of other widths"
+    assert said in " ".join(rendered(comparison_table(other, UNLIMITED)).split())
+
+
+def test_small_changes_have_the_digits_that_tell_bounds_apart() -> None:
+    nodes = (replace(NODES[0], energy_mac_units=998.0), *NODES[1:])
+    text = rendered(
+        comparison_table(
+            replace(COMPARED, after=replace(COMPARED.after, energy=a_report(nodes))), UNLIMITED
+        )
+    )
+    assert re.search(r"99\.95%, between 99\.9[34]% and 99\.96%", text)
 
 
 def test_machines_that_were_not_held_against_anything() -> None:

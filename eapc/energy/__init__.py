@@ -17,6 +17,7 @@ from eapc.energy.measured_zeros import measured_table
 from eapc.energy.uncertainty import (
     RatioInterval,
     changed_share,
+    have_equal_widths,
     interval_factor,
     ratio_interval,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "Unmodelled",
     "changed_share",
     "estimate",
+    "have_equal_widths",
     "interval_factor",
     "measured_table",
     "node_annotations",

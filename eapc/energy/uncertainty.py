@@ -50,16 +50,23 @@ def ratio_interval(before: EnergyReport, after: EnergyReport) -> RatioInterval |
     """After over before: R exp(-t r c) to R exp(t r c).
 
     r are the errors of the machine, t is Student's for their degrees of freedom, c the share that
-    changed. None where the machine's file knows no errors of ratios, or before or after is nothing.
+    changed. None where the machine's file knows no errors of ratios, before or after is nothing, or
+    their MACs are not of the same widths: that has other errors, of which no row tells.
     """
     validation = before.hardware.validation
     errors = validation and validation.ratio
     energies = before.energy_mac_units, after.energy_mac_units
-    if not errors or not all(energies):
+    if not errors or not all(energies) or not have_equal_widths(before, after):
         return None
     share, ratio = changed_share(before, after), energies[1] / energies[0]
     factor = interval_factor(errors, share)
     return RatioInterval(ratio, ratio / factor, ratio * factor, share)
+
+
+def have_equal_widths(before: EnergyReport, after: EnergyReport) -> bool:
+    """Whether the MACs of both are of operands of the same widths."""
+    one, other = ({_bits(n, r) for n in r.nodes if n.macs} for r in (before, after))
+    return one == other
 
 
 def interval_factor(errors: PairErrors, share: float) -> float:
@@ -75,7 +82,7 @@ def changed_share(before: EnergyReport, after: EnergyReport) -> float:
     nothing. Where no more than half of all nodes have such a partner these are no versions of one
     network, and what bears the same name by chance does not count.
     """
-    one, other = ({_identity(n): n.energy_mac_units for n in r.nodes} for r in (before, after))
+    one, other = (_energies(report) for report in (before, after))
     both = one.keys() & other.keys()
     if 2 * len(both) <= len(one.keys() | other.keys()):
         return 1.0
@@ -84,6 +91,12 @@ def changed_share(before: EnergyReport, after: EnergyReport) -> float:
     return max((1 - common / total for total in totals if total > 0), default=0.0)
 
 
-def _identity(node: NodeEnergy) -> tuple[object, ...]:
-    """What two versions of one node have in common."""
-    return node.key, node.op_type, node.bits
+def _energies(report: EnergyReport) -> dict[tuple[object, ...], float]:
+    """Energies by what two versions of one node have in common."""
+    return {(n.key, n.op_type, _bits(n, report)): n.energy_mac_units for n in report.nodes}
+
+
+def _bits(node: NodeEnergy, report: EnergyReport) -> tuple[int, int, int]:
+    """Widths of a node's weights, ifmap and ofmap."""
+    bits, word = node.bits, report.hardware.word_bits
+    return bits.weights or word, bits.ifmap or word, bits.ofmap or word

@@ -103,9 +103,9 @@ def _rows(compared: Comparison) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _facts(compared: Comparison, width: int) -> Iterator[tuple[str, RenderableType]]:
-    hardware = compared.before.energy.hardware
-    yield from ratio_uncertainty(compared.energy_ratio_interval, hardware)
-    yield "uncertainty", energy_uncertainty(hardware)
+    before, after = compared.before.energy, compared.after.energy
+    yield from ratio_uncertainty(before, after)
+    yield "uncertainty", energy_uncertainty(before.hardware)
     if (latency := compared.latency) is not None:
         yield "latency", _measured(latency)
     if (likeness := compared.likeness) is not None:

@@ -54,7 +54,7 @@ def prune_table(pruned: Pruned, width: int) -> Group:
     columns = (Column("", "left"), Column("before"), Column("after"), Column("", "right"))
     entries = [
         ("goal", plain(pruned.shortfall) or "met"),
-        *ratio_uncertainty(pruned.energy_ratio_interval, after.hardware),
+        *ratio_uncertainty(before, after),
         ("uncertainty", energy_uncertainty(after.hardware)),
         *_agreement(pruned),
         *_decided(pruned),

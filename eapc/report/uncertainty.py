@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from eapc.energy import RatioInterval
+from eapc.energy import EnergyReport, RatioInterval, have_equal_widths, ratio_interval
 from eapc.hardware import HardwareModel, RowErrors, Validation
-from eapc.report.layout import percent, plain
+from eapc.report.layout import plain
 
+_DIGITS = (1, 2, 3)
 UNKNOWN = "unknown: not held against measurements"
 _AGAINST = {
     "measurements": "as measured",
@@ -28,12 +29,14 @@ def energy_uncertainty(hardware: HardwareModel) -> str:
     return f"off by {100 * errors.rms:.3g}% rms on {_rows(errors)}, {against}"
 
 
-def ratio_uncertainty(
-    interval: RatioInterval | None, hardware: HardwareModel
-) -> Iterator[tuple[str, str]]:
+def ratio_uncertainty(before: EnergyReport, after: EnergyReport) -> Iterator[tuple[str, str]]:
     """Where the ratio of two energies lies, and whether they can be told apart; none if unknown."""
-    validation = hardware.validation
-    if interval is None or validation is None or validation.ratio is None:
+    validation, interval = before.hardware.validation, ratio_interval(before, after)
+    if validation is None or validation.ratio is None:
+        return
+    if interval is None:
+        if not have_equal_widths(before, after):
+            yield "energy ratio", "not held against anything between files of other widths"
         return
     if not interval.changed_share:
         yield "energy ratio", "100.0%: no node's modelled energy differs"
@@ -43,9 +46,14 @@ def ratio_uncertainty(
 
 
 def _between(interval: RatioInterval) -> str:
-    low, high = percent(interval.low), percent(interval.high)
-    sure = f"{100 * interval.confidence:g} % confidence"
-    return f"{percent(interval.ratio)}, between {low} and {high} with {sure}"
+    """Ratio and bounds, with the digits that it takes to tell these and 1 apart."""
+    shares = interval.ratio, interval.low, interval.high, 1.0
+    for digits in _DIGITS:
+        texts = [f"{100 * share:.{digits}f}%" for share in shares]
+        if len(set(texts)) == len(texts):
+            break
+    ratio, low, high, _ = texts
+    return f"{ratio}, between {low} and {high} with {100 * interval.confidence:g} % confidence"
 
 
 def _told(interval: RatioInterval) -> str:
