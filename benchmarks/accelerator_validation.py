@@ -69,7 +69,7 @@ def validations() -> Against:
     singles = [names[0] for names in LEFT_OUT if len(names) == 1]
     errors = {name: own[name] for _, _, own in left_out_errors() for name in own if len(own) == 1}
     whole = row_errors([errors[name] for name in singles], f"whole networks at batch {BATCH}")
-    of = "pairs of whole networks, one of them a network and its pruned version"
+    of = f"pairs of networks at batch {BATCH}, one of them a network and its pruned version"
     dram = [line.off for line in isca_lines() if ": dram" in line.name]
     chip = [line.off for line in chip_lines()]
     return {

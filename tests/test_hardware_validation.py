@@ -54,6 +54,16 @@ def test_figures_of_another_machine_take_no_errors_with_them(
     assert said.endswith("are not those that it belongs to; remove it")
 
 
+@pytest.mark.usefixtures("kept_logging")
+def test_a_command_tells_it_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    machine, model = tmp_path / "mine.yaml", PROJECT / "models" / "digits.onnx"
+    machine.write_text(changed("mac_energy_pj: 0.83\n", "mac_energy_pj: 0.9\n"))
+    assert main(["analyze", str(model), "--hw", str(machine)]) == 0
+    told = capsys.readouterr()
+    assert told.err.count("validation: left out") == 1
+    assert "unknown: not held against measurements" in told.out
+
+
 def test_names_and_texts_are_no_figures(caplog: pytest.LogCaptureFixture) -> None:
     machine = parsed(EYERISS.replace("name: eyeriss\n", "name: mine\n", 1))
     assert machine.validation == load_hardware("eyeriss").validation

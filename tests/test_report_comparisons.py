@@ -105,7 +105,7 @@ def test_how_sure_energies_and_their_ratio_are() -> None:
     assert "figures" not in document["validation"]
     text = rendered(comparison_table(less, UNLIMITED))
     assert f"87.3%, between {100 * interval['low']:.1f}% and" in text
-    assert "by 3 pairs of whole networks" in text
+    assert "by 3 pairs of networks at batch 16" in text
     assert f"off by {100 * known.energy.rms:.3g}% rms on 3" in text
     assert "within what" not in text
 
