@@ -88,7 +88,7 @@ def test_the_file_is_read_with_its_errors(
     assert "each predicted from the others" in machine.sources["validation"]
     assert main(["analyze", str(tmp_path / "a.onnx"), "--hw", str(written)]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "on 3 networks, each unseen by all that was fitted, as measured" in said
+    assert "on 3 networks, each left out of the fit, as measured" in said
     other = machine.model_copy(update={"active_power_mw": 99.0})
     assert f"figures: {other.figures}" in board_yaml(other)
     assert other.figures != machine.figures

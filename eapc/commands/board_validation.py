@@ -12,7 +12,7 @@ from eapc.energy import changed_share
 from eapc.hardware import HardwareModel, PairErrors, RowErrors, Validation
 from eapc.model import Model
 
-_UNSEEN = "each unseen by all that was fitted"
+_UNSEEN = "each left out of the fit"
 
 
 def validated(
