@@ -138,8 +138,14 @@ OPTIONS: tuple[tuple[str, int, dict[str, Any]], ...] = (
 )
 
 
-def page(pinned: list[Line], searched: list[Line], isca: list[Line], whole: list[Line]) -> str:
-    """The whole page; the arguments are the lines of its four tables of comparison."""
+def page(
+    pinned: list[Line],
+    searched: list[Line],
+    isca: list[Line],
+    whole: list[Line],
+    more: Iterable[str],
+) -> str:
+    """The whole page: lines of its four tables of comparison, and sections at the end."""
     parts = [
         INTRODUCTION,
         *(PINNED, comparison(pinned)),
@@ -149,6 +155,7 @@ def page(pinned: list[Line], searched: list[Line], isca: list[Line], whole: list
         *(WHOLE.format(batch=BATCH, at_printed=at_printed_macs()), comparison(whole)),
         *(READINGS, readings_table()),
         *(LEFT_OUT, left_out_table()),
+        *more,
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -26,7 +26,7 @@ from eapc.commands.preparation import (
     prepare,
 )
 from eapc.data import Dataset, dataset
-from eapc.energy import EnergyReport
+from eapc.energy import EnergyReport, RatioInterval, ratio_interval
 from eapc.errors import UsageError
 from eapc.evaluation import Accuracy, AccuracyJudge, AgreementJudge, Metric
 from eapc.model import Model, TensorSpec, batch_inputs, common_inputs, files_of, tensors_of_model
@@ -105,6 +105,11 @@ class Comparison:
         """Modelled energy after over before; None where that before is nothing."""
         dense = self.before.energy.energy_mac_units
         return self.after.energy.energy_mac_units / dense if dense else None
+
+    @property
+    def energy_ratio_interval(self) -> RatioInterval | None:
+        """Where that ratio lies, by what the machine was held against; None where unknown."""
+        return ratio_interval(self.before.energy, self.after.energy)
 
 
 def compare(

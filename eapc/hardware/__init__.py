@@ -20,6 +20,7 @@ from eapc.hardware.sections import (
     ZeroSkipping,
     require_sizes,
 )
+from eapc.hardware.validation import PairErrors, RowErrors, Validation
 
 __all__ = [
     "Amount",
@@ -31,10 +32,13 @@ __all__ = [
     "MeasuredMachine",
     "Memories",
     "Memory",
+    "PairErrors",
     "Price",
+    "RowErrors",
     "Scan",
     "Section",
     "Text",
+    "Validation",
     "ZeroSkipping",
     "load_hardware",
     "load_machine",

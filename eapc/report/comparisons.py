@@ -30,6 +30,12 @@ from eapc.report.layout import (
     title,
 )
 from eapc.report.tables import accuracy_row, coverage, heading
+from eapc.report.uncertainty import (
+    energy_uncertainty,
+    interval_document,
+    ratio_uncertainty,
+    validation_document,
+)
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,9 @@ def _rows(compared: Comparison) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _facts(compared: Comparison, width: int) -> Iterator[tuple[str, RenderableType]]:
+    before, after = compared.before.energy, compared.after.energy
+    yield from ratio_uncertainty(before, after)
+    yield "uncertainty", energy_uncertainty(before.hardware)
     if (latency := compared.latency) is not None:
         yield "latency", _measured(latency)
     if (likeness := compared.likeness) is not None:
@@ -133,10 +142,12 @@ def comparison_document(compared: Comparison, warnings: Sequence[str] = ()) -> D
     return {
         "schema": "eapc.compare/1",
         "hardware": report.hardware.name,
+        "validation": validation_document(report.hardware.validation),
         "batch": report.batch,
         "before": _side(compared.before),
         "after": _side(compared.after),
         "ratios": {figure.key: figure.ratio for figure in _figures(compared)},
+        "energy_ratio_interval": interval_document(compared.energy_ratio_interval),
         "measured_latency": None
         if latency is None
         else {"runtime": "onnxruntime"} | asdict(latency),

@@ -21,6 +21,7 @@ from eapc.goals import Pruned
 from eapc.hardware import HardwareModel, MeasuredMachine
 from eapc.model import Model
 from eapc.pipeline import LatencyRecord, LayerRecord
+from eapc.report.uncertainty import interval_document, validation_document
 
 Document = dict[str, Any]
 
@@ -34,6 +35,7 @@ def analysis_document(
         "schema": "eapc.analyze/1",
         "model": model_name(analysis.model),
         "hardware": report.hardware.name,
+        "validation": validation_document(report.hardware.validation),
         "batch": report.batch,
         "calibration_samples": analysis.samples,
         "totals": totals(report),
@@ -50,6 +52,7 @@ def prune_document(pruned: Pruned, warnings: Sequence[str] = ()) -> Document:
         "schema": "eapc.prune/1",
         "model": model_name(pruned.model),
         "hardware": pruned.after.hardware.name,
+        "validation": validation_document(pruned.after.hardware.validation),
         "batch": pruned.after.batch,
         "pipeline": pruned.pipeline,
         "goal_met": pruned.goal_met,
@@ -58,6 +61,7 @@ def prune_document(pruned: Pruned, warnings: Sequence[str] = ()) -> Document:
         "before": totals(pruned.before),
         "after": totals(pruned.after),
         "energy_ratio": pruned.energy_ratio,
+        "energy_ratio_interval": interval_document(pruned.energy_ratio_interval),
         "accuracy": accuracy_of(pruned.accuracy),
         "decided": accuracy_of(pruned.decided),
         "confirmed": pruned.confirmed,
@@ -99,6 +103,7 @@ def run_document(ran: Ran, warnings: Sequence[str] = ()) -> Document:
         "schema": "eapc.run/1",
         "model": model_name(done.model),
         "hardware": done.hardware.name,
+        "validation": validation_document(done.hardware.validation),
         "pipeline": ran.pipeline,
         "totals": totals(report) if report else None,
         **(_nodes(report) if report else {"nodes": [], "unmodelled": []}),

@@ -37,6 +37,7 @@ from eapc.report.layout import (
     title,
 )
 from eapc.report.tables import accuracy_row, coverage, heading, metric_value, some, totals
+from eapc.report.uncertainty import energy_uncertainty, ratio_uncertainty
 
 _EXPECTED = "weights zeroed by magnitude; refitting chooses anew and moves energies a little"
 _NOT_REFITTED = "before refitting, which moves energies a little"
@@ -53,6 +54,8 @@ def prune_table(pruned: Pruned, width: int) -> Group:
     columns = (Column("", "left"), Column("before"), Column("after"), Column("", "right"))
     entries = [
         ("goal", plain(pruned.shortfall) or "met"),
+        *ratio_uncertainty(before, after),
+        ("uncertainty", energy_uncertainty(after.hardware)),
         *_agreement(pruned),
         *_decided(pruned),
         *_floor(pruned),

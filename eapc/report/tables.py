@@ -33,6 +33,7 @@ from eapc.report.layout import (
     table,
     title,
 )
+from eapc.report.uncertainty import energy_uncertainty
 
 AnyNode = TypeVar("AnyNode", NodeEnergy, NodeLatency)
 
@@ -84,6 +85,7 @@ def totals(report: EnergyReport) -> Iterator[tuple[str, str]]:
     if picojoules is not None:
         amount += f", {joules(picojoules)}"
     yield "energy", f"{amount}; modelled, not measured"
+    yield "uncertainty", energy_uncertainty(report.hardware)
     if report.latency_ms is not None:
         yield "time", _time(report)
     if report.energy_mac_units > 0:
