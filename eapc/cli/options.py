@@ -196,6 +196,11 @@ Repeats = Annotated[
     ),
 ]
 
+MeasureEnergy = Annotated[
+    bool,
+    Option("--energy", help="Measure joules too, by this machine's meter. Needs eapc[energy]."),
+]
+
 Threads = Annotated[
     int,
     Option(

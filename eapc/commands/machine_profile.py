@@ -15,11 +15,11 @@ import yaml
 from eapc.checkpoints import Finished, digest, model_digest, software
 from eapc.commands.results import kept_beside
 from eapc.errors import DataError
-from eapc.hardware import MeasuredMachine
+from eapc.hardware import MeasuredMachine, MeasuredPower
 from eapc.model import InputShapes, Model, infer_shapes, input_shapes
-from eapc.profiling import NetworkTimer, Probe, Profiler, notes_on_weights
+from eapc.profiling import Meter, NetworkTimer, Probe, Profiler, meter_in_turns, notes_on_weights
 from eapc.progress import Progress, silent
-from eapc.runtime import runtime_version
+from eapc.runtime import Stopwatch, runtime_version
 
 _CPU_FACTS = Path("/proc/cpuinfo")
 
@@ -58,8 +58,9 @@ def profile(
     output: str | Path | None = None,
     resume: bool = False,
     progress: Progress = silent,
+    meter: Meter | None = None,
 ) -> Profiled:
-    """Time the layers of a model on this machine.
+    """Time the layers of a model on this machine; with a `meter`, measure its power too, first.
 
     With `output` finished layers are kept beside it until all is done, and `resume` uses those
     of a run that was killed; the file itself is the caller's to write, see `machine_yaml`.
@@ -68,6 +69,8 @@ def profile(
     loaded = model if isinstance(model, Model) else Model.load(model)
     sizes = input_shapes(loaded, settings.input_shapes, settings.batch)
     _require_makeable(sizes)
+    batch = next((shape[0] for shape in sizes.values() if len(shape) > 1), 1)
+    power = _power(loaded, sizes, batch, settings.threads, meter) if meter else None
     run = digest("profile", software(), _cpu(), model_digest(loaded), repr(settings), repr(sizes))
     with kept_beside(output, run, resume) as checkpoints:
         profiler = Profiler(
@@ -82,7 +85,6 @@ def profile(
         )
         found = profiler.run()
     threads = settings.threads or os.cpu_count() or 1
-    batch = next((shape[0] for shape in sizes.values() if len(shape) > 1), 1)
     machine = MeasuredMachine(
         schema_version="eapc.measured/1",
         kind="measured",
@@ -98,6 +100,7 @@ def profile(
         steps=found.steps,
         layers=found.layers,
         scans=found.scans,
+        power=power,
     )
     notes = notes_on_weights(loaded)
     return Profiled(machine, found.missing, found.sum_ms, found.whole_ms, notes)
@@ -123,6 +126,26 @@ def _whole(model: Model, sizes: InputShapes) -> Probe | None:
     return Probe(model.to_proto(embed=True), feed)
 
 
+def _power(
+    model: Model, sizes: InputShapes, batch: int, threads: int, meter: Meter
+) -> MeasuredPower:
+    """The power of the whole network as a user runs it, and what an inference takes."""
+    network = _whole(model, sizes)
+    if network is None:
+        raise DataError(
+            f"{model.name} takes inputs other than real numbers, so it is not run as a whole and "
+            "its energy not measured: leave out --energy"
+        )
+    log = meter_in_turns(meter, [Stopwatch(network.model, network.feed, threads).run])
+    return MeasuredPower(
+        meter=meter.name,
+        network=model.name,
+        idle_w=log.idle_w,
+        active_w=log.power_w(0),
+        inference_j=log.run_j(0).times(1 / batch),
+    )
+
+
 def _cpu() -> str:
     """The processor's model, as the system has it."""
     if _CPU_FACTS.is_file():
@@ -134,5 +157,5 @@ def _cpu() -> str:
 
 def machine_yaml(machine: MeasuredMachine) -> str:
     """The machine's file."""
-    document = machine.model_dump(mode="json", by_alias=True)
+    document = machine.model_dump(mode="json", by_alias=True, exclude_none=True)
     return yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=100)
