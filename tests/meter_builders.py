@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -87,7 +86,3 @@ def of_this_process(idle_w: float = 5.0, above_w: float = 20.0) -> Meter:
         return idle_w * time.perf_counter() + above_w * time.process_time()
 
     return Meter("a made-up meter", 1e-5, read_j, sleep=lambda s: time.sleep(min(s, 0.01)))
-
-
-def close(value: float, expected: float) -> bool:
-    return math.isclose(value, expected, rel_tol=1e-9)
