@@ -198,7 +198,7 @@ Repeats = Annotated[
 
 MeasureEnergy = Annotated[
     bool,
-    Option("--energy", help="Measure joules too, by this machine's meter. Needs eapc[energy]."),
+    Option("--energy", help="Measure joules too, by a meter. Needs eapc[energy].", metavar=""),
 ]
 
 Threads = Annotated[

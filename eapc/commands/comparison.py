@@ -80,8 +80,8 @@ class RuntimeEnergy:
     """What onnxruntime took on this computer by its meter, above idling: medians over windows.
 
     Joules are per inference. `ratio` is that of after to before within a round, None where before
-    may have taken nothing above `idle_w`. A window of each model has `runs` of `batch` inferences
-    and lasts `window_s` seconds or longer.
+    may have taken nothing above `idle_w`. Each window of a model lasts `window_s` seconds or
+    longer; its runs are of `batch` inferences.
     """
 
     meter: str
@@ -92,7 +92,6 @@ class RuntimeEnergy:
     batch: int
     threads: int
     rounds: int
-    runs: tuple[int, ...]
     window_s: float
 
 
@@ -303,7 +302,7 @@ def _metered(turns: _Turns, meter: Meter) -> RuntimeEnergy:
     log = meter_in_turns(meter, turns.runs)
     before_j, after_j = (log.run_j(place).times(1 / turns.batch) for place in (0, 1))
     return RuntimeEnergy(
-        meter=meter.name,
+        meter=log.meter,
         before_j=before_j,
         after_j=after_j,
         ratio=log.ratio(1, 0),
@@ -311,7 +310,6 @@ def _metered(turns: _Turns, meter: Meter) -> RuntimeEnergy:
         batch=turns.batch,
         threads=turns.threads,
         rounds=len(log.busy),
-        runs=log.runs,
         window_s=log.window_s,
     )
 

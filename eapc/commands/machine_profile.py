@@ -17,7 +17,15 @@ from eapc.commands.results import kept_beside
 from eapc.errors import DataError
 from eapc.hardware import MeasuredMachine, MeasuredPower
 from eapc.model import InputShapes, Model, infer_shapes, input_shapes
-from eapc.profiling import Meter, NetworkTimer, Probe, Profiler, meter_in_turns, notes_on_weights
+from eapc.profiling import (
+    Meter,
+    MeterLog,
+    NetworkTimer,
+    Probe,
+    Profiler,
+    meter_in_turns,
+    notes_on_weights,
+)
 from eapc.progress import Progress, silent
 from eapc.runtime import Stopwatch, runtime_version
 
@@ -70,7 +78,7 @@ def profile(
     sizes = input_shapes(loaded, settings.input_shapes, settings.batch)
     _require_makeable(sizes)
     batch = next((shape[0] for shape in sizes.values() if len(shape) > 1), 1)
-    power = _power(loaded, sizes, batch, settings.threads, meter) if meter else None
+    log = _metered(loaded, sizes, settings.threads, meter) if meter else None
     run = digest("profile", software(), _cpu(), model_digest(loaded), repr(settings), repr(sizes))
     with kept_beside(output, run, resume) as checkpoints:
         profiler = Profiler(
@@ -100,7 +108,7 @@ def profile(
         steps=found.steps,
         layers=found.layers,
         scans=found.scans,
-        power=power,
+        power=_power(log, loaded, batch, found.whole_ms) if log and found.whole_ms else None,
     )
     notes = notes_on_weights(loaded)
     return Profiled(machine, found.missing, found.sum_ms, found.whole_ms, notes)
@@ -126,23 +134,25 @@ def _whole(model: Model, sizes: InputShapes) -> Probe | None:
     return Probe(model.to_proto(embed=True), feed)
 
 
-def _power(
-    model: Model, sizes: InputShapes, batch: int, threads: int, meter: Meter
-) -> MeasuredPower:
-    """The power of the whole network as a user runs it, and what an inference takes."""
+def _metered(model: Model, sizes: InputShapes, threads: int, meter: Meter) -> MeterLog:
+    """The whole network under a meter, as a user runs it."""
     network = _whole(model, sizes)
     if network is None:
         raise DataError(
             f"{model.name} takes inputs other than real numbers, so it is not run as a whole and "
             "its energy not measured: leave out --energy"
         )
-    log = meter_in_turns(meter, [Stopwatch(network.model, network.feed, threads).run])
+    return meter_in_turns(meter, [Stopwatch(network.model, network.feed, threads).run])
+
+
+def _power(log: MeterLog, model: Model, batch: int, whole_ms: float) -> MeasuredPower:
     return MeasuredPower(
-        meter=meter.name,
+        meter=log.meter,
         network=model.name,
-        idle_w=log.idle_w,
-        active_w=log.power_w(0),
+        idle_w=log.idle_w.times(1),
+        active_w=log.power_w(0).times(1),
         inference_j=log.run_j(0).times(1 / batch),
+        inference_ms=float(f"{whole_ms / batch:.6g}"),
     )
 
 

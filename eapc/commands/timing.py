@@ -53,9 +53,11 @@ class Timing:
 
     @property
     def energy_j(self) -> Metered | None:
-        """Joules above idling: the time at the metered network's power; None where none was."""
+        """Joules above idling: as many per time as the metered network's; None where none was."""
         power = self.machine.power
-        return None if power is None else power.active_w.times(self.latency_ms / 1e3)
+        return (
+            None if power is None else power.inference_j.times(self.latency_ms / power.inference_ms)
+        )
 
     def save(self, path: str | Path, force: bool = False) -> None:
         """Write the annotated model once it has been verified."""

@@ -19,7 +19,7 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from eapc.hardware.sections import Count, Number, Price, Section, Text
+from eapc.hardware.sections import Amount, Count, Number, Price, Section, Text
 
 Axis = Literal["in", "out"]
 
@@ -133,15 +133,17 @@ class Metered(Section):
         return self
 
     def times(self, factor: float) -> Metered:
-        """All three times a factor of 0 or more."""
+        """All three times a factor of 0 or more, to six digits."""
         scaled = (factor * each for each in (self.median, self.low, self.high))
-        return Metered(**dict(zip(("median", "low", "high"), scaled, strict=True)))
+        median, low, high = (float(f"{each:.6g}") for each in scaled)
+        return Metered(median=median, low=low, high=high)
 
 
 class MeasuredPower(Section):
     """What a meter told while one network ran, by `eapc profile --energy`.
 
-    `active_w` and `inference_j`, joules per inference, are above `idle_w`.
+    `active_w` and `inference_j`, joules per inference, are above `idle_w`; `inference_ms` is the
+    quickest inference.
     """
 
     meter: Text
@@ -149,6 +151,7 @@ class MeasuredPower(Section):
     idle_w: Metered
     active_w: Metered
     inference_j: Metered
+    inference_ms: Amount
 
 
 class MeasuredMachine(Section):

@@ -47,15 +47,14 @@ _LONG_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class MeterLog:
-    """What a meter counted: joules and seconds (the last axis) of every window.
+    """What a meter counted: joules, seconds and runs (the last axis) of every window.
 
-    `idle` (windows, 2) has those in which nothing was run, `busy` (rounds, things, 2) those in
-    which each thing ran as often as `runs` says.
+    `idle` (windows, 3) has those in which nothing was run, `busy` (rounds, things, 3) the others.
     """
 
+    meter: str
     idle: NDArray[np.float64]
     busy: NDArray[np.float64]
-    runs: tuple[int, ...]
 
     @property
     def idle_w(self) -> Metered:
@@ -69,28 +68,26 @@ class MeterLog:
 
     def run_j(self, thing: int) -> Metered:
         """Joules of one run above idling."""
-        return _metered(*self._bounded(lambda watts: self._above(thing, watts) / self.runs[thing]))
+        return _metered(*self._bounded(lambda watts: self._per_run(thing, watts)))
 
     def power_w(self, thing: int) -> Metered:
         """Watts above idling while a thing runs."""
-        seconds = self.busy[:, thing, 1]
-        return _metered(*self._bounded(lambda watts: self._above(thing, watts) / seconds))
+        joules, seconds = self.busy[:, thing, 0], self.busy[:, thing, 1]
+        return _metered(*self._bounded(lambda watts: joules / seconds - watts))
 
     def ratio(self, thing: int, base: int) -> Ratio | None:
         """Of two things' joules within each round; None where the base's may be nothing."""
-        if self.run_j(base).low <= 0 or self._above(base, self.idle_w.high).min() <= 0:
+        if self.run_j(base).low <= 0 or self._per_run(base, self.idle_w.high).min() <= 0:
             return None
-        shared = self.runs[base] / self.runs[thing]
+        return Ratio(
+            *self._bounded(lambda watts: self._per_run(thing, watts) / self._per_run(base, watts))
+        )
 
-        def within_rounds(watts: float) -> NDArray[np.float64]:
-            return shared * self._above(thing, watts) / self._above(base, watts)
-
-        return Ratio(*self._bounded(within_rounds))
-
-    def _above(self, thing: int, idle_w: float) -> NDArray[np.float64]:
-        """Joules above so many watts in each of a thing's windows."""
-        joules: NDArray[np.float64] = self.busy[:, thing, 0] - idle_w * self.busy[:, thing, 1]
-        return joules
+    def _per_run(self, thing: int, idle_w: float) -> NDArray[np.float64]:
+        """Joules above so many watts that a run took in each of a thing's windows."""
+        joules, seconds, runs = self.busy[:, thing].T
+        above: NDArray[np.float64] = (joules - idle_w * seconds) / runs
+        return above
 
     def _bounded(self, at: Callable[[float], NDArray[np.float64]]) -> tuple[float, float, float]:
         """The median over windows, and its bounds.
@@ -120,36 +117,15 @@ def meter_in_turns(meter: Meter, things: Sequence[Callable[[], object]]) -> Mete
     whole = (2 * _IDLE_WINDOWS + _ROUNDS * len(things)) * seconds + 2 * _SETTLE_SECONDS
     if whole > _LONG_SECONDS:
         logger.warning(f"{meter.name}: moves so seldom that measuring takes about {whole:.0f} s")
-    runs = tuple(_runs_in(seconds, thing, meter.clock) for thing in things)
-    work = [_repeated(thing, times) for thing, times in zip(things, runs, strict=True)]
+    for thing in _WARM_UP * tuple(things):
+        thing()
     idle = watch.idle_windows(seconds)
-    busy = np.zeros((_ROUNDS, len(things), 2))
+    busy = np.zeros((_ROUNDS, len(things), 3))
     for turn in range(_ROUNDS):
         for place in range(len(things))[:: 1 if turn % 2 == 0 else -1]:
-            busy[turn, place] = watch.window(work[place])
+            busy[turn, place] = watch.window(seconds, things[place])
     idle += watch.idle_windows(seconds)
-    return MeterLog(np.array(idle), busy, runs)
-
-
-def _repeated(thing: Callable[[], object], times: int) -> Callable[[], None]:
-    def run() -> None:
-        for _ in range(times):
-            thing()
-
-    return run
-
-
-def _runs_in(seconds: float, thing: Callable[[], object], clock: Callable[[], float]) -> int:
-    """How often a thing runs in so many seconds, once it is warm."""
-    _repeated(thing, _WARM_UP)()
-    times = 1
-    while True:
-        start = clock()
-        _repeated(thing, times)()
-        spent = clock() - start
-        if spent >= seconds / 4:
-            return math.ceil(times * seconds / spent)
-        times *= 2
+    return MeterLog(meter.name, np.array(idle), busy)
 
 
 @dataclass
@@ -175,22 +151,32 @@ class _Watch:
             self._last_j = max(self._last_j, reading)
         return max(meter.period_s, float(np.median(np.diff(moves[1:]))))
 
-    def idle_windows(self, seconds: float) -> list[tuple[float, float]]:
-        """Windows in which nothing is run."""
+    def idle_windows(self, seconds: float) -> list[tuple[float, float, int]]:
+        """Windows in which nothing is run, once the machine has settled."""
         self.meter.sleep(_SETTLE_SECONDS)
-        return [self.window(lambda: self.meter.sleep(seconds)) for _ in range(_IDLE_WINDOWS)]
 
-    def window(self, work: Callable[[], object]) -> tuple[float, float]:
-        """Joules and seconds of some work; again where the counter began anew meanwhile."""
+        def idle() -> None:
+            self.meter.sleep(seconds)
+
+        return [self.window(seconds / 2, idle) for _ in range(_IDLE_WINDOWS)]
+
+    def window(self, seconds: float, thing: Callable[[], object]) -> tuple[float, float, int]:
+        """Joules, seconds and runs of a thing that is run for so many seconds, or a bit longer.
+
+        Taken again where the counter began anew meanwhile.
+        """
         for _ in range(_TRIES):
             first, start = self._reading(), self.meter.clock()
-            work()
-            seconds, last = self.meter.clock() - start, self.meter.read_j()
+            spent, runs = 0.0, 0
+            while spent < seconds:
+                thing()
+                spent, runs = self.meter.clock() - start, runs + 1
+            last = self.meter.read_j()
             if last > first:
                 self._last_j = last
-                return last - first, seconds
+                return last - first, spent, runs
             if last == first:
-                raise self._standing(seconds)
+                raise self._standing(spent)
         raise MeterError(f"{self.meter.name}: the counter goes backwards again and again")
 
     def _reading(self) -> float:

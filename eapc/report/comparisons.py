@@ -121,7 +121,7 @@ def _facts(compared: Comparison, width: int) -> Iterator[tuple[str, RenderableTy
         yield "latency", _measured(latency)
     if (energy := compared.metered) is not None:
         yield "energy", plain(_metered(energy))
-        yield "its ratio", plain(_metered_ratio(energy, compared))
+        yield "energy ratio", plain(_metered_ratio(energy, compared))
     if (likeness := compared.likeness) is not None:
         value = likeness_of(likeness.metric, likeness.value)
         kind = "made-up input" if compared.made_up else "input"

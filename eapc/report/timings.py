@@ -55,16 +55,13 @@ def timing_table(timing: Timing, width: int, written: Sequence[Path] = ()) -> Gr
 
 
 def _energy(timing: Timing) -> Iterator[tuple[str, RenderableType]]:
-    """What the time comes to at the power that was metered, which one network's is."""
+    """What the time comes to at the joules per time that one network took."""
     power, energy = timing.machine.power, timing.energy_j
-    if power is not None and energy is not None:
-        yield (
-            "energy",
-            plain(
-                f"{metered(energy, 'J')} above idle with 95 % confidence: the time at "
-                f"{metered(power.active_w, 'W')}, metered while {power.network} ran"
-            ),
-        )
+    if power is None or energy is None:
+        return
+    share = f"as many joules per time as {power.network} took by {power.meter}"
+    text = f"{metered(energy, 'J')} above idle, {share}; 95 % confidence in what was metered"
+    yield "energy", plain(text)
 
 
 def _latency(node: NodeLatency) -> float:
