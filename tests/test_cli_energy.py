@@ -19,6 +19,7 @@ from test_profiling_latency import MODEL, machine
 from test_report import rendered, row_of
 from test_report_comparisons import COMPARED
 
+from eapc import compare
 from eapc.cli import main
 from eapc.commands.comparison import RuntimeEnergy
 from eapc.commands.machine_profile import machine_yaml
@@ -90,7 +91,7 @@ def test_energy_without_the_extra_is_one_line(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "zeus", None)
+    monkeypatch.setitem(sys.modules, "zeus.device.cpu", None)
     more = (model,) if name == "compare" else ("-o", tmp_path / "here.yaml")
     assert command(name, model, *more, "--energy") == 3
     said = capsys.readouterr()
@@ -103,7 +104,7 @@ def test_energy_without_the_extra_is_one_line(
 def test_no_library_is_needed_without_the_option(
     model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "zeus", None)
+    monkeypatch.setitem(sys.modules, "zeus.device.cpu", None)
     assert command("compare", model, model, "--no-latency", "--json", "--samples", 8) == 0
     assert json.loads(capsys.readouterr().out)["measured_energy"] is None
 
@@ -132,6 +133,18 @@ def test_joules_need_no_latency(model: Path, capsys: pytest.CaptureFixture[str])
     text = capsys.readouterr().out
     assert "measured latency" not in text
     assert "measured energy above idle" in text
+
+
+@pytest.mark.usefixtures("metered")
+def test_a_meter_of_ones_own_is_read(model: Path) -> None:
+    """Each second 6 J while idling, and 6 J more for each second of the processor."""
+    own = replace(of_this_process(idle_w=6.0, above_w=6.0), name="mine")
+    settings = Settings(threads=1, samples=8)
+    found = compare(model, model, settings, latency=False, meter=own).metered
+    assert found is not None
+    assert found.meter == "mine"
+    assert found.idle_w.median == pytest.approx(6, rel=0.2)
+    assert found.before_j.median > 0
 
 
 def test_measured_and_modelled_ratios_stand_side_by_side() -> None:

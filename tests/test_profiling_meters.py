@@ -98,8 +98,11 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> StandIn:
 
 
 def test_packages_and_their_memories_are_summed(stand_in: StandIn) -> None:
-    """A first reading tells whether there is one; (7000 + 100 + 8000 + 200) mJ are 15.3 J."""
-    zones = [Zone("package-0", [0.0, 7000.0], 100.0), Zone("package-1", [0.0, 8000.0], 200.0)]
+    """Three readings open the meter; (7000 + 100 + 8000 + 200) mJ are 15.3 J."""
+    zones = [
+        Zone("package-0", [0.0, 1.0, 2.0, 7000.0], 100.0),
+        Zone("package-1", [5000.0, 5001.0, 5002.0, 8000.0], 200.0),
+    ]
     stand_in(zones)
     meter = open_meter()
     assert meter.name == "RAPL (package-0, package-1 and DRAM)"
@@ -108,14 +111,24 @@ def test_packages_and_their_memories_are_summed(stand_in: StandIn) -> None:
 
 
 def test_what_counts_the_packages_once_more_is_left_out(stand_in: StandIn) -> None:
-    stand_in([Zone("package-0", [0.0, 7000.0]), Zone("psys", [0.0, 20_000.0])])
+    stand_in([Zone("package-0", [0.0, 1.0, 2.0, 7000.0]), Zone("psys", [0.0, 1.0, 20_000.0])])
     meter = open_meter()
     assert meter.name == "RAPL (package-0)"
     assert meter.read_j() == 7
 
 
+def test_dies_that_show_one_count_are_counted_once(stand_in: StandIn) -> None:
+    """The second reads 20 mJ more, since it is read later; the third is another socket."""
+    first = Zone("package-0-die-0", [0.0, 5000.0, 5100.0, 7000.0])
+    second = Zone("package-0-die-1", [3000.0, 5020.0])
+    stand_in([first, second, Zone("package-1-die-0", [8000.0, 9000.0, 9001.0, 9500.0])])
+    meter = open_meter()
+    assert meter.name == "RAPL (package-0-die-0, package-1-die-0)"
+    assert meter.read_j() == 16.5
+
+
 def test_a_counter_that_fails_meanwhile_is_told(stand_in: StandIn) -> None:
-    stand_in([Zone("package-0", [0.0])])
+    stand_in([Zone("package-0", [0.0, 1.0, 2.0])])
     with pytest.raises(MeterError, match=r"RAPL \(package-0\) cannot be read: no data available"):
         open_meter().read_j()
 
@@ -153,14 +166,15 @@ def test_no_permission_says_what_to_do(stand_in: StandIn) -> None:
         open_meter()
 
 
-def test_other_failures_keep_their_reason(stand_in: StandIn) -> None:
-    stand_in(BaseRefusalError("a broken file"))
+@pytest.mark.parametrize("refusal", [BaseRefusalError, OSError])
+def test_other_failures_keep_their_reason(stand_in: StandIn, refusal: type[Exception]) -> None:
+    stand_in(refusal("a broken file"))
     with pytest.raises(MeterError, match="cannot be read: a broken file"):
         open_meter()
 
 
 def test_a_missing_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "zeus", None)
+    monkeypatch.setitem(sys.modules, "zeus.device.cpu", None)
     with pytest.raises(MeterError, match=r'pip install "eapc\[energy\]"'):
         open_meter()
 

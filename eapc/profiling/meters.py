@@ -19,6 +19,9 @@ _POWERCAP_SECONDS = 0.001
 _SOC_SECONDS = 0.1
 """zeus asks a Jetson's sensors for their power ten times a second."""
 
+_ALIKE_MJ = 1000.0
+"""Some milliseconds of a busy package."""
+
 _MISSING = (
     'energy is measured through zeus, which is missing: pip install "eapc[energy]"; it needs a '
     "machine with a meter (RAPL, Jetson, Apple silicon), as most virtual machines are not"
@@ -61,12 +64,12 @@ def open_meter() -> Meter:
     except ImportError as error:
         raise MeterError(_MISSING) from error
     try:
-        packages = [cpu for cpu in get_cpus().cpus if _zone(cpu).startswith("package")]
+        packages = _apart([cpu for cpu in get_cpus().cpus if _zone(cpu).startswith("package")])
     except ZeusCPUNoPermissionError as error:
         raise MeterError(_NO_PERMISSION) from error
     except ZeusCPUInitError:
         packages = []
-    except ZeusBaseError as error:
+    except (ZeusBaseError, OSError) as error:
         raise MeterError(f"the processor's energy counters cannot be read: {error}") from error
     if packages:
         return _of_packages(packages, ZeusBaseError)
@@ -79,6 +82,22 @@ def open_meter() -> Meter:
 def _zone(cpu: Any) -> str:
     """What a powercap zone counts: `package-0`, or `psys`, which has the packages in it too."""
     return str(getattr(getattr(cpu, "rapl_file", None), "name", "package"))
+
+
+def _apart(packages: Sequence[Any]) -> list[Any]:
+    """Packages whose counters differ: dies of one socket may each show all that it takes.
+
+    Counters run from the start of the computer on and come to 262 kJ, so that two which count
+    different things are rarely as close as what is counted between two readings.
+    """
+    known: dict[float, Any] = {}
+    for cpu in packages:
+        cpu.get_total_energy_consumption()  # the first reading starts a process and takes long
+    for cpu in packages:
+        count = cpu.get_total_energy_consumption().cpu_mj
+        if all(abs(count - other) > _ALIKE_MJ for other in known):
+            known[count] = cpu
+    return list(known.values())
 
 
 def _of_packages(packages: Sequence[Any], refusal: type[Exception]) -> Meter:
