@@ -1,6 +1,13 @@
 """Machines: the schema of a hardware file, its loader, and machines that were measured."""
 
-from eapc.hardware.measured import Axis, MeasuredLayer, MeasuredMachine, Scan
+from eapc.hardware.measured import (
+    Axis,
+    MeasuredLayer,
+    MeasuredMachine,
+    MeasuredPower,
+    Metered,
+    Scan,
+)
 from eapc.hardware.schema import (
     HardwareModel,
     load_hardware,
@@ -30,8 +37,10 @@ __all__ = [
     "MachineSection",
     "MeasuredLayer",
     "MeasuredMachine",
+    "MeasuredPower",
     "Memories",
     "Memory",
+    "Metered",
     "PairErrors",
     "Price",
     "RowErrors",
