@@ -23,12 +23,19 @@ word_bits:
 
 Weights, ifmap and ofmap count at their own bits over `word_bits`; a psum has at least the ofmap's.
 Cycles by [2]: (2 rows + columns - 2 + T) per fold, T the words streamed through it; with
-`overlapped` loading max(T, rows) per fold and the rest once. Levels with a width may take longer.
+`overlapped` loading max(T, rows) per fold and the rest once. Rows and columns are those that the
+layer takes, at most the array's. Levels with a width may take longer.
+
+Groups run one by one: a depthwise layer has R S rows of one column at work. With `groups:
+side_by_side` g = min(G, rows / K, columns / M) of them, rounded down, lie on rows and columns of
+their own where buffers have room for their tiles at no more energy, and nothing is summed across
+them: ceil(G / g) passes take the time of G, and a depthwise layer has g R S MACs at work.
 
 A kept ifmap is in the buffer already (no fill), a kept ofmap is not read from it to leave (M P).
+Ifmap words that a stride skips are not read.
 
-Limits: one group at a time, so depthwise layers fill one column; a fold may straddle two channel
-tiles; last tiles count as whole ones in loads and cycles; capacities are used whole. What zeros
+Limits: a fold may straddle two channel tiles; last tiles count as whole ones in loads and cycles;
+capacities are used whole; rows and columns beside groups that lie side by side idle. What zeros
 spare is the machine's `zeros`: MACs and their accesses of `array` (and of output-stationary
 accumulators), never cycles.
 
@@ -42,6 +49,7 @@ arXiv:1811.02883, 2018.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -64,7 +72,7 @@ from eapc.dataflow.systolic_tiling import (
     SystolicMachine,
     block_positions,
     candidates,
-    folded,
+    layouts,
 )
 from eapc.hardware import HardwareModel
 from eapc.workload import ConvWorkload
@@ -95,22 +103,42 @@ def execute_systolic(workload: ConvWorkload, hardware: HardwareModel) -> Executi
     ties go to fewer weight loads, then to the larger tile. Raises MappingError where the buffers
     have no room for one position's ifmap and one fold of filters.
     """
-    layer = folded(workload, hardware.machine_as(SystolicMachine), hardware.word_bits)
-    if not block_positions(layer, hardware):
+    tried = layouts(workload, hardware.machine_as(SystolicMachine), hardware.word_bits)
+    if not block_positions(tried[0], hardware):
         raise MappingError(
             f"{hardware.name}: memories.accumulators: no room for one psum of "
-            f"{layer.widths.psum} bits per column; give a larger size_bytes"
+            f"{tried[0].widths.psum} bits per column; give a larger size_bytes"
         )
-    choices = candidates(layer, hardware)
-    if not len(choices.n):
+    found = [best for layer in tried if (best := _best(layer, hardware))]
+    if not found:
         raise MappingError(
             f"{hardware.name}: memories.buffer: no room for one position of a layer with "
             f"{workload.filter_rows} x {workload.filter_columns} filters and one fold of "
             "filters; give larger buffers"
         )
+    least = min(found, key=lambda best: (best.cost, best.layer.passes))
+    return _execution(least, hardware)
+
+
+class _Best(NamedTuple):
+    """The best of a layer's candidates: its tiling, the words that it moves, what they cost."""
+
+    layer: SystolicLayer
+    choices: Choices
+    words: Levels
+    cost: float
+
+
+def _best(layer: SystolicLayer, hardware: HardwareModel) -> _Best | None:
+    """The best tiling of a layer in one layout; None where no tile has room."""
+    choices = candidates(layer, hardware)
+    if not len(choices.n):
+        return None
     words = access_words(layer, choices, hardware)
-    best = np.lexsort((-choices.m, choices.loads, _cost(words, layer, hardware)))[0]
-    return _execution(layer, hardware, choices, words, int(best))
+    cost = _cost(words, layer, hardware)
+    at = np.lexsort((-choices.m, choices.loads, cost))[:1]
+    taken = {level: PerOperand(*(moved[at] for moved in own)) for level, own in words.items()}
+    return _Best(layer, Choices._make(axis[at] for axis in choices), taken, float(cost[at[0]]))
 
 
 def access_words(layer: SystolicLayer, choices: Choices, hardware: HardwareModel) -> Levels:
@@ -169,49 +197,41 @@ def _cost(words: Levels, layer: SystolicLayer, hardware: HardwareModel) -> Float
     return cost
 
 
-def _execution(
-    layer: SystolicLayer,
-    hardware: HardwareModel,
-    choices: Choices,
-    words: Levels,
-    best: int,
-) -> Execution:
+def _execution(best: _Best, hardware: HardwareModel) -> Execution:
+    layer, choices, words, _ = best
     accesses = {
-        level: Accesses(*(float(moved[best]) for moved in words[level]))
-        for level in hardware.memories
+        level: Accesses(*(float(moved[0]) for moved in words[level])) for level in hardware.memories
     }
     factors = dram_factors(layer.workload.densities, hardware)
     accesses["dram"] = accesses["dram"].scaled(*factors)
-    loads = int(choices.loads[best])
-    machine, extents = layer.machine, layer.extents
-    rows = extents.depth if machine.stationary == "weights" else extents.positions
+    loads = int(choices.loads[0])
     return Execution(
         accesses=accesses,
         executed_macs=executed_macs(layer.workload, hardware.zeros),
         mapping=SystolicMapping(
-            tile=Tile(*(int(axis[best]) for axis in choices[:5])),
-            outer_loop="m" if choices.filters_outside[best] else "p",
+            tile=Tile(*(int(axis[0]) for axis in choices[:5])),
+            outer_loop="m" if choices.filters_outside[0] else "p",
             depth_folds=layer.depth_folds,
             filter_folds=layer.filter_folds,
             weight_loads=loads,
         ),
-        active_pes=min(rows, machine.array_rows) * min(extents.filters, machine.array_columns),
+        active_pes=layer.rows * layer.columns // layer.together,
         cycles=max(_cycles(layer, loads), transfer_cycles(accesses, hardware)),
     )
 
 
 def _cycles(layer: SystolicLayer, loads: int) -> float:
-    """Folds times what streams through each, with filling and draining [2]."""
-    machine, extents = layer.machine, layer.extents
-    if machine.stationary == "weights":
-        folds = layer.filter_folds * layer.depth_folds * loads
-        streamed = extents.positions / loads
-    else:
-        folds, streamed = layer.filter_folds * loads, float(extents.depth)
-    edges = 2 * machine.array_rows + machine.array_columns - 2
-    if machine.array_load == "serial":
-        return layer.workload.groups * folds * (streamed + edges)
-    return layer.workload.groups * folds * max(streamed, float(machine.array_rows)) + edges
+    """Folds times what streams through each, with filling and draining [2].
+
+    A wave passes the rows and columns that the layer takes, not those beside them.
+    """
+    folds = layer.passes * layer.filter_folds * layer.depth_folds * loads
+    weights_stay = layer.machine.stationary == "weights"
+    streamed = layer.extents.positions / loads if weights_stay else float(layer.extents.depth)
+    edges = 2 * layer.rows + layer.columns - 2
+    if layer.machine.array_load == "serial":
+        return folds * (streamed + edges)
+    return folds * max(streamed, float(layer.rows)) + edges
 
 
 SYSTOLIC = Dataflow(SystolicMachine, execute_systolic)

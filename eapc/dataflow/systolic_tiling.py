@@ -21,7 +21,8 @@ class SystolicMachine(MachineSection):
     array from the buffer that they share with feature maps (`buffered`), from a memory of their
     own (`separate`, level `weight_buffer`), or past all buffers (`streamed`). Finished ofmaps
     wait in the buffer (`buffered`) or leave past it (`streamed`). `array_load` says whether the
-    array is filled while it computes.
+    array is filled while it computes. `groups` says whether the groups of a grouped or depthwise
+    layer run `one_by_one`, or several of them `side_by_side` on rows and columns of their own.
     """
 
     stationary: Literal["weights", "ofmap"]
@@ -31,6 +32,7 @@ class SystolicMachine(MachineSection):
     weight_path: Literal["buffered", "separate", "streamed"]
     ofmap_path: Literal["buffered", "streamed"]
     array_load: Literal["serial", "overlapped"]
+    groups: Literal["one_by_one", "side_by_side"] = "one_by_one"
 
     def check_memories(self, memories: Memories, word_bits: int) -> None:
         """Levels dram, buffer, accumulators, array, and weight_buffer if weights have their own.
@@ -38,6 +40,11 @@ class SystolicMachine(MachineSection):
         Where ofmaps are stationary, each element of the array holds one psum and accumulators
         have no size of their own.
         """
+        if self.groups == "side_by_side" and self.stationary == "ofmap":
+            raise ValueError(
+                "machine.groups: columns share the ifmap where ofmaps are stationary; "
+                "give one_by_one"
+            )
         separate = ("weight_buffer",) if self.weight_path == "separate" else ()
         levels = ("dram", "buffer", *separate, "accumulators", "array")
         self.require_levels(memories, levels)
@@ -56,7 +63,11 @@ class SystolicMachine(MachineSection):
 
 
 class SystolicLayer(NamedTuple):
-    """A layer on a machine: its sizes, its folds, and the depth that one tile needs at least."""
+    """A layer on a machine: its sizes, folds, and the channels that one tile needs at least.
+
+    `together` groups lie side by side; a fold of all of them takes `rows` and `columns` of the
+    array.
+    """
 
     workload: ConvWorkload
     extents: Extents
@@ -65,6 +76,14 @@ class SystolicLayer(NamedTuple):
     depth_folds: int
     filter_folds: int
     least_channels: int
+    together: int
+    rows: int
+    columns: int
+
+    @property
+    def passes(self) -> int:
+        """Times that groups which lie side by side take their turn."""
+        return ceil_div(self.workload.groups, self.together)
 
 
 class Choices(NamedTuple):
@@ -81,11 +100,14 @@ class Choices(NamedTuple):
     ifmap_words: Ints
 
 
-def folded(workload: ConvWorkload, machine: SystolicMachine, word_bits: int) -> SystolicLayer:
-    """The layer's folds on the array."""
+def layouts(
+    workload: ConvWorkload, machine: SystolicMachine, word_bits: int
+) -> tuple[SystolicLayer, ...]:
+    """The layer's folds on the array: groups side by side where they have room, and one by one."""
     extents = Extents.of(workload)
     weights_stay = machine.stationary == "weights"
-    return SystolicLayer(
+    deep = extents.depth if weights_stay else extents.positions
+    alone = SystolicLayer(
         workload,
         extents,
         Widths.of(workload.bits, word_bits, machine.psum_bits),
@@ -93,7 +115,19 @@ def folded(workload: ConvWorkload, machine: SystolicMachine, word_bits: int) -> 
         depth_folds=ceil_div(extents.depth, machine.array_rows) if weights_stay else 1,
         filter_folds=ceil_div(extents.filters, machine.array_columns),
         least_channels=min(extents.channels, ceil_div(machine.array_rows, extents.taps)),
+        together=1,
+        rows=min(deep, machine.array_rows),
+        columns=min(extents.filters, machine.array_columns),
     )
+    beside = min(
+        workload.groups,
+        machine.array_rows // extents.depth,
+        machine.array_columns // extents.filters,
+    )
+    if machine.groups == "one_by_one" or beside < 2:
+        return (alone,)
+    rows, columns = beside * extents.depth, beside * extents.filters
+    return alone._replace(together=beside, rows=rows, columns=columns), alone
 
 
 def candidates(layer: SystolicLayer, hardware: HardwareModel) -> Choices:
@@ -172,8 +206,12 @@ def _fits(
     filters: Ints,
     channels: int,
 ) -> Flags:
-    """Whether the tiles of ifmap, weights and ofmap fit the buffers that hold them."""
+    """Whether the tiles of ifmap, weights and ofmap fit the buffers that hold them.
+
+    Groups that lie side by side have a tile each.
+    """
     machine, widths = layer.machine, layer.widths
+    ifmap_words, filters = layer.together * ifmap_words, layer.together * filters
     weights = filters * (channels * layer.extents.taps * widths.weights)
     shared = ifmap_words * widths.ifmap + (weights if machine.weight_path == "buffered" else 0)
     if machine.ofmap_path == "buffered":
