@@ -8,7 +8,15 @@ import numpy as np
 
 from eapc.dataflow.execution import Widths
 from eapc.dataflow.integers import Flags, Floats, IntOrInts, Ints, ceil_div
-from eapc.hardware import Amount, Count, HardwareModel, MachineSection, Memories, require_sizes
+from eapc.hardware import (
+    Amount,
+    Count,
+    HardwareModel,
+    MachineSection,
+    Memories,
+    Price,
+    require_sizes,
+)
 from eapc.workload import ConvWorkload, reach
 
 FLASH, SRAM, BUFFER = "flash", "sram", "buffer"
@@ -37,6 +45,7 @@ class OutputBlocksMachine(MachineSection):
     ifmap_banks: Count
     psum_banks: Count
     cycles_per_output: Amount
+    cycles_per_scale: Price
     cycles_per_meeting: Amount
     cycles_per_operation: Amount
 
@@ -209,7 +218,7 @@ def _cycles(
     decoded = ceil_div(weights, machine.weights_per_cycle)
     step = np.maximum(STEP_CYCLES * units, decoded)
     computing = ceil_div(m, np.array(machine.unit_filters)) * layer.steps * step
-    leaving = e * f * m * machine.cycles_per_output
+    leaving = m * np.maximum(e * f * machine.cycles_per_output, machine.cycles_per_scale)
     slower, faster = np.maximum(computing, leaving), np.minimum(computing, leaving)
     return np.asarray(number * slower + faster)
 
@@ -221,9 +230,7 @@ def _ifmap_words(layer: BlockLayer, machine: OutputBlocksMachine, e: Ints, f: In
     wide, broad = _spans(work.filter_columns, work.dilation_columns, machine.piece)
     rows = _read(layer.rows, e, work.stride_rows, high)
     columns = _read(layer.columns, f, work.stride_columns, wide)
-    channels = layer.filters if layer.depthwise else layer.channels
-    if layer.depthwise:
-        channels = work.groups
+    channels = work.groups if layer.depthwise else layer.channels
     return layer.images * channels * (tall * rows) * (broad * columns)
 
 

@@ -1,7 +1,7 @@
 """The output-blocks dataflow: accelerators that finish one block of the ofmap after another.
 
 A block (rows x columns x filters) of the ofmap is summed up in accumulators while the blocks of
-ifmap and weights that it needs are read [1, 2]. MACs take it in micro-blocks of `unit_rows` x
+ifmap and weights that it needs are read [1]. MACs take it in micro-blocks of `unit_rows` x
 `unit_columns` positions and `unit_filters` filters, each output with a dot product `unit_channels`
 wide. A step gives every output of a micro-block 4 x `unit_channels` products, in 4 cycles:
 
@@ -14,7 +14,7 @@ of a step, padded to its 32, come from a decoder at `weights_per_cycle` and serv
 the block. With p and m the micro-blocks of a block along positions and filters,
 
     computing = m steps max(4 p, 32 unit_filters / weights_per_cycle)
-    leaving   = outputs cycles_per_output
+    leaving   = max(outputs cycles_per_output, filters cycles_per_scale)
     cycles    = blocks max(computing, leaving) + min(computing, leaving)
 
 since a block is computed while the one before it is scaled and leaves. Blocks at the edges count
@@ -33,15 +33,15 @@ filters beyond `piece` x `piece` taps go in pieces, each with an ifmap block of 
     buffer   0                                        read in + MACs /   2 w per output and step
                                                       filters in a unit
 
-Groups run one by one. Streams: operands that meet take `cycles_per_meeting` each, everything else
-one operation in `cycles_per_operation` and one output in `cycles_per_output`; views take no time,
-nor do scales of quantised tensors, which the output stage applies.
+Groups run one by one. Streams: an output of operands that meet takes `cycles_per_meeting`; else an
+operation takes `cycles_per_operation` and an output `cycles_per_output`, whichever is more. Copies
+take the time of their words. What is fused into a layer, and scales of quantised tensors, are the
+output stage's work and take none.
 
 Limits: weights are counted raw, although the stream that is decoded is compressed; nothing is
 fused across layers; latencies of memories and of commands are left out.
 
-[1] Arm, "Arm Ethos-U55 NPU Technical Reference Manual", document 102420.
-[2] Arm, ethos-u-vela 5.2.0 (Apache-2.0): architecture features and cycle estimates of Ethos-U55.
+[1] Arm, ethos-u-vela 5.2.0 (Apache-2.0): architecture features and cycle estimates of Ethos-U55.
 """
 
 from __future__ import annotations
@@ -103,7 +103,9 @@ def execute_layer(workload: ConvWorkload, hardware: HardwareModel) -> Execution:
         accesses=accesses,
         executed_macs=executed_macs(workload, hardware.zeros),
         mapping=BlockMapping(
-            *(int(size[0]) for size in (block.rows, block.columns, block.filters)),
+            rows=int(block.rows[0]),
+            columns=int(block.columns[0]),
+            filters=int(block.filters[0]),
             blocks=layer.passes * int(block.number[0]),
             steps=layer.steps,
             order=layer.order,
@@ -137,7 +139,7 @@ def execute_element_wise(workload: StreamWorkload, hardware: HardwareModel) -> E
     meet = workload.operations < workload.ifmap_words and workload.ifmap_words > (
         workload.ofmap_words
     )
-    if not workload.operations:
+    if not workload.operations or not workload.ofmap_words:
         busy = 0.0
     elif meet:
         busy = workload.ofmap_words * machine.cycles_per_meeting
