@@ -49,7 +49,6 @@ arXiv:1811.02883, 2018.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -72,7 +71,9 @@ from eapc.dataflow.systolic_tiling import (
     SystolicMachine,
     block_positions,
     candidates,
-    layouts,
+    fitting,
+    folded,
+    side_by_side,
 )
 from eapc.hardware import HardwareModel
 from eapc.workload import ConvWorkload
@@ -103,42 +104,28 @@ def execute_systolic(workload: ConvWorkload, hardware: HardwareModel) -> Executi
     ties go to fewer weight loads, then to the larger tile. Raises MappingError where the buffers
     have no room for one position's ifmap and one fold of filters.
     """
-    tried = layouts(workload, hardware.machine_as(SystolicMachine), hardware.word_bits)
-    if not block_positions(tried[0], hardware):
+    layer = folded(workload, hardware.machine_as(SystolicMachine), hardware.word_bits)
+    if not block_positions(layer, hardware):
         raise MappingError(
             f"{hardware.name}: memories.accumulators: no room for one psum of "
-            f"{tried[0].widths.psum} bits per column; give a larger size_bytes"
+            f"{layer.widths.psum} bits per column; give a larger size_bytes"
         )
-    found = [best for layer in tried if (best := _best(layer, hardware))]
-    if not found:
+    choices = candidates(layer, hardware)
+    if not len(choices.n):
         raise MappingError(
             f"{hardware.name}: memories.buffer: no room for one position of a layer with "
             f"{workload.filter_rows} x {workload.filter_columns} filters and one fold of "
             "filters; give larger buffers"
         )
-    least = min(found, key=lambda best: (best.cost, best.layer.passes))
-    return _execution(least, hardware)
-
-
-class _Best(NamedTuple):
-    """The best of a layer's candidates: its tiling, the words that it moves, what they cost."""
-
-    layer: SystolicLayer
-    choices: Choices
-    words: Levels
-    cost: float
-
-
-def _best(layer: SystolicLayer, hardware: HardwareModel) -> _Best | None:
-    """The best tiling of a layer in one layout; None where no tile has room."""
-    choices = candidates(layer, hardware)
-    if not len(choices.n):
-        return None
     words = access_words(layer, choices, hardware)
     cost = _cost(words, layer, hardware)
-    at = np.lexsort((-choices.m, choices.loads, cost))[:1]
-    taken = {level: PerOperand(*(moved[at] for moved in own)) for level, own in words.items()}
-    return _Best(layer, Choices._make(axis[at] for axis in choices), taken, float(cost[at[0]]))
+    order = np.lexsort((-choices.m, choices.loads, cost))
+    beside = side_by_side(layer)
+    if beside is not None:
+        room = fitting(beside, choices, hardware) & (cost <= cost[order[0]])
+        if room.any():
+            layer, order = beside, order[room[order]]
+    return _execution(layer, hardware, choices, words, int(order[0]))
 
 
 def access_words(layer: SystolicLayer, choices: Choices, hardware: HardwareModel) -> Levels:
@@ -197,20 +184,26 @@ def _cost(words: Levels, layer: SystolicLayer, hardware: HardwareModel) -> Float
     return cost
 
 
-def _execution(best: _Best, hardware: HardwareModel) -> Execution:
-    layer, choices, words, _ = best
+def _execution(
+    layer: SystolicLayer,
+    hardware: HardwareModel,
+    choices: Choices,
+    words: Levels,
+    best: int,
+) -> Execution:
     accesses = {
-        level: Accesses(*(float(moved[0]) for moved in words[level])) for level in hardware.memories
+        level: Accesses(*(float(moved[best]) for moved in words[level]))
+        for level in hardware.memories
     }
     factors = dram_factors(layer.workload.densities, hardware)
     accesses["dram"] = accesses["dram"].scaled(*factors)
-    loads = int(choices.loads[0])
+    loads = int(choices.loads[best])
     return Execution(
         accesses=accesses,
         executed_macs=executed_macs(layer.workload, hardware.zeros),
         mapping=SystolicMapping(
-            tile=Tile(*(int(axis[0]) for axis in choices[:5])),
-            outer_loop="m" if choices.filters_outside[0] else "p",
+            tile=Tile(*(int(axis[best]) for axis in choices[:5])),
+            outer_loop="m" if choices.filters_outside[best] else "p",
             depth_folds=layer.depth_folds,
             filter_folds=layer.filter_folds,
             weight_loads=loads,

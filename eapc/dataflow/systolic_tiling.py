@@ -100,14 +100,12 @@ class Choices(NamedTuple):
     ifmap_words: Ints
 
 
-def layouts(
-    workload: ConvWorkload, machine: SystolicMachine, word_bits: int
-) -> tuple[SystolicLayer, ...]:
-    """The layer's folds on the array: groups side by side where they have room, and one by one."""
+def folded(workload: ConvWorkload, machine: SystolicMachine, word_bits: int) -> SystolicLayer:
+    """The layer's folds on the array, its groups one by one."""
     extents = Extents.of(workload)
     weights_stay = machine.stationary == "weights"
     deep = extents.depth if weights_stay else extents.positions
-    alone = SystolicLayer(
+    return SystolicLayer(
         workload,
         extents,
         Widths.of(workload.bits, word_bits, machine.psum_bits),
@@ -119,15 +117,29 @@ def layouts(
         rows=min(deep, machine.array_rows),
         columns=min(extents.filters, machine.array_columns),
     )
+
+
+def side_by_side(layer: SystolicLayer) -> SystolicLayer | None:
+    """The layer with as many groups at once as the array has rows and columns for."""
+    machine, extents = layer.machine, layer.extents
     beside = min(
-        workload.groups,
+        layer.workload.groups,
         machine.array_rows // extents.depth,
         machine.array_columns // extents.filters,
     )
     if machine.groups == "one_by_one" or beside < 2:
-        return (alone,)
+        return None
     rows, columns = beside * extents.depth, beside * extents.filters
-    return alone._replace(together=beside, rows=rows, columns=columns), alone
+    return layer._replace(together=beside, rows=rows, columns=columns)
+
+
+def fitting(layer: SystolicLayer, choices: Choices, hardware: HardwareModel) -> Flags:
+    """Which tilings leave room for a tile of each group that lies side by side."""
+    extents = layer.extents
+    rows, columns = extents.rows_touched(choices.e), extents.columns_touched(choices.f)
+    words = choices.n * rows * columns * extents.channels
+    size = choices.n * choices.e * choices.f
+    return _fits(layer, hardware, words, size, choices.m, extents.channels)
 
 
 def candidates(layer: SystolicLayer, hardware: HardwareModel) -> Choices:
@@ -211,7 +223,8 @@ def _fits(
     Groups that lie side by side have a tile each.
     """
     machine, widths = layer.machine, layer.widths
-    ifmap_words, filters = layer.together * ifmap_words, layer.together * filters
+    if layer.together > 1:
+        ifmap_words, filters = layer.together * ifmap_words, layer.together * filters
     weights = filters * (channels * layer.extents.taps * widths.weights)
     shared = ifmap_words * widths.ifmap + (weights if machine.weight_path == "buffered" else 0)
     if machine.ofmap_path == "buffered":

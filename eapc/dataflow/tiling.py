@@ -133,6 +133,8 @@ def touched(outputs: IntOrInts, taps: int, stride: int, dilation: int) -> IntOrI
     g, (o, k) reads the place of (o - dilation / g, k + stride / g): all pairs count but those
     which have such a partner.
     """
+    if dilation == 1:
+        return (outputs - 1) * min(stride, taps) + taps
     step = math.gcd(stride, dilation)
     stride, dilation = stride // step, dilation // step
     shared = (outputs > dilation) * (outputs - dilation) * max(taps - stride, 0)
