@@ -19,6 +19,7 @@ from eapc.dataflow.row_stationary_nest import (
     Prices,
     Tiles,
     access_words,
+    computing_cycles,
     cycles,
     filters_that_fit,
     pe_sets,
@@ -68,26 +69,27 @@ class MappingChoice(NamedTuple):
 
 
 def best_mapping(
-    nest: Nest, prices: Prices, rival: MappingChoice | None = None
+    nest: Nest, prices: Prices, rival: MappingChoice | None = None, limit: float = np.inf
 ) -> MappingChoice | None:
     """The cheapest mapping of a nest; None if none fits the machine or is better than `rival`.
 
+    Mappings that compute for more than `limit` cycles (`computing_cycles`) are left out.
     Equal costs are decided by cycles, buffer words and the order of visits: by lower bound,
     then larger n, larger e, smaller p, q, t, r. Only candidates whose lower bound does not
     exceed the best cost found so far are counted out: by strip height and batch size, then by
     (p, q).
     """
     axes = _axes(nest)
-    bounds = lower_bounds(nest, prices, axes)
+    bounds = lower_bounds(nest, prices, axes, limit)
     best = rival
     for lowest, at in _visits(bounds):
         if best is not None and lowest > best.cost * (1 + _SAME):
             break
         if best is None:
             likeliest = np.lexsort((bounds.cycles[at], bounds.cost[at]))[:1]
-            best = _best_of_grid(nest, prices, axes, at, likeliest)
+            best = _best_of_grid(nest, prices, axes, at, likeliest, None, limit)
         pairs = np.flatnonzero(_promising(bounds.cost[at], bounds.cycles[at], best))
-        found = _best_of_grid(nest, prices, axes, at, pairs, best)
+        found = _best_of_grid(nest, prices, axes, at, pairs, best, limit)
         if found is not None and (best is None or found.rank < best.rank):
             best = found
     return None if best is rival else best
@@ -123,7 +125,7 @@ def _axes(nest: Nest) -> Axes:
     return Axes(loops.heights(tallest), sizes, p, q, at_p, at_q)
 
 
-def _sets(nest: Nest, strip: int) -> tuple[Ints, Ints]:
+def sets_that_fit(nest: Nest, strip: int) -> tuple[Ints, Ints]:
     """The (r, t) whose sets of PEs fit the array."""
     sets = pe_sets(nest.machine, nest.loops.filter_rows, strip)
     t, r = np.meshgrid(
@@ -141,22 +143,25 @@ def _best_of_grid(
     axes: Axes,
     at: tuple[int, int],
     pairs: Ints,
-    rival: MappingChoice | None = None,
+    rival: MappingChoice | None,
+    limit: float,
 ) -> MappingChoice | None:
     """The best of some (p, q) against all (r, t) at one strip height and batch size.
 
     None where nothing fits or everything costs more than `rival`.
     """
     e, n = int(axes.e[at[0]]), int(axes.n[at[1]])
-    sets_r, sets_t = _sets(nest, e)
+    sets_r, sets_t = sets_that_fit(nest, e)
     p = np.repeat(axes.p[axes.at_p[pairs]], len(sets_r))
     q = np.repeat(axes.q[axes.at_q[pairs]], len(sets_r))
     r, t = np.tile(sets_r, len(pairs)), np.tile(sets_t, len(pairs))
     fit = filters_that_fit(nest, n, e, q * r).astype(np.int64)
     m = np.where(fit >= nest.loops.filters, nest.loops.filters, fit // (p * t) * (p * t))
-    if not (m > 0).any():
-        return None
     tiles = _select(Tiles(n, e, m, p, q, r, t), m > 0)
+    if limit < np.inf:
+        tiles = _select(tiles, computing_cycles(nest, tiles) <= limit * (1 + _SAME))
+    if not len(tiles.m):
+        return None
     cost = total_cost(access_words(nest, tiles), prices)
     if rival is not None and cost.min() > rival.cost:
         return None
@@ -194,12 +199,18 @@ class _Least(NamedTuple):
     fits_q: Flags
 
 
-def lower_bounds(nest: Nest, prices: Prices, axes: Axes) -> Bounds:
-    """Bounds for every strip height, batch size and (p, q), whatever m, r and t are."""
+def lower_bounds(nest: Nest, prices: Prices, axes: Axes, limit: float = np.inf) -> Bounds:
+    """Bounds for every strip height, batch size and (p, q), whatever m, r and t are.
+
+    The cost is infinite where computing takes more than `limit` cycles.
+    """
     least = _least(nest, axes)
     cost = _on_chip(nest, prices, axes, least)
     cost += _dram(nest, prices, axes, least)
-    return Bounds(cost, _cycles(nest, axes, least))
+    computing = _computing(nest, axes, least)
+    if limit < np.inf:
+        cost[np.broadcast_to(computing > limit * (1 + _SAME), cost.shape)] = np.inf
+    return Bounds(cost, _cycles(nest, axes, least, computing))
 
 
 def _least(nest: Nest, axes: Axes) -> _Least:
@@ -260,18 +271,28 @@ def _on_chip(nest: Nest, prices: Prices, axes: Axes, least: _Least) -> Floats:
     return cost
 
 
-def _cycles(nest: Nest, axes: Axes, least: _Least) -> Floats:
-    """The longer of computing and of moving ifmaps, and the loading of filters in between."""
-    machine, widths = nest.machine, nest.widths
+def _taps(nest: Nest, axes: Axes) -> Floats:
+    """Words of a row of a filter that a PE steps through, over all passes, by (p, q)."""
     p, q = axes.p[axes.at_p], axes.q[axes.at_q]
     rows, columns = ceil_quotients(nest.loops.channels, q), ceil_quotients(nest.loops.filters, p)
-    taps = rows * q * columns * p * nest.loops.filter_columns
+    return np.asarray(rows * q * columns * p * nest.loops.filter_columns)
+
+
+def _computing(nest: Nest, axes: Axes, least: _Least) -> Floats:
+    """The cycles of computing if all sets of PEs always have work."""
+    rounds = nest.layer.groups * nest.loops.batch * least.strips
+    return np.asarray(rounds * (_taps(nest, axes) * nest.loops.columns / least.sets))
+
+
+def _cycles(nest: Nest, axes: Axes, least: _Least, computing: Floats) -> Floats:
+    """The longer of computing and of moving ifmaps, and the loading of filters in between."""
+    machine, widths = nest.machine, nest.widths
     rounds = nest.layer.groups * nest.loops.batch * least.strips
     ifmap = nest.loops.channels * least.touched * nest.loops.ifmap_columns * least.filter_passes
     moving = rounds * ifmap * (widths.ifmap / machine.ifmap_network_bits)
     cycles = moving.take(axes.at_p, axis=2)
-    np.maximum(cycles, rounds * (taps * nest.loops.columns / least.sets), out=cycles)
+    np.maximum(cycles, computing, out=cycles)
     if machine.filter_load == "serial":
-        per_reload = nest.layer.groups * taps * nest.loops.filter_rows
+        per_reload = nest.layer.groups * _taps(nest, axes) * nest.loops.filter_rows
         cycles += least.reloads * (per_reload * (widths.weights / machine.filter_network_bits))
     return cycles
