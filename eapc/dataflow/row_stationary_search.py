@@ -137,6 +137,17 @@ def sets_that_fit(nest: Nest, strip: int) -> tuple[Ints, Ints]:
     return r[fits], t[fits]
 
 
+def _enough_sets(nest: Nest, strip: int, n: int, limit: float) -> tuple[Ints, Ints]:
+    """The (r, t) that fit the array and can compute in `limit` cycles if all sets have work."""
+    r, t = sets_that_fit(nest, strip)
+    if limit == np.inf:
+        return r, t
+    loops, rounds = nest.loops, ceil_div(nest.loops.batch, n) * ceil_div(nest.loops.rows, strip)
+    row = loops.filters * loops.channels * loops.filter_columns * loops.columns
+    enough = r * t * limit * (1 + _SAME) >= nest.layer.groups * rounds * n * row
+    return r[enough], t[enough]
+
+
 def _best_of_grid(
     nest: Nest,
     prices: Prices,
@@ -151,7 +162,7 @@ def _best_of_grid(
     None where nothing fits or everything costs more than `rival`.
     """
     e, n = int(axes.e[at[0]]), int(axes.n[at[1]])
-    sets_r, sets_t = sets_that_fit(nest, e)
+    sets_r, sets_t = _enough_sets(nest, e, n, limit)
     p = np.repeat(axes.p[axes.at_p[pairs]], len(sets_r))
     q = np.repeat(axes.q[axes.at_q[pairs]], len(sets_r))
     r, t = np.tile(sets_r, len(pairs)), np.tile(sets_t, len(pairs))
@@ -207,10 +218,9 @@ def lower_bounds(nest: Nest, prices: Prices, axes: Axes, limit: float = np.inf) 
     least = _least(nest, axes)
     cost = _on_chip(nest, prices, axes, least)
     cost += _dram(nest, prices, axes, least)
-    computing = _computing(nest, axes, least)
     if limit < np.inf:
-        cost[np.broadcast_to(computing > limit * (1 + _SAME), cost.shape)] = np.inf
-    return Bounds(cost, _cycles(nest, axes, least, computing))
+        cost[_rounded_computing(nest, axes, least) > limit * (1 + _SAME)] = np.inf
+    return Bounds(cost, _cycles(nest, axes, least))
 
 
 def _least(nest: Nest, axes: Axes) -> _Least:
@@ -271,28 +281,27 @@ def _on_chip(nest: Nest, prices: Prices, axes: Axes, least: _Least) -> Floats:
     return cost
 
 
-def _taps(nest: Nest, axes: Axes) -> Floats:
-    """Words of a row of a filter that a PE steps through, over all passes, by (p, q)."""
-    p, q = axes.p[axes.at_p], axes.q[axes.at_q]
-    rows, columns = ceil_quotients(nest.loops.channels, q), ceil_quotients(nest.loops.filters, p)
-    return np.asarray(rows * q * columns * p * nest.loops.filter_columns)
+def _rounded_computing(nest: Nest, axes: Axes, least: _Least) -> Floats:
+    """The cycles of computing if all sets of PEs have work in all passes but a last one."""
+    p, q, n = axes.p[axes.at_p], axes.q[axes.at_q], axes.n[None, :, None]
+    pairs = ceil_quotients(nest.loops.filters, p) * ceil_quotients(nest.loops.channels, q)
+    rows = np.ceil(pairs / least.sets) * (p * q)
+    per_row = nest.layer.groups * nest.loops.filter_columns * nest.loops.columns
+    return np.asarray(rows * (per_row * n * least.reloads))
 
 
-def _computing(nest: Nest, axes: Axes, least: _Least) -> Floats:
-    """The cycles of computing if all sets of PEs always have work."""
-    rounds = nest.layer.groups * nest.loops.batch * least.strips
-    return np.asarray(rounds * (_taps(nest, axes) * nest.loops.columns / least.sets))
-
-
-def _cycles(nest: Nest, axes: Axes, least: _Least, computing: Floats) -> Floats:
+def _cycles(nest: Nest, axes: Axes, least: _Least) -> Floats:
     """The longer of computing and of moving ifmaps, and the loading of filters in between."""
     machine, widths = nest.machine, nest.widths
+    p, q = axes.p[axes.at_p], axes.q[axes.at_q]
+    rows, columns = ceil_quotients(nest.loops.channels, q), ceil_quotients(nest.loops.filters, p)
+    taps = rows * q * columns * p * nest.loops.filter_columns
     rounds = nest.layer.groups * nest.loops.batch * least.strips
     ifmap = nest.loops.channels * least.touched * nest.loops.ifmap_columns * least.filter_passes
     moving = rounds * ifmap * (widths.ifmap / machine.ifmap_network_bits)
     cycles = moving.take(axes.at_p, axis=2)
-    np.maximum(cycles, computing, out=cycles)
+    np.maximum(cycles, rounds * (taps * nest.loops.columns / least.sets), out=cycles)
     if machine.filter_load == "serial":
-        per_reload = nest.layer.groups * _taps(nest, axes) * nest.loops.filter_rows
+        per_reload = nest.layer.groups * taps * nest.loops.filter_rows
         cycles += least.reloads * (per_reload * (widths.weights / machine.filter_network_bits))
     return cycles
