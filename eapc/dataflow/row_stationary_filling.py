@@ -37,17 +37,10 @@ def fewest_computing_cycles(nest: Nest, whole_sets: bool) -> float:
     are B S F groups times the least of ceil(E / e) ceil(M / t) ceil(C / r).
     """
     loops = nest.loops
-    whole = _rounds(nest, loops.rows) if whole_sets and _is_small(nest) else math.inf
+    fits = pe_sets(nest.machine, loops.filter_rows, loops.rows) > 0
+    whole = _rounds(nest, loops.rows) if whole_sets and fits else math.inf
     rounds = whole if whole < math.inf else _fewest_rounds(nest)
     return rounds * nest.layer.groups * loops.batch * loops.filter_columns * loops.columns
-
-
-def _is_small(nest: Nest) -> bool:
-    """Whether the array has the PEs and the segments for a set of all ofmap rows."""
-    machine, loops = nest.machine, nest.loops
-    pes = machine.array_rows * machine.array_columns
-    small = loops.filter_rows * loops.rows <= pes
-    return small and pe_sets(machine, loops.filter_rows, loops.rows) > 0
 
 
 def _fewest_rounds(nest: Nest) -> float:
