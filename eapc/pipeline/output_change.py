@@ -1,0 +1,100 @@
+"""By how much the outputs of a rewritten model differ from those that it must keep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from eapc.channels import UNIT_ROUNDOFF
+from eapc.data import Dataset
+from eapc.errors import EapcError
+from eapc.model import Array, Model, is_float
+from eapc.pipeline.compilation import Compilation
+from eapc.runtime import collect_outputs
+from eapc.synthesis import synthesise
+
+_BITS_OF_ROUNDING = 64
+"""Sums of thousands of terms in another order differ by a few dozen of the last bit."""
+
+_COMPARED = 32
+"""Inputs that outputs are compared on."""
+
+
+@dataclass(frozen=True)
+class OutputChange:
+    """The largest change of a model's outputs, relative to the largest magnitude of each.
+
+    `allowed` is what rounding may do: 64 units in the last place of the outputs' type, or of the
+    narrowest that weights have. `problem` says why nothing could be compared.
+    """
+
+    inputs: int
+    largest: float = 0.0
+    allowed: float = 0.0
+    made_up: bool = False
+    problem: str = ""
+
+    @property
+    def is_rounding(self) -> bool:
+        """Whether rounding may change as much."""
+        return not self.problem and self.largest <= self.allowed
+
+    def __str__(self) -> str:
+        if self.problem:
+            return f"outputs cannot be compared: {self.problem}"
+        kind = " made-up" if self.made_up else ""
+        inputs = f"{self.inputs}{kind} input{'s' if self.inputs > 1 else ''}"
+        most = f"at most {self.largest:.2g} of their largest value on {inputs}"
+        return f"outputs change by {most}, and rounding may do {self.allowed:.2g}"
+
+
+def change_of_outputs(compilation: Compilation, smaller: Model) -> OutputChange:
+    """Runs both models on a few calibration inputs, or on made-up ones."""
+    engine = compilation.conditions.engine
+    try:
+        data = _few(compilation)
+        before, after = (
+            collect_outputs(model, data, engine.threads) for model in (compilation.model, smaller)
+        )
+    except EapcError as error:
+        return OutputChange(0, problem=str(error))
+    changes = [_relative(before[name], after[name]) for name in before]
+    allowed = 2 * _BITS_OF_ROUNDING * _roundoff(compilation.model, before)
+    return OutputChange(len(data), max(changes, default=0.0), allowed, data.synthesised)
+
+
+def _few(compilation: Compilation) -> Dataset:
+    """Evenly spaced calibration inputs, or made-up ones where there are none."""
+    data, conditions = compilation.calibration, compilation.conditions
+    if data is None:
+        rng = np.random.default_rng(conditions.engine.seed)
+        shapes, threads = conditions.input_shapes, conditions.engine.threads
+        return synthesise(compilation.model, shapes, _COMPARED, rng, threads)
+    few = data.take(slice(0, None, max(1, len(data) // _COMPARED)))
+    return few if few.usable else data
+
+
+def _relative(before: Array, after: Array) -> float:
+    """The largest change over the largest magnitude; infinite where shapes or classes differ."""
+    if before.shape != after.shape or before.dtype != after.dtype:
+        return np.inf
+    if not is_float(before.dtype) or not before.size:
+        return 0.0 if np.array_equal(before, after) else np.inf
+    one, other = before.astype(np.float64), after.astype(np.float64)
+    same = (one == other) | (np.isnan(one) & np.isnan(other))
+    change = np.abs(np.where(same, 0.0, one - other)).max()
+    if not np.isfinite(change):
+        return np.inf
+    scale = np.abs(one[np.isfinite(one)]).max(initial=0)
+    return float(change / scale) if scale else float(np.inf if change else 0.0)
+
+
+def _roundoff(model: Model, outputs: Mapping[str, Array]) -> float:
+    """The largest unit roundoff of the types of outputs and of constants that are matrices."""
+    types = [value.dtype.name for value in outputs.values()]
+    plain = model.constants.plain
+    types += [model.constants.dtype(name).name for name, at in plain.items() if len(at.dims) > 1]
+    known = [UNIT_ROUNDOFF[name] for name in types if name in UNIT_ROUNDOFF]
+    return max(known, default=UNIT_ROUNDOFF["float32"])
