@@ -71,19 +71,23 @@ def product(one: Array, other: Array) -> Array:
     return found
 
 
-def sum_of_products(weights: Array, magnitudes: Array, x: Interval) -> Interval:
-    """Bounds of weights @ x; `weights` (m, n) are sums over taps, `magnitudes` of their values.
+def sums_of_products(weights: Array, magnitudes: Array, x: Interval) -> tuple[Array, Array]:
+    """Bounds (groups * outputs,) of weights @ x, group by group; x has one for each input.
 
+    `weights` (groups, outputs, inputs) are sums over taps, `magnitudes` of their absolute values.
     An element of x that has no bound leaves none to the rows with a weight for it.
     """
-    bounded = np.isfinite(x.magnitude)
-    low, high = np.where(bounded, x.low, 0.0), np.where(bounded, x.high, 0.0)
-    middle, radius = (low + high) / 2, (high - low) / 2
-    radius = radius + ROUNDING * np.maximum(np.abs(low), np.abs(high))
-    centre, reach = weights @ middle, magnitudes @ radius
+    groups, _, inputs = weights.shape
+    low, high = x.low.reshape(groups, inputs), x.high.reshape(groups, inputs)
+    bounded = np.isfinite(low) & np.isfinite(high)
+    low, high = np.where(bounded, low, 0.0), np.where(bounded, high, 0.0)
+    radius = (high - low) / 2 + ROUNDING * np.maximum(np.abs(low), np.abs(high))
+    # einsum: threads of a BLAS would take more than products of this size do
+    centre = np.einsum("goi,gi->go", weights, (low + high) / 2)
+    reach = np.einsum("goi,gi->go", magnitudes, radius)
     if not bounded.all():
-        reach = np.where((magnitudes[:, ~bounded] > 0).any(axis=1), math.inf, reach)
-    return Interval(centre - reach, centre + reach)
+        reach[((magnitudes > 0) & ~bounded[:, None, :]).any(axis=2)] = math.inf
+    return (centre - reach).reshape(-1), (centre + reach).reshape(-1)
 
 
 class Ranges:
@@ -93,6 +97,7 @@ class Ranges:
         """`limits` are the largest magnitudes of the model's inputs, by name."""
         self.model, self._shapes = model, shapes
         self._found = {name: within(limit) for name, limit in limits.items()}
+        self._constants: dict[str, Array | None] = {}
 
     def of(self, tensor: str) -> Interval:
         """Bounds of a tensor; none where nothing is known of it."""
@@ -105,7 +110,9 @@ class Ranges:
 
     def constant(self, tensor: str) -> Array | None:
         """The value of a constant."""
-        return self.model.constants.value(tensor) if tensor else None
+        if tensor not in self._constants:
+            self._constants[tensor] = self.model.constants.value(tensor) if tensor else None
+        return self._constants[tensor]
 
     def shape(self, tensor: str) -> Shape | None:
         """The shape of a tensor of the main graph; None where an axis is unknown."""

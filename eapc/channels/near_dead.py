@@ -11,14 +11,14 @@ Algorithms, 2002, section 2.2).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from eapc.channels.dead_channels import dead_channels
 from eapc.channels.groups import ChannelGroups
-from eapc.channels.intervals import Interval, Ranges, line_of, product, sum_of_products
+from eapc.channels.intervals import Interval, Ranges, line_of, product, sums_of_products
 from eapc.model import (
     Array,
     Model,
@@ -111,7 +111,7 @@ def near_dead_channels(
 
 
 @dataclass(frozen=True, eq=False)
-class _Layer:
+class _ConstantLayer:
     """A layer with constant weights, seen as (groups, outputs, inputs, taps) of each group."""
 
     model: Model
@@ -130,15 +130,9 @@ class _Layer:
         low, high = self._bias(ranges, axis, size)
         magnitudes = np.abs(self.weights)
         sums, reaches = (_over_taps(each) for each in (self.weights, magnitudes))
-        parts = [
-            sum_of_products(sums[g], reaches[g], Interval(x.low[part], x.high[part]))
-            for g, part in enumerate(_parts(groups, inputs))
-        ]
-        result = Interval(
-            np.concatenate([part.low for part in parts]) + low,
-            np.concatenate([part.high for part in parts]) + high,
-            axis + rank if rank else None,
-        )
+        ends = sums_of_products(sums, reaches, x)
+        own = axis + rank if rank else None
+        result = Interval(ends[0] + low, ends[1] + high, own)
         flags = None
         if low is high and not obstacle(self.model, self.source):
             constant = _constant_of_sum(self.model, ranges, node, axis, low)
@@ -186,7 +180,7 @@ class _Layer:
 class _Judged:
     """What was found of a layer; `flags`, of the shape that it sees, are None where not known."""
 
-    layer: _Layer
+    layer: _ConstantLayer
     result: Interval
     flags: Array | None
 
@@ -209,7 +203,7 @@ class _Judged:
         return as_stored(model, layer.source, flat)
 
 
-def _layer_of(model: Model, ranges: Ranges, node: Node) -> _Layer | None:
+def _layer_of(model: Model, ranges: Ranges, node: Node) -> _ConstantLayer | None:
     """A node of ONNX's own with constant weights of real numbers; None for all else."""
     layout = operator_of(node).weights
     if layout is None or node.domain:
@@ -223,12 +217,12 @@ def _layer_of(model: Model, ranges: Ranges, node: Node) -> _Layer | None:
     if seen.ndim < 2 or not seen.size or (operator_of(node).kind == "product" and seen.ndim != 2):
         return None
     shape, groups = ranges.shape(node.input(0)), layout.groups(node.attributes)
-    matrix = _matrix(seen if seen.dtype.kind == "f" else seen.astype(np.float32), layout, node)
+    matrix = _matrix(seen if seen.dtype.itemsize > 2 else seen.astype(np.float32), layout, node)
     own = None if shape is None else shape[layout.channel_axis(len(shape))]
     turned = node.attributes.get(layout.x_swapped_by, 0)
     if own is not None and not turned and own != groups * matrix.shape[2]:
         return None
-    return _Layer(model, node, layout, source, matrix)
+    return _ConstantLayer(model, node, layout, source, matrix)
 
 
 def _matrix(seen: Array, layout: WeightLayout, node: Node) -> Array:
@@ -247,14 +241,9 @@ def _unmatrix(flags: Array, shape: tuple[int, ...], layout: WeightLayout, node: 
 
 def _over_taps(values: Array) -> Array:
     """Sums over the taps of a kernel, (groups, outputs, inputs) float64."""
-    if values.shape[3] == 1:
-        return values[..., 0].astype(np.float64)
-    found: Array = values.sum(axis=3, dtype=np.float64)
-    return found
-
-
-def _parts(groups: int, inputs: int) -> Iterator[slice]:
-    return (slice(g * inputs, (g + 1) * inputs) for g in range(groups))
+    taps = values.shape[3]
+    found = values[..., 0] if taps == 1 else np.einsum("goit->goi", values)
+    return np.asarray(found, np.float64)
 
 
 # --- the rule ------------------------------------------------------------------------------------
@@ -319,26 +308,31 @@ def _below(magnitudes: Array, x: Array, most: Array) -> Array:
     read, `most` (groups, outputs). Where all that are small enough alone come to more, the smallest
     are taken as long as their sum is not.
     """
+    found = np.zeros(magnitudes.shape, np.bool_)
+    least = magnitudes.reshape(*most.shape, -1).min(axis=2)
+    smallest = least * x.min(axis=1, keepdims=True)
+    place = np.nonzero(smallest <= most)
+    if not len(place[0]):
+        return found
+    rows, read, limits = magnitudes[place], x[place[0]], most[place]
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        share = most[:, :, None] / x[:, None, :]
-    share[np.broadcast_to(x[:, None, :] == 0, share.shape)] = np.inf
-    flags: Array = (magnitudes <= share[..., None]) & (magnitudes > 0)
-    rows = flags.any(axis=(2, 3))
-    if not rows.any():
-        return flags
-    place = np.nonzero(rows)
-    terms = np.where(flags[place], magnitudes[place], 0).astype(np.float64)
-    terms = product(terms, x[place[0]][:, :, None])
-    over = terms.sum(axis=(1, 2)) > most[place]
-    for group, output, row, limit in zip(
-        *(p[over] for p in (*place, terms, most[place])), strict=True
-    ):
-        order = np.argsort(row, axis=None)
-        fits = np.cumsum(row.reshape(-1)[order]) <= limit
-        kept = np.zeros(row.size, np.bool_)
-        kept[order[fits]] = True
-        flags[group, output] &= kept.reshape(row.shape)
-    return flags
+        share = limits[:, None] / read
+    share[read == 0] = np.inf
+    flags = (rows <= share[:, :, None]) & (rows > 0)
+    for row in np.flatnonzero(flags.any(axis=(1, 2))):
+        terms = product(np.where(flags[row], rows[row], 0).astype(np.float64), read[row][:, None])
+        if terms.sum() > limits[row]:
+            flags[row] &= _smallest(terms, limits[row])
+    found[place] = flags
+    return found
+
+
+def _smallest(terms: Array, limit: float) -> Array:
+    """Where the smallest terms are whose sum is no more than a limit."""
+    order = np.argsort(terms, axis=None)
+    fits = np.zeros(terms.size, np.bool_)
+    fits[order[np.cumsum(terms.reshape(-1)[order]) <= limit]] = True
+    return fits.reshape(terms.shape)
 
 
 # --- what comes of it ----------------------------------------------------------------------------
