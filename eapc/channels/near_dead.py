@@ -3,7 +3,7 @@
 A sum y = c + w1 x1 + ... + wn xn with a constant c is rounded to bits that are worth |c| 2^-23 in
 float32. Terms that come to no more than half of such a bit, all of them together and whatever
 the input, change it by no more than one rounding does. How large an x can be follows from how
-large the inputs of the model are (see `intervals`); c is the bias and what a BatchNormalization
+large the inputs of the model are (see `ranges`); c is the bias and what a BatchNormalization
 or constants right behind the layer make of it, in the units of the sum. Where c is zero nothing is
 near-dead. Half the last bit is the unit roundoff (Higham: Accuracy and Stability of Numerical
 Algorithms, 2002, section 2.2).
@@ -18,7 +18,8 @@ import numpy as np
 
 from eapc.channels.dead_channels import dead_channels
 from eapc.channels.groups import ChannelGroups
-from eapc.channels.intervals import Interval, Ranges, line_of, product, sums_of_products
+from eapc.channels.intervals import Interval, product, sums_of_products
+from eapc.channels.ranges import Ranges, line_of
 from eapc.model import (
     Array,
     Model,
@@ -77,16 +78,7 @@ def near_dead_weights(model: Model, shapes: Shapes, limits: Mapping[str, float])
     `limits` are the largest magnitudes of the model's inputs, by name; one that is not named has
     none. Weights that cannot be written back, or that are read by others than layers, are none.
     """
-    ranges = Ranges(model, shapes, limits)
-    found: dict[str, list[_Judged]] = {}
-    for node in model.view.main_nodes:
-        layer = _layer_of(model, ranges, node)
-        if layer is None:
-            ranges.follow(node)
-            continue
-        judged = layer.judged(ranges)
-        ranges.set(node.outputs[0], judged.result)
-        found.setdefault(layer.source.root, []).append(judged)
+    found = judged_layers(model, Ranges(model, shapes, limits))
     flags = {}
     for root, judgements in found.items():
         if all(judged.flags is not None for judged in judgements) and _alone(model, judgements):
@@ -95,6 +87,20 @@ def near_dead_weights(model: Model, shapes: Shapes, limits: Mapping[str, float])
             if both.any():
                 flags[root] = both
     return _summary(found, flags)
+
+
+def judged_layers(model: Model, ranges: Ranges) -> dict[str, list[JudgedLayer]]:
+    """The layers of each constant with weights, in data-flow order; fills in `ranges`."""
+    found: dict[str, list[JudgedLayer]] = {}
+    for node in model.view.main_nodes:
+        layer = _layer_of(model, ranges, node)
+        if layer is None:
+            ranges.follow(node)
+            continue
+        judged = layer.judged(ranges)
+        ranges.set(node.outputs[0], judged.result)
+        found.setdefault(layer.source.root, []).append(judged)
+    return found
 
 
 def near_dead_channels(
@@ -120,7 +126,7 @@ class _ConstantLayer:
     source: WeightSource
     weights: Array
 
-    def judged(self, ranges: Ranges) -> _Judged:
+    def judged(self, ranges: Ranges) -> JudgedLayer:
         """Which weights are near-dead, and between which numbers the results lie."""
         groups, outputs, inputs, _ = self.weights.shape
         node, size = self.node, groups * outputs
@@ -139,7 +145,7 @@ class _ConstantLayer:
             unit = UNIT_ROUNDOFF[self.model.constants.dtype(self.source.root).name]
             most = (unit * np.abs(constant)).reshape(groups, outputs)
             flags = _below(magnitudes, x.magnitude.reshape(groups, inputs), most)
-        return _Judged(self, result if rank else result.hull(), flags)
+        return JudgedLayer(self, result if rank else result.hull(), flags)
 
     def _read(self, ranges: Ranges) -> Interval:
         """Bounds of what is multiplied by the weights, zeros of padding among it."""
@@ -177,7 +183,7 @@ class _ConstantLayer:
 
 
 @dataclass(frozen=True, eq=False)
-class _Judged:
+class JudgedLayer:
     """What was found of a layer; `flags`, of the shape that it sees, are None where not known."""
 
     layer: _ConstantLayer
@@ -338,7 +344,7 @@ def _smallest(terms: Array, limit: float) -> Array:
 # --- what comes of it ----------------------------------------------------------------------------
 
 
-def _alone(model: Model, judgements: list[_Judged]) -> bool:
+def _alone(model: Model, judgements: list[JudgedLayer]) -> bool:
     """Whether nobody but these layers reads their weights."""
     sources = [judged.layer.source for judged in judgements]
     known = {judged.layer.node.key for judged in judgements}
@@ -348,7 +354,7 @@ def _alone(model: Model, judgements: list[_Judged]) -> bool:
     return readers <= known and not names & set(model.outputs)
 
 
-def _summary(found: Mapping[str, list[_Judged]], flags: Mapping[str, Array]) -> NearDeadWeights:
+def _summary(found: Mapping[str, list[JudgedLayer]], flags: Mapping[str, Array]) -> NearDeadWeights:
     layers = []
     for root, (first, *_) in found.items():
         count = int(np.count_nonzero(flags[root])) if root in flags else 0
