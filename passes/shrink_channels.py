@@ -59,13 +59,14 @@ class ShrinkChannels(Pass):
         exact = _shrunk(compilation, _exactly_dead)
         done = _recorded(compilation, exact)
         near = near_dead_weights_of(done)
+        nothing = "" if exact.gone or compilation.record.channels else _NOTHING
         if not near.fills:
-            return _noted(done, "" if exact.gone or compilation.record.channels else _NOTHING)
+            return _noted(done, nothing)
         if not self.near_dead:
-            return _noted(done, _left_in(done, exact))
+            return _noted(done, _left_in(done, exact) or nothing)
         more = _shrunk(compilation, _nearly_dead)
         if more.gone == exact.gone:
-            return done
+            return _noted(done, nothing)
         change = change_of_outputs(compilation, more.model)
         note = _NEAR_DEAD_NOTE[change.is_rounding].format(more.gone - exact.gone, change)
         return _noted(_recorded(compilation, more) if change.is_rounding else done, note)
