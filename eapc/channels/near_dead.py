@@ -82,8 +82,7 @@ def near_dead_weights(model: Model, shapes: Shapes, limits: Mapping[str, float])
     flags = {}
     for root, judgements in found.items():
         if all(judged.flags is not None for judged in judgements) and _alone(model, judgements):
-            stored = [judged.stored(model) for judged in judgements]
-            both = np.logical_and.reduce(stored)
+            both = np.logical_and.reduce([judged.stored(model) for judged in judgements])
             if both.any():
                 flags[root] = both
     return _summary(found, flags)
@@ -144,7 +143,8 @@ class _ConstantLayer:
             constant = _constant_of_sum(self.model, ranges, node, axis, low)
             unit = UNIT_ROUNDOFF[self.model.constants.dtype(self.source.root).name]
             most = (unit * np.abs(constant)).reshape(groups, outputs)
-            flags = _below(magnitudes, x.magnitude.reshape(groups, inputs), most)
+            found = _below(magnitudes, x.magnitude.reshape(groups, inputs), most)
+            flags = found if found.any() else None
         return JudgedLayer(self, result if rank else result.hull(), flags)
 
     def _read(self, ranges: Ranges) -> Interval:
@@ -184,7 +184,7 @@ class _ConstantLayer:
 
 @dataclass(frozen=True, eq=False)
 class JudgedLayer:
-    """What was found of a layer; `flags`, of the shape that it sees, are None where not known."""
+    """What was found of a layer; `flags`, as it sees weights, are None where none is near-dead."""
 
     layer: _ConstantLayer
     result: Interval
@@ -193,7 +193,7 @@ class JudgedLayer:
     @property
     def fills(self) -> bool:
         """Whether all weights that make or read some channel are near-dead, or zeros, not all 0."""
-        if self.flags is None or not self.flags.any():
+        if self.flags is None:
             return False
         nothing = self.flags | (self.layer.weights == 0)
         return any(

@@ -29,6 +29,7 @@ class Ranges:
         self.model, self._shapes = model, shapes
         self._found = {name: within(limit) for name, limit in limits.items()}
         self._constants: dict[str, Array | None] = {}
+        self._sizes: dict[str, Shape | None] = {}
 
     def of(self, tensor: str) -> Interval:
         """Bounds of a tensor; none where nothing is known of it."""
@@ -47,7 +48,10 @@ class Ranges:
 
     def shape(self, tensor: str) -> Shape | None:
         """The shape of a tensor of the main graph; None where an axis is unknown."""
-        return self.model.constants.shape(tensor) or self._shapes.main(tensor)
+        if tensor not in self._sizes:
+            known = self.model.constants.shape(tensor) or self._shapes.main(tensor)
+            self._sizes[tensor] = known
+        return self._sizes[tensor]
 
     def set(self, tensor: str, interval: Interval) -> None:
         """Enter bounds of a tensor."""
