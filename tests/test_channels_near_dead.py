@@ -10,10 +10,11 @@ import ml_dtypes
 import numpy as np
 import pytest
 from builders import Array, op
-from channel_builders import net
+from channel_builders import a_third, feed_of, groups_of, net, outputs_of, silenced
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import NodeProto
+from test_channels_random import RandomNet
 
 from eapc.channels import NearDeadWeights, near_dead_channels, near_dead_weights
 from eapc.commands.compiler import run
@@ -340,3 +341,21 @@ def test_planted_channels_go_and_others_stay(planted: tuple[Model, list[int], li
     change = np.abs(forward(model, x) - forward(smaller, x))
     slack = 1e-14 * np.abs(forward(model, x))  # of float64 itself
     assert np.all(change <= allowed(model) + slack)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_random_networks_answer_as_before(seed: int) -> None:
+    """A third of the channels of any group nearly silenced, wherever that leads."""
+    model = RandomNet(seed).model()
+    groups = groups_of(model)
+    silent = silenced(model, groups, a_third(groups))
+    faint = model.with_weights(
+        {
+            name: np.where(zero == 0, model.constants[name] * np.float32(1e-18), zero)
+            for name, zero in silent.weights.items()
+        }
+    )
+    smaller = run(faint, "shrink-channels{near_dead=true}").compilation.model
+    feed = feed_of(model, seed)
+    before, after = (outputs_of(each, feed)["y"] for each in (faint, smaller))
+    np.testing.assert_allclose(after, before, rtol=0, atol=1e-5 * float(np.abs(before).max()))

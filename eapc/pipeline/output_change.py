@@ -84,7 +84,7 @@ def _relative(before: Array, after: Array) -> float:
         return 0.0 if np.array_equal(before, after) else np.inf
     one, other = before.astype(np.float64), after.astype(np.float64)
     same = (one == other) | (np.isnan(one) & np.isnan(other))
-    change = np.abs(np.where(same, 0.0, one - other)).max()
+    change = np.abs(np.subtract(one, other, out=np.zeros(one.shape), where=~same)).max()
     if not np.isfinite(change):
         return np.inf
     scale = np.abs(one[np.isfinite(one)]).max(initial=0)
