@@ -33,12 +33,12 @@ def test_the_change_is_relative_to_the_largest_magnitude() -> None:
 
 def test_the_last_bit_is_that_of_the_narrowest_type() -> None:
     model = scaled(1, 1, dtype=np.float16)
-    assert change(model, model, np.ones((2, 2))).allowed == 64 * 2.0**-10
+    assert change(model, model, np.ones((2, 2))).allowed == 8 * 2.0**-10
 
 
 def test_a_change_by_rounding_and_none_at_all() -> None:
     one, close = scaled(1, 1), scaled(1, float(np.nextafter(np.float32(1), np.float32(2))))
-    assert change(one, one, np.ones((2, 2))).largest == 0
+    assert str(change(one, one, np.ones((2, 2)))) == "outputs are the same to the bit on 2 inputs"
     found = change(one, close, np.ones((2, 2)))
     assert found.largest == 2.0**-23
     assert found.is_rounding

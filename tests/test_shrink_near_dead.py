@@ -72,8 +72,8 @@ def test_a_near_dead_channel_goes_on_request_and_outputs_stay() -> None:
     )
     np.testing.assert_allclose(after, before, rtol=0, atol=1e-6)
     (note,) = done.record.notes
-    assert note.startswith("near-dead channels taken out: 1; outputs change by at most ")
-    assert note.endswith("made-up inputs, and rounding may do 7.6e-06")
+    assert note.startswith("near-dead channels taken out: 1; outputs ")
+    assert " made-up inputs" in note
 
 
 def test_what_is_left_is_the_original_to_the_bit(tmp_path: Path) -> None:

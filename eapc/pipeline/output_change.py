@@ -15,8 +15,9 @@ from eapc.pipeline.compilation import Compilation
 from eapc.runtime import collect_outputs
 from eapc.synthesis import synthesise
 
-_BITS_OF_ROUNDING = 64
-"""Sums of thousands of terms in another order differ by a few dozen of the last bit."""
+_LAST_BITS = {"float32": 64, "float64": 64, "float16": 8, "bfloat16": 8}
+"""Sums of thousands of terms in another order, layer after layer, differ by a few dozen of the last
+bit; those of 16-bit numbers are summed in float32 and rounded once a layer."""
 
 _COMPARED = 32
 """Inputs that outputs are compared on."""
@@ -27,7 +28,8 @@ class OutputChange:
     """The largest change of a model's outputs, relative to the largest magnitude of each.
 
     `allowed` is what rounding may do: 64 units in the last place of the outputs' type, or of the
-    narrowest that weights have. `problem` says why nothing could be compared.
+    narrowest that weights have, 8 where those are of 16 bits. `problem` says why nothing could be
+    compared.
     """
 
     inputs: int
@@ -46,6 +48,8 @@ class OutputChange:
             return f"outputs cannot be compared: {self.problem}"
         kind = " made-up" if self.made_up else ""
         inputs = f"{self.inputs}{kind} input{'s' if self.inputs > 1 else ''}"
+        if not self.largest:
+            return f"outputs are the same to the bit on {inputs}"
         most = f"at most {self.largest:.2g} of their largest value on {inputs}"
         return f"outputs change by {most}, and rounding may do {self.allowed:.2g}"
 
@@ -61,7 +65,7 @@ def change_of_outputs(compilation: Compilation, smaller: Model) -> OutputChange:
     except EapcError as error:
         return OutputChange(0, problem=str(error))
     changes = [_relative(before[name], after[name]) for name in before]
-    allowed = 2 * _BITS_OF_ROUNDING * _roundoff(compilation.model, before)
+    allowed = _rounding(compilation.model, before)
     return OutputChange(len(data), max(changes, default=0.0), allowed, data.synthesised)
 
 
@@ -91,10 +95,10 @@ def _relative(before: Array, after: Array) -> float:
     return float(change / scale) if scale else float(np.inf if change else 0.0)
 
 
-def _roundoff(model: Model, outputs: Mapping[str, Array]) -> float:
-    """The largest unit roundoff of the types of outputs and of constants that are matrices."""
+def _rounding(model: Model, outputs: Mapping[str, Array]) -> float:
+    """What rounding may do in the widest steps of outputs and of constants that are matrices."""
     types = [value.dtype.name for value in outputs.values()]
     plain = model.constants.plain
     types += [model.constants.dtype(name).name for name, at in plain.items() if len(at.dims) > 1]
-    known = [UNIT_ROUNDOFF[name] for name in types if name in UNIT_ROUNDOFF]
-    return max(known, default=UNIT_ROUNDOFF["float32"])
+    known = [name for name in types if name in _LAST_BITS] or ["float32"]
+    return max(2 * UNIT_ROUNDOFF[name] * _LAST_BITS[name] for name in known)
