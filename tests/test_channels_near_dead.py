@@ -235,6 +235,15 @@ def test_small_weights_of_large_inputs_stay() -> None:
 def test_behind_an_operator_without_bounds_nothing_is_near_dead() -> None:
     model = two([[1], [1e-16]], [0.5, 0.5], [[1, 1e-16]], "Exp")
     assert flags_of(model, "v") == [[0, 0]]
+    nothing = two([[1], [1e-16]], [0.5, 0.5], [[0, 0]], "Exp")
+    assert flags_of(nothing, "v") == [[0, 0]]
+
+
+def test_a_layer_whose_groups_do_not_divide_its_filters_is_left_alone() -> None:
+    tensors = {"w": np.full((4, 3, 1, 1), 1e-16, np.float32), "b": vector(1, 1, 1, 1)}
+    for groups in (3, 7):
+        model = net([op("Conv", "x w b", "y", group=groups)], (1, 3, 4, 4), tensors)
+        assert near_dead(model).count == 0
 
 
 def test_a_sigmoid_bounds_what_no_input_does() -> None:

@@ -223,8 +223,10 @@ def _layer_of(model: Model, ranges: Ranges, node: Node) -> _ConstantLayer | None
     if seen.ndim < 2 or not seen.size or (operator_of(node).kind == "product" and seen.ndim != 2):
         return None
     shape, groups = ranges.shape(node.input(0)), layout.groups(node.attributes)
+    if groups < 1 or seen.shape[0] % groups:
+        return None
     matrix = _matrix(seen if seen.dtype.itemsize > 2 else seen.astype(np.float32), layout, node)
-    own = None if shape is None else shape[layout.channel_axis(len(shape))]
+    own = shape[layout.channel_axis(len(shape))] if shape else None
     turned = node.attributes.get(layout.x_swapped_by, 0)
     if own is not None and not turned and own != groups * matrix.shape[2]:
         return None
@@ -316,7 +318,7 @@ def _below(magnitudes: Array, x: Array, most: Array) -> Array:
     """
     found = np.zeros(magnitudes.shape, np.bool_)
     least = magnitudes.reshape(*most.shape, -1).min(axis=2)
-    smallest = least * x.min(axis=1, keepdims=True)
+    smallest = product(least, x.min(axis=1, keepdims=True))
     place = np.nonzero(smallest <= most)
     if not len(place[0]):
         return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -74,8 +75,8 @@ class Ranges:
         rule = None if node.domain else _RULES.get(node.op_type)
         found = UNBOUNDED
         if rule is not None:
-            with np.errstate(all="ignore"):
-                found = rule(self, node)
+            with np.errstate(all="ignore"), suppress(IndexError, ValueError):
+                found = rule(self, node)  # shapes that contradict each other leave no bounds
         elif row.kind in ("view", "copy") and node.op_type in _MOVES:
             found = self.of(node.input(0)).hull()
         broken = np.isnan(found.low).any() or np.isnan(found.high).any()
