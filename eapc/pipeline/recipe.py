@@ -106,7 +106,7 @@ class Recipe:
         return (
             self._made("prune-channels", **goal, **chosen),
             self._made("reconstruct-outputs", keep_mask=True),
-            self._made("shrink-channels"),
+            self._made("shrink-channels", near_dead=True),
             self._annotated,
         )
 

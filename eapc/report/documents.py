@@ -20,7 +20,7 @@ from eapc.evaluation import Accuracy, Agreement
 from eapc.goals import Pruned
 from eapc.hardware import HardwareModel, MeasuredMachine
 from eapc.model import Model
-from eapc.pipeline import LatencyRecord, LayerRecord
+from eapc.pipeline import LatencyRecord, LayerRecord, NearDead
 from eapc.report.uncertainty import interval_document, validation_document
 
 Document = dict[str, Any]
@@ -39,10 +39,20 @@ def analysis_document(
         "batch": report.batch,
         "calibration_samples": analysis.samples,
         "totals": totals(report),
+        "near_dead": near_dead_document(analysis.near_dead),
         **_memory(report),
         **_nodes(report),
         "output": path_of(output),
         "warnings": [*analysis.notes, *warnings],
+    }
+
+
+def near_dead_document(found: NearDead) -> Document:
+    """Weights and channels below the last bit of the sums that they are added to."""
+    return {
+        "weights": found.weights,
+        "channels": found.channels,
+        "layers": [asdict(layer) for layer in found.layers],
     }
 
 
@@ -73,6 +83,7 @@ def prune_document(pruned: Pruned, warnings: Sequence[str] = ()) -> Document:
         "channels": [asdict(group) for group in pruned.groups],
         "layers": layers(pruned.layers, pruned.before, pruned.after),
         "skipped": [asdict(entry) for entry in pruned.skipped],
+        "notes": list(pruned.compilation.record.notes),
         "synthesised": pruned.synthesised,
         "synthesised_inputs": pruned.inputs or None,
         "assumed_sizes": list(pruned.assumed),
@@ -109,6 +120,7 @@ def run_document(ran: Ran, warnings: Sequence[str] = ()) -> Document:
         **(_nodes(report) if report else {"nodes": [], "unmodelled": []}),
         "layers": layers(tuple(done.record.layers.values()), None, report),
         "skipped": [asdict(entry) for entry in done.record.skipped],
+        "notes": list(done.record.notes),
         "output": path_of(ran.output),
         "seconds": dict(done.record.seconds),
         "warnings": list(warnings),

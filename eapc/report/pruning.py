@@ -17,7 +17,7 @@ from eapc.energy import EnergyReport
 from eapc.evaluation import TOP1, Accuracy
 from eapc.goals import Pruned
 from eapc.layers import Skipped
-from eapc.pipeline import ChannelRecord, LatencyRecord, LayerRecord
+from eapc.pipeline import ChannelRecord, Compilation, LatencyRecord, LayerRecord
 from eapc.report.documents import node_energy
 from eapc.report.layout import (
     NOT_FINITE,
@@ -63,6 +63,7 @@ def prune_table(pruned: Pruned, width: int) -> Group:
         *(("", plain(note)) for note in pruned.assumed),
         *_skipped(pruned.skipped),
         *(coverage(after, width) if after.unmodelled else ()),
+        *_notes(pruned.compilation),
         *_made(pruned.pipeline, pruned.output, pruned.seconds),
         ("note", NO_COMPARISON if pruned.groups else NOT_MEASURED),
     ]
@@ -85,7 +86,7 @@ def run_table(ran: Ran, width: int) -> Group:
     return page(
         title(f"{done.model.name} on {done.hardware.name}"),
         *_layer_table(layers, None, done.energy, width),
-        facts([*energies, *_skipped(done.record.skipped), *made]),
+        facts([*energies, *_skipped(done.record.skipped), *_notes(done), *made]),
     )
 
 
@@ -101,6 +102,11 @@ def plan_table(plan: DryRun, width: int) -> Group:
     entries = [("expected energy", said), *_expected_latency(expected.latency), ("note", note)]
     layers = _layer_table(expected.layers, before, after, width)
     return page(pipeline, *_channel_table(expected.groups, width), *layers, facts(entries))
+
+
+def _notes(done: Compilation) -> list[tuple[str, str]]:
+    """What passes have to say, a line each."""
+    return [("note", plain(note)) for note in done.record.notes]
 
 
 def _made(pipeline: str, output: Path | None, spent: Mapping[str, float]) -> list[tuple[str, str]]:
