@@ -113,14 +113,18 @@ def pinned(hardware: HardwareModel, row: Row, work: ConvWorkload) -> HardwareMod
 
 
 def chip_layers() -> Iterator[tuple[Row, Row, ConvWorkload]]:
-    """Mapping, measurement and workload of each layer of the chip's table."""
+    """Mapping, measurement and workload of each layer of the chip's table.
+
+    Ifmap zeros are the table's own, of padded maps as they are fetched; ofmap zeros, which it
+    lacks, those of alexnet_zeros.csv.
+    """
     measured = {row["layer"]: row for row in rows("eyeriss_alexnet.csv")}
+    read = {row["layer"]: row for row in rows("alexnet_zeros.csv")}
     for row in rows("eyeriss_mappings.csv"):
         table = measured[row["layer"]]
-        zeros = [
-            float(table[f"zeros_in_{x}"]) / 100 for x in ("ifmap_percent", "ofmap_percent_assumed")
-        ]
-        densities = OperandDensities(1.0, 1 - zeros[0], 1 - zeros[1])
+        ifmap = float(table["zeros_in_ifmap_percent"]) / 100
+        ofmap = float(read[row["layer"]]["ofmap_zero_percent"]) / 100
+        densities = OperandDensities(1.0, 1 - ifmap, 1 - ofmap)
         yield row, table, convolution(row, int(table["batch"]), densities)
 
 

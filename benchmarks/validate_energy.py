@@ -20,6 +20,7 @@ from published_figures import (
     references,
     searched_lines,
 )
+from uncertainty_page import sections
 from validation_page import page
 from whole_networks import whole_network_lines
 
@@ -52,7 +53,9 @@ def main() -> int:
         return 0
     tables = [(title, list(lines())) for title, lines in TABLES]
     if target:
-        target.write_text(page(*(lines for _, lines in tables)), encoding="utf-8")
+        pinned, searched, isca, whole = (lines for _, lines in tables)
+        text = page(pinned, searched, isca, whole, sections())
+        target.write_text(text, encoding="utf-8")
     else:
         for title, lines in tables:
             print(f"{title}\n  {'':<38}{'model':>12}{'published':>12}{'off':>11}")

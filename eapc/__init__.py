@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         EapcError,
         GoalError,
         HardwareError,
+        MeterError,
         ModelError,
         PassError,
         UsageError,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from eapc.hardware import HardwareModel, MeasuredMachine, load_hardware, load_machine
     from eapc.model import Model
     from eapc.pipeline import Compilation, Pass, Pipeline, Recipe
+    from eapc.profiling import Meter, open_meter
 
 __version__ = "0.1.0"
 
@@ -70,6 +72,8 @@ __all__ = [
     "HardwareModel",
     "MaxDrop",
     "MeasuredMachine",
+    "Meter",
+    "MeterError",
     "MinAgreement",
     "Model",
     "ModelError",
@@ -100,6 +104,7 @@ __all__ = [
     "load_data",
     "load_hardware",
     "load_machine",
+    "open_meter",
     "profile",
     "prune",
     "run",
@@ -113,13 +118,14 @@ _HOMES = {
     "commands.data_description": "DataDescription describe_data",
     "data": "CalibrationDataReader DataFiles Dataset Preprocessing load_data",
     "energy": "DensityTable EnergyReport NodeEnergy",
-    "errors": """DataError EapcError GoalError HardwareError ModelError PassError UsageError
-        VerificationError""",
+    "errors": """DataError EapcError GoalError HardwareError MeterError ModelError PassError
+        UsageError VerificationError""",
     "commands.sweep": "SweepRow Swept sweep",
     "goals": "Densities Goal MaxDrop MinAgreement Pruned Sparsity TargetEnergy TargetLatency",
     "hardware": "HardwareModel MeasuredMachine load_hardware load_machine",
     "commands.machine_profile": "ProfileSettings Profiled profile",
     "model": "Model",
+    "profiling": "Meter open_meter",
     "pipeline": "Compilation Pass Pipeline Recipe",
     "commands.finetuning": "FineTuned finetune",
     "commands.timing": "Timing time_nodes",

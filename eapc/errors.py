@@ -5,6 +5,7 @@ EapcError                 one line for the user, an exit code for the shell
 ├── ModelError            3  the model cannot be read, or holds what eapc cannot work on
 ├── HardwareError         3  the hardware description is unknown or invalid
 ├── DataError             3  calibration or evaluation data does not fit
+├── MeterError            3  the machine has no energy meter that can be read
 ├── GoalError             4  the goal could not be met; the best result was still written
 ├── VerificationError     5  the rewritten model failed a check; nothing was written
 └── PassError             a pass failed: carries its cause's exit code
@@ -41,6 +42,12 @@ class HardwareError(EapcError):
 
 class DataError(EapcError):
     """Calibration or evaluation data is missing, malformed or does not fit the model."""
+
+    exit_code = 3
+
+
+class MeterError(EapcError):
+    """The machine has no energy meter, it may not be read, or it does not move."""
 
     exit_code = 3
 

@@ -68,6 +68,7 @@ DATAFLOWS: Table[Any] = Table(
         "systolic": "eapc.dataflow.systolic:SYSTOLIC",
         "cache_hierarchy": "eapc.dataflow.cache_hierarchy:CACHE_HIERARCHY",
         "integer_kernels": "eapc.dataflow.integer_kernels:INTEGER_KERNELS",
+        "output_blocks": "eapc.dataflow.output_blocks:OUTPUT_BLOCKS",
     },
 )
 """How layers run on a machine (`eapc.dataflow.Dataflow`), by `machine.dataflow` of its file."""

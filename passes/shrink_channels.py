@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -14,10 +14,21 @@ from eapc.channels import (
     ChannelGroups,
     channels_left,
     dead_channels,
+    near_dead_channels,
     remove_channels,
 )
 from eapc.model import Array, Model
-from eapc.pipeline import ChannelRecord, Compilation, LayerRecord, Pass, groups_of, shapes_of
+from eapc.pipeline import (
+    ChannelRecord,
+    Compilation,
+    LayerRecord,
+    Pass,
+    change_of_outputs,
+    groups_of,
+    near_dead_of,
+    near_dead_weights_of,
+    shapes_of,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -31,36 +42,135 @@ class ShrinkChannels(Pass):
 
     name: ClassVar[str] = "shrink-channels"
 
+    near_dead: bool = field(
+        default=False,
+        metadata={"help": "channels below the last bit of the sums that they are added to go too"},
+    )
+
     def run(self, compilation: Compilation) -> Compilation:
         """The compilation with a smaller model; unchanged where no channel is dead.
 
-        A channel may be read by nothing but channels that go, so this repeats until all stay.
-        Where counts must be the planned ones, those that were chosen go and no others.
+        Where counts must be the planned ones, those that were chosen go and no others. Near-dead
+        channels go only where outputs stay the same within rounding; a note says what came of it.
         """
-        record, model = compilation.record, compilation.model
-        model = model.with_plain(model.weights)
-        planned = record.channel_plan is not None and record.channel_plan.ends_on_steps
-        chosen = record.channels
-        before, all_groups = model, None
-        while True:
-            groups, dead = _groups(compilation.with_model(model), planned)
-            all_groups = all_groups or groups
-            kept = _kept_of(groups, dead, chosen)
-            if not kept:
-                break
-            model, chosen = remove_channels(model, groups, kept), {}
-        if model is compilation.model:
-            return compilation
-        left = {g.name: (g.size, channels_left(g, before, model)) for g in all_groups.groups}
-        found = tuple(_group_records(record.groups, left))
-        plan, counts = record.channel_plan, {group.name: group.after for group in found}
-        return compilation.with_model(model).with_record(
-            layers=_records(record.layers, model),
-            groups=found,
-            channels={},
-            curves=plan.layers_at(counts) if plan else None,
-            channel_plan=None,
+        plan = compilation.record.channel_plan
+        if plan is not None and plan.ends_on_steps:
+            return _recorded(compilation, _shrunk(compilation, _no_others))
+        exact = _shrunk(compilation, _exactly_dead)
+        done = _recorded(compilation, exact)
+        near = near_dead_weights_of(done)
+        nothing = "" if exact.gone or compilation.record.channels else _NOTHING
+        if not near.fills:
+            return _noted(done, nothing)
+        if not self.near_dead:
+            return _noted(done, _left_in(done, exact) or nothing)
+        more = _shrunk(compilation, _nearly_dead)
+        if more.gone == exact.gone:
+            return _noted(done, nothing)
+        change = change_of_outputs(compilation, more.model)
+        note = _NEAR_DEAD_NOTE[change.is_rounding].format(more.gone - exact.gone, change)
+        return _noted(_recorded(compilation, more) if change.is_rounding else done, note)
+
+
+_NOTHING = "no channel is exactly zero, and none is near-dead: all stay"
+_NEAR_DEAD_NOTE = {
+    True: "near-dead channels taken out: {:,}; {}",
+    False: "near-dead channels that stay: {:,}; {}",
+}
+
+Dead = Callable[[Compilation], tuple[ChannelGroups, Mapping[str, Array]]]
+"""The channel groups, and by name the channels that may go unasked."""
+
+
+@dataclass(frozen=True)
+class _Shrunk:
+    """A smaller model, how many channels went unasked, and (before, after) of each group."""
+
+    model: Model
+    gone: int
+    left: Mapping[str, tuple[int, int]]
+
+
+def _shrunk(compilation: Compilation, dead_of: Dead) -> _Shrunk:
+    """The model without the channels that were chosen to go and those that are dead.
+
+    A channel may be read by nothing but channels that go, so this repeats until all stay.
+    """
+    model, chosen = compilation.model, compilation.record.channels
+    model = model.with_plain(model.weights)
+    before, all_groups, gone = model, None, 0
+    while True:
+        groups, dead = dead_of(compilation.with_model(model))
+        all_groups = all_groups or groups
+        kept = _kept_of(groups, dead, chosen)
+        if not kept:
+            break
+        gone += _unasked(groups, kept, chosen)
+        model, chosen = remove_channels(model, groups, kept), {}
+    left = {g.name: (g.size, channels_left(g, before, model)) for g in all_groups.groups}
+    return _Shrunk(model, gone, left)
+
+
+def _unasked(
+    groups: ChannelGroups, kept: Mapping[str, Array], chosen: Mapping[str, Sequence[int]]
+) -> int:
+    """How many channels go that nobody chose."""
+    known = groups.by_name()
+    return sum(
+        len(
+            np.setdiff1d(
+                np.arange(known[name].size), np.union1d(stay, _others(known[name], chosen))
+            )
         )
+        for name, stay in kept.items()
+    )
+
+
+def _recorded(compilation: Compilation, shrunk: _Shrunk) -> Compilation:
+    """The compilation with the smaller model, and what its record says of it."""
+    record, model = compilation.record, shrunk.model
+    if model is compilation.model:
+        return compilation
+    found = tuple(_group_records(record.groups, shrunk.left))
+    plan, counts = record.channel_plan, {group.name: group.after for group in found}
+    return compilation.with_model(model).with_record(
+        layers=_records(record.layers, model),
+        groups=found,
+        channels={},
+        curves=plan.layers_at(counts) if plan else None,
+        channel_plan=None,
+    )
+
+
+def _noted(compilation: Compilation, note: str) -> Compilation:
+    notes = compilation.record.notes
+    return compilation.with_record(notes=(*notes, note)) if note else compilation
+
+
+def _left_in(done: Compilation, exact: _Shrunk) -> str:
+    """What to say of near-dead channels that nobody has asked to take out."""
+    channels = near_dead_of(done).channels
+    if not channels:
+        return ""
+    nothing = "" if exact.gone else "no channel is exactly zero; "
+    are = "channel is" if channels == 1 else "channels are"
+    return (
+        f"{nothing}{channels:,} {are} near-dead (below the last bit of the sums that they are "
+        "added to): near_dead=true takes them out"
+    )
+
+
+def _no_others(compilation: Compilation) -> tuple[ChannelGroups, Mapping[str, Array]]:
+    return groups_of(compilation), {}
+
+
+def _exactly_dead(compilation: Compilation) -> tuple[ChannelGroups, Mapping[str, Array]]:
+    return dead_channels(compilation.model, shapes_of(compilation)[0])
+
+
+def _nearly_dead(compilation: Compilation) -> tuple[ChannelGroups, Mapping[str, Array]]:
+    model, shapes = compilation.model, shapes_of(compilation)[0]
+    return near_dead_channels(model, shapes, near_dead_weights_of(compilation))
 
 
 def _group_records(
@@ -86,15 +196,6 @@ def _records(before: Mapping[str, LayerRecord], model: Model) -> dict[str, Layer
             nonzero = int(np.count_nonzero(value))
             found[weight] = replace(record, weights=value.size, nonzero_weights=nonzero)
     return found
-
-
-def _groups(
-    compilation: Compilation, only_chosen: bool
-) -> tuple[ChannelGroups, Mapping[str, Array]]:
-    """The channel groups, and by name the dead channels that may go unasked."""
-    if only_chosen:
-        return groups_of(compilation), {}
-    return dead_channels(compilation.model, shapes_of(compilation)[0])
 
 
 def _kept_of(

@@ -35,16 +35,19 @@ def shapes(extents: Extents) -> Iterator[tuple[int, int, int]]:
 
 
 def ifmap_words(extents: Extents, box: Box) -> int:
-    """Words per channel: rows that some tap reads, columns from the first to the last read."""
+    """Words per channel that some tap reads."""
     n, rows, columns = box
-    read = {
+    read_rows = {
         row * extents.stride_rows + tap * extents.dilation_rows
         for row in rows
         for tap in range(extents.filter_rows)
     }
-    reach = (extents.filter_columns - 1) * extents.dilation_columns
-    width = (len(columns) - 1) * extents.stride_columns + reach + 1
-    return len(n) * len(read) * width
+    read_columns = {
+        column * extents.stride_columns + tap * extents.dilation_columns
+        for column in columns
+        for tap in range(extents.filter_columns)
+    }
+    return len(n) * len(read_rows) * len(read_columns)
 
 
 def walk(extents: Extents, shape: tuple[int, int, int], m: int, c: int, order: str) -> Walk:

@@ -45,7 +45,12 @@ goes where it may import what it needs and whoever needs it may import it.
 
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
 HIGHEST_FOR_PASSES = "pipeline"
-SOLE_IMPORTERS = {"onnxruntime": "sessions", "onnx_graphsurgeon": "graph", "PIL": "images"}
+SOLE_IMPORTERS = {
+    "onnxruntime": "sessions",
+    "onnx_graphsurgeon": "graph",
+    "PIL": "images",
+    "zeus": "meters",
+}
 
 
 def sources(folder: str) -> list[Path]:

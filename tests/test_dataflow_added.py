@@ -93,8 +93,8 @@ def test_commands_know_its_file(network: Network) -> None:
             "  dataflow: reuseless\n  lanes: 4\n  lane: 4",
             "17: machine.lane: unknown key; did you mean lanes?",
         ),
-        ("  dataflow: reuseles\n  lanes: 4", "'integer_kernels', 'reuseless', got 'reuseles'"),
-        ("  lanes: 4", "`dataflow: integer_kernels` or `dataflow: reuseless`"),
+        ("  dataflow: reuseles\n  lanes: 4", "'output_blocks', 'reuseless', got 'reuseles'"),
+        ("  lanes: 4", "`dataflow: output_blocks` or `dataflow: reuseless`"),
     ],
 )
 def test_errors_name_what_its_file_has_to_hold(network: Network, text: str, said: str) -> None:

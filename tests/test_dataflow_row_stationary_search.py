@@ -12,11 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eapc.dataflow.integers import smallest_divisors
+from eapc.dataflow.row_stationary_filling import fewest_computing_cycles
 from eapc.dataflow.row_stationary_nest import (
     Nest,
     Prices,
     Tiles,
     access_words,
+    computing_cycles,
     cycles,
     nests,
     pe_sets,
@@ -81,7 +83,9 @@ small_layers = st.builds(
 PRICES = {"energy": Prices(100.0, 200.0, 400.0, 6.0, 2.0), "throughput": Prices(1, 1, 1, 0, 0)}
 
 
-def every_rank(nest: Nest, prices: Prices) -> list[tuple[float, float, float]]:
+def every_rank(
+    nest: Nest, prices: Prices, limit: float = math.inf
+) -> list[tuple[float, float, float]]:
     """The best rank of each (e, n), over every mapping that fits, without any shortcut."""
     room, pads, width = nest.room, nest.pads, nest.loops.filter_columns
     ranks = []
@@ -103,6 +107,7 @@ def every_rank(nest: Nest, prices: Prices) -> list[tuple[float, float, float]]:
         whole = ((m % (p * t) == 0) & (m >= p * t)) | (m == nest.loops.filters)
         fits = (p * q * width <= pads.filters) & (r * t <= sets)
         kept = fits & whole & (banks <= room.banks)
+        kept &= computing_cycles(nest, Tiles(n, e, m, p, q, r, t)) <= limit
         if kept.any():
             tiles = Tiles(n, e, *(axis[kept] for axis in (m, p, q, r, t)))
             glb = access_words(nest, tiles)["glb"]
@@ -127,5 +132,21 @@ def test_search_finds_what_brute_force_finds(
     ranks = every_rank(nest, PRICES[objective])
     if found is None:
         assert not ranks
+    else:
+        assert found.rank == pytest.approx(min(ranks), rel=1e-9)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(small_layers, small_machines, st.sampled_from([0.5, 0.88, 1.0]), st.booleans())
+def test_search_among_full_arrays_finds_what_brute_force_finds(
+    work: ConvWorkload, changes: dict[str, Any], share: float, whole: bool
+) -> None:
+    nest = next(nests(work, variant(EYERISS, **changes)))
+    fewest = fewest_computing_cycles(nest, whole)
+    found = best_mapping(nest, PRICES["throughput"], limit=fewest / share)
+    ranks = every_rank(nest, PRICES["throughput"], fewest / share * (1 + 1e-12))
+    if found is None:
+        assert not ranks
+        assert fewest == math.inf
     else:
         assert found.rank == pytest.approx(min(ranks), rel=1e-9)

@@ -133,11 +133,78 @@ def test_zeros_save_what_the_machine_says() -> None:
     assert execute(sparse, gated).accesses["array"].ifmap == LAYER.macs / 4
 
 
-def test_depthwise_layers_fill_one_column() -> None:
+def test_strided_layers_take_their_share_of_the_time() -> None:
+    """16 to 32 channels at 1x1: 2 folds of 16 columns on 16 rows, then 2 * 16 + 16 - 2 cycles."""
+    dense = ConvWorkload(1, 1, 32, 16, 16, 16)
+    assert execute(dense, NVDLA).cycles == 2 * 256 + 46
+    for stride in (2, 3):
+        strided = replace(dense, ofmap_rows=8, ofmap_columns=8, stride_rows=stride)
+        strided = replace(strided, stride_columns=stride)
+        done = execute(strided, NVDLA)
+        assert done.cycles == 2 * 64 + 46
+        assert done.accesses["dram"] == Accesses(16 * 32, 16 * 64, 32 * 64)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from([TPU, NVDLA, SIMBA]),
+    st.integers(1, 40),
+    st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    st.integers(1, 3),
+    st.integers(1, 2),
+)
+def test_steps_between_words_never_slow_a_layer(
+    hardware: HardwareModel,
+    channels: int,
+    ofmap: tuple[int, int],
+    taps: tuple[int, int],
+    strides: tuple[int, int],
+    dilation: int,
+    groups: int,
+) -> None:
+    """All reads of a layer of few words fit the buffer: time is that of its MACs at any stride."""
+    dense = ConvWorkload(1, groups, 24, channels, *ofmap, *taps)
+    spread = replace(dense, stride_rows=strides[0], stride_columns=strides[1])
+    spread = replace(spread, dilation_rows=dilation, dilation_columns=dilation)
+    if hardware is TPU:
+        hardware = variant(TPU, memories__dram={"energy_mac_units_per_word": 542.0})
+    quick, spreading = execute(dense, hardware), execute(spread, hardware)
+    assert spreading.cycles == quick.cycles
+    assert spreading.accesses["dram"].weights == quick.accesses["dram"].weights
+
+
+def test_groups_run_one_by_one() -> None:
+    """32 channels of 9 taps: 196 positions each through one column, then 2 * 9 + 1 - 2 cycles."""
     done = execute(ConvWorkload(1, 32, 1, 1, 14, 14, 3, 3), TPU)
     assert done.active_pes == 9
-    assert done.cycles is not None
-    assert done.cycles >= 32 * 256
+    assert done.cycles == 32 * 196 + 17
+
+
+def test_groups_side_by_side_share_the_array() -> None:
+    """9 taps on 32 rows: 3 channels at a time, 22 passes for 64, on 27 rows and 3 columns."""
+    work = ConvWorkload(1, 64, 1, 1, 14, 14, 3, 3)
+    beside = execute(work, SIMBA)
+    assert beside.active_pes == 27
+    assert beside.cycles == 22 * 196 + 2 * 27 + 3 - 2
+    alone = execute(work, variant(SIMBA, machine__groups="one_by_one"))
+    assert alone.cycles == 64 * 196 + 2 * 9 + 1 - 2
+    assert alone.accesses == beside.accesses
+
+
+def test_groups_without_room_side_by_side_run_one_by_one() -> None:
+    deep = ConvWorkload(1, 4, 2, 8, 6, 6, 3, 3)  # 72 deep: a group takes more than 32 rows
+    assert execute(deep, SIMBA).cycles == 4 * 3 * 36 + 2 * 32 + 2 - 2
+    work = ConvWorkload(1, 64, 1, 1, 14, 14, 3, 3)
+    small = variant(SIMBA, memories__buffer__size_bytes=256 + 196)  # one tile of ifmap and ofmap
+    assert execute(work, small).active_pes == 9
+    assert execute(work, small).accesses == execute(work, SIMBA).accesses
+
+
+def test_groups_side_by_side_need_weights_that_stay() -> None:
+    with pytest.raises(ValueError, match=r"machine\.groups: columns share the ifmap"):
+        variant(output_stationary(8, 4), machine__groups="side_by_side")
 
 
 def test_no_room_is_a_mapping_error() -> None:

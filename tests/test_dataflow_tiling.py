@@ -24,6 +24,7 @@ small_layers = st.builds(
     stride_rows=st.integers(1, 3),
     stride_columns=st.integers(1, 3),
     dilation_rows=st.integers(1, 3),
+    dilation_columns=st.integers(1, 3),
 )
 
 
@@ -53,6 +54,23 @@ def test_dilated_layers_may_be_divided_unevenly() -> None:
     strips = position_tiles(layer, 3)
     fetched = strips.fetched_words[strips.tiles == 2]
     assert fetched.min() == 7 + 3  # rows 0 to 6, then one more ofmap row; two and two take 12
+
+
+def test_words_that_a_stride_skips_are_not_fetched() -> None:
+    pointwise = Extents(1, 1, 1, rows=8, columns=8, stride_rows=2, stride_columns=2)
+    assert pointwise.ifmap_words == 64
+    apart = Extents(1, 1, 1, 1, 4, filter_columns=3, stride_columns=5)
+    assert apart.ifmap_words == 12
+    assert apart.ifmap_columns == 18
+    dilated = Extents(1, 1, 1, 1, 4, filter_columns=3, stride_columns=2, dilation_columns=2)
+    assert dilated.ifmap_words == 6  # columns 0, 2, .., 10
+    uneven = Extents(1, 1, 1, 4, 4, 3, 3, stride_rows=1, stride_columns=2)
+    assert uneven.ifmap_words == 6 * 9
+
+
+@given(small_layers)
+def test_no_division_fetches_less_than_the_whole(layer: Extents) -> None:
+    assert position_tiles(layer, layer.positions).fetched_words.min() == layer.ifmap_words
 
 
 @settings(max_examples=60, deadline=None)

@@ -28,13 +28,13 @@ RECIPES = [
     (
         Recipe(structured=True, criterion="l1", exclude=("stem",)),
         "prune-channels{energy=0.5, criterion=l1, exclude=stem}, "
-        "reconstruct-outputs{keep_mask=True}, shrink-channels",
+        "reconstruct-outputs{keep_mask=True}, shrink-channels{near_dead=True}",
     ),
     (
         Recipe(structured=True, zeros=True, pattern="block:2x4", include=("conv*",)),
         "prune-channels{energy=0.5, include=conv*, zeros=True}, "
         "reconstruct-outputs{keep_mask=True}, "
-        "shrink-channels, annotate-energy, "
+        "shrink-channels{near_dead=True}, annotate-energy, "
         "prune-weights{energy=1.0, pattern=block:2x4, include=conv*}, "
         "reconstruct-outputs{pattern=block:2x4}",
     ),

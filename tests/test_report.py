@@ -267,6 +267,12 @@ def test_prune_document_holds_what_the_schema_promises() -> None:
     document = json.loads(documents.to_json(documents.prune_document(a_pruned())))
     assert document["schema"] == "eapc.prune/1"
     assert document["energy_ratio"] == pytest.approx(2000 / 4010)
+    # two of four nodes have a partner: no versions, all has changed; t = 4.302653
+    assert EYERISS.validation is not None
+    assert EYERISS.validation.ratio is not None
+    factor = math.exp(4.302653 * EYERISS.validation.ratio.rms)
+    assert document["energy_ratio_interval"]["high"] == pytest.approx(2000 / 4010 * factor)
+    assert document["validation"]["energy"]["rows"] == 3
     assert document["accuracy"].pop("loss_interval_95") == pytest.approx([-0.116, 0.1636], abs=1e-4)
     assert document["accuracy"] == {"metric": "top-1", "before": 0.9, "after": 0.875, "samples": 40}
     assert (document["confirmed"], document["confidence"]) == (True, None)
@@ -366,6 +372,7 @@ def test_nodes_are_sorted_by_energy_with_running_shares() -> None:
 def test_totals_name_both_units_and_what_is_not_modelled() -> None:
     text = rendered(analysis_table(an_analysis(), HARMLESS, UNLIMITED))
     assert "4.01 k MAC units, 3.33 nJ; modelled, not measured" in text
+    assert "whole networks at batch 16, as published (estimates, not measurements)" in text
     assert "compute 50.0%, weights 50.0%, ifmap 0.0%, ofmap 0.0%" in text
     assert "2.00 k, both operands non-zero in 500 (25.0%)" in text
     assert "500, non-zero 250 (50.0%)" in text

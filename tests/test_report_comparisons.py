@@ -5,16 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
+import re
 from dataclasses import replace
 
-from test_report import a_model, a_report, rendered, row_of
+import pytest
+from test_report import NODES, a_model, a_report, rendered, row_of
 
 from eapc.commands.comparison import Comparison, Likeness, RuntimeLatency, Side
 from eapc.evaluation import Accuracy
+from eapc.hardware import load_hardware
 from eapc.profiling import Ratio
 from eapc.report.comparisons import comparison_csv, comparison_document, comparison_table
 from eapc.report.documents import to_json
 from eapc.report.layout import UNLIMITED
+from eapc.workload import BitWidths
 
 LATENCY = RuntimeLatency(2.0, 0.8, Ratio(0.41, 0.4, 0.45), 4, 2, 50)
 COMPARED = Comparison(
@@ -78,6 +83,73 @@ def test_the_document_without_latency_and_labels() -> None:
     assert document["measured_latency"] is None
     assert "measured_latency_ms" not in document["ratios"]
     assert document["likeness"] == {"metric": "top-1 agreement", "value": 0.985, "samples": 200}
+
+
+def test_how_sure_energies_and_their_ratio_are() -> None:
+    # 510 of 4,010 MAC units have gone: c = 0.1272; t = 4.302653 of 2 degrees of freedom
+    nodes = (replace(NODES[0], energy_mac_units=490.0), *NODES[1:])
+    less = replace(COMPARED, after=replace(COMPARED.after, energy=a_report(nodes)))
+    document = json.loads(to_json(comparison_document(less)))
+    known = load_hardware("eyeriss").validation
+    assert known is not None
+    assert known.ratio is not None
+    assert known.energy is not None
+    factor = math.exp(4.302653 * known.ratio.rms * 510 / 4010)
+    interval = document["energy_ratio_interval"]
+    assert interval["low"] == pytest.approx(3500 / 4010 / factor)
+    assert interval["high"] == pytest.approx(3500 / 4010 * factor)
+    assert interval["changed_share"] == pytest.approx(510 / 4010)
+    assert (interval["within"], interval["confidence"]) == (False, 0.95)
+    assert document["validation"]["against"] == "published estimates"
+    assert document["validation"]["ratio"]["degrees_of_freedom"] == 2
+    assert "figures" not in document["validation"]
+    text = rendered(comparison_table(less, UNLIMITED))
+    assert f"87.3%, between {100 * interval['low']:.1f}% and" in text
+    assert "by 3 pairs of networks at batch 16" in text
+    assert f"off by {100 * known.energy.rms:.3g}% rms on 3" in text
+    assert "within what" not in text
+
+
+def test_differences_that_cannot_be_told() -> None:
+    # 1,000 MAC units less of one node, 990 more of another
+    nodes = (replace(NODES[0], energy_mac_units=0.0), replace(NODES[1], energy_mac_units=3990.0))
+    moved = a_report((*nodes, *NODES[2:]))
+    text = rendered(
+        comparison_table(replace(COMPARED, after=replace(COMPARED.after, energy=moved)), UNLIMITED)
+    )
+    assert "99.8%, between" in text
+    assert "; the difference is within what the estimate can tell" in text
+    alike = rendered(comparison_table(COMPARED, UNLIMITED))
+    assert "100.0%: no node's modelled energy differs" in alike
+
+
+def test_files_of_other_widths_have_no_range() -> None:
+    narrow = (replace(NODES[0], bits=BitWidths(8, 8, 8)), *NODES[1:])
+    other = replace(COMPARED, after=replace(COMPARED.after, energy=a_report(narrow)))
+    assert comparison_document(other)["energy_ratio_interval"] is None
+    said = "energy ratio not held against anything between files of other widths"
+    assert said in " ".join(rendered(comparison_table(other, UNLIMITED)).split())
+
+
+def test_small_changes_have_the_digits_that_tell_bounds_apart() -> None:
+    nodes = (replace(NODES[0], energy_mac_units=998.0), *NODES[1:])
+    text = rendered(
+        comparison_table(
+            replace(COMPARED, after=replace(COMPARED.after, energy=a_report(nodes))), UNLIMITED
+        )
+    )
+    assert re.search(r"99\.95%, between 99\.9[34]% and 99\.96%", text)
+
+
+def test_machines_that_were_not_held_against_anything() -> None:
+    energy = replace(a_report(), hardware=load_hardware("tpu-v1"))
+    side = replace(COMPARED.before, energy=energy)
+    unknown = replace(COMPARED, before=side, after=side)
+    document = comparison_document(unknown)
+    assert (document["validation"], document["energy_ratio_interval"]) == (None, None)
+    text = rendered(comparison_table(unknown, UNLIMITED))
+    assert "unknown: not held against measurements" in text
+    assert "energy ratio" not in text
 
 
 def test_a_ratio_to_nothing_is_null() -> None:

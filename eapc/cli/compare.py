@@ -23,6 +23,7 @@ def compare(
     bits: opt.Bits = None,
     latency: opt.MeasureLatency = True,
     repeats: opt.Repeats = None,
+    energy: opt.MeasureEnergy = False,
     json: opt.Json = False,
     csv: opt.CompareCsv = None,
     force: opt.Force = False,
@@ -38,8 +39,10 @@ def compare(
     if repeats is not None and not latency:
         raise UsageError("--repeats: measures latency, and --no-latency leaves it out")
     from eapc.commands import comparison
+    from eapc.profiling import open_meter
     from eapc.report import comparisons
 
+    meter = open_meter() if energy else None
     calibration, labelled = images.sources(inputs.calib, evaluation)
     settings = inputs.settings(common, calibration, density=density, bits=bits)
     read = [before, after, inputs.calib, evaluation, Path(inputs.hw), opt.metric_file(metric)]
@@ -50,6 +53,7 @@ def compare(
         metric=metric,
         latency=latency,
         repeats=repeats,
+        meter=meter,
     )
     publish(
         partial(comparisons.comparison_table, compared),

@@ -8,6 +8,7 @@ table are those that it has when the command line is made.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import Field, dataclass, fields, is_dataclass
 from functools import wraps
@@ -124,6 +125,7 @@ class Inputs:
 
 _PANEL = "How layers are pruned"
 _CHANNELS = "Channels"
+_TRAINING = "Training"
 
 
 @dataclass(frozen=True)
@@ -222,6 +224,25 @@ class Layers:
         ),
     ] = ""
 
+    finetune: Annotated[
+        bool,
+        Option(
+            "--finetune",
+            metavar="",
+            help="Train what is left on the calibration inputs; needs torch, eapc[finetune].",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = False
+    minutes: Annotated[
+        float | None,
+        Option(
+            "--minutes",
+            metavar="M",
+            help="With --finetune: train for so long at most, each time.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None
+
     def recipe(self) -> Recipe:
         """What the options come to."""
         from eapc.pipeline import Recipe
@@ -237,6 +258,8 @@ class Layers:
             zeros=self.zeros,
             criterion=self.criterion,
             objective=self.objective,
+            finetune=self.finetune,
+            minutes=math.inf if self.minutes is None else self.minutes,
         )
 
 

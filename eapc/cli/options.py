@@ -196,6 +196,11 @@ Repeats = Annotated[
     ),
 ]
 
+MeasureEnergy = Annotated[
+    bool,
+    Option("--energy", help="Measure joules too, by a meter. Needs eapc[energy].", metavar=""),
+]
+
 Threads = Annotated[
     int,
     Option(

@@ -46,6 +46,7 @@ def profile(
     input_shape: opt.InputShapes = None,
     repeats: Repeats = 15,
     minutes: Minutes = 4.0,
+    energy: opt.MeasureEnergy = False,
     force: opt.Force = False,
     resume: opt.Resume = False,
     threads: opt.Threads = 0,
@@ -59,6 +60,7 @@ def profile(
     """
     begin(verbose, quiet, debug, threads)
     from eapc.commands import machine_profile
+    from eapc.profiling import open_meter
     from eapc.report.csv import require_writable, write_report
     from eapc.report.timings import profile_table
 
@@ -66,10 +68,16 @@ def profile(
     settings = machine_profile.ProfileSettings(
         batch, opt.read_input_shapes(input_shape), threads, repeats, minutes
     )
+    meter = open_meter() if energy else None
     start = time.perf_counter()
     with progress_bar(quiet) as progress:
         done = machine_profile.profile(
-            model, settings, name=output.stem, output=output, resume=resume, progress=progress
+            *(model, settings),
+            name=output.stem,
+            output=output,
+            resume=resume,
+            progress=progress,
+            meter=meter,
         )
     write_report(output, machine_profile.machine_yaml(done.machine))
     seconds = time.perf_counter() - start

@@ -29,7 +29,10 @@ _BLAS_SETTINGS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class _Log(logging.Handler):
-    """Writes `eapc: message` lines from `least` on to stderr; remembers warnings in any case."""
+    """Writes `eapc: message` lines from `least` on to stderr; remembers warnings in any case.
+
+    The same warning is told once: a file may be read more than once.
+    """
 
     def __init__(self, least: int) -> None:
         super().__init__()
@@ -41,6 +44,8 @@ class _Log(logging.Handler):
         message = one_line(record.getMessage())
         prefix = ""
         if record.levelno >= logging.WARNING:
+            if message in self.warnings:
+                return
             prefix = f"{record.levelname.lower()}: "
             self.warnings.append(message)
         if record.levelno < self._least:

@@ -6,50 +6,35 @@ better so than one scale of the machine that the fit starts from, whose ratios t
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
+from eapc.commands.board_table import MeasuredNetwork, read_table
+from eapc.commands.board_validation import validated
 from eapc.commands.kernel_fit import (
     ALL_BUT_MAC,
     Group,
     KernelCounts,
     KernelFit,
     constants_of,
-    counts_of,
     fit_constants,
     fit_scale,
     left_out,
+    rms,
     with_constants,
 )
 from eapc.dataflow import IntegerKernelsMachine
-from eapc.errors import DataError, UsageError
+from eapc.errors import UsageError
 from eapc.hardware import HardwareModel, load_hardware
-from eapc.model import Model
 
 _FREE = (("depthwise",), ("weight", "output"), ALL_BUT_MAC)
 """Which constants a board's fit tries to free, beside the scale."""
-
-
-@dataclass(frozen=True)
-class MeasuredNetwork:
-    """A row of the table: a network, what it took, and its errors, None where not measured.
-
-    `off` is modelled over measured less 1, `left_out` the same when fitted to the others alone.
-    """
-
-    network: str
-    counts: KernelCounts
-    ms: float | None
-    microjoules: float | None
-    off: float = 0.0
-    left_out: float | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +69,11 @@ def fit_board(
     choices = [_fit_of(Path(table), variant) for variant in _variants(hardware)]
     chosen = min(choices, key=lambda choice: choice.error)
     found, notes = _scaled(chosen)
-    return FittedMachine(_named(found, name, Path(table).name), chosen.networks, chosen.free, notes)
+    unseen = _unseen(choices)
+    found = _named(found, name, Path(table).name)
+    if unseen is not None:
+        found = validated(found, chosen.networks, unseen)
+    return FittedMachine(found, chosen.networks, chosen.free, notes)
 
 
 class _Choice(NamedTuple):
@@ -115,18 +104,48 @@ def _variants(hardware: HardwareModel) -> Iterator[HardwareModel]:
 
 def _fit_of(table: Path, hardware: HardwareModel) -> _Choice:
     networks = read_table(table, hardware)
-    values = [n.microjoules if n.ms is None else n.ms for n in networks]
-    group = [n.counts for n in networks], [value or 0.0 for value in values]
+    group = _group(networks)
     fit, left, free = _best(constants_of(hardware), group)
-    off = [
-        fit.scales[0] * fit.mac_units(n.counts) / value - 1
-        for n, value in zip(networks, group[1], strict=True)
-    ]
+    off = _off(fit, group)
     told = tuple(
         replace(network, off=off[place], left_out=None if left is None else left[place])
         for place, network in enumerate(networks)
     )
-    return _Choice(hardware, told, fit, free, _rms(left or off))
+    return _Choice(hardware, told, fit, free, rms(left or off))
+
+
+def _group(networks: Sequence[MeasuredNetwork]) -> Group:
+    return [n.counts for n in networks], [n.fitted_to for n in networks]
+
+
+def _unseen(choices: Sequence[_Choice]) -> list[float] | None:
+    """Error of each network if all that is chosen, too, is chosen by the others alone.
+
+    None where there is but one.
+    """
+    networks = choices[0].networks
+    if len(networks) < 2:
+        return None
+    return [_error_of(place, choices) for place in range(len(networks))]
+
+
+def _error_of(place: int, choices: Sequence[_Choice]) -> float:
+    found = []
+    for choice in choices:
+        own = choice.networks[place]
+        group = _group([n for n in choice.networks if n is not own])
+        fit, left, _ = _best(constants_of(choice.hardware), group)
+        off = fit.scales[0] * fit.mac_units(own.counts) / own.fitted_to - 1
+        found.append((rms(left or _off(fit, group)), off))
+    return min(found, key=lambda pair: pair[0])[1]
+
+
+def _off(fit: KernelFit, group: Group) -> list[float]:
+    """Relative errors of a fit to one group."""
+    return [
+        fit.scales[0] * fit.mac_units(counts) / value - 1
+        for counts, value in zip(*group, strict=True)
+    ]
 
 
 def _best(
@@ -144,17 +163,13 @@ def _best(
         found, errors = fit(group), left_out(fit, group)
         if found is None or errors is None or best[1] is None:
             continue
-        if _rms(errors) < _rms(best[1]):
+        if rms(errors) < rms(best[1]):
             best = found, errors, free
     return best
 
 
 def _with_free(base: KernelCounts, free: tuple[str, ...], group: Group) -> KernelFit | None:
     return fit_constants([group], base, free)
-
-
-def _rms(errors: Sequence[float]) -> float:
-    return math.sqrt(math.fsum(e * e for e in errors) / len(errors))
 
 
 def _scaled(chosen: _Choice) -> tuple[HardwareModel, tuple[str, ...]]:
@@ -189,85 +204,30 @@ _FITTED = (
 
 def _named(hardware: HardwareModel, name: str, table: str) -> HardwareModel:
     said = f"Fitted to {table} by eapc hw fit, from {hardware.name}; see there for what stayed."
+    kept = {key: text for key, text in hardware.sources.items() if key != "validation"}
     update = {
         "name": name,
         "description": f"Microcontroller fitted to {table}, from {hardware.name}",
-        "sources": {**hardware.sources, **dict.fromkeys(_FITTED, said)},
+        "validation": None,
+        "sources": {**kept, **dict.fromkeys(_FITTED, said)},
     }
     return hardware.model_copy(update=update)
 
 
+# --- the file ------------------------------------------------------------------------------------
+
+
 def board_yaml(hardware: HardwareModel) -> str:
     """The hardware file of a fitted machine; figures have five digits."""
-    document = hardware.model_dump(by_alias=True, exclude_none=True)
-    return yaml.safe_dump(_rounded(document), sort_keys=False, default_flow_style=None, width=100)
+    document = _rounded(hardware.model_dump(by_alias=True, exclude_none=True))
+    if hardware.validation is not None:
+        document["validation"]["figures"] = HardwareModel.model_validate(document).figures
+    return yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=100)
 
 
-def _rounded(value: object) -> object:
+def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _rounded(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(entry) for entry in value]
+    if isinstance(value, tuple):
+        return tuple(map(_rounded, value))
     return float(f"{value:.5g}") if isinstance(value, float) else value
-
-
-# --- the table ---------------------------------------------------------------------------------
-
-
-def read_table(path: Path, hardware: HardwareModel) -> list[MeasuredNetwork]:
-    """The networks of a table with what they took; DataError where something is amiss."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            lines = [(reader.line_num, line) for line in reader]
-            columns = [column.strip() for column in reader.fieldnames or ()]
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); give a CSV file") from None
-    except (UnicodeDecodeError, csv.Error):
-        raise DataError(f"{path}: is no text in columns; give a CSV file") from None
-    given = [column for column in ("ms", "microjoules") if column in columns]
-    if "network" not in columns or not given:
-        raise DataError(f"{path}: has no columns `network` and `ms` or `microjoules`; add them")
-    if not lines:
-        raise DataError(f"{path}: has no rows; give one for each measured network")
-    networks = [_network(path, number, line, given, hardware) for number, line in lines]
-    _require_one_column(path, networks)
-    return networks
-
-
-def _require_one_column(path: Path, networks: Sequence[MeasuredNetwork]) -> None:
-    """Raise DataError unless all networks have ms, or none has and all have microjoules."""
-    timed = sum(network.ms is not None for network in networks)
-    if timed not in (0, len(networks)):
-        lacking = next(network.network for network in networks if network.ms is None)
-        raise DataError(f"{path}: {lacking} has no ms and others do; give it for all or for none")
-    if not timed and any(network.microjoules is None for network in networks):
-        raise DataError(f"{path}: a network has neither ms nor microjoules; remove its row")
-
-
-def _network(
-    path: Path, number: int, line: dict[str, str], given: Sequence[str], hardware: HardwareModel
-) -> MeasuredNetwork:
-    cells = {(key or "").strip(): value for key, value in line.items()}
-    file = path.parent / (cells.get("network") or "").strip()
-    if not file.is_file():
-        raise DataError(f"{path}:{number}: network: no file {file}; paths are from the table's")
-    amounts = {column: _amount(path, number, column, cells.get(column)) for column in given}
-    counts = counts_of(Model.load(file), hardware)
-    if not any(counts):
-        raise DataError(f"{path}:{number}: nothing of {file.name} can be priced; remove the row")
-    return MeasuredNetwork(file.name, counts, amounts.get("ms"), amounts.get("microjoules"))
-
-
-def _amount(path: Path, number: int, column: str, text: str | None) -> float | None:
-    """A cell's number; None where it is empty."""
-    if not (text or "").strip():
-        return None
-    try:
-        amount = float(text or "")
-    except ValueError:
-        amount = 0.0
-    if not 0 < amount < math.inf:
-        said = f"expected a positive number, got '{text}'"
-        raise DataError(f"{path}:{number}: {column}: {said}; correct it or leave it empty")
-    return amount

@@ -26,11 +26,12 @@ from eapc.commands.preparation import (
     prepare,
 )
 from eapc.data import Dataset, dataset
-from eapc.energy import EnergyReport
+from eapc.energy import EnergyReport, RatioInterval, ratio_interval
 from eapc.errors import UsageError
 from eapc.evaluation import Accuracy, AccuracyJudge, AgreementJudge, Metric
+from eapc.hardware import Metered
 from eapc.model import Model, TensorSpec, batch_inputs, common_inputs, files_of, tensors_of_model
-from eapc.profiling import Ratio, run_in_turns
+from eapc.profiling import Meter, Ratio, meter_in_turns, run_in_turns
 from eapc.runtime import as_it_runs, open_model
 from eapc.synthesis import synthesise
 
@@ -75,6 +76,26 @@ class RuntimeLatency:
 
 
 @dataclass(frozen=True)
+class RuntimeEnergy:
+    """What onnxruntime took on this computer by its meter, above idling: medians over windows.
+
+    Joules are per inference. `ratio` is that of after to before within a round, None where before
+    may have taken nothing above `idle_w`. Each window of a model lasts `window_s` seconds or
+    longer; its runs are of `batch` inferences.
+    """
+
+    meter: str
+    before_j: Metered
+    after_j: Metered
+    ratio: Ratio | None
+    idle_w: Metered
+    batch: int
+    threads: int
+    rounds: int
+    window_s: float
+
+
+@dataclass(frozen=True)
 class Likeness:
     """How far the outputs are alike, by `top-1 agreement` or `relative output error`."""
 
@@ -99,12 +120,18 @@ class Comparison:
     made_up: bool
     inputs: str = ""
     notes: tuple[str, ...] = ()
+    metered: RuntimeEnergy | None = None
 
     @property
     def energy_ratio(self) -> float | None:
         """Modelled energy after over before; None where that before is nothing."""
         dense = self.before.energy.energy_mac_units
         return self.after.energy.energy_mac_units / dense if dense else None
+
+    @property
+    def energy_ratio_interval(self) -> RatioInterval | None:
+        """Where that ratio lies, by what the machine was held against; None where unknown."""
+        return ratio_interval(self.before.energy, self.after.energy)
 
 
 def compare(
@@ -116,13 +143,15 @@ def compare(
     metric: MetricSource | None = None,
     latency: bool = True,
     repeats: int | None = None,
+    meter: Meter | None = None,
 ) -> Comparison:
     """Put two models side by side; they may differ in all but their inputs and outputs.
 
-    Latency is measured on the inputs that outputs are compared on: those of `evaluation`, else
-    calibration inputs, else made-up ones. `metric` is what counts on those of `evaluation` in
-    place of top-1 accuracy. Raises UsageError naming the difference where inputs
-    or outputs are not the same.
+    Latency, and with a `meter` the energy of running both here, are measured on the inputs that
+    outputs are compared on: those of `evaluation`, else calibration inputs, else made-up ones.
+    `metric` is what counts on those of `evaluation` in place of top-1 accuracy. Raises UsageError
+    naming the difference where inputs or outputs are not the same, MeterError where the meter
+    tells nothing.
     """
     if repeats is not None and repeats < 1:
         raise UsageError(f"repeats: expected 1 or more, got {repeats}")
@@ -135,15 +164,17 @@ def compare(
     _check_scales(models[0], settings, data if labelled else None)
     analyses = [analysis_of(prepare(model, settings)) for model in models]
     sides = [_side(model, each.energy) for model, each in zip(models, analyses, strict=True)]
+    turns = _turns(models, data, settings) if latency or meter else None
     return Comparison(
         before=sides[0],
         after=sides[1],
-        latency=_latency(models, data, settings, repeats) if latency else None,
+        latency=_latency(turns, repeats) if turns and latency else None,
         accuracy=_accuracy(models, data, settings.threads, measure) if labelled else None,
         likeness=None if labelled else _likeness(models, data, settings.threads),
         made_up=data.synthesised,
         inputs=data.origin,
         notes=tuple(dict.fromkeys((*(n for each in analyses for n in each.notes), *data.notes))),
+        metered=_metered(turns, meter) if turns and meter else None,
     )
 
 
@@ -247,17 +278,45 @@ def _likeness(models: list[Model], data: Dataset, threads: int) -> Likeness:
     return Likeness(found.metric, found.value, found.samples)
 
 
-def _latency(
-    models: list[Model], data: Dataset, settings: Settings, repeats: int | None
-) -> RuntimeLatency:
+@dataclass(frozen=True)
+class _Turns:
+    """Both models, opened: a run of each is of `batch` inferences."""
+
+    runs: tuple[Callable[[], object], ...]
+    batch: int
+    threads: int
+
+
+def _turns(models: list[Model], data: Dataset, settings: Settings) -> _Turns:
     threads = settings.threads or _cores()
     batch = data.fixed_batch or settings.batch or 1
     feed = next(data.take(np.arange(batch) % len(data)).batches(batch))
-    runs = [partial(open_model(model, threads).run, feed) for model in models]
-    rounds = repeats or _rounds(runs)
-    laps = run_in_turns(runs, rounds)
-    before_ms, after_ms = (ms / batch for ms in laps.median_ms)
-    return RuntimeLatency(before_ms, after_ms, laps.ratio(1, 0), batch, threads, rounds)
+    runs = tuple(partial(open_model(model, threads).run, feed) for model in models)
+    return _Turns(runs, batch, threads)
+
+
+def _latency(turns: _Turns, repeats: int | None) -> RuntimeLatency:
+    rounds = repeats or _rounds(turns.runs)
+    laps = run_in_turns(turns.runs, rounds)
+    before_ms, after_ms = (ms / turns.batch for ms in laps.median_ms)
+    ratio = laps.ratio(1, 0)
+    return RuntimeLatency(before_ms, after_ms, ratio, turns.batch, turns.threads, rounds)
+
+
+def _metered(turns: _Turns, meter: Meter) -> RuntimeEnergy:
+    log = meter_in_turns(meter, turns.runs)
+    before_j, after_j = (log.run_j(place).times(1 / turns.batch) for place in (0, 1))
+    return RuntimeEnergy(
+        meter=log.meter,
+        before_j=before_j,
+        after_j=after_j,
+        ratio=log.ratio(1, 0),
+        idle_w=log.idle_w,
+        batch=turns.batch,
+        threads=turns.threads,
+        rounds=len(log.busy),
+        window_s=log.window_s,
+    )
 
 
 def _rounds(runs: Sequence[Callable[[], object]]) -> int:

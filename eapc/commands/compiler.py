@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from eapc.commands.data_checks import check_scale
@@ -26,7 +26,7 @@ from eapc.commands.sweep import pursue_all
 from eapc.energy import EnergyReport
 from eapc.goals import DEFAULT_GOAL, Goal, Pruned, few_rows
 from eapc.model import Model, assumed_sizes
-from eapc.pipeline import Compilation, Pipeline, Recipe, load_passes
+from eapc.pipeline import Compilation, NearDead, Pipeline, Recipe, load_passes, near_dead_of
 from eapc.progress import Progress, silent
 from eapc.runtime import verifier
 
@@ -52,12 +52,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Analysis:
-    """A model, annotated, with the energy of every node."""
+    """A model, annotated, with the energy of every node and what of its weights is near-dead."""
 
     model: Model
     energy: EnergyReport
     samples: int
     notes: tuple[str, ...] = ()
+    near_dead: NearDead = field(default_factory=NearDead)
 
     def save(self, path: str | Path, force: bool = False) -> None:
         """Write the annotated model once it has been verified."""
@@ -87,7 +88,7 @@ def analysis_of(compilation: Compilation) -> Analysis:
     samples = len(done.calibration) if done.calibration else 0
     held = done.priced.footprint
     notes = (*_notes(compilation), *(held.shortfalls if held else ()))
-    return Analysis(done.model, done.priced, samples, notes)
+    return Analysis(done.model, done.priced, samples, notes, near_dead_of(compilation))
 
 
 def _notes(compilation: Compilation) -> tuple[str, ...]:

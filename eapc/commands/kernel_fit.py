@@ -16,7 +16,13 @@ import numpy as np
 from scipy.optimize import nnls
 
 from eapc.dataflow import IntegerKernelsMachine, KernelCosts
-from eapc.energy import DensityTable, estimate, work_list_with_bodies
+from eapc.energy import (
+    DensityTable,
+    EnergyReport,
+    NodeWork,
+    estimate,
+    work_list_with_bodies,
+)
 from eapc.hardware import HardwareModel
 from eapc.model import Array, Model, infer_shapes, input_shapes
 
@@ -57,14 +63,22 @@ Group = tuple[Sequence[KernelCounts], Sequence[float]]
 
 def counts_of(model: Model, hardware: HardwareModel) -> KernelCounts:
     """What a network spends on each constant of a microcontroller."""
-    shapes = infer_shapes(model, input_shapes(model, {}, 1))
-    works = work_list_with_bodies(model, shapes)
+    works = _works(model)
 
     def units(mac: float, depthwise: float, weight: float, output: float) -> float:
         machine = with_constants(hardware, KernelCounts(mac, depthwise, weight, output))
         return estimate(model, works, machine, DensityTable()).energy_mac_units
 
     return KernelCounts(*(units(*map(float, row)) for row in np.eye(4)))
+
+
+def report_of(model: Model, hardware: HardwareModel) -> EnergyReport:
+    """What a network costs on a microcontroller."""
+    return estimate(model, _works(model), hardware, DensityTable())
+
+
+def _works(model: Model) -> tuple[NodeWork, ...]:
+    return work_list_with_bodies(model, infer_shapes(model, input_shapes(model, {}, 1)))
 
 
 def with_constants(hardware: HardwareModel, constants: KernelCounts) -> HardwareModel:
@@ -170,3 +184,8 @@ def left_out(fit: Callable[[Group], KernelFit | None], group: Group) -> list[flo
             return None
         found.append(made.scales[0] * made.mac_units(counts[place]) / value - 1)
     return found
+
+
+def rms(errors: Sequence[float]) -> float:
+    """Root mean square."""
+    return math.sqrt(math.fsum(error * error for error in errors) / len(errors))

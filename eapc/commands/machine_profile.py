@@ -15,11 +15,19 @@ import yaml
 from eapc.checkpoints import Finished, digest, model_digest, software
 from eapc.commands.results import kept_beside
 from eapc.errors import DataError
-from eapc.hardware import MeasuredMachine
+from eapc.hardware import MeasuredMachine, MeasuredPower
 from eapc.model import InputShapes, Model, infer_shapes, input_shapes
-from eapc.profiling import NetworkTimer, Probe, Profiler, notes_on_weights
+from eapc.profiling import (
+    Meter,
+    MeterLog,
+    NetworkTimer,
+    Probe,
+    Profiler,
+    meter_in_turns,
+    notes_on_weights,
+)
 from eapc.progress import Progress, silent
-from eapc.runtime import runtime_version
+from eapc.runtime import Stopwatch, runtime_version
 
 _CPU_FACTS = Path("/proc/cpuinfo")
 
@@ -58,8 +66,9 @@ def profile(
     output: str | Path | None = None,
     resume: bool = False,
     progress: Progress = silent,
+    meter: Meter | None = None,
 ) -> Profiled:
-    """Time the layers of a model on this machine.
+    """Time the layers of a model on this machine; with a `meter`, measure its power too, first.
 
     With `output` finished layers are kept beside it until all is done, and `resume` uses those
     of a run that was killed; the file itself is the caller's to write, see `machine_yaml`.
@@ -68,6 +77,8 @@ def profile(
     loaded = model if isinstance(model, Model) else Model.load(model)
     sizes = input_shapes(loaded, settings.input_shapes, settings.batch)
     _require_makeable(sizes)
+    batch = next((shape[0] for shape in sizes.values() if len(shape) > 1), 1)
+    log = _metered(loaded, sizes, settings.threads, meter) if meter else None
     run = digest("profile", software(), _cpu(), model_digest(loaded), repr(settings), repr(sizes))
     with kept_beside(output, run, resume) as checkpoints:
         profiler = Profiler(
@@ -82,7 +93,6 @@ def profile(
         )
         found = profiler.run()
     threads = settings.threads or os.cpu_count() or 1
-    batch = next((shape[0] for shape in sizes.values() if len(shape) > 1), 1)
     machine = MeasuredMachine(
         schema_version="eapc.measured/1",
         kind="measured",
@@ -98,6 +108,7 @@ def profile(
         steps=found.steps,
         layers=found.layers,
         scans=found.scans,
+        power=_power(log, loaded, batch, found.whole_ms) if log and found.whole_ms else None,
     )
     notes = notes_on_weights(loaded)
     return Profiled(machine, found.missing, found.sum_ms, found.whole_ms, notes)
@@ -123,6 +134,28 @@ def _whole(model: Model, sizes: InputShapes) -> Probe | None:
     return Probe(model.to_proto(embed=True), feed)
 
 
+def _metered(model: Model, sizes: InputShapes, threads: int, meter: Meter) -> MeterLog:
+    """The whole network under a meter, as a user runs it."""
+    network = _whole(model, sizes)
+    if network is None:
+        raise DataError(
+            f"{model.name} takes inputs other than real numbers, so it is not run as a whole and "
+            "its energy not measured: leave out --energy"
+        )
+    return meter_in_turns(meter, [Stopwatch(network.model, network.feed, threads).run])
+
+
+def _power(log: MeterLog, model: Model, batch: int, whole_ms: float) -> MeasuredPower:
+    return MeasuredPower(
+        meter=log.meter,
+        network=model.name,
+        idle_w=log.idle_w.times(1),
+        active_w=log.power_w(0).times(1),
+        inference_j=log.run_j(0).times(1 / batch),
+        inference_ms=float(f"{whole_ms / batch:.6g}"),
+    )
+
+
 def _cpu() -> str:
     """The processor's model, as the system has it."""
     if _CPU_FACTS.is_file():
@@ -134,5 +167,5 @@ def _cpu() -> str:
 
 def machine_yaml(machine: MeasuredMachine) -> str:
     """The machine's file."""
-    document = machine.model_dump(mode="json", by_alias=True)
+    document = machine.model_dump(mode="json", by_alias=True, exclude_none=True)
     return yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=100)

@@ -8,7 +8,7 @@ from pathlib import Path
 from eapc.commands.preparation import Settings
 from eapc.energy import Unmodelled
 from eapc.errors import UsageError
-from eapc.hardware import MeasuredMachine
+from eapc.hardware import MeasuredMachine, Metered
 from eapc.model import Model, batch_inputs, infer_shapes, input_shapes
 from eapc.profiling import NetworkLatency, notes_on_weights, prepare_network
 from eapc.runtime import runtime_version, verifier
@@ -50,6 +50,14 @@ class Timing:
     def latency_ms(self) -> float:
         """The sum of all nodes that are covered, and the overhead."""
         return self.overhead_ms + sum(node.latency_ms for node in self.nodes)
+
+    @property
+    def energy_j(self) -> Metered | None:
+        """Joules above idling: as many per time as the metered network's; None where none was."""
+        power = self.machine.power
+        return (
+            None if power is None else power.inference_j.times(self.latency_ms / power.inference_ms)
+        )
 
     def save(self, path: str | Path, force: bool = False) -> None:
         """Write the annotated model once it has been verified."""

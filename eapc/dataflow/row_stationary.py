@@ -7,6 +7,7 @@ of R PEs sums an ofmap row. Counts follow Chen et al., ISCA 2016 and JSSC 2017, 
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ from eapc.dataflow.execution import (
     dram_factors,
     executed_macs,
 )
+from eapc.dataflow.row_stationary_filling import most_computing_cycles
 from eapc.dataflow.row_stationary_machine import LayerShape, PinnedMapping, RowStationaryMachine
 from eapc.dataflow.row_stationary_nest import (
     Nest,
@@ -54,8 +56,8 @@ def execute_row_stationary(workload: ConvWorkload, hardware: HardwareModel) -> E
 
     The best is that of least energy at the workload's densities, or for the objective
     `throughput` of the least raw DRAM words; then that of the fewest cycles, then of the least
-    buffer traffic. Raises MappingError where the buffer has no room for one ofmap word, or for
-    a pinned mapping.
+    buffer traffic; all among those that fill the array as `filling` asks. Raises
+    MappingError where the buffer has no room for one ofmap word, or for a pinned mapping.
     """
     pins = hardware.machine_as(RowStationaryMachine).mappings
     pinned = next((p for p in pins if _matches(p.layer, workload)), None)
@@ -70,8 +72,11 @@ def _search(workload: ConvWorkload, hardware: HardwareModel) -> tuple[MappingCho
     """The best mapping over foldings; columns are divided further as long as that is better."""
     prices = _prices(workload, hardware)
     best: tuple[MappingChoice, Nest] | None = None
+    limit = math.inf
     for nest in nests(workload, hardware):
-        choice = best_mapping(nest, prices, best[0] if best else None)
+        if best is None:
+            limit = most_computing_cycles(nest)
+        choice = best_mapping(nest, prices, best[0] if best else None, limit)
         if choice is not None:
             best = (choice, nest)
         elif best is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from eapc.hardware import Count, MachineSection, Memories, Section
+from eapc.hardware import Count, MachineSection, Memories, Section, Share
 
 
 class LayerShape(Section):
@@ -35,12 +35,26 @@ class PinnedMapping(Section):
     t: Count
 
 
+class Filling(Section):
+    """How much of the array a mapping has to keep at work.
+
+    On average at least the share `least_utilisation` of the PEs that the layer can keep at work.
+    Those are found with whole sets of R x E PEs, cut into strips only where the array or the
+    buffer has no room for one (`strips: needed`), or with the strips that fill the array best
+    (`searched`). Mappings may have strips either way.
+    """
+
+    least_utilisation: Share
+    strips: Literal["needed", "searched"]
+
+
 class RowStationaryMachine(MachineSection):
     """An array of processing elements (PEs), each with scratch pads for one row of a filter.
 
     `filter_load` says whether PEs take in the next pass's filters while they compute
     (`overlapped`) or in between (`serial`); `ofmap_columns` whether a PE's row of the ofmap is
     divided only where the buffer demands it (`whole`) or wherever that is better (`searched`).
+    Without `filling` a mapping may leave any part of the array idle.
     """
 
     array_rows: Count
@@ -53,6 +67,7 @@ class RowStationaryMachine(MachineSection):
     psum_network_bits: Count
     filter_load: Literal["serial", "overlapped"]
     ofmap_columns: Literal["whole", "searched"]
+    filling: Filling | None = None
     mappings: tuple[PinnedMapping, ...] = ()
 
     def check_memories(self, memories: Memories, word_bits: int) -> None:

@@ -249,6 +249,26 @@ def filters_that_fit(nest: Nest, n: int | Ints, e: int, channels: Ints) -> Float
     return nest.room.filters_beside(ifmap, n * e * nest.loops.columns)
 
 
+def passes(nest: Nest, tiles: Tiles) -> Ints:
+    """Times that the array is filled with work under each candidate mapping."""
+    return np.asarray(
+        nest.layer.groups
+        * ceil_div(nest.loops.batch, tiles.n)
+        * ceil_div(nest.loops.rows, tiles.e)
+        * ceil_div(nest.loops.filters, tiles.p * tiles.t)
+        * ceil_div(nest.loops.channels, tiles.q * tiles.r)
+    )
+
+
+def computing_cycles(nest: Nest, tiles: Tiles) -> Ints:
+    """Cycles in which PEs compute, each one MAC, if they never wait for a word.
+
+    A layer's MACs over them are the PEs that compute on average.
+    """
+    per_pass = tiles.n * tiles.p * tiles.q * nest.loops.filter_columns * nest.loops.columns
+    return passes(nest, tiles) * per_pass
+
+
 def cycles(nest: Nest, tiles: Tiles) -> Floats:
     """Cycles of a layer: passes times the slowest of computing and moving ifmaps and psums.
 
@@ -269,11 +289,4 @@ def cycles(nest: Nest, tiles: Tiles) -> Floats:
     loading = filters * (widths.weights / machine.filter_network_bits)
     serial = machine.filter_load == "serial"
     per_pass = slowest + loading if serial else np.maximum(slowest, loading)
-    passes = (
-        nest.layer.groups
-        * ceil_div(nest.loops.batch, n)
-        * ceil_div(nest.loops.rows, e)
-        * ceil_div(nest.loops.filters, tiles.p * tiles.t)
-        * ceil_div(nest.loops.channels, tiles.q * tiles.r)
-    )
-    return np.asarray(passes * per_pass, dtype=np.float64)
+    return np.asarray(passes(nest, tiles) * per_pass, dtype=np.float64)

@@ -19,6 +19,7 @@ from eapc.dataflow.row_stationary_nest import (
     Prices,
     Tiles,
     access_words,
+    computing_cycles,
     cycles,
     filters_that_fit,
     pe_sets,
@@ -68,26 +69,27 @@ class MappingChoice(NamedTuple):
 
 
 def best_mapping(
-    nest: Nest, prices: Prices, rival: MappingChoice | None = None
+    nest: Nest, prices: Prices, rival: MappingChoice | None = None, limit: float = np.inf
 ) -> MappingChoice | None:
     """The cheapest mapping of a nest; None if none fits the machine or is better than `rival`.
 
+    Mappings that compute for more than `limit` cycles (`computing_cycles`) are left out.
     Equal costs are decided by cycles, buffer words and the order of visits: by lower bound,
     then larger n, larger e, smaller p, q, t, r. Only candidates whose lower bound does not
     exceed the best cost found so far are counted out: by strip height and batch size, then by
     (p, q).
     """
     axes = _axes(nest)
-    bounds = lower_bounds(nest, prices, axes)
+    bounds = lower_bounds(nest, prices, axes, limit)
     best = rival
     for lowest, at in _visits(bounds):
         if best is not None and lowest > best.cost * (1 + _SAME):
             break
         if best is None:
             likeliest = np.lexsort((bounds.cycles[at], bounds.cost[at]))[:1]
-            best = _best_of_grid(nest, prices, axes, at, likeliest)
+            best = _best_of_grid(nest, prices, axes, at, likeliest, None, limit)
         pairs = np.flatnonzero(_promising(bounds.cost[at], bounds.cycles[at], best))
-        found = _best_of_grid(nest, prices, axes, at, pairs, best)
+        found = _best_of_grid(nest, prices, axes, at, pairs, best, limit)
         if found is not None and (best is None or found.rank < best.rank):
             best = found
     return None if best is rival else best
@@ -123,7 +125,7 @@ def _axes(nest: Nest) -> Axes:
     return Axes(loops.heights(tallest), sizes, p, q, at_p, at_q)
 
 
-def _sets(nest: Nest, strip: int) -> tuple[Ints, Ints]:
+def sets_that_fit(nest: Nest, strip: int) -> tuple[Ints, Ints]:
     """The (r, t) whose sets of PEs fit the array."""
     sets = pe_sets(nest.machine, nest.loops.filter_rows, strip)
     t, r = np.meshgrid(
@@ -135,28 +137,42 @@ def _sets(nest: Nest, strip: int) -> tuple[Ints, Ints]:
     return r[fits], t[fits]
 
 
+def _enough_sets(nest: Nest, strip: int, n: int, limit: float) -> tuple[Ints, Ints]:
+    """The (r, t) that fit the array and can compute in `limit` cycles if all sets have work."""
+    r, t = sets_that_fit(nest, strip)
+    if limit == np.inf:
+        return r, t
+    loops, rounds = nest.loops, ceil_div(nest.loops.batch, n) * ceil_div(nest.loops.rows, strip)
+    row = loops.filters * loops.channels * loops.filter_columns * loops.columns
+    enough = r * t * limit * (1 + _SAME) >= nest.layer.groups * rounds * n * row
+    return r[enough], t[enough]
+
+
 def _best_of_grid(
     nest: Nest,
     prices: Prices,
     axes: Axes,
     at: tuple[int, int],
     pairs: Ints,
-    rival: MappingChoice | None = None,
+    rival: MappingChoice | None,
+    limit: float,
 ) -> MappingChoice | None:
     """The best of some (p, q) against all (r, t) at one strip height and batch size.
 
     None where nothing fits or everything costs more than `rival`.
     """
     e, n = int(axes.e[at[0]]), int(axes.n[at[1]])
-    sets_r, sets_t = _sets(nest, e)
+    sets_r, sets_t = _enough_sets(nest, e, n, limit)
     p = np.repeat(axes.p[axes.at_p[pairs]], len(sets_r))
     q = np.repeat(axes.q[axes.at_q[pairs]], len(sets_r))
     r, t = np.tile(sets_r, len(pairs)), np.tile(sets_t, len(pairs))
     fit = filters_that_fit(nest, n, e, q * r).astype(np.int64)
     m = np.where(fit >= nest.loops.filters, nest.loops.filters, fit // (p * t) * (p * t))
-    if not (m > 0).any():
-        return None
     tiles = _select(Tiles(n, e, m, p, q, r, t), m > 0)
+    if limit < np.inf:
+        tiles = _select(tiles, computing_cycles(nest, tiles) <= limit * (1 + _SAME))
+    if not len(tiles.m):
+        return None
     cost = total_cost(access_words(nest, tiles), prices)
     if rival is not None and cost.min() > rival.cost:
         return None
@@ -194,11 +210,16 @@ class _Least(NamedTuple):
     fits_q: Flags
 
 
-def lower_bounds(nest: Nest, prices: Prices, axes: Axes) -> Bounds:
-    """Bounds for every strip height, batch size and (p, q), whatever m, r and t are."""
+def lower_bounds(nest: Nest, prices: Prices, axes: Axes, limit: float = np.inf) -> Bounds:
+    """Bounds for every strip height, batch size and (p, q), whatever m, r and t are.
+
+    The cost is infinite where computing takes more than `limit` cycles.
+    """
     least = _least(nest, axes)
     cost = _on_chip(nest, prices, axes, least)
     cost += _dram(nest, prices, axes, least)
+    if limit < np.inf:
+        cost[_rounded_computing(nest, axes, least) > limit * (1 + _SAME)] = np.inf
     return Bounds(cost, _cycles(nest, axes, least))
 
 
@@ -258,6 +279,15 @@ def _on_chip(nest: Nest, prices: Prices, axes: Axes, least: _Least) -> Floats:
     cost += (prices.network * psums * hops).take(axes.at_q, axis=2)
     cost += prices.network * nest.spread_words * ceil_quotients(nest.loops.filters, p)
     return cost
+
+
+def _rounded_computing(nest: Nest, axes: Axes, least: _Least) -> Floats:
+    """The cycles of computing if all sets of PEs have work in all passes but a last one."""
+    p, q, n = axes.p[axes.at_p], axes.q[axes.at_q], axes.n[None, :, None]
+    pairs = ceil_quotients(nest.loops.filters, p) * ceil_quotients(nest.loops.channels, q)
+    rows = np.ceil(pairs / least.sets) * (p * q)
+    per_row = nest.layer.groups * nest.loops.filter_columns * nest.loops.columns
+    return np.asarray(rows * (per_row * n * least.reloads))
 
 
 def _cycles(nest: Nest, axes: Axes, least: _Least) -> Floats:

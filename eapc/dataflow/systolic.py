@@ -23,12 +23,19 @@ word_bits:
 
 Weights, ifmap and ofmap count at their own bits over `word_bits`; a psum has at least the ofmap's.
 Cycles by [2]: (2 rows + columns - 2 + T) per fold, T the words streamed through it; with
-`overlapped` loading max(T, rows) per fold and the rest once. Levels with a width may take longer.
+`overlapped` loading max(T, rows) per fold and the rest once. Rows and columns are those that the
+layer takes, at most the array's. Levels with a width may take longer.
+
+Groups run one by one: a depthwise layer has R S rows of one column at work. With `groups:
+side_by_side` g = min(G, rows / K, columns / M) of them, rounded down, lie on rows and columns of
+their own where buffers have room for their tiles at no more energy, and nothing is summed across
+them: ceil(G / g) passes take the time of G, and a depthwise layer has g R S MACs at work.
 
 A kept ifmap is in the buffer already (no fill), a kept ofmap is not read from it to leave (M P).
+Ifmap words that a stride skips are not read.
 
-Limits: one group at a time, so depthwise layers fill one column; a fold may straddle two channel
-tiles; last tiles count as whole ones in loads and cycles; capacities are used whole. What zeros
+Limits: a fold may straddle two channel tiles; last tiles count as whole ones in loads and cycles;
+capacities are used whole; rows and columns beside groups that lie side by side idle. What zeros
 spare is the machine's `zeros`: MACs and their accesses of `array` (and of output-stationary
 accumulators), never cycles.
 
@@ -64,7 +71,9 @@ from eapc.dataflow.systolic_tiling import (
     SystolicMachine,
     block_positions,
     candidates,
+    fitting,
     folded,
+    side_by_side,
 )
 from eapc.hardware import HardwareModel
 from eapc.workload import ConvWorkload
@@ -109,8 +118,14 @@ def execute_systolic(workload: ConvWorkload, hardware: HardwareModel) -> Executi
             "filters; give larger buffers"
         )
     words = access_words(layer, choices, hardware)
-    best = np.lexsort((-choices.m, choices.loads, _cost(words, layer, hardware)))[0]
-    return _execution(layer, hardware, choices, words, int(best))
+    cost = _cost(words, layer, hardware)
+    order = np.lexsort((-choices.m, choices.loads, cost))
+    beside = side_by_side(layer)
+    if beside is not None:
+        room = fitting(beside, choices, hardware) & (cost <= cost[order[0]])
+        if room.any():
+            layer, order = beside, order[room[order]]
+    return _execution(layer, hardware, choices, words, int(order[0]))
 
 
 def access_words(layer: SystolicLayer, choices: Choices, hardware: HardwareModel) -> Levels:
@@ -183,8 +198,6 @@ def _execution(
     factors = dram_factors(layer.workload.densities, hardware)
     accesses["dram"] = accesses["dram"].scaled(*factors)
     loads = int(choices.loads[best])
-    machine, extents = layer.machine, layer.extents
-    rows = extents.depth if machine.stationary == "weights" else extents.positions
     return Execution(
         accesses=accesses,
         executed_macs=executed_macs(layer.workload, hardware.zeros),
@@ -195,23 +208,23 @@ def _execution(
             filter_folds=layer.filter_folds,
             weight_loads=loads,
         ),
-        active_pes=min(rows, machine.array_rows) * min(extents.filters, machine.array_columns),
+        active_pes=layer.rows * layer.columns // layer.together,
         cycles=max(_cycles(layer, loads), transfer_cycles(accesses, hardware)),
     )
 
 
 def _cycles(layer: SystolicLayer, loads: int) -> float:
-    """Folds times what streams through each, with filling and draining [2]."""
-    machine, extents = layer.machine, layer.extents
-    if machine.stationary == "weights":
-        folds = layer.filter_folds * layer.depth_folds * loads
-        streamed = extents.positions / loads
-    else:
-        folds, streamed = layer.filter_folds * loads, float(extents.depth)
-    edges = 2 * machine.array_rows + machine.array_columns - 2
-    if machine.array_load == "serial":
-        return layer.workload.groups * folds * (streamed + edges)
-    return layer.workload.groups * folds * max(streamed, float(machine.array_rows)) + edges
+    """Folds times what streams through each, with filling and draining [2].
+
+    A wave passes the rows and columns that the layer takes, not those beside them.
+    """
+    folds = layer.passes * layer.filter_folds * layer.depth_folds * loads
+    weights_stay = layer.machine.stationary == "weights"
+    streamed = layer.extents.positions / loads if weights_stay else float(layer.extents.depth)
+    edges = 2 * layer.rows + layer.columns - 2
+    if layer.machine.array_load == "serial":
+        return folds * (streamed + edges)
+    return folds * max(streamed, float(layer.rows)) + edges
 
 
 SYSTOLIC = Dataflow(SystolicMachine, execute_systolic)

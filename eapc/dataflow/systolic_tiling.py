@@ -21,7 +21,8 @@ class SystolicMachine(MachineSection):
     array from the buffer that they share with feature maps (`buffered`), from a memory of their
     own (`separate`, level `weight_buffer`), or past all buffers (`streamed`). Finished ofmaps
     wait in the buffer (`buffered`) or leave past it (`streamed`). `array_load` says whether the
-    array is filled while it computes.
+    array is filled while it computes. `groups` says whether the groups of a grouped or depthwise
+    layer run `one_by_one`, or several of them `side_by_side` on rows and columns of their own.
     """
 
     stationary: Literal["weights", "ofmap"]
@@ -31,6 +32,7 @@ class SystolicMachine(MachineSection):
     weight_path: Literal["buffered", "separate", "streamed"]
     ofmap_path: Literal["buffered", "streamed"]
     array_load: Literal["serial", "overlapped"]
+    groups: Literal["one_by_one", "side_by_side"] = "one_by_one"
 
     def check_memories(self, memories: Memories, word_bits: int) -> None:
         """Levels dram, buffer, accumulators, array, and weight_buffer if weights have their own.
@@ -38,6 +40,11 @@ class SystolicMachine(MachineSection):
         Where ofmaps are stationary, each element of the array holds one psum and accumulators
         have no size of their own.
         """
+        if self.groups == "side_by_side" and self.stationary == "ofmap":
+            raise ValueError(
+                "machine.groups: columns share the ifmap where ofmaps are stationary; "
+                "give one_by_one"
+            )
         separate = ("weight_buffer",) if self.weight_path == "separate" else ()
         levels = ("dram", "buffer", *separate, "accumulators", "array")
         self.require_levels(memories, levels)
@@ -56,7 +63,11 @@ class SystolicMachine(MachineSection):
 
 
 class SystolicLayer(NamedTuple):
-    """A layer on a machine: its sizes, its folds, and the depth that one tile needs at least."""
+    """A layer on a machine: its sizes, folds, and the channels that one tile needs at least.
+
+    `together` groups lie side by side; a fold of all of them takes `rows` and `columns` of the
+    array.
+    """
 
     workload: ConvWorkload
     extents: Extents
@@ -65,6 +76,14 @@ class SystolicLayer(NamedTuple):
     depth_folds: int
     filter_folds: int
     least_channels: int
+    together: int
+    rows: int
+    columns: int
+
+    @property
+    def passes(self) -> int:
+        """Times that groups which lie side by side take their turn."""
+        return ceil_div(self.workload.groups, self.together)
 
 
 class Choices(NamedTuple):
@@ -82,9 +101,10 @@ class Choices(NamedTuple):
 
 
 def folded(workload: ConvWorkload, machine: SystolicMachine, word_bits: int) -> SystolicLayer:
-    """The layer's folds on the array."""
+    """The layer's folds on the array, its groups one by one."""
     extents = Extents.of(workload)
     weights_stay = machine.stationary == "weights"
+    deep = extents.depth if weights_stay else extents.positions
     return SystolicLayer(
         workload,
         extents,
@@ -93,7 +113,33 @@ def folded(workload: ConvWorkload, machine: SystolicMachine, word_bits: int) -> 
         depth_folds=ceil_div(extents.depth, machine.array_rows) if weights_stay else 1,
         filter_folds=ceil_div(extents.filters, machine.array_columns),
         least_channels=min(extents.channels, ceil_div(machine.array_rows, extents.taps)),
+        together=1,
+        rows=min(deep, machine.array_rows),
+        columns=min(extents.filters, machine.array_columns),
     )
+
+
+def side_by_side(layer: SystolicLayer) -> SystolicLayer | None:
+    """The layer with as many groups at once as the array has rows and columns for."""
+    machine, extents = layer.machine, layer.extents
+    beside = min(
+        layer.workload.groups,
+        machine.array_rows // extents.depth,
+        machine.array_columns // extents.filters,
+    )
+    if machine.groups == "one_by_one" or beside < 2:
+        return None
+    rows, columns = beside * extents.depth, beside * extents.filters
+    return layer._replace(together=beside, rows=rows, columns=columns)
+
+
+def fitting(layer: SystolicLayer, choices: Choices, hardware: HardwareModel) -> Flags:
+    """Which tilings leave room for a tile of each group that lies side by side."""
+    extents = layer.extents
+    rows, columns = extents.rows_touched(choices.e), extents.columns_touched(choices.f)
+    words = choices.n * rows * columns * extents.channels
+    size = choices.n * choices.e * choices.f
+    return _fits(layer, hardware, words, size, choices.m, extents.channels)
 
 
 def candidates(layer: SystolicLayer, hardware: HardwareModel) -> Choices:
@@ -172,8 +218,13 @@ def _fits(
     filters: Ints,
     channels: int,
 ) -> Flags:
-    """Whether the tiles of ifmap, weights and ofmap fit the buffers that hold them."""
+    """Whether the tiles of ifmap, weights and ofmap fit the buffers that hold them.
+
+    Groups that lie side by side have a tile each.
+    """
     machine, widths = layer.machine, layer.widths
+    if layer.together > 1:
+        ifmap_words, filters = layer.together * ifmap_words, layer.together * filters
     weights = filters * (channels * layer.extents.taps * widths.weights)
     shared = ifmap_words * widths.ifmap + (weights if machine.weight_path == "buffered" else 0)
     if machine.ofmap_path == "buffered":

@@ -7,8 +7,10 @@ step; a loop outside one that it does depend on fetches it anew in every step.
 
 Positions are divided along one axis only: columns within single rows, rows within single
 ifmaps, or whole ifmaps. Ifmap rows and columns that neighbouring tiles share are fetched by
-both; rows that a stride skips are not fetched, columns are. A tile may fill its level: nothing
-is set aside for double buffering, or lost to associativity.
+both; those that a stride or a dilation skips are not fetched, neither within a tile nor between
+tiles, so no division fetches less than the whole. Words of one position lie together (channels
+innermost), and nothing is rounded to bursts or lines. A tile may fill its level: nothing is set
+aside for double buffering, or lost to associativity.
 
 [1] Yang, X., et al., "Interstellar: Using Halide's Scheduling Language to Analyze DNN
 Accelerators", ASPLOS 2020.
@@ -26,10 +28,10 @@ import numpy as np
 
 from eapc.dataflow.execution import PerOperand
 from eapc.dataflow.integers import Flags, IntOrInts, Ints, ceil_div, smallest_divisors
-from eapc.workload import ConvWorkload
+from eapc.workload import ConvWorkload, reach
 
-_ALL_HEIGHTS = 1 << 14
-"""Heights of tiles that are all tried where their number is in question."""
+_ALL_LENGTHS = 1 << 14
+"""Lengths of tiles that are all tried where their number is in question."""
 
 
 @dataclass(frozen=True)
@@ -92,30 +94,21 @@ class Extents:
 
     @property
     def ifmap_columns(self) -> int:
-        """Ifmap columns that the ofmap's span."""
-        return self.columns_touched(self.columns)
+        """Ifmap columns that the ofmap's span, skipped ones included."""
+        return reach(self.columns, self.filter_columns, self.stride_columns, self.dilation_columns)
 
     @property
     def ifmap_words(self) -> int:
-        """Ifmap words per channel."""
-        return self.batch * self.rows_touched(self.rows) * self.ifmap_columns
+        """Ifmap words per channel that some tap reads."""
+        return self.batch * self.rows_touched(self.rows) * self.columns_touched(self.columns)
 
     def rows_touched(self, rows: IntOrInts) -> IntOrInts:
-        """Ifmap rows that adjacent ofmap rows need; those that a stride skips don't count.
-
-        Rows o and taps k read o * stride + k * dilation. Over the steps' greatest common divisor
-        g, (o, k) reads the row of (o - dilation / g, k + stride / g): all pairs count but those
-        which have such a partner.
-        """
-        step = math.gcd(self.stride_rows, self.dilation_rows)
-        stride, dilation = self.stride_rows // step, self.dilation_rows // step
-        shared = (rows > dilation) * (rows - dilation) * max(self.filter_rows - stride, 0)
-        return rows * self.filter_rows - shared
+        """Ifmap rows that adjacent ofmap rows need; those that a stride skips don't count."""
+        return touched(rows, self.filter_rows, self.stride_rows, self.dilation_rows)
 
     def columns_touched(self, columns: IntOrInts) -> IntOrInts:
-        """Ifmap columns that adjacent ofmap columns span."""
-        extent = (self.filter_columns - 1) * self.dilation_columns + 1
-        return (columns - 1) * self.stride_columns + extent
+        """Ifmap columns that adjacent ofmap columns need, likewise."""
+        return touched(columns, self.filter_columns, self.stride_columns, self.dilation_columns)
 
     def rows_fetched(self, strip: IntOrInts) -> IntOrInts:
         """Ifmap rows touched over all strips of `strip` ofmap rows, overlap included."""
@@ -123,22 +116,42 @@ class Extents:
         return others * self.rows_touched(strip) + self.rows_touched(self.rows - others * strip)
 
     def columns_fetched(self, part: IntOrInts) -> IntOrInts:
-        """Ifmap columns that parts of `part` ofmap columns span, overlap included."""
+        """Ifmap columns touched over all parts of `part` ofmap columns, overlap included."""
         others = ceil_div(self.columns, part) - 1
         last = self.columns - others * part
         return others * self.columns_touched(part) + self.columns_touched(last)
 
     def heights(self, most: int) -> Ints:
-        """Rows of a tile, at most so many: the fewest for each number of tiles.
+        """Rows that a tile may have, at most so many."""
+        return lengths(self.rows, most, self.dilation_rows)
 
-        Of dilated layers all heights: the rows that they touch are not linear in their height,
-        so a taller tile may fetch fewer of them. Beyond `_ALL_HEIGHTS` they are too many, and what
-        may be saved is less than a part in as many.
-        """
-        tallest = max(1, min(self.rows, most))
-        if self.dilation_rows == 1 or tallest > _ALL_HEIGHTS:
-            return smallest_divisors(self.rows, most)
-        return np.arange(1, tallest + 1, dtype=np.int64)
+
+def touched(outputs: IntOrInts, taps: int, stride: int, dilation: int) -> IntOrInts:
+    """Places along one ifmap axis that adjacent outputs read.
+
+    Outputs o and taps k read o * stride + k * dilation. Over the steps' greatest common divisor
+    g, (o, k) reads the place of (o - dilation / g, k + stride / g): all pairs count but those
+    which have such a partner.
+    """
+    if dilation == 1:
+        return (outputs - 1) * min(stride, taps) + taps
+    step = math.gcd(stride, dilation)
+    stride, dilation = stride // step, dilation // step
+    shared = (outputs > dilation) * (outputs - dilation) * max(taps - stride, 0)
+    return outputs * taps - shared
+
+
+def lengths(total: int, most: int, dilation: int) -> Ints:
+    """Outputs of a tile along one axis, at most so many: the fewest for each number of tiles.
+
+    Of dilated axes all lengths: the places that they touch are not linear in their length, so a
+    longer tile may fetch fewer of them. Beyond `_ALL_LENGTHS` they are too many, and what may be
+    saved is less than a part in as many.
+    """
+    longest = max(1, min(total, most))
+    if dilation == 1 or longest > _ALL_LENGTHS:
+        return smallest_divisors(total, most)
+    return np.arange(1, longest + 1, dtype=np.int64)
 
 
 class Positions(NamedTuple):
@@ -164,7 +177,7 @@ class Positions(NamedTuple):
 def position_tiles(extents: Extents, most: int) -> Positions:
     """Tiles of at most `most` positions, each the smallest for its number of tiles."""
     rows, columns = extents.rows, extents.columns
-    f = smallest_divisors(columns, most)
+    f = lengths(columns, most, extents.dilation_columns)
     e = extents.heights(most // columns)
     n = smallest_divisors(extents.batch, most // (rows * columns))
     sizes = np.concatenate(

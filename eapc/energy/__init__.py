@@ -14,6 +14,13 @@ from eapc.energy.footprint import Footprint
 from eapc.energy.given import DensityTable, GivenBits, read_bits, read_densities
 from eapc.energy.local_functions import work_list_with_bodies
 from eapc.energy.measured_zeros import measured_table
+from eapc.energy.uncertainty import (
+    RatioInterval,
+    changed_share,
+    have_equal_widths,
+    interval_factor,
+    ratio_interval,
+)
 from eapc.energy.worklist import NodeWork, resized, work_list
 
 __all__ = [
@@ -24,12 +31,17 @@ __all__ = [
     "GivenBits",
     "NodeEnergy",
     "NodeWork",
+    "RatioInterval",
     "Unmodelled",
+    "changed_share",
     "estimate",
+    "have_equal_widths",
+    "interval_factor",
     "measured_table",
     "node_annotations",
     "priced_as",
     "priced_at",
+    "ratio_interval",
     "read_bits",
     "read_densities",
     "resized",

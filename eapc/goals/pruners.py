@@ -50,9 +50,9 @@ class Pruner(Protocol):
 
 def pruner_of(recipe: Recipe, run: Run, dense: Compilation) -> Pruner:
     """The pruner that a recipe asks for; `dense` is annotated and has calibration data."""
-    if recipe.zeros:
-        return TwoStages(recipe, run, dense)
-    return OneStage(recipe, run, dense)
+    bare = recipe.untrained()
+    pruner = TwoStages(bare, run, dense) if bare.zeros else OneStage(bare, run, dense)
+    return Trained(pruner, recipe.training, run) if recipe.training else pruner
 
 
 @dataclass(frozen=True)
@@ -191,6 +191,37 @@ class TwoStages:
         energy = second.dense.priced.energy_mac_units
         scale = self._dense.priced.energy_mac_units / energy if energy else 1.0
         return Budget(round(budget.ratio * scale, 6), round(budget.tail * scale, 6))
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What another pruner makes, trained by some steps; it is expected to cost the same."""
+
+    pruner: OneStage | TwoStages
+    training: tuple[Pass, ...]
+    run: Run
+
+    @property
+    def plan(self) -> Plan:
+        """The other's: what is lost before training."""
+        return self.pruner.plan
+
+    @property
+    def can_correct(self) -> bool:
+        """The other's answer."""
+        return self.pruner.can_correct
+
+    def predicted(self, budget: Budget) -> Predicted:
+        """What the other's curves promise."""
+        return self.pruner.predicted(budget)
+
+    def at(self, budget: Budget) -> Compilation:
+        """The model pruned to a budget, then trained."""
+        return self.run(self.training, self.pruner.at(budget))
+
+    def steps(self, budget: Budget) -> tuple[Pass, ...]:
+        """Both."""
+        return (*self.pruner.steps(budget), *self.training)
 
 
 def _with_plan(recipe: Recipe, run: Run, dense: Compilation) -> Compilation:

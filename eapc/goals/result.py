@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from eapc.goals.holders import Held
 
 if TYPE_CHECKING:
-    from eapc.energy import EnergyReport
+    from eapc.energy import EnergyReport, RatioInterval
     from eapc.evaluation import Accuracy, Agreement
     from eapc.goals.goal import Goal
     from eapc.layers import Skipped
@@ -90,6 +90,13 @@ class Pruned:
         """Energy after over energy before."""
         before = self.before.energy_mac_units
         return self.after.energy_mac_units / before if before else 1.0
+
+    @property
+    def energy_ratio_interval(self) -> RatioInterval | None:
+        """Where that ratio lies, by what the machine was held against; None where unknown."""
+        from eapc.energy import ratio_interval
+
+        return ratio_interval(self.before, self.after)
 
     @property
     def sparsity(self) -> float:

@@ -1,6 +1,13 @@
 """Machines: the schema of a hardware file, its loader, and machines that were measured."""
 
-from eapc.hardware.measured import Axis, MeasuredLayer, MeasuredMachine, Scan
+from eapc.hardware.measured import (
+    Axis,
+    MeasuredLayer,
+    MeasuredMachine,
+    MeasuredPower,
+    Metered,
+    Scan,
+)
 from eapc.hardware.schema import (
     HardwareModel,
     load_hardware,
@@ -16,10 +23,12 @@ from eapc.hardware.sections import (
     Memory,
     Price,
     Section,
+    Share,
     Text,
     ZeroSkipping,
     require_sizes,
 )
+from eapc.hardware.validation import PairErrors, RowErrors, Validation
 
 __all__ = [
     "Amount",
@@ -29,12 +38,18 @@ __all__ = [
     "MachineSection",
     "MeasuredLayer",
     "MeasuredMachine",
+    "MeasuredPower",
     "Memories",
     "Memory",
+    "Metered",
+    "PairErrors",
     "Price",
+    "RowErrors",
     "Scan",
     "Section",
+    "Share",
     "Text",
+    "Validation",
     "ZeroSkipping",
     "load_hardware",
     "load_machine",

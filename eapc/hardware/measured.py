@@ -19,7 +19,7 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from eapc.hardware.sections import Count, Price, Section, Text
+from eapc.hardware.sections import Amount, Count, Number, Price, Section, Text
 
 Axis = Literal["in", "out"]
 
@@ -119,11 +119,47 @@ class Scan(Section):
         return self
 
 
-class MeasuredMachine(Section):
-    """A machine whose layers were timed, by `eapc profile`; it knows nothing of energy.
+class Metered(Section):
+    """What a meter tells: the median over windows, and bounds that hold it with 95 % confidence."""
 
-    `steps` are the widths, in channels, of the steps that `scans` show. `overhead_ms` is what
-    one run costs whatever the network. Latencies are medians of `repeats` runs.
+    median: Number
+    low: Number
+    high: Number
+
+    @model_validator(mode="after")
+    def _in_between(self) -> Self:
+        if not self.low <= self.median <= self.high:
+            raise ValueError("low, median and high have to grow from one to the next")
+        return self
+
+    def times(self, factor: float) -> Metered:
+        """All three times a factor of 0 or more, to six digits."""
+        scaled = (factor * each for each in (self.median, self.low, self.high))
+        median, low, high = (float(f"{each:.6g}") for each in scaled)
+        return Metered(median=median, low=low, high=high)
+
+
+class MeasuredPower(Section):
+    """What a meter told while one network ran, by `eapc profile --energy`.
+
+    `active_w` and `inference_j`, joules per inference, are above `idle_w`; `inference_ms` is the
+    quickest inference.
+    """
+
+    meter: Text
+    network: Text
+    idle_w: Metered
+    active_w: Metered
+    inference_j: Metered
+    inference_ms: Amount
+
+
+class MeasuredMachine(Section):
+    """A machine whose layers were timed, by `eapc profile`; it knows no layer's energy.
+
+    `power` is that of one whole network, where it was metered. `steps` are the widths, in
+    channels, of the steps that `scans` show. `overhead_ms` is what one run costs whatever the
+    network. Latencies are the least of `repeats` runs.
     """
 
     schema_version: Literal["eapc.measured/1"] = Field(alias="schema")
@@ -140,6 +176,7 @@ class MeasuredMachine(Section):
     steps: Mapping[Axis, Count]
     layers: tuple[MeasuredLayer, ...]
     scans: tuple[Scan, ...] = ()
+    power: MeasuredPower | None = None
 
     @field_validator("steps")
     @classmethod

@@ -6,6 +6,7 @@ says where it comes from; where published readings differ, the reading is a name
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
@@ -31,7 +32,10 @@ from eapc.hardware.sections import (
     Text,
     ZeroSkipping,
 )
+from eapc.hardware.validation import Validation, mark_of_figures
 from eapc.hardware.yaml_file import Document, parse_document, report_errors, spelling
+
+logger = logging.getLogger(__name__)
 
 AnyMachine = TypeVar("AnyMachine", bound=MachineSection)
 AnySection = TypeVar("AnySection", bound=Section)
@@ -43,8 +47,9 @@ class HardwareModel(Section):
     `machine` holds the parameters of one dataflow, told apart by `machine.dataflow`; `memories`
     its levels, of which `feature_maps_kept_in` may hold a feature map from the node that writes it
     to the last that reads it. A processor also spends `instruction_energy_mac_units` per
-    instruction; where energy goes with time, `active_power_mw` gives the pJ of a MAC unit. Two
-    models are equal if all fields are; they are hashable.
+    instruction; where energy goes with time, `active_power_mw` gives the pJ of a MAC unit.
+    `validation` says how far its energies are off. Two models are equal if all fields are; they
+    are hashable.
     """
 
     schema_version: Literal["eapc.hardware/1"] = Field(alias="schema")
@@ -66,6 +71,7 @@ class HardwareModel(Section):
     feature_maps_kept_in: Text | None = None
     zeros: ZeroSkipping
     compression: Compression
+    validation: Validation | None = None
     sources: Mapping[str, Text] = Field(default_factory=dict)
 
     def __hash__(self) -> int:
@@ -84,6 +90,12 @@ class HardwareModel(Section):
         if power is None or clock is None or cycles is None:
             return self.mac_energy_pj
         return power / clock * cycles * 1e3
+
+    @property
+    def figures(self) -> str:
+        """A mark of all that energies follow from; names, texts and `validation` are not in it."""
+        texts = {"schema_version", "name", "description", "validation", "sources"}
+        return mark_of_figures(self.model_dump(mode="json", exclude=texts, exclude_defaults=True))
 
     def milliseconds(self, cycles: float) -> float | None:
         """Time of some cycles; None where the file gives no clock."""
@@ -232,7 +244,7 @@ def parse_machine(text: bytes, file: str) -> HardwareModel | MeasuredMachine:
         return _validated(MeasuredMachine, document, "let `eapc profile` write the file anew")
     machine = _validated(HardwareModel, document, "see `eapc hw show eyeriss`")
     _require_fields_of_sources(machine, document)
-    return machine
+    return _with_own_validation(machine, document)
 
 
 def _validated(kind: type[AnySection], document: Document, advice: str) -> AnySection:
@@ -254,6 +266,19 @@ def _require_fields_of_sources(machine: HardwareModel, document: Document) -> No
         if not any(fnmatchcase(path, key) for path in paths):
             problem = f"names no field of the file; {spelling(key, paths)}"
             raise HardwareError(document.located(("sources", key), problem))
+
+
+def _with_own_validation(machine: HardwareModel, document: Document) -> HardwareModel:
+    """The machine; without its validation, and with a warning, if that is of other figures."""
+    given = machine.validation and machine.validation.figures
+    if given in (None, machine.figures):
+        return machine
+    problem = (
+        f"left out, as the file's figures ({machine.figures}) are not those that it belongs to; "
+        "remove it"
+    )
+    logger.warning(document.located(("validation",), problem))
+    return machine.model_copy(update={"validation": None})
 
 
 def _paths(fields: Mapping[str, Any], above: str = "") -> Iterator[str]:

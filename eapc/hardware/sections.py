@@ -40,6 +40,8 @@ def _expected(kind: str) -> WrapValidator:
 Count = Annotated[int, Field(gt=0), _expected("a positive integer")]
 Amount = Annotated[float, Field(gt=0, allow_inf_nan=False), _expected("a positive number")]
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False), _expected("a number of 0 or more")]
+Number = Annotated[float, Field(allow_inf_nan=False), _expected("a number")]
+Share = Annotated[float, Field(gt=0, le=1), _expected("a number above 0, at most 1")]
 Text = Annotated[str, Field(min_length=1), _expected("a text")]
 
 

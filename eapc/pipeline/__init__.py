@@ -20,6 +20,8 @@ from eapc.pipeline.compilation import (
     LayerRecord,
     Record,
 )
+from eapc.pipeline.near_dead import NearDead, near_dead_of, near_dead_weights_of
+from eapc.pipeline.output_change import OutputChange, change_of_outputs
 from eapc.pipeline.passes import Names, Pass, Pipeline, load_passes
 from eapc.pipeline.recipe import Options, Recipe
 
@@ -30,16 +32,21 @@ __all__ = [
     "LatencyRecord",
     "LayerRecord",
     "Names",
+    "NearDead",
     "Options",
+    "OutputChange",
     "Pass",
     "Pipeline",
     "Recipe",
     "Record",
+    "change_of_outputs",
     "density_table",
     "estimate_energy",
     "groups_of",
     "load_passes",
     "measured_milliseconds",
+    "near_dead_of",
+    "near_dead_weights_of",
     "one_by_one",
     "shapes_of",
     "with_curves",

@@ -96,7 +96,7 @@ class Record:
     `channels` has those of each channel group that are to stay, by the group's name, `groups`
     how many each had and has; `latency` is what that saves on a measured machine, if it counts.
     `budget` is the energy that was to be kept, a fraction of that of the curves; `tuned` what
-    fine-tuning came to.
+    fine-tuning came to. `notes` are sentences on what a pass has done or left undone, and why.
     """
 
     layers: Mapping[str, LayerRecord] = field(default_factory=dict)
@@ -108,6 +108,7 @@ class Record:
     latency: LatencyRecord | None = None
     budget: float | None = None
     tuned: Tuned | None = None
+    notes: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -38,7 +39,8 @@ class Recipe:
     together, `include` and `exclude` name layers, `order` shares out an energy budget.
     With `structured` whole channels go, chosen by `criterion`; with `zeros` as well, weights of
     what is left are zeroed then. `objective` says what a budget is one of: energy, latency, or,
-    left empty, whichever the machine tells.
+    left empty, whichever the machine tells. With `finetune` every result is trained at the end,
+    for `minutes` at most.
     """
 
     passes: Mapping[str, type[Pass]] = field(default_factory=load_passes)
@@ -52,12 +54,16 @@ class Recipe:
     zeros: bool = False
     criterion: str = DEFAULT_CRITERION
     objective: str = ""
+    finetune: bool = False
+    minutes: float = math.inf
 
     def __post_init__(self) -> None:
         if self.zeros and not self.structured:
             raise UsageError("--zeros come on top of channels: give --structured as well")
         if self.criterion != DEFAULT_CRITERION and not self.structured:
             raise UsageError("--criterion chooses channels: give --structured as well")
+        if self.minutes < math.inf and not self.finetune:
+            raise UsageError("--minutes bound the training: give --finetune as well")
         CRITERIA.require(self.criterion)
         if self.objective and self.objective not in OBJECTIVES:
             raise UsageError(
@@ -82,8 +88,21 @@ class Recipe:
     def steps(self, goal: Options) -> tuple[Pass, ...]:
         """What that pipeline does to the annotated network; the first step chooses what goes."""
         if self.zeros:
-            return (*self.channels(goal), *self.weights(self.budget(1.0)))
-        return self.channels(goal) if self.structured else self.weights(goal)
+            steps = (*self.channels(goal), *self.weights(self.budget(1.0)))
+        else:
+            steps = self.channels(goal) if self.structured else self.weights(goal)
+        return (*steps, *self.training)
+
+    @property
+    def training(self) -> tuple[Pass, ...]:
+        """The steps that train what has been pruned; none unless that is asked for."""
+        if not self.finetune:
+            return ()
+        return self._made("fine-tune", minutes=self.minutes), self._annotated
+
+    def untrained(self) -> Recipe:
+        """The same without training."""
+        return replace(self, finetune=False, minutes=math.inf)
 
     def whole(self, steps: Sequence[Pass], held_out: float | None = None) -> Pipeline:
         """The pipeline that takes these steps on the inputs that are not held out."""
@@ -106,7 +125,7 @@ class Recipe:
         return (
             self._made("prune-channels", **goal, **chosen),
             self._made("reconstruct-outputs", keep_mask=True),
-            self._made("shrink-channels"),
+            self._made("shrink-channels", near_dead=True),
             self._annotated,
         )
 

@@ -1,9 +1,11 @@
-"""Latency: layers timed on this machine, and networks read off a profile."""
+"""Latency: layers timed on this machine, and networks read off a profile; joules by a meter."""
 
+from eapc.profiling.joules import MeterLog, meter_in_turns
 from eapc.profiling.kernels import constant_tensors, find_kernels, notes_on_weights
 from eapc.profiling.latency import NetworkLatency, prepare_network
 from eapc.profiling.layer_kinds import LayerKind, layer_kind, sized
 from eapc.profiling.layer_timer import Laps, LayerTimer, NetworkTimer, Ratio, Reading, run_in_turns
+from eapc.profiling.meters import Meter, open_meter
 from eapc.profiling.probe_models import Probe, ProbeMaker
 from eapc.profiling.profiler import Profiler
 
@@ -11,6 +13,8 @@ __all__ = [
     "Laps",
     "LayerKind",
     "LayerTimer",
+    "Meter",
+    "MeterLog",
     "NetworkLatency",
     "NetworkTimer",
     "Probe",
@@ -21,7 +25,9 @@ __all__ = [
     "constant_tensors",
     "find_kernels",
     "layer_kind",
+    "meter_in_turns",
     "notes_on_weights",
+    "open_meter",
     "prepare_network",
     "run_in_turns",
     "sized",

@@ -170,15 +170,19 @@ class Laps:
         return tuple(float(median) for median in np.median(self.ms, axis=0))
 
     def ratio(self, thing: int, base: int) -> Ratio:
-        """Of two things within each round: what slows a whole round cancels out.
+        """Of two things within each round: what slows a whole round cancels out."""
+        return Ratio(*middle_of(self.ms[:, thing] / self.ms[:, base]))
 
-        How many of n values are below the true median is binomial, about normal: n / 2 on
-        average, sqrt(n) / 2 its deviation.
-        """
-        ratios = np.sort(self.ms[:, thing] / self.ms[:, base])
-        rounds = len(ratios)
-        first = max(0, int((rounds - _DEVIATIONS * math.sqrt(rounds)) / 2))
-        return Ratio(float(np.median(ratios)), float(ratios[first]), float(ratios[-1 - first]))
+
+def middle_of(values: NDArray[np.float64]) -> tuple[float, float, float]:
+    """The median of independent values, and two of them that hold the true one with 95 %.
+
+    How many of n values are below the true median is binomial, about normal: n / 2 on average,
+    sqrt(n) / 2 its deviation.
+    """
+    ordered, many = np.sort(values), len(values)
+    first = max(0, int((many - _DEVIATIONS * math.sqrt(many)) / 2))
+    return float(np.median(ordered)), float(ordered[first]), float(ordered[-1 - first])
 
 
 def run_in_turns(

@@ -11,7 +11,7 @@ from functools import partial
 
 from rich.console import Group, RenderableType
 
-from eapc.commands.comparison import Comparison, RuntimeLatency, Side
+from eapc.commands.comparison import Comparison, RuntimeEnergy, RuntimeLatency, Side
 from eapc.evaluation import TOP1
 from eapc.report.csv import csv_text
 from eapc.report.documents import Document, accuracy_of, model_name, totals
@@ -22,6 +22,7 @@ from eapc.report.layout import (
     facts,
     joules,
     likeness_of,
+    metered,
     milliseconds,
     page,
     percent,
@@ -30,6 +31,12 @@ from eapc.report.layout import (
     title,
 )
 from eapc.report.tables import accuracy_row, coverage, heading
+from eapc.report.uncertainty import (
+    energy_uncertainty,
+    interval_document,
+    ratio_uncertainty,
+    validation_document,
+)
 
 
 @dataclass(frozen=True)
@@ -42,10 +49,13 @@ class Figure:
     after: float
     shown: Callable[[float], str] = engineering
     measured_ratio: float | None = None
+    comparable: bool = True
 
     @property
     def ratio(self) -> float | None:
         """After over before, unless it was measured by itself; None where before is nothing."""
+        if not self.comparable:
+            return None
         if self.measured_ratio is not None:
             return self.measured_ratio
         return self.after / self.before if self.before else None
@@ -75,6 +85,22 @@ def _figures(compared: Comparison) -> Iterator[Figure]:
         times = latency.before_ms, latency.after_ms
         ratio = latency.ratio.median
         yield Figure("measured_latency_ms", "measured latency", *times, milliseconds, ratio)
+    if (energy := compared.metered) is not None:
+        yield _metered_figure(energy)
+
+
+def _metered_figure(energy: RuntimeEnergy) -> Figure:
+    """Joules of running both here; without a ratio where before may be nothing."""
+    ratio = energy.ratio
+    return Figure(
+        "measured_energy_j",
+        "measured energy above idle",
+        energy.before_j.median,
+        energy.after_j.median,
+        partial(engineering, unit="J"),
+        None if ratio is None else ratio.median,
+        comparable=ratio is not None,
+    )
 
 
 def comparison_table(compared: Comparison, width: int) -> Group:
@@ -97,8 +123,14 @@ def _rows(compared: Comparison) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _facts(compared: Comparison, width: int) -> Iterator[tuple[str, RenderableType]]:
+    before, after = compared.before.energy, compared.after.energy
+    yield from ratio_uncertainty(before, after)
+    yield "uncertainty", energy_uncertainty(before.hardware)
     if (latency := compared.latency) is not None:
         yield "latency", _measured(latency)
+    if (energy := compared.metered) is not None:
+        yield "energy", plain(_metered(energy))
+        yield "energy ratio", plain(_metered_ratio(energy, compared))
     if (likeness := compared.likeness) is not None:
         value = likeness_of(likeness.metric, likeness.value)
         kind = "made-up input" if compared.made_up else "input"
@@ -111,10 +143,8 @@ def _facts(compared: Comparison, width: int) -> Iterator[tuple[str, RenderableTy
             yield "energy of", plain(side.model.name)
             yield from coverage(side.energy, width)
     yield from (("note", plain(note)) for note in compared.notes)
-    yield (
-        "note",
-        "energy is modelled for the machine named above, latency measured on this computer",
-    )
+    here = "latency measured" if compared.metered is None else "the rest measured"
+    yield "note", f"energy is modelled for the machine named above, {here} on this computer"
 
 
 def _measured(latency: RuntimeLatency) -> str:
@@ -127,25 +157,56 @@ def _measured(latency: RuntimeLatency) -> str:
     )
 
 
+def _metered(energy: RuntimeEnergy) -> str:
+    """By which meter and how, and how sure the joules are."""
+    before, after = metered(energy.before_j, "J"), metered(energy.after_j, "J")
+    return (
+        f"{energy.meter}, {count(energy.threads, 'thread')}, batch {energy.batch}: {before} and "
+        f"{after} per inference with 95 % confidence, above {metered(energy.idle_w, 'W')} of "
+        f"idling; medians of {count(energy.rounds, 'round')} of both in turns, "
+        f"{energy.window_s:.2g} s and longer each"
+    )
+
+
+def _metered_ratio(energy: RuntimeEnergy, compared: Comparison) -> str:
+    """The measured ratio beside the modelled one."""
+    machine = compared.before.energy.hardware.name
+    modelled = f"modelled for {machine}: {percent(compared.energy_ratio)}"
+    if (ratio := energy.ratio) is None:
+        return f"not known, before takes too little above idling; {modelled}"
+    low, high = percent(ratio.low), percent(ratio.high)
+    return f"measured {percent(ratio.median)}, {low} to {high} with 95 % confidence; {modelled}"
+
+
 def comparison_document(compared: Comparison, warnings: Sequence[str] = ()) -> Document:
     """`eapc.compare/1`: both models, ratios of after to before, null where before is nothing."""
     report, latency = compared.before.energy, compared.latency
     return {
         "schema": "eapc.compare/1",
         "hardware": report.hardware.name,
+        "validation": validation_document(report.hardware.validation),
         "batch": report.batch,
         "before": _side(compared.before),
         "after": _side(compared.after),
         "ratios": {figure.key: figure.ratio for figure in _figures(compared)},
+        "energy_ratio_interval": interval_document(compared.energy_ratio_interval),
         "measured_latency": None
         if latency is None
         else {"runtime": "onnxruntime"} | asdict(latency),
+        "measured_energy": _metered_document(compared.metered),
         "accuracy": accuracy_of(compared.accuracy),
         "likeness": None if compared.likeness is None else asdict(compared.likeness),
         "made_up_inputs": compared.made_up,
         "synthesised_inputs": compared.inputs or None,
         "warnings": [*compared.notes, *warnings],
     }
+
+
+def _metered_document(energy: RuntimeEnergy | None) -> Document | None:
+    if energy is None:
+        return None
+    amounts = {key: getattr(energy, key).model_dump() for key in ("before_j", "after_j", "idle_w")}
+    return {"runtime": "onnxruntime"} | asdict(energy) | amounts
 
 
 def _side(side: Side) -> Document:

@@ -20,7 +20,9 @@ from eapc.evaluation import Accuracy, Agreement
 from eapc.goals import Pruned
 from eapc.hardware import HardwareModel, MeasuredMachine
 from eapc.model import Model
-from eapc.pipeline import LatencyRecord, LayerRecord
+from eapc.pipeline import LatencyRecord, LayerRecord, NearDead
+from eapc.report.uncertainty import interval_document, validation_document
+from eapc.tuning import Tuned
 
 Document = dict[str, Any]
 
@@ -34,13 +36,24 @@ def analysis_document(
         "schema": "eapc.analyze/1",
         "model": model_name(analysis.model),
         "hardware": report.hardware.name,
+        "validation": validation_document(report.hardware.validation),
         "batch": report.batch,
         "calibration_samples": analysis.samples,
         "totals": totals(report),
+        "near_dead": near_dead_document(analysis.near_dead),
         **_memory(report),
         **_nodes(report),
         "output": path_of(output),
         "warnings": [*analysis.notes, *warnings],
+    }
+
+
+def near_dead_document(found: NearDead) -> Document:
+    """Weights and channels below the last bit of the sums that they are added to."""
+    return {
+        "weights": found.weights,
+        "channels": found.channels,
+        "layers": [asdict(layer) for layer in found.layers],
     }
 
 
@@ -50,6 +63,7 @@ def prune_document(pruned: Pruned, warnings: Sequence[str] = ()) -> Document:
         "schema": "eapc.prune/1",
         "model": model_name(pruned.model),
         "hardware": pruned.after.hardware.name,
+        "validation": validation_document(pruned.after.hardware.validation),
         "batch": pruned.after.batch,
         "pipeline": pruned.pipeline,
         "goal_met": pruned.goal_met,
@@ -58,6 +72,7 @@ def prune_document(pruned: Pruned, warnings: Sequence[str] = ()) -> Document:
         "before": totals(pruned.before),
         "after": totals(pruned.after),
         "energy_ratio": pruned.energy_ratio,
+        "energy_ratio_interval": interval_document(pruned.energy_ratio_interval),
         "accuracy": accuracy_of(pruned.accuracy),
         "decided": accuracy_of(pruned.decided),
         "confirmed": pruned.confirmed,
@@ -66,9 +81,11 @@ def prune_document(pruned: Pruned, warnings: Sequence[str] = ()) -> Document:
         "agreement_fitted": pruned.fitted,
         "latency": _latency(pruned.latency, lowest_ratio=pruned.floor),
         "lowest_energy_ratio": None if pruned.latency else pruned.floor,
+        "training": training_of(pruned.compilation.record.tuned),
         "channels": [asdict(group) for group in pruned.groups],
         "layers": layers(pruned.layers, pruned.before, pruned.after),
         "skipped": [asdict(entry) for entry in pruned.skipped],
+        "notes": list(pruned.compilation.record.notes),
         "synthesised": pruned.synthesised,
         "synthesised_inputs": pruned.inputs or None,
         "assumed_sizes": list(pruned.assumed),
@@ -99,11 +116,13 @@ def run_document(ran: Ran, warnings: Sequence[str] = ()) -> Document:
         "schema": "eapc.run/1",
         "model": model_name(done.model),
         "hardware": done.hardware.name,
+        "validation": validation_document(done.hardware.validation),
         "pipeline": ran.pipeline,
         "totals": totals(report) if report else None,
         **(_nodes(report) if report else {"nodes": [], "unmodelled": []}),
         "layers": layers(tuple(done.record.layers.values()), None, report),
         "skipped": [asdict(entry) for entry in done.record.skipped],
+        "notes": list(done.record.notes),
         "output": path_of(ran.output),
         "seconds": dict(done.record.seconds),
         "warnings": list(warnings),
@@ -264,6 +283,22 @@ def agreement_of(agreement: Agreement | None) -> Document | None:
     if agreement is None:
         return None
     return {**asdict(agreement), "met": agreement.is_met}
+
+
+def training_of(tuned: Tuned | None) -> Document | None:
+    """What training has come to, if there was any; losses are those on the inputs held out."""
+    if tuned is None:
+        return None
+    return {
+        "loss_before": tuned.before,
+        "loss_after": tuned.after,
+        "learning_rate": tuned.learning_rate,
+        "augmentation": tuned.augmentation,
+        "samples": tuned.samples,
+        "held_out": tuned.held_out,
+        "epochs": [asdict(epoch) for epoch in tuned.epochs],
+        "planned_epochs": tuned.planned,
+    }
 
 
 def model_name(model: Model) -> str:

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 
 from rich.console import Group
 
 from eapc.commands.finetuning import FineTuned
-from eapc.report.documents import Document, accuracy_of, model_name, path_of, totals
+from eapc.report.documents import (
+    Document,
+    accuracy_of,
+    model_name,
+    path_of,
+    totals,
+    training_of,
+)
 from eapc.report.layout import Column, facts, page, percent, plain, seconds, table, title
+from eapc.report.pruning import trained
 from eapc.report.tables import heading, metric_value
 
 
 def finetune_table(done: FineTuned, width: int) -> Group:
     """Losses, accuracy and energy before and after, for an output of `width` characters."""
-    tuned = done.tuned
     columns = (Column("", "left"), Column("before"), Column("after"))
-    made = f"{len(tuned.epochs)} of {tuned.planned} epochs of {tuned.samples} inputs"
     entries = [
-        ("trained", f"{made}, learning rate {tuned.learning_rate:g}, images: {tuned.augmentation}"),
-        ("decided on", f"{tuned.held_out} inputs held out"),
-        *([] if tuned.changed else [("", "nothing was gained: the weights are as they were")]),
+        *trained(done.tuned),
         ("pipeline", plain(done.pipeline)),
         *([("output", plain(str(done.output)))] if done.output else []),
         ("time", seconds(done.seconds)),
@@ -34,7 +37,6 @@ def finetune_table(done: FineTuned, width: int) -> Group:
 
 
 def _changes(done: FineTuned) -> Iterator[tuple[str, str, str]]:
-    yield "loss held out", f"{done.tuned.before:.4g}", f"{done.tuned.after:.4g}"
     before, after = done.before, done.after
     ratio = after.energy_mac_units / before.energy_mac_units if before.energy_mac_units else 1.0
     yield "energy", "100.0%", percent(ratio)
@@ -47,23 +49,15 @@ def _changes(done: FineTuned) -> Iterator[tuple[str, str, str]]:
 
 def finetune_document(done: FineTuned, warnings: Sequence[str] = ()) -> Document:
     """`eapc.finetune/1`: losses are relative squared errors of the outputs, or cross-entropy."""
-    tuned = done.tuned
     return {
         "schema": "eapc.finetune/1",
         "model": model_name(done.model),
         "pipeline": done.pipeline,
         "before": totals(done.before),
         "after": totals(done.after),
-        "loss_before": tuned.before,
-        "loss_after": tuned.after,
+        "training": training_of(done.tuned),
         "pruned_accuracy": accuracy_of(done.pruned),
         "accuracy": accuracy_of(done.accuracy),
-        "learning_rate": tuned.learning_rate,
-        "augmentation": tuned.augmentation,
-        "samples": tuned.samples,
-        "held_out": tuned.held_out,
-        "epochs": [asdict(epoch) for epoch in tuned.epochs],
-        "planned_epochs": tuned.planned,
         "output": path_of(done.output),
         "seconds": done.seconds,
         "warnings": list(warnings),

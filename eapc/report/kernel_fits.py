@@ -8,11 +8,13 @@ from pathlib import Path
 
 from rich.console import Group
 
-from eapc.commands.board_fit import FittedMachine, MeasuredNetwork
+from eapc.commands.board_fit import FittedMachine
+from eapc.commands.board_table import MeasuredNetwork
 from eapc.commands.kernel_fit import constants_of
 from eapc.dataflow import IntegerKernelsMachine
 from eapc.report.documents import Document
 from eapc.report.layout import Column, facts, page, plain, table, title
+from eapc.report.uncertainty import energy_uncertainty, validation_document
 
 _COLUMNS = (
     Column("network", "left", least=12),
@@ -52,6 +54,7 @@ def fit_document(fitted: FittedMachine, written: Path, warnings: Sequence[str] =
         "clock_mhz": hardware.clock_mhz,
         "active_power_mw": hardware.active_power_mw,
         "dead_channels": hardware.machine_as(IntegerKernelsMachine).dead_channels,
+        "validation": validation_document(hardware.validation),
         "networks": [
             {
                 "network": network.network,
@@ -72,6 +75,7 @@ def _facts(fitted: FittedMachine, written: Path) -> Iterator[tuple[str, str]]:
     found = constants_of(constants)
     yield "fitted", f"{', '.join(('MAC', *fitted.free))}; what else costs keeps its ratio to a MAC"
     yield "errors", _errors(fitted.networks)
+    yield "uncertainty", energy_uncertainty(constants)
     cycles = f"{machine.cycles_per_mac_unit:.4g} cycles a MAC unit"
     clock, power = constants.clock_mhz, constants.active_power_mw
     board = [f"{clock:g} MHz"] * (clock is not None) + [f"{power or 0:.4g} mW"] * bool(power)

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eapc.evaluation import TOP1_AGREEMENT
+from eapc.hardware import Metered
 
 UNLIMITED = 10_000
 """Width of an output that is no terminal: nothing is cut, wrapped or left out."""
@@ -154,6 +155,12 @@ def engineering(value: float, unit: str = "") -> str:
 def joules(picojoules: float) -> str:
     """An energy with the prefix that suits it: `3.3 µJ` of 3.3e6 pJ."""
     return engineering(picojoules * 1e-12, "J")
+
+
+def metered(amount: Metered, unit: str) -> str:
+    """`5.10 W (4.90 W to 5.30 W)`: the median and what holds it with 95 % confidence."""
+    median, low, high = (engineering(x, unit) for x in (amount.median, amount.low, amount.high))
+    return f"{median} ({low} to {high})"
 
 
 def milliseconds(time: float) -> str:

@@ -14,6 +14,7 @@ from eapc.hardware import HardwareModel, MeasuredMachine, Memory
 from eapc.pipeline import Pass
 from eapc.report.layout import engineering, facts, page, plain, title
 from eapc.report.timings import machine_summary
+from eapc.report.uncertainty import energy_uncertainty
 
 
 def passes_table(passes: Mapping[str, type[Pass]]) -> Group:
@@ -41,6 +42,7 @@ def hardware_summary(machine: HardwareModel | MeasuredMachine) -> list[str]:
         f"{'level':<14}{'MAC units per word':>18}{'size':>10}",
         *(_level(name, memory) for name, memory in machine.memories.items()),
         *(["", f"feature maps are kept in {kept_in} between layers"] if kept_in else []),
+        *["", f"uncertainty of energies: {energy_uncertainty(machine)}"],
     ]
 
 

@@ -17,7 +17,7 @@ from eapc.energy import EnergyReport
 from eapc.evaluation import TOP1, Accuracy
 from eapc.goals import Pruned
 from eapc.layers import Skipped
-from eapc.pipeline import ChannelRecord, LatencyRecord, LayerRecord
+from eapc.pipeline import ChannelRecord, Compilation, LatencyRecord, LayerRecord
 from eapc.report.documents import node_energy
 from eapc.report.layout import (
     NOT_FINITE,
@@ -37,6 +37,8 @@ from eapc.report.layout import (
     title,
 )
 from eapc.report.tables import accuracy_row, coverage, heading, metric_value, some, totals
+from eapc.report.uncertainty import energy_uncertainty, ratio_uncertainty
+from eapc.tuning import Tuned
 
 _EXPECTED = "weights zeroed by magnitude; refitting chooses anew and moves energies a little"
 _NOT_REFITTED = "before refitting, which moves energies a little"
@@ -53,6 +55,9 @@ def prune_table(pruned: Pruned, width: int) -> Group:
     columns = (Column("", "left"), Column("before"), Column("after"), Column("", "right"))
     entries = [
         ("goal", plain(pruned.shortfall) or "met"),
+        *ratio_uncertainty(before, after),
+        ("uncertainty", energy_uncertainty(after.hardware)),
+        *trained(pruned.compilation.record.tuned),
         *_agreement(pruned),
         *_decided(pruned),
         *_floor(pruned),
@@ -60,6 +65,7 @@ def prune_table(pruned: Pruned, width: int) -> Group:
         *(("", plain(note)) for note in pruned.assumed),
         *_skipped(pruned.skipped),
         *(coverage(after, width) if after.unmodelled else ()),
+        *_notes(pruned.compilation),
         *_made(pruned.pipeline, pruned.output, pruned.seconds),
         ("note", NO_COMPARISON if pruned.groups else NOT_MEASURED),
     ]
@@ -72,6 +78,18 @@ def prune_table(pruned: Pruned, width: int) -> Group:
     )
 
 
+def trained(tuned: Tuned | None) -> Iterator[tuple[str, str]]:
+    """What training has come to, if there was any."""
+    if tuned is None:
+        return
+    made = f"{len(tuned.epochs)} of {tuned.planned} epochs of {tuned.samples} inputs"
+    yield "trained", f"{made}, learning rate {tuned.learning_rate:g}, images: {tuned.augmentation}"
+    lost = f"loss {tuned.before:.4g} before, {tuned.after:.4g} after"
+    yield "", f"{lost}, on {tuned.held_out} inputs held out"
+    if not tuned.changed:
+        yield "", "nothing was gained: the weights are as they were"
+
+
 def run_table(ran: Ran, width: int) -> Group:
     """What a typed pipeline made of a model, for an output of `width` characters."""
     done = ran.compilation
@@ -82,7 +100,7 @@ def run_table(ran: Ran, width: int) -> Group:
     return page(
         title(f"{done.model.name} on {done.hardware.name}"),
         *_layer_table(layers, None, done.energy, width),
-        facts([*energies, *_skipped(done.record.skipped), *made]),
+        facts([*energies, *_skipped(done.record.skipped), *_notes(done), *made]),
     )
 
 
@@ -98,6 +116,11 @@ def plan_table(plan: DryRun, width: int) -> Group:
     entries = [("expected energy", said), *_expected_latency(expected.latency), ("note", note)]
     layers = _layer_table(expected.layers, before, after, width)
     return page(pipeline, *_channel_table(expected.groups, width), *layers, facts(entries))
+
+
+def _notes(done: Compilation) -> list[tuple[str, str]]:
+    """What passes have to say, a line each."""
+    return [("note", plain(note)) for note in done.record.notes]
 
 
 def _made(pipeline: str, output: Path | None, spent: Mapping[str, float]) -> list[tuple[str, str]]:

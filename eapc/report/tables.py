@@ -19,6 +19,7 @@ from eapc.commands.timing import NodeLatency, Timing
 from eapc.energy import OPERANDS, EnergyReport, Footprint, NodeEnergy, Unmodelled
 from eapc.evaluation import Accuracy
 from eapc.hardware import HardwareModel
+from eapc.pipeline import NearDead
 from eapc.report.layout import (
     UNLIMITED,
     Column,
@@ -31,8 +32,10 @@ from eapc.report.layout import (
     plain,
     shorten,
     table,
+    table_of,
     title,
 )
+from eapc.report.uncertainty import energy_uncertainty
 
 AnyNode = TypeVar("AnyNode", NodeEnergy, NodeLatency)
 
@@ -64,12 +67,14 @@ def analysis_table(
     nodes = [Group(*_nodes_and_notes(report, width))] if report.nodes else []
     entries = [
         *totals(report),
+        *_near_dead(analysis.near_dead, report.weights),
         ("densities", _density_source(analysis, settings)),
         *coverage(report, width),
         *(("note", plain(note)) for note in analysis.notes),
         *(("written", plain(str(path))) for path in written),
     ]
-    return page(title(heading(analysis.model.name, report)), *nodes, facts(entries))
+    near = near_dead_table(analysis.near_dead, width)
+    return page(title(heading(analysis.model.name, report)), *nodes, *near, facts(entries))
 
 
 def heading(model: str, report: EnergyReport) -> str:
@@ -84,6 +89,7 @@ def totals(report: EnergyReport) -> Iterator[tuple[str, str]]:
     if picojoules is not None:
         amount += f", {joules(picojoules)}"
     yield "energy", f"{amount}; modelled, not measured"
+    yield "uncertainty", energy_uncertainty(report.hardware)
     if report.latency_ms is not None:
         yield "time", _time(report)
     if report.energy_mac_units > 0:
@@ -101,6 +107,28 @@ def totals(report: EnergyReport) -> Iterator[tuple[str, str]]:
     weights, nonzero = report.weights, report.nonzero_weights
     share = f" ({percent(nonzero / weights)})" if weights else ""
     yield "weights", f"{engineering(weights)}, non-zero {engineering(nonzero)}{share}"
+
+
+def _near_dead(found: NearDead, weights: int) -> Iterator[tuple[str, str]]:
+    """How many weights and channels come to less than rounding does, where any do."""
+    if found.weights or found.channels:
+        share = f" ({percent(found.weights / weights)})" if weights else ""
+        amount = f"{count(found.weights, 'weight')}{share} and {count(found.channels, 'channel')}"
+        how = "; shrink-channels{near_dead=true} takes the channels out" if found.channels else ""
+        yield "near-dead", f"{amount} below the last bit of the sums that they are added to{how}"
+
+
+def near_dead_table(found: NearDead, width: int) -> Iterator[Table]:
+    """A row per layer that has near-dead weights, or makes near-dead channels."""
+    layers = found.layers
+    columns = {
+        Column("near-dead in", "left", least=12): [plain(layer.node) for layer in layers],
+        Column("weights"): [engineering(layer.weights) for layer in layers],
+        Column("of these\nnear-dead"): [engineering(e.near_dead_weights) for e in layers],
+        Column("channels\nnear-dead"): [str(layer.near_dead_channels) for layer in layers],
+    }
+    if layers:
+        yield table_of(columns, width)
 
 
 def _time(report: EnergyReport) -> str:

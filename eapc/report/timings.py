@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from eapc.commands.timing import NodeLatency, Timing
 from eapc.hardware import MeasuredMachine
 from eapc.report.csv import csv_text
 from eapc.report.documents import Document, model_name, path_of
-from eapc.report.layout import Column, count, facts, page, percent, plain, title
+from eapc.report.layout import Column, count, facts, metered, page, percent, plain, title
 from eapc.report.tables import by_cost, cost_table, coverage, left_out
 
 _COLUMNS = (
@@ -43,6 +43,7 @@ def timing_table(timing: Timing, width: int, written: Sequence[Path] = ()) -> Gr
     heading = f"{timing.model.name} on {machine.name}, per inference at batch {timing.batch}"
     entries: list[tuple[str, RenderableType]] = [
         ("time", f"{timing.latency_ms:.4g} ms, {timing.overhead_ms:.2g} ms of it for each run"),
+        *_energy(timing),
         ("measured", plain(f"{machine.date}, {_conditions(machine)}")),
         *coverage(timing, width, "covered"),
         *(("note", plain(note)) for note in timing.notes),
@@ -51,6 +52,16 @@ def timing_table(timing: Timing, width: int, written: Sequence[Path] = ()) -> Gr
     shown, rest = by_cost(timing.nodes, _latency, timing.latency_ms, width)
     nodes = cost_table(_COLUMNS, shown, _latency, timing.latency_ms, _cells, width)
     return page(title(heading), nodes, *([left_out(rest)] if rest else []), facts(entries))
+
+
+def _energy(timing: Timing) -> Iterator[tuple[str, RenderableType]]:
+    """What the time comes to at the joules per time that one network took."""
+    power, energy = timing.machine.power, timing.energy_j
+    if power is None or energy is None:
+        return
+    share = f"as many joules per time as {power.network} took by {power.meter}"
+    text = f"{metered(energy, 'J')} above idle, {share}; 95 % confidence in what was metered"
+    yield "energy", plain(text)
 
 
 def _latency(node: NodeLatency) -> float:
@@ -67,7 +78,8 @@ def _cells(node: NodeLatency) -> tuple[str, ...]:
 def timing_document(
     timing: Timing, warnings: Sequence[str] = (), output: Path | None = None
 ) -> Document:
-    """`eapc.analyze/1` of a measured machine: latencies, and null for every energy."""
+    """`eapc.analyze/1` of a measured machine: latencies, and null for every node's energy."""
+    energy = timing.energy_j
     return {
         "schema": "eapc.analyze/1",
         "model": model_name(timing.model),
@@ -75,7 +87,9 @@ def timing_document(
         "batch": timing.batch,
         "totals": {
             "energy_mac_units": None,
-            "energy_pj": None,
+            "energy_pj": None if energy is None else 1e12 * energy.median,
+            "energy_pj_low": None if energy is None else 1e12 * energy.low,
+            "energy_pj_high": None if energy is None else 1e12 * energy.high,
             "latency_ms": timing.latency_ms,
             "overhead_ms": timing.overhead_ms,
             "modelled_nodes": len(timing.nodes),
@@ -111,11 +125,20 @@ def profile_table(profiled: Profiled, seconds: float, written: Path) -> Group:
         ("conditions", plain(_conditions(machine))),
         ("steps", f"{machine.steps['in']} input and {machine.steps['out']} output channels wide"),
         ("sum of layers", _against_whole(profiled)),
+        *_power(machine),
         *(("not timed", plain(f"{key}: {reason}")) for key, reason in profiled.missing),
         *(("note", plain(note)) for note in profiled.notes),
         ("written", plain(str(written))),
     ]
     return page(title(machine.name), facts(entries))
+
+
+def _power(machine: MeasuredMachine) -> Iterator[tuple[str, RenderableType]]:
+    if (power := machine.power) is not None:
+        yield "meter", plain(f"{power.meter}; 95 % confidence in brackets")
+        yield "idle power", plain(metered(power.idle_w, "W"))
+        yield "active power", plain(f"{metered(power.active_w, 'W')} above idle")
+        yield "energy", plain(f"{metered(power.inference_j, 'J')} per inference, above idle")
 
 
 def _against_whole(profiled: Profiled) -> str:
@@ -139,4 +162,5 @@ def machine_summary(machine: MeasuredMachine) -> list[str]:
         f"{machine.name}: {machine.description}",
         f"measured {machine.date}: {_conditions(machine)}, batch {machine.batch}",
         f"{count(len(machine.layers), 'layer')} at {points:,} channel counts, {steps}",
+        *(f"{name}: {text}" for name, text in _power(machine)),
     ]

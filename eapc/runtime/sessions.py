@@ -72,6 +72,10 @@ class Stopwatch:
         self._session = _start(model, _options(threads))
         self._feed = dict(feed)
 
+    def run(self) -> None:
+        """Run once, untimed; DataError if it fails."""
+        _run(self._session, self._feed)
+
     def seconds(self, runs: int) -> list[float]:
         """The time of each of some runs, behind one that is not counted; DataError if it fails."""
         session, feed, times = self._session, self._feed, []

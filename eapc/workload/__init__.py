@@ -9,6 +9,7 @@ from eapc.workload.loop_nests import (
     OperandDensities,
     StreamWorkload,
     Workload,
+    reach,
     same_padding,
 )
 from eapc.workload.mac_counting import Counting, Reduction, counting_of, pairs
@@ -34,6 +35,7 @@ __all__ = [
     "Workload",
     "counting_of",
     "pairs",
+    "reach",
     "same_padding",
     "steps_of",
     "work_of",
