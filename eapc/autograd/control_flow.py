@@ -10,18 +10,18 @@ from torch import Tensor
 from eapc.autograd.arrays import ints
 from eapc.autograd.rules import Call
 
-Body = Callable[[Sequence[Tensor]], list[Tensor]]
+Runner = Callable[[Sequence[Tensor]], list[Tensor]]
 """A subgraph's outputs, by the values of its inputs."""
 
 
-def branch(_: Call, bodies: dict[str, Body], condition: Tensor) -> list[Tensor]:
+def branch(_: Call, bodies: dict[str, Runner], condition: Tensor) -> list[Tensor]:
     """The outputs of one of two subgraphs."""
     return bodies["then_branch" if bool(condition) else "else_branch"](())
 
 
 def loop(
     _: Call,
-    bodies: dict[str, Body],
+    bodies: dict[str, Runner],
     limit: Tensor | None,
     condition: Tensor | None = None,
     *state: Tensor,
@@ -39,7 +39,7 @@ def loop(
     return [*carried, *(torch.stack(each) for each in zip(*given, strict=True))]
 
 
-def scan(call: Call, bodies: dict[str, Body], *inputs: Tensor) -> list[Tensor]:
+def scan(call: Call, bodies: dict[str, Runner], *inputs: Tensor) -> list[Tensor]:
     """The last states, and what each step gave out, along an axis of each scanned input."""
     scanned = call.get("num_scan_inputs")
     carried, sequences = list(inputs[: len(inputs) - scanned]), inputs[len(inputs) - scanned :]

@@ -26,7 +26,7 @@ from eapc.autograd import (
     shaping,
 )
 from eapc.autograd.arrays import tensor_of
-from eapc.autograd.control_flow import CONTROL, Body
+from eapc.autograd.control_flow import CONTROL, Runner
 from eapc.autograd.parameters import Parameter
 from eapc.autograd.rules import Call, Rule, rule_of
 from eapc.errors import ModelError
@@ -51,14 +51,14 @@ Values = MutableMapping[str, Tensor]
 
 
 @dataclass(frozen=True)
-class _Step:
+class _Operation:
     """One node, ready to run."""
 
     call: Call
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     rule: Rule | None = None
-    bodies: Mapping[str, _Graph] | None = None
+    bodies: Mapping[str, _Body] | None = None
 
     def run(self, values: Values) -> None:
         """Enter the node's outputs among the values."""
@@ -75,19 +75,19 @@ class _Step:
             return self.rule.call(self.call, operands)
         return CONTROL[self.call.op_type](self.call, self._runners(values), *operands)
 
-    def _runners(self, values: Values) -> dict[str, Body]:
-        def runner(graph: _Graph) -> Body:
+    def _runners(self, values: Values) -> dict[str, Runner]:
+        def runner(graph: _Body) -> Runner:
             return lambda inputs: graph.run(ChainMap({}, values), inputs)
 
         return {name: runner(graph) for name, graph in (self.bodies or {}).items()}
 
 
 @dataclass(frozen=True)
-class _Graph:
+class _Body:
     """A graph's constants and steps in order."""
 
     constants: Mapping[str, Tensor]
-    steps: tuple[_Step, ...]
+    steps: tuple[_Operation, ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
@@ -119,7 +119,7 @@ class Network:
         self._fixed = {k: v for k, v in graph.constants.items() if k not in self.parameters}
         self._steps = self._settled(graph)
 
-    def _settled(self, graph: _Graph) -> tuple[_Step, ...]:
+    def _settled(self, graph: _Body) -> tuple[_Operation, ...]:
         """Run the steps that depend on constants alone; what is left."""
         left = []
         for step in graph.steps:
@@ -155,15 +155,17 @@ def unruled(model: Model) -> list[str]:
     return list(found.values())
 
 
-def _graph_of(graph: onnx.GraphProto, opsets: Mapping[str, int]) -> _Graph:
+def _graph_of(graph: onnx.GraphProto, opsets: Mapping[str, int]) -> _Body:
     stored = stored_in(graph)
     constants = {name: tensor_of(decode(tensor, Path())) for name, tensor in stored.items()}
     steps = tuple(_step(n, opsets, stored) for n in graph.node if n.output[0] not in constants)
     inputs = tuple(i.name for i in graph.input if i.name not in constants)
-    return _Graph(constants, steps, inputs, tuple(o.name for o in graph.output))
+    return _Body(constants, steps, inputs, tuple(o.name for o in graph.output))
 
 
-def _step(node: onnx.NodeProto, opsets: Mapping[str, int], stored: Mapping[str, Stored]) -> _Step:
+def _step(
+    node: onnx.NodeProto, opsets: Mapping[str, int], stored: Mapping[str, Stored]
+) -> _Operation:
     domain = "" if node.domain == "ai.onnx" else node.domain
     opset = opsets.get(domain, opsets.get("ai.onnx", 1))
     types = {
@@ -173,7 +175,7 @@ def _step(node: onnx.NodeProto, opsets: Mapping[str, int], stored: Mapping[str, 
     }
     call = Call(node.op_type, attributes_of(node), opset, len(node.output), types)
     bodies = {a.name: _graph_of(a.g, opsets) for a in node.attribute if a.HasField("g")}
-    return _Step(
+    return _Operation(
         call,
         tuple(node.input),
         tuple(node.output),

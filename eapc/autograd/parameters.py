@@ -16,7 +16,7 @@ from eapc.model import Array, Model, Node, is_float
 
 
 @dataclass(frozen=True)
-class Grid:
+class CodeGrid:
     """What codes stand for: (codes - zero) scale, of codes from `low` to `high`."""
 
     scale: Tensor
@@ -35,7 +35,7 @@ class Parameter:
     name: str
     value: Tensor
     kept: Tensor | None = None
-    grid: Grid | None = None
+    grid: CodeGrid | None = None
 
     def seen(self) -> Tensor:
         """What the graph reads: the value, or its codes on the grid."""
@@ -122,7 +122,7 @@ def _parameter(model: Model, leaf: _Leaf) -> Parameter:
     return Parameter(leaf.name, value.requires_grad_(), grid=grid)
 
 
-def _grid(model: Model, reader: Node, codes: Array) -> Grid:
+def _grid(model: Model, reader: Node, codes: Array) -> CodeGrid:
     scale = tensor_of(model.constants[reader.input(1)])
     zero = torch.zeros(())
     if reader.input(2):
@@ -130,4 +130,4 @@ def _grid(model: Model, reader: Node, codes: Array) -> Grid:
     axis, block = reader.attribute("axis", 1), reader.attribute("block_size", 0)
     like = tensor_of(codes)
     zero = spread(zero, like, axis, block) if zero.dim() else zero
-    return Grid(spread(scale, like, axis, block), zero, *code_range(codes.dtype))
+    return CodeGrid(spread(scale, like, axis, block), zero, *code_range(codes.dtype))

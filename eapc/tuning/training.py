@@ -33,11 +33,14 @@ logger = logging.getLogger(__name__)
 HELD_OUT = 1 / 8
 """The share of the inputs that decides which state is kept."""
 
-RATES = (1e-3, 2.5e-3, 6e-3)
+RATES = (3e-4, 1e-3, 2.5e-3, 6e-3)
 """Learning rates that are tried: what a network needs grows with what pruning has cost it."""
 
-_TRIAL = 0.5
+_TRIAL = 1.0
 """The epochs that each of them is tried for, annealed as the whole run is."""
+
+_WARM = 0.05
+"""The share of a run in which the rate rises."""
 
 _PATIENCE = 8
 """Epochs without a better state before training stops."""
@@ -74,7 +77,7 @@ class Run:
 
     def result(self, kept: Finished, progress: Progress) -> Tuned:
         """The whole run, from where it was left."""
-        state = _State.of(kept.load(_STAGE))
+        state = _TrainingState.of(kept.load(_STAGE))
         if state is None:
             state = self._begun(progress)
             kept.save(_STAGE, state.checkpoint())
@@ -101,7 +104,7 @@ class Run:
 
     # --- before the first epoch ------------------------------------------------------------------
 
-    def _begun(self, progress: Progress) -> _State:
+    def _begun(self, progress: Progress) -> _TrainingState:
         """The state to start from: a learning rate, and how many epochs there is time for."""
         start = self._student.snapshot()
         before = self._student.mean_loss(self._held_out)
@@ -121,7 +124,7 @@ class Run:
         if seconds < math.inf and left < math.inf:
             planned = min(planned, max(1, int(left / seconds)))
         rate = rates[int(np.argmin(losses))] if losses else rates[0]
-        return _State(rate, planned, before, start, before, start, {}, [])
+        return _TrainingState(rate, planned, before, start, before, start, {}, [])
 
     def _tried(self, rate: float, steps: int) -> float:
         """The held-out loss after a short run of its own, annealed to nothing."""
@@ -135,7 +138,7 @@ class Run:
 
     # --- epochs ----------------------------------------------------------------------------------
 
-    def _restore(self, state: _State) -> None:
+    def _restore(self, state: _TrainingState) -> None:
         self._student.restore(state.current)
         self._optimiser = torch.optim.Adam(list(self._student.values.values()), lr=state.rate)
         for value, name in zip(self._student.values.values(), self._student.values, strict=True):
@@ -144,7 +147,7 @@ class Run:
                     key: torch.from_numpy(np.array(array)) for key, array in moments.items()
                 }
 
-    def _advance(self, state: _State) -> None:
+    def _advance(self, state: _TrainingState) -> None:
         """One epoch more."""
         number = len(state.epochs)
         rng = np.random.default_rng((self._options.seed, number))
@@ -197,7 +200,7 @@ class Run:
 
 
 @dataclass
-class _State:
+class _TrainingState:
     """Where a run stands, as it can be kept: a learning rate, epochs, values, Adam's moments."""
 
     rate: float
@@ -234,7 +237,7 @@ class _State:
         return Checkpoint(arrays, facts)
 
     @classmethod
-    def of(cls, part: Checkpoint | None) -> _State | None:
+    def of(cls, part: Checkpoint | None) -> _TrainingState | None:
         """The state that was kept, if one was."""
         if part is None:
             return None
@@ -254,8 +257,13 @@ class _State:
 
 
 def _annealed(rate: float, done: float) -> float:
-    """A rate that falls along a half cosine (Loshchilov, Hutter, "SGDR", 2017, equation 5)."""
-    return rate * (1 + math.cos(math.pi * done)) / 2
+    """A rate that rises at first, until Adam's moments mean something, and falls along a cosine.
+
+    Loshchilov, Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", 2017, equation 5.
+    """
+    if done < _WARM:
+        return rate * (done + _WARM / 10) / _WARM / 1.1
+    return rate * (1 + math.cos(math.pi * (done - _WARM) / (1 - _WARM))) / 2
 
 
 def _set_rate(optimiser: torch.optim.Adam, rate: float) -> None:
