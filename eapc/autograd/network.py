@@ -58,7 +58,7 @@ class _Operation:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     rule: Rule | None = None
-    bodies: Mapping[str, _Body] | None = None
+    bodies: Mapping[str, _OperationGraph] | None = None
 
     def run(self, values: Values) -> None:
         """Enter the node's outputs among the values."""
@@ -76,14 +76,14 @@ class _Operation:
         return CONTROL[self.call.op_type](self.call, self._runners(values), *operands)
 
     def _runners(self, values: Values) -> dict[str, Runner]:
-        def runner(graph: _Body) -> Runner:
+        def runner(graph: _OperationGraph) -> Runner:
             return lambda inputs: graph.run(ChainMap({}, values), inputs)
 
         return {name: runner(graph) for name, graph in (self.bodies or {}).items()}
 
 
 @dataclass(frozen=True)
-class _Body:
+class _OperationGraph:
     """A graph's constants and steps in order."""
 
     constants: Mapping[str, Tensor]
@@ -119,7 +119,7 @@ class Network:
         self._fixed = {k: v for k, v in graph.constants.items() if k not in self.parameters}
         self._steps = self._settled(graph)
 
-    def _settled(self, graph: _Body) -> tuple[_Operation, ...]:
+    def _settled(self, graph: _OperationGraph) -> tuple[_Operation, ...]:
         """Run the steps that depend on constants alone; what is left."""
         left = []
         for step in graph.steps:
@@ -155,15 +155,15 @@ def unruled(model: Model) -> list[str]:
     return list(found.values())
 
 
-def _graph_of(graph: onnx.GraphProto, opsets: Mapping[str, int]) -> _Body:
+def _graph_of(graph: onnx.GraphProto, opsets: Mapping[str, int]) -> _OperationGraph:
     stored = stored_in(graph)
     constants = {name: tensor_of(decode(tensor, Path())) for name, tensor in stored.items()}
-    steps = tuple(_step(n, opsets, stored) for n in graph.node if n.output[0] not in constants)
+    steps = tuple(_operation(n, opsets, stored) for n in graph.node if n.output[0] not in constants)
     inputs = tuple(i.name for i in graph.input if i.name not in constants)
-    return _Body(constants, steps, inputs, tuple(o.name for o in graph.output))
+    return _OperationGraph(constants, steps, inputs, tuple(o.name for o in graph.output))
 
 
-def _step(
+def _operation(
     node: onnx.NodeProto, opsets: Mapping[str, int], stored: Mapping[str, Stored]
 ) -> _Operation:
     domain = "" if node.domain == "ai.onnx" else node.domain
