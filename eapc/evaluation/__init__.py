@@ -7,6 +7,7 @@ from eapc.evaluation.measures import (
     TOP1_AGREEMENT,
     Accuracy,
     Agreement,
+    class_scores,
 )
 from eapc.evaluation.metrics import TOP1_ACCURACY, Metric, MetricFunction, OwnMetric
 from eapc.evaluation.own_metrics import load_metric
@@ -27,5 +28,6 @@ __all__ = [
     "Outputs",
     "OwnMetric",
     "Yardstick",
+    "class_scores",
     "load_metric",
 ]
