@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from eapc.commands.comparison import Comparison, compare
     from eapc.commands.compiler import Analysis, Ran, analyze, prune, run
     from eapc.commands.data_description import DataDescription, describe_data
+    from eapc.commands.dynamic import dynamic
     from eapc.commands.machine_profile import Profiled, ProfileSettings, profile
     from eapc.commands.preparation import Settings
     from eapc.commands.sweep import SweepRow, Swept, sweep
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from eapc.hardware import HardwareModel, MeasuredMachine, load_hardware, load_machine
     from eapc.model import Model
     from eapc.pipeline import Compilation, Pass, Pipeline, Recipe
+    from eapc.routing import DynamicNetwork
 
 __version__ = "0.1.0"
 
@@ -60,6 +62,7 @@ __all__ = [
     "Dataset",
     "Densities",
     "DensityTable",
+    "DynamicNetwork",
     "EapcError",
     "EnergyReport",
     "Goal",
@@ -94,6 +97,7 @@ __all__ = [
     "analyze",
     "compare",
     "describe_data",
+    "dynamic",
     "load_data",
     "load_hardware",
     "load_machine",
@@ -108,6 +112,7 @@ _HOMES = {
     "commands.comparison": "Comparison compare",
     "commands.compiler": "Analysis Ran Settings analyze prune run",
     "commands.data_description": "DataDescription describe_data",
+    "commands.dynamic": "dynamic",
     "data": "CalibrationDataReader DataFiles Dataset Preprocessing load_data",
     "energy": "DensityTable EnergyReport NodeEnergy",
     "errors": """DataError EapcError GoalError HardwareError ModelError PassError UsageError
@@ -118,6 +123,7 @@ _HOMES = {
     "commands.machine_profile": "ProfileSettings Profiled profile",
     "model": "Model",
     "pipeline": "Compilation Pass Pipeline Recipe",
+    "routing": "DynamicNetwork",
     "commands.timing": "Timing time_nodes",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
