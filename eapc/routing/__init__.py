@@ -8,10 +8,10 @@ from eapc.routing.parts import RoutedParts, routed_parts
 from eapc.routing.result import DynamicNetwork, Level
 from eapc.routing.selector import (
     CONFIDENCE_ALONE,
-    Candidate,
     Features,
     Selection,
     Selector,
+    TriedSelector,
     area_under_curve,
     select,
 )
@@ -21,7 +21,6 @@ from eapc.routing.threshold import Cut, choose_cut, share_interval
 __all__ = [
     "CONFIDENCE_ALONE",
     "ROUTE_KEY",
-    "Candidate",
     "Cut",
     "DynamicNetwork",
     "Features",
@@ -33,6 +32,7 @@ __all__ = [
     "Selection",
     "Selector",
     "Split",
+    "TriedSelector",
     "area_under_curve",
     "choose_cut",
     "expected_energy",

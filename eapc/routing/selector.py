@@ -60,7 +60,7 @@ class Selector:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class TriedSelector:
     """A selector that was tried: area under the curve on inputs left out of its fit.
 
     `auc` is the mean over folds, `error` the standard error of its difference from the best's.
@@ -76,7 +76,7 @@ class Selection:
     """The selector that was chosen, and what all candidates came to, the simplest first."""
 
     selector: Selector
-    candidates: tuple[Candidate, ...] = field(default=())
+    candidates: tuple[TriedSelector, ...] = field(default=())
 
     @property
     def auc(self) -> float | None:
@@ -124,14 +124,16 @@ def area_under_curve(hardness: Array, gains: Array) -> float:
     return (ranks - positive * (positive + 1) / 2) / (positive * negative)
 
 
-def _simplest(names: Sequence[str], scores: Array) -> tuple[int, tuple[Candidate, ...]]:
+def _simplest(names: Sequence[str], scores: Array) -> tuple[int, tuple[TriedSelector, ...]]:
     """The first of (names, folds) scores within a standard error of the best."""
     best = scores.mean(axis=1).argmax()
     lost = scores[best] - scores
     errors = lost.std(axis=1, ddof=1) / np.sqrt(scores.shape[1])
     within = lost.mean(axis=1) <= errors
     means = scores.mean(axis=1)
-    found = (Candidate(n, float(m), float(e)) for n, m, e in zip(names, means, errors, strict=True))
+    found = (
+        TriedSelector(n, float(m), float(e)) for n, m, e in zip(names, means, errors, strict=True)
+    )
     return int(np.flatnonzero(within)[0]), tuple(found)
 
 
