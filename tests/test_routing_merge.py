@@ -173,7 +173,7 @@ def test_scores_may_have_further_axes_of_one() -> None:
         made.append(Model.from_proto(proto))
     x = images(8)
     threshold = float(np.median(doubts(Model.from_proto(convolutional(0)), x)))
-    found = answers(two_levels(*made, threshold), x)
+    found = answers(two_levels(made[0], made[1], threshold), x)
     hard = doubts(FIRST, x) >= threshold
     assert found.shape == (8, 4, 1, 1)
     assert np.allclose(found[:, :, 0, 0], by_hand(FIRST, SECOND, x, hard), atol=1e-5)

@@ -8,7 +8,7 @@ from builders import Array, op
 from onnx import numpy_helper
 from routing_builders import convolutional, exact
 
-from eapc.data import dataset
+from eapc.data import Dataset, dataset
 from eapc.errors import DataError
 from eapc.model import Model, TensorSpec
 from eapc.routing import (
@@ -126,7 +126,7 @@ def test_a_network_of_one_layer_has_none_to_share() -> None:
 # --- parts of the inputs -------------------------------------------------------------------------
 
 
-def fed(samples: int, labels: Array | None = None) -> Array:
+def fed(samples: int, labels: Array | None = None) -> Dataset:
     more = {} if labels is None else {"y": labels}
     x = np.arange(2.0 * samples, dtype=np.float32).reshape(samples, 2)
     return dataset({"x": x, **more}, [TensorSpec("x", np.dtype(np.float32), ("N", 2))], "here")

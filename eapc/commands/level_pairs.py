@@ -23,7 +23,7 @@ Given = float | Model | None
 
 ORIGINAL = "the original"
 
-RATIOS = (0.85, 0.7, 0.6, 0.5, 0.4, 0.3)
+RATIOS = (0.85, 0.7, 0.55, 0.4, 0.25)
 """Energies of the networks that a pair is chosen from where none are given."""
 
 

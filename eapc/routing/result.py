@@ -105,11 +105,11 @@ class DynamicNetwork:
         if best is None:
             return "no single network at hand keeps the drop"
         ratio = self.ratio(best.energy.energy_mac_units)
-        single = f"{best.source} alone at {ratio:.3f} of the energy"
+        single = f"{best.source} alone, {ratio:.3f} of the energy,"
         own = f"{self.energy_ratio:.3f}"
         if self.single_is_better:
-            return f"one network is better: {single} keeps the drop, this takes {own}"
-        return f"the best single network is {single}, this takes {own}"
+            return f"one network is better: {single} keeps the drop; this takes {own}"
+        return f"the best single network is {single} and this takes {own}"
 
     @property
     def shortfall(self) -> str:
