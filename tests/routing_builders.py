@@ -63,7 +63,7 @@ def images(count: int, seed: int = 0) -> Array:
 
 def answers(model: Model, x: Array) -> Array:
     """The outputs of a network for all of x at once."""
-    (y,) = open_model(model, 1).run({"x": x}).values()
+    (y,) = open_model(model, 1).run({model.inputs[0].name: x}).values()
     return np.asarray(y)
 
 

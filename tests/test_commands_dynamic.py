@@ -86,6 +86,19 @@ def test_expected_energy_by_hand() -> None:
     assert priced.energy_mac_units == pytest.approx(done.energy_mac_units)
 
 
+def test_of_a_batch_the_energy_is_that_of_the_analysis() -> None:
+    """Of 8 inputs about a quarter share the weights of the second network."""
+    settings = replace(SETTINGS, batch=8)
+    given: dict[str, Any] = {"mild": wide(), "aggressive": LEAD, "evaluation": data(inputs())}
+    done = dynamic(wide(16), settings, max_drop=0.0, **given)
+    at_two = analyze(wide(), replace(SETTINGS, batch=2)).energy.energy_mac_units
+    assert done.second.batch == 2
+    assert done.second.energy_mac_units > at_two
+    assert done.mild.energy.energy_mac_units < at_two
+    priced = analyze(done.model, settings).energy.energy_mac_units
+    assert priced == pytest.approx(done.energy_mac_units)
+
+
 def test_a_larger_drop_sends_on_fewer() -> None:
     shares = [made(max_drop=drop).share for drop in (0.0, 0.5)]
     assert shares[0] > shares[1] == 0.0

@@ -24,8 +24,10 @@ from routing_builders import (
     with_branch,
 )
 
+from eapc.data import dataset, load_data
+from eapc.errors import VerificationError
 from eapc.model import Model, infer_shapes
-from eapc.routing import Features, Selector, merged, pooled_features, with_features
+from eapc.routing import Features, Selector, check_routing, merged, pooled_features, with_features
 from eapc.runtime import open_model, verifier
 
 FIRST, SECOND = (Model.from_proto(convolutional(seed)) for seed in (0, 10))
@@ -223,3 +225,36 @@ def test_one_input_at_a_time_takes_either_network(batch: int | str) -> None:
 def test_shapes_behind_the_routes_are_known() -> None:
     shapes = infer_shapes(two_levels(FIRST, SECOND, 0.5), {"x": (3, 2, 5, 5)})
     assert shapes.main("y") == (3, 4)
+
+
+# --- held against routing by hand ----------------------------------------------------------------
+
+
+def test_another_answer_than_by_hand_is_no_result() -> None:
+    x = images(40)
+    model, doubt = two_levels(FIRST, SECOND, 0.5), doubts(FIRST, x)
+    expected = by_hand(FIRST, SECOND, x, doubt >= 0.5)
+    data = dataset({"x": x}, FIRST.inputs, "here")
+    check_routing(model, data, expected, router(0.5), doubt, 1)
+    for rows in (doubt >= 0.5, doubt < 0.5):
+        wrong = np.where(rows[:, None], expected + 1, expected)
+        with pytest.raises(VerificationError, match="otherwise than its parts do"):
+            check_routing(model, data, wrong, router(0.5), doubt, 1)
+
+
+def test_trained_networks_of_two_kinds(shared_data: Path) -> None:
+    """Floats and, for what is hard, integers between QuantizeLinear and DequantizeLinear."""
+    first, second = (
+        Model.load(shared_data / f"models/cifar10_resnet20_{kind}.onnx")
+        for kind in ("folded", "qdq_int8")
+    )
+    given = load_data(shared_data / "data/cifar10_eval.npz", first.inputs, 24)
+    (x,) = next(given.batches(24)).values()
+    doubt = doubts(first, x)
+    threshold = float(np.sort(doubt)[11:13].mean())
+    model = two_levels(first, second, threshold)
+    hard = doubt >= threshold
+    assert hard.sum() == 12
+    expected = by_hand(first, second, x, hard)
+    for rows in (slice(None), hard, ~hard, slice(0, 1)):
+        assert np.allclose(answers(model, x[rows]), expected[rows], atol=1e-3)

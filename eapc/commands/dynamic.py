@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from eapc.commands.compiler import analysis_of
 from eapc.commands.data_checks import check_scale, require_classes, warn_of_repeats
 from eapc.commands.level_pairs import Pair, best_pair, networks_of
+from eapc.commands.network_answers import NetworkAnswers, scores_of_network
 from eapc.commands.preparation import DataSource, Settings, load_dataset, open_axes, prepare
+from eapc.commands.routed_energy import part_energies
 from eapc.data import Dataset
-from eapc.energy import EnergyReport
-from eapc.errors import DataError, ModelError, UsageError, VerificationError
-from eapc.evaluation import TOP1, TOP1_AGREEMENT, Accuracy, class_scores
+from eapc.errors import ModelError, UsageError
 from eapc.hardware import MeasuredMachine, load_machine
-from eapc.model import Array, Model
+from eapc.model import Model
 from eapc.progress import Progress, silent, timed
 from eapc.routing import (
     CONFIDENCE_ALONE,
@@ -27,9 +26,8 @@ from eapc.routing import (
     Features,
     Level,
     Router,
-    Scores,
     Selection,
-    Split,
+    check_routing,
     choose_cut,
     merged,
     pooled_features,
@@ -39,7 +37,7 @@ from eapc.routing import (
     split,
     with_features,
 )
-from eapc.runtime import as_it_runs, collect_outputs, open_model, verifier
+from eapc.runtime import as_it_runs, collect_outputs, verifier
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +81,7 @@ def dynamic(
     with timed(seconds, "networks"):
         settings, networks = networks_of(original, settings, *given, progress)
     with timed(seconds, "judge-networks"):
-        table = _Answers.of(networks, original, data, rows, settings)
+        table = NetworkAnswers.of(networks, data, rows, settings)
     pair = best_pair(table.levels, *given, table.right, rows, table.doubts, max_drop)
     with timed(seconds, "route"):
         done = _routed(table, pair, max_drop, settings)
@@ -156,92 +154,12 @@ def _evaluation_data(
     return data
 
 
-# --- what networks answer ------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Answers:
-    """Networks with what they answer to all evaluation inputs: scores, and which are right."""
-
-    levels: tuple[Level, ...]
-    scores: Mapping[str, Array]
-    right: Mapping[str, Array]
-    labels: Array
-    metric: str
-    data: Dataset
-    rows: Split
-    kind: Scores
-
-    @classmethod
-    def of(
-        cls,
-        networks: Mapping[str, Model],
-        original: Model,
-        data: Dataset,
-        rows: Split,
-        settings: Settings,
-    ) -> _Answers:
-        """Run all networks, by their sources, the original among them."""
-        scores = {
-            name: _scores(network, data, settings.threads) for name, network in networks.items()
-        }
-        dense = next(name for name, network in networks.items() if network is original)
-        given = data.labels
-        labels = scores[dense].argmax(axis=1) if given is None else given
-        metric = TOP1_AGREEMENT if given is None else TOP1
-        right = {name: each.argmax(axis=1) == labels for name, each in scores.items()}
-        if not right[dense].any():
-            raise DataError(
-                "--eval: the original gets none of the inputs right: labels or scaling are "
-                "not those that it was trained on"
-            )
-        levels = tuple(
-            Level(
-                name,
-                network,
-                _energy(network, settings),
-                _accuracy(right[dense], right[name], rows.choose, metric),
-                _accuracy(right[dense], right[name], rows.judge, metric),
-            )
-            for name, network in networks.items()
-        )
-        kind = Scores.of(scores[dense])
-        return cls(levels, scores, right, labels, metric, data, rows, kind)
-
-    @property
-    def doubts(self) -> Mapping[str, Array]:
-        """How unsure each network is of each answer: 1 less its largest probability."""
-        return {name: self.kind.confidence(each)[:, 0] for name, each in self.scores.items()}
-
-    def accuracy(self, right: Array, rows: Array) -> Accuracy:
-        """That of answers to some rows against the original's."""
-        dense = self.right[self.levels[0].source][rows]
-        return _accuracy(dense, right, np.arange(len(rows)), self.metric)
-
-
-def _scores(network: Model, data: Dataset, threads: int) -> Array:
-    scores = class_scores(collect_outputs(network, data, threads))
-    if scores is None or len(scores) != len(data):
-        raise ModelError(
-            f"{network.path or network.name}: gives no scores of (samples, two or more classes)"
-        )
-    return scores
-
-
-def _energy(network: Model, settings: Settings) -> EnergyReport:
-    return analysis_of(prepare(network, settings)).energy
-
-
-def _accuracy(before: Array, after: Array, rows: Array, metric: str) -> Accuracy:
-    one, two = before[rows], after[rows]
-    changed = int(np.count_nonzero(one != two))
-    return Accuracy(float(one.mean()), float(two.mean()), len(rows), metric, changed=changed)
-
-
 # --- the one network -----------------------------------------------------------------------------
 
 
-def _routed(table: _Answers, pair: Pair, max_drop: float, settings: Settings) -> DynamicNetwork:
+def _routed(
+    table: NetworkAnswers, pair: Pair, max_drop: float, settings: Settings
+) -> DynamicNetwork:
     data, rows, original = table.data, table.rows, table.levels[0]
     mild, aggressive = pair
     first, second = table.right[aggressive.source], table.right[mild.source]
@@ -256,10 +174,12 @@ def _routed(table: _Answers, pair: Pair, max_drop: float, settings: Settings) ->
     sent = int(hard[rows.judge].sum())
     model = _merged(pair, router, selection, sent, len(rows.judge), max_drop)
     by_hand = np.where(hard[:, None], table.scores[mild.source], table.scores[aggressive.source])
-    _check_routing(model, data, by_hand, router, hardness, settings.threads)
-    answers = _scores(model, data.take(rows.judge), settings.threads).argmax(axis=1)
+    check_routing(model, data, by_hand, router, hardness, settings.threads)
+    answers = scores_of_network(model, data.take(rows.judge), settings.threads)
     parts = routed_parts(model)
     assert parts is not None  # it has just been made
+    share = sent / len(rows.judge)
+    first_energy, second_energy = part_energies(prepare(model, settings), parts, share)
     return DynamicNetwork(
         model=model,
         original=original,
@@ -268,9 +188,9 @@ def _routed(table: _Answers, pair: Pair, max_drop: float, settings: Settings) ->
         singles=table.levels,
         selection=selection,
         cut=cut,
-        first=_energy(parts.first, settings),
-        second=_energy(parts.second, settings),
-        judged=table.accuracy(answers == table.labels[rows.judge], rows.judge),
+        first=first_energy,
+        second=second_energy,
+        judged=table.judged(answers),
         sent=sent,
         max_drop=max_drop,
         parts=(len(rows.fit), len(rows.choose), len(rows.judge)),
@@ -278,7 +198,7 @@ def _routed(table: _Answers, pair: Pair, max_drop: float, settings: Settings) ->
     )
 
 
-def _features(table: _Answers, aggressive: Level, threads: int) -> tuple[Features, Router]:
+def _features(table: NetworkAnswers, aggressive: Level, threads: int) -> tuple[Features, Router]:
     """What is known of all inputs, and a router that reads the same; it selects nothing yet."""
     data = table.data
     pooled = pooled_features(aggressive.model, data.shapes(1))
@@ -303,37 +223,3 @@ def _merged(
         "aggressive": aggressive.source,
     }
     return merged(aggressive.model, mild.model, router, facts)
-
-
-_ROUNDING = 1e-4
-"""Hardness this close to the threshold may fall to either side in a run of another size."""
-
-_AT_ONCE = 32
-
-
-def _check_routing(
-    model: Model, data: Dataset, by_hand: Array, router: Router, hardness: Array, threads: int
-) -> None:
-    """Raise VerificationError unless all mixes of inputs are answered as by hand."""
-    session, (name,) = open_model(model, threads), model.outputs
-    hard = router.is_hard(hardness)
-    with np.errstate(invalid="ignore"):
-        sure = ~(np.abs(hardness - router.threshold) < _ROUNDING * (1 + np.abs(hardness)))
-    kinds = (np.flatnonzero(each & sure) for each in (hard, ~hard, np.ones_like(hard)))
-    for rows in kinds:
-        for size in (1, _AT_ONCE):
-            asked = rows[:size]
-            feeds = data.take(asked).batches(_AT_ONCE) if len(asked) else ()
-            given = [np.asarray(session.run(feed)[name]) for feed in feeds]
-            if given and not _alike(np.concatenate(given), by_hand[asked]):
-                raise VerificationError(
-                    f"the dynamic network answers {len(asked)} inputs otherwise than its parts do"
-                )
-
-
-def _alike(given: Array, expected: Array) -> bool:
-    given = given.reshape(len(given), -1)
-    room = 1e-3 * float(np.nanmax(np.abs(expected), initial=1e-6))
-    return given.shape == expected.shape and np.allclose(
-        given, expected, rtol=1e-3, atol=room, equal_nan=True
-    )

@@ -18,19 +18,28 @@ def routed_energy(
 ) -> tuple[EnergyReport, str]:
     """The expected energy of a dynamic network, and one sentence on the share that it is for.
 
-    The share is the given one, else that of calibration data, else what the file says. Of a batch
-    the second network runs the rows that are expected to be sent on, one at least.
+    The share is the given one, else that of calibration data, else what the file says.
     """
     share, said = _share(compilation, parts, share)
+    first, second = part_energies(compilation, parts, share)
+    report = expected_energy(compilation.model, parts, first, second, share)
+    return report, f"{100 * share:.3g} % of the inputs are taken to be sent on, {said}"
+
+
+def part_energies(
+    compilation: Compilation, parts: RoutedParts, share: float
+) -> tuple[EnergyReport, EnergyReport]:
+    """What every input takes, and what a hard one takes in addition.
+
+    Of a batch the second network runs the rows that are expected to be sent on, one at least.
+    """
     conditions = compilation.conditions
     sent = conditions.batch
     if sent is not None and parts.gathers:
         sent = max(1, round(share * sent))
     hard = replace(compilation, conditions=replace(conditions, batch=sent))
     first = estimate_energy(compilation.with_model(parts.first))
-    second = estimate_energy(hard.with_model(parts.second))
-    report = expected_energy(compilation.model, parts, first, second, share)
-    return report, f"{100 * share:.3g} % of the inputs are taken to be sent on, {said}"
+    return first, estimate_energy(hard.with_model(parts.second))
 
 
 def _share(compilation: Compilation, parts: RoutedParts, given: float | None) -> tuple[float, str]:

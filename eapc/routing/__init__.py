@@ -1,5 +1,6 @@
 """Dynamic inference: a cheap network answers what it can, a better one the rest, in one file."""
 
+from eapc.routing.check import check_routing
 from eapc.routing.energy import expected_energy
 from eapc.routing.features import PooledFeatures, Scores, pooled_features
 from eapc.routing.merge import Router, merged, with_features
@@ -34,6 +35,7 @@ __all__ = [
     "Split",
     "TriedSelector",
     "area_under_curve",
+    "check_routing",
     "choose_cut",
     "expected_energy",
     "merged",
