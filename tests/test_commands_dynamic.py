@@ -222,16 +222,27 @@ def test_ratios_are_reached_by_pruning() -> None:
         assert done.ratio(level.energy.energy_mac_units) == pytest.approx(ratio, abs=0.06)
 
 
-def test_a_file_and_a_ratio_go_together() -> None:
+def test_a_file_and_a_ratio_go_together_and_inputs_to_fit_may_be_made_up(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     original = Model.from_proto(convolutional(0))
-    x = images(200)
-    given = dataset({"x": x}, original.inputs, "here")
-    settings = replace(SETTINGS, calibration=dataset({"x": images(64, 7)}, original.inputs, "here"))
+    given = dataset({"x": images(200)}, original.inputs, "here")
     done = dynamic(
-        original, settings, mild=original, aggressive=0.6, evaluation=given, max_drop=0.1
+        original, SETTINGS, mild=original, aggressive=0.6, evaluation=given, max_drop=0.1
     )
     assert done.mild.model is original
     assert done.aggressive.source == "pruned to 0.6"
+    assert "no calibration data" in caplog.text
+
+
+def test_the_original_may_be_the_mild_network() -> None:
+    original = Model.from_proto(convolutional(0))
+    given = dataset({"x": images(120)}, original.inputs, "here")
+    calibration = dataset({"x": images(64, 7)}, original.inputs, "here")
+    settings = replace(SETTINGS, calibration=calibration)
+    done = dynamic(original, settings, mild=1, aggressive=0.6, evaluation=given, max_drop=0.1)
+    assert done.mild.source == "the original"
+    assert len(done.singles) == 2
 
 
 def test_without_networks_a_pair_is_chosen() -> None:
