@@ -111,6 +111,7 @@ def test_a_single_network_that_is_better_is_named(caplog: pytest.LogCaptureFixtu
     assert done.single_is_better
     assert done.verdict.startswith("one network is better: ")
     assert done.verdict in caplog.text
+    assert done.rival == ""
     strict = made(max_drop=0.0, mild=wide(14))
     assert strict.best_single is strict.mild
     assert strict.single_is_better == (
@@ -263,7 +264,7 @@ class Folder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for name, model in (("net", wide(16)), ("mild", wide()), ("aggressive", LEAD)):
+        for name, model in (("net", wide(64)), ("mild", wide(32)), ("aggressive", LEAD)):
             save(model.to_proto(), folder / f"{name}.onnx")
         x = inputs()
         np.savez(folder / "eval.npz", x=x, y=(x[:, 1] <= 0).astype(np.int64), scale=1.0)
@@ -290,6 +291,7 @@ def test_the_table_says_share_energy_and_verdict(
 ) -> None:
     assert folder.run("--max-drop", "0.02") == 0
     out = capsys.readouterr().out
+    assert "`eapc prune --structured --zeros --max-drop 0.02` makes one network" in out
     for said in ("dynamic, expected", "sent on", "95 % confidence", "verdict", "mild.onnx, mild"):
         assert said in out
     assert folder.path("net.dynamic.onnx").is_file()

@@ -79,6 +79,8 @@ def _facts(done: DynamicNetwork, width: int) -> Iterator[tuple[str, RenderableTy
     if done.output is not None:
         yield "written", plain(str(done.output))
     yield "time", seconds(done.seconds.get("total", 0.0))
+    if done.rival:
+        yield "note", done.rival
     if done.one_by_one:
         yield "note", "one input at a time: a run takes the mild network or does not"
     else:
@@ -127,6 +129,7 @@ def dynamic_document(done: DynamicNetwork, warnings: Sequence[str] = ()) -> Docu
         "best_single": None if best is None else best.source,
         "single_is_better": done.single_is_better,
         "verdict": done.verdict,
+        "rival": done.rival or None,
         "goal_met": done.cut.is_kept,
         "confirmed": not done.shortfall,
         "reason": done.shortfall or None,

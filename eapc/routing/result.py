@@ -112,6 +112,16 @@ class DynamicNetwork:
         return f"the best single network is {single} and this takes {own}"
 
     @property
+    def rival(self) -> str:
+        """What else to try where no network at hand is better; else empty."""
+        if self.single_is_better:
+            return ""
+        return (
+            f"only these {len(self.singles)} networks were compared; `eapc prune --structured "
+            f"--zeros --max-drop {self.max_drop:g}` makes one network that keeps the drop itself"
+        )
+
+    @property
     def shortfall(self) -> str:
         """What to say where the drop is not kept, or not confirmed; else empty."""
         chosen, judged = self.parts[1:]
