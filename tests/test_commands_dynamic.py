@@ -214,13 +214,28 @@ def test_ratios_are_reached_by_pruning() -> None:
     calibration = dataset({"x": images(64, 7)}, original.inputs, "here")
     settings = replace(SETTINGS, calibration=calibration)
     done = dynamic(original, settings, mild=0.9, aggressive=0.6, evaluation=given, max_drop=0.3)
-    assert [each.source for each in done.singles] == [
-        "the original",
-        "pruned to 0.9",
-        "pruned to 0.6",
-    ]
+    sources = [each.source for each in done.singles]
+    assert sources[:3] == ["the original", "pruned to 0.9", "pruned to 0.6"]
+    assert done.has_rival == (len(sources) == 4)
     for level, ratio in ((done.mild, 0.9), (done.aggressive, 0.6)):
         assert done.ratio(level.energy.energy_mac_units) == pytest.approx(ratio, abs=0.06)
+
+
+def test_one_network_of_the_same_energy_is_the_rival() -> None:
+    """Where no network at hand is better, one is pruned to what the dynamic one takes."""
+    original = Model.from_proto(convolutional(0))
+    given = dataset({"x": images(300)}, original.inputs, "here")
+    calibration = dataset({"x": images(64, 7)}, original.inputs, "here")
+    settings = replace(SETTINGS, calibration=calibration)
+    done = dynamic(original, settings, mild=1, aggressive=0.4, evaluation=given, max_drop=0.02)
+    assert done.has_rival
+    rival = done.singles[-1]
+    assert rival.source == f"pruned to {done.energy_ratio:.4g}"
+    assert rival.energy.energy_mac_units <= 1.01 * done.energy_mac_units
+    assert done.rival == ""
+    assert done.single_is_better == (
+        rival.chosen.is_within(0.02) and rival.energy.energy_mac_units <= done.energy_mac_units
+    )
 
 
 def test_a_file_and_a_ratio_go_together_and_inputs_to_fit_may_be_made_up(
@@ -243,7 +258,7 @@ def test_the_original_may_be_the_mild_network() -> None:
     settings = replace(SETTINGS, calibration=calibration)
     done = dynamic(original, settings, mild=1, aggressive=0.6, evaluation=given, max_drop=0.1)
     assert done.mild.source == "the original"
-    assert len(done.singles) == 2
+    assert len(done.singles) == 2 + done.has_rival
 
 
 def test_without_networks_a_pair_is_chosen() -> None:

@@ -25,9 +25,17 @@ from routing_builders import (
 )
 
 from eapc.data import dataset, load_data
-from eapc.errors import VerificationError
+from eapc.errors import ModelError, VerificationError
 from eapc.model import Model, infer_shapes
-from eapc.routing import Features, Selector, check_routing, merged, pooled_features, with_features
+from eapc.routing import (
+    Features,
+    Selector,
+    check_routing,
+    merged,
+    pooled_features,
+    require_classifiers,
+    with_features,
+)
 from eapc.runtime import open_model, verifier
 
 FIRST, SECOND = (Model.from_proto(convolutional(seed)) for seed in (0, 10))
@@ -258,3 +266,37 @@ def test_trained_networks_of_two_kinds(shared_data: Path) -> None:
     expected = by_hand(first, second, x, hard)
     for rows in (slice(None), hard, ~hard, slice(0, 1)):
         assert np.allclose(answers(model, x[rows]), expected[rows], atol=1e-3)
+
+
+# --- operators of other domains ------------------------------------------------------------------
+
+
+def with_function(seed: int, factor: float) -> Model:
+    """A network whose scores go through a local function that multiplies them."""
+    proto = convolutional(seed)
+    proto.graph.node[-1].output[0] = "s"
+    proto.graph.node.append(op("Scaled", "s", "y", name="scaled", domain="mine"))
+    body = [
+        op("Constant", "", "f", value=onnx.numpy_helper.from_array(np.array(factor, np.float32))),
+        op("Mul", "a f", "b"),
+    ]
+    opsets = [onnx.helper.make_opsetid("", 17)]
+    proto.functions.append(
+        onnx.helper.make_function("mine", "Scaled", ["a"], ["b"], body, opset_imports=opsets)
+    )
+    proto.opset_import.append(onnx.helper.make_opsetid("mine", 1))
+    return Model.from_proto(proto)
+
+
+def test_local_functions_of_both_networks_are_in_the_file() -> None:
+    halves(with_function(0, 2.0), with_function(10, 2.0), images(8))
+    model = two_levels(FIRST, with_function(10, 2.0), 0.5)
+    assert [function.name for function in model.view.proto.functions] == ["Scaled"]
+    assert {o.domain for o in model.view.proto.opset_import} == {"", "mine"}
+    halves(FIRST, with_function(10, 2.0), images(8))
+
+
+def test_functions_of_one_name_have_to_be_the_same() -> None:
+    require_classifiers([with_function(0, 2.0), with_function(10, 2.0)])
+    with pytest.raises(ModelError, match="its function 'Scaled' is not that of"):
+        require_classifiers([with_function(0, 2.0), with_function(10, 3.0)])

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from eapc.commands.data_checks import check_scale, require_classes, warn_of_repeats
-from eapc.commands.level_pairs import Pair, best_pair, networks_of
+from eapc.commands.level_pairs import LevelPruner, Pair, best_pair, networks_of, source_of
 from eapc.commands.network_answers import NetworkAnswers, scores_of_network
 from eapc.commands.preparation import DataSource, Settings, load_dataset, open_axes, prepare
 from eapc.commands.routed_energy import part_energies
@@ -79,12 +79,15 @@ def dynamic(
     data = _evaluation_data(evaluation, original, ready, settings)
     rows = split(data)
     with timed(seconds, "networks"):
-        settings, networks = networks_of(original, settings, *given, progress)
+        networks, settings, pruner = networks_of(original, settings, *given, progress)
     with timed(seconds, "judge-networks"):
         table = NetworkAnswers.of(networks, data, rows, settings)
     pair = best_pair(table.levels, *given, table.right, rows, table.doubts, max_drop)
     with timed(seconds, "route"):
         done = _routed(table, pair, max_drop, settings)
+    if pruner is not None and not done.single_is_better and done.energy_ratio < 1:
+        with timed(seconds, "rival"):
+            done = _with_rival(done, table, pruner, settings)
     if output is not None:
         with timed(seconds, "verify-and-save"):
             few = data.take(rows.judge)
@@ -198,6 +201,15 @@ def _routed(
     )
 
 
+def _with_rival(
+    done: DynamicNetwork, table: NetworkAnswers, pruner: LevelPruner, settings: Settings
+) -> DynamicNetwork:
+    """The same beside one network that is pruned to the expected energy."""
+    ratio = done.energy_ratio
+    level = table.level(source_of(ratio), pruner.pruned(ratio).model, settings)
+    return replace(done, singles=(*done.singles, level), has_rival=True)
+
+
 def _features(table: NetworkAnswers, aggressive: Level, threads: int) -> tuple[Features, Router]:
     """What is known of all inputs, and a router that reads the same; it selects nothing yet."""
     data = table.data
@@ -219,7 +231,7 @@ def _merged(
         "selector": selection.selector.name,
         "threshold": router.threshold,
         "max_drop": max_drop,
-        "mild": mild.source,
-        "aggressive": aggressive.source,
+        "mild": Path(mild.source).name,
+        "aggressive": Path(aggressive.source).name,
     }
     return merged(aggressive.model, mild.model, router, facts)

@@ -8,9 +8,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from eapc.commands.preparation import Settings, checked, prepare
-from eapc.commands.sweep import pursue_all
 from eapc.errors import UsageError
-from eapc.goals import TargetEnergy
+from eapc.goals import Pruned, TargetEnergy
 from eapc.model import Array, Model
 from eapc.pipeline import Recipe
 from eapc.progress import Progress
@@ -34,10 +33,37 @@ class Pair(NamedTuple):
     aggressive: Level
 
 
+class LevelPruner:
+    """Prunes one network to ratios of its energy, by channels and zeros."""
+
+    def __init__(self, original: Model, settings: Settings, progress: Progress) -> None:
+        recipe = Recipe(structured=True, zeros=True)
+        goal = TargetEnergy(1.0)
+        begun = checked(original, settings, (goal,), recipe, None, (), force=False)
+        begun = begun.with_inputs(settings.samples)
+        self.calibration = begun.compilation.calibration
+        self._trials = begun.trials(replace(begun.compilation, progress=progress))
+
+    def pruned(self, ratio: float) -> Pruned:
+        """The network that takes this fraction of the energy, or the least there is."""
+        return TargetEnergy(ratio).pursue(self._trials)
+
+
+class Networks(NamedTuple):
+    """Networks at hand by their sources, the original first, and what makes more of them.
+
+    `settings` have calibration data as read or made up; `pruner` is None where all are given.
+    """
+
+    by_source: dict[str, Model]
+    settings: Settings
+    pruner: LevelPruner | None = None
+
+
 def networks_of(
     original: Model, settings: Settings, mild: Given, aggressive: Given, progress: Progress
-) -> tuple[Settings, dict[str, Model]]:
-    """The networks at hand by their sources, the original first; settings with data as read."""
+) -> Networks:
+    """The networks that are given, or pruned to what is given, or to several ratios."""
     ratios = [each for each in (mild, aggressive) if isinstance(each, float)]
     if mild is None or aggressive is None:
         ratios += RATIOS
@@ -47,24 +73,22 @@ def networks_of(
         networks[_unused(source_of(network), networks)] = network
     wanted = sorted({ratio for ratio in ratios if ratio < 1}, reverse=True)
     if not wanted:
-        compilation = prepare(original, settings)
-        return replace(settings, calibration=compilation.calibration), networks
-    goals = [TargetEnergy(ratio) for ratio in wanted]
-    recipe = Recipe(structured=True, zeros=True)
-    begun = checked(original, settings, goals, recipe, None, (), force=False)
-    begun = begun.with_inputs(settings.samples)
-    for row in pursue_all(begun, goals, {}, None, False, False, progress):
-        if row.shortfall and row.goal.value in (mild, aggressive):
+        calibration = prepare(original, settings).calibration
+        return Networks(networks, replace(settings, calibration=calibration))
+    pruner = LevelPruner(original, settings, progress)
+    for ratio in wanted:
+        row = pruner.pruned(ratio)
+        if row.shortfall and ratio in (mild, aggressive):
             logger.warning(f"{row.goal} is {row.shortfall}")
-        networks[source_of(row.goal.value)] = row.model
-    return replace(settings, calibration=begun.compilation.calibration), networks
+        networks[source_of(ratio)] = row.model
+    return Networks(networks, replace(settings, calibration=pruner.calibration), pruner)
 
 
 def source_of(given: float | Model) -> str:
     """How a network is called: by its file, or by the ratio that it was pruned to."""
     if isinstance(given, Model):
         return str(given.path or given.name)
-    return ORIGINAL if given >= 1 else f"pruned to {given:g}"
+    return ORIGINAL if given >= 1 else f"pruned to {given:.4g}"
 
 
 def _unused(name: str, taken: Collection[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -54,30 +54,31 @@ class NetworkAnswers:
                 "--eval: the original gets none of the inputs right: labels or scaling are "
                 "not those that it was trained on"
             )
-        levels = tuple(
-            Level(
-                name,
-                network,
-                _energy(network, settings),
-                _accuracy(right[dense], right[name], rows.choose, metric),
-                _accuracy(right[dense], right[name], rows.judge, metric),
-            )
-            for name, network in networks.items()
-        )
         kind = Scores.of(scores[dense])
-        return cls(levels, scores, right, labels, metric, data, rows, kind)
+        table = cls((), scores, right, labels, metric, data, rows, kind)
+        levels = (table.level(name, network, settings) for name, network in networks.items())
+        return replace(table, levels=tuple(levels))
 
     @property
     def doubts(self) -> Mapping[str, Array]:
         """How unsure each network is of each answer: 1 less its largest probability."""
         return {name: self.kind.confidence(each)[:, 0] for name, each in self.scores.items()}
 
+    def level(self, name: str, network: Model, settings: Settings) -> Level:
+        """A network by itself, one of these or another."""
+        right = self.right.get(name)
+        if right is None:
+            right = _right(scores_of_network(network, self.data, settings.threads), self.labels)
+        dense = next(iter(self.right.values()))
+        parts = (self.rows.choose, self.rows.judge)
+        judged = (_accuracy(dense[rows], right[rows], self.metric) for rows in parts)
+        return Level(name, network, _energy(network, settings), *judged)
+
     def judged(self, scores: Array) -> Accuracy:
         """That of answers to the judging inputs against the original's."""
         rows = self.rows.judge
         dense = self.right[self.levels[0].source][rows]
-        right = _right(scores, self.labels[rows])
-        return _accuracy(dense, right, np.arange(len(rows)), self.metric)
+        return _accuracy(dense, _right(scores, self.labels[rows]), self.metric)
 
 
 def scores_of_network(network: Model, data: Dataset, threads: int) -> Array:
@@ -99,7 +100,6 @@ def _energy(network: Model, settings: Settings) -> EnergyReport:
     return analysis_of(prepare(network, settings)).energy
 
 
-def _accuracy(before: Array, after: Array, rows: Array, metric: str) -> Accuracy:
-    one, two = before[rows], after[rows]
-    changed = int(np.count_nonzero(one != two))
-    return Accuracy(float(one.mean()), float(two.mean()), len(rows), metric, changed=changed)
+def _accuracy(before: Array, after: Array, metric: str) -> Accuracy:
+    changed = int(np.count_nonzero(before != after))
+    return Accuracy(float(before.mean()), float(after.mean()), len(after), metric, changed=changed)

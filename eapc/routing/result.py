@@ -34,7 +34,8 @@ class DynamicNetwork:
 
     `first` and `second` are the energies of what every input runs, the selector included, and of
     what hard ones run in addition; `judged` is the accuracy and `sent` the number of inputs sent
-    on of those that decided nothing. `singles` are all networks at hand, the original first.
+    on of those that decided nothing. `singles` are all networks at hand, the original first; with
+    `has_rival` the last of them is one that was pruned to the expected energy.
     """
 
     model: Model
@@ -51,6 +52,7 @@ class DynamicNetwork:
     max_drop: float
     parts: tuple[int, int, int]
     one_by_one: bool = False
+    has_rival: bool = False
     output: Path | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
 
@@ -114,7 +116,7 @@ class DynamicNetwork:
     @property
     def rival(self) -> str:
         """What else to try where no network at hand is better; else empty."""
-        if self.single_is_better:
+        if self.single_is_better or self.has_rival:
             return ""
         return (
             f"only these {len(self.singles)} networks were compared; `eapc prune --structured "
