@@ -30,7 +30,7 @@ LAYERS = (
     "calibration profiling scale tuning",
     "synthesis",
     "allocation",
-    "structured",
+    "structured routing",
     "pipeline",
     "goals",
     "commands",

@@ -22,12 +22,15 @@ from eapc.commands.preparation import (
     with_inputs,
 )
 from eapc.commands.results import default_output, save
+from eapc.commands.routed_energy import routed_energy
 from eapc.commands.sweep import pursue_all
-from eapc.energy import EnergyReport
+from eapc.energy import EnergyReport, node_annotations
+from eapc.errors import UsageError
 from eapc.goals import DEFAULT_GOAL, Goal, Pruned, few_rows
 from eapc.model import Model, assumed_sizes
 from eapc.pipeline import Compilation, NearDead, Pipeline, Recipe, load_passes, near_dead_of
 from eapc.progress import Progress, silent
+from eapc.routing import RoutedParts, routed_parts
 from eapc.runtime import verifier
 
 __all__ = [
@@ -74,21 +77,41 @@ class Ran:
     output: Path | None
 
 
-def analyze(model: str | Path | Model, settings: Settings | None = None) -> Analysis:
-    """Estimate the energy of every node of a model on a machine."""
+def analyze(
+    model: str | Path | Model, settings: Settings | None = None, share: float | None = None
+) -> Analysis:
+    """Estimate the energy of every node of a model on a machine.
+
+    Of a dynamic network `share` is the fraction of inputs that it sends on; by default that on
+    calibration data, else that in the file.
+    """
     compilation = prepare(model, settings or Settings())
     threads = compilation.conditions.engine.threads
     check_scale(compilation.model, compilation.calibration, "--calib", threads, refuses=False)
-    return analysis_of(compilation)
+    return analysis_of(compilation, share)
 
 
-def analysis_of(compilation: Compilation) -> Analysis:
-    """The energy of every node of a model that has been prepared."""
+def analysis_of(compilation: Compilation, share: float | None = None) -> Analysis:
+    """The energy of every node of a model that has been prepared; `share` as in `analyze`."""
+    parts = routed_parts(compilation.model)
+    if parts is not None:
+        return _routed_analysis(compilation, parts, share)
+    if share is not None:
+        raise UsageError(f"--share: goes with a dynamic network; {compilation.model.name} is none")
     done = Pipeline.parse("annotate-energy", load_passes()).run(compilation)
     samples = len(done.calibration) if done.calibration else 0
     held = done.priced.footprint
     notes = (*_notes(compilation), *(held.shortfalls if held else ()))
     return Analysis(done.model, done.priced, samples, notes, near_dead_of(compilation))
+
+
+def _routed_analysis(compilation: Compilation, parts: RoutedParts, share: float | None) -> Analysis:
+    """Of a dynamic network: what every input runs, and the share of what hard ones run."""
+    report, said = routed_energy(compilation, parts, share)
+    model = compilation.model.with_annotations(node_annotations(report))
+    samples = len(compilation.calibration) if compilation.calibration else 0
+    shortfalls = report.footprint.shortfalls if report.footprint else ()
+    return Analysis(model, report, samples, (said, *_notes(compilation), *shortfalls))
 
 
 def _notes(compilation: Compilation) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from eapc.model.constants import (
     known_constants,
 )
 from eapc.model.dynamic_axes import is_single_image
-from eapc.model.editor import GraphEditor
+from eapc.model.editor import GraphEditor, rename_all
 from eapc.model.epilogue import BiasSink, Clipping, Epilogue, epilogue_of
 from eapc.model.file import Check, files_of
 from eapc.model.graph import GraphView, Node, free_names, plain_tensors, stored_in, walk
@@ -102,6 +102,7 @@ __all__ = [
     "numpy_type",
     "obstacle",
     "plain_tensors",
+    "rename_all",
     "require_fitting",
     "sample_axes",
     "seen_shapes",
