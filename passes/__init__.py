@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from .annotate_energy import AnnotateEnergy
 from .hold_out_inputs import HoldOutInputs
+from .keep_classes import KeepClasses
 from .prune_channels import PruneChannels
 from .prune_weights import PruneWeights
 from .reconstruct_outputs import ReconstructOutputs
@@ -29,6 +30,7 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
         for kind in (
             AnnotateEnergy,
             HoldOutInputs,
+            KeepClasses,
             PruneChannels,
             PruneWeights,
             ReconstructOutputs,

@@ -25,7 +25,7 @@ LAYERS = (
     "model",
     "hardware data",
     "checkpoints workload solvers",
-    "channels layers dataflow runtime",
+    "channels classes layers dataflow runtime",
     "energy evaluation",
     "calibration profiling scale",
     "synthesis",

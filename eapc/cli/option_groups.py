@@ -222,8 +222,19 @@ class Layers:
         ),
     ] = ""
 
+    classes: Annotated[
+        str | None,
+        Option(
+            "--classes",
+            metavar="3,17|FILE",
+            help="Keep these classes of a classifier: numbers or names.",
+            rich_help_panel="Classes",
+        ),
+    ] = None
+
     def recipe(self) -> Recipe:
         """What the options come to."""
+        from eapc.classes import parse_classes
         from eapc.pipeline import Recipe
 
         return Recipe(
@@ -237,6 +248,7 @@ class Layers:
             zeros=self.zeros,
             criterion=self.criterion,
             objective=self.objective,
+            classes=() if self.classes is None else parse_classes(self.classes),
         )
 
 

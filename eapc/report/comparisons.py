@@ -13,6 +13,7 @@ from rich.console import Group, RenderableType
 
 from eapc.commands.comparison import Comparison, RuntimeLatency, Side
 from eapc.evaluation import TOP1
+from eapc.report.classes import classes_said, map_document
 from eapc.report.csv import csv_text
 from eapc.report.documents import Document, accuracy_of, model_name, totals
 from eapc.report.layout import (
@@ -97,6 +98,8 @@ def _rows(compared: Comparison) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _facts(compared: Comparison, width: int) -> Iterator[tuple[str, RenderableType]]:
+    if compared.classes is not None:
+        yield "answers", f"of both on the classes kept: {classes_said(compared.classes)}"
     if (latency := compared.latency) is not None:
         yield "latency", _measured(latency)
     if (likeness := compared.likeness) is not None:
@@ -144,6 +147,7 @@ def comparison_document(compared: Comparison, warnings: Sequence[str] = ()) -> D
         "likeness": None if compared.likeness is None else asdict(compared.likeness),
         "made_up_inputs": compared.made_up,
         "synthesised_inputs": compared.inputs or None,
+        **({} if compared.classes is None else {"classes": map_document(compared.classes)}),
         "warnings": [*compared.notes, *warnings],
     }
 

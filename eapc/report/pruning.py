@@ -18,6 +18,7 @@ from eapc.evaluation import TOP1, Accuracy
 from eapc.goals import Pruned
 from eapc.layers import Skipped
 from eapc.pipeline import ChannelRecord, LatencyRecord, LayerRecord
+from eapc.report.classes import class_facts
 from eapc.report.documents import node_energy
 from eapc.report.layout import (
     NOT_FINITE,
@@ -53,6 +54,7 @@ def prune_table(pruned: Pruned, width: int) -> Group:
     columns = (Column("", "left"), Column("before"), Column("after"), Column("", "right"))
     entries = [
         ("goal", plain(pruned.shortfall) or "met"),
+        *class_facts(pruned),
         *_agreement(pruned),
         *_decided(pruned),
         *_floor(pruned),
