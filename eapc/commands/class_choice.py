@@ -28,11 +28,11 @@ def with_classes(recipe: Recipe, classes: ChosenClasses | None) -> Recipe:
     return recipe if classes is None else replace(recipe, classes=parse_classes(classes))
 
 
-def cut_to_classes(compilation: Compilation, recipe: Recipe) -> tuple[Compilation, Recipe]:
-    """The compilation of the cut network, and the recipe with classes by their numbers.
+def with_numbers(recipe: Recipe, compilation: Compilation) -> Recipe:
+    """The recipe with classes by their numbers in a network.
 
     Names are those that the file's metadata tell, or the subfolders of calibration images. Raises
-    UsageError, ModelError or DataError, one line, where that cannot be.
+    UsageError for wrong classes and ModelError, one line, for a network without a head to cut.
     """
     data = compilation.calibration
     known = known_classes(compilation.model, data.classes if data else ())
@@ -40,13 +40,20 @@ def cut_to_classes(compilation: Compilation, recipe: Recipe) -> tuple[Compilatio
         chosen = choose(recipe.classes, known)
     except UsageError as error:
         raise UsageError(f"--classes: {error}") from error
-    recipe = replace(recipe, classes=tuple(map(str, chosen.classes)))
+    return replace(recipe, classes=tuple(map(str, chosen.classes)))
+
+
+def cut_to_classes(compilation: Compilation, recipe: Recipe) -> Compilation:
+    """The compilation of the network that is cut to a recipe's classes.
+
+    Raises DataError where none of its inputs are of these.
+    """
     for step in recipe.cut():
         try:
             compilation = step.run(compilation)
         except DataError as error:
             raise DataError(f"--calib: {error}") from error
-    return compilation, recipe
+    return compilation
 
 
 def of_kept_classes(model: Model, data: Dataset, option: str) -> Dataset:

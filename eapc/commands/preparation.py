@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from eapc.classes import class_map
-from eapc.commands.class_choice import cut_to_classes, of_kept_classes
+from eapc.commands.class_choice import cut_to_classes, of_kept_classes, with_numbers
 from eapc.commands.data_checks import (
     check_scale,
     other_classes,
@@ -210,8 +210,8 @@ def checked(
             goal.require_share()
     compilation, uncut = prepare(model, settings), None
     if recipe.classes:
-        uncut, made = compilation.model, with_inputs(compilation, settings.samples)
-        compilation, recipe = cut_to_classes(made, recipe)
+        uncut, recipe = compilation.model, with_numbers(recipe, compilation)
+        compilation = cut_to_classes(with_inputs(compilation, settings.samples), recipe)
     require_layers(layers_of(compilation.model))
     recipe = with_objective(recipe, compilation)
     for goal in goals:
