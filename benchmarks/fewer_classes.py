@@ -29,11 +29,11 @@ import numpy as np
 from tasks import TASKS, Task
 
 from eapc.classes import ClassMap, keep_classes
-from eapc.commands.compiler import prune
-from eapc.commands.preparation import Settings, load_dataset
+from eapc.commands.class_choice import with_classes
+from eapc.commands.preparation import Settings, checked, load_dataset
 from eapc.data import Dataset
 from eapc.energy import EnergyReport
-from eapc.goals import Pruned, TargetEnergy
+from eapc.goals import Pruned, TargetEnergy, measured
 from eapc.pipeline import Recipe
 from eapc.runtime import collect_outputs
 
@@ -127,16 +127,13 @@ class Bench:
         """The last of falling budgets at which all so far were within a point; None if none was."""
         found = None
         settings, images = self._data(chosen)
-        for budget in sorted(budgets, reverse=True):
-            done = prune(
-                self._model,
-                settings,
-                goal=TargetEnergy(budget),
-                recipe=recipe,
-                evaluation=images,
-                classes=chosen.classes,
-            )
-            tried = Found.of(budget, done)
+        goals = [TargetEnergy(budget) for budget in sorted(budgets, reverse=True)]
+        recipe = with_classes(recipe, chosen.classes)
+        begun = checked(self._model, settings, goals, recipe, images, (), False).with_inputs(None)
+        trials = begun.trials(begun.compilation)  # curves are measured once
+        for goal in goals:
+            done = begun.beside_uncut(measured(goal.pursue(trials), trials))
+            tried = Found.of(goal.value, done)
             if tried.pruned < tried.cut - POINT:
                 return found
             found = tried

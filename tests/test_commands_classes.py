@@ -13,12 +13,13 @@ import pytest
 from builders import Array, loaded, make_model, normal, op, save
 
 import eapc
+from eapc.checkpoints import model_digest
 from eapc.classes import class_map
 from eapc.cli import main
 from eapc.data import Dataset
 from eapc.errors import DataError, PassError, UsageError, VerificationError
 from eapc.evaluation import require_kept_answers
-from eapc.runtime import collect_outputs
+from eapc.runtime import collect_outputs, open_model
 
 MODELS = Path(__file__).parents[1] / "models"
 CALIBRATION = MODELS / "digits_calibration.npz"
@@ -308,3 +309,32 @@ def test_scores_that_are_not_the_originals_are_refused() -> None:
     require_kept_answers(model, cut, (0, 1), "", data, 1)
     with pytest.raises(VerificationError, match="are not the original's of these classes"):
         require_kept_answers(model, cut, (1, 0), "", data, 1)
+
+
+def test_channels_that_only_other_classes_used_go_and_nothing_changes() -> None:
+    """Class i reads channel i alone: of four channels those of the two classes kept stay."""
+    nodes = [
+        op("Conv", "x k", "c", name="conv"),
+        op("Relu", "c", "r"),
+        op("GlobalAveragePool", "r", "p"),
+        op("Flatten", "p", "f"),
+        op("Gemm", "f w", "y", name="head"),
+    ]
+    tensors = {"k": normal((4, 3, 1, 1)), "w": np.diag([1, 2, 3, 4]).astype(np.float32)}
+    model = loaded(nodes, {"x": ("N", 3, 4, 4)}, ["y"], tensors)
+    text = "keep-classes{classes=3|1}, annotate-energy, shrink-channels"
+    smaller = eapc.run(model, text).compilation.model
+    assert smaller.constants["w"].tolist() == [[0, 2], [4, 0]]
+    np.testing.assert_array_equal(smaller.constants["k"], tensors["k"][[1, 3]])
+    x = {"x": normal((5, 3, 4, 4), 1)}
+    (before,), (after,) = (open_model(each).run(x).values() for each in (model, smaller))
+    np.testing.assert_allclose(after, before[:, [3, 1]], rtol=1e-6)
+
+
+def test_networks_of_other_classes_are_told_apart_by_their_digests(digits: Path) -> None:
+    """They have one path, and what one run has finished is not the other's."""
+    digests = {
+        model_digest(eapc.run(digits, f"keep-classes{{classes={each}}}").compilation.model)
+        for each in ("3|8", "8|3", "3|8|1")
+    }
+    assert len(digests | {model_digest(eapc.Model.load(digits))}) == 4

@@ -50,8 +50,9 @@ def ratios_of(report: EnergyReport, uncut: EnergyReport) -> dict[str, float | No
 
 def _shares(report: EnergyReport, uncut: EnergyReport) -> str:
     """`12.1% of weights, 15.0% of MACs, 31.2% of energy`."""
-    ratios = ratios_of(report, uncut).items()
-    return ", ".join(f"{percent(ratio)} of {name}" for name, ratio in ratios if ratio is not None)
+    ratios = ratios_of(report, uncut)
+    named = (("weights", "weights"), ("MACs", "macs"), ("energy", "energy"))
+    return ", ".join(f"{percent(ratios[key])} of {name}" for name, key in named)
 
 
 def _faster(report: EnergyReport, uncut: EnergyReport) -> str:
