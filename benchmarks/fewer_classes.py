@@ -134,6 +134,7 @@ class Bench:
         for goal in goals:
             done = begun.beside_uncut(measured(goal.pursue(trials), trials))
             tried = Found.of(goal.value, done)
+            print(f"{chosen.classes}: {tried}", file=sys.stderr)
             if tried.pruned < tried.cut - POINT:
                 return found
             found = tried

@@ -129,6 +129,19 @@ HEADS: dict[str, Model] = {
         FLAT,
         {"w": W.T, "b": B},
     ),
+    "sum of another rank": net(
+        [
+            op("MatMul", "x w", "m"),
+            op("Add", "r m", "s"),
+            op("Squeeze", "s zero", "v"),
+            op("Add", "v b", "y"),
+        ],
+        (1, 6),
+        {"w": W, "r": B[None, None], "zero": ints(0), "b": B[None]},
+    ),
+    "gemm, a bias for each input": net(
+        [op("Gemm", "x w b", "y")], (3, 6), {"w": W, "b": normal((3, 1))}
+    ),
     "weights on the left": net(
         [
             op("Transpose", "x", "t", perm=[1, 0]),
@@ -388,6 +401,18 @@ def test_what_is_no_head_is_refused_in_one_line(name: str) -> None:
         find_head(model)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_quantized_weights_behind_a_reshape_are_refused() -> None:
+    weights, scale, zero = quantized(W, None)
+    nodes = [
+        op("DequantizeLinear", "w s z", "wf"),
+        op("Reshape", "wf shape", "r"),
+        op("MatMul", "x r", "y"),
+    ]
+    tensors = {"w": weights.reshape(3, 2, N), "s": scale, "z": zero, "shape": ints(6, N)}
+    with pytest.raises(ModelError, match="its weights 'r' behind Reshape cannot be cut"):
+        find_head(net(nodes, FLAT, tensors))
 
 
 def test_quantized_weights_of_two_layers_are_refused() -> None:

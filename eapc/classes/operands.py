@@ -45,7 +45,8 @@ def parts_of(model: Model, node: Node, operand: int, axis: int, classes: int) ->
         found, axes = parts_of(model, maker, 0, before, classes)
         return found, {**axes, name: axis}
     if model.constants.value(name) is None:
-        raise UncuttableError(f"its weights '{name}' are computed from the inputs")
+        behind = f" behind {maker.op_type}" if maker else ""
+        raise UncuttableError(f"its weights '{name}'{behind} cannot be cut")
     return [ClassPart(name, node.key, operand, axis, is_computed=True)], {}
 
 

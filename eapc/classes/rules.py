@@ -97,7 +97,8 @@ def _broadcasting(place: Place, node: Node, axis: int) -> ClassStep:
     if len(computed) != 1:
         raise UncuttableError(f"{node.op_type} '{node.key}' joins the scores of several branches")
     others = [i for i in range(len(node.inputs)) if i != computed[0]]
-    return ClassStep(computed[0], axis, _by_class(place, node, axis, others))
+    (own,) = _by_class(place, node, axis, computed)
+    return ClassStep(*own, _by_class(place, node, axis, others))
 
 
 def _brings(place: Place, node: Node, operand: int, axis: int) -> bool:
@@ -130,8 +131,8 @@ def _quantized_sum(place: Place, node: Node, axis: int) -> ClassStep:
     computed = [i for i in (0, 3) if _brings(place, node, i, axis)]
     if len(computed) != 1:
         raise UncuttableError(f"{node.op_type} '{node.key}' joins the scores of several branches")
-    other = 3 - computed[0]
-    return ClassStep(computed[0], axis, _by_class(place, node, axis, [other]))
+    (own,) = _by_class(place, node, axis, computed)
+    return ClassStep(*own, _by_class(place, node, axis, [3 - computed[0]]))
 
 
 @rule("BatchNormalization")
@@ -308,7 +309,7 @@ def _vectors(place: Place, node: Node, operands: Sequence[int]) -> tuple[tuple[i
         shape = place.shape(node.input(operand)) if node.input(operand) else ()
         if shape and shape[-1] == place.classes:
             found.append((operand, len(shape) - 1))
-        elif math.prod(shape) != 1:
+        elif shape and shape[-1] != 1:
             raise UncuttableError(f"'{node.input(operand)}' has no number for each class")
     return tuple(found)
 
