@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from builders import loaded, normal, op
 
@@ -48,6 +49,15 @@ def test_a_list_and_a_file_of_lines_or_commas_come_to_the_same(tmp_path: Path) -
 def test_names_are_those_of_the_file_and_may_hold_commas() -> None:
     chosen = choose(("tench, Tinca tinca", "dog,0"), NAMED)
     assert chosen == ClassMap((2, 1, 0), ("tench, Tinca tinca", "dog", "cat"))
+
+
+def test_numpy_counts_as_well() -> None:
+    assert choose(parse_classes(list(np.arange(3))), TEN).classes == (0, 1, 2)
+
+
+def test_of_two_classes_with_one_name_each_keeps_it() -> None:
+    known = KnownClasses(3, names=("cat", "crane", "crane"))
+    assert choose(("1,2",), known) == ClassMap((1, 2), ("crane", "crane"))
 
 
 def test_digits_are_a_number_and_never_a_name() -> None:

@@ -6,15 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from eapc.classes.class_map import CLASSES_KEY, ClassMap, class_map, names_told
 from eapc.classes.heads import find_head
+from eapc.data import shortened
 from eapc.errors import ModelError, UsageError
 from eapc.model import Model
 
 ChosenClasses = str | Path | Sequence[int | str]
 """`3,17,42`, the path of a file, or a list of numbers and names."""
-
-_SHOWN = 5
 
 
 def parse_classes(given: ChosenClasses) -> tuple[str, ...]:
@@ -25,7 +26,9 @@ def parse_classes(given: ChosenClasses) -> tuple[str, ...]:
     """
     if isinstance(given, str | Path):
         lines = _lines(given)
-    elif all(isinstance(each, int | str) and not isinstance(each, bool) for each in given):
+    elif all(
+        isinstance(each, int | str | np.integer) and not isinstance(each, bool) for each in given
+    ):
         lines = [str(each) for each in given]
     else:
         raise UsageError("--classes: expected numbers or names")
@@ -39,7 +42,7 @@ def _lines(given: str | Path) -> list[str]:
     path = Path(given)
     try:
         is_file = path.is_file()
-    except OSError:  # a long list is no name that a file could have
+    except (OSError, ValueError):  # a long list is no name that a file could have
         is_file = False
     if not is_file:
         if isinstance(given, Path) or path.suffix in (".txt", ".csv"):
@@ -96,7 +99,7 @@ def choose(entries: Sequence[str], known: KnownClasses) -> ClassMap:
         chosen.append(number)
     if len(chosen) < 2:
         raise UsageError("one class answers nothing: give two or more")
-    name_of = {number: name for name, number in by_name.items()}
+    name_of = dict(zip(numbers, names, strict=False)) if by_name else {}
     return ClassMap(tuple(chosen), tuple(name_of[n] for n in chosen) if name_of else ())
 
 
@@ -112,8 +115,7 @@ def _told(known: KnownClasses, names: Mapping[str, int]) -> str:
     """Which classes there are."""
     numbers = list(known.numbers)
     if known.kept:
-        shown = ", ".join(map(str, numbers[:_SHOWN])) + ", ..." * (len(numbers) > _SHOWN)
-        told = f"the network was cut to {shown}"
+        told = f"the network was cut to {shortened(numbers)}"
     else:
         told = f"the network tells 0 to {numbers[-1]}"
     return told if names else f"{told}, and nothing tells their names"
