@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from .annotate_energy import AnnotateEnergy
 from .fine_tune import FineTune
 from .hold_out_inputs import HoldOutInputs
+from .keep_classes import KeepClasses
 from .prune_channels import PruneChannels
 from .prune_weights import PruneWeights
 from .reconstruct_outputs import ReconstructOutputs
@@ -31,6 +32,7 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
             AnnotateEnergy,
             FineTune,
             HoldOutInputs,
+            KeepClasses,
             PruneChannels,
             PruneWeights,
             ReconstructOutputs,

@@ -25,7 +25,7 @@ LAYERS = (
     "model",
     "hardware data",
     "checkpoints workload solvers",
-    "autograd channels layers dataflow runtime",
+    "autograd channels classes layers dataflow runtime",
     "energy evaluation",
     "calibration profiling scale tuning",
     "synthesis",

@@ -242,9 +242,19 @@ class Layers:
             rich_help_panel=_TRAINING,
         ),
     ] = None
+    classes: Annotated[
+        str | None,
+        Option(
+            "--classes",
+            metavar="3,17|FILE",
+            help="Keep these classes of a classifier: numbers or names.",
+            rich_help_panel="Classes",
+        ),
+    ] = None
 
     def recipe(self) -> Recipe:
         """What the options come to."""
+        from eapc.classes import parse_classes
         from eapc.pipeline import Recipe
 
         return Recipe(
@@ -260,6 +270,7 @@ class Layers:
             objective=self.objective,
             finetune=self.finetune,
             minutes=math.inf if self.minutes is None else self.minutes,
+            classes=() if self.classes is None else parse_classes(self.classes),
         )
 
 

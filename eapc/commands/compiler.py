@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from eapc.classes import ChosenClasses
+from eapc.commands.class_choice import with_classes
 from eapc.commands.data_checks import check_scale
 from eapc.commands.preparation import (
     DataSource,
@@ -136,6 +138,7 @@ def prune(
     recipe: Recipe | None = None,
     evaluation: DataSource | None = None,
     metric: MetricSource | None = None,
+    classes: ChosenClasses | None = None,
     output: str | Path | None = None,
     force: bool = False,
     resume: bool = False,
@@ -146,11 +149,14 @@ def prune(
     `recipe` holds the options that are no goal's: method, pattern, which layers, and whether
     channels go in place of weights or before them.
     `metric` is what counts on the inputs of `evaluation` in place of top-1 accuracy.
+    With `classes` a classifier is cut to these first, in their order, by numbers or names, or by a
+    file of them: the cut network is then what results are fitted to and judged against, on inputs
+    of these classes.
     Without calibration data inputs are synthesised. Without `output` nothing is written.
     A goal out of reach is no error here: see `Pruned.goal_met`. Finished layers are kept in
     `<output>.partial` until all is done; with `resume` those of a run that was killed are used.
     """
-    settings, recipe = settings or Settings(), recipe or Recipe()
+    settings, recipe = settings or Settings(), with_classes(recipe or Recipe(), classes)
     start = time.perf_counter()
     outputs = {} if output is None else {goal: Path(output)}
     to_write = tuple(outputs.values())

@@ -1,6 +1,7 @@
 """How well a pruned network serves: accuracy, agreement, relative output error."""
 
 from eapc.evaluation.judges import AccuracyJudge, AgreementJudge
+from eapc.evaluation.kept_answers import require_kept_answers
 from eapc.evaluation.measures import (
     RELATIVE_ERROR,
     TOP1,
@@ -30,4 +31,5 @@ __all__ = [
     "Yardstick",
     "class_scores",
     "load_metric",
+    "require_kept_answers",
 ]

@@ -8,7 +8,7 @@ from eapc.model.constants import (
     known_constants,
 )
 from eapc.model.dynamic_axes import is_single_image
-from eapc.model.editor import GraphEditor, rename_all
+from eapc.model.editor import GraphEditor, declare_constants, rename_all
 from eapc.model.epilogue import BiasSink, Clipping, Epilogue, epilogue_of
 from eapc.model.file import Check, files_of
 from eapc.model.graph import GraphView, Node, free_names, plain_tensors, stored_in, walk
@@ -82,6 +82,7 @@ __all__ = [
     "batch_inputs",
     "common_inputs",
     "count_nonzero",
+    "declare_constants",
     "decode",
     "drop_annotations",
     "encode",

@@ -211,6 +211,18 @@ def _resized(array: Array, original: TensorProto) -> TensorProto:
     return tensor
 
 
+def declare_constants(graph: GraphProto) -> None:
+    """Let declared shapes of initializers, in value_info and among the inputs, be those they have.
+
+    Exporters list initializers there, and in IR 3 all of them had to be inputs.
+    """
+    lengths = {tensor.name: tensor.dims for tensor in graph.initializer}
+    for value in (*graph.value_info, *graph.input):
+        dims = value.type.tensor_type.shape.dim
+        for dim, length in zip(dims, lengths.get(value.name, ()), strict=False):
+            dim.dim_value = length
+
+
 # --- new values ------------------------------------------------------------------------------
 
 

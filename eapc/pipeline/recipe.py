@@ -40,7 +40,8 @@ class Recipe:
     With `structured` whole channels go, chosen by `criterion`; with `zeros` as well, weights of
     what is left are zeroed then. `objective` says what a budget is one of: energy, latency, or,
     left empty, whichever the machine tells. With `finetune` every result is trained at the end,
-    for `minutes` at most.
+    for `minutes` at most. `classes` are those that a classifier is cut to first, in their new
+    order; none leaves it all of them.
     """
 
     passes: Mapping[str, type[Pass]] = field(default_factory=load_passes)
@@ -56,6 +57,7 @@ class Recipe:
     objective: str = ""
     finetune: bool = False
     minutes: float = math.inf
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.zeros and not self.structured:
@@ -107,7 +109,11 @@ class Recipe:
     def whole(self, steps: Sequence[Pass], held_out: float | None = None) -> Pipeline:
         """The pipeline that takes these steps on the inputs that are not held out."""
         held = [] if held_out is None else [self._made("hold-out-inputs", fraction=held_out)]
-        return Pipeline((*held, self._annotated, *steps))
+        return Pipeline((*self.cut(), *held, self._annotated, *steps))
+
+    def cut(self) -> tuple[Pass, ...]:
+        """The step that cuts a classifier to the classes that are kept, if any are named."""
+        return (self._made("keep-classes", **self._given("classes")),) if self.classes else ()
 
     def weights(self, goal: Options) -> tuple[Pass, ...]:
         """The steps that zero weights."""

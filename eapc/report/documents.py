@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from eapc.classes import class_map
 from eapc.commands.compiler import Analysis, Ran
 from eapc.commands.planning import DryRun
 from eapc.energy import EnergyReport, NodeEnergy
@@ -21,6 +22,7 @@ from eapc.goals import Pruned
 from eapc.hardware import HardwareModel, MeasuredMachine
 from eapc.model import Model
 from eapc.pipeline import LatencyRecord, LayerRecord, NearDead
+from eapc.report.classes import map_document, ratios_of
 from eapc.report.uncertainty import interval_document, validation_document
 from eapc.tuning import Tuned
 
@@ -86,6 +88,7 @@ def prune_document(pruned: Pruned, warnings: Sequence[str] = ()) -> Document:
         "layers": layers(pruned.layers, pruned.before, pruned.after),
         "skipped": [asdict(entry) for entry in pruned.skipped],
         "notes": list(pruned.compilation.record.notes),
+        **_classes(pruned),
         "synthesised": pruned.synthesised,
         "synthesised_inputs": pruned.inputs or None,
         "assumed_sizes": list(pruned.assumed),
@@ -93,6 +96,25 @@ def prune_document(pruned: Pruned, warnings: Sequence[str] = ()) -> Document:
         "seconds": dict(pruned.seconds),
         "warnings": list(warnings),
     }
+
+
+def _classes(pruned: Pruned) -> Document:
+    """`classes` where the network was cut; what cut and pruned network have of the uncut one."""
+    found = class_document(pruned)
+    if pruned.uncut is not None:
+        found["classes"]["pruned_over_uncut"] = ratios_of(pruned.after, pruned.uncut)
+    return found
+
+
+def class_document(pruned: Pruned) -> Document:
+    """`classes`: which are kept, and all figures of the uncut network; empty where none was cut."""
+    kept, uncut = class_map(pruned.model), pruned.uncut
+    if kept is None:
+        return {}
+    found: Document = map_document(kept)
+    if uncut is not None:
+        found |= {"uncut": totals(uncut), "cut_over_uncut": ratios_of(pruned.before, uncut)}
+    return {"classes": found}
 
 
 def _latency(found: LatencyRecord | None, **more: float | None) -> Document | None:

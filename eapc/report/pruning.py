@@ -18,6 +18,7 @@ from eapc.evaluation import TOP1, Accuracy
 from eapc.goals import Pruned
 from eapc.layers import Skipped
 from eapc.pipeline import ChannelRecord, Compilation, LatencyRecord, LayerRecord
+from eapc.report.classes import class_facts
 from eapc.report.documents import node_energy
 from eapc.report.layout import (
     NOT_FINITE,
@@ -55,6 +56,7 @@ def prune_table(pruned: Pruned, width: int) -> Group:
     columns = (Column("", "left"), Column("before"), Column("after"), Column("", "right"))
     entries = [
         ("goal", plain(pruned.shortfall) or "met"),
+        *class_facts(pruned),
         *ratio_uncertainty(before, after),
         ("uncertainty", energy_uncertainty(after.hardware)),
         *trained(pruned.compilation.record.tuned),
