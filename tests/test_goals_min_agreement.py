@@ -59,10 +59,9 @@ def test_min_agreement_holds_on_inputs_that_were_not_fitted(value: float) -> Non
 
 @pytest.mark.usefixtures("few_count")
 def test_less_agreement_costs_no_more_energy() -> None:
-    """Asked of the same trials: what one goal has tried is there for the next."""
-    tried = trials(varied())
-    most, least = (ratio(MinAgreement(value).pursue(tried)) for value in (1.0, 0.5))
-    assert least <= most
+    """Up to what the zeros of feature maps move energies by, which budgets leave out."""
+    most, least = (ratio(reached("varied", MinAgreement(value))) for value in (1.0, 0.5))
+    assert least <= most + 0.01
 
 
 def test_other_networks_are_judged_by_their_output_error() -> None:

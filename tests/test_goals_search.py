@@ -115,15 +115,30 @@ def test_the_lowest_budget_is_the_answer_where_costs_follow_it() -> None:
     assert pruned.count(0.75) <= 2
 
 
-def test_a_higher_budget_that_costs_less_is_the_answer() -> None:
-    """What an easier goal has tried is remembered: no goal that allows more may cost more."""
-    search, pruned = search_of({0.75: 0.9})
+def test_a_budget_above_that_costs_less_is_the_answer() -> None:
+    """0.75 is the lowest that is good enough and costs 0.9; of three above it one costs less."""
+    search, pruned = search_of({0.75: 0.9, 0.7578: 0.85, 0.7656: 0.77})
+    found = search.lowest(lambda verdict: verdict.loss <= 0.25, 0.25)
+    assert found.budget == 0.7656
+    assert found.verdict == Lost(1 - 0.7656)
+    assert found.below is None
+    assert pruned[-1] == 0.7656
+    assert 0.7734 not in pruned  # 0.7656 costs about what it was to
+
+
+def test_no_more_than_three_budgets_above_are_tried() -> None:
+    search, pruned = search_of(dict.fromkeys(budgets_between(0.5)[:-1], 0.95))
+    found = search.lowest(lambda verdict: verdict.loss <= 0.25, 0.25)
+    assert found.budget == 0.75
+    assert {0.7578, 0.7656, 0.7734} <= set(pruned)
+    assert len([budget for budget in pruned if 0.7734 < budget < 0.8]) == 0
+
+
+def test_a_goal_does_not_depend_on_those_before_it() -> None:
+    search, _ = search_of({0.75: 0.9})
     easy, hard = (search.lowest(lambda v, a=a: v.loss <= a, a) for a in (0.25, 0.125))  # type: ignore[misc]
-    assert (easy.budget, hard.budget) == (0.75, 0.875)
     again = search.lowest(lambda verdict: verdict.loss <= 0.25, 0.25)
-    assert again.budget == 0.8672  # the hard goal has tried and refused it
-    assert pruned[-1] == 0.8672
-    assert again.below is None
+    assert (easy.budget, hard.budget, again.budget) == (0.7578, 0.875, 0.7578)
 
 
 def test_what_costs_more_than_the_original_is_not_taken() -> None:

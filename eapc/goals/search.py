@@ -24,6 +24,10 @@ _GUESSES = 3
 """Trials that may follow the prediction; a prediction that is still off then is of no use."""
 
 
+_NEIGHBOURS = 3
+"""Budgets above the answer that are tried where it costs more than it was to."""
+
+
 class Judgement(NamedTuple):
     """Whether a trial is good enough, and what it lost."""
 
@@ -106,28 +110,35 @@ class BudgetSearch(Generic[V]):
         self._latest: tuple[float, Compilation] | None = None
 
     def lowest(self, is_met: Callable[[V], bool], allowed: float) -> Found[V]:
-        """The cheapest result whose verdict is good enough: a loss of `allowed` is about right.
+        """The result at the lowest budget that is good enough: a loss of `allowed` is about right.
 
-        That is the one at the lowest budget, unless another that was tried costs less.
+        Where that costs more than its budget, so that a higher one may cost less, a few above it
+        are tried too, and the cheapest is the answer.
         """
 
         def judge(index: int) -> Judgement:
             verdict = self._trial(self._budgets[index]).verdict
             return Judgement(is_met(verdict), verdict.loss)
 
-        place = lowest_meeting(self._predicted, allowed, judge)
-        lowest, next_lower = self._budgets[place], self._budgets[max(0, place - 1)]
-        budget, tried = self._cheapest(lowest, is_met), self._tried.get(next_lower)
-        is_below = budget == lowest and tried is not None and not is_met(tried.verdict)
+        lowest = lowest_meeting(self._predicted, allowed, judge)
+        place = self._cheapest(lowest, is_met)
+        budget, next_lower = self._budgets[place], self._budgets[max(0, lowest - 1)]
+        tried = self._tried.get(next_lower)
+        is_below = place == lowest and tried is not None and not is_met(tried.verdict)
         below = (next_lower, tried.verdict) if is_below and tried else None
         return Found(budget, self._result(budget), self._trial(budget).verdict, below)
 
-    def _cheapest(self, lowest: float, is_met: Callable[[V], bool]) -> float:
-        """The budget that costs least of those tried that are good enough; `lowest` is one."""
-        self._trial(lowest)
-        kept = [budget for budget, tried in self._tried.items() if is_met(tried.verdict)]
-        best = min(kept, key=lambda budget: (self._tried[budget].cost, budget), default=lowest)
-        return best if best in kept and self._tried[best].cost < 1 else self._budgets[-1]
+    def _cheapest(self, lowest: int, is_met: Callable[[V], bool]) -> int:
+        """The cheapest of the lowest index that is good enough and a few above it."""
+        costs: dict[int, float] = {}
+        for index in range(lowest, min(lowest + _NEIGHBOURS, len(self._budgets) - 1) + 1):
+            verdict, cost = self._trial(self._budgets[index])
+            if index == lowest or is_met(verdict):
+                costs[index] = cost
+            if cost <= self._budgets[index] + _RESOLUTION:
+                break
+        best = min(costs, key=lambda index: (costs[index], index))
+        return best if costs[best] < 1 else len(self._budgets) - 1
 
     def _trial(self, budget: float) -> _Tried[V]:
         if budget not in self._tried:
