@@ -29,6 +29,8 @@ BEYOND = (
     "boolmask",  # rows of attention that see nothing
     "training_dropout",
     "e8m0",
+    "scales_linear_align_corners",  # onnxruntime aligns the last element, the standard does not
+    "scales_cubic_align_corners",
     *("to_INT4", "to_UINT4", "to_INT2", "to_UINT2"),
 )
 """Cases of a meaning that no network at inference has, or types that torch lacks."""
@@ -148,6 +150,12 @@ RUNTIME: list[tuple[str, str, list[Array], dict[str, Any]]] = [
         {},
     ),
     ("", "ConvTranspose", [IMAGE, of((3, 4, 3, 3))], {"strides": [2, 3], "pads": [0, 1, 1, 2]}),
+    (
+        "",
+        "Resize",
+        [IMAGE, np.zeros(0, np.float32), np.array([1, 1, 0.6, 1.7], np.float32)],
+        {"mode": "linear", "coordinate_transformation_mode": "align_corners"},
+    ),
     ("", "MaxPool", [IMAGE], {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1}),
     (
         "",

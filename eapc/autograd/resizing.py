@@ -98,8 +98,7 @@ def _places(call: Call, length: int, count: int, scale: float) -> Reals:
     if how == "asymmetric":
         return at / scale
     if how == "align_corners":
-        whole = scale * length
-        return at * (length - 1) / (whole - 1) if whole != 1 else 0 * at
+        return at * (length - 1) / (count - 1) if count > 1 else 0 * at
     if how == "pytorch_half_pixel" and count <= 1:
         return 0 * at
     if how == "tf_half_pixel_for_nn":
