@@ -25,7 +25,7 @@ class FineTune(Pass):
     epochs: int = field(default=30, metadata={"help": "passes over the inputs, at most"})
     minutes: float = field(default=math.inf, metadata={"help": "time that they may take"})
     batch: int = field(default=64, metadata={"help": "inputs of one step"})
-    learning_rate: float = field(default=0.0, metadata={"help": "of Adam; 0 finds it by trial"})
+    learning_rate: float = field(default=0.0, metadata={"help": "relative to weights; 0 is 0.025"})
     augment: str = field(
         default="auto",
         metadata={"help": "of images: auto, none, shift, flip or shift+flip"},

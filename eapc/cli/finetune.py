@@ -50,7 +50,7 @@ LearningRate = Annotated[
     Option(
         "--learning-rate",
         metavar="R",
-        help="Of Adam; found by trial unless given.",
+        help="Share of its tensor's size that a step may change a weight by; 0.025 unless given.",
         rich_help_panel=_PANEL,
     ),
 ]

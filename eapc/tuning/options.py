@@ -16,8 +16,9 @@ class Options:
     """How a network is fine-tuned.
 
     `epochs` are passes over the data, of which fewer are made where they would take more than
-    `minutes`. A `learning_rate` of 0 is chosen by trial. With `labels` answers are held to the
-    data's labels in place of the original's outputs. `batch_norm` says whether the scale and
+    `minutes`. `learning_rate` is the share of its tensor's size that a step may change a weight
+    by, 0 the usual one. With `labels` answers are held to the data's labels in place of the
+    original's outputs. `batch_norm` says whether the scale and
     shift of BatchNormalization follow; its statistics stay those of the file.
     """
 

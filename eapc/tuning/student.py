@@ -104,6 +104,18 @@ class Student:
         """What is trained, by name."""
         return {name: parameter.value for name, parameter in self.parameters.items()}
 
+    @property
+    def scales(self) -> dict[str, float]:
+        """The size of each tensor: the root mean square of what is not zero, of weights.
+
+        Steps are relative to it (Shazeer, Stern, "Adafactor", 2018, section 8): weights that
+        pruning has left are larger than those of the dense network, and further from where they
+        are to be. What is added to something takes the weights' median.
+        """
+        found = {n: _size(p.value) for n, p in self.parameters.items() if p.kept is not None}
+        middle = float(np.median(list(found.values()) or [1.0]))
+        return {name: found.get(name, middle) or middle for name in self.parameters}
+
     def snapshot(self) -> dict[str, Array]:
         """A copy of what is trained."""
         return {name: value.detach().numpy().copy() for name, value in self.values.items()}
@@ -119,3 +131,9 @@ def _tensor(x: Array) -> Tensor:
     """An input; images with their channels last, which convolutions of few channels like."""
     found = torch.from_numpy(np.array(x, np.float32) if x.dtype == np.float16 else x)
     return found.contiguous(memory_format=torch.channels_last) if found.dim() == 4 else found
+
+
+def _size(value: Tensor) -> float:
+    """The root mean square of what is not zero; 0 where all of it is."""
+    left = value.detach()[value.detach() != 0]
+    return float(left.square().mean().sqrt()) if left.numel() else 0.0

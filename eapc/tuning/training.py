@@ -33,11 +33,11 @@ logger = logging.getLogger(__name__)
 HELD_OUT = 1 / 8
 """The share of the inputs that decides which state is kept."""
 
-RATES = (3e-4, 1e-3, 2.5e-3, 6e-3)
-"""Learning rates that are tried: what a network needs grows with what pruning has cost it."""
+RATE = 0.025
+"""The rate unless given: a step changes a weight by up to this share of its tensor's size."""
 
-_TRIAL = 1.0
-"""The epochs that each of them is tried for, annealed as the whole run is."""
+_TIMED_STEPS = 8
+"""Steps by which it is told how many epochs there is time for."""
 
 _WARM = 0.05
 """The share of a run in which the rate rises."""
@@ -62,10 +62,12 @@ class Run:
             data.require_labels()
         self._model, self._options = student, options
         self._fitted, held_out = data.split(HELD_OUT)
+        self._rate = options.learning_rate or RATE
         self._augmentation = Augmentation.of(options.augment, data)
         self._teacher = Teacher.of(student, teacher, threads)
         train = {"BatchNormalization": options.batch_norm == "trained"}
         self._student = Student(student, self._teacher, train)
+        self._scales = self._student.scales
         self._held_out = [self._batch(rows, held_out) for rows in _slices(held_out, _MOST)]
         self._held = len(held_out)
         first = self._held_out[0]
@@ -79,7 +81,7 @@ class Run:
         """The whole run, from where it was left."""
         state = _TrainingState.of(kept.load(_STAGE))
         if state is None:
-            state = self._begun(progress)
+            state = self._begun()
             kept.save(_STAGE, state.checkpoint())
         self._restore(state)
         while state.goes_on:
@@ -94,7 +96,7 @@ class Run:
             self._model.with_weights(weights),
             state.before,
             state.best_loss,
-            state.rate,
+            self._rate,
             str(self._augmentation),
             tuple(state.epochs),
             state.planned,
@@ -104,44 +106,35 @@ class Run:
 
     # --- before the first epoch ------------------------------------------------------------------
 
-    def _begun(self, progress: Progress) -> _TrainingState:
-        """The state to start from: a learning rate, and how many epochs there is time for."""
+    def _begun(self) -> _TrainingState:
+        """The state to start from, and how many epochs there is time for."""
         start = self._student.snapshot()
         before = self._student.mean_loss(self._held_out)
-        rates = [self._options.learning_rate] if self._options.learning_rate else list(RATES)
-        steps = max(1, round(_TRIAL * self._steps))
-        losses, seconds, passed = [], math.inf, time.perf_counter()
-        needs_trial = len(rates) > 1 or self._options.minutes < math.inf
-        for index, rate in enumerate(rates if needs_trial else []):
-            progress(Step(f"{_STAGE} trial", index, len(rates), f"learning rate {rate:g}"))
-            begun = time.perf_counter()
-            losses.append(self._tried(rate, steps))
-            seconds = min(seconds, (time.perf_counter() - begun) / steps * self._steps)
-            self._student.restore(start)
-            logger.info("learning rate %g: %.4g after %d steps", rate, losses[-1], steps)
-        left = 60 * self._options.minutes - (time.perf_counter() - passed)
-        planned = self._options.epochs
-        if seconds < math.inf and left < math.inf:
-            planned = min(planned, max(1, int(left / seconds)))
-        rate = rates[int(np.argmin(losses))] if losses else rates[0]
-        return _TrainingState(rate, planned, before, start, before, start, {}, [])
+        planned = min(self._options.epochs, self._affordable())
+        return _TrainingState(planned, before, start, before, start, {}, [])
 
-    def _tried(self, rate: float, steps: int) -> float:
-        """The held-out loss after a short run of its own, annealed to nothing."""
-        rng = np.random.default_rng(self._options.seed)
-        optimiser = torch.optim.Adam(list(self._student.values.values()), lr=rate)
-        for step, batch in zip(range(steps), self._batches(rng), strict=False):
-            _set_rate(optimiser, _annealed(rate, step / steps))
-            self._step(optimiser, batch)
-        loss = self._student.mean_loss(self._held_out)
-        return loss if math.isfinite(loss) else math.inf
+    def _affordable(self) -> int:
+        """How many epochs fit into the minutes: one at least."""
+        if self._options.minutes == math.inf:
+            return self._options.epochs
+        batches = self._batches(np.random.default_rng(self._options.seed))
+        steps = list(zip(range(_TIMED_STEPS), batches, strict=False))
+        begun = time.perf_counter()
+        for _, batch in steps:
+            self._student.loss(batch).backward()  # type: ignore[no-untyped-call]
+        seconds = (time.perf_counter() - begun) / len(steps) * self._steps
+        return max(1, min(self._options.epochs, int(60 * self._options.minutes / seconds)))
 
     # --- epochs ----------------------------------------------------------------------------------
 
     def _restore(self, state: _TrainingState) -> None:
         self._student.restore(state.current)
-        self._optimiser = torch.optim.Adam(list(self._student.values.values()), lr=state.rate)
-        for value, name in zip(self._student.values.values(), self._student.values, strict=True):
+        groups = [
+            {"params": [value], "lr": 0.0, "scale": self._scales[name]}
+            for name, value in self._student.values.items()
+        ]
+        self._optimiser = torch.optim.Adam(groups)
+        for name, value in self._student.values.items():
             if moments := state.moments.get(name):
                 self._optimiser.state[value] = {
                     key: torch.from_numpy(np.array(array)) for key, array in moments.items()
@@ -154,7 +147,7 @@ class Run:
         losses = []
         for step, batch in enumerate(self._batches(rng)):
             done = (number + step / self._steps) / state.planned
-            _set_rate(self._optimiser, _annealed(state.rate, done))
+            _set_rate(self._optimiser, _annealed(self._rate, done))
             losses.append(self._step(self._optimiser, batch))
         held_out = self._student.mean_loss(self._held_out)
         state.epochs.append(Epoch(number + 1, float(np.mean(losses)), held_out))
@@ -201,9 +194,8 @@ class Run:
 
 @dataclass
 class _TrainingState:
-    """Where a run stands, as it can be kept: a learning rate, epochs, values, Adam's moments."""
+    """Where a run stands, as it can be kept: epochs, values, Adam's moments."""
 
-    rate: float
     planned: int
     before: float
     current: dict[str, Array]
@@ -228,7 +220,6 @@ class _TrainingState:
         for name, moments in self.moments.items():
             arrays |= {f"{key}/{name}": array for key, array in moments.items()}
         facts = {
-            "rate": self.rate,
             "planned": self.planned,
             "before": self.before,
             "best_loss": self.best_loss,
@@ -252,7 +243,7 @@ class _TrainingState:
                 moments.setdefault(name, {})[key] = array
         facts = part.facts
         epochs = [Epoch(*each) for each in facts["epochs"]]
-        numbers = (facts["rate"], facts["planned"], facts["before"])
+        numbers = (facts["planned"], facts["before"])
         return cls(*numbers, current, facts["best_loss"], best, moments, epochs)
 
 
@@ -268,7 +259,7 @@ def _annealed(rate: float, done: float) -> float:
 
 def _set_rate(optimiser: torch.optim.Adam, rate: float) -> None:
     for group in optimiser.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["scale"]
 
 
 def _slices(data: Dataset, size: int) -> Sequence[slice]:
