@@ -93,14 +93,22 @@ def test_batch_normalization_is_a_line() -> None:
 
 def test_a_sum_of_products_by_hand() -> None:
     """2 x - 3 z for x in -2..3 and z in 1..5: -19..3, and 2^-16 of 6 + 15 to either side."""
-    weights = np.array([[[2.0, -3.0]]])
+    weights = np.array([[[[2.0], [-3.0]]]])
     low, high = sums_of_products(weights, np.abs(weights), Interval(*X))
     assert low.tolist() == [-19 - 21 * 2.0**-16]
     assert high.tolist() == [3 + 21 * 2.0**-16]
 
 
+def test_every_tap_reads_any_number_within_the_bounds() -> None:
+    """(1, -4) of x in -2..3 and (0, 2) of z in 1..5: -14..11 and 2..10, beside 2^-16 of 25."""
+    weights = np.array([[[[1.0, -4.0], [0.0, 2.0]]]])
+    low, high = sums_of_products(weights, np.abs(weights), Interval(*X))
+    assert low.tolist() == [-12 - 25 * 2.0**-16]
+    assert high.tolist() == [21 + 25 * 2.0**-16]
+
+
 def test_what_has_no_bound_leaves_none_to_those_that_read_it() -> None:
-    weights = np.array([[[2.0, 1.0], [0.0, 1.0]]])
+    weights = np.array([[[[2.0], [1.0]], [[0.0], [1.0]]]])
     x = Interval(np.array([-math.inf, 0.0]), np.array([1.0, 2.0]))
     low, high = sums_of_products(weights, np.abs(weights), x)
     assert low[0] == -math.inf

@@ -134,8 +134,7 @@ class _ConstantLayer:
         axis = self.layout.channel_axis(rank) if rank else -1
         low, high = self._bias(ranges, axis, size)
         magnitudes = np.abs(self.weights)
-        sums, reaches = (_over_taps(each) for each in (self.weights, magnitudes))
-        ends = sums_of_products(sums, reaches, x)
+        ends = sums_of_products(self.weights, magnitudes, x)
         own = axis + rank if rank else None
         result = Interval(ends[0] + low, ends[1] + high, own)
         flags = None
@@ -247,13 +246,6 @@ def _unmatrix(flags: Array, shape: tuple[int, ...], layout: WeightLayout, node: 
     return found
 
 
-def _over_taps(values: Array) -> Array:
-    """Sums over the taps of a kernel, (groups, outputs, inputs) float64."""
-    taps = values.shape[3]
-    found = values[..., 0] if taps == 1 else np.einsum("goit->goi", values)
-    return np.asarray(found, np.float64)
-
-
 # --- the rule ------------------------------------------------------------------------------------
 
 
@@ -322,7 +314,13 @@ def _below(magnitudes: Array, x: Array, most: Array) -> Array:
     place = np.nonzero(smallest <= most)
     if not len(place[0]):
         return found
-    rows, read, limits = magnitudes[place], x[place[0]], most[place]
+    rows = magnitudes[place]
+    least = np.where(rows > 0, rows, np.inf).min(axis=(1, 2))  # zeros are none
+    some = product(least, x.min(axis=1)[place[0]]) <= most[place]
+    if not some.any():
+        return found
+    place = place[0][some], place[1][some]
+    rows, read, limits = rows[some], x[place[0]], most[place]
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         share = limits[:, None] / read
     share[read == 0] = np.inf
