@@ -44,8 +44,9 @@ class Interval:
 
     def along(self, axis: int, size: int) -> Interval:
         """The bounds of every index of an axis of a length."""
-        known = self if self.axis == axis and len(self.low) == size else self.hull()
-        shape = (size,)
+        if self.axis == axis and len(self.low) == size:
+            return self
+        known, shape = self.hull(), (size,)
         return Interval(np.broadcast_to(known.low, shape), np.broadcast_to(known.high, shape), axis)
 
 

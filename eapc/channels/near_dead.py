@@ -159,6 +159,8 @@ class _ConstantLayer:
         pads = any(self.node.attribute("pads", ())) or self.node.attribute("auto_pad", "")
         found = found.with_number(0.0) if taps > 1 or pads else found
         factor = self.layout.factor(self.node.attributes)
+        if factor == 1:
+            return found
         ends = product(np.array(factor), found.low), product(np.array(factor), found.high)
         return Interval(np.minimum(*ends), np.maximum(*ends), found.axis)
 

@@ -31,6 +31,7 @@ class Ranges:
         self._found = {name: within(limit) for name, limit in limits.items()}
         self._constants: dict[str, Array | None] = {}
         self._sizes: dict[str, Shape | None] = {}
+        self.lines: dict[str, tuple[Array, Array] | None] = {}
 
     def of(self, tensor: str) -> Interval:
         """Bounds of a tensor; none where nothing is known of it."""
@@ -255,6 +256,12 @@ def _normalised(ranges: Ranges, node: Node) -> Interval:
 
 def line_of(ranges: Ranges, node: Node) -> tuple[Array, Array] | None:
     """(slope, offset) of each channel of a BatchNormalization; None where they are not known."""
+    if node.key not in ranges.lines:
+        ranges.lines[node.key] = _line_of(ranges, node)
+    return ranges.lines[node.key]
+
+
+def _line_of(ranges: Ranges, node: Node) -> tuple[Array, Array] | None:
     given = [ranges.constant(node.input(place)) for place in range(1, 5)]
     if node.attribute("training_mode", 0) or any(value is None for value in given):
         return None
