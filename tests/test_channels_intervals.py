@@ -46,6 +46,8 @@ X = np.array([[-2.0, 1.0], [3.0, 5.0]])
     [
         (op("Relu", "d", "y"), [0, 1], [3, 5]),
         (op("LeakyRelu", "d", "y", alpha=0.5), [-1, 1], [3, 5]),
+        (op("LeakyRelu", "d", "y", alpha=-2.0), [0, 0], [4, 5]),
+        (op("HardSigmoid", "d", "y", alpha=-0.25, beta=0.5), [0, 0], [1, 0.25]),
         (op("HardSwish", "d", "y"), [-0.5, 0], [3, 5]),
         (op("Clip", "d zero four", "y"), [0, 1], [3, 4]),
         (op("MaxPool", "d", "y", kernel_shape=[2, 2]), [-2, 0], [3, 5]),
@@ -58,6 +60,9 @@ X = np.array([[-2.0, 1.0], [3.0, 5.0]])
         (op("Concat", "d d", "y", axis=1), [-2, 1, -2, 1], [3, 5, 3, 5]),
         (op("Slice", "d starts ends axes", "y"), [-2], [5]),
         (op("Exp", "d", "y"), [-math.inf], [math.inf]),
+        (op("Dropout", "d zero yes", "y"), [-math.inf], [math.inf]),
+        (op("Pad", "d turn", "y", mode="wrap"), [-2], [5]),
+        (op("Pad", "d shift", "y"), [-2], [5]),
     ],
 )
 def test_bounds_by_hand(node: NodeProto, low: list[float], high: list[float]) -> None:
@@ -68,6 +73,9 @@ def test_bounds_by_hand(node: NodeProto, low: list[float], high: list[float]) ->
         "starts": ints(0),
         "ends": ints(1),
         "axes": ints(1),
+        "yes": np.array(True),
+        "shift": ints(0, -1, 0, 0, 0, 1, 0, 0),
+        "turn": ints(0, 1, 0, 0, 0, -1, 0, 0),
     }
     used = {name: value for name, value in tensors.items() if name in node.input}
     assert bounds(node, X, **used) == (low, high)

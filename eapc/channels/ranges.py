@@ -108,7 +108,8 @@ _MOVES = frozenset(
 def _monotone(function: _Map) -> _Rule:
     def rule(ranges: Ranges, node: Node) -> Interval:
         x = ranges.of(node.input(0))
-        return Interval(function(x.low, node), function(x.high, node), x.axis)
+        ends = function(x.low, node), function(x.high, node)
+        return Interval(np.minimum(*ends), np.maximum(*ends), x.axis)
 
     return rule
 
@@ -124,9 +125,11 @@ def _hard_sigmoid(x: Array, node: Node) -> Array:
     return found
 
 
-def _leaky(x: Array, node: Node) -> Array:
-    found: Array = np.where(x < 0, x * max(node.attribute("alpha", 0.01), 0.0), x)
-    return found
+def _leaky(ranges: Ranges, node: Node) -> Interval:
+    """Rises everywhere, or with a negative slope on the left from its least, zero."""
+    slope = node.attribute("alpha", 0.01)
+    found = _monotone(lambda x, _: np.where(x < 0, slope * x, x))(ranges, node)
+    return found if slope >= 0 else found.with_number(0.0)
 
 
 def _clip(ranges: Ranges, node: Node) -> Interval:
@@ -173,6 +176,12 @@ def _same(ranges: Ranges, node: Node) -> Interval:
     return ranges.of(node.input(0))
 
 
+def _dropout(ranges: Ranges, node: Node) -> Interval:
+    """In training what stays is scaled."""
+    trains = ranges.constant(node.input(2)) if node.input(2) else np.array(False)
+    return UNBOUNDED if trains is None or trains.any() else _same(ranges, node)
+
+
 def _cast(ranges: Ranges, node: Node) -> Interval:
     """To real numbers; a cast to integers may wrap around."""
     return ranges.of(node.input(0)) if is_float(numpy_type(node.attribute("to", 1))) else UNBOUNDED
@@ -192,6 +201,7 @@ def _resized(ranges: Ranges, node: Node) -> Interval:
 
 
 def _padded(ranges: Ranges, node: Node) -> Interval:
+    """What is there and the number that fills; channels that are cut or moved are not followed."""
     value = (
         ranges.constant(node.input(2))
         if node.input(2)
@@ -199,11 +209,13 @@ def _padded(ranges: Ranges, node: Node) -> Interval:
     )
     if value is None or value.size != 1:
         return UNBOUNDED
-    x, given = ranges.of(node.input(0)), ranges.shape(node.input(0))
-    made, number = ranges.shape(node.outputs[0]), float(value.reshape(-1)[0])
-    if x.axis is None or given is None or made is None or given[x.axis] != made[x.axis]:
+    x, shape = ranges.of(node.input(0)), ranges.shape(node.input(0))
+    pads = ranges.constant(node.input(1)) if node.input(1) else node.attribute("pads", None)
+    number = float(value.reshape(-1)[0])
+    if x.axis is None or shape is None or pads is None or len(pads) != 2 * len(shape):
         return x.hull().with_number(number)
-    return x.with_number(number)
+    stays = not pads[x.axis] and not pads[x.axis + len(shape)]
+    return x.with_number(number) if stays else x.hull().with_number(number)
 
 
 def _turned(ranges: Ranges, node: Node) -> Interval:
@@ -327,13 +339,14 @@ def _table(names: str, rule: _Rule) -> dict[str, _Rule]:
 
 
 _RULES: Mapping[str, _Rule] = {
-    **_table("Identity Dropout", _same),
+    **_table("Identity", _same),
+    **_table("Dropout", _dropout),
     **_table("Cast", _cast),
     **_table("Relu", _monotone(lambda x, _: np.maximum(x, 0.0))),
     **_table("Sigmoid", _monotone(_sigmoid)),
     **_table("Tanh", _monotone(lambda x, _: np.tanh(x))),
     **_table("HardSigmoid", _monotone(_hard_sigmoid)),
-    **_table("LeakyRelu", _monotone(_leaky)),
+    **_table("LeakyRelu", _leaky),
     **_table("Gelu HardSwish Mish Swish", _gated),
     **_table("Clip", _clip),
     **_table("Softmax", lambda *_: Interval(np.zeros(1), np.ones(1))),
