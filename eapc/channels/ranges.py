@@ -80,7 +80,8 @@ class Ranges:
                 found = rule(self, node)  # shapes that contradict each other leave no bounds
         elif row.kind in ("view", "copy") and node.op_type in _MOVES:
             found = self.of(node.input(0)).hull()
-        broken = np.isnan(found.low).any() or np.isnan(found.high).any()
+        ends = () if found is UNBOUNDED else (found.low, found.high)
+        broken = any(np.isnan(end).any() for end in ends)
         for place, name in enumerate(node.outputs):
             is_result = not place or node.op_type in _MOVES
             self._found[name] = found if is_result and not broken else UNBOUNDED
