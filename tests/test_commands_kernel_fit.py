@@ -191,6 +191,7 @@ def test_a_network_that_is_far_off_is_named(tmp_path: Path) -> None:
         ("network\ndense4.onnx\n", 3, "has no columns `network` and `ms` or `microjoules`"),
         ("network,ms\n", 3, "has no rows"),
         ("network,ms\nnone.onnx,1\n", 3, "board.csv:2: network: no file"),
+        ("network,ms\n,\n", 3, "board.csv:2: network: is empty; give a path or remove the row"),
         (
             "network,ms\ndense4.onnx,-1\n",
             3,

@@ -65,10 +65,13 @@ def read_table(path: Path, hardware: HardwareModel) -> list[MeasuredNetwork]:
 
 
 def _require_each_once(path: Path, lines: Sequence[tuple[int, dict[str, str]]]) -> None:
-    """Raise DataError where a network has two rows: left out, it would still be fitted to."""
+    """Raise DataError where a row names none, or one again: left out, it would be fitted to."""
     first: dict[Path, int] = {}
     for number, line in lines:
         file = _file(path, line)
+        if file == path.parent:
+            problem = "network: is empty; give a path or remove the row"
+            raise DataError(f"{path}:{number}: {problem}")
         if file.resolve() in first:
             problem = f"{file.name} stands in line {first[file.resolve()]} already"
             raise DataError(f"{path}:{number}: network: {problem}; give each network once")
