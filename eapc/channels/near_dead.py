@@ -11,6 +11,7 @@ Algorithms, 2002, section 2.2).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -311,18 +312,14 @@ def _below(magnitudes: Array, x: Array, most: Array) -> Array:
     are taken as long as their sum is not.
     """
     found = np.zeros(magnitudes.shape, np.bool_)
+    if not _any_below(magnitudes, x, most):
+        return found
     least = magnitudes.reshape(*most.shape, -1).min(axis=2)
     smallest = product(least, x.min(axis=1, keepdims=True))
     place = np.nonzero(smallest <= most)
     if not len(place[0]):
         return found
-    rows = magnitudes[place]
-    least = np.where(rows > 0, rows, np.inf).min(axis=(1, 2))  # zeros are none
-    some = product(least, x.min(axis=1)[place[0]]) <= most[place]
-    if not some.any():
-        return found
-    place = place[0][some], place[1][some]
-    rows, read, limits = rows[some], x[place[0]], most[place]
+    rows, read, limits = magnitudes[place], x[place[0]], most[place]
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         share = limits[:, None] / read
     share[read == 0] = np.inf
@@ -333,6 +330,16 @@ def _below(magnitudes: Array, x: Array, most: Array) -> Array:
             flags[row] &= _smallest(terms, limits[row])
     found[place] = flags
     return found
+
+
+def _any_below(magnitudes: Array, x: Array, most: Array) -> bool:
+    """Whether some weight other than zero is small enough beside the largest of `most`."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        share = magnitudes.dtype.type(most.max(initial=0) / x.min(initial=math.inf))
+    if not share < math.inf:
+        return True
+    few = np.count_nonzero(magnitudes <= np.nextafter(share, magnitudes.dtype.type(math.inf)))
+    return bool(few > magnitudes.size - np.count_nonzero(magnitudes))
 
 
 def _smallest(terms: Array, limit: float) -> Array:
