@@ -46,6 +46,8 @@ X = np.array([[-2.0, 1.0], [3.0, 5.0]])
     [
         (op("Relu", "d", "y"), [0, 1], [3, 5]),
         (op("LeakyRelu", "d", "y", alpha=0.5), [-1, 1], [3, 5]),
+        (op("LeakyRelu", "d", "y", alpha=-2.0), [0, 0], [4, 5]),
+        (op("HardSigmoid", "d", "y", alpha=-0.25, beta=0.5), [0, 0], [1, 0.25]),
         (op("HardSwish", "d", "y"), [-0.5, 0], [3, 5]),
         (op("Clip", "d zero four", "y"), [0, 1], [3, 4]),
         (op("MaxPool", "d", "y", kernel_shape=[2, 2]), [-2, 0], [3, 5]),
@@ -58,6 +60,9 @@ X = np.array([[-2.0, 1.0], [3.0, 5.0]])
         (op("Concat", "d d", "y", axis=1), [-2, 1, -2, 1], [3, 5, 3, 5]),
         (op("Slice", "d starts ends axes", "y"), [-2], [5]),
         (op("Exp", "d", "y"), [-math.inf], [math.inf]),
+        (op("Dropout", "d zero yes", "y"), [-math.inf], [math.inf]),
+        (op("Pad", "d turn", "y", mode="wrap"), [-2], [5]),
+        (op("Pad", "d shift", "y"), [-2], [5]),
     ],
 )
 def test_bounds_by_hand(node: NodeProto, low: list[float], high: list[float]) -> None:
@@ -68,6 +73,9 @@ def test_bounds_by_hand(node: NodeProto, low: list[float], high: list[float]) ->
         "starts": ints(0),
         "ends": ints(1),
         "axes": ints(1),
+        "yes": np.array(True),
+        "shift": ints(0, -1, 0, 0, 0, 1, 0, 0),
+        "turn": ints(0, 1, 0, 0, 0, -1, 0, 0),
     }
     used = {name: value for name, value in tensors.items() if name in node.input}
     assert bounds(node, X, **used) == (low, high)
@@ -93,14 +101,22 @@ def test_batch_normalization_is_a_line() -> None:
 
 def test_a_sum_of_products_by_hand() -> None:
     """2 x - 3 z for x in -2..3 and z in 1..5: -19..3, and 2^-16 of 6 + 15 to either side."""
-    weights = np.array([[[2.0, -3.0]]])
+    weights = np.array([[[[2.0], [-3.0]]]])
     low, high = sums_of_products(weights, np.abs(weights), Interval(*X))
     assert low.tolist() == [-19 - 21 * 2.0**-16]
     assert high.tolist() == [3 + 21 * 2.0**-16]
 
 
+def test_every_tap_reads_any_number_within_the_bounds() -> None:
+    """(1, -4) of x in -2..3 and (0, 2) of z in 1..5: -14..11 and 2..10, beside 2^-16 of 25."""
+    weights = np.array([[[[1.0, -4.0], [0.0, 2.0]]]])
+    low, high = sums_of_products(weights, np.abs(weights), Interval(*X))
+    assert low.tolist() == [-12 - 25 * 2.0**-16]
+    assert high.tolist() == [21 + 25 * 2.0**-16]
+
+
 def test_what_has_no_bound_leaves_none_to_those_that_read_it() -> None:
-    weights = np.array([[[2.0, 1.0], [0.0, 1.0]]])
+    weights = np.array([[[[2.0], [1.0]], [[0.0], [1.0]]]])
     x = Interval(np.array([-math.inf, 0.0]), np.array([1.0, 2.0]))
     low, high = sums_of_products(weights, np.abs(weights), x)
     assert low[0] == -math.inf

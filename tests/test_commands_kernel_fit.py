@@ -177,16 +177,35 @@ def test_whether_dead_channels_run_is_told_by_what_fits(tmp_path: Path) -> None:
     assert [n.off for n in found.networks] == pytest.approx([0, 0], abs=1e-9)
 
 
+def test_a_network_that_is_far_off_is_named(tmp_path: Path) -> None:
+    """A time of a quarter of an hour among tenths of a millisecond."""
+    saved(tmp_path)
+    text = "network,ms\ndense4.onnx,0.1\ndense9.onnx,1e6\n"
+    notes = fit_board(table(tmp_path, text), "cortex-m4").notes
+    assert "dense9.onnx is off by -100%: see whether its row is right" in notes
+
+
 @pytest.mark.parametrize(
     ("text", "code", "said"),
     [
         ("network\ndense4.onnx\n", 3, "has no columns `network` and `ms` or `microjoules`"),
         ("network,ms\n", 3, "has no rows"),
         ("network,ms\nnone.onnx,1\n", 3, "board.csv:2: network: no file"),
+        ("network,ms\n,\n", 3, "board.csv:2: network: is empty; give a path or remove the row"),
         (
             "network,ms\ndense4.onnx,-1\n",
             3,
             "board.csv:2: ms: expected a positive number, got '-1'",
+        ),
+        (
+            "network,ms\ndense4.onnx,1e-300\n",
+            3,
+            "board.csv:2: ms: expected a number from 1e-06 to 1e+09, got '1e-300'",
+        ),
+        (
+            "network,ms\ndense4.onnx,1\n./dense4.onnx,2\n",
+            3,
+            "board.csv:3: network: dense4.onnx stands in line 2 already; give each network once",
         ),
         ("network,ms\ndense4.onnx\n", 3, "a network has neither ms nor microjoules"),
         ("network,ms\ndense4.onnx,1\ndense9.onnx,\n", 3, "dense9.onnx has no ms and others do"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from eapc.dataflow import (
 from eapc.dataflow.execution import Widths, mac_bits
 from eapc.dataflow.row_stationary_nest import Pads, Room, filters_that_fit, nests
 from eapc.hardware import HardwareModel, load_hardware, shipped_hardware
-from eapc.workload import BitWidths, ConvWorkload, StreamWorkload
+from eapc.workload import BitWidths, ConvWorkload, OperandDensities, StreamWorkload
 
 EYERISS = load_hardware("eyeriss")
 TPU = load_hardware("tpu-v1")
@@ -195,3 +196,44 @@ def test_a_width_of_a_word_is_no_width_of_its_own(machine: str) -> None:
     work = ConvWorkload(2, 1, 24, 16, 14, 14, 3, 3)
     plain, stated = execute(work, hardware), execute(at(hardware.word_bits, work), hardware)
     assert stated == replace(plain, mac_bits=float(hardware.word_bits))
+
+
+PEAK = {
+    "eyeriss": 168,
+    "eyeriss-jssc2017": 168,
+    "isca16-baseline": 256,
+    "tpu-v1": 65536,
+    "nvdla-like": 1024,
+    "simba-like": 1024,
+    "ethos-u55-128": 128,
+    "ethos-u55-256": 256,
+}
+"""MACs a cycle of the machines that are arrays."""
+
+
+@pytest.mark.parametrize("machine", PEAK)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(layers)
+def test_no_array_is_used_beyond_its_peak(machine: str, work: ConvWorkload) -> None:
+    done = execute(work, load_hardware(machine))
+    assert done.cycles is not None
+    assert done.executed_macs <= done.cycles * PEAK[machine] * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("machine", shipped_hardware())
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(layers, st.floats(0, 1), st.floats(0, 1))
+def test_larger_layers_never_cost_less_nor_zeros_more(
+    machine: str, work: ConvWorkload, one: float, other: float
+) -> None:
+    hardware = load_hardware(machine)
+
+    def cost(**changes: Any) -> float:
+        return aim(execute(replace(work, **changes), hardware), hardware)
+
+    whole = cost()
+    assert whole <= cost(batch=2 * work.batch) * (1 + 1e-9)
+    assert whole <= cost(filters_per_group=2 * work.filters_per_group) * (1 + 1e-9)
+    assert whole <= cost(channels_per_group=2 * work.channels_per_group) * (1 + 1e-9)
+    sparse, dense = (OperandDensities(d, d, d) for d in sorted((one, other)))
+    assert 0 <= cost(densities=sparse) <= cost(densities=dense) * (1 + 1e-9)

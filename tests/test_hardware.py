@@ -371,6 +371,7 @@ def test_several_errors_are_one_line() -> None:
         (b'"a\\nb": [1]\n', "npu.yaml:1: schema: missing"),
         (b"? [1, 2]\n: 3\n", "npu.yaml:1: a key is no text"),
         (b"a: " + b"[" * 5000, "npu.yaml:1: nested too deeply"),
+        (b"a: " + b"[" * 900 + b"]" * 900, "npu.yaml:1: nested too deeply"),
     ],
 )
 def test_what_is_no_description_is_told_in_one_line(data: bytes, expected: str) -> None:

@@ -44,8 +44,9 @@ class Interval:
 
     def along(self, axis: int, size: int) -> Interval:
         """The bounds of every index of an axis of a length."""
-        known = self if self.axis == axis and len(self.low) == size else self.hull()
-        shape = (size,)
+        if self.axis == axis and len(self.low) == size:
+            return self
+        known, shape = self.hull(), (size,)
         return Interval(np.broadcast_to(known.low, shape), np.broadcast_to(known.high, shape), axis)
 
 
@@ -67,17 +68,22 @@ def product(one: Array, other: Array) -> Array:
 def sums_of_products(weights: Array, magnitudes: Array, x: Interval) -> tuple[Array, Array]:
     """Bounds (groups * outputs,) of weights @ x, group by group; x has one for each input.
 
-    `weights` (groups, outputs, inputs) are sums over taps, `magnitudes` of their absolute values.
-    An element of x that has no bound leaves none to the rows with a weight for it.
+    `weights` (groups, outputs, inputs, taps), `magnitudes` are their absolute values. Every tap
+    reads any number within the bounds of its input. An element of x that has no bound leaves none
+    to the rows with a weight for it.
     """
-    groups, _, inputs = weights.shape
+    groups, outputs, inputs, taps = weights.shape
     low, high = x.low.reshape(groups, inputs), x.high.reshape(groups, inputs)
     bounded = np.isfinite(low) & np.isfinite(high)
     low, high = np.where(bounded, low, 0.0), np.where(bounded, high, 0.0)
     radius = (high - low) / 2 + ROUNDING * np.maximum(np.abs(low), np.abs(high))
-    # einsum: threads of a BLAS would take more than products of this size do
-    centre = np.einsum("goi,gi->go", weights, (low + high) / 2)
-    reach = np.einsum("goi,gi->go", magnitudes, radius)
+
+    def summed(values: Array, each: Array) -> Array:
+        # einsum: threads of a BLAS would take more than products of this size do
+        rows = values.reshape(groups, outputs, inputs * taps)
+        return np.asarray(np.einsum("gok,gk->go", rows, np.repeat(each, taps, axis=1)))
+
+    centre, reach = summed(weights, (low + high) / 2), summed(magnitudes, radius)
     if not bounded.all():
-        reach[((magnitudes > 0) & ~bounded[:, None, :]).any(axis=2)] = math.inf
+        reach[((magnitudes > 0).any(axis=3) & ~bounded[:, None, :]).any(axis=2)] = math.inf
     return (centre - reach).reshape(-1), (centre + reach).reshape(-1)

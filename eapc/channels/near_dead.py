@@ -11,6 +11,7 @@ Algorithms, 2002, section 2.2).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -134,8 +135,7 @@ class _ConstantLayer:
         axis = self.layout.channel_axis(rank) if rank else -1
         low, high = self._bias(ranges, axis, size)
         magnitudes = np.abs(self.weights)
-        sums, reaches = (_over_taps(each) for each in (self.weights, magnitudes))
-        ends = sums_of_products(sums, reaches, x)
+        ends = sums_of_products(self.weights, magnitudes, x)
         own = axis + rank if rank else None
         result = Interval(ends[0] + low, ends[1] + high, own)
         flags = None
@@ -160,6 +160,8 @@ class _ConstantLayer:
         pads = any(self.node.attribute("pads", ())) or self.node.attribute("auto_pad", "")
         found = found.with_number(0.0) if taps > 1 or pads else found
         factor = self.layout.factor(self.node.attributes)
+        if factor == 1:
+            return found
         ends = product(np.array(factor), found.low), product(np.array(factor), found.high)
         return Interval(np.minimum(*ends), np.maximum(*ends), found.axis)
 
@@ -247,13 +249,6 @@ def _unmatrix(flags: Array, shape: tuple[int, ...], layout: WeightLayout, node: 
     return found
 
 
-def _over_taps(values: Array) -> Array:
-    """Sums over the taps of a kernel, (groups, outputs, inputs) float64."""
-    taps = values.shape[3]
-    found = values[..., 0] if taps == 1 else np.einsum("goit->goi", values)
-    return np.asarray(found, np.float64)
-
-
 # --- the rule ------------------------------------------------------------------------------------
 
 
@@ -317,6 +312,8 @@ def _below(magnitudes: Array, x: Array, most: Array) -> Array:
     are taken as long as their sum is not.
     """
     found = np.zeros(magnitudes.shape, np.bool_)
+    if not _any_below(magnitudes, x, most):
+        return found
     least = magnitudes.reshape(*most.shape, -1).min(axis=2)
     smallest = product(least, x.min(axis=1, keepdims=True))
     place = np.nonzero(smallest <= most)
@@ -333,6 +330,16 @@ def _below(magnitudes: Array, x: Array, most: Array) -> Array:
             flags[row] &= _smallest(terms, limits[row])
     found[place] = flags
     return found
+
+
+def _any_below(magnitudes: Array, x: Array, most: Array) -> bool:
+    """Whether some weight other than zero is small enough beside the largest of `most`."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        share = magnitudes.dtype.type(most.max(initial=0) / x.min(initial=math.inf))
+    if not share < math.inf:
+        return True
+    few = np.count_nonzero(magnitudes <= np.nextafter(share, magnitudes.dtype.type(math.inf)))
+    return bool(few > magnitudes.size - np.count_nonzero(magnitudes))
 
 
 def _smallest(terms: Array, limit: float) -> Array:

@@ -31,6 +31,7 @@ class Ranges:
         self._found = {name: within(limit) for name, limit in limits.items()}
         self._constants: dict[str, Array | None] = {}
         self._sizes: dict[str, Shape | None] = {}
+        self.lines: dict[str, tuple[Array, Array] | None] = {}
 
     def of(self, tensor: str) -> Interval:
         """Bounds of a tensor; none where nothing is known of it."""
@@ -79,7 +80,8 @@ class Ranges:
                 found = rule(self, node)  # shapes that contradict each other leave no bounds
         elif row.kind in ("view", "copy") and node.op_type in _MOVES:
             found = self.of(node.input(0)).hull()
-        broken = np.isnan(found.low).any() or np.isnan(found.high).any()
+        ends = () if found is UNBOUNDED else (found.low, found.high)
+        broken = any(np.isnan(end).any() for end in ends)
         for place, name in enumerate(node.outputs):
             is_result = not place or node.op_type in _MOVES
             self._found[name] = found if is_result and not broken else UNBOUNDED
@@ -107,7 +109,8 @@ _MOVES = frozenset(
 def _monotone(function: _Map) -> _Rule:
     def rule(ranges: Ranges, node: Node) -> Interval:
         x = ranges.of(node.input(0))
-        return Interval(function(x.low, node), function(x.high, node), x.axis)
+        ends = function(x.low, node), function(x.high, node)
+        return Interval(np.minimum(*ends), np.maximum(*ends), x.axis)
 
     return rule
 
@@ -123,9 +126,11 @@ def _hard_sigmoid(x: Array, node: Node) -> Array:
     return found
 
 
-def _leaky(x: Array, node: Node) -> Array:
-    found: Array = np.where(x < 0, x * max(node.attribute("alpha", 0.01), 0.0), x)
-    return found
+def _leaky(ranges: Ranges, node: Node) -> Interval:
+    """Rises everywhere, or with a negative slope on the left from its least, zero."""
+    slope = node.attribute("alpha", 0.01)
+    found = _monotone(lambda x, _: np.where(x < 0, slope * x, x))(ranges, node)
+    return found if slope >= 0 else found.with_number(0.0)
 
 
 def _clip(ranges: Ranges, node: Node) -> Interval:
@@ -172,6 +177,12 @@ def _same(ranges: Ranges, node: Node) -> Interval:
     return ranges.of(node.input(0))
 
 
+def _dropout(ranges: Ranges, node: Node) -> Interval:
+    """In training what stays is scaled."""
+    trains = ranges.constant(node.input(2)) if node.input(2) else np.array(False)
+    return UNBOUNDED if trains is None or trains.any() else _same(ranges, node)
+
+
 def _cast(ranges: Ranges, node: Node) -> Interval:
     """To real numbers; a cast to integers may wrap around."""
     return ranges.of(node.input(0)) if is_float(numpy_type(node.attribute("to", 1))) else UNBOUNDED
@@ -191,6 +202,7 @@ def _resized(ranges: Ranges, node: Node) -> Interval:
 
 
 def _padded(ranges: Ranges, node: Node) -> Interval:
+    """What is there and the number that fills; channels that are cut or moved are not followed."""
     value = (
         ranges.constant(node.input(2))
         if node.input(2)
@@ -198,11 +210,13 @@ def _padded(ranges: Ranges, node: Node) -> Interval:
     )
     if value is None or value.size != 1:
         return UNBOUNDED
-    x, given = ranges.of(node.input(0)), ranges.shape(node.input(0))
-    made, number = ranges.shape(node.outputs[0]), float(value.reshape(-1)[0])
-    if x.axis is None or given is None or made is None or given[x.axis] != made[x.axis]:
+    x, shape = ranges.of(node.input(0)), ranges.shape(node.input(0))
+    pads = ranges.constant(node.input(1)) if node.input(1) else node.attribute("pads", None)
+    number = float(value.reshape(-1)[0])
+    if x.axis is None or shape is None or pads is None or len(pads) != 2 * len(shape):
         return x.hull().with_number(number)
-    return x.with_number(number)
+    stays = not pads[x.axis] and not pads[x.axis + len(shape)]
+    return x.with_number(number) if stays else x.hull().with_number(number)
 
 
 def _turned(ranges: Ranges, node: Node) -> Interval:
@@ -255,6 +269,12 @@ def _normalised(ranges: Ranges, node: Node) -> Interval:
 
 def line_of(ranges: Ranges, node: Node) -> tuple[Array, Array] | None:
     """(slope, offset) of each channel of a BatchNormalization; None where they are not known."""
+    if node.key not in ranges.lines:
+        ranges.lines[node.key] = _line_of(ranges, node)
+    return ranges.lines[node.key]
+
+
+def _line_of(ranges: Ranges, node: Node) -> tuple[Array, Array] | None:
     given = [ranges.constant(node.input(place)) for place in range(1, 5)]
     if node.attribute("training_mode", 0) or any(value is None for value in given):
         return None
@@ -320,13 +340,14 @@ def _table(names: str, rule: _Rule) -> dict[str, _Rule]:
 
 
 _RULES: Mapping[str, _Rule] = {
-    **_table("Identity Dropout", _same),
+    **_table("Identity", _same),
+    **_table("Dropout", _dropout),
     **_table("Cast", _cast),
     **_table("Relu", _monotone(lambda x, _: np.maximum(x, 0.0))),
     **_table("Sigmoid", _monotone(_sigmoid)),
     **_table("Tanh", _monotone(lambda x, _: np.tanh(x))),
     **_table("HardSigmoid", _monotone(_hard_sigmoid)),
-    **_table("LeakyRelu", _monotone(_leaky)),
+    **_table("LeakyRelu", _leaky),
     **_table("Gelu HardSwish Mish Swish", _gated),
     **_table("Clip", _clip),
     **_table("Softmax", lambda *_: Interval(np.zeros(1), np.ones(1))),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def analyze(
     machine = load_machine(inputs.hw)
     written = [path for path in (csv, annotate) if path is not None]
     if isinstance(machine, HardwareModel):
-        analysis = analyze_energies(loaded, settings, share)
+        analysis = analyze_energies(loaded, replace(settings, hardware=machine), share)
         save = analysis.save
         table = partial(tables.analysis_table, analysis, settings, written=written)
         document = partial(documents.analysis_document, analysis, warnings, annotate)

@@ -73,7 +73,15 @@ def fit_board(
     found = _named(found, name, Path(table).name)
     if unseen is not None:
         found = validated(found, chosen.networks, unseen)
-    return FittedMachine(found, chosen.networks, chosen.free, notes)
+    return FittedMachine(found, chosen.networks, chosen.free, (*notes, *_far_off(chosen)))
+
+
+def _far_off(chosen: _Choice) -> Iterator[str]:
+    """Networks of which no constants make half or twice of what was measured."""
+    for network in chosen.networks:
+        if not -0.5 < network.off < 1:
+            said = f"{network.network} is off by {100 * network.off:+.3g}%"
+            yield f"{said}: see whether its row is right"
 
 
 class _Choice(NamedTuple):

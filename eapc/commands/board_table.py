@@ -13,6 +13,9 @@ from eapc.errors import DataError
 from eapc.hardware import HardwareModel
 from eapc.model import Model
 
+_LEAST, _MOST = 1e-6, 1e9
+"""Milliseconds and microjoules of an inference that can be meant: a ns or pJ, days or a kJ."""
+
 
 @dataclass(frozen=True)
 class MeasuredNetwork:
@@ -55,9 +58,29 @@ def read_table(path: Path, hardware: HardwareModel) -> list[MeasuredNetwork]:
         raise DataError(f"{path}: has no columns `network` and `ms` or `microjoules`; add them")
     if not lines:
         raise DataError(f"{path}: has no rows; give one for each measured network")
+    _require_each_once(path, lines)
     networks = [_network(path, number, line, given, hardware) for number, line in lines]
     _require_one_column(path, networks)
     return networks
+
+
+def _require_each_once(path: Path, lines: Sequence[tuple[int, dict[str, str]]]) -> None:
+    """Raise DataError where a row names none, or one again: left out, it would be fitted to."""
+    first: dict[Path, int] = {}
+    for number, line in lines:
+        file = _file(path, line)
+        if file == path.parent:
+            problem = "network: is empty; give a path or remove the row"
+            raise DataError(f"{path}:{number}: {problem}")
+        if file.resolve() in first:
+            problem = f"{file.name} stands in line {first[file.resolve()]} already"
+            raise DataError(f"{path}:{number}: network: {problem}; give each network once")
+        first[file.resolve()] = number
+
+
+def _file(path: Path, line: dict[str, str]) -> Path:
+    cells = {(key or "").strip(): value for key, value in line.items()}
+    return path.parent / (cells.get("network") or "").strip()
 
 
 def _require_one_column(path: Path, networks: Sequence[MeasuredNetwork]) -> None:
@@ -74,7 +97,7 @@ def _network(
     path: Path, number: int, line: dict[str, str], given: Sequence[str], hardware: HardwareModel
 ) -> MeasuredNetwork:
     cells = {(key or "").strip(): value for key, value in line.items()}
-    file = path.parent / (cells.get("network") or "").strip()
+    file = _file(path, line)
     if not file.is_file():
         raise DataError(f"{path}:{number}: network: no file {file}; paths are from the table's")
     amounts = {column: _amount(path, number, column, cells.get(column)) for column in given}
@@ -92,7 +115,9 @@ def _amount(path: Path, number: int, column: str, text: str | None) -> float | N
         amount = float(text or "")
     except ValueError:
         amount = 0.0
-    if not 0 < amount < math.inf:
-        said = f"expected a positive number, got '{text}'"
+    if not _LEAST <= amount <= _MOST:
+        positive = 0 < amount < math.inf
+        wanted = f"number from {_LEAST:g} to {_MOST:g}" if positive else "positive number"
+        said = f"expected a {wanted}, got '{text}'"
         raise DataError(f"{path}:{number}: {column}: {said}; correct it or leave it empty")
     return amount
