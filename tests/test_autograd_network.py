@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from builders import Array, loaded, make_graph, make_model, op
+from builders import Array, loaded, make_graph, make_model, normal, op
 from onnx import TensorProto, helper, numpy_helper
 from pruning_builders import NETS
 
@@ -200,3 +200,27 @@ def test_types_of_16_bits_are_computed_at_32() -> None:
     assert (half.dtype, half.item()) == (torch.float32, 1.5)
     codes = helper.make_tensor("codes", TensorProto.INT4, [2], [-8, 7])
     assert tensor_of(numpy_helper.to_array(codes)).tolist() == [-8, 7]
+
+
+def test_recurrent_weights_and_slopes_are_trained() -> None:
+    shapes = {"w": (1, 8, 2), "r": (1, 8, 2), "b": (1, 16)}
+    constants: dict[str, Array] = {name: normal(shape) for name, shape in shapes.items()}
+    constants["slope"] = np.array([0.25], np.float32)
+    nodes = [op("LSTM", "x w r b", "h", hidden_size=2), op("PRelu", "h slope", "y")]
+    model = loaded(nodes, {"x": ["T", "N", 2]}, ["y"], constants)
+    parameters = parameters_of(model)
+    assert list(parameters) == ["w", "r", "b", "slope"]
+    x = tensor_of(normal((3, 2, 2), 7))
+    (y,) = Network(model, parameters).run({"x": x}, ["y"])
+    y.square().sum().backward()  # type: ignore[no-untyped-call]
+    for name, parameter in parameters.items():
+        assert parameter.value.grad is not None
+        step = 1e-3 * parameter.value.grad.sign()
+        ends = []
+        for sign in (1, -1):
+            moved = {**constants, name: constants[name] + sign * step.numpy()}
+            changed = loaded(nodes, {"x": ["T", "N", 2]}, ["y"], moved)
+            (found,) = open_model(changed, 1).run({"x": x.numpy()}).values()
+            ends.append(float(np.square(found).sum()))
+        expected = 2e-3 * float(parameter.value.grad.abs().sum())
+        assert ends[0] - ends[1] == pytest.approx(expected, rel=2e-2)
