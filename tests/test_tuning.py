@@ -20,7 +20,7 @@ from eapc.progress import Step
 from eapc.tuning import Options, Tuned, tune
 from eapc.tuning.augmentation import Augmentation
 from eapc.tuning.student import Student
-from eapc.tuning.targets import Teacher, powers
+from eapc.tuning.targets import Teacher, factors
 from eapc.tuning.training import Run
 
 SHORT = Options(epochs=6, batch=8, augment="none")
@@ -239,11 +239,26 @@ def test_targets_lie_before_what_squashes_them() -> None:
     np.testing.assert_allclose(teacher.targets({"x": x})[0], x @ constants["w"], rtol=1e-5)
 
 
-def test_powers_are_variances() -> None:
-    """Columns of variance 1 and 4; a constant 3 has its square; a zero 1."""
+def test_errors_count_by_the_variance_of_their_part() -> None:
+    """Two outputs are two parts; variances 1 and 4 of one: 2 samples over a power of 2 + 8."""
     first = np.array([[0.0, 0.0], [2.0, 4.0]], np.float32)
-    three, zero = np.full((2, 1), 3, np.float32), np.zeros((2, 1), np.float32)
-    assert powers([[first, three, zero]]) == [2.5, 9.0, 1.0]
+    second = np.array([[1.0], [3.0]], np.float32)
+    one, two = factors(["a", "b"], [[first, second]], {})
+    np.testing.assert_allclose(np.broadcast_to(one, (1, 2)), [[0.5 * 2 / 10] * 2])
+    np.testing.assert_allclose(two, [[0.5 * 2 / 2]])
+
+
+def test_loud_channels_do_not_hide_quiet_ones() -> None:
+    """Maps of powers 10,000 to 1 are parts of their own: half of the loss each."""
+    y = np.stack([100 * normal((40, 4, 4)), normal((40, 4, 4), 1)], 1)
+    (factor,) = factors(["y"], [[y]], {})
+    spread = np.square(y - y.mean(0)).sum((0, 2, 3)) / 40
+    np.testing.assert_allclose(factor.ravel(), 0.5 / spread, rtol=1e-5)
+
+
+def test_a_constant_target_counts_by_its_square() -> None:
+    (factor,) = factors(["y"], [[np.full((4, 2, 3, 3), 3, np.float32)]], {})
+    np.testing.assert_allclose(np.broadcast_to(factor, (1, 2, 3, 3)).sum(), 1 / 9, rtol=1e-5)
 
 
 # --- other views of images -----------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """How well a pruned network serves: accuracy, agreement, relative output error."""
 
+from eapc.evaluation.joins import joined_labels
 from eapc.evaluation.judges import AccuracyJudge, AgreementJudge
 from eapc.evaluation.kept_answers import require_kept_answers
 from eapc.evaluation.measures import (
@@ -12,7 +13,7 @@ from eapc.evaluation.measures import (
 )
 from eapc.evaluation.metrics import TOP1_ACCURACY, Metric, MetricFunction, OwnMetric
 from eapc.evaluation.own_metrics import load_metric
-from eapc.evaluation.parts import Outputs
+from eapc.evaluation.parts import Outputs, SplitOutput
 from eapc.evaluation.yardstick import Yardstick
 
 __all__ = [
@@ -28,8 +29,10 @@ __all__ = [
     "MetricFunction",
     "Outputs",
     "OwnMetric",
+    "SplitOutput",
     "Yardstick",
     "class_scores",
+    "joined_labels",
     "load_metric",
     "require_kept_answers",
 ]

@@ -12,10 +12,10 @@ from torch.nn import functional as F  # noqa: N812
 
 from eapc.autograd import Network, parameters_of
 from eapc.errors import DataError, ModelError
-from eapc.evaluation import class_scores
+from eapc.evaluation import class_scores, joined_labels
 from eapc.model import Array, Model
 from eapc.runtime import Session
-from eapc.tuning.targets import Teacher, powers
+from eapc.tuning.targets import Teacher, factors
 
 _AGREES = 5e-2
 """A torch network whose outputs are off by more than this share computes something else."""
@@ -41,14 +41,18 @@ class Student:
             raise ModelError("nothing to train: no layer has constant weights of its own")
         self.network = Network(model, self.parameters)
         self._names = teacher.names
-        self._powers = [1.0] * len(teacher.names)
+        self._factors: list[Tensor] = []
+        self._model = model
 
     def settle(self, batches: list[Batch]) -> None:
-        """Weigh errors by what the targets of some batches vary by."""
-        self._powers = powers([batch.targets for batch in batches])
+        """Weigh errors by what the targets of some batches vary by, part by part."""
+        shapes = {name: x.shape for name, x in batches[0].feed.items()}
+        joined = joined_labels(self._model, shapes)
+        found = factors(self._names, [batch.targets for batch in batches], joined)
+        self._factors = [torch.from_numpy(each) for each in found]
 
     def loss(self, batch: Batch) -> Tensor:
-        """Squared error relative to the targets' variance, a mean over tensors; or cross-entropy.
+        """Squared error relative to the targets' variance, a mean over parts; or cross-entropy.
 
         Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, section 2.1:
         matching logits is distillation at a high temperature.
@@ -58,10 +62,10 @@ class Student:
             scores = found[0].reshape(len(batch.labels), found[0].shape[1])
             return F.cross_entropy(scores, torch.from_numpy(batch.labels).long())
         errors = [
-            F.mse_loss(y, torch.from_numpy(target).to(y.dtype)) / power
-            for y, target, power in zip(found, batch.targets, self._powers, strict=True)
+            ((y - torch.from_numpy(target).to(y.dtype)).square() * factor).sum() / len(target)
+            for y, target, factor in zip(found, batch.targets, self._factors, strict=True)
         ]
-        return torch.stack(errors).mean()
+        return torch.stack(errors).sum()
 
     def mean_loss(self, batches: list[Batch]) -> float:
         """The loss over batches, each input counting the same."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from eapc.errors import ModelError
+from eapc.evaluation import SplitOutput, class_scores
 from eapc.model import Array, Model, TensorSpec
 from eapc.runtime import Session, with_outputs
 
@@ -64,14 +66,32 @@ def _deepest(student: Model, teacher: Model, output: str) -> str:
     return output
 
 
-def powers(targets: list[list[Array]]) -> list[float]:
-    """The variance of each target over batches: what its squared error is relative to.
+def factors(
+    names: Sequence[str], targets: Sequence[Sequence[Array]], joined: Mapping[str, Array]
+) -> list[Array]:
+    """What squared errors of each target count, (1, ...) in the shape of a sample.
 
-    Of a target that is constant it is its mean square, or 1 where that is 0.
+    Summed over a sample, so weighed, they are the mean over all parts of the error relative to the
+    variance of the part: the parts of `evaluation`, by which goals are judged. `targets` are those
+    of several batches, `joined` says of outputs which tensors they are joined from.
     """
-    found = []
-    for batches in zip(*targets, strict=True):
-        values = np.concatenate([np.asarray(b, np.float64).reshape(len(b), -1) for b in batches])
-        spread = float(values.var(axis=0).mean()) or float(np.square(values).mean())
-        found.append(spread or 1.0)
-    return found
+    split = []
+    for name, batches in zip(names, zip(*targets, strict=True), strict=True):
+        y = np.concatenate(batches)
+        by_scale = len(names) > 1 or class_scores({name: y}) is None
+        split.append(SplitOutput.of(name, y, joined.get(name), by_scale=by_scale))
+    count = sum(len(each.parts) for each in split)
+    return [_factor(each) / np.float32(count) for each in split]
+
+
+def _factor(split: SplitOutput) -> Array:
+    """Samples over the power of each element's part; of a part without any, over its elements."""
+    samples, sample = len(split.y), split.y.shape[1:]
+    sizes = np.bincount(split.labels, minlength=len(split.parts))
+    whole = math.prod(sample) / max(1, len(split.labels)) * sizes
+    powers = [part.power or samples * size for part, size in zip(split.parts, whole, strict=True)]
+    by_place = (samples / np.array(powers))[split.labels].astype(np.float32)
+    if split.axis is None:
+        return by_place.reshape(1, *sample)
+    shape = [-1 if axis == split.axis else 1 for axis in range(len(sample))]
+    return np.asarray(by_place.reshape(1, *shape))
