@@ -17,6 +17,7 @@ from .hold_out_inputs import HoldOutInputs
 from .prune_channels import PruneChannels
 from .prune_weights import PruneWeights
 from .reconstruct_outputs import ReconstructOutputs
+from .repair_outputs import RepairOutputs
 from .shrink_channels import ShrinkChannels
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
             PruneChannels,
             PruneWeights,
             ReconstructOutputs,
+            RepairOutputs,
             ShrinkChannels,
         )
     }

@@ -28,7 +28,7 @@ LAYERS = (
     "autograd channels layers dataflow runtime",
     "energy evaluation",
     "calibration profiling scale tuning",
-    "synthesis",
+    "repair synthesis",
     "allocation",
     "structured",
     "pipeline",
