@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from eapc.data import Dataset
 from eapc.errors import DataError, ModelError
 from eapc.model import Array, Model
 from eapc.progress import Progress, Step, silent
-from eapc.repair.gauss_newton import STAGE, inputs_wanted, layers_to_repair, steps
+from eapc.repair.gauss_newton import STAGE, Round, State, inputs_wanted, layers_to_repair
 from eapc.repair.outputs import Rows, Wanted, asked_for
 from eapc.repair.results import Repaired
 from eapc.runtime import Engine
@@ -35,8 +36,8 @@ def repair(
 ) -> Repaired:
     """Move and scale a pruned network's channels until the teacher's outputs come back.
 
-    Zeros of weights stay zero. Each round takes other inputs for its step, and the damping that
-    does best on the eighth that is held out; one that gains nothing changes nothing. Raises
+    Zeros of weights stay zero. Each round takes other inputs for its steps. A layer takes the one
+    that does best on the eighth that is held out, or none where nothing is gained there. Raises
     ModelError where there is nothing to compare or to move, DataError where data are too few.
     """
     names = Teacher.of(student, teacher, engine.threads).names
@@ -54,8 +55,9 @@ def repair(
     for number in range(rounds):
         part = kept.load(f"round {number}")
         if part is None:
-            found = _round(model, wanted, judged, number, errors[-1], engine, progress)
-            part = Checkpoint(found[0], {"error": found[1]})
+            state = State(model, {}, errors[-1])
+            state = _round(wanted, judged, number, engine, progress, state)
+            part = Checkpoint(state.changed, {"error": state.error})
             kept.save(f"round {number}", part)
         if not part.arrays:
             continue
@@ -69,24 +71,14 @@ def repair(
 
 
 def _round(
-    model: Model,
-    wanted: Wanted,
-    judged: Wanted,
-    number: int,
-    before: float,
-    engine: Engine,
-    progress: Progress,
-) -> tuple[dict[str, Array], float]:
-    """The constants that do best on the inputs held out, and their error; none that gains none."""
+    wanted: Wanted, judged: Wanted, number: int, engine: Engine, progress: Progress, state: State
+) -> State:
+    """The state after another round; what it changed alone."""
     rng = np.random.default_rng((engine.seed, number))
-    layers, rows = layers_to_repair(model), Rows.of(wanted, rng)
+    layers, rows = layers_to_repair(state.model), Rows.of(wanted, rng)
     taken = wanted.take(_drawn(wanted.data, inputs_wanted(layers, rows), rng))
-    best: tuple[dict[str, Array], float] = {}, before
-    for changed in steps(model, layers, taken, Rows.of(taken, rng), engine, progress, before):
-        error = judged.error(model.with_weights(changed), engine.threads)
-        if error < best[1]:
-            best = changed, error
-    return best
+    rows = Rows.of(taken, rng)
+    return Round(taken, judged, rows, engine, progress).result(replace(state, changed={}))
 
 
 def _drawn(data: Dataset, count: int, rng: np.random.Generator) -> Array:
