@@ -34,7 +34,7 @@ _MOST_CHANNELS = 4096
 _FEWEST = 32
 """Inputs that any step is worked out from, where there are so many."""
 
-_EQUATIONS = 8
+_EQUATIONS = 16
 """Equations per number that a layer's step chooses, where there are inputs enough."""
 
 STAGE = "repair-outputs"
