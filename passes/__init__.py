@@ -18,6 +18,7 @@ from .keep_classes import KeepClasses
 from .prune_channels import PruneChannels
 from .prune_weights import PruneWeights
 from .reconstruct_outputs import ReconstructOutputs
+from .repair_outputs import RepairOutputs
 from .shrink_channels import ShrinkChannels
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
             PruneChannels,
             PruneWeights,
             ReconstructOutputs,
+            RepairOutputs,
             ShrinkChannels,
         )
     }

@@ -28,7 +28,7 @@ LAYERS = (
     "autograd channels classes layers dataflow runtime",
     "energy evaluation",
     "calibration profiling scale tuning",
-    "synthesis",
+    "repair synthesis",
     "allocation",
     "structured routing",
     "pipeline",

@@ -224,6 +224,15 @@ class Layers:
         ),
     ] = ""
 
+    repair: Annotated[
+        int,
+        Option(
+            "--repair",
+            metavar="N",
+            help="Rounds that move and scale channels until outputs come back; needs no torch.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = 0
     finetune: Annotated[
         bool,
         Option(
@@ -268,6 +277,7 @@ class Layers:
             zeros=self.zeros,
             criterion=self.criterion,
             objective=self.objective,
+            repair=self.repair,
             finetune=self.finetune,
             minutes=math.inf if self.minutes is None else self.minutes,
             classes=() if self.classes is None else parse_classes(self.classes),

@@ -39,9 +39,9 @@ class Recipe:
     together, `include` and `exclude` name layers, `order` shares out an energy budget.
     With `structured` whole channels go, chosen by `criterion`; with `zeros` as well, weights of
     what is left are zeroed then. `objective` says what a budget is one of: energy, latency, or,
-    left empty, whichever the machine tells. With `finetune` every result is trained at the end,
-    for `minutes` at most. `classes` are those that a classifier is cut to first, in their new
-    order; none leaves it all of them.
+    left empty, whichever the machine tells. Every result goes through `repair` rounds of repair;
+    with `finetune` it is trained at the end, for `minutes` at most. `classes` are those that a
+    classifier is cut to first, in their new order; none leaves it all of them.
     """
 
     passes: Mapping[str, type[Pass]] = field(default_factory=load_passes)
@@ -55,6 +55,7 @@ class Recipe:
     zeros: bool = False
     criterion: str = DEFAULT_CRITERION
     objective: str = ""
+    repair: int = 0
     finetune: bool = False
     minutes: float = math.inf
     classes: tuple[str, ...] = ()
@@ -64,6 +65,8 @@ class Recipe:
             raise UsageError("--zeros come on top of channels: give --structured as well")
         if self.criterion != DEFAULT_CRITERION and not self.structured:
             raise UsageError("--criterion chooses channels: give --structured as well")
+        if self.repair < 0:
+            raise UsageError(f"--repair {self.repair}: expected a number of rounds, 1 or more")
         if self.minutes < math.inf and not self.finetune:
             raise UsageError("--minutes bound the training: give --finetune as well")
         CRITERIA.require(self.criterion)
@@ -97,14 +100,15 @@ class Recipe:
 
     @property
     def training(self) -> tuple[Pass, ...]:
-        """The steps that train what has been pruned; none unless that is asked for."""
-        if not self.finetune:
-            return ()
-        return self._made("fine-tune", minutes=self.minutes), self._annotated
+        """The steps that repair or train what has been pruned; none unless that is asked for."""
+        steps = [self._made("repair-outputs", rounds=self.repair)] if self.repair else []
+        if self.finetune:
+            steps.append(self._made("fine-tune", minutes=self.minutes))
+        return (*steps, self._annotated) if steps else ()
 
     def untrained(self) -> Recipe:
-        """The same without training."""
-        return replace(self, finetune=False, minutes=math.inf)
+        """The same without repair and training."""
+        return replace(self, repair=0, finetune=False, minutes=math.inf)
 
     def whole(self, steps: Sequence[Pass], held_out: float | None = None) -> Pipeline:
         """The pipeline that takes these steps on the inputs that are not held out."""

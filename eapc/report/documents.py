@@ -22,6 +22,7 @@ from eapc.goals import Pruned
 from eapc.hardware import HardwareModel, MeasuredMachine
 from eapc.model import Model
 from eapc.pipeline import LatencyRecord, LayerRecord, NearDead
+from eapc.repair import Repaired
 from eapc.report.classes import map_document, ratios_of
 from eapc.report.uncertainty import interval_document, validation_document
 from eapc.tuning import Tuned
@@ -83,6 +84,7 @@ def prune_document(pruned: Pruned, warnings: Sequence[str] = ()) -> Document:
         "agreement_fitted": pruned.fitted,
         "latency": _latency(pruned.latency, lowest_ratio=pruned.floor),
         "lowest_energy_ratio": None if pruned.latency else pruned.floor,
+        "repair": repair_of(pruned.compilation.record.repaired),
         "training": training_of(pruned.compilation.record.tuned),
         "channels": [asdict(group) for group in pruned.groups],
         "layers": layers(pruned.layers, pruned.before, pruned.after),
@@ -145,6 +147,7 @@ def run_document(ran: Ran, warnings: Sequence[str] = ()) -> Document:
         "layers": layers(tuple(done.record.layers.values()), None, report),
         "skipped": [asdict(entry) for entry in done.record.skipped],
         "notes": list(done.record.notes),
+        "repair": repair_of(done.record.repaired),
         "output": path_of(ran.output),
         "seconds": dict(done.record.seconds),
         "warnings": list(warnings),
@@ -320,6 +323,20 @@ def training_of(tuned: Tuned | None) -> Document | None:
         "held_out": tuned.held_out,
         "epochs": [asdict(epoch) for epoch in tuned.epochs],
         "planned_epochs": tuned.planned,
+    }
+
+
+def repair_of(repaired: Repaired | None) -> Document | None:
+    """What repair has come to, if there was any; errors are those on the inputs held out."""
+    if repaired is None:
+        return None
+    return {
+        "error_before": repaired.before,
+        "error_after": repaired.after,
+        "errors": list(repaired.errors),
+        "planned_rounds": repaired.planned,
+        "samples": repaired.samples,
+        "held_out": repaired.held_out,
     }
 
 

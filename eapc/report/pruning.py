@@ -18,6 +18,7 @@ from eapc.evaluation import TOP1, Accuracy
 from eapc.goals import Pruned
 from eapc.layers import Skipped
 from eapc.pipeline import ChannelRecord, Compilation, LatencyRecord, LayerRecord
+from eapc.repair import Repaired
 from eapc.report.classes import class_facts
 from eapc.report.documents import node_energy
 from eapc.report.layout import (
@@ -59,6 +60,7 @@ def prune_table(pruned: Pruned, width: int) -> Group:
         *class_facts(pruned),
         *ratio_uncertainty(before, after),
         ("uncertainty", energy_uncertainty(after.hardware)),
+        *_repaired(pruned.compilation.record.repaired),
         *trained(pruned.compilation.record.tuned),
         *_agreement(pruned),
         *_decided(pruned),
@@ -80,6 +82,13 @@ def prune_table(pruned: Pruned, width: int) -> Group:
     )
 
 
+def _repaired(repaired: Repaired | None) -> Iterator[tuple[str, str]]:
+    """What repair has come to, if there was any."""
+    if repaired is not None:
+        errors = f"error {repaired.before:.3g} before, {repaired.after:.3g} after"
+        yield "repaired", f"{errors} on {count(repaired.held_out, 'input')} held out"
+
+
 def trained(tuned: Tuned | None) -> Iterator[tuple[str, str]]:
     """What training has come to, if there was any."""
     if tuned is None:
@@ -99,10 +108,11 @@ def run_table(ran: Ran, width: int) -> Group:
     unknown = ("energy", "unknown: end the pipeline in annotate-energy to have it")
     energies = [*totals(done.energy), *coverage(done.energy, width)] if done.energy else [unknown]
     made = _made(ran.pipeline, ran.output, done.record.seconds)
+    repaired = _repaired(done.record.repaired)
     return page(
         title(f"{done.model.name} on {done.hardware.name}"),
         *_layer_table(layers, None, done.energy, width),
-        facts([*energies, *_skipped(done.record.skipped), *_notes(done), *made]),
+        facts([*energies, *repaired, *_skipped(done.record.skipped), *_notes(done), *made]),
     )
 
 

@@ -3,5 +3,6 @@
 from eapc.tuning.entry import require_torch, tune
 from eapc.tuning.options import Options
 from eapc.tuning.results import Epoch, Tuned
+from eapc.tuning.targets import Teacher, powers
 
-__all__ = ["Epoch", "Options", "Tuned", "require_torch", "tune"]
+__all__ = ["Epoch", "Options", "Teacher", "Tuned", "powers", "require_torch", "tune"]
