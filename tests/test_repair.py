@@ -23,7 +23,7 @@ from eapc.pipeline import Pipeline, Recipe, load_passes
 from eapc.progress import Step
 from eapc.repair import Repaired, repair
 from eapc.repair.gauss_newton import damped
-from eapc.repair.outputs import Rows, Wanted
+from eapc.repair.outputs import EquationRows, Wanted
 from eapc.report.documents import prune_document
 from eapc.report.pruning import prune_table
 from eapc.runtime import Engine, collect_outputs
@@ -100,7 +100,7 @@ def test_elements_add_up_to_the_error() -> None:
     teacher, student = linear(0.0), linear(0.7)
     data = linear_data(teacher)
     wanted = Wanted.of(teacher, ["y"], data, 1)
-    rows = Rows.of(wanted, np.random.default_rng(0))
+    rows = EquationRows.of(wanted, np.random.default_rng(0))
     off = rows.vector(collect_outputs(student, data), 64) - rows.vector(wanted.values, 64)
     assert np.square(off).sum() == pytest.approx(wanted.error(student, 1))
     assert rows.per_input == 2

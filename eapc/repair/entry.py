@@ -12,8 +12,8 @@ from eapc.data import Dataset
 from eapc.errors import DataError, ModelError
 from eapc.model import Array, Model
 from eapc.progress import Progress, Step, silent
-from eapc.repair.gauss_newton import STAGE, Round, State, inputs_wanted, layers_to_repair
-from eapc.repair.outputs import Rows, Wanted, asked_for
+from eapc.repair.gauss_newton import STAGE, RepairState, Round, inputs_wanted, layers_to_repair
+from eapc.repair.outputs import EquationRows, Wanted, asked_for
 from eapc.repair.results import Repaired
 from eapc.runtime import Engine
 from eapc.tuning import Teacher
@@ -55,7 +55,7 @@ def repair(
     for number in range(rounds):
         part = kept.load(f"round {number}")
         if part is None:
-            state = State(model, {}, errors[-1])
+            state = RepairState(model, {}, errors[-1])
             state = _round(wanted, judged, number, engine, progress, state)
             part = Checkpoint(state.changed, {"error": state.error})
             kept.save(f"round {number}", part)
@@ -71,13 +71,18 @@ def repair(
 
 
 def _round(
-    wanted: Wanted, judged: Wanted, number: int, engine: Engine, progress: Progress, state: State
-) -> State:
+    wanted: Wanted,
+    judged: Wanted,
+    number: int,
+    engine: Engine,
+    progress: Progress,
+    state: RepairState,
+) -> RepairState:
     """The state after another round; what it changed alone."""
     rng = np.random.default_rng((engine.seed, number))
-    layers, rows = layers_to_repair(state.model), Rows.of(wanted, rng)
+    layers, rows = layers_to_repair(state.model), EquationRows.of(wanted, rng)
     taken = wanted.take(_drawn(wanted.data, inputs_wanted(layers, rows), rng))
-    rows = Rows.of(taken, rng)
+    rows = EquationRows.of(taken, rng)
     return Round(taken, judged, rows, engine, progress).result(replace(state, changed={}))
 
 

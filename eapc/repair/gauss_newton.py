@@ -22,7 +22,7 @@ from eapc.layers import TiedLayers, layers_of
 from eapc.model import Array, Model
 from eapc.progress import Progress, Step
 from eapc.repair.channels import LayerChannels, channels_of
-from eapc.repair.outputs import Rows, Wanted
+from eapc.repair.outputs import EquationRows, Wanted
 from eapc.runtime import Engine, collect_outputs, feed_size
 
 DAMPING = (0.03, 0.3, 3.0)
@@ -41,20 +41,20 @@ STAGE = "repair-outputs"
 
 
 @dataclass(frozen=True)
-class State:
+class RepairState:
     """A network whose outputs are the wanted tensors, what a round changed, and its error."""
 
     model: Model
     changed: Mapping[str, Array]
     error: float
 
-    def tried(self, changed: Mapping[str, Array], judged: Wanted, threads: int) -> State:
+    def tried(self, changed: Mapping[str, Array], judged: Wanted, threads: int) -> RepairState:
         """The state with other constants, or this one where inputs held out do not gain."""
         model = self.model.with_weights(changed)
         error = judged.error(model, threads)
         if not error < self.error:
             return self
-        return State(model, {**self.changed, **changed}, error)
+        return RepairState(model, {**self.changed, **changed}, error)
 
 
 def layers_to_repair(model: Model) -> list[TiedLayers]:
@@ -70,7 +70,7 @@ def layers_to_repair(model: Model) -> list[TiedLayers]:
     return chosen[::-1]
 
 
-def inputs_wanted(layers: Sequence[TiedLayers], rows: Rows) -> int:
+def inputs_wanted(layers: Sequence[TiedLayers], rows: EquationRows) -> int:
     """Those that give the largest layer `_EQUATIONS` per number, `_FEWEST` at least."""
     equations = _EQUATIONS * max(channels_of(tied) for tied in layers)
     return max(_FEWEST, -(-equations // rows.per_input))
@@ -82,11 +82,11 @@ class Round:
 
     fitted: Wanted
     judged: Wanted
-    rows: Rows
+    rows: EquationRows
     engine: Engine
     progress: Progress
 
-    def result(self, state: State) -> State:
+    def result(self, state: RepairState) -> RepairState:
         """What the layers' steps come to, each on what those before it leave."""
         model, layers, data = state.model, layers_to_repair(state.model), self.fitted.data
         threads = self.engine.threads
@@ -109,11 +109,11 @@ class Round:
 
     def _stepped(
         self,
-        state: State,
+        state: RepairState,
         channels: LayerChannels,
         run: DownstreamRun,
         outputs: Mapping[str, Array],
-    ) -> State:
+    ) -> RepairState:
         """The state after the best of a layer's steps; `outputs` are those before."""
         inputs = len(self.fitted.data)
         base = self.rows.vector(outputs, inputs)

@@ -11,7 +11,6 @@ from eapc.data import Dataset
 from eapc.errors import DataError, ModelError
 from eapc.model import Array, Model, is_float
 from eapc.runtime import collect_outputs, with_outputs
-from eapc.tuning import powers
 
 _MOST = 256
 """Elements of an input's outputs that steps are worked out from: a few tell of all."""
@@ -45,7 +44,7 @@ class Wanted:
             raise ModelError("nothing to repair: no output is floating point of one size per input")
         if not all(np.isfinite(y).all() for y in values.values()):
             raise DataError("the original's outputs are not finite on some inputs")
-        return cls(data, values, dict(zip(values, powers([list(values.values())]), strict=True)))
+        return cls(data, values, {name: _power(y) for name, y in values.items()})
 
     def take(self, rows: Array) -> Wanted:
         """The same of some inputs."""
@@ -79,13 +78,13 @@ def _fits(y: Array, inputs: int) -> bool:
 
 
 @dataclass(frozen=True)
-class Rows:
+class EquationRows:
     """Which elements of the outputs a step is worked out from, and what each counts."""
 
     chosen: Mapping[str, tuple[Array, float]]
 
     @classmethod
-    def of(cls, wanted: Wanted, rng: np.random.Generator) -> Rows:
+    def of(cls, wanted: Wanted, rng: np.random.Generator) -> EquationRows:
         """Up to `_MOST` elements of each tensor, weighed so that squares add up to the error."""
         chosen = {}
         for name, target in wanted.values.items():
@@ -107,3 +106,12 @@ class Rows:
             for name, (places, weight) in self.chosen.items()
         ]
         return np.concatenate([part.ravel() for part in parts])
+
+
+def _power(y: Array) -> float:
+    """The variance of an output: what its squared error is relative to.
+
+    Of one that is constant it is its mean square, or 1 where that is 0.
+    """
+    wide = np.asarray(y, np.float64).reshape(len(y), -1)
+    return float(wide.var(axis=0).mean()) or float(np.square(wide).mean()) or 1.0

@@ -3,6 +3,6 @@
 from eapc.tuning.entry import require_torch, tune
 from eapc.tuning.options import Options
 from eapc.tuning.results import Epoch, Tuned
-from eapc.tuning.targets import Teacher, powers
+from eapc.tuning.targets import Teacher
 
-__all__ = ["Epoch", "Options", "Teacher", "Tuned", "powers", "require_torch", "tune"]
+__all__ = ["Epoch", "Options", "Teacher", "Tuned", "require_torch", "tune"]
