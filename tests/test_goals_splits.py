@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from eapc.goals.splits import MOST, Candidate, Outcome, Split, best_split, split_at
+from eapc.goals.splits import MOST, BudgetSplit, Outcome, SplitCandidate, best_split, split_at
 
-ALONE = Split(0.5, alone=True)
+ALONE = BudgetSplit(0.5, alone=True)
 
 
 def outcome(loss: float, missed_by: float = 0.0) -> Outcome:
@@ -24,23 +24,23 @@ class Judge:
         self._known = {split_at(0.5, place): each for place, each in places.items()}
         self._known |= {ALONE: alone} if alone else {}
         self._more_channels = more
-        self.asked: list[Split] = []
+        self.asked: list[BudgetSplit] = []
 
-    def __call__(self, split: Split) -> Candidate[str]:
+    def __call__(self, split: BudgetSplit) -> SplitCandidate[str]:
         self.asked.append(split)
-        return Candidate(split, self._known[split], self._more_channels, f"made by {split}")
+        return SplitCandidate(split, self._known[split], self._more_channels, f"made by {split}")
 
-    def best(self) -> Split:
+    def best(self) -> BudgetSplit:
         found = best_split(0.5, self, alone_too=ALONE in self._known)
         assert found.made == f"made by {found.split}"
         return found.split
 
 
 def test_splits_are_eighths_of_the_budgets_logarithm_apart() -> None:
-    assert split_at(0.5, 0) == Split(0.5)
+    assert split_at(0.5, 0) == BudgetSplit(0.5)
     for place, like in ((-2, 2**-6), (-1, 2**-7), (1, 2**-9)):
-        assert split_at(2**-8, place) == Split(round(like, 6))
-    assert split_at(2**-8, 2) == Split(0.001)  # no budget is less
+        assert split_at(2**-8, place) == BudgetSplit(round(like, 6))
+    assert split_at(2**-8, 2) == BudgetSplit(0.001)  # no budget is less
 
 
 @pytest.mark.parametrize("sign", [1, -1])

@@ -11,7 +11,7 @@ from typing import Protocol
 from eapc.allocation import Plan, Predicted
 from eapc.evaluation import AgreementJudge
 from eapc.goals.goal import Budget
-from eapc.goals.splits import Candidate, Outcome, Split, best_split, split_at
+from eapc.goals.splits import BudgetSplit, Outcome, SplitCandidate, best_split, split_at
 from eapc.pipeline import Compilation, Pass, Recipe
 from eapc.structured import ChannelPlan, predicted_error
 
@@ -105,9 +105,9 @@ class TwoStages:
         self._recipe = recipe
         self._run = run
         self._dense = dense
-        self._latest: _Shrunk | None = None
-        self._splits: dict[float, Split] = {}
-        self._floors: dict[Split, float] = {}
+        self._latest: _ShrunkNetwork | None = None
+        self._splits: dict[float, BudgetSplit] = {}
+        self._floors: dict[BudgetSplit, float] = {}
 
     @cached_property
     def plan(self) -> ChannelPlan:
@@ -138,7 +138,7 @@ class TwoStages:
         zeros = second.steps(left if left.ratio < 1 else Budget(1.0))
         return (*self._channels(split), *zeros)
 
-    def _settled(self, budget: Budget) -> Split:
+    def _settled(self, budget: Budget) -> BudgetSplit:
         """How a budget is split: as curves promise most, unless it is to be settled for good."""
         ratio = budget.split_like
         if ratio is None:
@@ -151,7 +151,7 @@ class TwoStages:
         split, asked = self._splits[ratio], budget.ratio + budget.tail
         return split if split.alone or asked >= ratio else self._reaching(asked, split)
 
-    def _reaching(self, asked: float, split: Split) -> Split:
+    def _reaching(self, asked: float, split: BudgetSplit) -> BudgetSplit:
         """The split; where its lowest densities cost more, the first whose channels leave less.
 
         How far the cost of a split is from what is planned shows the first time.
@@ -164,11 +164,11 @@ class TwoStages:
         least = min(lower, key=self._planned_floor)
         return next((s for s in lower if scale * self._planned_floor(s) <= asked), least)
 
-    def _planned_floor(self, split: Split) -> float:
+    def _planned_floor(self, split: BudgetSplit) -> float:
         """What the lowest densities leave of the energy, by the curves."""
         return self.plan.with_zeros(self._counts(split), 0.0).ratio
 
-    def _tried(self, ratio: float, split: Split) -> Candidate[_Shrunk]:
+    def _tried(self, ratio: float, split: BudgetSplit) -> SplitCandidate[_ShrunkNetwork]:
         """What a split of a budget comes to, as far as one pruning tells."""
         shrunk = self._shrink(split)
         result = self._pruned(Budget(ratio), shrunk)
@@ -178,15 +178,15 @@ class TwoStages:
         zeros_short = (lost - by_channels) * channels > by_channels * (promised - channels)
         outcome = Outcome(self._missed_by(ratio, shrunk), self._loss(ratio, split, result, lost))
         logger.info("budget %.4f, %s: %s", ratio, split, outcome)
-        return Candidate(split, outcome, zeros_short or outcome.missed_by > 0, shrunk)
+        return SplitCandidate(split, outcome, zeros_short or outcome.missed_by > 0, shrunk)
 
-    def _loss(self, ratio: float, split: Split, result: Compilation, lost: float) -> float:
+    def _loss(self, ratio: float, split: BudgetSplit, result: Compilation, lost: float) -> float:
         """What a result should lose once it is corrected to cost its budget, by the curves."""
         counts, beyond = self._counts(split), self._cost(result) - ratio
         now, then = (self.plan.with_zeros(counts, b).error for b in (ratio, ratio - beyond))
         return lost * then / now if now else lost
 
-    def _missed_by(self, ratio: float, shrunk: _Shrunk) -> float:
+    def _missed_by(self, ratio: float, shrunk: _ShrunkNetwork) -> float:
         """By how much a budget is below what the lowest densities should come to."""
         left = self._left(shrunk.second, Budget(ratio))
         if left.ratio >= 1:
@@ -202,33 +202,33 @@ class TwoStages:
         threads = dense.conditions.engine.threads
         return AgreementJudge.on_few(dense.reference, dense.calibration, threads)
 
-    def _counts(self, split: Split) -> Mapping[str, int]:
+    def _counts(self, split: BudgetSplit) -> Mapping[str, int]:
         """The channels that a split leaves, by group."""
         plan = replace(self.plan, zeros=()) if split.alone else self.plan
         return plan.counts(split.like)
 
-    def _channels(self, split: Split) -> tuple[Pass, ...]:
+    def _channels(self, split: BudgetSplit) -> tuple[Pass, ...]:
         """The steps that take a split's channels out."""
         recipe = self._recipe.removing() if split.alone else self._recipe
         return recipe.channels(recipe.budget(split.like))
 
-    def _pruned(self, budget: Budget, shrunk: _Shrunk) -> Compilation:
+    def _pruned(self, budget: Budget, shrunk: _ShrunkNetwork) -> Compilation:
         return shrunk.at(self._left(shrunk.second, budget))
 
     @cached_property
     def _with_plan(self) -> Compilation:
         return _with_plan(self._recipe, self._run, self._dense)
 
-    def _shrunk(self, split: Split) -> _Shrunk:
+    def _shrunk(self, split: BudgetSplit) -> _ShrunkNetwork:
         """What a split's channels leave; the latest is kept with its curves."""
         if self._latest is None or self._latest.split != split:
             self._latest = None
             self._latest = self._shrink(split)
         return self._latest
 
-    def _shrink(self, split: Split) -> _Shrunk:
+    def _shrink(self, split: BudgetSplit) -> _ShrunkNetwork:
         dense = self._run(self._channels(split), self._with_plan)
-        return _Shrunk(split, OneStage(self._recipe.zeroing(), self._run, dense))
+        return _ShrunkNetwork(split, OneStage(self._recipe.zeroing(), self._run, dense))
 
     def _cost(self, compilation: Compilation) -> float:
         """Energy over that of the dense network."""
@@ -242,10 +242,10 @@ class TwoStages:
         return Budget(round(budget.ratio * scale, 6), round(budget.tail * scale, 6))
 
 
-class _Shrunk:
+class _ShrunkNetwork:
     """The model without a split's channels, what prunes it further, and the latest result."""
 
-    def __init__(self, split: Split, second: OneStage) -> None:
+    def __init__(self, split: BudgetSplit, second: OneStage) -> None:
         self.split = split
         self.second = second
         self._latest: tuple[Budget, Compilation] | None = None

@@ -20,7 +20,7 @@ _STEP = 0.125
 _LEAST_BUDGET = 1e-3
 
 
-class Split(NamedTuple):
+class BudgetSplit(NamedTuple):
     """What channels have of a budget; zeros do the rest.
 
     Channels go as if the budget for both were `like`, or, `alone`, until they meet it themselves.
@@ -42,21 +42,21 @@ class Outcome(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Candidate(Generic[T]):
+class SplitCandidate(Generic[T]):
     """A split that was tried, what it comes to, and what was `made` of the model.
 
     With `wants_channels` zeros fall short of what they promised by more than channels do.
     """
 
-    split: Split
+    split: BudgetSplit
     outcome: Outcome
     wants_channels: bool
     made: T
 
 
 def best_split(
-    budget: float, tried: Callable[[Split], Candidate[T]], alone_too: bool = True
-) -> Candidate[T]:
+    budget: float, tried: Callable[[BudgetSplit], SplitCandidate[T]], alone_too: bool = True
+) -> SplitCandidate[T]:
     """The best of a few splits, `MOST` of them at most, and of channels alone.
 
     The one that curves promise most of comes first. Then channels have more of the budget, step by
@@ -72,11 +72,11 @@ def best_split(
         best = other
     if not alone_too:
         return best
-    channels = tried(Split(budget, alone=True))
+    channels = tried(BudgetSplit(budget, alone=True))
     limit = best.outcome._replace(loss=_FLATTERED * best.outcome.loss)
     return channels if channels.outcome < limit else best
 
 
-def split_at(budget: float, place: int) -> Split:
+def split_at(budget: float, place: int) -> BudgetSplit:
     """The split at a place: 0 has what curves promise most of, above it channels do more."""
-    return Split(round(max(budget ** (1 + _STEP * place), _LEAST_BUDGET), 6))
+    return BudgetSplit(round(max(budget ** (1 + _STEP * place), _LEAST_BUDGET), 6))
