@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from eapc.commands.comparison import Comparison, compare
     from eapc.commands.compiler import Analysis, Ran, analyze, prune, run
     from eapc.commands.data_description import DataDescription, describe_data
+    from eapc.commands.dynamic import dynamic
+    from eapc.commands.finetuning import FineTuned, finetune
     from eapc.commands.machine_profile import Profiled, ProfileSettings, profile
     from eapc.commands.preparation import Settings
     from eapc.commands.sweep import SweepRow, Swept, sweep
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from eapc.model import Model
     from eapc.pipeline import Compilation, Pass, Pipeline, Recipe
     from eapc.profiling import Meter, open_meter
+    from eapc.routing import DynamicNetwork
 
 __version__ = "0.1.0"
 
@@ -62,8 +65,10 @@ __all__ = [
     "Dataset",
     "Densities",
     "DensityTable",
+    "DynamicNetwork",
     "EapcError",
     "EnergyReport",
+    "FineTuned",
     "Goal",
     "GoalError",
     "HardwareError",
@@ -98,6 +103,8 @@ __all__ = [
     "analyze",
     "compare",
     "describe_data",
+    "dynamic",
+    "finetune",
     "load_data",
     "load_hardware",
     "load_machine",
@@ -113,6 +120,7 @@ _HOMES = {
     "commands.comparison": "Comparison compare",
     "commands.compiler": "Analysis Ran Settings analyze prune run",
     "commands.data_description": "DataDescription describe_data",
+    "commands.dynamic": "dynamic",
     "data": "CalibrationDataReader DataFiles Dataset Preprocessing load_data",
     "energy": "DensityTable EnergyReport NodeEnergy",
     "errors": """DataError EapcError GoalError HardwareError MeterError ModelError PassError
@@ -124,6 +132,8 @@ _HOMES = {
     "model": "Model",
     "profiling": "Meter open_meter",
     "pipeline": "Compilation Pass Pipeline Recipe",
+    "commands.finetuning": "FineTuned finetune",
+    "routing": "DynamicNetwork",
     "commands.timing": "Timing time_nodes",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}

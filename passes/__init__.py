@@ -12,10 +12,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from .annotate_energy import AnnotateEnergy
+from .fine_tune import FineTune
 from .hold_out_inputs import HoldOutInputs
+from .keep_classes import KeepClasses
 from .prune_channels import PruneChannels
 from .prune_weights import PruneWeights
 from .reconstruct_outputs import ReconstructOutputs
+from .repair_outputs import RepairOutputs
 from .shrink_channels import ShrinkChannels
 
 if TYPE_CHECKING:
@@ -28,10 +31,13 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
         kind.name: kind
         for kind in (
             AnnotateEnergy,
+            FineTune,
             HoldOutInputs,
+            KeepClasses,
             PruneChannels,
             PruneWeights,
             ReconstructOutputs,
+            RepairOutputs,
             ShrinkChannels,
         )
     }

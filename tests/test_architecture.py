@@ -25,12 +25,12 @@ LAYERS = (
     "model",
     "hardware data",
     "checkpoints workload solvers",
-    "channels layers dataflow runtime",
+    "autograd channels classes layers dataflow runtime",
     "energy evaluation",
-    "calibration profiling scale",
-    "synthesis",
+    "calibration profiling scale tuning",
+    "repair synthesis",
     "allocation",
-    "structured",
+    "structured routing",
     "pipeline",
     "goals",
     "commands",
@@ -145,10 +145,20 @@ def test_a_library_has_one_importer(library: str, owner: str) -> None:
 
 
 def test_no_heavy_library_is_needed() -> None:
-    heavy = {"torch", "onnxscript", "matplotlib", "sympy", "pandas", "sklearn"}
+    heavy = {"onnxscript", "matplotlib", "sympy", "pandas", "sklearn"}
     for folder in ("eapc", "passes", "hwmodels"):
         for path in sources(folder):
             assert not heavy & {name.split(".")[0] for name, _ in imports(path)}, path
+
+
+def test_torch_belongs_to_training() -> None:
+    """Whoever does not train never needs it; tests/test_cli_finetune.py runs commands without."""
+    users = {
+        house_name(path)
+        for path in sources("eapc")
+        if any(name.split(".")[0] == "torch" for name, _ in imports(path))
+    }
+    assert users == {"autograd", "tuning"}
 
 
 def fresh(code: str) -> str:

@@ -119,7 +119,10 @@ def subprocess_of(*arguments: Argument, **options: Any) -> subprocess.Popen[str]
     [[], ["--help"], ["-h"]]
     + [
         [c, "--help"]
-        for c in ("analyze", "prune", "sweep", "compare", "profile", "run", "passes", "hw", "data")
+        for c in (
+            *("analyze", "prune", "sweep", "dynamic", "compare", "profile", "run", "passes"),
+            *("hw", "data"),
+        )
     ],
 )
 def test_help_is_printed(cli: Cli, arguments: list[str]) -> None:
@@ -161,8 +164,10 @@ def test_exported_names() -> None:
         "Dataset",
         "Densities",
         "DensityTable",
+        "DynamicNetwork",
         "EapcError",
         "EnergyReport",
+        "FineTuned",
         "Goal",
         "GoalError",
         "HardwareError",
@@ -197,6 +202,8 @@ def test_exported_names() -> None:
         "analyze",
         "compare",
         "describe_data",
+        "dynamic",
+        "finetune",
         "load_data",
         "load_hardware",
         "load_machine",

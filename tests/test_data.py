@@ -281,6 +281,30 @@ def test_taking_and_splitting_samples() -> None:
     assert data.first(None) is data
 
 
+def test_samples_of_some_classes_are_labelled_by_their_places() -> None:
+    """Of labels 2 0 1 2 0 those of (2, 0) stay; 2 is now 0, and 0 is 1."""
+    arrays = {"x": np.arange(5.0)[:, None], "y": np.array([2, 0, 1, 2, 0]), "w": np.arange(5)}
+    data = dataset(arrays, [TensorSpec("x", np.dtype(np.float32), ("N", 1))], "here")
+    data = replace(data, classes=("cat", "dog", "cow"))
+    kept = data.of_classes((2, 0))
+    assert kept.arrays["x"].ravel().tolist() == [0, 1, 3, 4]
+    assert kept.require_labels().tolist() == [0, 1, 0, 1]
+    assert kept.extras["y"].tolist() == [0, 1, 0, 1]
+    assert kept.extras["w"].tolist() == [0, 1, 3, 4]
+    assert kept.classes == ("cow", "cat")
+    assert data.require_labels().tolist() == [2, 0, 1, 2, 0]
+
+
+def test_no_sample_of_some_classes_is_said() -> None:
+    spec = TensorSpec("x", np.dtype(np.float32), (2, 1))
+    data = dataset({"x": np.arange(4.0)[:, None], "y": np.array([2, 0, 1, 2])}, [spec], "here")
+    with pytest.raises(DataError, match="0 of 4 labels are of the classes kept, 5, 6: too few"):
+        data.of_classes((5, 6))
+    with pytest.raises(DataError, match="1 of 4 labels are of the classes kept, 0, 7: too few"):
+        data.of_classes((0, 7))
+    assert len(data.of_classes((0, 1))) == 2
+
+
 def test_every_feed_holds_one_kind() -> None:
     data = made({"x": rows(7)}, spec("x", ("N", 4)))
     data = replace(data, kinds=np.array([0, 0, 0, 1, 1, 1, 2]), kind_names=("a", "b", "c"))

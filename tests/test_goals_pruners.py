@@ -18,6 +18,7 @@ from eapc.evaluation import AgreementJudge
 from eapc.goals import Goal, MaxDrop, MinAgreement, Pruned, Sparsity, TargetEnergy, Trials
 from eapc.goals.goal import Budget
 from eapc.goals.pruners import OneStage, Pruner, TwoStages, pruner_of
+from eapc.goals.splits import MOST
 from eapc.pipeline import Compilation, Pass, Pipeline, Recipe
 from eapc.structured import ChannelPlan
 
@@ -249,6 +250,31 @@ def test_corrections_keep_the_channels() -> None:
     assert corrected.startswith(channels)
     assert late.startswith(channels)
     assert len({text, corrected, late}) == 3
+
+
+@pytest.mark.parametrize(("asked", "energy"), [(0.69, 0.70), (0.3, 0.35), (0.1, 0.34)])
+def test_more_channels_go_where_zeros_are_at_their_floor(asked: float, energy: float) -> None:
+    made = known_two_stages("residual")
+    settled = made.at(Budget(0.7, split_like=0.7))  # 0.64 of the energy with hardly a weight left
+    corrected = made.at(Budget(asked, split_like=0.7))
+    assert (corrected.record.groups == settled.record.groups) == (asked > 0.64)
+    dense = alone("residual", "zeros").at(Budget(1.0)).priced.energy_mac_units
+    assert corrected.priced.energy_mac_units / dense == pytest.approx(energy, abs=0.01)
+
+
+def test_few_prunings_settle_a_budget() -> None:
+    pruned: list[str] = []
+
+    def run(steps: Sequence[Pass], compilation: Compilation) -> Compilation:
+        pruned.extend(each.name for each in steps)
+        return _run(steps, compilation)
+
+    made = TwoStages(BOTH, run, BOTH.annotation().run(start(net_of("dense"))))
+    made.at(Budget(0.3, split_like=0.3))
+    assert pruned.count("shrink-channels") == MOST + 1  # the best one is kept, not made again
+    made.at(Budget(0.3, split_like=0.3))
+    made.at(Budget(0.29, split_like=0.3))
+    assert pruned.count("shrink-channels") == MOST + 1
 
 
 def test_the_whole_network_has_its_curves_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from onnx import helper
 from eapc.channels.branches import remove_branches
 from eapc.channels.groups import ChannelGroup, ChannelGroups, Removed, Rewrite
 from eapc.errors import ModelError
-from eapc.model import Array, GraphEditor, GraphView, KeptPart, Model, Origin
+from eapc.model import Array, GraphEditor, GraphView, KeptPart, Model, Origin, declare_constants
 
 
 def remove_channels(model: Model, groups: ChannelGroups, kept: Mapping[str, Array]) -> Model:
@@ -64,11 +64,10 @@ def _gone(group: ChannelGroup | None, name: str, stay: Array) -> Array:
 
 def _shrink_declared(graph: onnx.GraphProto, removed: Removed) -> None:
     """Shapes of value_info and, in IR 3, of initializers among the inputs: as they now are."""
-    constants = {tensor.name: tensor.dims for tensor in graph.initializer}
+    declare_constants(graph)
+    constants = {tensor.name for tensor in graph.initializer}
     for value in (*graph.value_info, *graph.input):
         dims = value.type.tensor_type.shape.dim
-        for dim, length in zip(dims, constants.get(value.name, ()), strict=False):
-            dim.dim_value = length
         for axis, dim in enumerate(dims):
             gone = removed.get((value.name, "", axis), ())
             if len(gone) and value.name not in constants and dim.HasField("dim_value"):

@@ -226,7 +226,8 @@ def _source_digest(model: Model) -> str:
     if model.path is None or model.origin is not None:
         graph = proto.SerializeToString(deterministic=True)
         return digest(hashlib.sha256(graph).hexdigest(), *digests)
-    return digest(file_digest(model.path), *digests)
+    told = [f"{entry.key}={entry.value}" for entry in proto.metadata_props]  # of fewer classes, say
+    return digest(file_digest(model.path), *digests, *told)
 
 
 def file_digest(path: Path) -> str:

@@ -10,6 +10,7 @@ from eapc.cli import options as opt
 from eapc.cli.image_options import ImageOptions
 from eapc.cli.option_groups import Common, Inputs
 from eapc.cli.session import publish, require_rows
+from eapc.errors import UsageError
 
 
 def analyze(
@@ -18,6 +19,7 @@ def analyze(
     *,
     density: opt.Density = None,
     bits: opt.Bits = None,
+    share: opt.Share = None,
     json: opt.Json = False,
     csv: opt.Csv = None,
     annotate: opt.Annotate = None,
@@ -47,12 +49,14 @@ def analyze(
     machine = load_machine(inputs.hw)
     written = [path for path in (csv, annotate) if path is not None]
     if isinstance(machine, HardwareModel):
-        analysis = analyze_energies(loaded, replace(settings, hardware=machine))
+        analysis = analyze_energies(loaded, replace(settings, hardware=machine), share)
         save = analysis.save
         table = partial(tables.analysis_table, analysis, settings, written=written)
         document = partial(documents.analysis_document, analysis, warnings, annotate)
         rows = partial(energy_rows.analysis_csv, analysis.energy)
     else:
+        if share is not None:
+            raise UsageError("--share: decides about energies, and --hw holds measured latencies")
         timing = time_nodes(loaded, machine, settings)
         save = timing.save
         table = partial(timings.timing_table, timing, written=written)

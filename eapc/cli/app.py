@@ -14,6 +14,8 @@ from eapc import __version__
 from eapc.cli.analyze import analyze
 from eapc.cli.compare import compare
 from eapc.cli.data import data_show
+from eapc.cli.dynamic import dynamic
+from eapc.cli.finetune import finetune
 from eapc.cli.fit import hw_fit
 from eapc.cli.listing import hw_list, hw_show, hw_validate, passes
 from eapc.cli.option_groups import spread
@@ -66,7 +68,7 @@ def make_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_eapc)
-    for command in (analyze, profile, prune, sweep, compare, run, passes):
+    for command in (analyze, profile, prune, finetune, sweep, dynamic, compare, run, passes):
         app.command()(spread(command))
     hw = typer.Typer(help="List the machines that come with eapc, show one, check a file, fit one.")
     for name, subcommand in (("list", hw_list), ("show", hw_show), ("validate", hw_validate)):

@@ -8,6 +8,7 @@ table are those that it has when the command line is made.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import Field, dataclass, fields, is_dataclass
 from functools import wraps
@@ -124,6 +125,7 @@ class Inputs:
 
 _PANEL = "How layers are pruned"
 _CHANNELS = "Channels"
+_TRAINING = "Training"
 
 
 @dataclass(frozen=True)
@@ -222,8 +224,46 @@ class Layers:
         ),
     ] = ""
 
+    repair: Annotated[
+        int,
+        Option(
+            "--repair",
+            metavar="N",
+            help="Rounds that move and scale channels until outputs come back; needs no torch.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = 0
+    finetune: Annotated[
+        bool,
+        Option(
+            "--finetune",
+            metavar="",
+            help="Train what is left on the calibration inputs; needs torch, eapc[finetune].",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = False
+    minutes: Annotated[
+        float | None,
+        Option(
+            "--minutes",
+            metavar="M",
+            help="With --finetune: train for so long at most, each time.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None
+    classes: Annotated[
+        str | None,
+        Option(
+            "--classes",
+            metavar="3,17|FILE",
+            help="Keep these classes of a classifier: numbers or names.",
+            rich_help_panel="Classes",
+        ),
+    ] = None
+
     def recipe(self) -> Recipe:
         """What the options come to."""
+        from eapc.classes import parse_classes
         from eapc.pipeline import Recipe
 
         return Recipe(
@@ -237,6 +277,10 @@ class Layers:
             zeros=self.zeros,
             criterion=self.criterion,
             objective=self.objective,
+            repair=self.repair,
+            finetune=self.finetune,
+            minutes=math.inf if self.minutes is None else self.minutes,
+            classes=() if self.classes is None else parse_classes(self.classes),
         )
 
 

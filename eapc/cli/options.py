@@ -182,6 +182,36 @@ Resume = Annotated[
     ),
 ]
 
+Mild = Annotated[
+    str | None,
+    Option(
+        "--mild",
+        metavar="E|PATH",
+        help="What hard inputs go to: a fraction of the energy, or a ready network.",
+    ),
+]
+Aggressive = Annotated[
+    str | None,
+    Option(
+        "--aggressive",
+        metavar="E|PATH",
+        help="What answers all others; either is chosen unless given.",
+    ),
+]
+DynamicDrop = Annotated[
+    float,
+    Option("--max-drop", metavar="D", help="Send on as few inputs as lose at most this."),
+]
+Share = Annotated[
+    float | None,
+    Option(
+        "--share",
+        metavar="S",
+        help="Of a dynamic network: the fraction of inputs that is sent on.",
+        rich_help_panel=_DATA,
+    ),
+]
+
 MeasureLatency = Annotated[
     bool,
     Option("--latency/--no-latency", help="Measure both in onnxruntime.", metavar=""),
@@ -258,6 +288,19 @@ Debug = Annotated[
 def metric_file(text: str | None) -> Path | None:
     """The file of `FILE.py:NAME`."""
     return None if text is None else Path(text.rpartition(":")[0])
+
+
+def read_network(option: str, text: str | None) -> float | Path | None:
+    """The fraction or the file that stands for a network; UsageError where it is neither."""
+    if text is None:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        path = Path(text)
+    if not path.is_file():
+        raise UsageError(f"{option}: expected a fraction such as 0.7 or a file, got '{text}'")
+    return path
 
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?", re.IGNORECASE)

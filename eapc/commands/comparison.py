@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from eapc.classes import ClassMap
+from eapc.commands.class_choice import cut_alike, of_kept_classes
 from eapc.commands.compiler import analysis_of
 from eapc.commands.data_checks import check_scale
 from eapc.commands.preparation import (
@@ -109,7 +111,8 @@ class Comparison:
     """Two models of the same inputs and outputs.
 
     `accuracy` is known with labelled inputs, `likeness` of the outputs is measured without;
-    `made_up` says that the inputs were, `inputs` which values they have.
+    `made_up` says that the inputs were, `inputs` which values they have. Where one model was cut to
+    some of the other's classes, answers are those on `classes`, of both.
     """
 
     before: Side
@@ -121,6 +124,7 @@ class Comparison:
     inputs: str = ""
     notes: tuple[str, ...] = ()
     metered: RuntimeEnergy | None = None
+    classes: ClassMap | None = None
 
     @property
     def energy_ratio(self) -> float | None:
@@ -157,9 +161,12 @@ def compare(
         raise UsageError(f"repeats: expected 1 or more, got {repeats}")
     settings, measure = settings or Settings(), metric_of(metric, evaluation)
     models = [each if isinstance(each, Model) else Model.load(each) for each in (before, after)]
-    specs = common_inputs(*models)
-    settings = _alike(settings, models, specs)
+    answering, kept = cut_alike(models)
+    specs = common_inputs(*answering)
+    settings = _alike(settings, models, specs, answering[0])
     data = _inputs(models[0], specs, settings, evaluation, measure)
+    if evaluation is not None:
+        data = of_kept_classes(answering[0], data, "--eval")
     labelled = evaluation is not None
     _check_scales(models[0], settings, data if labelled else None)
     analyses = [analysis_of(prepare(model, settings)) for model in models]
@@ -169,24 +176,32 @@ def compare(
         before=sides[0],
         after=sides[1],
         latency=_latency(turns, repeats) if turns and latency else None,
-        accuracy=_accuracy(models, data, settings.threads, measure) if labelled else None,
-        likeness=None if labelled else _likeness(models, data, settings.threads),
+        accuracy=_accuracy(answering, data, settings.threads, measure) if labelled else None,
+        likeness=None if labelled else _likeness(answering, data, settings.threads),
         made_up=data.synthesised,
         inputs=data.origin,
         notes=tuple(dict.fromkeys((*(n for each in analyses for n in each.notes), *data.notes))),
         metered=_metered(turns, meter) if turns and meter else None,
+        classes=kept,
     )
 
 
 # --- inputs ----------------------------------------------------------------------------------
 
 
-def _alike(settings: Settings, models: list[Model], specs: tuple[TensorSpec, ...]) -> Settings:
-    """Settings under which both models are looked at alike: axes that one fixes hold for both."""
+def _alike(
+    settings: Settings, models: list[Model], specs: tuple[TensorSpec, ...], answering: Model
+) -> Settings:
+    """Settings under which both models are looked at alike: axes that one fixes hold for both.
+
+    Calibration inputs are those of the classes of `answering`, and without labels from there on.
+    """
     calibration = settings.calibration
     if calibration is not None:
         axes = open_axes(models[0], settings.input_shapes)
         calibration = load_dataset(calibration, specs, settings.samples, axes)
+        calibration = of_kept_classes(answering, calibration, "--calib")
+        calibration = replace(calibration, labels=None)
         calibration = as_it_runs(models[0], calibration, settings.threads)
     batched = batch_inputs(specs)
     sizes = [spec.shape[0] for spec in specs if spec.name in batched]

@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from eapc.classes import ChosenClasses
+from eapc.commands.class_choice import with_classes
 from eapc.commands.data_checks import check_scale
 from eapc.commands.preparation import (
     DataSource,
@@ -22,12 +24,15 @@ from eapc.commands.preparation import (
     with_inputs,
 )
 from eapc.commands.results import default_output, save
+from eapc.commands.routed_energy import routed_energy
 from eapc.commands.sweep import pursue_all
-from eapc.energy import EnergyReport
+from eapc.energy import EnergyReport, node_annotations
+from eapc.errors import UsageError
 from eapc.goals import DEFAULT_GOAL, Goal, Pruned, few_rows
 from eapc.model import Model, assumed_sizes
 from eapc.pipeline import Compilation, NearDead, Pipeline, Recipe, load_passes, near_dead_of
 from eapc.progress import Progress, silent
+from eapc.routing import RoutedParts, routed_parts
 from eapc.runtime import verifier
 
 __all__ = [
@@ -74,21 +79,41 @@ class Ran:
     output: Path | None
 
 
-def analyze(model: str | Path | Model, settings: Settings | None = None) -> Analysis:
-    """Estimate the energy of every node of a model on a machine."""
+def analyze(
+    model: str | Path | Model, settings: Settings | None = None, share: float | None = None
+) -> Analysis:
+    """Estimate the energy of every node of a model on a machine.
+
+    Of a dynamic network `share` is the fraction of inputs that it sends on; by default that on
+    calibration data, else that in the file.
+    """
     compilation = prepare(model, settings or Settings())
     threads = compilation.conditions.engine.threads
     check_scale(compilation.model, compilation.calibration, "--calib", threads, refuses=False)
-    return analysis_of(compilation)
+    return analysis_of(compilation, share)
 
 
-def analysis_of(compilation: Compilation) -> Analysis:
-    """The energy of every node of a model that has been prepared."""
+def analysis_of(compilation: Compilation, share: float | None = None) -> Analysis:
+    """The energy of every node of a model that has been prepared; `share` as in `analyze`."""
+    parts = routed_parts(compilation.model)
+    if parts is not None:
+        return _routed_analysis(compilation, parts, share)
+    if share is not None:
+        raise UsageError(f"--share: goes with a dynamic network; {compilation.model.name} is none")
     done = Pipeline.parse("annotate-energy", load_passes()).run(compilation)
     samples = len(done.calibration) if done.calibration else 0
     held = done.priced.footprint
     notes = (*_notes(compilation), *(held.shortfalls if held else ()))
     return Analysis(done.model, done.priced, samples, notes, near_dead_of(compilation))
+
+
+def _routed_analysis(compilation: Compilation, parts: RoutedParts, share: float | None) -> Analysis:
+    """Of a dynamic network: what every input runs, and the share of what hard ones run."""
+    report, said = routed_energy(compilation, parts, share)
+    model = compilation.model.with_annotations(node_annotations(report))
+    samples = len(compilation.calibration) if compilation.calibration else 0
+    shortfalls = report.footprint.shortfalls if report.footprint else ()
+    return Analysis(model, report, samples, (said, *_notes(compilation), *shortfalls))
 
 
 def _notes(compilation: Compilation) -> tuple[str, ...]:
@@ -113,6 +138,7 @@ def prune(
     recipe: Recipe | None = None,
     evaluation: DataSource | None = None,
     metric: MetricSource | None = None,
+    classes: ChosenClasses | None = None,
     output: str | Path | None = None,
     force: bool = False,
     resume: bool = False,
@@ -123,11 +149,14 @@ def prune(
     `recipe` holds the options that are no goal's: method, pattern, which layers, and whether
     channels go in place of weights or before them.
     `metric` is what counts on the inputs of `evaluation` in place of top-1 accuracy.
+    With `classes` a classifier is cut to these first, in their order, by numbers or names, or by a
+    file of them: the cut network is then what results are fitted to and judged against, on inputs
+    of these classes.
     Without calibration data inputs are synthesised. Without `output` nothing is written.
     A goal out of reach is no error here: see `Pruned.goal_met`. Finished layers are kept in
     `<output>.partial` until all is done; with `resume` those of a run that was killed are used.
     """
-    settings, recipe = settings or Settings(), recipe or Recipe()
+    settings, recipe = settings or Settings(), with_classes(recipe or Recipe(), classes)
     start = time.perf_counter()
     outputs = {} if output is None else {goal: Path(output)}
     to_write = tuple(outputs.values())

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from eapc.classes import class_map
 from eapc.commands.data_checks import other_classes, scores_of
 from eapc.commands.preparation import load_dataset, open_axes
 from eapc.data import (
@@ -19,6 +20,7 @@ from eapc.data import (
     is_image_folder,
     load_without_model,
     preprocessing_of,
+    shortened,
 )
 from eapc.errors import DataError
 from eapc.model import Array, InputShapes, Model
@@ -119,11 +121,25 @@ def _alike(model: Model, data: Dataset) -> Iterator[str]:  # noqa: ARG001
 
 
 def _labels(model: Model, data: Dataset) -> Iterator[str]:
+    kept = class_map(model)
+    if kept is not None:
+        yield from _of_others(kept.classes, data)
+        return
     if said := other_classes(model, data):
         yield said
     scores = scores_of(model)
     if data.labels is not None and scores is not None and (largest := data.labels.max()) >= scores:
         yield f"labels go up to {largest}, and the model tells {scores} classes, from 0"
+
+
+def _of_others(classes: Sequence[int], data: Dataset) -> Iterator[str]:
+    """Labels of classes that a network was cut off from; they count as in the uncut network."""
+    if data.labels is None:
+        return
+    others = int(np.count_nonzero(~np.isin(data.labels, classes)))
+    if others:
+        said = f"{others} of {len(data)} labels are of classes that the network was not cut to"
+        yield f"{said}; it has {shortened(classes)}"
 
 
 def _faults(model: Model | None, data: Dataset) -> Iterable[str]:  # noqa: ARG001

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from eapc.classes import class_map
+from eapc.commands.class_choice import cut_to_classes, of_kept_classes, with_numbers
 from eapc.commands.data_checks import (
     check_scale,
     other_classes,
@@ -34,11 +36,11 @@ from eapc.evaluation import (
     OwnMetric,
     load_metric,
 )
-from eapc.goals import NEEDS_MEASUREMENTS, Goal, Trials
+from eapc.goals import NEEDS_MEASUREMENTS, Goal, Pruned, Trials
 from eapc.hardware import HardwareModel, MeasuredMachine, load_hardware, load_machine
 from eapc.layers import layers_of, require_layers
 from eapc.model import InputShapes, Model, TensorSpec, input_shapes, require_fitting
-from eapc.pipeline import Compilation, Conditions, Pipeline, Recipe
+from eapc.pipeline import Compilation, Conditions, Pipeline, Recipe, estimate_energy
 from eapc.progress import timed
 from eapc.runtime import Engine, as_it_runs
 from eapc.synthesis import synthesise
@@ -90,6 +92,7 @@ def prepare(model: str | Path | Model, settings: Settings) -> Compilation:
     if settings.calibration is not None:
         axes = open_axes(loaded, settings.input_shapes)
         given = load_dataset(settings.calibration, loaded.inputs, settings.samples, axes)
+        given = of_kept_classes(loaded, given, "--calib")
         calibration = as_it_runs(loaded, given, settings.threads)
     conditions = Conditions(
         batch=settings.batch,
@@ -128,7 +131,7 @@ def load_evaluation(
     """
     data = load_dataset(source, specs, axes=open_axes(model, given))
     metric.require(data)
-    if said := other_classes(model, data):
+    if class_map(model) is None and (said := other_classes(model, data)):
         logger.warning(said)
     return data
 
@@ -150,12 +153,16 @@ def open_axes(model: Model, given: InputShapes) -> OpenAxes:
 
 @dataclass(frozen=True)
 class Begun:
-    """A model that is to be pruned, loaded and looked over; inputs to fit may be missing."""
+    """A model that is to be pruned, loaded and looked over; inputs to fit may be missing.
+
+    Where it was cut to some of its classes, `uncut` is the network before.
+    """
 
     compilation: Compilation
     recipe: Recipe
     labelled: Dataset | None
     metric: Metric = TOP1_ACCURACY
+    uncut: Model | None = None
 
     def with_inputs(self, samples: int | None) -> Begun:
         """The same with inputs to fit, made up where none were given."""
@@ -177,6 +184,13 @@ class Begun:
             judge = AccuracyJudge.of(compilation.model, self.labelled, threads, self.metric)
         return Trials(compilation, self.recipe, judge)
 
+    def beside_uncut(self, pruned: Pruned) -> Pruned:
+        """A result with the energy of the network before it was cut, on the same inputs."""
+        if self.uncut is None:
+            return pruned
+        whole = pruned.compilation.with_model(self.uncut)
+        return replace(pruned, uncut=estimate_energy(whole))
+
 
 def checked(
     model: str | Path | Model,
@@ -194,7 +208,10 @@ def checked(
         require_labels(goal, evaluation)
         if metric is None:
             goal.require_share()
-    compilation = prepare(model, settings)
+    compilation, uncut = prepare(model, settings), None
+    if recipe.classes:
+        uncut, recipe = compilation.model, with_numbers(recipe, compilation)
+        compilation = cut_to_classes(with_inputs(compilation, settings.samples), recipe)
     require_layers(layers_of(compilation.model))
     recipe = with_objective(recipe, compilation)
     for goal in goals:
@@ -203,17 +220,25 @@ def checked(
     check_scale(compilation.model, compilation.calibration, "--calib", settings.threads)
     labelled = None
     if evaluation is not None:
-        model = compilation.model
-        given = settings.input_shapes
-        labelled = load_evaluation(evaluation, model, model.inputs, given, measure)
-        if measure is TOP1_ACCURACY:
-            require_classes(model, labelled, _path_of(evaluation))
-        labelled = as_it_runs(model, labelled, settings.threads)
-        warn_of_repeats(labelled, "inputs of --eval")
-        check_scale(model, labelled, "--eval", settings.threads)
+        labelled = _labelled(evaluation, compilation.model, uncut, settings, measure)
     for output in outputs:
         compilation.model.require_writable(output, force)
-    return Begun(compilation, recipe, labelled, measure)
+    return Begun(compilation, recipe, labelled, measure, uncut)
+
+
+def _labelled(
+    evaluation: DataSource, model: Model, uncut: Model | None, settings: Settings, measure: Metric
+) -> Dataset:
+    """The inputs of `--eval`, of the classes that the model was cut to; labels are the uncut's."""
+    whole = uncut or model
+    labelled = load_evaluation(evaluation, whole, whole.inputs, settings.input_shapes, measure)
+    if measure is TOP1_ACCURACY and class_map(whole) is None:
+        require_classes(whole, labelled, _path_of(evaluation))
+    labelled = of_kept_classes(model, labelled, "--eval")
+    labelled = as_it_runs(model, labelled, settings.threads)
+    warn_of_repeats(labelled, "inputs of --eval")
+    check_scale(model, labelled, "--eval", settings.threads)
+    return labelled
 
 
 def metric_of(source: MetricSource | None, evaluation: DataSource | None) -> Metric:

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from eapc.classes import ChosenClasses
+from eapc.commands.class_choice import with_classes
 from eapc.commands.preparation import Begun, DataSource, MetricSource, Settings, checked
 from eapc.commands.results import Written, resumable, save
 from eapc.energy import EnergyReport
@@ -54,6 +56,7 @@ def sweep(
     recipe: Recipe | None = None,
     evaluation: DataSource | None = None,
     metric: MetricSource | None = None,
+    classes: ChosenClasses | None = None,
     folder: str | Path | None = None,
     force: bool = False,
     resume: bool = False,
@@ -64,9 +67,10 @@ def sweep(
     With `folder` each result is verified and written there, by the name of its goal. A goal
     out of reach is a row, no error: see `Swept.missed`. Finished layers are kept in
     `MODEL.sweep.partial` in the folder until all is done; with `resume` those of a run that was
-    killed are used. Raises UsageError where goals are missing or given twice.
+    killed are used. `classes` as for `prune`. Raises UsageError where goals are missing or given
+    twice.
     """
-    settings, recipe = settings or Settings(), recipe or Recipe()
+    settings, recipe = settings or Settings(), with_classes(recipe or Recipe(), classes)
     start = time.perf_counter()
     _check(goals, folder, resume)
     outputs = _outputs(model, goals, folder)
@@ -98,7 +102,8 @@ def pursue_all(
         for output in outputs.values():
             started.model.require_writable(output, force or written.holds(output))
         trials = begun.trials(started)
-        return tuple(_pursued(goal, outputs.get(goal), trials, force, written) for goal in goals)
+        found = (_pursued(goal, outputs.get(goal), trials, force, written) for goal in goals)
+        return tuple(begun.beside_uncut(pruned) for pruned in found)
 
 
 def _check(goals: Sequence[Goal], folder: str | Path | None, resume: bool) -> None:

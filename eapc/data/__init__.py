@@ -1,7 +1,7 @@
 """Calibration and evaluation inputs: files, folders and readers become one `Dataset`."""
 
 from eapc.data.arrays import CalibrationDataReader, common_batch, dataset, from_reader
-from eapc.data.datasets import Dataset
+from eapc.data.datasets import Dataset, shortened
 from eapc.data.files import (
     DataFiles,
     is_image_folder,
@@ -30,4 +30,5 @@ __all__ = [
     "preprocessing_of",
     "read_preprocessor",
     "says_scaling",
+    "shortened",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -96,6 +96,24 @@ class Dataset:
             raise DataError(f"{len(taken)} samples do not fill the model's batch")
         return taken
 
+    def of_classes(self, classes: Sequence[int]) -> Dataset:
+        """The samples of some classes, labelled by their places in this list.
+
+        Raises DataError where there are no labels, or none of these classes.
+        """
+        labels = self.require_labels()
+        chosen = np.flatnonzero(np.isin(labels, classes))
+        taken = self.take(chosen)
+        if not taken.usable:
+            found = f"{len(chosen)} of {len(labels)} labels are of the classes kept"
+            raise DataError(f"{found}, {shortened(classes)}: too few to run")
+        places = {number: place for place, number in enumerate(classes)}
+        renumbered = np.asarray([places[int(label)] for label in labels[chosen]], labels.dtype)
+        extras = {**taken.extras, LABELS: renumbered} if LABELS in taken.extras else taken.extras
+        known = max(classes) < len(self.classes)
+        names = tuple(self.classes[number] for number in classes) if known else ()
+        return replace(taken, labels=renumbered, extras=extras, classes=names)
+
     def split(self, fraction: float) -> tuple[Dataset, Dataset]:
         """(most samples, the rest): evenly spaced ones make up about `fraction` in the rest.
 
@@ -184,6 +202,14 @@ class Dataset:
             for name, array in self.arrays.items()
         }
         return {**sampled, **{name: array.shape for name, array in self.shared.items()}}
+
+
+_SHOWN = 5
+
+
+def shortened(numbers: Sequence[int]) -> str:
+    """`3, 17, 42`; of a long list the first ones."""
+    return ", ".join(map(str, numbers[:_SHOWN])) + ", ..." * (len(numbers) > _SHOWN)
 
 
 def _digest(sample: Iterable[Array]) -> bytes:

@@ -1,16 +1,19 @@
 """How well a pruned network serves: accuracy, agreement, relative output error."""
 
+from eapc.evaluation.joins import joined_labels
 from eapc.evaluation.judges import AccuracyJudge, AgreementJudge
+from eapc.evaluation.kept_answers import require_kept_answers
 from eapc.evaluation.measures import (
     RELATIVE_ERROR,
     TOP1,
     TOP1_AGREEMENT,
     Accuracy,
     Agreement,
+    class_scores,
 )
 from eapc.evaluation.metrics import TOP1_ACCURACY, Metric, MetricFunction, OwnMetric
 from eapc.evaluation.own_metrics import load_metric
-from eapc.evaluation.parts import Outputs
+from eapc.evaluation.parts import Outputs, SplitOutput
 from eapc.evaluation.yardstick import Yardstick
 
 __all__ = [
@@ -26,6 +29,10 @@ __all__ = [
     "MetricFunction",
     "Outputs",
     "OwnMetric",
+    "SplitOutput",
     "Yardstick",
+    "class_scores",
+    "joined_labels",
     "load_metric",
+    "require_kept_answers",
 ]

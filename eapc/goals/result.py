@@ -34,7 +34,8 @@ class Pruned:
     `floor` is about the lowest fraction of the objective that the goal could have asked, if known.
     Where inputs that did not decide are there to confirm the goal, `confidence` says how surely it
     holds by them. `doubt` says why a goal that was met is not confirmed, and is empty where it is.
-    `held` names what holds the cost of a goal that is missed.
+    `held` names what holds the cost of a goal that is missed. `uncut` is the energy of a classifier
+    before it was cut to some of its classes, where it was; `before` is that of the cut one.
     """
 
     goal: Goal
@@ -52,6 +53,7 @@ class Pruned:
     confidence: float | None = None
     held: Held = field(default_factory=Held)
     output: Path | None = None
+    uncut: EnergyReport | None = None
 
     @property
     def shortfall(self) -> str:

@@ -8,10 +8,10 @@ from eapc.model.constants import (
     known_constants,
 )
 from eapc.model.dynamic_axes import is_single_image
-from eapc.model.editor import GraphEditor
+from eapc.model.editor import GraphEditor, declare_constants, rename_all
 from eapc.model.epilogue import BiasSink, Clipping, Epilogue, epilogue_of
 from eapc.model.file import Check, files_of
-from eapc.model.graph import GraphView, Node, free_names, plain_tensors, walk
+from eapc.model.graph import GraphView, Node, free_names, plain_tensors, stored_in, walk
 from eapc.model.input_sizes import assumed_sizes, batch_inputs, input_shapes, require_fitting
 from eapc.model.interface import common_inputs, sample_axes
 from eapc.model.model import ANNOTATION_PREFIX, KeptPart, Model, Origin, drop_annotations
@@ -21,7 +21,9 @@ from eapc.model.tensors import (
     Array,
     Shape,
     ShapeOf,
+    Stored,
     TensorSpec,
+    attributes_of,
     decode,
     encode,
     is_external,
@@ -30,6 +32,7 @@ from eapc.model.tensors import (
     spec_of,
     subgraphs_of_node,
     tensors_of_model,
+    type_bits,
 )
 from eapc.model.weights import (
     WeightSource,
@@ -68,15 +71,18 @@ __all__ = [
     "Shape",
     "ShapeOf",
     "Shapes",
+    "Stored",
     "TensorSpec",
     "WeightSource",
     "all_finite",
     "as_seen",
     "as_stored",
     "assumed_sizes",
+    "attributes_of",
     "batch_inputs",
     "common_inputs",
     "count_nonzero",
+    "declare_constants",
     "decode",
     "drop_annotations",
     "encode",
@@ -97,6 +103,7 @@ __all__ = [
     "numpy_type",
     "obstacle",
     "plain_tensors",
+    "rename_all",
     "require_fitting",
     "sample_axes",
     "seen_shapes",
@@ -104,9 +111,11 @@ __all__ = [
     "spec_of",
     "spread_zero_points",
     "static_shape",
+    "stored_in",
     "subgraphs_of_node",
     "tensor_bits",
     "tensors_of_model",
+    "type_bits",
     "walk",
     "weights_fault",
     "zero_points",

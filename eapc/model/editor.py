@@ -168,7 +168,7 @@ class GraphEditor:
             prefix += "_"
         copy = GraphProto()
         copy.CopyFrom(graph)
-        _rename(copy, lambda name: inputs.get(name, prefix + name if name else name), prefix)
+        rename_all(copy, lambda name: inputs.get(name, prefix + name if name else name), prefix)
         for tensor in copy.initializer:
             if tensor.name.startswith(prefix):  # else a tensor of this graph stands for it
                 self.add_constant(tensor.name, tensor)
@@ -184,7 +184,7 @@ class GraphEditor:
         self._given_up = []
 
 
-def _rename(graph: GraphProto, new: Callable[[str], str], prefix: str) -> None:
+def rename_all(graph: GraphProto, new: Callable[[str], str], prefix: str) -> None:
     """Give all tensors of a graph and its subgraphs new names, and all nodes the prefix."""
     for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
         value.name = new(value.name)
@@ -194,7 +194,7 @@ def _rename(graph: GraphProto, new: Callable[[str], str], prefix: str) -> None:
         node.name = prefix + node.name if node.name else ""
         node.input[:], node.output[:] = map(new, node.input), map(new, node.output)
         for inner in subgraphs_of_node(node):
-            _rename(inner, new, prefix)
+            rename_all(inner, new, prefix)
 
 
 def _all_equal(first: Array, wanted: Mapping[str, Array | None]) -> bool:
@@ -209,6 +209,18 @@ def _resized(array: Array, original: TensorProto) -> TensorProto:
     tensor = encode(array, original)
     tensor.dims[:] = array.shape
     return tensor
+
+
+def declare_constants(graph: GraphProto) -> None:
+    """Let declared shapes of initializers, in value_info and among the inputs, be those they have.
+
+    Exporters list initializers there, and in IR 3 all of them had to be inputs.
+    """
+    lengths = {tensor.name: tensor.dims for tensor in graph.initializer}
+    for value in (*graph.value_info, *graph.input):
+        dims = value.type.tensor_type.shape.dim
+        for dim, length in zip(dims, lengths.get(value.name, ()), strict=False):
+            dim.dim_value = length
 
 
 # --- new values ------------------------------------------------------------------------------

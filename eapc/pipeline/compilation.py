@@ -17,8 +17,10 @@ from eapc.hardware import HardwareModel, MeasuredMachine
 from eapc.layers import Skipped
 from eapc.model import InputShapes, Model
 from eapc.progress import Progress, silent
+from eapc.repair import Repaired
 from eapc.runtime import Engine
 from eapc.structured import ChannelPlan
+from eapc.tuning import Tuned
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,9 @@ class Record:
 
     `channels` has those of each channel group that are to stay, by the group's name, `groups`
     how many each had and has; `latency` is what that saves on a measured machine, if it counts.
-    `budget` is the energy that was to be kept, a fraction of that of the curves. `notes` are
-    sentences on what a pass has done or left undone, and why.
+    `budget` is the energy that was to be kept, a fraction of that of the curves; `repaired`
+    and `tuned` what repair and fine-tuning came to. `notes` are sentences on what a pass has
+    done or left undone, and why.
     """
 
     layers: Mapping[str, LayerRecord] = field(default_factory=dict)
@@ -106,6 +109,8 @@ class Record:
     groups: tuple[ChannelRecord, ...] = ()
     latency: LatencyRecord | None = None
     budget: float | None = None
+    repaired: Repaired | None = None
+    tuned: Tuned | None = None
     notes: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -38,7 +39,9 @@ class Recipe:
     together, `include` and `exclude` name layers, `order` shares out an energy budget.
     With `structured` whole channels go, chosen by `criterion`; with `zeros` as well, weights of
     what is left are zeroed then. `objective` says what a budget is one of: energy, latency, or,
-    left empty, whichever the machine tells.
+    left empty, whichever the machine tells. Every result goes through `repair` rounds of repair;
+    with `finetune` it is trained at the end, for `minutes` at most. `classes` are those that a
+    classifier is cut to first, in their new order; none leaves it all of them.
     """
 
     passes: Mapping[str, type[Pass]] = field(default_factory=load_passes)
@@ -52,12 +55,20 @@ class Recipe:
     zeros: bool = False
     criterion: str = DEFAULT_CRITERION
     objective: str = ""
+    repair: int = 0
+    finetune: bool = False
+    minutes: float = math.inf
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.zeros and not self.structured:
             raise UsageError("--zeros come on top of channels: give --structured as well")
         if self.criterion != DEFAULT_CRITERION and not self.structured:
             raise UsageError("--criterion chooses channels: give --structured as well")
+        if self.repair < 0:
+            raise UsageError(f"--repair {self.repair}: expected a number of rounds, 1 or more")
+        if self.minutes < math.inf and not self.finetune:
+            raise UsageError("--minutes bound the training: give --finetune as well")
         CRITERIA.require(self.criterion)
         if self.objective and self.objective not in OBJECTIVES:
             raise UsageError(
@@ -82,13 +93,31 @@ class Recipe:
     def steps(self, goal: Options) -> tuple[Pass, ...]:
         """What that pipeline does to the annotated network; the first step chooses what goes."""
         if self.zeros:
-            return (*self.channels(goal), *self.weights(self.budget(1.0)))
-        return self.channels(goal) if self.structured else self.weights(goal)
+            steps = (*self.channels(goal), *self.weights(self.budget(1.0)))
+        else:
+            steps = self.channels(goal) if self.structured else self.weights(goal)
+        return (*steps, *self.training)
+
+    @property
+    def training(self) -> tuple[Pass, ...]:
+        """The steps that repair or train what has been pruned; none unless that is asked for."""
+        steps = [self._made("repair-outputs", rounds=self.repair)] if self.repair else []
+        if self.finetune:
+            steps.append(self._made("fine-tune", minutes=self.minutes))
+        return (*steps, self._annotated) if steps else ()
+
+    def untrained(self) -> Recipe:
+        """The same without repair and training."""
+        return replace(self, repair=0, finetune=False, minutes=math.inf)
 
     def whole(self, steps: Sequence[Pass], held_out: float | None = None) -> Pipeline:
         """The pipeline that takes these steps on the inputs that are not held out."""
         held = [] if held_out is None else [self._made("hold-out-inputs", fraction=held_out)]
-        return Pipeline((*held, self._annotated, *steps))
+        return Pipeline((*self.cut(), *held, self._annotated, *steps))
+
+    def cut(self) -> tuple[Pass, ...]:
+        """The step that cuts a classifier to the classes that are kept, if any are named."""
+        return (self._made("keep-classes", **self._given("classes")),) if self.classes else ()
 
     def weights(self, goal: Options) -> tuple[Pass, ...]:
         """The steps that zero weights."""

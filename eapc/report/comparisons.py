@@ -13,6 +13,7 @@ from rich.console import Group, RenderableType
 
 from eapc.commands.comparison import Comparison, RuntimeEnergy, RuntimeLatency, Side
 from eapc.evaluation import TOP1
+from eapc.report.classes import classes_said, map_document
 from eapc.report.csv import csv_text
 from eapc.report.documents import Document, accuracy_of, model_name, totals
 from eapc.report.layout import (
@@ -126,6 +127,8 @@ def _facts(compared: Comparison, width: int) -> Iterator[tuple[str, RenderableTy
     before, after = compared.before.energy, compared.after.energy
     yield from ratio_uncertainty(before, after)
     yield "uncertainty", energy_uncertainty(before.hardware)
+    if compared.classes is not None:
+        yield "answers", f"of both on the classes kept: {classes_said(compared.classes)}"
     if (latency := compared.latency) is not None:
         yield "latency", _measured(latency)
     if (energy := compared.metered) is not None:
@@ -198,6 +201,7 @@ def comparison_document(compared: Comparison, warnings: Sequence[str] = ()) -> D
         "likeness": None if compared.likeness is None else asdict(compared.likeness),
         "made_up_inputs": compared.made_up,
         "synthesised_inputs": compared.inputs or None,
+        **({} if compared.classes is None else {"classes": map_document(compared.classes)}),
         "warnings": [*compared.notes, *warnings],
     }
 

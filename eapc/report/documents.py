@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from eapc.classes import class_map
 from eapc.commands.compiler import Analysis, Ran
 from eapc.commands.planning import DryRun
 from eapc.energy import EnergyReport, NodeEnergy
@@ -21,7 +22,10 @@ from eapc.goals import Pruned
 from eapc.hardware import HardwareModel, MeasuredMachine
 from eapc.model import Model
 from eapc.pipeline import LatencyRecord, LayerRecord, NearDead
+from eapc.repair import Repaired
+from eapc.report.classes import map_document, ratios_of
 from eapc.report.uncertainty import interval_document, validation_document
+from eapc.tuning import Tuned
 
 Document = dict[str, Any]
 
@@ -80,10 +84,13 @@ def prune_document(pruned: Pruned, warnings: Sequence[str] = ()) -> Document:
         "agreement_fitted": pruned.fitted,
         "latency": _latency(pruned.latency, lowest_ratio=pruned.floor),
         "lowest_energy_ratio": None if pruned.latency else pruned.floor,
+        "repair": repair_of(pruned.compilation.record.repaired),
+        "training": training_of(pruned.compilation.record.tuned),
         "channels": [asdict(group) for group in pruned.groups],
         "layers": layers(pruned.layers, pruned.before, pruned.after),
         "skipped": [asdict(entry) for entry in pruned.skipped],
         "notes": list(pruned.compilation.record.notes),
+        **_classes(pruned),
         "synthesised": pruned.synthesised,
         "synthesised_inputs": pruned.inputs or None,
         "assumed_sizes": list(pruned.assumed),
@@ -91,6 +98,25 @@ def prune_document(pruned: Pruned, warnings: Sequence[str] = ()) -> Document:
         "seconds": dict(pruned.seconds),
         "warnings": list(warnings),
     }
+
+
+def _classes(pruned: Pruned) -> Document:
+    """`classes` where the network was cut; what cut and pruned network have of the uncut one."""
+    found = class_document(pruned)
+    if pruned.uncut is not None:
+        found["classes"]["pruned_over_uncut"] = ratios_of(pruned.after, pruned.uncut)
+    return found
+
+
+def class_document(pruned: Pruned) -> Document:
+    """`classes`: which are kept, and all figures of the uncut network; empty where none was cut."""
+    kept, uncut = class_map(pruned.model), pruned.uncut
+    if kept is None:
+        return {}
+    found: Document = map_document(kept)
+    if uncut is not None:
+        found |= {"uncut": totals(uncut), "cut_over_uncut": ratios_of(pruned.before, uncut)}
+    return {"classes": found}
 
 
 def _latency(found: LatencyRecord | None, **more: float | None) -> Document | None:
@@ -121,6 +147,7 @@ def run_document(ran: Ran, warnings: Sequence[str] = ()) -> Document:
         "layers": layers(tuple(done.record.layers.values()), None, report),
         "skipped": [asdict(entry) for entry in done.record.skipped],
         "notes": list(done.record.notes),
+        "repair": repair_of(done.record.repaired),
         "output": path_of(ran.output),
         "seconds": dict(done.record.seconds),
         "warnings": list(warnings),
@@ -281,6 +308,36 @@ def agreement_of(agreement: Agreement | None) -> Document | None:
     if agreement is None:
         return None
     return {**asdict(agreement), "met": agreement.is_met}
+
+
+def training_of(tuned: Tuned | None) -> Document | None:
+    """What training has come to, if there was any; losses are those on the inputs held out."""
+    if tuned is None:
+        return None
+    return {
+        "loss_before": tuned.before,
+        "loss_after": tuned.after,
+        "learning_rate": tuned.learning_rate,
+        "augmentation": tuned.augmentation,
+        "samples": tuned.samples,
+        "held_out": tuned.held_out,
+        "epochs": [asdict(epoch) for epoch in tuned.epochs],
+        "planned_epochs": tuned.planned,
+    }
+
+
+def repair_of(repaired: Repaired | None) -> Document | None:
+    """What repair has come to, if there was any; errors are those on the inputs held out."""
+    if repaired is None:
+        return None
+    return {
+        "error_before": repaired.before,
+        "error_after": repaired.after,
+        "errors": list(repaired.errors),
+        "planned_rounds": repaired.planned,
+        "samples": repaired.samples,
+        "held_out": repaired.held_out,
+    }
 
 
 def model_name(model: Model) -> str:

@@ -18,6 +18,8 @@ from eapc.evaluation import TOP1, Accuracy
 from eapc.goals import Pruned
 from eapc.layers import Skipped
 from eapc.pipeline import ChannelRecord, Compilation, LatencyRecord, LayerRecord
+from eapc.repair import Repaired
+from eapc.report.classes import class_facts
 from eapc.report.documents import node_energy
 from eapc.report.layout import (
     NOT_FINITE,
@@ -38,6 +40,7 @@ from eapc.report.layout import (
 )
 from eapc.report.tables import accuracy_row, coverage, heading, metric_value, some, totals
 from eapc.report.uncertainty import energy_uncertainty, ratio_uncertainty
+from eapc.tuning import Tuned
 
 _EXPECTED = "weights zeroed by magnitude; refitting chooses anew and moves energies a little"
 _NOT_REFITTED = "before refitting, which moves energies a little"
@@ -54,8 +57,11 @@ def prune_table(pruned: Pruned, width: int) -> Group:
     columns = (Column("", "left"), Column("before"), Column("after"), Column("", "right"))
     entries = [
         ("goal", plain(pruned.shortfall) or "met"),
+        *class_facts(pruned),
         *ratio_uncertainty(before, after),
         ("uncertainty", energy_uncertainty(after.hardware)),
+        *_repaired(pruned.compilation.record.repaired),
+        *trained(pruned.compilation.record.tuned),
         *_agreement(pruned),
         *_decided(pruned),
         *_floor(pruned),
@@ -76,6 +82,25 @@ def prune_table(pruned: Pruned, width: int) -> Group:
     )
 
 
+def _repaired(repaired: Repaired | None) -> Iterator[tuple[str, str]]:
+    """What repair has come to, if there was any."""
+    if repaired is not None:
+        errors = f"error {repaired.before:.3g} before, {repaired.after:.3g} after"
+        yield "repaired", f"{errors} on {count(repaired.held_out, 'input')} held out"
+
+
+def trained(tuned: Tuned | None) -> Iterator[tuple[str, str]]:
+    """What training has come to, if there was any."""
+    if tuned is None:
+        return
+    made = f"{len(tuned.epochs)} of {tuned.planned} epochs of {tuned.samples} inputs"
+    yield "trained", f"{made}, learning rate {tuned.learning_rate:g}, images: {tuned.augmentation}"
+    lost = f"loss {tuned.before:.4g} before, {tuned.after:.4g} after"
+    yield "", f"{lost}, on {tuned.held_out} inputs held out"
+    if not tuned.changed:
+        yield "", "nothing was gained: the weights are as they were"
+
+
 def run_table(ran: Ran, width: int) -> Group:
     """What a typed pipeline made of a model, for an output of `width` characters."""
     done = ran.compilation
@@ -83,10 +108,11 @@ def run_table(ran: Ran, width: int) -> Group:
     unknown = ("energy", "unknown: end the pipeline in annotate-energy to have it")
     energies = [*totals(done.energy), *coverage(done.energy, width)] if done.energy else [unknown]
     made = _made(ran.pipeline, ran.output, done.record.seconds)
+    repaired = _repaired(done.record.repaired)
     return page(
         title(f"{done.model.name} on {done.hardware.name}"),
         *_layer_table(layers, None, done.energy, width),
-        facts([*energies, *_skipped(done.record.skipped), *_notes(done), *made]),
+        facts([*energies, *repaired, *_skipped(done.record.skipped), *_notes(done), *made]),
     )
 
 

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Group
 
+from eapc.classes import class_map
 from eapc.commands.sweep import Swept
 from eapc.goals import Pruned
+from eapc.report.classes import classes_said
 from eapc.report.csv import csv_text
-from eapc.report.documents import Document, accuracy_of, agreement_of, model_name, path_of, totals
+from eapc.report.documents import (
+    Document,
+    accuracy_of,
+    agreement_of,
+    class_document,
+    model_name,
+    path_of,
+    totals,
+)
 from eapc.report.layout import (
     Column,
     count,
@@ -53,13 +63,24 @@ def sweep_table(swept: Swept, width: int) -> Group:
     """Everything a sweep found, for an output of `width` characters."""
     missed = [(row.name, plain(row.shortfall)) for row in swept.missed]
     written = [("written", plain(str(row.output))) for row in swept.rows if row.output]
-    said = (*_measured_on(swept.rows), *map(plain, _made_up(swept)), NOT_MEASURED)
+    measured_on = *_measured_on(swept.rows), *_classes(swept.rows)
+    said = (*measured_on, *map(plain, _made_up(swept)), NOT_MEASURED)
     notes = [("note", note) for note in said]
     return page(
         title(heading(swept.model.name, swept.before)),
         table_of(_columns(swept.rows), width),
         facts([*missed, *written, ("time", seconds(swept.seconds)), *notes]),
     )
+
+
+def _classes(rows: Sequence[Pruned]) -> Iterator[str]:
+    """Which classes the network was cut to, and what that alone saves."""
+    kept, uncut = class_map(rows[0].model), rows[0].uncut
+    if kept is not None:
+        yield f"cut to classes {classes_said(kept)}"
+    if uncut is not None and uncut.energy_mac_units:
+        ratio = rows[0].before.energy_mac_units / uncut.energy_mac_units
+        yield f"energies are of the cut network's, which has {percent(ratio)} of the uncut one's"
 
 
 def _made_up(swept: Swept) -> tuple[str, ...]:
@@ -117,6 +138,7 @@ def sweep_document(swept: Swept, warnings: Sequence[str] = ()) -> Document:
         "batch": swept.before.batch,
         "before": totals(swept.before),
         "rows": [_document(row) for row in swept.rows],
+        **class_document(swept.rows[0]),
         "synthesised": swept.synthesised,
         "synthesised_inputs": (swept.rows[0].inputs or None) if swept.rows else None,
         "assumed_sizes": list(swept.rows[0].assumed) if swept.rows else [],

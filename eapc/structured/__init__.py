@@ -1,7 +1,7 @@
 """Channel pruning: what groups of channels cost, what the outputs lose, which go."""
 
 from eapc.structured.costs import ChannelCosts, energy_costs, latency_costs
-from eapc.structured.counts import ChannelPlan, right_edges
+from eapc.structured.counts import ChannelPlan, predicted_error, right_edges
 from eapc.structured.criteria import DEFAULT_CRITERION, Criterion, Evidence
 from eapc.structured.curves import FRACTIONS, ChannelCurve
 from eapc.structured.layers import (
@@ -27,6 +27,7 @@ __all__ = [
     "latency_costs",
     "left_alone",
     "most_telling",
+    "predicted_error",
     "right_edges",
     "with_layers",
     "without_channels",

@@ -1,0 +1,44 @@
+"""Where fine-tuning is entered: torch is looked for when it is asked for."""
+
+from __future__ import annotations
+
+from eapc.checkpoints import Finished
+from eapc.data import Dataset
+from eapc.errors import UsageError
+from eapc.model import Model
+from eapc.progress import Progress, silent
+from eapc.tuning.options import Options
+from eapc.tuning.results import Tuned
+
+
+def require_torch() -> None:
+    """UsageError where the extra is not installed."""
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise UsageError(
+            "fine-tuning needs torch, which is not installed: pip install 'eapc[finetune]'"
+        ) from error
+
+
+def tune(
+    student: Model,
+    teacher: Model,
+    data: Dataset,
+    options: Options,
+    *,
+    threads: int = 0,
+    kept: Finished | None = None,
+    progress: Progress = silent,
+) -> Tuned:
+    """Train a pruned network until its outputs come back, on inputs for which labels are optional.
+
+    Zeros of weights stay zero, quantised weights stay on their grids. The state that was best on
+    an eighth of the inputs is kept, which is the first one where training gains nothing. Raises
+    UsageError without torch, ModelError where the network cannot be trained, DataError where data
+    are too few or labels are missing.
+    """
+    require_torch()
+    from eapc.tuning.training import Run
+
+    return Run(student, teacher, data, options, threads).result(kept or Finished(), progress)

@@ -1,0 +1,144 @@
+"""eapc finetune, and --finetune of prune, as they are typed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from builders import op, save
+from pruning_builders import residual
+
+from eapc.cli import main
+from eapc.model import Model
+
+NET = residual()
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A model, the same with half of its weights gone, and inputs with labels."""
+    save(NET.proto, tmp_path / "original.onnx")
+    model = NET.model
+    weights = {}
+    for name in model.constants.plain:
+        array = model.constants[name]
+        if array.ndim > 1:
+            weights[name] = np.where(np.abs(array) < np.median(np.abs(array)), 0, array)
+    model.with_weights(weights).save(tmp_path / "pruned.onnx")
+    count = len(next(iter(NET.arrays.values())))
+    arrays: dict[str, Any] = {**NET.arrays, "y": np.arange(count) % 3}
+    np.savez(tmp_path / "data.npz", **arrays)
+    return tmp_path
+
+
+def typed(folder: Path, *options: str) -> int:
+    given = ["--teacher", str(folder / "original.onnx"), "--data", str(folder / "data.npz")]
+    short = ["--epochs", "4", "--batch-size", "8", "--threads", "1"]
+    return main(["finetune", str(folder / "pruned.onnx"), *given, *short, *options])
+
+
+def test_a_pruned_file_is_trained_and_written_beside_it(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (files / "pruned.onnx").read_bytes()
+    assert typed(files, "--eval", str(files / "data.npz"), "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["schema"] == "eapc.finetune/1"
+    training = said["training"]
+    assert training["loss_after"] < training["loss_before"]
+    assert training["learning_rate"] == 0.025
+    assert [epoch["number"] for epoch in training["epochs"]] == [1, 2, 3, 4]
+    assert said["before"]["nonzero_weights"] == said["after"]["nonzero_weights"]
+    assert said["accuracy"]["samples"] == said["pruned_accuracy"]["samples"] == 40
+    assert said["output"] == str(files / "pruned.tuned.onnx")
+    assert (files / "pruned.onnx").read_bytes() == before
+    assert not (files / "pruned.tuned.onnx.partial").exists()
+    tuned, pruned = (Model.load(files / f"{n}.onnx") for n in ("pruned.tuned", "pruned"))
+    for name in pruned.constants.plain:
+        if pruned.constants[name].ndim > 1:
+            zeros = pruned.constants[name] == 0
+            np.testing.assert_array_equal(tuned.constants[name] == 0, zeros)
+
+
+def test_people_read_what_came_of_it(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert typed(files, "--labels", "--learning-rate", "0.01", "--augment", "none") == 0
+    said = capsys.readouterr().out
+    assert "4 of 4 epochs of 35 inputs, learning rate 0.01, images: none" in said
+    assert "on 5 inputs held out" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--augment", "spin"], 2, "augment: expected one of"),
+        (["--batch-norm", "off"], 2, "batch_norm: expected trained or frozen"),
+        (["--minutes", "0"], 2, "minutes: expected more than 0"),
+        (["--learning-rate", "-1"], 2, "learning_rate: expected 0 or more"),
+        (["--teacher", "other.onnx"], 3, "inputs x (float32, 4 axes) are not those"),
+        (["--data", "missing.npz"], 3, "no such file"),
+        (["--output", "original.onnx"], 2, "exists"),
+    ],
+)
+def test_wrong_input_is_one_line_and_nothing_written(
+    files: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    code: int,
+    said: str,
+) -> None:
+    monkeypatch.chdir(files)
+    from builders import make_model
+
+    save(make_model([op("Relu", "x", "y")], {"x": ["N", 5]}, ["y"]), files / "other.onnx")
+    present = sorted(files.iterdir())
+    assert typed(files, *options) == code
+    *_, line = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert sorted(files.iterdir()) == present
+
+
+def test_without_torch_one_line_names_the_extra(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert typed(files) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == (
+        "eapc: fine-tuning needs torch, which is not installed: pip install 'eapc[finetune]'"
+    )
+
+
+def test_nothing_else_imports_torch() -> None:
+    code = (
+        "import sys, eapc.cli, eapc.commands.compiler, eapc.commands.finetuning, eapc.passes;"
+        "eapc.cli.main(['finetune', '--help']); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+@pytest.mark.parametrize(
+    "goal", [["--sparsity", "0.5"], ["--target-energy", "0.8", "--structured", "--zeros"]]
+)
+def test_prune_trains_what_is_left(
+    files: Path, goal: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = files / "out.onnx"
+    given = ["prune", str(files / "original.onnx"), "--calib", str(files / "data.npz")]
+    assert main([*given, *goal, "--finetune", "--json", "-o", str(out), "--threads", "1"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert "fine-tune" in said["pipeline"]
+    assert said["training"]["loss_after"] <= said["training"]["loss_before"]
+    assert out.exists()
+    assert said["energy_ratio"] <= 1
+
+
+def test_minutes_go_with_finetune(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["prune", str(files / "original.onnx"), "--minutes", "1"]) == 2
+    assert "--minutes bound the training: give --finetune as well" in capsys.readouterr().err
