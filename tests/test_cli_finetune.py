@@ -142,3 +142,30 @@ def test_prune_trains_what_is_left(
 def test_minutes_go_with_finetune(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["prune", str(files / "original.onnx"), "--minutes", "1"]) == 2
     assert "--minutes bound the training: give --finetune as well" in capsys.readouterr().err
+
+
+def test_a_model_of_fewer_classes_learns_from_the_original(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["prune", str(files / "original.onnx"), "--calib", str(files / "data.npz")]
+    cut = ["--classes", "2,0", "--sparsity", "0.6", "-o", str(files / "pruned.onnx"), "--force"]
+    assert main([*given, *cut, "--threads", "1"]) in (0, 4)
+    capsys.readouterr()
+    assert typed(files, "--eval", str(files / "data.npz"), "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    count = int((np.arange(40) % 3 != 1).sum())
+    assert said["accuracy"]["samples"] == count
+    assert said["training"]["samples"] + said["training"]["held_out"] == count
+
+
+def test_outputs_of_other_shapes(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from builders import make_model, normal, value
+
+    shape = [value("x", ["N", 3, 8, 8])]
+    nodes = [op("Flatten", "x", "flat"), op("MatMul", "flat w", "y")]
+    save(make_model(nodes, shape, ["y"], {"w": normal((192, 7))}), files / "wide.onnx")
+    assert typed(files, "--teacher", str(files / "wide.onnx")) == 3
+    said = capsys.readouterr().err
+    assert "'y' is of shape" in said
+    assert "one was not made of the other" in said
+    assert not (files / "pruned.tuned.onnx").exists()

@@ -7,6 +7,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from eapc.commands.class_choice import cut_alike, of_kept_classes
 from eapc.commands.data_checks import check_scale
 from eapc.commands.preparation import DataSource, Settings, load_evaluation, prepare
 from eapc.commands.results import resumable, save
@@ -14,7 +15,7 @@ from eapc.energy import EnergyReport
 from eapc.errors import UsageError
 from eapc.evaluation import TOP1_ACCURACY, Accuracy, AccuracyJudge
 from eapc.model import Model
-from eapc.pipeline import Pipeline, load_passes
+from eapc.pipeline import Compilation, Pipeline, load_passes
 from eapc.progress import Progress, silent
 from eapc.runtime import as_it_runs
 from eapc.tuning import Options, Tuned, require_torch
@@ -69,11 +70,12 @@ def finetune(
     if settings.calibration is None:
         raise UsageError("fine-tuning needs inputs: --data")
     original = teacher if isinstance(teacher, Model) else Model.load(teacher)
-    compilation = replace(prepare(model, settings), reference=original, progress=progress)
+    compilation = _begun(prepare(model, settings), original)
+    compilation = replace(compilation, progress=progress)
     if output is not None:
         compilation.model.require_writable(output, force)
     check_scale(compilation.model, compilation.calibration, "--data", settings.threads)
-    judge = _judge(original, evaluation, settings)
+    judge = _judge(compilation, evaluation, settings)
     passes = load_passes()
     annotation = Pipeline.parse("annotate-energy", passes)
     steps = passes["fine-tune"](**{k: v for k, v in asdict(options).items() if k != "seed"})
@@ -101,14 +103,27 @@ def finetune(
     )
 
 
+def _begun(compilation: Compilation, original: Model) -> Compilation:
+    """The model beside a teacher that answers for the same classes.
+
+    Raises UsageError where the teacher has fewer.
+    """
+    (student, teacher), _ = cut_alike([compilation.model, original])
+    if student is not compilation.model:
+        raise UsageError("--teacher: has fewer classes than the model")
+    return replace(compilation, reference=teacher)
+
+
 def _judge(
-    original: Model, evaluation: DataSource | None, settings: Settings
+    compilation: Compilation, evaluation: DataSource | None, settings: Settings
 ) -> AccuracyJudge | None:
     """What tells accuracy against the original's, where there are labelled inputs."""
     if evaluation is None:
         return None
+    original = compilation.reference
     given = settings.input_shapes
     labelled = load_evaluation(evaluation, original, original.inputs, given, TOP1_ACCURACY)
+    labelled = of_kept_classes(compilation.model, labelled, "--eval")
     labelled = as_it_runs(original, labelled, settings.threads)
     return AccuracyJudge.of(original, labelled, settings.threads, TOP1_ACCURACY)
 

@@ -85,12 +85,17 @@ class Student:
         if labels is not None and labels.max() >= scores.shape[1]:
             raise DataError(f"label {labels.max()} is none of the {scores.shape[1]} classes")
 
-    def require_same(self, session: Session, feed: Feed) -> None:
-        """ModelError unless torch computes what onnxruntime does.
+    def require_same(self, session: Session, batch: Batch) -> None:
+        """ModelError unless torch computes what onnxruntime does, in shapes that the teacher has.
 
         `session` is over the model with the wanted tensors as outputs.
         """
+        feed = batch.feed
         theirs = session.run(feed)
+        for name, target in zip(self._names, batch.targets, strict=True):
+            if theirs[name].shape != target.shape:
+                shapes = f"{list(theirs[name].shape)}, the teacher's {list(target.shape)}"
+                raise ModelError(f"'{name}' is of shape {shapes}: one was not made of the other")
         with torch.no_grad():
             mine = self.network.run({k: _tensor(x) for k, x in feed.items()}, self._names)
         for name, y in zip(self._names, mine, strict=True):

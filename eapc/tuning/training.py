@@ -74,7 +74,7 @@ class Run:
         if options.labels:
             self._student.require_scores(first)
         asked = with_outputs(student.to_proto(embed=True), self._teacher.names)
-        self._student.require_same(Session(asked, threads), first.feed)
+        self._student.require_same(Session(asked, threads), first)
         self._student.settle(self._held_out)
 
     def result(self, kept: Finished, progress: Progress) -> Tuned:
