@@ -13,8 +13,10 @@ import pytest
 from builders import op, save
 from pruning_builders import residual
 
+import eapc
 from eapc.cli import main
 from eapc.model import Model
+from eapc.tuning import Options
 
 NET = residual()
 
@@ -63,6 +65,20 @@ def test_a_pruned_file_is_trained_and_written_beside_it(
         if pruned.constants[name].ndim > 1:
             zeros = pruned.constants[name] == 0
             np.testing.assert_array_equal(tuned.constants[name] == 0, zeros)
+
+
+def test_a_seed_from_python_counts(files: Path) -> None:
+    settings = eapc.Settings(calibration=files / "data.npz", threads=1)
+    found = [
+        eapc.finetune(
+            files / "pruned.onnx",
+            files / "original.onnx",
+            settings,
+            Options(epochs=1, batch=8, seed=seed),
+        ).tuned.epochs[0]
+        for seed in (0, 0, 1)
+    ]
+    assert found[0] == found[1] != found[2]
 
 
 def test_people_read_what_came_of_it(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,6 +76,14 @@ def test_the_loss_is_the_squared_error_over_the_variance() -> None:
     assert found.before == pytest.approx(float(np.square(x).mean() / x.var()))
 
 
+def test_made_up_inputs_of_all_kinds_are_trained_on() -> None:
+    net = residual()
+    kinds = np.repeat([0, 1], len(net.data) // 2)
+    run = Run(net.model, net.model, replace(net.data, kinds=kinds), SHORT, 1)
+    batches = list(run._batches(np.random.default_rng(0)))
+    assert [len(batch.feed["x"]) for batch in batches] == [8, 8, 8, 8]
+
+
 def test_a_rate_that_spoils_keeps_what_there_was() -> None:
     found = tuned(learning_rate=1e5)
     assert not found.changed

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import ChainMap
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import onnx
@@ -12,19 +13,6 @@ import onnx.inliner
 import torch
 from torch import Tensor
 
-from eapc.autograd import (
-    attention,
-    contractions,
-    elementwise,
-    indexing,
-    normalisation,
-    pooling,
-    quantization,
-    recurrent,
-    reductions,
-    resizing,
-    shaping,
-)
 from eapc.autograd.arrays import tensor_of
 from eapc.autograd.control_flow import CONTROL, Runner
 from eapc.autograd.parameters import Parameter
@@ -33,19 +21,22 @@ from eapc.errors import ModelError
 from eapc.model import Array, Model, Stored, attributes_of, decode, numpy_type, stored_in
 
 RULES = (
-    attention,
-    contractions,
-    elementwise,
-    indexing,
-    normalisation,
-    pooling,
-    quantization,
-    recurrent,
-    reductions,
-    resizing,
-    shaping,
+    "attention",
+    "contractions",
+    "elementwise",
+    "indexing",
+    "normalisation",
+    "pooling",
+    "quantization",
+    "recurrent",
+    "reductions",
+    "resizing",
+    "shaping",
 )
 """The modules whose rules make the table."""
+
+for _module in RULES:
+    import_module(f"eapc.autograd.{_module}")
 
 Values = MutableMapping[str, Tensor]
 

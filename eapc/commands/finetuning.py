@@ -66,6 +66,7 @@ def finetune(
     """
     start = time.perf_counter()
     options = options or Options(seed=settings.seed)
+    settings = replace(settings, seed=options.seed)
     require_torch()
     if settings.calibration is None:
         raise UsageError("fine-tuning needs inputs: --data")

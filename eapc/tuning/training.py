@@ -11,7 +11,7 @@ import math
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -183,7 +183,7 @@ class Run:
         self, rows: slice | Array, data: Dataset, rng: np.random.Generator | None = None
     ) -> Batch:
         """Some samples with their targets; changed at random where there is a generator."""
-        taken = data.take(rows)
+        taken = replace(data.take(rows), kinds=None)  # which would be fed one after another
         feed = next(taken.batches(max(1, len(taken))))
         if rng is not None:
             feed = self._augmentation.apply(feed, rng)
