@@ -282,6 +282,17 @@ def reshaped() -> Net:
     return Net(proto, {"x": normal((60, 5, 12), 3, 1.0)})
 
 
+def halved(net: Net) -> Model:
+    """The network with the smaller half of every matrix and kernel zeroed."""
+    model = net.model
+    weights = {}
+    for name in model.constants.plain:
+        array = model.constants[name]
+        if array.ndim > 1:
+            weights[name] = np.where(np.abs(array) < np.median(np.abs(array)), 0, array)
+    return model.with_weights(weights)
+
+
 NETS: Mapping[str, Callable[[], Net]] = {
     "residual": residual,
     "projected": projected,

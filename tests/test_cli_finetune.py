@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from builders import op, save
-from pruning_builders import residual
+from pruning_builders import halved, residual
 
 import eapc
 from eapc.cli import main
@@ -25,13 +25,7 @@ NET = residual()
 def files(tmp_path: Path) -> Path:
     """A model, the same with half of its weights gone, and inputs with labels."""
     save(NET.proto, tmp_path / "original.onnx")
-    model = NET.model
-    weights = {}
-    for name in model.constants.plain:
-        array = model.constants[name]
-        if array.ndim > 1:
-            weights[name] = np.where(np.abs(array) < np.median(np.abs(array)), 0, array)
-    model.with_weights(weights).save(tmp_path / "pruned.onnx")
+    halved(NET).save(tmp_path / "pruned.onnx")
     count = len(next(iter(NET.arrays.values())))
     arrays: dict[str, Any] = {**NET.arrays, "y": np.arange(count) % 3}
     np.savez(tmp_path / "data.npz", **arrays)

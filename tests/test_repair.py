@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builders import Array, loaded, normal, op
-from pruning_builders import NETS, Net, residual
+from pruning_builders import NETS, halved, residual
 from rich.console import Console
 
 from eapc import Settings, prune
@@ -29,17 +29,6 @@ from eapc.report.pruning import prune_table
 from eapc.runtime import Engine, collect_outputs
 
 ENGINE = Engine(threads=1)
-
-
-def halved(net: Net) -> Model:
-    """The network with the smaller half of every matrix and kernel zeroed."""
-    model = net.model
-    weights = {}
-    for name in model.constants.plain:
-        array = model.constants[name]
-        if array.ndim > 1:
-            weights[name] = np.where(np.abs(array) < np.median(np.abs(array)), 0, array)
-    return model.with_weights(weights)
 
 
 @cache

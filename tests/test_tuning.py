@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 from builders import Array, loaded, normal, op
-from pruning_builders import Net, dense, residual
+from pruning_builders import dense, halved, residual
 
 from eapc.checkpoints import Checkpoints, Finished
 from eapc.data import Dataset, dataset
 from eapc.errors import DataError, ModelError, UsageError
-from eapc.model import Model
 from eapc.progress import Step
 from eapc.tuning import Options, Tuned, tune
 from eapc.tuning.augmentation import Augmentation
@@ -24,17 +23,6 @@ from eapc.tuning.targets import Teacher, factors
 from eapc.tuning.training import Run
 
 SHORT = Options(epochs=6, batch=8, augment="none")
-
-
-def halved(net: Net) -> Model:
-    """The network with the smaller half of every matrix and kernel zeroed."""
-    model = net.model
-    weights = {}
-    for name in model.constants.plain:
-        array = model.constants[name]
-        if array.ndim > 1:
-            weights[name] = np.where(np.abs(array) < np.median(np.abs(array)), 0, array)
-    return model.with_weights(weights)
 
 
 @cache

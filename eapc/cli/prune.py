@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from eapc.cli import options as opt
+from eapc.cli.goal_options import OneGoal
 from eapc.cli.image_options import LabelledImageOptions
-from eapc.cli.option_groups import Common, Inputs, Layers, OneGoal
+from eapc.cli.option_groups import Common, Inputs, Layers
 from eapc.cli.session import progress_bar, publish
 from eapc.errors import GoalError
 

@@ -6,8 +6,9 @@ from functools import partial
 from pathlib import Path
 
 from eapc.cli import options as opt
+from eapc.cli.goal_options import SeveralGoals
 from eapc.cli.image_options import LabelledImageOptions
-from eapc.cli.option_groups import Common, Inputs, Layers, SeveralGoals
+from eapc.cli.option_groups import Common, Inputs, Layers
 from eapc.cli.session import progress_bar, publish, require_rows
 from eapc.errors import GoalError, UsageError
 
