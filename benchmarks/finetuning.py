@@ -5,12 +5,14 @@
     python benchmarks/finetuning.py resnet20 --sparsity 0.9 --epochs 30
     python benchmarks/finetuning.py resnet32 --energy 0.5 0.4 --minutes 5
     python benchmarks/finetuning.py resnet20 --lowest 0.01 0.03
+    python benchmarks/finetuning.py resnet20 --energy 0.6 0.4 --save tuned --hw mine.yaml
 
 Networks are pruned on 1,024 calibration images, to a sparsity or by channels and zeros to an
 energy, and trained on the images of cifar10_finetune.npz towards the dense network's outputs. The
 accuracy is that on images that took part in neither. `--lowest` walks down the energies until a
 network loses more than so much, untrained and trained; each drop is decided on one half of the
-images and told of the other.
+images and told of the other. `--save` keeps the networks of the goals, trained, in a folder:
+`dynamic_inference.py` takes them.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from shared_data import shared_folder
 from tasks import TASKS, Task
@@ -38,9 +41,9 @@ BUDGETS = tuple(percent / 100 for percent in range(85, 20, -5))
 class Bench:
     """Prunes and trains one network, and judges it."""
 
-    def __init__(self, task: Task, options: Options) -> None:
+    def __init__(self, task: Task, options: Options, hardware: str) -> None:
         self._model, self._options = task.load(), options
-        self._settings = task.settings(threads=1)
+        self._settings = task.settings(threads=1, hardware=hardware)
         images = task.images(self._model)
         self.judge = AccuracyJudge.of(self._model, images, 1)
         self._data = shared_folder() / f"data/{task.data}_finetune.npz"
@@ -60,8 +63,8 @@ class Bench:
         return done.model, f"{rate}, {took}"
 
 
-def rows(bench: Bench, goals: Sequence[Goal]) -> Iterator[str]:
-    """A line for each goal: energy, accuracy before and after."""
+def rows(bench: Bench, goals: Sequence[Goal], folder: Path | None) -> Iterator[str]:
+    """A line for each goal: energy, accuracy before and after. The networks go to `folder`."""
     for goal in goals:
         by_zeros = isinstance(goal, Sparsity)
         recipe = Recipe() if by_zeros else Recipe(structured=True, zeros=True)
@@ -69,6 +72,9 @@ def rows(bench: Bench, goals: Sequence[Goal]) -> Iterator[str]:
         before = bench.judge.accuracy(model)
         trained, took = bench.trained(model)
         after = bench.judge.accuracy(trained).after
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            trained.save(folder / f"{goal.value:g}.onnx", force=True)
         yield (
             f"{goal!s:24} energy {energy:.3f}  dense {before.before:.2%}  "
             f"pruned {before.after:.2%}  trained {after:.2%}  ({took})"
@@ -102,14 +108,16 @@ def main() -> None:
     parser.add_argument("--lowest", nargs="*", type=float, default=[])
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--minutes", type=float, default=math.inf)
+    parser.add_argument("--hw", default="eyeriss", metavar="NAME|PATH")
+    parser.add_argument("--save", type=Path, metavar="FOLDER")
     given = parser.parse_args()
     options = Options(epochs=given.epochs, minutes=given.minutes)
-    bench = Bench(TASKS[given.network], options)
+    bench = Bench(TASKS[given.network], options, given.hw)
     goals: list[Goal] = [Sparsity(each) for each in given.sparsity]
     goals += [TargetEnergy(each) for each in given.energy]
     if not goals and not given.lowest:
         goals = [Sparsity(0.9), *(TargetEnergy(each) for each in (0.67, 0.5, 0.4, 0.3))]
-    for line in rows(bench, goals):
+    for line in rows(bench, goals, given.save):
         print(line, flush=True)
     for line in lowest(bench, given.lowest):
         print(line, flush=True)
