@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from eapc.model import Array, Node, Shape, weights_fault
-from eapc.operators import operator_of
+from eapc.operators import WeightLayout, operator_of
 from eapc.workload import same_padding, steps_of
 
 
@@ -45,13 +45,22 @@ class LayerForm(ABC):
         """
 
     @property
+    def factor(self) -> float:
+        """What the operator multiplies its weights by."""
+        return 1.0
+
+    @property
     def positions(self) -> int:
         """Kernel positions: k runs over them and, within each, over input channels."""
         return math.prod(self.weight_shape[2:])
 
-    @abstractmethod
     def to_matrix(self, weight: Array) -> Array:
         """The weights as W (groups, m, k) float32, scaled as y needs them."""
+        return np.ascontiguousarray(self.arranged(weight), np.float32)
+
+    @abstractmethod
+    def arranged(self, weight: Array) -> Array:
+        """What W is made of, elements of any type where they stand in W."""
 
     @abstractmethod
     def to_weight(self, matrix: Array) -> Array:
@@ -72,7 +81,7 @@ class LayerForm(ABC):
         return np.ascontiguousarray(split, np.float32)
 
 
-FormMaker = Callable[[Node, Shape], LayerForm]
+FormMaker = Callable[[Node, Shape, WeightLayout], LayerForm]
 
 
 @dataclass(frozen=True)
@@ -111,12 +120,10 @@ class ConvForm(LayerForm):
         """(M, 1, ...)."""
         return (self.weight_shape[0], *(1 for _ in self.weight_shape[2:]))
 
-    def to_matrix(self, weight: Array) -> Array:
+    def arranged(self, weight: Array) -> Array:
         """Channels last, then one row per filter."""
-        last = np.moveaxis(weight, 1, -1).astype(np.float32)
-        return np.ascontiguousarray(
-            last.reshape(self.groups, self.weight_shape[0] // self.groups, -1)
-        )
+        last = np.moveaxis(weight, 1, -1)
+        return last.reshape(self.groups, self.weight_shape[0] // self.groups, -1)
 
     def to_weight(self, matrix: Array) -> Array:
         """Back to (M, C/g, *kernel)."""
@@ -138,7 +145,7 @@ class ConvForm(LayerForm):
         return pairs if self.same_upper else tuple((end, begin) for begin, end in pairs)
 
 
-def conv_form(node: Node, weight_shape: Shape) -> ConvForm:
+def conv_form(node: Node, weight_shape: Shape, layout: WeightLayout) -> ConvForm:
     """Conv of any spatial rank, grouped, dilated, with explicit or automatic padding."""
     kernel = weight_shape[2:]
     auto_pad = node.attribute("auto_pad", "NOTSET")
@@ -147,7 +154,7 @@ def conv_form(node: Node, weight_shape: Shape) -> ConvForm:
     pairs = tuple(zip(flat[: len(kernel)], flat[len(kernel) :], strict=True))
     return ConvForm(
         weight_shape,
-        node.attribute("group", 1),
+        layout.groups(node.attributes),
         _Windows(kernel, *steps_of(node, len(kernel))),
         None if auto_pad.startswith("SAME") else pairs,
         auto_pad == "SAME_UPPER",
@@ -174,13 +181,13 @@ class ConvTransposeForm(LayerForm):
         """(M, 1, ...)."""
         return (self.groups * self.weight_shape[1], *(1 for _ in self._kernel))
 
-    def to_matrix(self, weight: Array) -> Array:
+    def arranged(self, weight: Array) -> Array:
         """Flip the kernel, put filters first and channels last."""
         channels, filters, *kernel = self.weight_shape
         grouped = weight.reshape(self.groups, channels // self.groups, filters, *kernel)
         flipped = np.flip(grouped, axis=tuple(range(3, grouped.ndim)))
         last = np.moveaxis(np.moveaxis(flipped, 2, 1), 2, -1)
-        return np.ascontiguousarray(last.reshape(self.groups, filters, -1), np.float32)
+        return last.reshape(self.groups, filters, -1)
 
     def to_weight(self, matrix: Array) -> Array:
         """Back to (C, M/g, *kernel)."""
@@ -214,16 +221,18 @@ class ConvTransposeForm(LayerForm):
         return tuple(size + self._extent(axis) - 1 for axis, size in enumerate(y[2:]))
 
 
-def conv_transpose_form(node: Node, weight_shape: Shape) -> ConvTransposeForm:
+def conv_transpose_form(node: Node, weight_shape: Shape, layout: WeightLayout) -> ConvTransposeForm:
     """ConvTranspose with explicit padding."""
     kernel = weight_shape[2:]
     if node.attribute("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
-        raise UnsupportedLayerError("automatic padding of ConvTranspose")
+        raise UnsupportedLayerError("automatic padding of ConvTranspose; give it pads instead")
     if "output_shape" in node.attributes:
-        raise UnsupportedLayerError("output_shape of ConvTranspose decides its padding")
+        raise UnsupportedLayerError(
+            "output_shape of ConvTranspose decides its padding; give it pads instead"
+        )
     pads = tuple(node.attribute("pads", (0,) * (2 * len(kernel))))[: len(kernel)]
     steps = steps_of(node, len(kernel))
-    return ConvTransposeForm(weight_shape, node.attribute("group", 1), *steps, pads)
+    return ConvTransposeForm(weight_shape, layout.groups(node.attributes), *steps, pads)
 
 
 @dataclass(frozen=True)
@@ -239,6 +248,11 @@ class DenseForm(LayerForm):
     scale: float = 1.0
     input_turned: bool = False
     output_turned: bool = False
+
+    @property
+    def factor(self) -> float:
+        """The scale."""
+        return self.scale
 
     @property
     def positions(self) -> int:
@@ -259,9 +273,12 @@ class DenseForm(LayerForm):
 
     def to_matrix(self, weight: Array) -> Array:
         """(groups, m, k), scaled."""
+        return np.ascontiguousarray(self.scale * super().to_matrix(weight), np.float32)
+
+    def arranged(self, weight: Array) -> Array:
+        """(groups, m, k)."""
         rows = weight if self.filters_first else weight.swapaxes(-1, -2)
-        scaled = self.scale * rows.astype(np.float32)
-        return np.ascontiguousarray(scaled.reshape(self.groups, *rows.shape[-2:]), np.float32)
+        return rows.reshape(self.groups, *rows.shape[-2:])
 
     def to_weight(self, matrix: Array) -> Array:
         """Back to the stored orientation, unscaled."""
@@ -302,20 +319,24 @@ class DenseForm(LayerForm):
         return np.ascontiguousarray(found.reshape(self.groups, len(rows), -1), np.float32)
 
 
-def dense_form(node: Node, weight_shape: Shape) -> DenseForm:
-    """A product with constant weights, a matrix or a stack of them; a bias is handled elsewhere."""
-    layout = operator_of(node).weights
-    if layout is None or len(weight_shape) < 2:
-        raise UnsupportedLayerError(f"weights of rank {len(weight_shape)}, expected 2 or more")
+def dense_form(node: Node, weight_shape: Shape, layout: WeightLayout) -> DenseForm:
+    """A product with constant weights, a matrix or a stack of them; a bias is handled elsewhere.
+
+    W @ x is turned, which makes it x^T @ W^T.
+    """
+    if len(weight_shape) < 2:
+        raise UnsupportedLayerError("weights are a vector; give them a second axis")
     if layout.factor(node.attributes) == 0:
         raise UnsupportedLayerError(f"{layout.scale} is 0")
     outputs, inputs = layout.axes(node.attributes, len(weight_shape))
+    in_front = layout.operand == 0
     return DenseForm(
         weight_shape,
         math.prod(weight_shape[:-2]),
         outputs < inputs,
         layout.factor(node.attributes),
-        bool(node.attribute(layout.x_swapped_by, 0)),
+        bool(node.attribute(layout.x_swapped_by, 0)) != in_front,
+        in_front,
     )
 
 
@@ -324,13 +345,19 @@ LAYER_FORMS: Mapping[str, FormMaker] = {
     "transposed convolution": conv_transpose_form,
     "product": dense_form,
 }
-"""Makers (of node and weight shape) by the kind of operators that have weights."""
+"""Makers, of node, weight shape and layout, by the kind of operators that have weights."""
 
 
-def form_of(node: Node, weight_shape: Shape) -> LayerForm:
-    """The form of a node with weights; raises UnsupportedLayerError where eapc knows none."""
+def form_of(node: Node, weight_shape: Shape, layout: WeightLayout | None = None) -> LayerForm:
+    """The form of a node with weights; raises UnsupportedLayerError where eapc knows none.
+
+    `layout` is that of the operator unless another operand than usual is the weights.
+    """
+    layout = layout or operator_of(node).weights
+    if layout is None:
+        raise UnsupportedLayerError(f"{node.op_type} has no weights")
     kind = operator_of(node).kind
     fault = weights_fault(node, weight_shape) if "convolution" in kind else ""
     if fault:
         raise UnsupportedLayerError(fault)
-    return LAYER_FORMS[kind](node, weight_shape)
+    return LAYER_FORMS[kind](node, weight_shape, layout)

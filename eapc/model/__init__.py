@@ -41,11 +41,13 @@ from eapc.model.weights import (
     as_stored,
     count_nonzero,
     find_weights,
+    float_types,
     obstacle,
     seen_shapes,
     seen_through,
     spread_zero_points,
     tensor_bits,
+    weights_stored,
     zero_points,
 )
 from eapc.model.windows import excess_of, weights_fault
@@ -92,6 +94,7 @@ __all__ = [
     "explained",
     "files_of",
     "find_weights",
+    "float_types",
     "fold_constants",
     "free_names",
     "infer_shapes",
@@ -119,5 +122,6 @@ __all__ = [
     "type_bits",
     "walk",
     "weights_fault",
+    "weights_stored",
     "zero_points",
 ]

@@ -12,23 +12,38 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eapc.model.float_types import in_types
 from eapc.model.graph import Node
 from eapc.model.model import Model
-from eapc.model.tensors import Array, Shape, is_float
+from eapc.model.tensors import Array, Shape
+from eapc.model.weights import WeightSource, find_weights, float_types, obstacle
 from eapc.operators import WeightLayout
 
 
 @dataclass(frozen=True)
 class BiasSink:
-    """A constant that adds to a layer's scaled outputs z: z + 1 takes the constant + factor."""
+    """A constant that adds to a layer's scaled outputs z: z + 1 takes the constant + factor.
 
-    tensor: str
+    The node that adds it may read it through views and casts.
+    """
+
+    source: WeightSource
     factor: Array
+
+    @property
+    def tensor(self) -> str:
+        """The constant that the file stores."""
+        return self.source.root
 
     def moved(self, constant: Array, change: Array) -> Array:
         """The constant after z is to change by `change` (m,), in its own shape."""
         step: Array = (self.factor * change).reshape(constant.shape)
-        return (constant.astype(np.float32) + step).astype(constant.dtype)
+        return constant.astype(np.float32) + step
+
+    def changed(self, model: Model, change: Array) -> Array:
+        """The new value of the model's constant, in its own type and of all that it is cast to."""
+        moved = self.moved(model.constants[self.tensor], change)
+        return in_types(moved, float_types(model, self.source))
 
 
 @dataclass(frozen=True)
@@ -158,13 +173,22 @@ def _own_bias(model: Model, node: Node, layout: WeightLayout, scale: Array) -> B
 
 def _sink(model: Model, name: str, channels: int, factor: Array | None = None) -> BiasSink | None:
     """A sink if the constant holds one number per channel and belongs to one node alone."""
-    shape, consumers = model.constants.shape(name), model.view.consumers(name)
-    if shape is None or math.prod(shape) != channels or not is_float(model.constants.dtype(name)):
+    source = find_weights(model, name)
+    if source is None or obstacle(model, source) or source.root not in model.constants:
         return None
-    is_alone = len(consumers) == 1 and consumers[0].inputs.count(name) == 1
-    if name in model.outputs or not is_alone:
+    if any(node.op_type == "Transpose" for node in source.chain):
         return None
-    return BiasSink(name, np.ones(channels, np.float32) if factor is None else factor)
+    if math.prod(model.constants.shape(source.root) or ()) != channels:
+        return None
+    if not all(_is_read_once(model, tensor) for tensor in source.tensors):
+        return None
+    return BiasSink(source, np.ones(channels, np.float32) if factor is None else factor)
+
+
+def _is_read_once(model: Model, tensor: str) -> bool:
+    consumers = model.view.consumers(tensor)
+    is_alone = len(consumers) == 1 and consumers[0].inputs.count(tensor) == 1
+    return is_alone and tensor not in model.outputs
 
 
 def _is_per_channel(model: Model, constant: str, channel_shape: Shape) -> bool:
