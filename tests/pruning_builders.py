@@ -288,8 +288,8 @@ def stored_in_half() -> Net:
         op("Transpose", "w1", "w1t"),
         op("Gemm", "f3 w1t", "y", "again", transB=1),
     ]
-    shapes = {"wq": (heads, d, per), "wv": (heads, d, per), "bq": (heads, 1, per)}
-    shapes |= {"wm": (5, 5), "w1": (d, d), "b1": (d,)}
+    shapes: dict[str, Sequence[int]] = {"wq": (heads, d, per), "wv": (heads, d, per)}
+    shapes |= {"bq": (heads, 1, per), "wm": (5, 5), "w1": (d, d), "b1": (d,)}
     tensors = {f"{k}_h": v.astype(np.float16) for k, v in weights_for(nodes, shapes).items()}
     sizes = {"first": ints(1), "merged": ints(0, 5, d), "rows": ints(-1, d)}
     proto = make_model(nodes, {"x": ("N", 5, d)}, [value("y", (None, d))], tensors | sizes)

@@ -86,6 +86,9 @@ def product(node: NodeAxes) -> Iterator[Constraint]:
         yield from last_axes(bias, y)
     if b.rank >= 2:
         yield from _weights(node, b.axis(makes), b.axis(reads))
+    if a.rank >= 2 and not node.graph.is_weights(b.tensor):
+        stack = a.rank - 2
+        yield from _weights(node, a.axis(stack + rows.index("m")), a.axis(stack + rows.index("k")))
 
 
 def _stack(count: int) -> list[str]:
