@@ -314,6 +314,8 @@ class DenseForm(LayerForm):
         groups = [front + axis for axis, size in enumerate(self.weight_shape[:-2]) if size > 1]
         others = [axis for axis in range(values.ndim - 1) if axis not in groups]
         moved = values.transpose(*groups, *others, values.ndim - 1)
+        if not groups and moved.flags.c_contiguous:  # in half the time
+            return np.ascontiguousarray(moved.reshape(-1, moved.shape[-1])[rows], np.float32)[None]
         places: tuple[Any, ...] = np.unravel_index(rows, moved.shape[len(groups) : -1])
         found = moved[(..., *places, slice(None))]
         return np.ascontiguousarray(found.reshape(self.groups, len(rows), -1), np.float32)
