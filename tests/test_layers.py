@@ -195,6 +195,39 @@ def test_a_constant_for_several_outputs_of_a_stack_is_no_sink(shape: tuple[int, 
     np.testing.assert_array_equal(layer.clipping.shift, spread)
 
 
+def test_a_bias_behind_a_cast_moves_in_its_own_type() -> None:
+    nodes = [
+        op("Cast", "h", "wide", to=TensorProto.FLOAT),
+        op("MatMul", "x w", "m"),
+        op("Add", "m wide", "y"),
+    ]
+    bias = np.array([1, 2, 3, 65504], np.float16)
+    model = dense_net(nodes, {"w": normal((6, 4)), "h": bias})
+    sink = only_layer(model).bias
+    assert sink is not None
+    assert (sink.tensor, sink.source.tensor) == ("h", "wide")
+    moved = sink.changed(model, np.array([0.5, -2, 1e-3, 1e6], np.float32))
+    assert moved.dtype == np.float16
+    assert moved.tolist() == [1.5, 0.0, float(np.float16(3.001)), 65504.0]
+
+
+@pytest.mark.parametrize(("shape", "is_sink"), [((4, 1), True), ((), False), ((1, 1), False)])
+def test_the_bias_of_a_gemm_with_weights_in_front(shape: tuple[int, ...], is_sink: bool) -> None:
+    """y (4, columns) = W (4, 6) @ x: an output is a row."""
+    bias = normal(shape)
+    layer = only_layer(
+        loaded([op("Gemm", "w x b", "y")], {"x": (6, 3)}, ["y"], {"w": normal((4, 6)), "b": bias})
+    )
+    assert (layer.bias is not None) == is_sink
+    np.testing.assert_array_equal(layer.offset, np.broadcast_to(bias, (4, 1)).ravel())
+
+
+def test_a_bias_per_column_keeps_weights_in_front_as_they_are() -> None:
+    tensors: Initializers = {"w": normal((4, 6)), "b": normal((4,))}
+    model = loaded([op("Gemm", "w x b", "y")], {"x": (6, 4)}, ["y"], tensors)
+    assert "the bias has shape (4,), not one per output" in only_reason(model)
+
+
 def test_the_bias_of_gemm_counts_beta_times() -> None:
     nodes = [op("Gemm", "x w b", "y", "gemm", beta=0.5)]
     layer = only_layer(dense_net(nodes))
