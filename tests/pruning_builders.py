@@ -200,6 +200,24 @@ def transformer() -> Net:
     return Net(make_model(nodes, inputs, ["y"], tensors), {"tokens": tokens})
 
 
+def stacked() -> Net:
+    """Three experts, each a matrix of a stack, whose answers are added up, and a head."""
+    nodes = [
+        op("Unsqueeze", "x first", "u"),
+        op("MatMul", "u w1", "a", "up"),
+        op("Add", "a c1", "b"),
+        op("Relu", "b", "r"),
+        op("MatMul", "r w2", "d", "down"),
+        op("ReduceSum", "d first", "s", keepdims=0),
+        op("Add", "s x", "t"),
+        op("MatMul", "t w3", "y", "head"),
+    ]
+    shapes = {"w1": (3, 12, 10), "c1": (3, 1, 10), "w2": (1, 3, 10, 12), "w3": (12, 4)}
+    tensors = {"first": ints(1), **weights_for(nodes, shapes)}
+    proto = make_model(nodes, {"x": ("N", 5, 12)}, ["y"], tensors)
+    return Net(proto, {"x": normal((60, 5, 12), 3, 1.0) + np.float32(0.3)})
+
+
 def fixed_batch() -> Net:
     """As the residual network, for one image at a time."""
     return residual(batch=1)
@@ -240,6 +258,42 @@ def bfloat16() -> Net:
     dtype = helper.tensor_dtype_to_np_dtype(TensorProto.BFLOAT16)
     half.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(half).astype(dtype), "h"))
     return Net(proto, {"x": normal((200, 12), 3, 1.0)})
+
+
+def stored_in_half() -> Net:
+    """A transformer's block whose weights and biases are float16 behind casts to float.
+
+    Heads are a stack of matrices, one product has its weights in front, and two operators share.
+    """
+    d, heads, per = 12, 3, 4
+    nodes = [
+        *(op("Cast", f"{name}_h", name, to=TensorProto.FLOAT) for name in ("wq", "wv", "bq")),
+        *(op("Cast", f"{name}_h", name, to=TensorProto.FLOAT) for name in ("w1", "wm", "b1")),
+        op("Unsqueeze", "x first", "u"),
+        op("MatMul", "u wq", "q0", "query"),
+        op("Add", "q0 bq", "q"),
+        op("MatMul", "u wv", "v", "value"),
+        op("Transpose", "q", "qt", perm=[0, 1, 3, 2]),
+        op("MatMul", "q qt", "s", "scores"),
+        op("Softmax", "s", "p", axis=-1),
+        op("MatMul", "p v", "c", "context"),
+        op("Transpose", "c", "ct", perm=[0, 2, 1, 3]),
+        op("Reshape", "ct merged", "m"),
+        op("Add", "m x", "r"),
+        op("MatMul", "wm r", "mixed", "positions"),
+        op("MatMul", "mixed w1", "f0", "up"),
+        op("Add", "f0 b1", "f1"),
+        op("Relu", "f1", "f2"),
+        op("Reshape", "f2 rows", "f3"),
+        op("Transpose", "w1", "w1t"),
+        op("Gemm", "f3 w1t", "y", "again", transB=1),
+    ]
+    shapes: dict[str, Sequence[int]] = {"wq": (heads, d, per), "wv": (heads, d, per)}
+    shapes |= {"bq": (heads, 1, per), "wm": (5, 5), "w1": (d, d), "b1": (d,)}
+    tensors = {f"{k}_h": v.astype(np.float16) for k, v in weights_for(nodes, shapes).items()}
+    sizes = {"first": ints(1), "merged": ints(0, 5, d), "rows": ints(-1, d)}
+    proto = make_model(nodes, {"x": ("N", 5, d)}, [value("y", (None, d))], tensors | sizes)
+    return Net(proto, {"x": normal((60, 5, d), 3, 1.0) + np.float32(0.3)})
 
 
 def with_constants() -> Net:
@@ -300,11 +354,13 @@ NETS: Mapping[str, Callable[[], Net]] = {
     "tied": tied,
     "dense": dense,
     "transformer": transformer,
+    "stacked": stacked,
     "fixed batch": fixed_batch,
     "old": old,
     "float16": lambda: in_type(TensorProto.FLOAT16),
     "double": lambda: in_type(TensorProto.DOUBLE),
     "bfloat16": bfloat16,
+    "stored in half": stored_in_half,
     "constants": with_constants,
     "reshaped": reshaped,
 }

@@ -28,11 +28,11 @@ def test_a_suffix_gives_the_outputs_of_the_changed_network(name: str) -> None:
     model = net.model
     for tied in find_layers(model).layers:
         changed = model.with_weights({tied.weight: tied.stored(model, 0.5 * tied.matrix(model))})
-        names = dict.fromkeys(user.node.input(1) for user in tied.users)
+        names = dict.fromkeys(user.source.tensor for user in tied.users)
         downstream = downstream_of(model, names)
         walk = ActivationWalk(model, net.data, [downstream.inputs], 1, 1)
         before, after = (
-            {user.node.input(1): as_seen(one, user.source) for user in tied.users}
+            {user.source.tensor: as_seen(one, user.source) for user in tied.users}
             for one in (model, changed)
         )
         run = DownstreamRun(model, downstream, walk.step(0, model), before, 1)

@@ -318,7 +318,23 @@ def quantized() -> Model:
     return net(nodes, IMAGE, tensors)
 
 
+def in_front() -> Model:
+    """Matrices that multiply from the left, over positions, one of them a stack."""
+    nodes = [
+        op("MatMul", "w1 x", "a", "one"),
+        op("Relu", "a", "r"),
+        op("Unsqueeze", "r lead", "u"),
+        op("MatMul", "w2 u", "b", "two"),
+        op("Relu", "b", "q"),
+        op("ReduceSum", "q lead", "s", keepdims=0),
+        op("MatMul", "w3 s", "y", "three"),
+    ]
+    tensors = weights(w1=(8, 6), w2=(3, 10, 8), w3=(4, 10))
+    return net(nodes, ("N", 6, 5), {**tensors, "lead": ints(1)})
+
+
 NETS: dict[str, Callable[[], Model]] = {
+    "in front": in_front,
     "plain": plain,
     "residual": residual,
     "depthwise": depthwise,

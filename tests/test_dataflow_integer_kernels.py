@@ -245,6 +245,17 @@ def test_channels_of_an_output_and_of_other_readers_are_live() -> None:
         assert live == LiveShares()
 
 
+@pytest.mark.parametrize("operator", ["MatMul", "Gemm"])
+def test_zeros_of_weights_in_front_make_no_channel_dead(operator: str) -> None:
+    """Column 0 of W is zeros: row 0 of x counts nothing in W @ x, but each column of y does."""
+    weight = np.ones((4, 4), np.float32)
+    weight[:, 0] = 0
+    model = loaded([op(operator, "w x", "y", name="front")], {"x": (4, 4)}, ["y"], {"w": weight})
+    node = priced(model, machine()).by_node["front"]
+    assert node.part_densities[0].live == LiveShares()
+    assert node.densities.weights == 0.75
+
+
 # --- memory ----------------------------------------------------------------------------------
 
 

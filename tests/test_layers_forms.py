@@ -11,7 +11,7 @@ from onnx import NodeProto
 
 from eapc.layers.forms import LAYER_FORMS, LayerForm, UnsupportedLayerError, form_of
 from eapc.model import Array
-from eapc.operators import operators
+from eapc.operators import operator_of, operators
 from eapc.runtime import Session
 
 CONVOLUTIONS: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
@@ -64,13 +64,45 @@ DENSE: dict[str, tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]]] =
     "MatMul rank 2": ("MatMul", (5, 7), (7, 4), {}),
     "MatMul rank 3": ("MatMul", (2, 3, 7), (7, 4), {}),
     "MatMul rank 4": ("MatMul", (2, 3, 5, 7), (7, 1), {}),
+    "stack of one": ("MatMul", (2, 3, 7), (1, 7, 4), {}),
+    "stack of one, deeper than its input": ("MatMul", (3, 7), (1, 1, 7, 4), {}),
+    "stack": ("MatMul", (3, 5, 7), (3, 7, 4), {}),
+    "stack of a batch": ("MatMul", (2, 3, 5, 7), (3, 7, 4), {}),
+    "stack of a batch of batches": ("MatMul", (2, 2, 3, 5, 7), (3, 7, 4), {}),
+    "stack on one matrix": ("MatMul", (5, 7), (3, 7, 4), {}),
+    "stack on a stack of one": ("MatMul", (2, 1, 5, 7), (3, 7, 4), {}),
+    "stack on a vector": ("MatMul", (7,), (3, 7, 4), {}),
+    "stacks of two axes": ("MatMul", (2, 3, 5, 7), (2, 3, 7, 4), {}),
+    "ones among the axes in front": ("MatMul", (2, 3, 5, 7), (2, 1, 7, 4), {}),
+    "ones on both sides": ("MatMul", (1, 3, 5, 7), (2, 1, 7, 4), {}),
+    "one in front": ("MatMul", (2, 3, 5, 7), (1, 3, 7, 4), {}),
+}
+
+
+IN_FRONT: dict[str, tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
+    # name: operator, shape of w, shape of x, attributes
+    "MatMul": ("MatMul", (4, 7), (7, 5), {}),
+    "MatMul of a vector": ("MatMul", (4, 7), (7,), {}),
+    "MatMul of a batch": ("MatMul", (4, 7), (2, 3, 7, 5), {}),
+    "stack": ("MatMul", (3, 4, 7), (2, 3, 7, 5), {}),
+    "stack of one": ("MatMul", (1, 4, 7), (3, 7, 5), {}),
+    "stack on a vector": ("MatMul", (3, 4, 7), (7,), {}),
+    "stack on one matrix": ("MatMul", (3, 4, 7), (7, 5), {}),
+    "ones on both sides": ("MatMul", (2, 1, 4, 7), (1, 3, 7, 5), {}),
+    "Gemm": ("Gemm", (4, 7), (7, 5), {}),
+    "Gemm transA": ("Gemm", (7, 4), (7, 5), {"transA": 1}),
+    "Gemm transB": ("Gemm", (4, 7), (5, 7), {"transB": 1}),
+    "Gemm both": ("Gemm", (7, 4), (5, 7), {"transA": 1, "transB": 1, "alpha": -2.5}),
 }
 
 
 def assert_form_is_the_operator(node: NodeProto, x: Array, weight: Array) -> None:
     model = loaded([node], {"x": x.shape}, ["y"], {"w": weight})
     y = Session(model.to_proto()).run({"x": x})["y"]
-    form = form_of(model.nodes[0], weight.shape)
+    layout = operator_of(model.nodes[0]).weights
+    assert layout is not None
+    in_front = node.input[0] == "w"
+    form = form_of(model.nodes[0], weight.shape, layout.in_front() if in_front else None)
     matrix = form.to_matrix(weight)
     for rows in (np.arange(form.row_count(y.shape)), some_rows(form, y)):
         inputs = form.inputs(x, y.shape, rows)
@@ -108,6 +140,58 @@ def test_transposed_convolution(name: str) -> None:
 def test_dense(name: str) -> None:
     op_type, x, w, attributes = DENSE[name]
     assert_form_is_the_operator(op(op_type, "x w", "y", **attributes), normal(x), normal(w, 1))
+
+
+@pytest.mark.parametrize("name", IN_FRONT)
+def test_weights_in_front(name: str) -> None:
+    op_type, w, x, attributes = IN_FRONT[name]
+    assert_form_is_the_operator(op(op_type, "w x", "y", **attributes), normal(x), normal(w, 1))
+
+
+def test_weights_in_front_by_hand() -> None:
+    """y = 2 W x of W (2, 3), x (3, 1): the outputs are the rows of y, the only row its column."""
+    model = loaded([op("Gemm", "w x", "y", alpha=2.0)], {"x": (3, 1)}, ["y"])
+    layout = operator_of(model.nodes[0]).weights
+    assert layout is not None
+    form = form_of(model.nodes[0], (2, 3), layout.in_front())
+    weight = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
+    np.testing.assert_array_equal(form.to_matrix(weight), [[[2, 4, 6], [8, 10, 12]]])
+    x, y = np.array([[1], [0], [-1]], np.float32), np.array([[-4], [-4]], np.float32)
+    assert (form.groups, form.row_count(y.shape), form.channel_shape) == (1, 1, (2, 1))
+    np.testing.assert_array_equal(form.inputs(x, y.shape, np.array([0])), [[[1, 0, -1]]])
+    np.testing.assert_array_equal(form.outputs(y, np.array([0])), [[[-4, -4]]])
+
+
+def test_a_stack_of_matrices_by_hand() -> None:
+    """Two matrices of 2 inputs and 1 output: y[b, g, r] = x[b, g, r, 0] w0 + x[b, g, r, 1] w1."""
+    model = loaded([op("MatMul", "x w", "y")], {"x": (1, 2, 2, 2)}, ["y"])
+    form = form_of(model.nodes[0], (2, 2, 1))
+    weight = np.array([[[1], [2]], [[3], [4]]], np.float32)
+    np.testing.assert_array_equal(form.to_matrix(weight), [[[1, 2]], [[3, 4]]])
+    np.testing.assert_array_equal(form.to_weight(form.to_matrix(weight)), weight)
+    x = np.arange(8, dtype=np.float32).reshape(1, 2, 2, 2)
+    y = np.array([[[[2], [8]], [[32], [46]]]], np.float32)
+    assert (form.groups, form.row_count(y.shape), form.channel_shape) == (2, 2, (2, 1, 1))
+    second = np.array([1])
+    np.testing.assert_array_equal(form.inputs(x, y.shape, second), [[[2, 3]], [[6, 7]]])
+    np.testing.assert_array_equal(form.outputs(y, second), [[[8]], [[46]]])
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_random_stacks_of_matrices(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    front = rng.integers(1, 4, int(rng.integers(0, 4)))
+    x, w = (np.where(rng.random(front.size) < 0.5, front, 1) for _ in range(2))
+    rows, inputs, outputs = (int(size) for size in rng.integers(1, 6, 3))
+    drop = int(rng.integers(0, front.size + 1))
+    shapes = ((*x.tolist()[drop:], rows, inputs), (*w.tolist(), inputs, outputs))
+    if seed % 2:
+        shapes = ((*x.tolist(), rows, inputs), (*w.tolist()[drop:], inputs, outputs))
+    x_shape, w_shape = shapes
+    assert_form_is_the_operator(op("MatMul", "x w", "y"), normal(x_shape), normal(w_shape, 1))
+    turned = ((*each[:-2], each[-1], each[-2]) for each in shapes)
+    x_shape, w_shape = turned
+    assert_form_is_the_operator(op("MatMul", "w x", "y"), normal(x_shape), normal(w_shape, 1))
 
 
 def random_convolution(rng: np.random.Generator) -> tuple[NodeProto, Array, Array]:
@@ -181,8 +265,7 @@ def test_float16_activations_and_weights_become_float32() -> None:
     ("op_type", "weight_shape", "attributes", "reason"),
     [
         ("Gemm", (3, 4), {"alpha": 0.0}, "alpha is 0"),
-        ("MatMul", (2, 3, 4), {}, "rank 3, expected 2"),
-        ("MatMul", (3,), {}, "rank 1, expected 2"),
+        ("MatMul", (3,), {}, "a vector; give them a second axis"),
         ("ConvTranspose", (2, 3, 3, 3), {"auto_pad": "SAME_UPPER"}, "automatic padding"),
         ("ConvTranspose", (2, 3, 3, 3), {"output_shape": [9, 9]}, "output_shape"),
     ],

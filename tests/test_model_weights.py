@@ -20,7 +20,9 @@ from eapc.model import (
     find_weights,
     obstacle,
     seen_shapes,
+    weights_stored,
 )
+from eapc.runtime import Session, with_outputs
 
 
 def behind(nodes: list[NodeProto], root: Array, **tensors: Array) -> tuple[Model, WeightSource]:
@@ -98,9 +100,85 @@ def test_what_stands_in_the_way_of_new_values() -> None:
     dequantize = [op("DequantizeLinear", "root scale zero", "seen")]
     assert "quantized" in obstacle(*behind(dequantize, np.ones((4, 3), np.int8), **scale))
     cast = [op("Cast", "root", "seen", to=TensorProto.FLOAT)]
-    assert "behind Cast" in obstacle(*behind(cast, normal((4, 3)).astype(np.float16)))
+    assert "type int8" in obstacle(*behind(cast, np.ones((4, 3), np.int8)))
+    there = op("Cast", "root", "whole", to=TensorProto.INT32)
+    back = op("Cast", "whole", "seen", to=TensorProto.FLOAT)
+    assert "cast to integers" in obstacle(*behind([there, back], normal((4, 3))))
     computed = [op("NonZero", "x", "size"), op("Reshape", "root size", "seen")]
     assert "computed shape" in obstacle(*behind(computed, normal((4, 3))))
+
+
+def cast(read: str, made: str, dtype: int) -> NodeProto:
+    return op("Cast", read, made, to=dtype)
+
+
+CHAINS: dict[str, tuple[list[NodeProto], Array]] = {
+    "float16": ([cast("root", "seen", TensorProto.FLOAT)], normal((4, 3)).astype(np.float16)),
+    "bfloat16": (
+        [cast("root", "seen", TensorProto.FLOAT)],
+        normal((4, 3)).astype(ml_dtypes.bfloat16),
+    ),
+    "double": ([cast("root", "seen", TensorProto.FLOAT)], normal((4, 3)).astype(np.float64)),
+    "there and back": (
+        [cast("root", "half", TensorProto.FLOAT16), cast("half", "seen", TensorProto.FLOAT)],
+        normal((4, 3)),
+    ),
+    "between views": (
+        [
+            op("Transpose", "root", "t"),
+            cast("t", "c", TensorProto.FLOAT),
+            op("Unsqueeze", "c front", "u"),
+            op("Squeeze", "u front", "s"),
+            op("Identity", "s", "i"),
+            op("Reshape", "i size", "seen"),
+        ],
+        normal((3, 4)).astype(np.float16),
+    ),
+    "flattened": (
+        [op("Flatten", "root", "f"), cast("f", "seen", TensorProto.FLOAT)],
+        normal((4, 3, 1)).astype(np.float16),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_new_values_go_back_through_casts_and_views(name: str) -> None:
+    """Read by onnxruntime as the layer reads them, and in the type in which they were stored."""
+    nodes, root = CHAINS[name]
+    model, source = behind(nodes, root, front=ints(0), size=ints(4, 3))
+    assert obstacle(model, source) == ""
+    proto = with_outputs(model.to_proto(), ["seen"])
+    seen = Session(proto, 1, optimise=False).run({"x": np.zeros((1, 4), np.float32)})["seen"]
+    np.testing.assert_array_equal(as_seen(model, source), seen)
+    assert as_seen(model, source).dtype == np.float32
+    back = weights_stored(model, source, seen)
+    assert back.dtype == root.dtype
+    changed = model.with_weights({"root": back})
+    np.testing.assert_array_equal(as_seen(changed, source), seen)
+
+
+def test_zeros_stay_what_they_are_and_nothing_is_infinite() -> None:
+    """float16 has 2^-24 as the smallest and 65504 as the largest number."""
+    nodes, root = CHAINS["float16"]
+    model, source = behind(nodes, root)
+    wanted = np.zeros((4, 3), np.float32)
+    wanted[0] = [1e-9, -1e-30, 1e9]
+    wanted[1] = [-np.inf, 3.0, 0.0]
+    stored = weights_stored(model, source, wanted)
+    assert stored[:2].tolist() == [[2.0**-24, -(2.0**-24), 65504.0], [-65504.0, 3.0, 0.0]]
+    assert np.count_nonzero(stored) == 5
+
+
+def test_what_casts_on_the_way_would_lose_is_kept() -> None:
+    """Stored as float32, but read through float16."""
+    nodes, root = CHAINS["there and back"]
+    model, source = behind(nodes, root)
+    wanted = np.zeros((4, 3), np.float32)
+    wanted[0] = [1e-9, 1e9, 0.1]
+    stored = weights_stored(model, source, wanted)
+    assert stored[0].tolist() == [2.0**-24, 65504.0, float(np.float16(0.1))]
+    changed = as_seen(model.with_weights({"root": stored}), source)
+    np.testing.assert_array_equal(changed, stored)
 
 
 def test_arithmetic_of_constants_may_give_the_shape_and_the_values() -> None:

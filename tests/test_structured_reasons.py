@@ -35,7 +35,7 @@ def test_a_layer_that_cannot_be_pruned_says_why_and_its_group_names_it() -> None
     model = net(nodes, IMAGE, {**weights(w1=(6, 3, 1, 1), b1=(6,)), **quantized})
     assert reasons(model) == [
         ("one", "weights of its channels, those of 'two', are in no layer that can be pruned"),
-        ("two", "weights are quantized (behind DequantizeLinear)"),
+        ("two", "weights are quantized (behind DequantizeLinear); prune the float model first"),
     ]
 
 

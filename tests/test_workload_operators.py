@@ -226,7 +226,8 @@ def test_gemm_of_two_activations() -> None:
         ((2, 5, 10), (1, 10, 7), ConvWorkload(2, 1, 7, 10, 5, 1)),
         ((2, 5, 10), (2, 10, 7), ConvWorkload(1, 2, 7, 10, 5, 1)),
         ((5, 10), (2, 10, 7), ConvWorkload(1, 2, 7, 10, 5, 1)),
-        ((4, 1, 5, 10), (3, 10, 7), ConvWorkload(1, 12, 7, 10, 5, 1)),
+        ((4, 1, 5, 10), (3, 10, 7), ConvWorkload(4, 3, 7, 10, 5, 1)),
+        ((2, 3, 5, 10), (2, 1, 10, 7), ConvWorkload(3, 2, 7, 10, 5, 1)),
     ],
 )
 def test_matmul(x: tuple[int, ...], w: tuple[int, ...], expected: ConvWorkload) -> None:
@@ -244,6 +245,14 @@ def test_matmul_with_weights_in_front(w: tuple[int, ...]) -> None:
     work = work_of_node(op("MatMul", "w x", "y"), {"x": (2, 10, 5)}, {"w": normal(w)})
     assert work.workloads == (ConvWorkload(2, 1, 7, 10, 5, 1),)
     assert (work.parts[0].weights, work.ifmap) == ("w", "x")
+
+
+def test_stacks_of_matrices_in_front() -> None:
+    """Three matrices of 7 outputs and 10 inputs, each for 5 columns of 2 samples."""
+    work = work_of_node(op("MatMul", "w x", "y"), {"x": (2, 3, 10, 5)}, {"w": normal((3, 7, 10))})
+    assert work.workloads == (ConvWorkload(2, 3, 7, 10, 5, 1),)
+    assert (work.parts[0].weights, work.ifmap) == ("w", "x")
+    assert (work.workloads[0].macs, work.workloads[0].weight_words) == (2 * 3 * 7 * 10 * 5, 210)
 
 
 @pytest.mark.parametrize("operator", ["MatMul", "Gemm"])

@@ -228,10 +228,15 @@ class DownstreamSubgraph:
 
 
 def downstream_of(model: Model, changed: Iterable[str]) -> DownstreamSubgraph:
-    """The nodes that depend on any of some constants, in file order."""
+    """The nodes that depend on any of some constants, in file order.
+
+    Where one of these is made of another, its new value is given, not made.
+    """
     view, changed = model.view, tuple(changed)
     reached = view.descendants(changed)
-    nodes = tuple(node for node in view.main_nodes if node in reached)
+    nodes = tuple(
+        node for node in view.main_nodes if node in reached and node.outputs[0] not in changed
+    )
     made = {name for node in nodes for name in node.outputs if name}
     read = dict.fromkeys(name for node in nodes for name in view.dependencies(node))
     fed = {spec.name for spec in model.inputs}

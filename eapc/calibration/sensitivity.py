@@ -203,7 +203,7 @@ def _weights(model: Model, tied: TiedLayers) -> Array:
 
 def changed_constants(model: Model, tied: TiedLayers) -> dict[str, Array]:
     """What a layer's nodes read of its weights, and the constants that take up its bias."""
-    values = {user.node.input(1): as_seen(model, user.source) for user in tied.users}
-    for name in (user.bias.tensor for user in tied.users if user.bias):
-        values[name] = model.constants[name]
+    values = {user.source.tensor: as_seen(model, user.source) for user in tied.users}
+    for source in (user.bias.source for user in tied.users if user.bias):
+        values[source.tensor] = as_seen(model, source)
     return values

@@ -263,8 +263,8 @@ def moved_biases(
     for layer, moment in zip(tied.users, moments, strict=True):
         if layer.bias is None:
             continue
-        constant = model.constants[layer.bias.tensor]
-        changed[layer.bias.tensor] = layer.bias.moved(constant, moment.bias(matrix).ravel())
+        change = moment.bias(matrix).ravel()
+        changed[layer.bias.tensor] = layer.bias.changed(model, change)
     return changed
 
 

@@ -84,8 +84,11 @@ def product(node: NodeAxes) -> Iterator[Constraint]:
     yield from _contraction(terms, y, _stack(y.rank - len(kept)) + kept)
     for bias in node.given(2):
         yield from last_axes(bias, y)
-    if b.rank == 2:
+    if b.rank >= 2:
         yield from _weights(node, b.axis(makes), b.axis(reads))
+    if a.rank >= 2 and not node.graph.is_weights(b.tensor):
+        stack = a.rank - 2
+        yield from _weights(node, a.axis(stack + rows.index("m")), a.axis(stack + rows.index("k")))
 
 
 def _stack(count: int) -> list[str]:

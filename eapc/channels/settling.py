@@ -157,7 +157,8 @@ class Settled:
         """By node with weights, none of whose channels can go, what blocks them first."""
         found = {}
         for place, stated in enumerate(each.stated for each in self.nodes):
-            if stated.reason and stated.axes.graph.is_weights(stated.axes.node.input(1)):
+            node, graph = stated.axes.node, stated.axes.graph
+            if stated.reason and any(map(graph.is_weights, node.inputs[:2])):
                 found[stated.key] = Blocker(place, 0, stated.reason, NO_INDICES)
             for weights in (each for each in stated.of(Weights) if each.makes):
                 own = self.components(weights.axis)

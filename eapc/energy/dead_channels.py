@@ -121,6 +121,8 @@ def _taps(model: Model, item: NodeWork) -> FilterTaps | None:
     if layout is None or item.operands is None or not item.work.parts:
         return None
     weights = item.work.parts[0].weights
+    if weights != node.input(layout.operand):  # W @ x: channels run along another axis
+        return None
     flags = _nonzero(model, node, weights) if len(item.work.parts) == 1 and weights else None
     shape, made = item.operands.input_shapes[0], item.operands.output_shapes[0]
     if flags is None or shape is None or made is None or min(len(shape), len(made)) < 2:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -12,19 +13,21 @@ from eapc.layers.endings import is_unmixed
 from eapc.layers.forms import LayerForm, UnsupportedLayerError, form_of
 from eapc.model import (
     Array,
-    BiasSink,
     Epilogue,
     Model,
     Node,
+    Shape,
     WeightSource,
     all_finite,
     as_seen,
-    as_stored,
     epilogue_of,
     find_weights,
-    is_float,
+    float_types,
     obstacle,
+    per_channel,
     seen_shapes,
+    seen_through,
+    weights_stored,
 )
 from eapc.operators import WeightLayout, operator_of
 
@@ -66,8 +69,8 @@ class TiedLayers:
         return self.first.form.to_matrix(as_seen(model, self.first.source))
 
     def stored(self, model: Model, matrix: Array) -> Array:
-        """W back in the constant's own shape."""
-        return as_stored(model, self.first.source, self.first.form.to_weight(matrix))
+        """W back in the constant's own shape and type, with zeros exactly where W has them."""
+        return weights_stored(model, self.first.source, self.first.form.to_weight(matrix))
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,7 @@ def _in_common_units(users: list[Layer]) -> list[Layer]:
         replace(
             layer,
             scale=np.ones_like(layer.scale),
-            bias=layer.bias and BiasSink(layer.bias.tensor, layer.bias.factor * layer.scale),
+            bias=layer.bias and replace(layer.bias, factor=layer.bias.factor * layer.scale),
             other="",
             clipping=None,
         )
@@ -158,86 +161,108 @@ def _layer(model: Model, node: Node) -> Layer | None:
     if node.scope:
         raise UnsupportedLayerError("inside a subgraph")
     if node not in model.view.needed:
-        raise UnsupportedLayerError("no output needs it")
+        raise UnsupportedLayerError("no output needs it; simplify the model to be rid of it")
     if row.weights is None:
         raise UnsupportedLayerError(f"{node.op_type} weights are not pruned")
-    source = _weights_of(model, node, row.weights)
-    if source is None:
+    found = _weights_of(model, node, row.weights)
+    if found is None:
         return None
+    source, layout = found
     seen = seen_shapes(model, source)[-1]
     if 0 in seen:
         raise UnsupportedLayerError("weights are empty")
-    if node.input(0) in model.constants:
-        raise UnsupportedLayerError("its input is a constant")
-    form, layout = form_of(node, seen), row.weights
-    offset = _offset(model, node, layout, layout.output_count(node.attributes, seen))
-    behind = epilogue_of(model, node, layout, offset, layout.channel_axis(len(seen)))
+    x = node.input(1 if layout.operand == 0 else 0)
+    if x in model.constants:
+        raise UnsupportedLayerError("its input is a constant; fold what it computes")
+    form = form_of(node, seen, layout)
+    offset = _offset(model, node, layout, form.channel_shape)
+    behind = epilogue_of(model, node, layout, offset, form.channel_shape)
     y = node.outputs[0]
     return Layer(
-        node=node, form=form, source=source, x=node.input(0), y=y, offset=offset,
+        node=node, form=form, source=source, x=x, y=y, offset=offset,
         unmixed=is_unmixed(model, y, form.channel_axis), **vars(behind),
     )  # fmt: skip
 
 
-def _offset(model: Model, node: Node, layout: WeightLayout, channels: int) -> Array:
+def _offset(model: Model, node: Node, layout: WeightLayout, channel_shape: Shape) -> Array:
     """The node's own bias as (m,) float32."""
-    name = layout.bias_of(node.inputs)
+    name, channels = layout.bias_of(node.inputs), math.prod(channel_shape)
     if not name:
         return np.zeros(channels, np.float32)
     bias = model.constants.value(name)
     if bias is None:
-        raise UnsupportedLayerError("the bias is computed, not constant")
-    if bias.size not in (1, channels) or (bias.size > 1 and bias.shape[-1] != channels):
-        raise UnsupportedLayerError(f"the bias has shape {bias.shape}, not one per output")
-    beta = layout.bias_factor(node.attributes)
-    return np.broadcast_to(beta * bias.astype(np.float32).ravel(), (channels,)).copy()
+        raise UnsupportedLayerError(
+            "the bias is computed, not constant; add it behind the layer instead"
+        )
+    spread = per_channel(bias, (channels,) if layout.grouped else channel_shape)
+    if spread is None:
+        raise UnsupportedLayerError(
+            f"the bias has shape {bias.shape}, not one per output; add it behind the layer instead"
+        )
+    return np.asarray(layout.bias_factor(node.attributes) * spread, np.float32)
 
 
-def _weights_of(model: Model, node: Node, layout: WeightLayout) -> WeightSource | None:
-    source = find_weights(model, node.input(layout.operand))
+def _weights_of(
+    model: Model, node: Node, usual: WeightLayout
+) -> tuple[WeightSource, WeightLayout] | None:
+    """Where a node's weights come from, and the layout that makes them its weights."""
+    is_product = operator_of(node).kind == "product"
+    layouts = (usual, usual.in_front()) if is_product else (usual,)
+    found = ((find_weights(model, node.input(each.operand)), each) for each in layouts)
+    source, layout = next((pair for pair in found if pair[0] is not None), (None, usual))
     if source is None:
-        if operator_of(node).kind != "product":
+        if not is_product:
             raise UnsupportedLayerError("weights are computed, not constant")
-        if find_weights(model, node.input(0)) is not None:
-            raise UnsupportedLayerError("weights are the first operand")
         return None
     reason = obstacle(model, source)
     if reason:
         raise UnsupportedLayerError(reason)
-    dtype = model.constants.dtype(source.root)
-    if not is_float(dtype):
-        raise UnsupportedLayerError(f"weights have type {dtype}")
     if set(source.tensors) & set(model.outputs):
-        raise UnsupportedLayerError("weights are an output of the model")
-    return source
+        raise UnsupportedLayerError("weights are an output of the model; remove that output")
+    return source, layout
 
 
-def _view(model: Model, source: WeightSource) -> tuple[object, ...]:
-    """What the chain does to the root's axes: equal for users that see the same weights."""
-    shapes = seen_shapes(model, source)[1:]
-    return tuple(
-        (node.op_type, tuple(node.attribute("perm", ())), shape)
-        for node, shape in zip(source.chain, shapes, strict=True)
-        if node.op_type != "Identity"
-    )
+# --- shared weights --------------------------------------------------------------------------
 
 
 def _conflict(model: Model, weight: str, users: Sequence[Layer]) -> str:
-    """Why shared weights cannot be changed; empty if they can."""
+    """Why weights cannot be changed for all that read them; empty if they can."""
     known = {node for user in users for node in (user.node, *user.source.chain)}
     tensors = (tensor for user in users for tensor in user.source.tensors)
     readers = (reader for tensor in tensors for reader in model.view.consumers(tensor))
     other = next((reader for reader in readers if reader not in known), None)
     if other is not None:
-        return f"weights are also read by {other.op_type} '{other.key}'"
-    forms = {layer.form for layer in users}
-    views = {_view(model, layer.source) for layer in users}
-    if len(forms) > 1 or len(views) > 1 or len({layer.node.op_type for layer in users}) > 1:
-        return "weights are shared by layers that read them differently"
+        return f"weights are also read by {other.op_type} '{other.key}'; give it a copy of its own"
+    reason = next(filter(None, (_difference(model, users[0], each) for each in users[1:])), "")
+    if reason:
+        return f"weights are shared by layers that {reason}; give each a copy of its own"
     values = model.constants[weight]
     if not all_finite(values):
         raise ModelError(f"weights '{weight}' hold NaN or infinity")
-    return "" if _fits_float32(values) else "weights are too large for float32"
+    if not all(all_finite(as_seen(model, user.source)) for user in users if user.source.chain):
+        return "weights are too large for the type that they are cast to; store them in that type"
+    return "" if _fits_float32(values) else "weights are too large for float32; scale them down"
+
+
+def _difference(model: Model, one: Layer, two: Layer) -> str:
+    """What keeps two layers that share weights from being one problem; empty if nothing does."""
+    if float_types(model, one.source) != float_types(model, two.source):
+        return "read them in different types"
+    if one.form.factor != two.form.factor:
+        return "multiply them by different alpha"
+    first, second = (_numbered(model, layer) for layer in (one, two))
+    if np.array_equal(first, second):
+        return ""
+    if np.array_equal(first, second.swapaxes(1, 2)):
+        return "read them one as W, another as its transpose"
+    return "read them as different matrices"
+
+
+def _numbered(model: Model, layer: Layer) -> Array:
+    """W (groups, m, k) with each weight's number in the constant in its place."""
+    shape = seen_shapes(model, layer.source)[0]
+    numbers = np.arange(math.prod(shape)).reshape(shape)
+    return layer.form.arranged(seen_through(model, layer.source, numbers))
 
 
 def _fits_float32(values: Array) -> bool:

@@ -9,7 +9,7 @@ from eapc.model.constants import (
 )
 from eapc.model.dynamic_axes import is_single_image
 from eapc.model.editor import GraphEditor, declare_constants, rename_all
-from eapc.model.epilogue import BiasSink, Clipping, Epilogue, epilogue_of
+from eapc.model.epilogue import BiasSink, Clipping, Epilogue, epilogue_of, per_channel
 from eapc.model.file import Check, files_of
 from eapc.model.graph import GraphView, Node, free_names, plain_tensors, stored_in, walk
 from eapc.model.input_sizes import assumed_sizes, batch_inputs, input_shapes, require_fitting
@@ -41,11 +41,13 @@ from eapc.model.weights import (
     as_stored,
     count_nonzero,
     find_weights,
+    float_types,
     obstacle,
     seen_shapes,
     seen_through,
     spread_zero_points,
     tensor_bits,
+    weights_stored,
     zero_points,
 )
 from eapc.model.windows import excess_of, weights_fault
@@ -92,6 +94,7 @@ __all__ = [
     "explained",
     "files_of",
     "find_weights",
+    "float_types",
     "fold_constants",
     "free_names",
     "infer_shapes",
@@ -102,6 +105,7 @@ __all__ = [
     "known_constants",
     "numpy_type",
     "obstacle",
+    "per_channel",
     "plain_tensors",
     "rename_all",
     "require_fitting",
@@ -118,5 +122,6 @@ __all__ = [
     "type_bits",
     "walk",
     "weights_fault",
+    "weights_stored",
     "zero_points",
 ]

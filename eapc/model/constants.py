@@ -267,6 +267,15 @@ class Constants:
     def _viewed(self, node: Node, array: Array) -> Array:
         if node.op_type == "Transpose":
             return np.transpose(array, node.attribute("perm", None))
+        if node.op_type in ("Squeeze", "Unsqueeze"):
+            axes = self[node.input(1)] if node.input(1) else node.attribute("axes", ())
+            places = tuple(int(axis) for axis in axes)
+            if node.op_type == "Unsqueeze":
+                return np.expand_dims(array, places)
+            return np.squeeze(array, places or None)
+        if node.op_type == "Flatten":
+            axis = node.attribute("axis", 1)
+            return array.reshape(math.prod(array.shape[:axis]), math.prod(array.shape[axis:]))
         if node.op_type != "Reshape":
             return array
         sizes = [int(size) for size in self[node.input(1)]]

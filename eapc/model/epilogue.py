@@ -12,23 +12,38 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eapc.model.float_types import in_types
 from eapc.model.graph import Node
 from eapc.model.model import Model
-from eapc.model.tensors import Array, is_float
+from eapc.model.tensors import Array, Shape
+from eapc.model.weights import WeightSource, find_weights, float_types, obstacle
 from eapc.operators import WeightLayout
 
 
 @dataclass(frozen=True)
 class BiasSink:
-    """A constant that adds to a layer's scaled outputs z: z + 1 takes the constant + factor."""
+    """A constant that adds to a layer's scaled outputs z: z + 1 takes the constant + factor.
 
-    tensor: str
+    The node that adds it may read it through views and casts.
+    """
+
+    source: WeightSource
     factor: Array
+
+    @property
+    def tensor(self) -> str:
+        """The constant that the file stores."""
+        return self.source.root
 
     def moved(self, constant: Array, change: Array) -> Array:
         """The constant after z is to change by `change` (m,), in its own shape."""
         step: Array = (self.factor * change).reshape(constant.shape)
-        return (constant.astype(np.float32) + step).astype(constant.dtype)
+        return constant.astype(np.float32) + step
+
+    def changed(self, model: Model, change: Array) -> Array:
+        """The new value of the model's constant, in its own type and of all that it is cast to."""
+        moved = self.moved(model.constants[self.tensor], change)
+        return in_types(moved, float_types(model, self.source))
 
 
 @dataclass(frozen=True)
@@ -59,11 +74,12 @@ class Epilogue:
 
 
 def epilogue_of(
-    model: Model, node: Node, layout: WeightLayout, offset: Array, channel_axis: int
+    model: Model, node: Node, layout: WeightLayout, offset: Array, channel_shape: Shape
 ) -> Epilogue:
     """What stands behind a layer whose outputs have the bias `offset` (m,) of its own.
 
-    `channel_axis` of y is counted from the end: -1 for Gemm, -3 for a 2-D convolution.
+    `channel_shape` is that of a constant with one number for each of the m outputs, aligned with
+    y at the end: (m, 1, 1) behind a 2-D convolution.
     """
     channels = len(offset)
     scale = np.ones(channels, np.float32)
@@ -83,22 +99,37 @@ def epilogue_of(
         if not constant:
             clipping = _clipping(model, follower, shift) if other else None
             return Epilogue(scale, bias, other, clipping)
-        if _is_per_channel(model, constant, channels, channel_axis):
+        if _is_per_channel(model, constant, channel_shape):
             bias = bias or _sink(model, constant, channels)
-        shift = _shifted(model, shift, constant, channel_axis)
+        shift = _shifted(model, shift, constant, channel_shape)
     return Epilogue(scale, bias, clipping=_clipping(model, follower, shift))
 
 
-def _shifted(model: Model, shift: Array | None, constant: str, axis: int) -> Array | None:
+def _shifted(
+    model: Model, shift: Array | None, constant: str, channel_shape: Shape
+) -> Array | None:
     """The shift with a constant added; None where it is not one number per channel."""
-    if shift is None:
-        return None
     added = model.constants.value(constant)
-    if added is None or added.size not in (1, len(shift)):
+    spread = None if added is None else per_channel(added, channel_shape)
+    if shift is None or spread is None:
         return None
-    if added.size > 1 and not _is_per_channel(model, constant, len(shift), axis):
+    return np.asarray(shift + spread, np.float32)
+
+
+def per_channel(constant: Array, channel_shape: Shape) -> Array | None:
+    """What a constant adds to each output, (m,); None where it is not one number each."""
+    stripped = constant.reshape(_without_leading_ones(constant.shape))
+    if stripped.ndim > len(channel_shape):
         return None
-    return np.asarray(shift + added.ravel(), np.float32)
+    try:
+        return np.broadcast_to(stripped, channel_shape).ravel()
+    except ValueError:
+        return None
+
+
+def _without_leading_ones(shape: Shape) -> Shape:
+    first = next((axis for axis, size in enumerate(shape) if size != 1), len(shape))
+    return shape[first:]
 
 
 def _clipping(model: Model, node: Node | None, shift: Array | None) -> Clipping | None:
@@ -142,19 +173,30 @@ def _own_bias(model: Model, node: Node, layout: WeightLayout, scale: Array) -> B
 
 def _sink(model: Model, name: str, channels: int, factor: Array | None = None) -> BiasSink | None:
     """A sink if the constant holds one number per channel and belongs to one node alone."""
-    shape, consumers = model.constants.shape(name), model.view.consumers(name)
-    if shape is None or math.prod(shape) != channels or not is_float(model.constants.dtype(name)):
+    source = find_weights(model, name)
+    if source is None or obstacle(model, source) or source.root not in model.constants:
         return None
-    is_alone = len(consumers) == 1 and consumers[0].inputs.count(name) == 1
-    if name in model.outputs or not is_alone:
+    if any(node.op_type == "Transpose" for node in source.chain):
         return None
-    return BiasSink(name, np.ones(channels, np.float32) if factor is None else factor)
+    if math.prod(model.constants.shape(source.root) or ()) != channels:
+        return None
+    if not all(_is_read_once(model, tensor) for tensor in source.tensors):
+        return None
+    return BiasSink(source, np.ones(channels, np.float32) if factor is None else factor)
 
 
-def _is_per_channel(model: Model, constant: str, channels: int, axis: int) -> bool:
-    """True when the constant's `axis`, counted from the end, runs over the channels."""
-    shape = model.constants.shape(constant) or ()
-    return len(shape) >= -axis and shape[axis] == channels
+def _is_read_once(model: Model, tensor: str) -> bool:
+    consumers = model.view.consumers(tensor)
+    is_alone = len(consumers) == 1 and consumers[0].inputs.count(tensor) == 1
+    return is_alone and tensor not in model.outputs
+
+
+def _is_per_channel(model: Model, constant: str, channel_shape: Shape) -> bool:
+    """True when the constant has a number of its own for each output."""
+    shape = model.constants.shape(constant)
+    return shape is not None and _without_leading_ones(shape) == _without_leading_ones(
+        channel_shape
+    )
 
 
 def _addends(model: Model, node: Node, stage: str) -> tuple[str, str]:

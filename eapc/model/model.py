@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,9 +20,10 @@ from eapc.model import file as modelfile
 from eapc.model.constants import Constants
 from eapc.model.editor import write_constants, write_result
 from eapc.model.file import Check
+from eapc.model.float_types import in_types
 from eapc.model.graph import Analyses, GraphView, Node, walk
 from eapc.model.refusals import ONNX, explained
-from eapc.model.tensors import Array, TensorSpec, encode, is_external
+from eapc.model.tensors import Array, TensorSpec, encode, is_external, is_float
 
 ANNOTATION_PREFIX = "eapc."
 
@@ -103,16 +105,14 @@ class Model:
     def with_weights(self, weights: Mapping[str, Array]) -> Model:
         """This model with some constants replaced.
 
-        Shapes must stay; the file keeps each tensor's element type.
+        Shapes must stay; the file keeps each tensor's element type, and no number becomes
+        infinite or 0 by that.
         """
         for name, array in weights.items():
             shape = self.constants.shape(name)
             if shape != array.shape:
                 raise ModelError(f"tensor '{name}': shape {array.shape} does not fit {shape}")
-        typed = {
-            name: array.astype(self.constants.dtype(name), copy=False)
-            for name, array in weights.items()
-        }
+        typed = {name: _typed(array, self.constants.dtype(name)) for name, array in weights.items()}
         return replace(self, weights={**self.weights, **typed})
 
     def with_annotations(self, annotations: Mapping[str, Mapping[str, str]]) -> Model:
@@ -213,6 +213,12 @@ class Model:
             drop_annotations(target)
             for key, value in self.annotations.get(node.key, {}).items():
                 target.metadata_props.add(key=key, value=value)
+
+
+def _typed(array: Array, dtype: np.dtype[Any]) -> Array:
+    if array.dtype == dtype or not (is_float(dtype) and is_float(array.dtype)):
+        return array.astype(dtype, copy=False)
+    return in_types(array, [dtype])
 
 
 def drop_annotations(node: onnx.NodeProto) -> None:

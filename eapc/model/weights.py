@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from eapc.model.float_types import in_types
 from eapc.model.graph import Node
 from eapc.model.model import Model
 from eapc.model.shapes import Shapes
-from eapc.model.tensors import Array, Shape, is_float, type_bits
+from eapc.model.tensors import Array, Shape, is_float, numpy_type, type_bits
 from eapc.operators import QuantizedOperands, operator_of
 
 
@@ -54,12 +56,28 @@ def obstacle(model: Model, source: WeightSource) -> str:
     """Why new values cannot be written back through the chain; empty where they can."""
     for node in source.chain:
         if node.op_type == "DequantizeLinear":
-            return "weights are quantized (behind DequantizeLinear)"
-        if not operator_of(node).invertible:
-            return f"weights are behind {node.op_type}"
-        if node.op_type == "Reshape" and node.input(1) not in model.constants:
-            return "weights are behind a Reshape to a computed shape"
-    return ""
+            return "weights are quantized (behind DequantizeLinear); prune the float model first"
+        if node.op_type == "Cast":
+            if not is_float(numpy_type(node.attribute("to", 0))):
+                return "weights are cast to integers; prune the float model first"
+        elif not operator_of(node).invertible:
+            return f"weights are behind {node.op_type}; fold it into them"
+        elif node.input(1) and node.input(1) not in model.constants:
+            return f"weights are behind a {node.op_type} to a computed shape; {_FIX_SHAPES}"
+    dtype = model.constants.dtype(source.root)
+    return "" if is_float(dtype) else f"weights have type {dtype}; prune the float model first"
+
+
+_FIX_SHAPES = "fix the model's input shapes and simplify it"
+
+
+def float_types(model: Model, source: WeightSource) -> list[np.dtype[Any]]:
+    """The types that the root's values go through: its own, then that of each Cast."""
+    casts = (node for node in source.chain if node.op_type == "Cast")
+    return [
+        model.constants.dtype(source.root),
+        *(numpy_type(node.attribute("to", 0)) for node in casts),
+    ]
 
 
 def seen_shapes(model: Model, source: WeightSource) -> list[Shape]:
@@ -73,8 +91,12 @@ def seen_shapes(model: Model, source: WeightSource) -> list[Shape]:
 
 
 def as_seen(model: Model, source: WeightSource) -> Array:
-    """The root's values with the axes that the layer sees."""
-    return seen_through(model, source, model.constants[source.root])
+    """The root's values as the layer sees them: their axes, and what casts leave of them."""
+    seen = seen_through(model, source, model.constants[source.root])
+    with np.errstate(over="ignore"):
+        for dtype in float_types(model, source)[1:]:
+            seen = seen.astype(dtype, copy=False)
+    return seen
 
 
 def seen_through(model: Model, source: WeightSource, array: Array) -> Array:
@@ -85,7 +107,7 @@ def seen_through(model: Model, source: WeightSource, array: Array) -> Array:
 
 
 def as_stored(model: Model, source: WeightSource, seen: Array) -> Array:
-    """The inverse of `as_seen`: new values in the root's own shape."""
+    """The inverse of `seen_through`: what has the layer's axes in the root's own shape."""
     array = seen
     before = seen_shapes(model, source)[:-1]
     for node, shape in zip(reversed(source.chain), reversed(before), strict=True):
@@ -94,6 +116,14 @@ def as_stored(model: Model, source: WeightSource, seen: Array) -> Array:
             array = np.transpose(array, None if perm is None else np.argsort(perm))
         array = array.reshape(shape)
     return np.ascontiguousarray(array)
+
+
+def weights_stored(model: Model, source: WeightSource, seen: Array) -> Array:
+    """The inverse of `as_seen`: new weights in the root's own shape and type.
+
+    Casts on the way make neither zeros nor infinities of them.
+    """
+    return in_types(as_stored(model, source, seen), float_types(model, source))
 
 
 def count_nonzero(

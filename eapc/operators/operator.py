@@ -7,7 +7,7 @@ no traits and is left alone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 Kind = Literal[
@@ -58,6 +58,13 @@ class WeightLayout:
     x_swapped_by: str = ""
     scale: str = ""
     bias_scale: str = ""
+
+    def in_front(self) -> WeightLayout:
+        """The layout where a product's first operand is the weights, W @ x."""
+        return replace(
+            self, outputs=-2, inputs=-1, channels=-2, operand=0,
+            swapped_by=self.x_swapped_by, x_swapped_by=self.swapped_by,
+        )  # fmt: skip
 
     def axes(self, attributes: Mapping[str, Any], rank: int) -> tuple[int, int]:
         """Axes (of outputs, of inputs) of weights of a rank, counted from the front."""

@@ -202,26 +202,23 @@ def _fully_connected(batch: int, inputs: int, outputs: int) -> ConvWorkload:
 def matmul(operands: Operands) -> Work:
     """A (*lead, m, k) @ B (*lead, k, n): macs = prod(lead) m k n.
 
-    With a constant B of rank two the m rows are a column of 1x1 outputs; with two
-    activations, or weights per leading index, each leading index is a group of its own.
+    With a constant B of rank two the m rows are a column of 1x1 outputs. Of a stack of constant
+    matrices each is a group, with two activations each leading index is. A constant A has a
+    column of B for each input vector.
     """
     a, b = operands.input(0), operands.input(1)
     a = (1, *a) if len(a) == 1 else a
     b = (*b, 1) if len(b) == 1 else b
     _require_equal(a[-1], b[-2])
-    w = _without_leading_ones(a)
-    if len(w) == 2 and _weights_place(operands) == 0:
-        # W @ x: every column of x is an input vector
-        workload = ConvWorkload(math.prod(b[:-2]), 1, w[0], w[1], b[-1], 1)
-        return _mac_work(operands, (workload,), weights=0)
-    b = _without_leading_ones(b)
-    if len(b) == 2:
-        if len(a) == 2:
-            return _mac_work(operands, (_fully_connected(a[0], a[1], b[1]),))
-        workload = ConvWorkload(math.prod(a[:-2]), 1, b[1], a[-1], a[-2], 1)
-        return _mac_work(operands, (workload,))
     lead = math.prod(np.broadcast_shapes(a[:-2], b[:-2]))
-    return _mac_work(operands, (ConvWorkload(1, lead, b[-1], a[-1], a[-2], 1),))
+    weights = _weights_place(operands)
+    own = _without_leading_ones((a, b)[weights])[:-2]
+    groups = math.prod(own) if operands.is_constant(weights) or not own else lead
+    if weights and not own and len(a) == 2:
+        return _mac_work(operands, (_fully_connected(a[0], a[1], b[-1]),))
+    filters, positions = (b[-1], a[-2]) if weights else (a[-2], b[-1])
+    workload = ConvWorkload(lead // groups, groups, filters, a[-1], positions, 1)
+    return _mac_work(operands, (workload,), weights)
 
 
 def _require_equal(inner: int, depth: int) -> None:
