@@ -15,7 +15,7 @@ from pruning_builders import halved, residual
 
 import eapc
 from eapc.cli import main
-from eapc.errors import ModelError
+from eapc.errors import PassError
 from eapc.model import Model
 from eapc.tuning import Options
 
@@ -206,7 +206,7 @@ def test_an_operator_without_a_rule_is_named_before_anything_is_pruned(
     proto.graph.node.insert(0, op("MaxUnpool", "p i", "u", **window))
     proto.graph.node.insert(0, op("MaxPool", "x", "p i", **window))
     monkeypatch.setattr("eapc.pipeline.Pipeline.run", lambda *_: pytest.fail("a pass has run"))
-    with pytest.raises(ModelError, match="no rule for MaxUnpool"):
+    with pytest.raises(PassError, match="no rule for MaxUnpool"):
         eapc.prune(
             Model.from_proto(proto),
             eapc.Settings(calibration=files / "data.npz", threads=1),
