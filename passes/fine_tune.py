@@ -10,7 +10,7 @@ from typing import ClassVar
 from eapc.errors import UsageError
 from eapc.model import Model
 from eapc.pipeline import Compilation, Pass
-from eapc.tuning import Options, require_torch, tune
+from eapc.tuning import Options, require_trainable, tune
 
 logger = logging.getLogger(__name__)
 
@@ -43,9 +43,9 @@ class FineTune(Pass):
         """Training takes inputs."""
         return True
 
-    def check(self, model: Model) -> None:  # noqa: ARG002
-        """UsageError without torch."""
-        require_torch()
+    def check(self, model: Model) -> None:
+        """UsageError without torch, ModelError for operators that cannot be trained through."""
+        require_trainable(model)
 
     def run(self, compilation: Compilation) -> Compilation:
         """The compilation with trained weights, or as it was where training gains nothing."""

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from eapc.classes import ClassMap, choose, class_map, find_head, keep_classes, known_classes
 from eapc.data import Dataset
-from eapc.errors import UsageError
+from eapc.errors import DataError, UsageError
 from eapc.evaluation import require_kept_answers
 from eapc.model import Model
 from eapc.pipeline import Compilation, Names, Pass
@@ -54,22 +54,23 @@ class KeepClasses(Pass):
         return replace(
             compilation.with_model(cut),
             reference=cut if is_own else keep_classes(reference, positions, chosen),
-            calibration=_of_classes(data, positions),
+            calibration=_of_classes(data, positions, find_head(model).classes),
         )
 
     def _chosen(self, model: Model, names: Sequence[str] = ()) -> ClassMap:
         return choose(self.classes, known_classes(model, names))
 
 
-def _of_classes(data: Dataset | None, positions: Sequence[int]) -> Dataset | None:
-    """The inputs of these classes, where labels tell them."""
+def _of_classes(data: Dataset | None, positions: Sequence[int], scores: int) -> Dataset | None:
+    """The inputs of these classes, where labels tell them; DataError for labels of none of all."""
     if data is None or data.synthesised:
         return data
     if data.labels is None:
-        logger.warning(
-            "calibration data has no labels y: inputs of all classes are used, not of those kept"
-        )
+        why = data.unusable_labels or "calibration data has no labels y"
+        logger.warning(f"{why}: inputs of all classes are used, not of those kept")
         return data
+    if (largest := int(data.labels.max())) >= scores:
+        raise DataError(f"label {largest} is out of range: {scores} classes")
     found = data.of_classes(positions)
     logger.info("%d of %d calibration inputs are of the classes kept", len(found), len(data))
     return found

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from builders import Array, Axis, ints, make_model, normal, op
 from onnx import ModelProto, helper
 
+from eapc import DynamicNetwork, dynamic
+from eapc.commands.preparation import Settings
+from eapc.data import Dataset, dataset
 from eapc.model import Model
 from eapc.routing import CONFIDENCE_ALONE, PooledFeatures, Router, Scores, Selector, merged
 from eapc.runtime import open_model
@@ -114,3 +118,38 @@ def with_branch(seed: int) -> Model:
     )
     graph.initializer.append(helper.make_tensor("zero", 1, [], [1e9]))
     return Model.from_proto(proto)
+
+
+# --- networks of two features, and inputs of which a share is hard ------------------------------
+
+
+def wide(hidden: int = 8, batch: Axis = "N") -> Model:
+    """Scores (x1, 0) by way of hidden layers that cost more."""
+    up, down = np.zeros((2, hidden), np.float32), np.zeros((hidden, 2), np.float32)
+    up[1, 0] = down[0, 0] = 1
+    nodes = [op("MatMul", "x up", "h"), op("MatMul", "h down", "y")]
+    return Model.from_proto(make_model(nodes, {"x": (batch, 2)}, ["y"], {"up": up, "down": down}))
+
+
+def inputs(samples: int = 400, hard: float = 0.25) -> Array:
+    """(samples, 2): x0 about 3 or -3 and of the sign of x1, but 0.05 of any sign where hard."""
+    rng = np.random.default_rng(0)
+    sign = rng.choice([-1, 1], samples)
+    is_hard = np.arange(samples) % round(1 / hard) == 0
+    sure = sign * rng.uniform(2, 4, samples)
+    x0 = np.where(is_hard, rng.choice([-0.05, 0.05], samples), sure)
+    return np.column_stack([x0, sign]).astype(np.float32)
+
+
+def data(x: Array, labelled: bool = True) -> Dataset:
+    more = {"y": (x[:, 1] <= 0).astype(np.int64)} if labelled else {}
+    return dataset({"x": x, **more}, wide().inputs, "here")
+
+
+SETTINGS = Settings(threads=1)
+LEAD = lead()
+
+
+def made(labelled: bool = True, **asked: Any) -> DynamicNetwork:
+    given = {"mild": wide(), "aggressive": LEAD, "evaluation": data(inputs(), labelled)}
+    return dynamic(wide(16), SETTINGS, **{**given, **asked})

@@ -15,6 +15,7 @@ from pruning_builders import halved, residual
 
 import eapc
 from eapc.cli import main
+from eapc.errors import PassError
 from eapc.model import Model
 from eapc.tuning import Options
 
@@ -179,3 +180,36 @@ def test_outputs_of_other_shapes(files: Path, capsys: pytest.CaptureFixture[str]
     assert "'y' is of shape" in said
     assert "one was not made of the other" in said
     assert not (files / "pruned.tuned.onnx").exists()
+
+
+def test_the_teacher_is_never_written_to(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (files / "original.onnx").read_bytes()
+    assert typed(files, "-o", str(files / "original.onnx"), "--force") == 2
+    assert "is a file of the input model; choose another output" in capsys.readouterr().err
+    assert (files / "original.onnx").read_bytes() == before
+
+
+def test_labels_are_missed_in_what_trains(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arrays: dict[str, Any] = dict(NET.arrays)
+    np.savez(files / "data.npz", **arrays)
+    assert typed(files, "--labels") == 3
+    said = "training data has no labels: add an integer array y, one per sample"
+    assert capsys.readouterr().err.splitlines()[-1] == f"eapc: fine-tune: {said}"
+
+
+def test_an_operator_without_a_rule_is_named_before_anything_is_pruned(
+    files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proto = Model.load(files / "original.onnx").to_proto()
+    window: dict[str, Any] = {"kernel_shape": [2, 2], "strides": [2, 2]}
+    proto.graph.node[0].input[0] = "u"
+    proto.graph.node.insert(0, op("MaxUnpool", "p i", "u", **window))
+    proto.graph.node.insert(0, op("MaxPool", "x", "p i", **window))
+    monkeypatch.setattr("eapc.pipeline.Pipeline.run", lambda *_: pytest.fail("a pass has run"))
+    with pytest.raises(PassError, match="no rule for MaxUnpool"):
+        eapc.prune(
+            Model.from_proto(proto),
+            eapc.Settings(calibration=files / "data.npz", threads=1),
+            goal=eapc.Sparsity(0.5),
+            recipe=eapc.Recipe(finetune=True),
+        )

@@ -256,6 +256,27 @@ def test_labels_that_the_uncut_network_has_no_class_for_are_refused(digits: Path
         eapc.prune(digits, FEW, goal=GOAL, classes=[8, 3], evaluation=wrong)
 
 
+def test_calibration_labels_that_count_from_one_are_refused(digits: Path) -> None:
+    settings = eapc.Settings(calibration=digits_data(labels=np.arange(100) % 10 + 1), threads=1)
+    with pytest.raises(DataError, match="--calib: label 10 is out of range: 10 classes"):
+        eapc.prune(digits, settings, goal=GOAL, classes=[8, 3])
+
+
+def test_labels_of_no_use_are_said_to_be_so(
+    digits: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One-hot labels are there, but not one integer per sample."""
+    given = dict(np.load(CALIBRATION))
+    given["y"] = np.eye(10)[given["y"]]
+    np.savez(tmp_path / "hot.npz", **given)
+    settings = replace(FEW, calibration=tmp_path / "hot.npz")
+    with caplog.at_level(logging.WARNING):
+        eapc.prune(digits, settings, goal=GOAL, classes=[8, 3])
+    assert "hot.npz: " in caplog.text
+    assert ": inputs of all classes are used, not of those kept" in caplog.text
+    assert "has no labels y" not in caplog.text
+
+
 def test_names_of_subfolders_name_classes(digits: Path) -> None:
     names = tuple("zero one two three four five six seven eight nine".split())
     settings = eapc.Settings(calibration=digits_data(classes=names), threads=1)

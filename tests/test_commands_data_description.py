@@ -13,6 +13,7 @@ from image_builders import folder_of
 
 from eapc import DataDescription, DataFiles, Preprocessing, describe_data
 from eapc.commands.data_checks import scores_of
+from eapc.data import dataset
 from eapc.errors import DataError, UsageError
 from eapc.model import Model
 
@@ -151,17 +152,21 @@ def test_findings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("shape", "expected"),
     [
-        (("N", 10), 10),
-        (("N", 10, 1, 1), 10),
-        (("N", 1), 2),
-        (("N",), 2),
-        (("N", "c"), None),
-        (("N", 10, 4), None),
+        ((10,), 10),
+        ((10, 1, 1), 10),
+        ((1,), 2),  # one number per sample tells two classes apart
+        ((), None),
+        ((10, 4), None),
     ],
 )
-def test_how_many_classes_a_model_tells(shape: tuple[Axis, ...], expected: int | None) -> None:
-    made = make_model([op("Identity", "x", "y")], {"x": shape}, ["y"])
-    assert scores_of(Model.from_proto(made)) == expected
+def test_how_many_classes_a_model_tells(shape: tuple[int, ...], expected: int | None) -> None:
+    """By the shape that inputs lead to, whatever the file declares of it."""
+    forms: list[list[Axis]] = [["N", *shape], ["N", *("free" for _ in shape)]]
+    for declared in forms:
+        made = make_model([op("Identity", "x", "y")], {"x": declared}, ["y"])
+        model = Model.from_proto(made)
+        given = dataset({"x": np.zeros((3, *shape), np.float32)}, model.inputs, "here")
+        assert scores_of(model, given) == expected
 
 
 @pytest.mark.parametrize(

@@ -300,3 +300,12 @@ def test_functions_of_one_name_have_to_be_the_same() -> None:
     require_classifiers([with_function(0, 2.0), with_function(10, 2.0)])
     with pytest.raises(ModelError, match="its function 'Scaled' is not that of"):
         require_classifiers([with_function(0, 2.0), with_function(10, 3.0)])
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_the_file_holds_no_constant_that_nothing_reads(place: int) -> None:
+    selector = Selector("one", np.eye(3, dtype=np.float32)[place])
+    graph = merged(lead(), exact(), router(0.3, selector), {"share": 0.25}).to_proto().graph
+    read = {name for node in graph.node for name in node.input}
+    stored = {t.name for t in graph.initializer}
+    assert {name for name in stored if name.startswith("router/")} <= read

@@ -235,6 +235,44 @@ def test_targets_lie_before_what_squashes_them() -> None:
     np.testing.assert_allclose(teacher.targets({"x": x})[0], x @ constants["w"], rtol=1e-5)
 
 
+def test_targets_lie_before_what_chooses() -> None:
+    """An ArgMax has no gradient, and neither have indices: scores are what is learnt."""
+    constants: dict[str, Array] = {"w": normal((2, 3)), "k": np.array([2])}
+    scores = [op("MatMul", "x w", "logits"), op("Softmax", "logits", "p")]
+    chosen = [*scores, op("ArgMax", "p", "i", axis=1), op("Cast", "i", "y", to=6)]
+    model = loaded(chosen, {"x": ["N", 2]}, ["y"], constants)
+    assert Teacher.of(model, model, 1).names == ("logits",)
+    best = [*scores, op("TopK", "logits k", "values places", axis=1)]
+    model = loaded(best, {"x": ["N", 2]}, ["p", "values", "places"], constants)
+    assert Teacher.of(model, model, 1).names == ("logits",)
+    data = dataset({"x": normal((32, 2))}, model.inputs, "test")
+    student = model.with_weights({"w": constants["w"] + normal((2, 3), 1, 0.3)})
+    found = tune(student, model, data, replace(SHORT, epochs=8), threads=1)
+    assert found.after < found.before
+
+
+def test_outputs_without_gradients_take_no_part_and_alone_are_refused() -> None:
+    constants: dict[str, Array] = {"w": normal((2, 3)), "zero": np.array([0.0], np.float32)}
+    nodes = [op("MatMul", "x w", "s"), op("Greater", "s zero", "b"), op("Not", "b", "y")]
+    both = loaded(nodes, {"x": ["N", 2]}, ["s", "y"], constants)
+    assert Teacher.of(both, both, 1).names == ("s",)
+    alone = loaded(nodes, {"x": ["N", 2]}, ["y"], constants)
+    data = dataset({"x": normal((32, 2))}, alone.inputs, "test")
+    with pytest.raises(ModelError, match="no output follows the weights by a gradient"):
+        tune(alone, alone, data, SHORT, threads=1)
+
+
+def test_every_label_is_looked_at_before_training() -> None:
+    """One that is not held out, too."""
+    net = residual()
+    labels = np.zeros(len(net.data), np.int64)
+    labels[1] = 25
+    data = replace(net.data, labels=labels)
+    assert data.split(1 / 8)[1].require_labels().max() == 0
+    with pytest.raises(DataError, match="label 25 is none of the"):
+        tune(halved(net), net.model, data, replace(SHORT, labels=True), threads=1)
+
+
 def test_errors_count_by_the_variance_of_their_part() -> None:
     """Two outputs are two parts; variances 1 and 4 of one: 2 samples over a power of 2 + 8."""
     first = np.array([[0.0, 0.0], [2.0, 4.0]], np.float32)

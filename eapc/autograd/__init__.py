@@ -1,6 +1,6 @@
 """A model's graph as differentiable torch functions: the only package that imports torch."""
 
-from eapc.autograd.network import Network, unruled
+from eapc.autograd.network import Network, require_rules, unruled
 from eapc.autograd.parameters import CodeGrid, Parameter, parameters_of
 from eapc.autograd.rules import Call, Rule, rule, rule_of, ruled
 
@@ -11,6 +11,7 @@ __all__ = [
     "Parameter",
     "Rule",
     "parameters_of",
+    "require_rules",
     "rule",
     "rule_of",
     "ruled",

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from eapc.autograd.gains import gain_of
 from eapc.autograd.rules import Call, rule
 from eapc.autograd.windows import Window, padded
 
@@ -27,8 +28,6 @@ def fused_convolution(
     call: Call, x: Tensor, w: Tensor, b: Tensor | None = None, z: Tensor | None = None
 ) -> Tensor:
     """A convolution, z added, and an activation."""
-    from eapc.autograd.elementwise import gain_of
-
     y = convolution(call, x, w, b)
     assert isinstance(y, Tensor)  # a convolution has one output
     y = y if z is None else y + z
@@ -36,8 +35,10 @@ def fused_convolution(
     if name == "Clip":
         low, high = call.get("activation_params")
         return torch.clamp(y, low, high)
-    a, b_ = (*call.get("activation_params", ()), 0.0, 0.0)[:2]
-    return gain_of(name)(y, a, b_) if name else y
+    if not name:
+        return y
+    gain, given = gain_of(name), call.get("activation_params", ())
+    return gain.function(y, *gain.parameters(iter(given[:1]), iter(given[1:])))
 
 
 @rule("ConvTranspose", weights=(1,), shifts=(2,))

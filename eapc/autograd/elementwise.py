@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import reduce
 
@@ -266,38 +265,3 @@ def total(call: Call, *operands: Tensor) -> Tensor:
     """The sum or mean of all operands."""
     found: Tensor = reduce(torch.add, operands)
     return found / len(operands) if call.op_type == "Mean" else found
-
-
-def gain_of(name: str) -> Callable[[Tensor, float, float], Tensor]:
-    """An activation of a recurrent cell by its name, with its two parameters.
-
-    ONNX operators RNN, GRU and LSTM, attribute `activations`.
-    """
-    return _GAINS[name.lower()]
-
-
-_GAINS: dict[str, Callable[[Tensor, float, float], Tensor]] = {
-    "affine": lambda x, a, b: a * x + b,
-    "elu": lambda x, a, b: F.elu(x, a),  # noqa: ARG005
-    "hardsigmoid": lambda x, a, b: torch.clamp(a * x + b, 0, 1),
-    "leakyrelu": lambda x, a, b: F.leaky_relu(x, a),  # noqa: ARG005
-    "relu": lambda x, a, b: torch.relu(x),  # noqa: ARG005
-    "scaledtanh": lambda x, a, b: a * torch.tanh(b * x),
-    "sigmoid": lambda x, a, b: torch.sigmoid(x),  # noqa: ARG005
-    "softplus": lambda x, a, b: F.softplus(x),  # noqa: ARG005
-    "softsign": lambda x, a, b: F.softsign(x),  # noqa: ARG005
-    "tanh": lambda x, a, b: torch.tanh(x),  # noqa: ARG005
-    "thresholdedrelu": lambda x, a, b: torch.where(x > a, x, torch.zeros_like(x)),  # noqa: ARG005
-}
-
-GAIN_DEFAULTS = {
-    "affine": (1.0, 0.0),
-    "elu": (1.0, 0.0),
-    "hardsigmoid": (0.2, 0.5),
-    "leakyrelu": (0.01, 0.0),
-    "scaledtanh": (1.0, 1.0),
-    "thresholdedrelu": (1.0, 0.0),
-}
-"""Parameters that an activation has where a node gives none; math.nan where it has none."""
-
-NO_PARAMETERS = (math.nan, math.nan)

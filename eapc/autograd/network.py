@@ -99,9 +99,7 @@ class Network:
     """
 
     def __init__(self, model: Model, parameters: Mapping[str, Parameter] | None = None) -> None:
-        missing = unruled(model)
-        if missing:
-            raise ModelError(f"no rule for {', '.join(missing)}: such a model cannot be trained")
+        require_rules(model)
         self.parameters = dict(parameters or {})
         proto = model.to_proto(embed=True)
         if proto.functions:
@@ -132,6 +130,13 @@ class Network:
     def stored(self) -> dict[str, Array]:
         """The parameters' values by name, as the file stores them."""
         return {name: parameter.stored() for name, parameter in self.parameters.items()}
+
+
+def require_rules(model: Model) -> None:
+    """ModelError that names all operators of a model that have no rule."""
+    missing = unruled(model)
+    if missing:
+        raise ModelError(f"no rule for {', '.join(missing)}: such a model cannot be trained")
 
 
 def unruled(model: Model) -> list[str]:

@@ -8,11 +8,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from eapc.autograd.elementwise import GAIN_DEFAULTS, NO_PARAMETERS, gain_of
+from eapc.autograd.gains import Gain, gain_of
 from eapc.autograd.rules import Call, rule
 
-Function = Callable[[Tensor, float, float], Tensor]
-Gain = Callable[[Tensor], Tensor]
+Function = Callable[[Tensor], Tensor]
 State = tuple[Tensor, ...]
 Step = Callable[[Tensor, State], State]
 
@@ -156,29 +155,24 @@ def _sequence(
     return torch.stack(hidden), state
 
 
-def _gains(call: Call, way: int, usual: Sequence[str]) -> list[Gain]:
-    """The activations of one direction, with their parameters and the clip before them."""
+def _gains(call: Call, way: int, usual: Sequence[str]) -> list[Function]:
+    """The activations of one direction, with their parameters and the clip before them.
+
+    What an LSTM makes of its cell states, the third, is not clipped, as onnxruntime has it.
+    """
     ways = 2 if call.get("direction", "forward") == "bidirectional" else 1
-    names = list(call.get("activations", tuple(usual) * ways))
-    names = [name.decode() if isinstance(name, bytes) else name for name in names]
-    alphas, betas = list(call.get("activation_alpha", ())), list(call.get("activation_beta", ()))
-    found: list[Gain] = []
-    for name in names:
-        a, b = GAIN_DEFAULTS.get(name.lower(), NO_PARAMETERS)
-        a = alphas.pop(0) if alphas and a == a else a
-        b = betas.pop(0) if betas and name.lower() in ("affine", "hardsigmoid", "scaledtanh") else b
-        found.append(partial(_clipped, gain_of(name), a, b, call.get("clip")))
+    names = call.get("activations", tuple(usual) * ways)
+    alphas, betas = iter(call.get("activation_alpha", ())), iter(call.get("activation_beta", ()))
+    found: list[Function] = []
+    for place, name in enumerate(names):
+        gain = gain_of(name.decode() if isinstance(name, bytes) else name)
+        clip = call.get("clip") if place % len(usual) < 2 else None
+        found.append(partial(_clipped, gain, gain.parameters(alphas, betas), clip))
     return found[way * len(usual) : (way + 1) * len(usual)]
 
 
-def _clipped(
-    gain: Callable[[Tensor, float, float], Tensor],
-    a: float,
-    b: float,
-    clip: float | None,
-    x: Tensor,
-) -> Tensor:
-    return gain(x if clip is None else x.clamp(-clip, clip), a, b)
+def _clipped(gain: Gain, parameters: Sequence[float], clip: float | None, x: Tensor) -> Tensor:
+    return gain.function(x if clip is None else x.clamp(-clip, clip), *parameters)
 
 
 def _biases(b: Tensor | None, way: int, gates: int, w: Tensor) -> Tensor:

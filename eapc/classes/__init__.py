@@ -3,6 +3,7 @@
 from eapc.classes.choice import ChosenClasses, choose, known_classes, parse_classes
 from eapc.classes.class_map import CLASSES_KEY, NAMES_KEY, ClassMap, class_map, names_told
 from eapc.classes.cutting import keep_classes
+from eapc.classes.evidence import require_scores
 from eapc.classes.heads import ClassifierHead, find_head
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "known_classes",
     "names_told",
     "parse_classes",
+    "require_scores",
 ]

@@ -14,6 +14,7 @@ from eapc.classes import (
     keep_classes,
     known_classes,
     parse_classes,
+    require_scores,
 )
 from eapc.data import Dataset
 from eapc.errors import DataError, UsageError
@@ -28,11 +29,12 @@ def with_classes(recipe: Recipe, classes: ChosenClasses | None) -> Recipe:
     return recipe if classes is None else replace(recipe, classes=parse_classes(classes))
 
 
-def with_numbers(recipe: Recipe, compilation: Compilation) -> Recipe:
+def with_numbers(recipe: Recipe, compilation: Compilation, *, is_told: bool) -> Recipe:
     """The recipe with classes by their numbers in a network.
 
-    Names are those that the file's metadata tell, or the subfolders of calibration images. Raises
-    UsageError for wrong classes and ModelError, one line, for a network without a head to cut.
+    Names are those that the file's metadata tell, or the subfolders of calibration images;
+    `is_told` says that there are labels to evaluate on. Raises UsageError for wrong classes and
+    ModelError, one line, for a network without a head to cut.
     """
     data = compilation.calibration
     known = known_classes(compilation.model, data.classes if data else ())
@@ -40,6 +42,7 @@ def with_numbers(recipe: Recipe, compilation: Compilation) -> Recipe:
         chosen = choose(recipe.classes, known)
     except UsageError as error:
         raise UsageError(f"--classes: {error}") from error
+    require_scores(compilation.model, data, is_told=is_told)
     return replace(recipe, classes=tuple(map(str, chosen.classes)))
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 
 from eapc.data import Dataset
 from eapc.errors import DataError
 from eapc.goals import ALIKE, Goal
-from eapc.model import Model, infer_shapes, spec_of
+from eapc.model import Model, infer_shapes
 from eapc.scale import scale_misfit
 
 logger = logging.getLogger(__name__)
@@ -41,7 +40,7 @@ def warn_of_repeats(data: Dataset, what: str) -> None:
 
 def other_classes(model: Model, data: Dataset) -> str:
     """What to say where subfolders of images are not as many as the model's classes; else empty."""
-    found, scores = len(data.classes), scores_of(model)
+    found, scores = len(data.classes), scores_of(model, data) if data.classes else None
     if not found or scores in (None, found):
         return ""
     return (
@@ -50,15 +49,17 @@ def other_classes(model: Model, data: Dataset) -> str:
     )
 
 
-def scores_of(model: Model) -> int | None:
-    """How many classes a model of one output has scores for; None where it does not say so."""
-    specs = [spec_of(value) for value in model.view.proto.graph.output]
-    if len(specs) != 1 or specs[0] is None:
+def scores_of(model: Model, data: Dataset) -> int | None:
+    """How many classes a model of one output tells on such inputs; None where shapes do not say.
+
+    One number per sample tells two classes apart.
+    """
+    found = infer_shapes(model, data.shapes(1))
+    shapes = [found.main(name) for name in model.outputs]
+    if len(shapes) != 1 or shapes[0] is None or len(shapes[0]) < 2 or 0 in shapes[0]:
         return None
-    _, scores, *more = (*specs[0].shape, 1, 1)
-    if not isinstance(scores, int) or any(size != 1 for size in more):
-        return None
-    return max(scores, 2)
+    _, scores, *more = shapes[0]
+    return None if any(size != 1 for size in more) else max(scores, 2)
 
 
 def require_classes(model: Model, data: Dataset, origin: str) -> None:
@@ -66,14 +67,10 @@ def require_classes(model: Model, data: Dataset, origin: str) -> None:
 
     Where shapes do not tell the number of classes, the outputs will.
     """
-    labels = data.require_labels()
-    shapes = [infer_shapes(model, data.shapes(1)).main(name) for name in model.outputs]
-    if len(shapes) != 1 or shapes[0] is None or len(shapes[0]) < 2 or 0 in shapes[0]:
-        return
-    classes = max(2, math.prod(shapes[0][1:]))  # one number per sample tells two classes apart
-    if int(labels.max()) >= classes:
+    largest, classes = int(data.require_labels().max()), scores_of(model, data)
+    if classes is not None and largest >= classes:
         where = f"{origin}: " if origin else ""
-        raise DataError(f"{where}label {int(labels.max())} is out of range: {classes} classes")
+        raise DataError(f"{where}label {largest} is out of range: {classes} classes")
 
 
 def check_scale(

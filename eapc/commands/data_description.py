@@ -127,7 +127,7 @@ def _labels(model: Model, data: Dataset) -> Iterator[str]:
         return
     if said := other_classes(model, data):
         yield said
-    scores = scores_of(model)
+    scores = scores_of(model, data)
     if data.labels is not None and scores is not None and (largest := data.labels.max()) >= scores:
         yield f"labels go up to {largest}, and the model tells {scores} classes, from 0"
 

@@ -140,7 +140,7 @@ def _evaluation_data(
     data = load_dataset(source, original.inputs, axes=axes)
     if data.labels is not None:
         require_classes(original, data, "")
-    elif "y" in data.faults:
+    elif data.unusable_labels:
         data.require_labels()
     if data.shared:
         name = next(iter(data.shared))

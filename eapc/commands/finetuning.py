@@ -74,7 +74,8 @@ def finetune(
     compilation = _begun(prepare(model, settings), original)
     compilation = replace(compilation, progress=progress)
     if output is not None:
-        compilation.model.require_writable(output, force)
+        for each in (compilation.model, original):
+            each.require_writable(output, force)
     check_scale(compilation.model, compilation.calibration, "--data", settings.threads)
     judge = _judge(compilation, evaluation, settings)
     passes = load_passes()

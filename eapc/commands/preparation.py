@@ -210,7 +210,8 @@ def checked(
             goal.require_share()
     compilation, uncut = prepare(model, settings), None
     if recipe.classes:
-        uncut, recipe = compilation.model, with_numbers(recipe, compilation)
+        is_told = evaluation is not None and measure is TOP1_ACCURACY
+        uncut, recipe = compilation.model, with_numbers(recipe, compilation, is_told=is_told)
         compilation = cut_to_classes(with_inputs(compilation, settings.samples), recipe)
     require_layers(layers_of(compilation.model))
     recipe = with_objective(recipe, compilation)

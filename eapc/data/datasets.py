@@ -134,13 +134,18 @@ class Dataset:
         """One sample of how many is set apart."""
         return max(2, min(round(1 / fraction), len(self) // (self.fixed_batch or 1)))
 
-    def require_labels(self) -> Array:
+    @property
+    def unusable_labels(self) -> str:
+        """What is wrong with the labels that the data have; empty where they are right or none."""
+        return self.faults.get(LABELS, "")
+
+    def require_labels(self, purpose: str = "evaluation") -> Array:
         """The labels; DataError where there are none, or y holds something else."""
         if self.labels is None and self.unlabelled:
-            raise DataError(f"evaluation images have no labels: {self.unlabelled}")
+            raise DataError(f"{purpose} images have no labels: {self.unlabelled}")
         if self.labels is None:
-            missing = "evaluation data has no labels: add an integer array y, one per sample"
-            raise DataError(self.faults.get(LABELS, missing))
+            missing = f"{purpose} data has no labels: add an integer array y, one per sample"
+            raise DataError(self.unusable_labels or missing)
         return self.labels
 
     def batches(self, size: int) -> Iterator[dict[str, Array]]:

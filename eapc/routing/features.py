@@ -54,7 +54,8 @@ class Scores:
         x = scores if self.is_float else to.add("Cast", scores, to=1)
         x = to.add("Flatten", x, axis=1)
         p = x if self.are_probabilities else to.add("Softmax", x, axis=1)
-        one, columns = to.constant(np.float32(1)), []
+        one = to.constant(np.float32(1)) if wanted[0] or wanted[2] else ""
+        columns = []
         if wanted[0]:
             columns.append(to.add("Sub", one, to.reduce("ReduceMax", p, (1,), keepdims=True)))
         if wanted[1]:

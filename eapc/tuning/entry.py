@@ -21,6 +21,14 @@ def require_torch() -> None:
         ) from error
 
 
+def require_trainable(model: Model) -> None:
+    """UsageError without torch, ModelError that names all operators that have no rule."""
+    require_torch()
+    from eapc.autograd import require_rules
+
+    require_rules(model)
+
+
 def tune(
     student: Model,
     teacher: Model,

@@ -13,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 from eapc.autograd import Network, parameters_of
 from eapc.errors import DataError, ModelError
 from eapc.evaluation import class_scores, joined_labels
-from eapc.model import Array, Model
+from eapc.model import Array, Model, is_float
 from eapc.runtime import Session
 from eapc.tuning.targets import Teacher, factors
 
@@ -50,6 +50,9 @@ class Student:
         joined = joined_labels(self._model, shapes)
         found = factors(self._names, [batch.targets for batch in batches], joined)
         self._factors = [torch.from_numpy(each) for each in found]
+        floats = all(is_float(target.dtype) for target in batches[0].targets)
+        if not floats or not self.loss(batches[0]).requires_grad:
+            raise ModelError("nothing to train: no output follows the weights by a gradient")
 
     def loss(self, batch: Batch) -> Tensor:
         """Squared error relative to the targets' variance, a mean over parts; or cross-entropy.
@@ -76,13 +79,12 @@ class Student:
                 total, count = total + size * float(self.loss(batch)), count + size
         return total / count
 
-    def require_scores(self, batch: Batch) -> None:
-        """DataError unless labels can tell what is right of the network's outputs."""
+    def require_scores(self, batch: Batch, labels: Array) -> None:
+        """DataError unless all labels can tell what is right of the network's outputs."""
         scores = class_scores(dict(zip(self._names, batch.targets, strict=True)))
         if scores is None:
             raise DataError("labels need a network of one output of class scores (batch, classes)")
-        labels = batch.labels
-        if labels is not None and labels.max() >= scores.shape[1]:
+        if labels.max() >= scores.shape[1]:
             raise DataError(f"label {labels.max()} is none of the {scores.shape[1]} classes")
 
     def require_same(self, session: Session, batch: Batch) -> None:

@@ -10,11 +10,17 @@ import numpy as np
 
 from eapc.errors import ModelError
 from eapc.evaluation import SplitOutput, class_scores
-from eapc.model import Array, Model, TensorSpec
+from eapc.model import Array, Model, TensorSpec, infer_shapes, input_shapes, is_float
 from eapc.runtime import Session, with_outputs
 
 _SQUASHING = ("Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid", "Tanh")
 """What an output may end in: errors before it are worth more where it is flat."""
+
+_CHOOSING = ("ArgMax", "ArgMin", "Hardmax", "TopK")
+"""What an output may end in that has no gradient: what is chosen from is held to the teacher's."""
+
+_VIEWING = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
+"""What may stand behind these and changes nothing of what they say."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,8 @@ class Teacher:
                 raise ModelError(
                     f"{what} {', '.join(mine)} are not those of the teacher: {', '.join(theirs)}"
                 )
-        names = tuple(_deepest(student, teacher, name) for name in student.outputs)
+        deepest = (_deepest(student, teacher, name) for name in student.outputs)
+        names = _floats(student, tuple(dict.fromkeys(deepest)))
         proto = with_outputs(teacher.to_proto(embed=True), names)
         return cls(names, Session(proto, threads))
 
@@ -57,13 +64,26 @@ def _spec(given: TensorSpec) -> str:
 
 
 def _deepest(student: Model, teacher: Model, output: str) -> str:
-    """What both squash to make an output, or else the output itself."""
-    producers = [model.view.producer(output) for model in (student, teacher)]
-    squashed = {node.input(0) if node else "" for node in producers}
-    kinds = {node.op_type if node else "" for node in producers}
-    if len(squashed) == len(kinds) == 1 and kinds <= set(_SQUASHING):
-        return squashed.pop()
-    return output
+    """What both squash or choose from to make an output, or else the output itself."""
+    found = tensor = output
+    while True:
+        producers = [model.view.producer(tensor) for model in (student, teacher)]
+        operands = {node.input(0) if node else "" for node in producers}
+        kinds = {node.op_type if node else "" for node in producers}
+        if len(operands) > 1 or len(kinds) > 1:
+            return found
+        (tensor,), (kind,) = operands, kinds
+        if kind in (*_SQUASHING, *_CHOOSING):
+            found = tensor
+        elif kind not in _VIEWING:
+            return found
+
+
+def _floats(model: Model, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those that are floating point, to which alone gradients go; all where none is."""
+    specs = infer_shapes(model, input_shapes(model, {}, None)).by_scope[""]
+    found = tuple(name for name in names if name not in specs or is_float(specs[name].dtype))
+    return found or names
 
 
 def factors(

@@ -58,8 +58,7 @@ class Run:
         self, student: Model, teacher: Model, data: Dataset, options: Options, threads: int
     ) -> None:
         torch.set_num_threads(threads or os.cpu_count() or 1)
-        if options.labels:
-            data.require_labels()
+        labels = data.require_labels("training") if options.labels else None
         self._model, self._options = student, options
         self._fitted, held_out = data.split(HELD_OUT)
         self._rate = options.learning_rate or RATE
@@ -71,8 +70,8 @@ class Run:
         self._held_out = [self._batch(rows, held_out) for rows in _slices(held_out, _MOST)]
         self._held = len(held_out)
         first = self._held_out[0]
-        if options.labels:
-            self._student.require_scores(first)
+        if labels is not None:
+            self._student.require_scores(first, labels)
         asked = with_outputs(student.to_proto(embed=True), self._teacher.names)
         self._student.require_same(Session(asked, threads), first)
         self._student.settle(self._held_out)
