@@ -12,11 +12,18 @@ from eapc.model.editor import GraphEditor, declare_constants, rename_all
 from eapc.model.epilogue import BiasSink, Clipping, Epilogue, epilogue_of
 from eapc.model.file import Check, files_of
 from eapc.model.graph import GraphView, Node, free_names, plain_tensors, stored_in, walk
-from eapc.model.input_sizes import assumed_sizes, batch_inputs, input_shapes, require_fitting
+from eapc.model.input_sizes import (
+    assumed_sizes,
+    batch_inputs,
+    inferences,
+    input_shapes,
+    require_fitting,
+)
 from eapc.model.interface import common_inputs, sample_axes
 from eapc.model.model import ANNOTATION_PREFIX, KeptPart, Model, Origin, drop_annotations
 from eapc.model.refusals import ONNX, ONNXRUNTIME, explained
 from eapc.model.shapes import InputShapes, Shapes, infer_shapes, static_shape
+from eapc.model.steps import step_inputs
 from eapc.model.tensors import (
     Array,
     Shape,
@@ -95,6 +102,7 @@ __all__ = [
     "fold_constants",
     "free_names",
     "infer_shapes",
+    "inferences",
     "input_shapes",
     "is_external",
     "is_float",
@@ -111,6 +119,7 @@ __all__ = [
     "spec_of",
     "spread_zero_points",
     "static_shape",
+    "step_inputs",
     "stored_in",
     "subgraphs_of_node",
     "tensor_bits",

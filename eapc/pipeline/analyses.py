@@ -22,7 +22,15 @@ from eapc.energy import (
 )
 from eapc.errors import UsageError
 from eapc.layers import PrunableLayers, TiedLayers
-from eapc.model import Array, InputShapes, Shapes, batch_inputs, infer_shapes, input_shapes
+from eapc.model import (
+    Array,
+    InputShapes,
+    Shapes,
+    infer_shapes,
+    inferences,
+    input_shapes,
+    step_inputs,
+)
 from eapc.pipeline.compilation import Compilation
 from eapc.profiling import prepare_network
 from eapc.progress import Step
@@ -64,11 +72,12 @@ def shapes_of(compilation: Compilation) -> tuple[Shapes, int]:
     model, conditions = compilation.model, compilation.conditions
     given = dict(conditions.input_shapes)
     if compilation.calibration is not None:
-        given = {**_shapes_of(compilation.calibration, conditions.batch), **given}
+        fed = _shapes_of(compilation.calibration, conditions.batch)
+        if conditions.batch:  # steps are no inferences that there could be more of
+            fed = {name: fed[name] for name in fed.keys() - step_inputs(model.view)}
+        given = {**fed, **given}
     sizes = input_shapes(model, given, conditions.batch)
-    batched = batch_inputs(model.inputs)
-    batch = next((sizes[spec.name][0] for spec in model.inputs if spec.name in batched), 1)
-    return infer_shapes(model, sizes), max(batch, 1)
+    return infer_shapes(model, sizes), inferences(model, sizes)
 
 
 def measured_milliseconds(compilation: Compilation) -> dict[str, float]:
