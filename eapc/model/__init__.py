@@ -21,6 +21,7 @@ from eapc.model.input_sizes import (
 )
 from eapc.model.interface import common_inputs, sample_axes
 from eapc.model.model import ANNOTATION_PREFIX, KeptPart, Model, Origin, drop_annotations
+from eapc.model.packed_weights import count_packed, is_packed
 from eapc.model.refusals import ONNX, ONNXRUNTIME, explained
 from eapc.model.shapes import InputShapes, Shapes, infer_shapes, static_shape
 from eapc.model.steps import step_inputs
@@ -89,6 +90,7 @@ __all__ = [
     "batch_inputs",
     "common_inputs",
     "count_nonzero",
+    "count_packed",
     "declare_constants",
     "decode",
     "drop_annotations",
@@ -106,6 +108,7 @@ __all__ = [
     "input_shapes",
     "is_external",
     "is_float",
+    "is_packed",
     "is_single_image",
     "known_constants",
     "numpy_type",
