@@ -34,6 +34,7 @@ from eapc.model import (
 from eapc.pipeline.compilation import Compilation
 from eapc.profiling import prepare_network
 from eapc.progress import Step
+from eapc.runtime import with_shapes_of_run
 
 _INPUTS_FOR_DENSITIES = 256
 """Densities average over all elements of a tensor: a few hundred inputs fix them."""
@@ -67,7 +68,8 @@ def groups_of(compilation: Compilation) -> ChannelGroups:
 def shapes_of(compilation: Compilation) -> tuple[Shapes, int]:
     """Shapes under the conditions, with the inferences that they stand for.
 
-    Axes that the conditions leave open follow the calibration data.
+    Axes that the conditions leave open follow the calibration data, and so does what no inference
+    tells, such as the length of a mask.
     """
     model, conditions = compilation.model, compilation.conditions
     given = dict(conditions.input_shapes)
@@ -77,7 +79,10 @@ def shapes_of(compilation: Compilation) -> tuple[Shapes, int]:
             fed = {name: fed[name] for name in fed.keys() - step_inputs(model.view)}
         given = {**fed, **given}
     sizes = input_shapes(model, given, conditions.batch)
-    return infer_shapes(model, sizes), inferences(model, sizes)
+    shapes, data = infer_shapes(model, sizes), compilation.calibration
+    if data is not None:
+        shapes = with_shapes_of_run(model, shapes, sizes, data, conditions.engine.threads)
+    return shapes, inferences(model, sizes)
 
 
 def measured_milliseconds(compilation: Compilation) -> dict[str, float]:
