@@ -122,7 +122,7 @@ class PruneChannels(Pass):
         removed = {curve.name: curve.removed(counts[curve.name]) for curve in curves}
         kept = {curve.name: tuple(curve.kept(counts[curve.name])) for curve in curves}
         pruned = without_channels(model, layers, removed, [each.group for each in chosen])
-        records = dict(_record(tied, pruned) for tied in layers)
+        records = dict(_record(tied, pruned) for tied in layers if not tied.fixed)
         done = compilation.with_model(pruned)
         groups = tuple(
             ChannelRecord(curve.name, curve.size, counts[curve.name]) for curve in curves

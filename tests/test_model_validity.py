@@ -8,7 +8,17 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from builders import constant_node, conv_model, make_graph, make_model, normal, op, save, scalar
+from builders import (
+    chain,
+    constant_node,
+    conv_model,
+    make_graph,
+    make_model,
+    normal,
+    op,
+    save,
+    scalar,
+)
 from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from eapc.errors import ModelError
@@ -300,3 +310,34 @@ def test_operand_counts_are_those_of_the_models_own_opset(tmp_path: Path) -> Non
             Model.load(save(model, tmp_path / "m.onnx"))
         else:
             assert refusal(model, tmp_path) == "Gemm 'y': 2 inputs, the operator takes 3"
+
+
+@pytest.mark.parametrize("domain", ["com.microsoft.nchwc", "com.ms.internal.nhwc"])
+def test_layouts_of_one_machine_are_refused(domain: str, tmp_path: Path) -> None:
+    """Also within a subgraph; what helps is said in the same line."""
+    node = op("Conv", "x w", "y", "conv", domain=domain)
+    said = (
+        f"Conv 'conv' is of domain '{domain}', which onnxruntime lays a model out in for one "
+        "machine; save it at the level ORT_ENABLE_EXTENDED, or take the model as exported"
+    )
+    assert refusal(small(node), tmp_path) == said
+
+
+def test_what_onnxruntime_saves_at_its_highest_level_is_refused(tmp_path: Path) -> None:
+    import onnxruntime
+
+    file = save(chain(["Conv", "Relu", "Conv"], (1, 3, 16, 16), width=16), tmp_path / "m.onnx")
+    levels = onnxruntime.GraphOptimizationLevel
+    for level in (levels.ORT_ENABLE_EXTENDED, levels.ORT_ENABLE_ALL):
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.graph_optimization_level = level
+        options.optimized_model_filepath = str(tmp_path / f"{level}.onnx")
+        onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    Model.load(tmp_path / f"{levels.ORT_ENABLE_EXTENDED}.onnx")
+    highest = tmp_path / f"{levels.ORT_ENABLE_ALL}.onnx"
+    domains = {node.domain for node in onnx.load(highest).graph.node}
+    if domains <= {"", "com.microsoft"}:
+        pytest.skip("onnxruntime has no layout of its own for this machine")
+    with pytest.raises(ModelError, match="save it at the level ORT_ENABLE_EXTENDED"):
+        Model.load(highest)

@@ -25,8 +25,10 @@ from eapc.model import (
     Shapes,
     all_finite,
     count_nonzero,
+    count_packed,
     find_weights,
     infer_shapes,
+    is_packed,
     spread_zero_points,
     zero_points,
 )
@@ -250,6 +252,8 @@ class WeightCounts:
 
     def _count(self, node: Node, tensor: str) -> tuple[int, int] | None:
         constants = self._model.constants
+        if is_packed(node, tensor):
+            return self._count_packed(node, tensor)
         if tensor not in constants and tensor in constants.within(node.scope):
             return self._count_inner(node.scope, tensor)
         source = find_weights(self._model, tensor)
@@ -262,6 +266,15 @@ class WeightCounts:
             axis = zero.axis if zero else 0
             self._counts[source.root] = count_nonzero(self._model, source, zeros, axis)
         return self._counts[source.root]
+
+    def _count_packed(self, node: Node, tensor: str) -> tuple[int, int] | None:
+        name = tensor if tensor in self._model.constants else node.scope + tensor
+        if name not in self._counts:
+            counted = count_packed(self._model.constants.within(node.scope), node)
+            if counted is None:
+                return None
+            self._counts[name] = counted
+        return self._counts[name]
 
     def _count_inner(self, scope: str, tensor: str) -> tuple[int, int] | None:
         if scope + tensor not in self._counts:

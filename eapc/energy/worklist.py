@@ -61,8 +61,8 @@ def work_list(model: Model, shapes: Shapes, given: GivenBits | None = None) -> t
     times = _times(model, shapes)
     works = [
         NodeWork(node, Work(), note=UNNEEDED)
-        if not node.scope and node not in model.view.needed
-        else _node_work(shapes, node, constants[node.scope], times[node.scope])
+        if node in model.view.unneeded
+        else _node_work(model, shapes, node, constants[node.scope], times[node.scope])
         for node in model.nodes
     ]
     bits = tensor_bits(model, shapes)
@@ -151,7 +151,7 @@ def _times(model: Model, shapes: Shapes) -> dict[str, float]:
     """How often the nodes of each scope count."""
     times: dict[str, float] = {"": 1}
     for node in model.nodes:
-        runs = bool(node.scope) or node in model.view.needed
+        runs = node not in model.view.unneeded
         for scope in node.subgraphs:
             times[scope] = runs * times[node.scope] * shapes.runs.get(scope, 1)
     return times
@@ -172,7 +172,9 @@ def _note(shapes: Shapes, node: Node) -> str:
     )
 
 
-def _node_work(shapes: Shapes, node: Node, constants: set[str], times: float) -> NodeWork:
+def _node_work(
+    model: Model, shapes: Shapes, node: Node, constants: set[str], times: float
+) -> NodeWork:
     if times == 0:
         return NodeWork(node, Work(), note="never runs")
     if node.subgraphs and not node.domain:
@@ -182,6 +184,8 @@ def _node_work(shapes: Shapes, node: Node, constants: set[str], times: float) ->
         tuple(shapes.shape(node, name) if name else None for name in node.inputs),
         tuple(shapes.shape(node, name) if name else None for name in node.outputs),
         tuple(name in constants for name in node.inputs),
+        lambda name: model.constants.within(node.scope).scalar(name),
+        model.view.opset,
     )
     work, reason = _work_or_reason(operands)
     if reason:

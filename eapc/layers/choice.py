@@ -19,6 +19,7 @@ from eapc.model import Model
 from eapc.solvers import Pattern, parse_pattern
 
 EXCLUDED = "excluded"
+FIXED = "weights are fixed arithmetic"
 
 
 def choose(
@@ -26,6 +27,7 @@ def choose(
 ) -> PrunableLayers:
     """The layers that a name in `include` means, all if there is none, without those of `exclude`.
 
+    Layers whose weights were not learnt take their own name: neither all nor a glob means them.
     Raises UsageError where a name means no layer.
     """
     for option, names in (("include", include), ("exclude", exclude)):
@@ -36,8 +38,13 @@ def choose(
         for tied in found.layers
         if (not include or _is_any_of(tied, include)) and not _is_any_of(tied, exclude)
     }
+    fixed = {
+        tied.weight: f"{FIXED}: {tied.fixed}; --include '{tied.first.node.key}' prunes them"
+        for tied in found.layers
+        if tied.weight in chosen and tied.fixed and not _is_named(tied, include)
+    }
     others = {tied.weight for tied in found.layers} - chosen
-    return _only(found, chosen, dict.fromkeys(others, EXCLUDED))
+    return _only(found, chosen - fixed.keys(), {**dict.fromkeys(others, EXCLUDED), **fixed})
 
 
 def pattern_of(tied: TiedLayers, text: str) -> Pattern:
@@ -121,6 +128,10 @@ def _given(tied: TiedLayers, table: Mapping[str, float]) -> float:
 
 def _names(tied: TiedLayers) -> list[str]:
     return [tied.weight, *(user.node.key for user in tied.users)]
+
+
+def _is_named(tied: TiedLayers, names: Sequence[str]) -> bool:
+    return not set(names).isdisjoint(_names(tied))
 
 
 def _is_any_of(tied: TiedLayers, patterns: Iterable[str]) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 
 from eapc.errors import ModelError
 from eapc.layers.endings import is_unmixed
+from eapc.layers.fixed_values import fixed_arithmetic
 from eapc.layers.forms import LayerForm, UnsupportedLayerError, form_of
 from eapc.model import (
     Array,
@@ -54,10 +55,14 @@ class Layer(Epilogue):
 
 @dataclass(frozen=True)
 class TiedLayers:
-    """All users of one weight tensor; most often one."""
+    """All users of one weight tensor; most often one.
+
+    `fixed` says what the weights are where they were worked out rather than learnt.
+    """
 
     weight: str
     users: tuple[Layer, ...]
+    fixed: str = ""
 
     @property
     def first(self) -> Layer:
@@ -115,8 +120,19 @@ def find_layers(model: Model) -> PrunableLayers:
         if reason:
             skipped.extend(Skipped(layer.node.key, reason) for layer in users)
         else:
-            tied.append(TiedLayers(weight, tuple(_in_common_units(users))))
+            found = TiedLayers(weight, tuple(_in_common_units(users)))
+            tied.append(replace(found, fixed=_fixed(model, found)))
     return PrunableLayers(tuple(tied), tuple(skipped))
+
+
+def _fixed(model: Model, tied: TiedLayers) -> str:
+    """What the file's own weights are if they were not learnt; new ones do not change that."""
+
+    def look() -> str:
+        file = model.original
+        return fixed_arithmetic(as_seen(file, tied.first.source), tied.matrix(file))
+
+    return model.view.analyses.once(("fixed", tied.first.source.tensor), look)
 
 
 def with_plain_layers(model: Model) -> Model:

@@ -12,11 +12,19 @@ from eapc.model.editor import GraphEditor, declare_constants, rename_all
 from eapc.model.epilogue import BiasSink, Clipping, Epilogue, epilogue_of, per_channel
 from eapc.model.file import Check, files_of
 from eapc.model.graph import GraphView, Node, free_names, plain_tensors, stored_in, walk
-from eapc.model.input_sizes import assumed_sizes, batch_inputs, input_shapes, require_fitting
+from eapc.model.input_sizes import (
+    assumed_sizes,
+    batch_inputs,
+    inferences,
+    input_shapes,
+    require_fitting,
+)
 from eapc.model.interface import common_inputs, sample_axes
 from eapc.model.model import ANNOTATION_PREFIX, KeptPart, Model, Origin, drop_annotations
+from eapc.model.packed_weights import count_packed, is_packed
 from eapc.model.refusals import ONNX, ONNXRUNTIME, explained
 from eapc.model.shapes import InputShapes, Shapes, infer_shapes, static_shape
+from eapc.model.steps import step_inputs
 from eapc.model.tensors import (
     Array,
     Shape,
@@ -84,6 +92,7 @@ __all__ = [
     "batch_inputs",
     "common_inputs",
     "count_nonzero",
+    "count_packed",
     "declare_constants",
     "decode",
     "drop_annotations",
@@ -98,9 +107,11 @@ __all__ = [
     "fold_constants",
     "free_names",
     "infer_shapes",
+    "inferences",
     "input_shapes",
     "is_external",
     "is_float",
+    "is_packed",
     "is_single_image",
     "known_constants",
     "numpy_type",
@@ -115,6 +126,7 @@ __all__ = [
     "spec_of",
     "spread_zero_points",
     "static_shape",
+    "step_inputs",
     "stored_in",
     "subgraphs_of_node",
     "tensor_bits",

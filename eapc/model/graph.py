@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -98,6 +98,12 @@ class GraphView:
             said = explained(error, "onnx-graphsurgeon")
             raise ModelError(f"the graph cannot be read: {said}") from error
 
+    @property
+    def opset(self) -> int:
+        """The version of ONNX's own operators that the model imports; 0 where it imports none."""
+        entries = self.proto.opset_import
+        return next((e.version for e in entries if e.domain in ("", "ai.onnx")), 0)
+
     @cached_property
     def nodes(self) -> tuple[Node, ...]:
         """Every node in file order; a node's subgraphs follow it."""
@@ -167,6 +173,20 @@ class GraphView:
         """The main-graph nodes that an output depends on; no runtime need run the others."""
         return frozenset(self.ancestors(self.outputs))
 
+    @cached_property
+    def unneeded(self) -> frozenset[Node]:
+        """The nodes, in their own graph, that no output of that graph depends on."""
+        found = set(self.main_nodes) - self.needed
+        for node, proto in self._keyed.items():
+            for scope, graph in zip(node.subgraphs, subgraphs_of_node(proto), strict=True):
+                inner = self.by_scope.get(scope, ())
+                writers = {name: each for each in inner for name in each.outputs if name}
+                results = [value.name for value in graph.output]
+                found |= set(inner) - _reached(
+                    results, partial(_writer_in, writers), self.dependencies
+                )
+        return frozenset(found)
+
     def descendants(self, tensors: Iterable[str]) -> set[Node]:
         """Every main-graph node that depends on the tensors."""
         return _reached(tensors, self.consumers, lambda node: node.outputs)
@@ -202,6 +222,10 @@ class GraphView:
             return frozenset()
         declared = (value.name for value in self.proto.graph.input)
         return frozenset(name for name in declared if name in self.initializers)
+
+
+def _writer_in(writers: Mapping[str, Node], tensor: str) -> Sequence[Node]:
+    return [writers[tensor]] if tensor in writers else []
 
 
 def _reached(

@@ -9,6 +9,7 @@ from eapc.model.dynamic_axes import Axes, is_single_image, usual_sizes
 from eapc.model.graph import Node
 from eapc.model.model import Model
 from eapc.model.shapes import InputShapes, Shapes, infer_shapes
+from eapc.model.steps import step_inputs
 from eapc.model.strides import total_stride
 from eapc.model.tensors import TensorSpec
 from eapc.model.windows import excess_of
@@ -145,6 +146,7 @@ def _sized(
     require_fitting(model, given)
     specs = {spec.name: spec for spec in model.inputs}
     batched = batch_inputs(specs.values()) if batch else frozenset()
+    stepped = step_inputs(model.view) & batched
     places = ((specs[name].shape[axis], size) for (name, axis), size in sizes.items())
     usual = {symbol: size for symbol, size in places if isinstance(symbol, str)}
     symbols = {**usual, **_symbol_sizes(specs, given)}
@@ -156,6 +158,8 @@ def _sized(
     for name, spec in specs.items():
         if name not in shapes:
             first = (batch,) if batch and name in batched else ()
+            if name in stepped:  # inferences are counted by the axis behind the steps
+                first = (int(spec.shape[0] or 1), *first)
             rest = spec.shape[len(first) :]
             others = (sizes.get((name, axis), 1) for axis in range(len(first), len(spec.shape)))
             shapes[name] = (
@@ -166,6 +170,18 @@ def _sized(
                 ),
             )
     return {name: shapes[name] for name in specs}
+
+
+def inferences(model: Model, sizes: InputShapes) -> int:
+    """The inferences that inputs of these shapes stand for, one at least.
+
+    Of a sequence that a recurrent layer reads with its steps in front the second axis counts them.
+    """
+    steps, batched = step_inputs(model.view), batch_inputs(model.inputs)
+    counted = (
+        sizes[spec.name][spec.name in steps] for spec in model.inputs if spec.name in batched
+    )
+    return max(next(counted, 1), 1)
 
 
 def batch_inputs(specs: Iterable[TensorSpec]) -> frozenset[str]:

@@ -18,6 +18,7 @@ from eapc.model.constants import fold_constants, known_constants
 from eapc.model.control_flow import carry_shapes, runs_of
 from eapc.model.graph import Node, free_names, initializers_of
 from eapc.model.model import Model
+from eapc.model.own_shapes import declare_own
 from eapc.model.refusals import MISFIT, ONNX, explained
 from eapc.model.tensors import (
     Array,
@@ -132,6 +133,7 @@ def _fold_all(
     """Fold the constants of a graph and of its subgraphs; how many steps forward that was."""
     shape_of = partial(shapes.seen_from, scope)
     folded, known = fold_constants(graph, shape_of, model.view.proto.opset_import, outer)
+    folded += declare_own(graph, shape_of, shapes.by_scope[scope])
     for node, inner_scope, inner in _subgraphs(graph, model, scope):
         folded += _bring_in(inner, known)
         folded += carry_shapes(graph, node, inner, shape_of)

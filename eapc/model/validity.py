@@ -83,9 +83,25 @@ def _model_faults(proto: onnx.ModelProto) -> Iterator[str]:
         yield from _body_faults(_Body.of_function(function), (), signatures)
 
 
+_LAYOUTS = ("com.microsoft.nchwc", "com.ms.internal.nhwc")
+"""Domains of operators that onnxruntime rewrites a model with for the machine it runs on."""
+
+
+def _in_blocked_layout(body: _Body) -> Iterator[str]:
+    """What onnxruntime saves at its highest level: other layouts of maps and weights."""
+    for node in body.nodes:
+        if node.proto.domain in _LAYOUTS:
+            yield (
+                f"{label(node.proto)} is of domain '{node.proto.domain}', which onnxruntime lays a "
+                "model out in for one machine; save it at the level ORT_ENABLE_EXTENDED, or take "
+                "the model as exported"
+            )
+
+
 def _body_faults(body: _Body, outer: Outer, signatures: Signatures) -> Iterator[str]:
     """What is wrong with nodes and names, those of the subgraphs included."""
     yield from (body.place + fault for fault in _unreadable(body))
+    yield from (body.place + fault for fault in _in_blocked_layout(body))
     for node in body.nodes:
         for fault in signatures.faults(node.proto, node.inputs, node.outputs):
             yield body.place + fault

@@ -98,6 +98,8 @@ def use_substitutes(graph: GraphProto, matrices: Set[str] = frozenset()) -> None
             if row.quantized is not None and row.quantized.packed is not None:
                 _unpack(graph, node, row.quantized.packed)
             _replace(node, substitute, matrices)
+        elif node.op_type == "STFT" and "onesided" not in attributes_of(node):
+            node.attribute.append(helper.make_attribute("onesided", 1))  # onnx infers as if 0
         for inner in subgraphs_of_node(node):
             use_substitutes(inner, matrices)
 
@@ -127,8 +129,9 @@ def _equation(node: NodeProto, matrices: Set[str]) -> str:
 
 
 def _replace(node: NodeProto, substitute: Substitute, matrices: Set[str]) -> None:
-    op_type, outputs, places = substitute.name, [node.output[0]], substitute.places
-    inputs = [node.input[place] for place in places]
+    op_type, places = substitute.name, substitute.places
+    outputs = list(node.output[: substitute.results])
+    inputs = [node.input[place] for place in places if place < len(node.input)]
     if substitute.step:
         inputs = list(node.input[places[0] :: substitute.step])
     if substitute.sum_place is not None and len(node.output) > substitute.sum_place:

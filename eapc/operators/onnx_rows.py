@@ -51,6 +51,7 @@ _BROADCASTING = (
     *_element_wise("Max Min Mul Sub", kind="broadcasting", keeps_zero=True),
     *_element_wise("Add Sum", kind="broadcasting", keeps_zero=True, absorbed_as="sum"),
     *_element_wise("Div Pow", kind="broadcasting"),
+    *_element_wise("SwiGLU", kind="broadcasting", operations=4, keeps_zero=True),
     *_element_wise(
         "And BitShift BitwiseAnd BitwiseOr BitwiseXor Mean Or Where Xor",
         kind="broadcasting",
@@ -238,5 +239,7 @@ ROWS = (
     *_CONVOLUTIONS,
     *_PRODUCTS,
     *_rows("LSTM GRU RNN", kind="recurrent"),
-    Operator("Attention", kind="attention"),
+    *_rows("Attention LinearAttention", kind="attention"),
+    Operator("CausalConvWithState"),
+    *_rows("DFT STFT", effect=MIXES),
 )

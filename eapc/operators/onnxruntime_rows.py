@@ -48,15 +48,24 @@ _FUSED = (
     ),
     _row("Attention", kind="attention", substitute=replace(_SAME, unless=("qkv_hidden_sizes",))),
     _row("MultiHeadAttention", kind="attention", substitute=_SAME),
+    _row("LinearAttention", kind="attention"),
+    _row("CausalConvWithState"),
+    _row("GatherBlockQuantized", kind="copy", work="copy", quantized=QuantizedOperands(packed=0)),
+    _row("SwiGLU", work="output", operations=4, keeps_zero=True),
     _row("SimplifiedLayerNormalization", substitute=_SAME),
     _row("GroupNormalization", substitute=_SAME),
 )  # fmt: skip
 
 _QUANTIZED = (
-    _row("QuantizeLinear", kind="quantization", quantized=QuantizedOperands(output=2)),
     _row(
-        "DequantizeLinear", kind="quantization", shows_weights=True,
-        quantized=QuantizedOperands(((0, 2),)),
+        "QuantizeLinear", kind="quantization", work="output", operations=2, fuses=True,
+        quantized=QuantizedOperands(output=2),
+        substitute=Substitute("QuantizeLinear", (0, 1, 2), attributes=("axis",)),
+    ),
+    _row(
+        "DequantizeLinear", kind="quantization", fuses=True, shows_weights=True,
+        like="DequantizeLinear", quantized=QuantizedOperands(((0, 2),)),
+        substitute=Substitute("DequantizeLinear", (0, 1, 2), attributes=("axis",)),
     ),
     _row(
         "QLinearConv", kind="convolution", factors=(0, 3), like="Conv", countable=False,
@@ -75,6 +84,12 @@ _QUANTIZED = (
     _row(
         "DynamicQuantizeMatMul", kind="product", factors=(0, 1), like="MatMul",
         quantized=QuantizedOperands(((1, 3),)), substitute=Substitute("MatMul", (0, 1)),
+    ),
+    _row(
+        "DynamicQuantizeLSTM", kind="recurrent", quantized=QuantizedOperands(((1, 9), (2, 11))),
+        substitute=Substitute(
+            "LSTM", (0, 1, 2), attributes=("direction", "hidden_size"), results=3
+        ),
     ),
     _row(
         "MatMulNBits", kind="product",

@@ -122,7 +122,7 @@ class Substitute:
 
     It reads the operands at `places`, or every `step`-th from the only place on, and takes over
     the named `attributes`; attributes `unless` which a node has change its shape further.
-    `sum_place` is a further result of the same shape.
+    `sum_place` is a further result of the same shape; of the others the first `results` are kept.
     """
 
     name: str
@@ -131,6 +131,7 @@ class Substitute:
     attributes: tuple[str, ...] = ()
     unless: tuple[str, ...] = ()
     sum_place: int | None = None
+    results: int = 1
 
 
 @dataclass(frozen=True)

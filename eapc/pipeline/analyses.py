@@ -22,10 +22,19 @@ from eapc.energy import (
 )
 from eapc.errors import UsageError
 from eapc.layers import PrunableLayers, TiedLayers
-from eapc.model import Array, InputShapes, Shapes, batch_inputs, infer_shapes, input_shapes
+from eapc.model import (
+    Array,
+    InputShapes,
+    Shapes,
+    infer_shapes,
+    inferences,
+    input_shapes,
+    step_inputs,
+)
 from eapc.pipeline.compilation import Compilation
 from eapc.profiling import prepare_network
 from eapc.progress import Step
+from eapc.runtime import with_shapes_of_run
 
 _INPUTS_FOR_DENSITIES = 256
 """Densities average over all elements of a tensor: a few hundred inputs fix them."""
@@ -59,16 +68,21 @@ def groups_of(compilation: Compilation) -> ChannelGroups:
 def shapes_of(compilation: Compilation) -> tuple[Shapes, int]:
     """Shapes under the conditions, with the inferences that they stand for.
 
-    Axes that the conditions leave open follow the calibration data.
+    Axes that the conditions leave open follow the calibration data, and so does what no inference
+    tells, such as the length of a mask.
     """
     model, conditions = compilation.model, compilation.conditions
     given = dict(conditions.input_shapes)
     if compilation.calibration is not None:
-        given = {**_shapes_of(compilation.calibration, conditions.batch), **given}
+        fed = _shapes_of(compilation.calibration, conditions.batch)
+        if conditions.batch:  # steps are no inferences that there could be more of
+            fed = {name: fed[name] for name in fed.keys() - step_inputs(model.view)}
+        given = {**fed, **given}
     sizes = input_shapes(model, given, conditions.batch)
-    batched = batch_inputs(model.inputs)
-    batch = next((sizes[spec.name][0] for spec in model.inputs if spec.name in batched), 1)
-    return infer_shapes(model, sizes), max(batch, 1)
+    shapes, data = infer_shapes(model, sizes), compilation.calibration
+    if data is not None:
+        shapes = with_shapes_of_run(model, shapes, sizes, data, conditions.engine.threads)
+    return shapes, inferences(model, sizes)
 
 
 def measured_milliseconds(compilation: Compilation) -> dict[str, float]:

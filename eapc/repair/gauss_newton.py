@@ -61,7 +61,7 @@ def layers_to_repair(model: Model) -> list[TiedLayers]:
     """The layers that outputs depend on, in data-flow order, as far as one round takes them."""
     chosen: list[TiedLayers] = []
     count = 0
-    for tied in reversed(layers_of(model).layers):
+    for tied in reversed([tied for tied in layers_of(model).layers if not tied.fixed]):
         count += channels_of(tied)
         if count > _MOST_CHANNELS and chosen:
             break

@@ -15,6 +15,7 @@ from eapc.runtime.sessions import (
     runtime_version,
     with_outputs,
 )
+from eapc.runtime.shapes_by_run import with_shapes_of_run
 from eapc.runtime.verify import verifier
 
 __all__ = [
@@ -30,4 +31,5 @@ __all__ = [
     "runtime_version",
     "verifier",
     "with_outputs",
+    "with_shapes_of_run",
 ]

@@ -77,6 +77,11 @@ def _obstacle(found: LayeredGroup, layers: Sequence[TiedLayers]) -> str:
     if not found.producers or unknown:
         whose = f", those of '{unknown}'," if unknown else ""
         return f"weights of its channels{whose} are in no layer that can be pruned"
+    learnt = [each for each in found.producers if not each.tied.fixed]
+    fixed = next((each.tied for each in found.readers if each.tied.fixed), None)
+    if not learnt or fixed is not None:
+        named = (fixed or found.producers[0].tied).first.node.key
+        return f"weights of '{named}' are fixed arithmetic"
     users = {tied.weight: set(map(_first_reader, tied.users)) for tied in layers}
     for part in group.slices:
         shared = users.get(part.tensor, set())

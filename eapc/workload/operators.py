@@ -14,6 +14,8 @@ from eapc.workload import (
     mac_operators,
     quantized_operators,
     recurrent_operators,
+    signal_operators,
+    state_operators,
 )
 from eapc.workload.rules import WORKLOAD_RULES, Operands, Rule, UnmodelledError, Work
 from eapc.workload.stream_operators import STREAMED
@@ -25,6 +27,8 @@ RULE_MODULES = (
     mac_operators,
     quantized_operators,
     recurrent_operators,
+    signal_operators,
+    state_operators,
 )
 """Imported for the rules that they enter in the table."""
 

@@ -45,7 +45,7 @@ def recurrent(operands: Operands) -> Work:
     macs = directions * seq * batch * gates * hidden * (input + hidden). Sequences count at
     their full length; with `layout` 1 the batch is the first axis of x.
     """
-    node, cell = operands.node, _CELLS[operands.node.op_type]
+    node, cell = operands.node, _CELLS[operands.node.op_type.removeprefix("DynamicQuantize")]
     steps, batch, inputs = operands.input(0)
     if node.attribute("layout", 0):
         steps, batch = batch, steps
@@ -60,6 +60,18 @@ def recurrent(operands: Operands) -> Work:
             Part(_gates(operands, cell, batch * directions * hidden), ofmap=result, times=steps),
         )
     )
+
+
+@workload_rule("DynamicQuantizeLSTM", domain="com.microsoft")
+def dynamic_quantize_lstm(operands: Operands) -> Work:
+    """An LSTM on W (directions, input, 4 hidden) and R (.., hidden, 4 hidden) in integers.
+
+    To quantize inputs and states as they come counts as nothing, as in products that do so.
+    """
+    for place in (1, 2):
+        directions, inputs, gate_words = operands.input(place)
+        operands = operands.with_shape(place, (directions, gate_words, inputs))
+    return recurrent(operands)
 
 
 def _gates(operands: Operands, cell: _Cell, units: int) -> StreamWorkload:

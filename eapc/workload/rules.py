@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from eapc.model import Node
 from eapc.operators import operator
@@ -16,14 +16,24 @@ class UnmodelledError(Exception):
     """A node's work cannot be told; the message says why. Caught by the energy model."""
 
 
+def _unknown(_: str) -> float | None:
+    return None
+
+
 @dataclass(frozen=True)
 class Operands:
-    """What a rule may look at: a node, the shapes of its operands, which are constants."""
+    """What a rule may look at: a node, the shapes of its operands, which are constants.
+
+    `number_of` gives the value of a constant of one element, by name; None of other tensors.
+    `opset` is that of the default domain.
+    """
 
     node: Node
     input_shapes: tuple[Shape | None, ...]
     output_shapes: tuple[Shape | None, ...]
     constant_inputs: tuple[bool, ...]
+    number_of: Callable[[str], float | None] = field(default=_unknown, compare=False)
+    opset: int = 20
 
     def input(self, index: int) -> Shape:
         """Shape of an input; raises UnmodelledError where it is unknown."""
@@ -38,6 +48,12 @@ class Operands:
         if shape is None:
             raise UnmodelledError("shape of the output is unknown")
         return shape
+
+    def number(self, index: int) -> int | None:
+        """The whole number that a constant input is; None where it is left out or computed."""
+        name = self.node.input(index)
+        found = self.number_of(name) if name and self.is_constant(index) else None
+        return None if found is None else int(found)
 
     def is_constant(self, index: int) -> bool:
         """True when an input never changes between inferences."""
