@@ -8,7 +8,8 @@
 Groups are the folders `models`, `cases` and `broken` of EAPC_DATA, as far as it is there, and
 the backend tests of the onnx package (`node` tests are made by it, the others are its files).
 Each model goes through `eapc analyze` and `eapc prune --sparsity 0.5`, each in a forked process
-with a time limit. Outcomes:
+that may take so many CPU seconds, and as many times more by the clock as `PATIENCE` says: the
+machine may be busy, and this runs at the lowest priority. Outcomes:
 
     result          exit 0; of prune, onnx's checker takes the written file too
     refused         exit 2, 3, 4 or 5 and one line, which is counted by its words
@@ -24,9 +25,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import math
 import os
 import pkgutil
 import re
+import resource
 import signal
 import sys
 import tempfile
@@ -35,6 +38,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import onnx
 
@@ -42,6 +46,7 @@ import eapc
 from eapc.cli import main as eapc_command
 
 COMMANDS = ("analyze", "prune")
+PATIENCE = 30
 KEPT = ("result", "refused")
 SHARED = {"models": "models", "cases": "cases", "broken": "cases/broken"}
 BACKEND = ("pytorch-converted", "pytorch-operator", "simple", "light")
@@ -68,19 +73,15 @@ def import_all() -> None:
         importlib.import_module(library)
 
 
-def groups(folder: Path) -> Iterator[tuple[str, list[tuple[str, Path]]]]:
-    """(name, [(model's name, file)]); `folder` takes the files that the onnx package makes."""
-    data = Path(os.environ.get("EAPC_DATA", Path(__file__).parents[2] / "shared"))
-    for name, place in SHARED.items():
-        yield name, [(path.stem, path) for path in sorted((data / place).glob("*.onnx"))]
-    tests = Path(onnx.__file__).parent / "backend/test/data"
-    for name in BACKEND:
-        found = sorted((tests / name).rglob("*.onnx"))
-        yield (
-            name,
-            [(path.parent.name if path.stem == "model" else path.stem, path) for path in found],
-        )
-    yield "node", list(_node_tests(folder))
+def models_of(group: str, folder: Path) -> list[tuple[str, Path]]:
+    """[(model's name, file)]; `folder` takes the files that the onnx package makes."""
+    if group == "node":
+        return list(_node_tests(folder))
+    if group in SHARED:
+        data = Path(os.environ.get("EAPC_DATA", Path(__file__).parents[2] / "shared"))
+        return [(path.stem, path) for path in sorted((data / SHARED[group]).glob("*.onnx"))]
+    found = sorted((Path(onnx.__file__).parent / "backend/test/data" / group).rglob("*.onnx"))
+    return [(path.parent.name if path.stem == "model" else path.stem, path) for path in found]
 
 
 def _node_tests(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -95,27 +96,34 @@ def _node_tests(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def outcome(group: str, name: str, path: Path, command: str, seconds: float) -> Outcome:
-    """Run one command in a process of its own."""
+    """Run one command in a process of its own; the seconds are those of a CPU."""
     with tempfile.TemporaryDirectory() as place:
         written = Path(place) / "pruned.onnx"
         options = ["--sparsity", "0.5", "-o", str(written)] if command == "prune" else []
-        begun = time.monotonic()
-        status, said = _forked([command, str(path), *options, "--json"], Path(place), seconds)
-        spent = time.monotonic() - begun
-        kind = _kind(status, said, written if command == "prune" else None)
-    text = " / ".join(said).replace(str(path), "FILE")
-    return Outcome(group, name, command, kind, text, spent)
+        done = _forked([command, str(path), *options, "--json"], Path(place), seconds)
+        kind = _kind(done, written if command == "prune" else None)
+    text = " / ".join(done.said).replace(str(path), "FILE")
+    return Outcome(group, name, command, kind, text, done.seconds)
 
 
-def _forked(arguments: list[str], place: Path, seconds: float) -> tuple[int | None, list[str]]:
-    """(wait status, None when time is up; lines on stderr but for warnings)."""
+class Done(NamedTuple):
+    """How a process ended: wait status, None when time was up; CPU seconds; lines on stderr."""
+
+    status: int | None
+    seconds: float
+    said: list[str]
+
+
+def _forked(arguments: list[str], place: Path, seconds: float) -> Done:
     errors = place / "stderr"
     child = os.fork()
     if child == 0:
+        limit = math.ceil(seconds)
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5))
         _run(arguments, place / "stdout", errors)
-    status = _wait(child, time.monotonic() + seconds)
+    status, spent = _wait(child, time.monotonic() + PATIENCE * seconds)
     lines = errors.read_text(errors="replace").splitlines() if errors.exists() else []
-    return status, [line for line in lines if not line.startswith("eapc: warning: ")]
+    return Done(status, spent, [line for line in lines if not line.startswith("eapc: warning: ")])
 
 
 def _run(arguments: list[str], output: Path, errors: Path) -> None:
@@ -131,20 +139,23 @@ def _run(arguments: list[str], output: Path, errors: Path) -> None:
         os._exit(code)
 
 
-def _wait(child: int, deadline: float) -> int | None:
+def _wait(child: int, deadline: float) -> tuple[int | None, float]:
+    """(wait status, CPU seconds); None where either time is up."""
     pause = 0.005
     while time.monotonic() < deadline:
-        ended, status = os.waitpid(child, os.WNOHANG)
+        ended, status, used = os.wait4(child, os.WNOHANG)
         if ended:
-            return status
+            is_late = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU
+            return None if is_late else status, used.ru_utime + used.ru_stime
         time.sleep(pause)
         pause = min(2 * pause, 0.1)
     os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return None
+    _, _, used = os.wait4(child, 0)
+    return None, used.ru_utime + used.ru_stime
 
 
-def _kind(status: int | None, said: Sequence[str], written: Path | None) -> str:
+def _kind(done: Done, written: Path | None) -> str:
+    status, said = done.status, done.said
     if status is None:
         return "timeout"
     if os.WIFSIGNALED(status):
@@ -205,7 +216,9 @@ def table(outcomes: Sequence[Outcome]) -> Iterator[str]:
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Counts by outcome over every model at hand.")
     parser.add_argument("groups", nargs="*", help="words of groups' names; all by default")
-    parser.add_argument("--seconds", type=float, default=60.0, help="time limit of a command")
+    parser.add_argument(
+        "--seconds", type=float, default=60.0, help="CPU seconds of a command at most"
+    )
     parser.add_argument("--every", type=int, default=1, help="take one model in so many")
     parser.add_argument("--only", default="", help="models whose name has this word")
     parser.add_argument("--json", type=Path, help="add each outcome to this file as a line")
@@ -214,10 +227,10 @@ def parsed() -> argparse.Namespace:
 
 def outcomes(given: argparse.Namespace, folder: Path) -> Iterator[Outcome]:
     """Those of every model that was asked for, as they come."""
-    for group, models in groups(folder):
+    for group in (*SHARED, *BACKEND, "node"):
         if given.groups and not any(word in group for word in given.groups):
             continue
-        for name, path in models[:: given.every]:
+        for name, path in models_of(group, folder)[:: given.every]:
             if given.only in name:
                 yield from (outcome(group, name, path, c, given.seconds) for c in COMMANDS)
 
