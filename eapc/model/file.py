@@ -11,8 +11,9 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,7 +23,13 @@ from onnx import ModelProto, TensorProto
 from onnx.external_data_helper import set_external_data
 
 from eapc.errors import ModelError, UsageError
-from eapc.model.tensors import is_external, numpy_type, tensors_of_model, type_bits
+from eapc.model.tensors import (
+    KNOWN_TYPES,
+    is_external,
+    numpy_type,
+    tensors_of_model,
+    type_bits,
+)
 from eapc.model.validity import require_valid
 
 PROTOBUF_LIMIT_BYTES = 2**31 - 1
@@ -63,28 +70,64 @@ def _parse(path: Path, content: bytes) -> ModelProto:
 
 
 def _check_payload(path: Path, tensor: TensorProto) -> None:
+    kind, dims = tensor.data_type, tensor.dims
+    if kind not in KNOWN_TYPES:
+        what = f"has element type {kind}, which onnx does not know"
+        raise ModelError(f"{path}: tensor '{tensor.name}' {what}")
+    if dims and min(dims) < 0:
+        raise ModelError(f"{path}: tensor '{tensor.name}' has a negative axis: {list(dims)}")
     if is_external(tensor):
-        _, offset, length = external_extent(path, tensor)
-        size = external_file(path, tensor).stat().st_size
-        if offset + length > size:
-            need = f"needs {offset + length} bytes, the file has {size}"
-            raise ModelError(
-                f"{path}: external data of tensor '{tensor.name}' is cut short: {need}"
-            )
-    elif _is_measurable(tensor) and len(tensor.raw_data) != payload_bytes(tensor):
-        expected = f"{len(tensor.raw_data)} bytes, its shape needs {payload_bytes(tensor)}"
-        raise ModelError(f"{path}: tensor '{tensor.name}' is cut short: {expected}")
+        _check_external(path, tensor)
+    elif tensor.HasField("raw_data") and kind != TensorProto.STRING:
+        _require(path, tensor, "bytes", len(tensor.raw_data), payload_bytes(tensor))
+    else:
+        field, elements = _FIELDS.get(kind, "int32_data"), math.prod(dims)
+        given, needs = len(getattr(tensor, field)), elements * _PARTS.get(kind, 1)
+        bits = _bits(kind)
+        _require(path, tensor, "numbers", given, needs if bits >= 8 else -(-elements * bits // 8))
 
 
-def _is_measurable(tensor: TensorProto) -> bool:
-    return tensor.HasField("raw_data") and numpy_type(tensor.data_type) != np.dtype(object)
+def _check_external(path: Path, tensor: TensorProto) -> None:
+    _, offset, length = external_extent(path, tensor)
+    size = external_file(path, tensor).stat().st_size
+    if offset + length > size:
+        need = f"needs {offset + length} bytes, the file has {size}"
+        raise ModelError(f"{path}: external data of tensor '{tensor.name}' is cut short: {need}")
+
+
+def _require(path: Path, tensor: TensorProto, what: str, given: int, needs: int) -> None:
+    if given != needs:
+        how = "cut short" if given < needs else "too long"
+        expected = f"{given} {what}, its shape needs {needs}"
+        raise ModelError(f"{path}: tensor '{tensor.name}' is {how}: {expected}")
+
+
+_FIELDS: Mapping[int, str] = {
+    TensorProto.FLOAT: "float_data",
+    TensorProto.COMPLEX64: "float_data",
+    TensorProto.DOUBLE: "double_data",
+    TensorProto.COMPLEX128: "double_data",
+    TensorProto.INT64: "int64_data",
+    TensorProto.UINT32: "uint64_data",
+    TensorProto.UINT64: "uint64_data",
+    TensorProto.STRING: "string_data",
+}
+"""Where numbers stand that are not raw; those of all other types are widened to int32."""
+
+_PARTS: Mapping[int, int] = {TensorProto.COMPLEX64: 2, TensorProto.COMPLEX128: 2}
+"""Numbers of one element."""
 
 
 def payload_bytes(tensor: TensorProto) -> int:
     """Bytes of the tensor's elements as raw data; types below a byte are packed."""
-    kind = numpy_type(tensor.data_type)
-    bits = 32 if kind == np.dtype(object) else type_bits(kind)  # what onnx does not know
-    return int(math.prod(tensor.dims) * bits + 7) // 8
+    return int(math.prod(tensor.dims) * _bits(tensor.data_type) + 7) // 8
+
+
+@cache
+def _bits(kind: int) -> int:
+    """Bits of an element of a type; 32 of those that numpy has no type for, such as text."""
+    numpy = numpy_type(kind)
+    return 32 if numpy == np.dtype(object) else type_bits(numpy)
 
 
 def external_extent(path: Path, tensor: TensorProto) -> tuple[str, int, int]:

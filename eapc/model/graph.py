@@ -30,7 +30,7 @@ from eapc.model.tensors import (
     subgraphs_of_node,
 )
 
-_REPLACEABLE_FROM = 4
+REPLACEABLE_FROM = 4
 """IR version from which an initializer that is no input is a constant, and one that is, is none."""
 
 
@@ -218,7 +218,7 @@ class GraphView:
 
         Before IR version 4 every initializer had to be an input, which then meant nothing.
         """
-        if self.proto.ir_version < _REPLACEABLE_FROM:
+        if self.proto.ir_version < REPLACEABLE_FROM:
             return frozenset()
         declared = (value.name for value in self.proto.graph.input)
         return frozenset(name for name in declared if name in self.initializers)

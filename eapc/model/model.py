@@ -6,6 +6,7 @@ so whatever eapc does not touch stays bit for bit.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -22,8 +23,11 @@ from eapc.model.editor import write_constants, write_result
 from eapc.model.file import Check
 from eapc.model.float_types import in_types
 from eapc.model.graph import Analyses, GraphView, Node, walk
+from eapc.model.notes import notes_of
 from eapc.model.refusals import ONNX, explained
 from eapc.model.tensors import Array, TensorSpec, encode, is_external, is_float
+
+logger = logging.getLogger(__name__)
 
 ANNOTATION_PREFIX = "eapc."
 
@@ -73,12 +77,16 @@ class Model:
     origin: Origin | None = None
 
     @classmethod
-    def load(cls, path: str | Path) -> Model:
+    def load(cls, path: str | Path, warn: bool = True) -> Model:
         """Read an ONNX file; external data is read when it is asked for.
 
-        Raises ModelError for whatever is not a complete ONNX model.
+        With `warn` what is unusual about it is logged. Raises ModelError for whatever is not a
+        complete, valid ONNX model.
         """
-        return cls(GraphView(modelfile.read(Path(path))), Path(path))
+        proto = modelfile.read(Path(path))
+        for note in notes_of(proto) if warn else ():
+            logger.warning(f"{path}: {note}")
+        return cls(GraphView(proto), Path(path))
 
     @classmethod
     def from_proto(cls, proto: onnx.ModelProto) -> Model:

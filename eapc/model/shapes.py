@@ -6,6 +6,7 @@ only their shapes do, so a model of any size is inferred in the time of its node
 
 from __future__ import annotations
 
+import logging
 from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,8 @@ from eapc.model.tensors import (
     subgraphs_of_node,
 )
 from eapc.model.weightless_copy import loosen_reshapes, weightless_copy
+
+logger = logging.getLogger(__name__)
 
 InputShapes = Mapping[str, tuple[int, ...]]
 
@@ -84,7 +87,20 @@ def _inferred(model: Model, inputs: InputShapes) -> Shapes:
     shapes = _settle(weightless, model, inputs)
     if _as_declared(model, inputs) and _declare_unknown(weightless, model, shapes):
         shapes = _settle(weightless, model, inputs)
+    if model.origin is None and (wrong := list(_contradicted(model, inputs, shapes))):
+        logger.warning(f"{model.name}: the file declares other shapes than follow: {wrong[0]}")
     return replace(shapes, runs=dict(_runs(weightless.graph, model, shapes, "", {})))
+
+
+def _contradicted(model: Model, inputs: InputShapes, shapes: Shapes) -> Iterator[str]:
+    """Tensors that are declared to have another shape than that which follows from the inputs."""
+    if any(spec.shape != tuple(inputs[spec.name]) for spec in model.inputs):
+        return
+    for value in model.view.proto.graph.value_info:
+        spec, follows = spec_of(value), shapes.main(value.name)
+        declared = static_shape(spec) if spec else None
+        if declared is not None and follows is not None and declared != follows:
+            yield f"'{value.name}' is {list(declared)}, {list(follows)} follows"
 
 
 def _settle(weightless: onnx.ModelProto, model: Model, inputs: InputShapes) -> Shapes:

@@ -13,6 +13,9 @@ import onnx
 from onnx import AttributeProto, OperatorSetIdProto
 from onnx.defs import OpSchema
 
+from eapc.model.attribute_values import value_faults
+from eapc.model.declarations import FunctionKey, called_by
+
 _DOMAINS = {"": "", "ai.onnx": "", "ai.onnx.ml": "ai.onnx.ml"}
 
 _TYPES: Mapping[int, str] = {
@@ -21,7 +24,7 @@ _TYPES: Mapping[int, str] = {
 }
 
 
-Calls = Mapping[tuple[str, str], tuple[int, int]]
+Calls = Mapping[FunctionKey, tuple[int, int]]
 
 
 class Signature(NamedTuple):
@@ -40,32 +43,77 @@ class Signature(NamedTuple):
 class Signatures:
     """The operators of a graph by its opsets.
 
-    `own` has, by (domain, name), how many inputs and outputs local functions take at most.
+    `own` has how many inputs and outputs each local function takes at most.
     """
 
     def __init__(self, opsets: Iterable[OperatorSetIdProto], own: Calls) -> None:
         self._versions = {_DOMAINS.get(o.domain, o.domain): o.version for o in opsets}
         self._own = own
+        self._sound: set[object] = set()
+
+    @property
+    def opset(self) -> int:
+        """The version of onnx's own operators; 0 where the graph uses none."""
+        return self._versions.get("", 0)
 
     def faults(
-        self, node: onnx.NodeProto, inputs: Sequence[str], outputs: Sequence[str]
+        self,
+        node: onnx.NodeProto,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        attributes: Sequence[AttributeProto],
     ) -> list[str]:
         """What is wrong with a node by itself, each fault with the node's label.
 
-        `inputs` and `outputs` are the node's own.
+        `inputs`, `outputs` and `attributes` are the node's own. Nodes that are alike in all but
+        names are looked at once.
         """
-        domain, op_type = node.domain, node.op_type
-        call = self._own.get((domain, op_type))
-        found: list[str] = []
-        if call is not None:
-            found.extend(_call_faults(inputs, outputs, *call))
-        elif domain in _DOMAINS:
-            domain = _DOMAINS[domain]
-            known = _signature(op_type, domain, self._versions.get(domain, 0))
-            if known is not None:
-                found.extend(_attribute_faults(node, known))
-                found.extend(_operand_faults(inputs, outputs, known))
+        shape = (tuple(map(bool, inputs)), tuple(map(bool, outputs)))
+        overload = node.overload if self._own else ""
+        kind = (node.op_type, node.domain, overload, shape, tuple(map(_content, attributes)))
+        if kind in self._sound:
+            return []
+        found = list(self._new_faults(node, inputs, outputs, attributes))
+        if not found:
+            self._sound.add(kind)
         return [f"{label(node)}: {fault}" for fault in found]
+
+    def _new_faults(
+        self,
+        node: onnx.NodeProto,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        attributes: Sequence[AttributeProto],
+    ) -> Iterator[str]:
+        for text in (t for a in attributes for t in (a.name, a.ref_attr_name)):
+            if type(text) is not str:
+                yield f"the name {text!r} of an attribute is not valid UTF-8"
+                return
+        domain = _DOMAINS.get(node.domain, node.domain)
+        call = self._own.get(called_by(node))
+        if domain not in self._versions:
+            yield f"the model imports no opset for its domain, '{domain or 'ai.onnx'}'"
+        elif call is not None:
+            yield from _call_faults(inputs, outputs, *call)
+        elif domain in _DOMAINS:
+            known = _signature(node.op_type, domain, self._versions[domain])
+            if known is not None:
+                yield from _attribute_faults(node, attributes, known)
+                yield from _operand_faults(inputs, outputs, known)
+
+
+_HOLDING = frozenset(
+    AttributeProto.AttributeType.Value(kind)
+    for kind in "TENSOR TENSORS GRAPH GRAPHS SPARSE_TENSOR SPARSE_TENSORS".split()
+)
+"""Attributes that may be large, and are looked at elsewhere."""
+
+
+def _content(attribute: AttributeProto) -> object:
+    """What of an attribute its operator may object to."""
+    if attribute.type in _HOLDING:
+        return attribute.name, attribute.type, attribute.ref_attr_name, attribute.t.data_type
+    return attribute.SerializeToString()
 
 
 def counted(count: int, noun: str) -> str:
@@ -137,52 +185,24 @@ def _operand_faults(
             yield f"input {place} is left out, the operator needs it"
 
 
-def _attribute_faults(node: onnx.NodeProto, known: Signature) -> Iterator[str]:
+def _attribute_faults(
+    node: onnx.NodeProto, attributes: Sequence[AttributeProto], known: Signature
+) -> Iterator[str]:
     found: dict[str, AttributeProto] = {}
-    for attribute in node.attribute:
+    is_typed = True
+    for attribute in attributes:
         name, kind = attribute.name, attribute.type
         if name in found:
             yield f"attribute '{name}' is given twice"
         found[name] = attribute
         wanted = known.types.get(name, kind)
         if kind != wanted:
+            is_typed = False
             is_a = _TYPES.get(kind, "of no known type") if kind else "of no type"
             yield f"attribute '{name}' is {is_a}, expected {_TYPES[wanted].removeprefix('of ')}"
     for name in known.required:
         if name not in found:
             yield f"the attribute '{name}' is missing"
-    if node.op_type in _SPATIAL:
-        yield from _spatial_faults(found)
-    if "perm" in found and sorted(found["perm"].ints) != list(range(len(found["perm"].ints))):
-        yield f"attribute 'perm' is {list(found['perm'].ints)}, which is no order of the axes"
-
-
-_SPATIAL = frozenset(
-    """AveragePool Conv ConvInteger ConvTranspose DeformConv LpPool MaxPool MaxUnpool
-    QLinearConv""".split()
-)
-"""Operators with a kernel that moves along the spatial axes."""
-
-_PER_AXIS = ("kernel_shape", "strides", "dilations", "output_padding")
-
-
-def _spatial_faults(found: Mapping[str, AttributeProto]) -> Iterator[str]:
-    """One number per spatial axis, two of padding; sizes and steps begin at one."""
-    lists: dict[str, Sequence[int]] = {
-        name: found[name].ints for name in (*_PER_AXIS, "pads") if name in found
-    }
-    for name in ("kernel_shape", "strides", "dilations"):
-        if any(size < 1 for size in lists.get(name, ())):
-            yield f"attribute '{name}' is {list(lists[name])}, sizes begin at 1"
-    if "group" in found and not found["group"].ref_attr_name and found["group"].i < 1:
-        yield f"attribute 'group' is {found['group'].i}, groups begin at 1"
-    lists = {name: values for name, values in lists.items() if values}
-    first = next((name for name in _PER_AXIS if name in lists), "")
-    axes = len(lists[first]) if first else 0
-    if len(lists.get("pads", ())) % 2:
-        yield f"attribute 'pads' holds {counted(len(lists['pads']), 'number')}, not two per axis"
-    for name, values in lists.items():
-        wanted = 2 * axes if name == "pads" else axes
-        if axes and len(values) != wanted:
-            holds = f"attribute '{name}' holds {counted(len(values), 'number')}, not {wanted}"
-            yield f"{holds}: '{first}' holds {axes}, one per axis"
+    if is_typed and found:
+        fixed = {name: given for name, given in found.items() if not given.ref_attr_name}
+        yield from value_faults(node.op_type, fixed, len(node.input))

@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 from onnx import SparseTensorProto, TensorProto, helper, numpy_helper
 
 from eapc.errors import ModelError
-from eapc.model.refusals import ONNX, explained
+from eapc.model.refusals import ONNX, explained, shortened
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
 Stored = TensorProto | SparseTensorProto
 """How a file holds a constant."""
+
+KNOWN_TYPES: frozenset[int] = frozenset(TensorProto.DataType.values()) - {TensorProto.UNDEFINED}
+"""The element types that onnx knows."""
 
 ShapeOf = Callable[[str], Shape | None]
 """The shape of a tensor by its name; None where an axis is unknown."""
@@ -107,9 +110,13 @@ def _dense(tensor: SparseTensorProto, folder: Path) -> Array:
     """Indices are linear, or a row of one per axis for each value."""
     values, places = decode(tensor.values, folder), decode(tensor.indices, folder)
     dense = np.zeros(math.prod(tensor.dims), values.dtype)
-    dense[places if places.ndim == 1 else np.ravel_multi_index(tuple(places.T), tensor.dims)] = (
-        values
-    )
+    is_linear = places.ndim == 1
+    try:
+        dense[places if is_linear else np.ravel_multi_index(tuple(places.T), tensor.dims)] = values
+    except (IndexError, ValueError) as error:
+        name = tensor.values.name
+        said = f"indices of the sparse tensor '{name}' do not fit it: {shortened(str(error))}"
+        raise ModelError(said) from error
     return dense.reshape(tensor.dims)
 
 
@@ -152,6 +159,12 @@ def _value(attribute: onnx.AttributeProto) -> Any:
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
+PLAIN = frozenset(
+    map(onnx.AttributeProto.AttributeType.Value, "FLOAT INT STRING FLOATS INTS STRINGS".split())
+)
+"""Types of attributes that hold neither tensors nor graphs."""
+
+
 def tensors_of_graph(graph: onnx.GraphProto) -> Iterator[TensorProto]:
     """Every tensor in a graph: initializers, sparse ones, node attributes, subgraphs."""
     yield from graph.initializer
@@ -164,6 +177,8 @@ def tensors_of_graph(graph: onnx.GraphProto) -> Iterator[TensorProto]:
 def tensors_of_node(node: onnx.NodeProto) -> Iterator[TensorProto]:
     """Every tensor in a node's attributes, those of its subgraphs included."""
     for attribute in node.attribute:
+        if attribute.type in PLAIN:
+            continue
         if attribute.HasField("t"):
             yield attribute.t
         yield from attribute.tensors
@@ -173,6 +188,8 @@ def tensors_of_node(node: onnx.NodeProto) -> Iterator[TensorProto]:
 
 def subgraphs_of_attribute(attribute: onnx.AttributeProto) -> Iterator[onnx.GraphProto]:
     """The graphs held by one attribute."""
+    if attribute.type in PLAIN:
+        return
     if attribute.HasField("g"):
         yield attribute.g
     yield from attribute.graphs

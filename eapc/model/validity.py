@@ -6,7 +6,7 @@ Nodes may stand in any order, as onnxruntime takes them. All checks are linear i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -15,12 +15,11 @@ from typing import NamedTuple
 import onnx
 
 from eapc.errors import ModelError
+from eapc.model.bodies import unlike_node
+from eapc.model.declarations import declaration_faults, key_of, value_faults
 from eapc.model.graph import captured_by
-from eapc.model.signatures import Signatures, counted, label
-from eapc.model.tensors import subgraphs_of_attribute
-
-Outer = tuple[frozenset[str], ...]
-"""The names of the graphs around one, the nearest first."""
+from eapc.model.signatures import Signatures, label
+from eapc.model.tensors import PLAIN, subgraphs_of_attribute
 
 
 def require_valid(proto: onnx.ModelProto, path: Path) -> None:
@@ -38,13 +37,15 @@ class _Site(NamedTuple):
     proto: onnx.NodeProto
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    attributes: tuple[onnx.AttributeProto, ...]
     graphs: tuple[tuple[str, onnx.GraphProto], ...]
 
     @classmethod
     def of(cls, node: onnx.NodeProto) -> _Site:
-        holding = [a for a in node.attribute if a.HasField("g") or a.graphs]
+        attributes = tuple(node.attribute)
+        holding = [a for a in attributes if a.type not in PLAIN]
         graphs = tuple((a.name, graph) for a in holding for graph in subgraphs_of_attribute(a))
-        return cls(node, tuple(node.input), tuple(node.output), graphs)
+        return cls(node, tuple(node.input), tuple(node.output), attributes, graphs)
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,14 @@ class _Body:
 
 
 def _model_faults(proto: onnx.ModelProto) -> Iterator[str]:
-    own = {(f.domain, f.name): (len(f.input), len(f.output)) for f in proto.functions}
+    yield from declaration_faults(proto)
+    own = {key_of(f): (len(f.input), len(f.output)) for f in proto.functions}
     main = _Body.of_graph(proto.graph, "")
-    yield from _body_faults(main, (), Signatures(proto.opset_import, own))
+    yield from _declared_faults(proto.graph, is_main=True)
+    yield from _body_faults(main, _Around(), Signatures(proto.opset_import, own))
     for function in proto.functions:
-        signatures = Signatures(function.opset_import or proto.opset_import, own)
-        yield from _body_faults(_Body.of_function(function), (), signatures)
+        signatures = Signatures((*proto.opset_import, *function.opset_import), own)
+        yield from _body_faults(_Body.of_function(function), _Around(), signatures)
 
 
 _LAYOUTS = ("com.microsoft.nchwc", "com.ms.internal.nhwc")
@@ -98,30 +101,53 @@ def _in_blocked_layout(body: _Body) -> Iterator[str]:
             )
 
 
-def _body_faults(body: _Body, outer: Outer, signatures: Signatures) -> Iterator[str]:
+def _declared_faults(graph: onnx.GraphProto, is_main: bool) -> Iterator[str]:
+    yield from value_faults(graph.input, "input", typed=is_main)
+    yield from value_faults(graph.output, "output", typed=False)
+    yield from value_faults(graph.value_info, "value_info", typed=False)
+
+
+@dataclass(frozen=True)
+class _Around:
+    """What stands around a subgraph, by the graphs that hold it, the nearest first.
+
+    `names` are all that it may read, `taken` those that come before it in the file: its nodes
+    may not write them anew (onnx calls that single static assignment).
+    """
+
+    names: tuple[Set[str], ...] = ()
+    taken: tuple[Set[str], ...] = ()
+
+
+def _body_faults(body: _Body, around: _Around, signatures: Signatures) -> Iterator[str]:
     """What is wrong with nodes and names, those of the subgraphs included."""
     yield from (body.place + fault for fault in _unreadable(body))
     yield from (body.place + fault for fault in _in_blocked_layout(body))
     for node in body.nodes:
-        for fault in signatures.faults(node.proto, node.inputs, node.outputs):
+        for fault in signatures.faults(node.proto, node.inputs, node.outputs, node.attributes):
             yield body.place + fault
-    yield from (body.place + fault for fault in _written_twice(body))
+    yield from (body.place + fault for fault in _written_twice(body, around))
     written = {name for node in body.nodes for name in node.outputs}
-    seen = (frozenset({*body.inputs, *body.constants, *written}), *outer)
+    seen = (frozenset({*body.inputs, *body.constants, *written}), *around.names)
     yield from (body.place + fault for fault in _unwritten(body, seen))
     yield from (body.place + fault for fault in _cycles(body))
+    taken = {*body.inputs, *body.constants}
+    inside = _Around(seen, (taken, *around.taken))
     for node in body.nodes:
         if node.graphs:
-            yield from _subgraph_faults(node, body.place, seen, signatures)
+            yield from _subgraph_faults(node, body.place, inside, signatures)
+        taken.update(node.outputs)
 
 
 def _unreadable(body: _Body) -> Iterator[str]:
     """Names that are no text: protobuf hands those over as bytes."""
     yield from _no_text((*body.inputs, *body.constants, *body.outputs), "")
-    for index, (node, inputs, outputs, _) in enumerate(body.nodes):
-        attributes = [attribute.name for attribute in node.attribute]
-        named = (node.op_type, node.domain, node.name, *inputs, *outputs, *attributes)
+    for index, (node, inputs, outputs, *_) in enumerate(body.nodes):
+        named = (node.op_type, node.domain, node.name, *inputs, *outputs)
         yield from _no_text(named, f"node {index}: ")
+        if node.metadata_props:
+            texts = [text for each in node.metadata_props for text in (each.key, each.value)]
+            yield from _no_text(texts, f"metadata of node {index}: ")
 
 
 def _no_text(names: Sequence[object], where: str) -> Iterator[str]:
@@ -129,7 +155,7 @@ def _no_text(names: Sequence[object], where: str) -> Iterator[str]:
     yield from (f"{where}the name {name!r} is not valid UTF-8" for name in wrong)
 
 
-def _written_twice(body: _Body) -> Iterator[str]:
+def _written_twice(body: _Body, around: _Around) -> Iterator[str]:
     """An initializer may be an input too; nothing else may bear a name that is taken."""
     for names, what in ((body.inputs, "inputs"), (body.constants, "initializers")):
         if len(set(names)) < len(names):
@@ -137,7 +163,7 @@ def _written_twice(body: _Body) -> Iterator[str]:
     taken = {*body.inputs, *body.constants}
     for node in body.nodes:
         for name in filter(None, node.outputs):
-            if name in taken:
+            if name in taken or any(name in names for names in around.taken):
                 by = label(node.proto)
                 yield f"tensor '{name}' that {by} writes has been written or given before"
             taken.add(name)
@@ -147,7 +173,7 @@ def _first_repeated(names: Sequence[str]) -> str:
     return next(name for name, count in Counter(names).items() if count > 1)
 
 
-def _unwritten(body: _Body, seen: Outer) -> Iterator[str]:
+def _unwritten(body: _Body, seen: Sequence[Set[str]]) -> Iterator[str]:
     own, *_ = seen
     for node in body.nodes:
         for name in node.inputs:
@@ -176,22 +202,11 @@ def _cycles(body: _Body) -> Iterator[str]:
         yield f"nodes wait for each other in a cycle: {', '.join(found[:3])}{more}"
 
 
-def _subgraph_faults(node: _Site, place: str, seen: Outer, signatures: Signatures) -> Iterator[str]:
+def _subgraph_faults(
+    node: _Site, place: str, around: _Around, signatures: Signatures
+) -> Iterator[str]:
     for name, graph in node.graphs:
         inner = f"{place}in {name} of {label(node.proto)}: "
-        yield from (inner + fault for fault in _unlike_results(node.proto, graph))
-        yield from _body_faults(_Body.of_graph(graph, inner), seen, signatures)
-
-
-_RESULTS_KEPT = {"If": 0, "Loop": 1, "Scan": 0}
-"""Results of a subgraph that its node does not hand on: a Loop keeps the condition."""
-
-
-def _unlike_results(node: onnx.NodeProto, graph: onnx.GraphProto) -> Iterator[str]:
-    """A branch or body has as many results as its node hands on."""
-    if node.domain or node.op_type not in _RESULTS_KEPT:
-        return
-    has, needs = len(graph.output), len(node.output) + _RESULTS_KEPT[node.op_type]
-    if has != needs:
-        outputs = counted(len(node.output), "output")
-        yield f"{counted(has, 'result')}, the node has {outputs} and needs {needs}"
+        own = (_declared_faults(graph, False), unlike_node(node.proto, graph, signatures.opset))
+        yield from (inner + fault for faults in own for fault in faults)
+        yield from _body_faults(_Body.of_graph(graph, inner), around, signatures)

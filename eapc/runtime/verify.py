@@ -56,7 +56,7 @@ def verifier(
 
 def _read(path: Path) -> Model:
     try:
-        return Model.load(path)
+        return Model.load(path, warn=False)
     except ModelError as error:
         raise VerificationError(f"the result cannot be read back: {error}") from error
 

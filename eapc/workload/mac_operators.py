@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import product
+from string import digits
 
 import numpy as np
 
@@ -250,16 +251,13 @@ def einsum(operands: Operands) -> Work:
 
     The constant operand is the weights, else the second.
     """
-    equation = operands.node.attribute("equation", "").replace(" ", "")
-    if equation.count(",") != 1 or "->" not in equation or "." in equation:
-        raise UnmodelledError(f"Einsum of the form '{equation}'")
-    terms, result = equation.split("->")
+    labels, result = _indices(operands)
     weights = _weights_place(operands)
-    labels = terms.split(",")
     right, left = labels[weights], labels[1 - weights]
     sizes: dict[str, int] = {}
     for index, letters in enumerate(labels):
-        sizes.update(zip(letters, operands.input(index), strict=True))
+        for letter, size in zip(letters, operands.input(index), strict=True):
+            sizes[letter] = max(size, sizes.get(letter, 1))
     shared = set(left) & set(right) & set(result)
 
     def extent(labels: set[str]) -> int:
@@ -274,3 +272,26 @@ def einsum(operands: Operands) -> Work:
         ofmap_columns=1,
     )
     return _mac_work(operands, (workload,), weights)
+
+
+def _indices(operands: Operands) -> tuple[list[str], str]:
+    """The indices of both operands of an Einsum and of its result, by its equation.
+
+    Axes of an ellipsis become digits, counted from the last as broadcasting has it; without an
+    arrow the result has them and the letters that stand once, in alphabetical order.
+    """
+    equation = operands.node.attribute("equation", "").replace(" ", "")
+    terms, arrow, result = equation.partition("->")
+    labels = terms.split(",")
+    if len(labels) != 2:
+        raise UnmodelledError(f"Einsum of the form '{equation}'")
+    letters = [label.replace("...", "") for label in labels]
+    free = [max(0, len(operands.input(i)) - len(own)) for i, own in enumerate(letters)]
+    if max(free) > len(digits):
+        raise UnmodelledError(f"Einsum of {max(free)} axes without a letter")
+    if not arrow:
+        once = [letter for letter, count in Counter("".join(letters)).items() if count == 1]
+        result = "..." + "".join(sorted(once))
+    spare = [digits[:count][::-1] for count in free]
+    labels = [label.replace("...", own) for label, own in zip(labels, spare, strict=True)]
+    return labels, result.replace("...", max(spare, key=len))
