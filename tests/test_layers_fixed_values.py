@@ -214,6 +214,12 @@ def test_fixed_layers_are_left_alone_unless_named() -> None:
     assert [s.reason for s in choose(found, exclude=["distances"]).skipped] == ["excluded"]
 
 
+def test_a_glob_that_means_fixed_layers_alone_is_an_error() -> None:
+    said = r"include: 'dist\*' means 'distances', which is left alone: weights are fixed"
+    with pytest.raises(UsageError, match=said):
+        choose(find_layers(network()), ["learnt", "dist*"])
+
+
 def test_a_layer_stays_fixed_when_it_has_been_pruned() -> None:
     model = network()
     assert [tied.fixed != "" for tied in layers_of(model).layers] == [False, True, False]

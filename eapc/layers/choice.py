@@ -43,6 +43,11 @@ def choose(
         for tied in found.layers
         if tied.weight in chosen and tied.fixed and not _is_named(tied, include)
     }
+    for name in include:
+        meant = [tied for tied in found.layers if _is_any_of(tied, [name])]
+        if all(tied.weight in fixed for tied in meant):
+            key, reason = meant[0].first.node.key, fixed[meant[0].weight]
+            raise UsageError(f"include: '{name}' means '{key}', which is left alone: {reason}")
     others = {tied.weight for tied in found.layers} - chosen
     return _only(found, chosen - fixed.keys(), {**dict.fromkeys(others, EXCLUDED), **fixed})
 
