@@ -35,6 +35,8 @@ from onnx.inliner import inline_local_functions
 Array = NDArray[Any]
 Values = Mapping[str, Array]
 OPEN_AXIS = 16
+SHAPES = {"silero_vad": {"input": [1, 512], "state": [2, 1, 128]}}
+"""Those of inputs with open axes that depend on each other."""
 CONVERTED = ("Conv2d_group", "Conv2d_dep", "Conv3d_dil", "Conv1d", "ConvTrans", "Linear")
 """Of the converted networks, those whose name has one of these words."""
 
@@ -273,8 +275,13 @@ def _needed(graph: GraphProto) -> list[NodeProto]:
 # --- comparing ------------------------------------------------------------------------------------
 
 
-def inputs_of(model: ModelProto) -> tuple[dict[str, Array], list[str]]:
-    """Made-up inputs, and the options that tell eapc their sizes where the file does not."""
+def inputs_of(
+    model: ModelProto, shapes: Mapping[str, list[int]]
+) -> tuple[dict[str, Array], list[str]]:
+    """Made-up inputs, and the options that tell eapc their sizes where the file does not.
+
+    `shapes` are those of some inputs.
+    """
     rng = np.random.default_rng(0)
     stored = {tensor.name for tensor in model.graph.initializer}
     arrays, options = {}, []
@@ -282,6 +289,7 @@ def inputs_of(model: ModelProto) -> tuple[dict[str, Array], list[str]]:
         tensor = value.type.tensor_type
         sizes = [d.dim_value if d.dim_value > 0 else 0 for d in tensor.shape.dim]
         shape = [size or (1 if axis == 0 else OPEN_AXIS) for axis, size in enumerate(sizes)]
+        shape = shapes.get(value.name, shape)
         kind = helper.tensor_dtype_to_np_dtype(tensor.elem_type)
         if shape != sizes:
             options += ["--input-shape", f"{value.name}:{','.join(map(str, shape))}"]
@@ -364,7 +372,7 @@ class Analyses:
 def compared(name: str, path: Path, analyses: Analyses) -> Row:
     """Both counts of one graph; eapc's are those of one inference of a batch."""
     model = onnx.load(str(path))
-    arrays, options = inputs_of(model)
+    arrays, options = inputs_of(model, SHAPES.get(name, {}))
     macs, operators = counted(model, arrays)
     batch = len(next(iter(arrays.values()))) if any(word in name for word in CONVERTED) else 1
     found, left_out = analyses.of(path, [*options, "--batch", str(batch)] if batch > 1 else options)

@@ -131,6 +131,13 @@ BROKEN: Mapping[str, Broken] = {
     "two inputs": Broken(
         changed(lambda m: m.graph.input.append(m.graph.input[0])), "two inputs are called 'x'"
     ),
+    "an initializer without a name": Broken(
+        changed(lambda m: m.graph.initializer.add(data_type=TensorProto.FLOAT, dims=[0])),
+        "one of the initializers has no name",
+    ),
+    "an input without a name": Broken(
+        changed(lambda m: m.graph.input.append(value("", [1]))), "one of the inputs has no name"
+    ),
     "written twice": Broken(
         lambda: network(product(), op("Relu", "x", "y", "r")),
         "tensor 'y' that Relu 'r' writes has been written or given before",

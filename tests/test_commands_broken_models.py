@@ -18,7 +18,7 @@ from broken_builders import (
     sparse_out_of_range,
     with_functions,
 )
-from builders import make_graph, normal, op, save, value
+from builders import make_graph, normal, op, save, scalar, value
 from onnx import ModelProto, numpy_helper
 
 from eapc.cli import main
@@ -125,6 +125,17 @@ def test_numbers_that_are_not_raw_are_counted_as_they_are_packed(kind: int, tmp_
     model = network(product())
     model.graph.initializer.append(onnx.helper.make_tensor("t", kind, [3], [1, 2, 3]))
     Model.load(save(model, tmp_path / "m.onnx"))
+
+
+def test_a_range_without_end_is_not_counted_up() -> None:
+    """Its length is not known then; onnx would make a list of 2^40 numbers."""
+    ends = {"a": 0, "b": 1 << 40, "c": 1}
+    model = network(product(), op("Range", "a b c", "r"))
+    for name, end in ends.items():
+        model.graph.initializer.append(numpy_helper.from_array(scalar(end, np.int64), name))
+    model.graph.output.append(value("r", None, onnx.TensorProto.INT64))
+    shapes = infer_shapes(Model.from_proto(model), {"x": (1, 8)})
+    assert shapes.main("y") == (1, 8)
 
 
 # --- notes ------------------------------------------------------------------------------------

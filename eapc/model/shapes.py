@@ -119,13 +119,25 @@ _LONGEST_LIST = 1 << 20
 
 def _infer_once(weightless: onnx.ModelProto, model: Model, inputs: InputShapes) -> onnx.ModelProto:
     lists = (shape[0] for shape in inputs.values() if len(shape) == 1)
-    follows = max(lists, default=0) <= _LONGEST_LIST
+    longest = max((*lists, *_ranges(weightless.graph)), default=0)
+    follows = longest <= _LONGEST_LIST
     try:
         return onnx.shape_inference.infer_shapes(weightless, data_prop=follows)
     except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
         said, sizes = explained(error, ONNX), ", ".join(f"'{n}' {s}" for n, s in inputs.items())
         remedy = "; --input-shape gives other sizes" if MISFIT in said else ""
         raise ModelError(f"{model.name}: with inputs {sizes}: {said}{remedy}") from error
+
+
+def _ranges(graph: onnx.GraphProto) -> Iterator[float]:
+    """Lengths of the lists that Range makes of constants; onnx would count them up."""
+    nodes = [node for node in graph.node if node.op_type == "Range"]
+    known = known_constants(graph, {}) if nodes else {}
+    for node in nodes:
+        bounds = [known[name].reshape(-1) for name in node.input if name in known]
+        if len(bounds) == 3 and all(bound.size == 1 for bound in bounds):
+            start, limit, step = (float(bound[0]) for bound in bounds)
+            yield (limit - start) / step if step else 0.0
 
 
 def _has_gaps(shapes: Shapes, model: Model) -> bool:

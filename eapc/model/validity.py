@@ -158,6 +158,8 @@ def _no_text(names: Sequence[object], where: str) -> Iterator[str]:
 def _written_twice(body: _Body, around: _Around) -> Iterator[str]:
     """An initializer may be an input too; nothing else may bear a name that is taken."""
     for names, what in ((body.inputs, "inputs"), (body.constants, "initializers")):
+        if "" in names:
+            yield f"one of the {what} has no name"
         if len(set(names)) < len(names):
             yield f"two {what} are called '{_first_repeated(names)}'"
     taken = {*body.inputs, *body.constants}
