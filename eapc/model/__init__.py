@@ -12,7 +12,14 @@ from eapc.model.editor import GraphEditor, declare_constants, rename_all
 from eapc.model.epilogue import BiasSink, Clipping, Epilogue, epilogue_of
 from eapc.model.file import Check, files_of
 from eapc.model.graph import GraphView, Node, free_names, plain_tensors, stored_in, walk
-from eapc.model.input_sizes import assumed_sizes, batch_inputs, input_shapes, require_fitting
+from eapc.model.input_sizes import (
+    assumed_sizes,
+    batch_inputs,
+    batch_of,
+    input_shapes,
+    require_fitting,
+    require_one_batch,
+)
 from eapc.model.interface import common_inputs, sample_axes
 from eapc.model.model import ANNOTATION_PREFIX, KeptPart, Model, Origin, drop_annotations
 from eapc.model.refusals import ONNX, ONNXRUNTIME, explained
@@ -80,6 +87,7 @@ __all__ = [
     "assumed_sizes",
     "attributes_of",
     "batch_inputs",
+    "batch_of",
     "common_inputs",
     "count_nonzero",
     "declare_constants",
@@ -105,6 +113,7 @@ __all__ = [
     "plain_tensors",
     "rename_all",
     "require_fitting",
+    "require_one_batch",
     "sample_axes",
     "seen_shapes",
     "seen_through",

@@ -185,7 +185,7 @@ def _as_declared(model: Model, inputs: InputShapes) -> bool:
     """True when no axis has another size than the file gives it."""
     return all(
         declared in (size, None) or isinstance(declared, str)
-        for spec in model.inputs
+        for spec in model.view.inputs
         for declared, size in zip(spec.shape, inputs[spec.name], strict=True)
     )
 

@@ -22,7 +22,7 @@ from eapc.energy import (
 )
 from eapc.errors import UsageError
 from eapc.layers import PrunableLayers, TiedLayers
-from eapc.model import Array, InputShapes, Shapes, batch_inputs, infer_shapes, input_shapes
+from eapc.model import Array, InputShapes, Shapes, batch_of, infer_shapes, input_shapes
 from eapc.pipeline.compilation import Compilation
 from eapc.profiling import prepare_network
 from eapc.progress import Step
@@ -66,9 +66,7 @@ def shapes_of(compilation: Compilation) -> tuple[Shapes, int]:
     if compilation.calibration is not None:
         given = {**_shapes_of(compilation.calibration, conditions.batch), **given}
     sizes = input_shapes(model, given, conditions.batch)
-    batched = batch_inputs(model.inputs)
-    batch = next((sizes[spec.name][0] for spec in model.inputs if spec.name in batched), 1)
-    return infer_shapes(model, sizes), max(batch, 1)
+    return infer_shapes(model, sizes), batch_of(model.inputs, sizes)
 
 
 def measured_milliseconds(compilation: Compilation) -> dict[str, float]:
