@@ -21,7 +21,7 @@ from eapc.model.editor import write_constants, write_result
 from eapc.model.file import Check
 from eapc.model.graph import Analyses, GraphView, Node, walk
 from eapc.model.refusals import ONNX, explained
-from eapc.model.tensors import Array, TensorSpec, encode, is_external
+from eapc.model.tensors import Array, TensorSpec, encode, in_range, is_external
 
 ANNOTATION_PREFIX = "eapc."
 
@@ -103,15 +103,14 @@ class Model:
     def with_weights(self, weights: Mapping[str, Array]) -> Model:
         """This model with some constants replaced.
 
-        Shapes must stay; the file keeps each tensor's element type.
+        Shapes must stay; the file keeps each tensor's element type. What is finite stays so.
         """
         for name, array in weights.items():
             shape = self.constants.shape(name)
             if shape != array.shape:
                 raise ModelError(f"tensor '{name}': shape {array.shape} does not fit {shape}")
         typed = {
-            name: array.astype(self.constants.dtype(name), copy=False)
-            for name, array in weights.items()
+            name: in_range(array, self.constants.dtype(name)) for name, array in weights.items()
         }
         return replace(self, weights={**self.weights, **typed})
 

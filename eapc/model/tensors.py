@@ -63,6 +63,20 @@ def is_float(dtype: np.dtype[Any]) -> bool:
     return dtype.kind == "f" or dtype.name == "bfloat16"
 
 
+_LARGEST = {"float16": 65504.0, "bfloat16": 3.3895313892515355e38}
+"""The largest number of types that weights in float32 can be too large for."""
+
+
+def in_range(array: Array, dtype: np.dtype[Any]) -> Array:
+    """An array in another type; what is finite and too large for it becomes its largest."""
+    largest = _LARGEST.get(dtype.name)
+    if largest is None or array.dtype == dtype or not is_float(array.dtype):
+        return array.astype(dtype, copy=False)
+    wide = array.astype(np.float64)
+    clipped: Array = np.where(np.isfinite(wide), np.clip(wide, -largest, largest), wide)
+    return clipped.astype(dtype)
+
+
 def type_bits(dtype: np.dtype[Any]) -> int:
     """Bits of one element, also for types below a byte: 4 for int4 and float4_e2m1fn."""
     digits = re.search(r"\d+", dtype.name)
