@@ -30,7 +30,7 @@ from shared_data import ROOT
 
 from eapc.cli import main as cli_main
 from eapc.layers import layers_of
-from eapc.model import Model, input_shapes
+from eapc.model import Model, input_shapes, tensors_of_model
 from eapc.runtime import Session
 
 sys.path.insert(0, str(ROOT / "tests"))
@@ -54,7 +54,11 @@ def in_type(proto: ModelProto, kind: str) -> ModelProto:
     for value in (*copy.graph.input, *copy.graph.output):
         if value.type.tensor_type.elem_type == TensorProto.FLOAT:
             value.type.tensor_type.elem_type = elem_type
-    for tensor in copy.graph.initializer:
+    for node in copy.graph.node:
+        if node.op_type == "ConstantOfShape" and not node.attribute:
+            zero = numpy_helper.from_array(np.zeros(1, dtype))
+            node.attribute.append(onnx.helper.make_attribute("value", zero))
+    for tensor in tensors_of_model(copy):
         if tensor.data_type == TensorProto.FLOAT:
             values = numpy_helper.to_array(tensor).astype(dtype)
             tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
