@@ -10,7 +10,7 @@ from builders import make_model, normal, op, save
 from onnx import ModelProto, NodeProto
 
 import eapc
-from eapc.model import Model, inferences, input_shapes, step_inputs
+from eapc.model import Model, batch_of, input_shapes
 
 
 def recurrent(
@@ -60,16 +60,16 @@ def test_macs_per_inference(file: ModelProto, macs: int, tmp_path: Path) -> None
 
 def test_inferences_are_counted_by_the_second_axis() -> None:
     model = Model.from_proto(recurrent((20, 3, 16), 16))
-    assert step_inputs(model.view) == {"x"}
-    assert inferences(model, {"x": (20, 3, 16)}) == 3
+    assert model.inputs[0].batch_axis == 1
+    assert batch_of(model.inputs, {"x": (20, 3, 16)}) == 3
     assert input_shapes(model, {}, 5) == {"x": (20, 5, 16)}
 
 
 def test_data_of_such_a_sequence(tmp_path: Path) -> None:
-    """Two inferences in one array, of which one is looked at, in a batch of four if so asked."""
+    """Two inferences, of which one is looked at, in a batch of four if so asked."""
     path = save(recurrent((20, 1, 16), 16), tmp_path / "m.onnx")
     data = tmp_path / "x.npz"
-    np.savez(data, x=normal((40, 1, 16)))
+    np.savez(data, x=normal((2, 20, 1, 16)))
     for batch in (None, 4):
         report = eapc.analyze(path, eapc.Settings(calibration=data, batch=batch)).energy
         assert (report.macs, report.batch) == (20 * 64 * 32, batch or 1)
@@ -84,4 +84,4 @@ def test_data_of_such_a_sequence(tmp_path: Path) -> None:
     ],
 )
 def test_a_first_axis_of_inferences(file: ModelProto) -> None:
-    assert not step_inputs(Model.from_proto(file).view)
+    assert Model.from_proto(file).inputs[0].batch_axis == 0

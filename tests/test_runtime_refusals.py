@@ -71,8 +71,8 @@ REFUSED: dict[str, tuple[ModelProto, str]] = {
         "onnxruntime runs no Conv of double on CPUs (node 'c'); convert the model to float32",
     ),
     "no kernel, without a name": (
-        model_of(op("Gemm", "x x", "y"), types=(TensorProto.BFLOAT16, TensorProto.BFLOAT16)),
-        "onnxruntime runs no Gemm of bfloat16 on CPUs (node 'y'); convert the model to float32",
+        model_of(op("Conv", "x w", "y"), {"w": KERNEL.astype(np.float64)}, IMAGE, (DOUBLE, DOUBLE)),
+        "onnxruntime runs no Conv of double on CPUs (node 'y'); convert the model to float32",
     ),
     "unknown operator": (
         model_of(op("Foo", "x", "y", "f", domain="acme")),

@@ -204,7 +204,7 @@ def _alike(
         calibration = replace(calibration, labels=None)
         calibration = as_it_runs(models[0], calibration, settings.threads)
     batched = batch_inputs(specs)
-    sizes = [spec.shape[0] for spec in specs if spec.name in batched]
+    sizes = [spec.batch for spec in specs if spec.name in batched]
     fixed = next((size for size in sizes if isinstance(size, int)), None)
     batch = settings.batch or fixed
     shapes = {**_fixed_shapes(models, specs, batch or 1), **settings.input_shapes}
@@ -219,7 +219,8 @@ def _fixed_shapes(
     declared = [{spec.name: spec.shape for spec in model.inputs} for model in models]
     fixed = {}
     for spec in specs:
-        shape = (batch, *spec.shape[1:]) if spec.name in batched else spec.shape
+        own = spec.batch_axis if spec.name in batched else None
+        shape = tuple(batch if axis == own else size for axis, size in enumerate(spec.shape))
         sizes = tuple(axis for axis in shape if isinstance(axis, int))
         differs = any(shapes[spec.name] != spec.shape for shapes in declared)
         if differs and len(sizes) == len(shape):
@@ -242,7 +243,7 @@ def _inputs(
         return settings.calibration
     rng = np.random.default_rng(settings.seed)
     made = synthesise(model, settings.input_shapes, settings.samples, rng, settings.threads)
-    fed = dataset({**made.arrays, **made.shared}, specs, "made-up inputs")
+    fed = dataset({**made.arrays, **made.shared}, specs, "made-up inputs", are_samples=True)
     values = made.origin and f": {made.origin}"
     logger.warning(
         f"no data: outputs are compared on {len(fed)} made-up inputs{values}; real ones say more"

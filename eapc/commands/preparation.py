@@ -39,7 +39,14 @@ from eapc.evaluation import (
 from eapc.goals import NEEDS_MEASUREMENTS, Goal, Pruned, Trials
 from eapc.hardware import HardwareModel, MeasuredMachine, load_hardware, load_machine
 from eapc.layers import layers_of, require_layers
-from eapc.model import InputShapes, Model, TensorSpec, input_shapes, require_fitting
+from eapc.model import (
+    InputShapes,
+    Model,
+    TensorSpec,
+    input_shapes,
+    require_fitting,
+    require_one_batch,
+)
 from eapc.pipeline import Compilation, Conditions, Pipeline, Recipe, estimate_energy
 from eapc.progress import timed
 from eapc.runtime import Engine, as_it_runs
@@ -85,6 +92,7 @@ class Settings:
 def prepare(model: str | Path | Model, settings: Settings) -> Compilation:
     """Load everything a pipeline starts from."""
     loaded = model if isinstance(model, Model) else Model.load(model)
+    require_one_batch(loaded, settings.input_shapes, settings.batch)
     hardware = settings.hardware
     machine = load_machine(hardware) if isinstance(hardware, str | Path) else hardware
     measured = machine if isinstance(machine, MeasuredMachine) else None

@@ -9,7 +9,7 @@ from eapc.commands.preparation import Settings
 from eapc.energy import Unmodelled
 from eapc.errors import UsageError
 from eapc.hardware import MeasuredMachine, Metered
-from eapc.model import Model, infer_shapes, inferences, input_shapes
+from eapc.model import Model, batch_of, infer_shapes, input_shapes, require_one_batch
 from eapc.profiling import NetworkLatency, notes_on_weights, prepare_network
 from eapc.runtime import runtime_version, verifier
 
@@ -71,8 +71,9 @@ def time_nodes(model: str | Path | Model, machine: MeasuredMachine, settings: Se
     """
     _refuse_unused(settings)
     loaded = model if isinstance(model, Model) else Model.load(model)
+    require_one_batch(loaded, settings.input_shapes, settings.batch)
     sizes = input_shapes(loaded, settings.input_shapes, settings.batch or machine.batch)
-    batch = inferences(loaded, sizes)
+    batch = batch_of(loaded.inputs, sizes)
     shapes = infer_shapes(loaded, sizes)
     network = prepare_network(loaded, shapes, machine, settings.threads)
     ms, counts = network.network_ms(shapes), network.counts(shapes)

@@ -11,6 +11,7 @@ import numpy as np
 
 from eapc.data.datasets import LABELS, Dataset
 from eapc.data.preprocessing import Preprocessing
+from eapc.data.sample_layout import of_samples
 from eapc.data.scaling import read_affine
 from eapc.errors import DataError, UsageError
 from eapc.model import Array, TensorSpec, all_finite, is_float, is_single_image
@@ -43,9 +44,14 @@ def from_reader(reader: CalibrationDataReader, specs: Sequence[TensorSpec]) -> D
     arrays = {}
     for name in feeds[0]:
         parts = [np.asarray(feed[name]) for feed in feeds]
-        repeated = name in by_name and all(_is_shared(by_name[name], a, batch) for a in parts)
-        arrays[name] = (_the_same if repeated else _joined)(name, parts)
-    return dataset(arrays, specs, "data reader")
+        spec = by_name.get(name)
+        if spec and all(_is_shared(spec, part, batch) for part in parts):
+            arrays[name] = _the_same(name, parts)
+        else:
+            axis = spec.batch_axis if spec else 0
+            in_front = [np.moveaxis(a, axis, 0) if axis < a.ndim else a for a in parts]
+            arrays[name] = _joined(name, in_front)
+    return dataset(arrays, specs, "data reader", are_samples=True)
 
 
 def _the_same(name: str, parts: Sequence[Array]) -> Array:
@@ -62,8 +68,17 @@ def _joined(name: str, parts: Sequence[Array]) -> Array:
         raise DataError(f"data reader: shapes {shapes} of '{name}' do not go together") from error
 
 
-def dataset(arrays: Mapping[str, Array], specs: Sequence[TensorSpec], origin: str) -> Dataset:
-    """Sort named arrays into inputs, labels, scaling and others, and check them for the model."""
+def dataset(
+    arrays: Mapping[str, Array],
+    specs: Sequence[TensorSpec],
+    origin: str,
+    are_samples: bool = False,
+) -> Dataset:
+    """Sort named arrays into inputs, labels, scaling and others, and check them for the model.
+
+    Where samples are not along the network's first axis, arrays may have either layout, see
+    `of_samples`; `are_samples` says that samples come first.
+    """
     matched = _match_inputs(arrays, specs, origin)
     inputs = {name: arrays[given] for name, given in matched.items()}
     by_name = {spec.name: spec for spec in specs}
@@ -73,6 +88,8 @@ def dataset(arrays: Mapping[str, Array], specs: Sequence[TensorSpec], origin: st
     sampled = {name: array for name, array in inputs.items() if name not in shared}
     if not sampled:
         raise DataError(f"{origin}: no input has a leading axis of samples")
+    if not are_samples:
+        sampled = of_samples(sampled, by_name, [len(others[LABELS])] if _is_list(others) else [])
     sampled = {n: _images(a) if is_single_image(by_name[n]) else a for n, a in sampled.items()}
     for name, array in {**sampled, **shared}.items():
         _check_array(origin, by_name[name], array, name in shared)
@@ -115,6 +132,10 @@ def with_scaling(data: Dataset, preprocessing: Preprocessing, origin: str) -> Da
     return scaled
 
 
+def _is_list(others: Mapping[str, Array]) -> bool:
+    return LABELS in others and others[LABELS].ndim > 0
+
+
 def _images(array: Array) -> Array:
     """Images (n, rows, columns, channels) for an input of one; a single one is a sample."""
     return array[None] if array.ndim == 3 else array
@@ -141,8 +162,8 @@ def _match_inputs(
 
 
 def common_batch(specs: Iterable[TensorSpec]) -> int | None:
-    """The fixed first axis that all inputs but scalars share: a batch size, whatever it is."""
-    sizes = {spec.shape[0] for spec in specs if spec.shape}
+    """The fixed batch axis that all inputs but scalars share, whatever its size."""
+    sizes = {spec.batch for spec in specs if spec.shape}
     size = sizes.pop() if len(sizes) == 1 else None
     return size if isinstance(size, int) else None
 
@@ -156,8 +177,10 @@ def _is_shared(spec: TensorSpec, array: Array, batch: int | None) -> bool:
         return True
     if not array.ndim or batch is not None:
         return False
-    first = spec.shape[0]
-    return isinstance(first, int) and first > 1 and array.shape[0] == first
+    first = spec.batch
+    if not isinstance(first, int) or first <= 1:
+        return False
+    return array.shape[:1] == (first,) if not spec.batch_axis else array.shape == spec.shape
 
 
 def _check_feeds(origin: str, data: Dataset) -> None:
@@ -180,7 +203,7 @@ def _fixed_batch(specs: Sequence[TensorSpec], shared: Iterable[Array]) -> int | 
     """The batch that the model insists on; one where an array without samples comes along."""
     if any(map(is_single_image, specs)):
         return 1
-    sizes = [spec.shape[0] for spec in specs if isinstance(spec.shape[0], int)]
+    sizes = [spec.batch for spec in specs if isinstance(spec.batch, int)]
     if sizes:
         return math.gcd(*sizes)
     return 1 if any(array.ndim for array in shared) else None
@@ -194,7 +217,9 @@ def _check_array(origin: str, spec: TensorSpec, array: Array, shared: bool) -> N
     where = f"{origin}: array for input '{spec.name}'"
     if array.dtype.kind not in "fiub" and not is_float(array.dtype):
         raise DataError(f"{where} has type {array.dtype}, expected numbers")
-    declared = (None, *spec.shape) if is_single_image(spec) else spec.shape
+    declared = spec.shape if shared else (None, *spec.sample_shape)
+    if is_single_image(spec):
+        declared = (None, *spec.shape)
     if array.ndim != len(declared):
         raise DataError(f"{where} has shape {array.shape}, the input has {len(spec.shape)} axes")
     for axis in range(0 if shared else 1, array.ndim):

@@ -164,7 +164,12 @@ class Dataset:
         """
         single = {name for name in self.arrays if is_single_image(self.specs[name])}
         for feed in self.batches(size):
-            yield {n: feed[n][None] if n in single else feed[n] for n in self.arrays}
+            yield {
+                n: feed[n][None]
+                if n in single
+                else np.moveaxis(feed[n], self.specs[n].batch_axis, 0)
+                for n in self.arrays
+            }
 
     def kinds_by_batch(self, size: int) -> list[tuple[int, ...]]:
         """The kinds of samples in each of the `batches`."""
@@ -188,8 +193,9 @@ class Dataset:
     def _feed(self, name: str, rows: slice) -> Array:
         spec = self.specs[name]
         x = np.asarray(self.arrays[name][rows.start if is_single_image(spec) else rows])
+        x = np.moveaxis(x, 0, spec.batch_axis) if spec.batch_axis else x
         if not is_float(spec.dtype):
-            return x.astype(spec.dtype, copy=False)
+            return np.ascontiguousarray(x, spec.dtype)
         wide = np.float64 if spec.dtype == np.float64 else np.float32
         with np.errstate(over="ignore", invalid="ignore"):  # `dataset` refuses what overflows
             x = x.astype(wide, copy=False)
@@ -203,7 +209,7 @@ class Dataset:
         sampled = {
             name: array.shape[1:]
             if is_single_image(self.specs[name])
-            else (batch, *array.shape[1:])
+            else self.specs[name].batched(array.shape[1:], batch)
             for name, array in self.arrays.items()
         }
         return {**sampled, **{name: array.shape for name, array in self.shared.items()}}

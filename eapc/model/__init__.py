@@ -15,16 +15,16 @@ from eapc.model.graph import GraphView, Node, free_names, plain_tensors, stored_
 from eapc.model.input_sizes import (
     assumed_sizes,
     batch_inputs,
-    inferences,
+    batch_of,
     input_shapes,
     require_fitting,
+    require_one_batch,
 )
 from eapc.model.interface import common_inputs, sample_axes
 from eapc.model.model import ANNOTATION_PREFIX, KeptPart, Model, Origin, drop_annotations
 from eapc.model.packed_weights import count_packed, is_packed
 from eapc.model.refusals import ONNX, ONNXRUNTIME, explained
 from eapc.model.shapes import InputShapes, Shapes, infer_shapes, static_shape
-from eapc.model.steps import step_inputs
 from eapc.model.tensors import (
     Array,
     Shape,
@@ -90,6 +90,7 @@ __all__ = [
     "assumed_sizes",
     "attributes_of",
     "batch_inputs",
+    "batch_of",
     "common_inputs",
     "count_nonzero",
     "count_packed",
@@ -107,7 +108,6 @@ __all__ = [
     "fold_constants",
     "free_names",
     "infer_shapes",
-    "inferences",
     "input_shapes",
     "is_external",
     "is_float",
@@ -120,13 +120,13 @@ __all__ = [
     "plain_tensors",
     "rename_all",
     "require_fitting",
+    "require_one_batch",
     "sample_axes",
     "seen_shapes",
     "seen_through",
     "spec_of",
     "spread_zero_points",
     "static_shape",
-    "step_inputs",
     "stored_in",
     "subgraphs_of_node",
     "tensor_bits",

@@ -61,7 +61,7 @@ def usual_sizes(
     lengths: Iterable[int],
     told: Axes = MappingProxyType({}),
 ) -> dict[tuple[str, int], int]:
-    """Sizes for the open axes of inputs behind their first; empty where none of those tried fit.
+    """Sizes for the open axes of inputs but their batch; empty where none of those tried fit.
 
     `has_elements` tells whether every tensor of the network has some at given sizes, `stride` is
     that of the smallest feature map, `lengths` are sizes that constants have, `told` are sizes that
@@ -91,13 +91,13 @@ def _largest(kind: OpenAxis, stride: int) -> int:
 
 
 def _others(spec: TensorSpec, specs: Sequence[TensorSpec]) -> set[int | str | None]:
-    """What other inputs call their open axes behind the first; None among them where it is open."""
+    """What other inputs call their open axes but the batch; None among them where it is open."""
     return {
         axis
         for other in specs
         if other is not spec and len(other.shape) != len(spec.shape)
-        for axis in other.shape[1:]
-        if not isinstance(axis, int)
+        for place, axis in enumerate(other.shape)
+        if place != other.batch_axis and not isinstance(axis, int)
     }
 
 
@@ -112,9 +112,9 @@ def _kinds(
         yield from (((spec.name, axis), OpenAxis.PIXELS) for axis in (0, 1))
         return
     images = set(_image_axes(spec, others))
-    batched = not spec.shape or not isinstance(spec.shape[0], int) or spec.shape[0] == 1
+    batched = not spec.shape or not isinstance(spec.batch, int) or spec.batch == 1
     for axis, size in enumerate(spec.shape):
-        if axis == 0 or isinstance(size, int):
+        if axis == spec.batch_axis or isinstance(size, int):
             continue
         name = size or ""
         if axis in images or (len(spec.shape) > 3 and _OF_IMAGES.search(name)):

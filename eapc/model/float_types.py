@@ -1,4 +1,4 @@
-"""Real numbers in the floating-point types of tensors: always finite, and zero where they were.
+"""Real numbers in the floating-point types of tensors: finite and zero where they were.
 
 Weights are worked on in float32 and stored in the type that the file has for them. float16 holds
 nothing above 65504 and nothing between 0 and 2^-24, so that a plain conversion makes infinities,
@@ -54,10 +54,11 @@ FLOAT_TYPES = {
 
 
 def in_types(values: Array, dtypes: Sequence[np.dtype[Any]]) -> Array:
-    """Values of the first type that are finite and, where they are not 0, above it in all of them.
+    """Values of the first type that are finite in all of them and, where they are not 0, not 0.
 
     `dtypes` are those that a constant goes through on its way to a layer. What is too large for
-    one of them becomes the largest that fits all, what is too small the smallest.
+    one of them becomes the largest that fits all, what is too small the smallest; what was no
+    finite number stays what it was.
     """
     types = [FLOAT_TYPES[dtype.name] for dtype in (*dtypes, values.dtype)]
     largest, smallest = min(each.largest for each in types), max(each.smallest for each in types)
@@ -66,7 +67,8 @@ def in_types(values: Array, dtypes: Sequence[np.dtype[Any]]) -> Array:
     small = (values != 0) & (np.abs(values) < smallest)
     if small.any():
         values = np.where(small, np.copysign(values.dtype.type(smallest), values), values)
-    kept = np.clip(values, values.dtype.type(-largest), values.dtype.type(largest))
+    clipped = np.clip(values, values.dtype.type(-largest), values.dtype.type(largest))
+    kept = np.where(np.isfinite(values), clipped, values)
     for dtype in reversed(dtypes):
         kept = kept.astype(dtype, copy=False)
     return kept

@@ -9,7 +9,6 @@ from eapc.model.dynamic_axes import Axes, is_single_image, usual_sizes
 from eapc.model.graph import Node
 from eapc.model.model import Model
 from eapc.model.shapes import InputShapes, Shapes, infer_shapes
-from eapc.model.steps import step_inputs
 from eapc.model.strides import total_stride
 from eapc.model.tensors import TensorSpec
 from eapc.model.windows import excess_of
@@ -46,7 +45,7 @@ def input_shapes(model: Model, given: InputShapes, batch: int | None) -> dict[st
 
 
 def assumed_sizes(model: Model, given: InputShapes) -> tuple[str, ...]:
-    """A sentence for every open axis behind the first of inputs whose shapes are not given."""
+    """A sentence for every open axis but the batch of inputs whose shapes are not given."""
     shapes = input_shapes(model, given, None)
     return tuple(
         f"axis {axis} of input '{spec.name}' is dynamic and taken to be "
@@ -58,10 +57,10 @@ def assumed_sizes(model: Model, given: InputShapes) -> tuple[str, ...]:
 
 
 def _open_axes(spec: TensorSpec) -> list[int]:
-    """Axes of no fixed size, but for the first unless that is one of an image."""
-    first = 0 if is_single_image(spec) else 1
-    sizes = enumerate(spec.shape[first:], first)
-    return [axis for axis, size in sizes if not isinstance(size, int)]
+    """Axes of no fixed size but that of the batch, which a single image has none of."""
+    batch = None if is_single_image(spec) else spec.batch_axis
+    sizes = enumerate(spec.shape)
+    return [axis for axis, size in sizes if axis != batch and not isinstance(size, int)]
 
 
 _TOLD_BY_OPERANDS = ("convolution", "transposed convolution", "pooling", "product", "broadcasting")
@@ -146,56 +145,48 @@ def _sized(
     require_fitting(model, given)
     specs = {spec.name: spec for spec in model.inputs}
     batched = batch_inputs(specs.values()) if batch else frozenset()
-    stepped = step_inputs(model.view) & batched
     places = ((specs[name].shape[axis], size) for (name, axis), size in sizes.items())
     usual = {symbol: size for symbol, size in places if isinstance(symbol, str)}
     symbols = {**usual, **_symbol_sizes(specs, given)}
     for name in batched - given.keys():
-        symbol = specs[name].shape[0]
+        symbol = specs[name].batch
         if isinstance(symbol, str) and batch:
             symbols.setdefault(symbol, batch)
     shapes = dict(given)
     for name, spec in specs.items():
         if name not in shapes:
-            first = (batch,) if batch and name in batched else ()
-            if name in stepped:  # inferences are counted by the axis behind the steps
-                first = (int(spec.shape[0] or 1), *first)
-            rest = spec.shape[len(first) :]
-            others = (sizes.get((name, axis), 1) for axis in range(len(first), len(spec.shape)))
-            shapes[name] = (
-                *first,
-                *(
-                    size if isinstance(size, int) else symbols.get(size or "", other)
-                    for size, other in zip(rest, others, strict=True)
-                ),
+            own = batch if name in batched else None
+            shapes[name] = tuple(
+                own
+                if own and axis == spec.batch_axis
+                else size
+                if isinstance(size, int)
+                else symbols.get(size or "", sizes.get((name, axis), 1))
+                for axis, size in enumerate(spec.shape)
             )
     return {name: shapes[name] for name in specs}
 
 
-def inferences(model: Model, sizes: InputShapes) -> int:
-    """The inferences that inputs of these shapes stand for, one at least.
-
-    Of a sequence that a recurrent layer reads with its steps in front the second axis counts them.
-    """
-    steps, batched = step_inputs(model.view), batch_inputs(model.inputs)
-    counted = (
-        sizes[spec.name][spec.name in steps] for spec in model.inputs if spec.name in batched
-    )
-    return max(next(counted, 1), 1)
-
-
 def batch_inputs(specs: Iterable[TensorSpec]) -> frozenset[str]:
-    """Inputs of rank two or more whose first axis counts inferences.
+    """Inputs of rank two or more that have an axis of inferences, see `TensorSpec.batch_axis`.
 
-    Those with a dynamic first axis, but for single images; where there are none, all if they agree
-    on its size.
+    Those where it is dynamic, but for single images, and those where the graph tells it; where
+    none is dynamic, all if they agree on its size.
     """
     candidates = [spec for spec in specs if len(spec.shape) > 1 and not is_single_image(spec)]
-    dynamic = [spec.name for spec in candidates if not isinstance(spec.shape[0], int)]
+    dynamic = [spec for spec in candidates if not isinstance(spec.batch, int)]
     if dynamic:
-        return frozenset(dynamic)
-    sizes = {spec.shape[0] for spec in candidates}
+        return frozenset(spec.name for spec in candidates if spec in dynamic or spec.batch_axis)
+    sizes = {spec.batch for spec in candidates}
     return frozenset(spec.name for spec in candidates) if len(sizes) == 1 else frozenset()
+
+
+def batch_of(specs: Iterable[TensorSpec], shapes: InputShapes) -> int:
+    """How many inferences inputs of these shapes are."""
+    specs = tuple(specs)
+    batched = batch_inputs(specs)
+    sizes = (shapes[spec.name][spec.batch_axis] for spec in specs if spec.name in batched)
+    return max(1, next(sizes, 1))
 
 
 def require_fitting(model: Model, given: InputShapes) -> None:
@@ -205,6 +196,29 @@ def require_fitting(model: Model, given: InputShapes) -> None:
         _check_given(specs, name, shape)
 
 
+def require_one_batch(model: Model, given: InputShapes, batch: int | None) -> None:
+    """Raise UsageError where shapes that are given are of different batches, or of not this one.
+
+    A batch of one goes with any: it may be read beside each inference.
+    """
+    require_fitting(model, given)
+    batched = batch_inputs(model.inputs)
+    sizes = {
+        spec.name: given[spec.name][spec.batch_axis]
+        for spec in model.inputs
+        if spec.name in given and spec.name in batched
+    }
+    for name, size in sizes.items():
+        if batch and size != batch:
+            said = f"'{name}' has a batch of {size} by --input-shape"
+            raise UsageError(f"--batch {batch}: {said}; give one of the two")
+    larger = {size: name for name, size in sizes.items() if size != 1}
+    if len(larger) > 1:
+        (one, first), (other, second), *_ = larger.items()
+        said = f"'{first}' has a batch of {one} and '{second}' one of {other}"
+        raise UsageError(f"--input-shape: {said}; give them the same")
+
+
 def _check_given(specs: Mapping[str, TensorSpec], name: str, shape: tuple[int, ...]) -> None:
     if name not in specs:
         raise UsageError(f"--input-shape: no input '{name}'; the model has {', '.join(specs)}")
@@ -212,7 +226,7 @@ def _check_given(specs: Mapping[str, TensorSpec], name: str, shape: tuple[int, .
     if len(declared) != len(shape):
         raise UsageError(f"--input-shape: '{name}' has {len(declared)} axes, got {len(shape)}")
     for axis, (size, wanted) in enumerate(zip(declared, shape, strict=True)):
-        if isinstance(size, int) and size != wanted and axis > 0:
+        if isinstance(size, int) and size != wanted and axis != specs[name].batch_axis:
             raise UsageError(
                 f"--input-shape: axis {axis} of '{name}' is fixed at {size}, got {wanted}"
             )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from eapc.errors import UsageError
-from eapc.model.input_sizes import batch_inputs
+from eapc.errors import ModelError, UsageError
+from eapc.model.input_sizes import batch_inputs, input_shapes
 from eapc.model.model import Model
+from eapc.model.shapes import infer_shapes
 from eapc.model.tensors import TensorSpec, spec_of
 
 
@@ -56,17 +57,41 @@ def _common(
 def sample_axes(model: Model) -> dict[str, int]:
     """Outputs whose axis of samples is not the first, with that axis.
 
-    It is the only one that has the name of the inputs' first.
+    It is the only one that has the name of the inputs' batch, or else the only one that grows
+    with it.
     """
-    batched = batch_inputs(model.inputs)
-    names = {spec.shape[0] for spec in model.inputs if spec.name in batched}
-    axes = {}
+    return model.view.analyses.once("sample axes", lambda: _sample_axes(model.original))
+
+
+def _sample_axes(model: Model) -> dict[str, int]:
+    batched = [spec for spec in model.inputs if spec.name in batch_inputs(model.inputs)]
+    names = {spec.batch for spec in batched}
+    is_open = any(not isinstance(name, int) for name in names)
+    axes, unnamed = {}, []
     for value in model.view.proto.graph.output:
         spec = spec_of(value)
         shape = spec.shape if spec else ()
         found = [i for i, size in enumerate(shape) if isinstance(size, str) and size in names]
-        if len(found) == 1 and found[0]:
+        if len(found) == 1:
             axes[value.name] = found[0]
+        elif any(spec.batch_axis for spec in batched) or (is_open and shape and shape[0] == 1):
+            unnamed.append(value.name)
+    grown = _growing_axes(model, unnamed) if unnamed else {}
+    return {name: axis for name, axis in (axes | grown).items() if axis}
+
+
+def _growing_axes(model: Model, outputs: Iterable[str]) -> dict[str, int]:
+    """The axis of each output that alone is longer where the batch is."""
+    try:
+        few, more = (infer_shapes(model, input_shapes(model, {}, batch)) for batch in (12, 24))
+    except ModelError:
+        return {}
+    axes = {}
+    for name in outputs:
+        pairs = zip(few.main(name) or (), more.main(name) or (), strict=False)
+        longer = [axis for axis, (one, other) in enumerate(pairs) if one < other]
+        if len(longer) == 1:
+            axes[name] = longer[0]
     return axes
 
 

@@ -135,7 +135,10 @@ class Model:
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         """What the model must be fed: graph inputs that no initializer gives a value."""
-        return self.view.inputs
+        from eapc.model.batch_axes import with_batch_axes  # which reads models
+
+        view = self.view
+        return view.analyses.once("inputs", lambda: with_batch_axes(self.original, view.inputs))
 
     @property
     def outputs(self) -> tuple[str, ...]:

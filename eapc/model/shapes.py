@@ -94,7 +94,7 @@ def _inferred(model: Model, inputs: InputShapes) -> Shapes:
 
 def _contradicted(model: Model, inputs: InputShapes, shapes: Shapes) -> Iterator[str]:
     """Tensors that are declared to have another shape than that which follows from the inputs."""
-    if any(spec.shape != tuple(inputs[spec.name]) for spec in model.inputs):
+    if any(spec.shape != tuple(inputs[spec.name]) for spec in model.view.inputs):
         return
     for value in model.view.proto.graph.value_info:
         spec, follows = spec_of(value), shapes.main(value.name)
@@ -215,7 +215,7 @@ def _as_declared(model: Model, inputs: InputShapes) -> bool:
     """True when no axis has another size than the file gives it."""
     return all(
         declared in (size, None) or isinstance(declared, str)
-        for spec in model.inputs
+        for spec in model.view.inputs
         for declared, size in zip(spec.shape, inputs[spec.name], strict=True)
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,29 @@ ShapeOf = Callable[[str], Shape | None]
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A tensor's name, numpy type and shape; an unknown or dynamic axis is its name or None."""
+    """A tensor's name, numpy type and shape; an unknown or dynamic axis is its name or None.
+
+    `batch_axis` is that of inferences, if the tensor has one: see `eapc/model/batch_axes.py`.
+    """
 
     name: str
     dtype: np.dtype[Any]
     shape: tuple[int | str | None, ...]
+    batch_axis: int = field(default=0, compare=False)
+
+    @property
+    def batch(self) -> int | str | None:
+        """The size of the axis of inferences; None too where there are no axes."""
+        return self.shape[self.batch_axis] if self.shape else None
+
+    @property
+    def sample_shape(self) -> tuple[int | str | None, ...]:
+        """The shape without the axis of inferences."""
+        return self.shape[: self.batch_axis] + self.shape[self.batch_axis + 1 :]
+
+    def batched(self, sample: Sequence[int], count: int) -> tuple[int, ...]:
+        """The shape of `count` inferences of a shape."""
+        return (*sample[: self.batch_axis], count, *sample[self.batch_axis :])
 
     @property
     def is_float(self) -> bool:

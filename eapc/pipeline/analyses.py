@@ -22,15 +22,7 @@ from eapc.energy import (
 )
 from eapc.errors import UsageError
 from eapc.layers import PrunableLayers, TiedLayers
-from eapc.model import (
-    Array,
-    InputShapes,
-    Shapes,
-    infer_shapes,
-    inferences,
-    input_shapes,
-    step_inputs,
-)
+from eapc.model import Array, InputShapes, Shapes, batch_of, infer_shapes, input_shapes
 from eapc.pipeline.compilation import Compilation
 from eapc.profiling import prepare_network
 from eapc.progress import Step
@@ -74,15 +66,12 @@ def shapes_of(compilation: Compilation) -> tuple[Shapes, int]:
     model, conditions = compilation.model, compilation.conditions
     given = dict(conditions.input_shapes)
     if compilation.calibration is not None:
-        fed = _shapes_of(compilation.calibration, conditions.batch)
-        if conditions.batch:  # steps are no inferences that there could be more of
-            fed = {name: fed[name] for name in fed.keys() - step_inputs(model.view)}
-        given = {**fed, **given}
+        given = {**_shapes_of(compilation.calibration, conditions.batch), **given}
     sizes = input_shapes(model, given, conditions.batch)
     shapes, data = infer_shapes(model, sizes), compilation.calibration
     if data is not None:
         shapes = with_shapes_of_run(model, shapes, sizes, data, conditions.engine.threads)
-    return shapes, inferences(model, sizes)
+    return shapes, batch_of(model.inputs, sizes)
 
 
 def measured_milliseconds(compilation: Compilation) -> dict[str, float]:

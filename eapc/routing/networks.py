@@ -64,6 +64,10 @@ def _require_scores(model: Model) -> None:
         )
     if not batch_inputs(model.inputs):
         raise ModelError(f"{name}: no input has an axis of samples")
+    for fed in model.inputs:
+        if fed.batch_axis:
+            said = f"axis {fed.batch_axis} of input '{fed.name}' is that of samples"
+            raise ModelError(f"{name}: {said}; a dynamic network takes them along the first")
 
 
 def _require_same_operators(one: Model, other: Model) -> None:

@@ -30,9 +30,12 @@ from eapc.model import (
     sample_axes,
     static_shape,
 )
+from eapc.runtime.half_precision import float32_twin, holds_bfloat16, holds_halves
 
 if TYPE_CHECKING:
     import onnxruntime
+
+BFLOAT16 = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(onnx.TensorProto.BFLOAT16))
 
 _FEED_BYTES = 1 << 22
 """Largest activation of a batch: a few such stay in a cache from one operation to the next."""
@@ -66,7 +69,10 @@ class Session:
 
 
 class Stopwatch:
-    """Times runs of a model in a session as users open it, with onnxruntime's defaults."""
+    """Times runs of a model in a session as users open it, with onnxruntime's defaults.
+
+    Floats of 16 bits are run as everywhere here, see `half_precision`.
+    """
 
     def __init__(self, model: onnx.ModelProto, feed: Mapping[str, Array], threads: int = 0):
         self._session = _start(model, _options(threads))
@@ -78,7 +84,8 @@ class Stopwatch:
 
     def seconds(self, runs: int) -> list[float]:
         """The time of each of some runs, behind one that is not counted; DataError if it fails."""
-        session, feed, times = self._session, self._feed, []
+        session, times = self._session, []
+        feed = _widened(self._feed)
         _run(session, feed)
         for _ in range(runs):
             start = time.perf_counter()
@@ -118,6 +125,13 @@ def _start(
 ) -> onnxruntime.InferenceSession:
     import onnxruntime
 
+    proto = _proto(model)
+    if proto is not None and holds_halves(proto):
+        levels = onnxruntime.GraphOptimizationLevel
+        if options.graph_optimization_level == levels.ORT_ENABLE_ALL:
+            options.graph_optimization_level = levels.ORT_ENABLE_EXTENDED
+    if proto is not None and holds_bfloat16(proto):
+        model = float32_twin(_embedded(model))
     source: Any = str(model) if isinstance(model, Path) else model.SerializeToString()
     try:
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
@@ -129,10 +143,24 @@ def _start(
 def _run(session: onnxruntime.InferenceSession, feed: Mapping[str, Array]) -> list[Any]:
     """All outputs in order; raises DataError when onnxruntime refuses the inputs."""
     try:
-        return list(session.run(None, dict(feed)))
+        return list(session.run(None, _widened(feed)))
     except Exception as error:  # onnxruntime's exceptions share no public base
         verdict = "onnxruntime cannot run the model"
         raise DataError(explained(error, ONNXRUNTIME, verdict)) from error
+
+
+def _widened(feed: Mapping[str, Array]) -> dict[str, Array]:
+    """What a session takes: float32 for bfloat16."""
+    return {n: x.astype(np.float32) if _is_bfloat16(x) else x for n, x in feed.items()}
+
+
+def _is_bfloat16(x: object) -> bool:
+    return isinstance(x, np.ndarray) and x.dtype == BFLOAT16
+
+
+def _embedded(model: onnx.ModelProto | Path) -> onnx.ModelProto:
+    """A model with its external data; raises ModelError where these cannot be read."""
+    return Model.load(model).to_proto(embed=True) if isinstance(model, Path) else model
 
 
 def _proto(model: onnx.ModelProto | Path) -> onnx.ModelProto | None:

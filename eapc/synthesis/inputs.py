@@ -78,7 +78,7 @@ def synthesise(
         else _make_input(spec, full[spec.name], limits, rng)
         for spec in model.inputs
     }
-    made = dataset(arrays, model.inputs, "synthesised inputs")
+    made = dataset(arrays, model.inputs, "synthesised inputs", are_samples=True)
     untold = _untold_ranges(model, limits, told)
     has_known = limits or any(is_float(array.dtype) for array in arrays.values())
     made = replace(
@@ -123,8 +123,9 @@ def _with_samples(
         return shape
     if is_single_image(spec):
         return (count, *shape)
-    is_fixed = isinstance(spec.shape[0], int) and spec.shape[0] > 1
-    return shape if is_fixed and batch is None else (count, *shape[1:])
+    is_fixed = isinstance(spec.batch, int) and spec.batch > 1
+    own = (*shape[: spec.batch_axis], *shape[spec.batch_axis + 1 :])
+    return shape if is_fixed and batch is None else (count, *own)
 
 
 def _make_input(

@@ -102,12 +102,13 @@ def _is_length(model: Model, name: str) -> bool:
 
 
 def _length(model: Model, shapes: InputShapes) -> int:
-    """The size of the first open axis behind an input's first, else of the second axis; 0 if none.
+    """The size of an input's first open axis but the batch, else of its first such; 0 if none.
 
     Inputs of images have no length.
     """
     specs = [spec for spec in model.inputs if len(spec.shape) in (2, 3)]
-    places = [(spec, axis) for spec in specs for axis in range(1, len(spec.shape))]
+    places = [(spec, axis) for spec in specs for axis in (0, 1, 2)[: len(spec.shape)]]
+    places = [(spec, axis) for spec, axis in places if axis != spec.batch_axis]
     places.sort(key=lambda place: isinstance(place[0].shape[place[1]], int))
     return next((shapes[spec.name][axis] for spec, axis in places), 0)
 
