@@ -15,7 +15,7 @@ from onnx import NodeProto, TensorProto, helper
 
 from eapc.errors import ModelError
 from eapc.layers import Layer, PrunableLayers, TiedLayers, find_layers
-from eapc.model import Model
+from eapc.model import Model, as_seen, as_stored
 
 IMAGE = ("N", 3, 5, 5)
 ROWS = ("N", 6)
@@ -303,9 +303,9 @@ def test_weights_are_found_and_written_back(name: str) -> None:
             "behind Cast",
         ),
         (
-            [op("Unsqueeze", "h ax", "w2"), op("Squeeze", "w2 ax", "w"), op("MatMul", "x w", "y")],
-            {"h": np.ones((6, 4), np.float32), "ax": ints(0)},
-            "behind Unsqueeze",
+            [op("Flatten", "h", "w"), op("MatMul", "x w", "y")],
+            {"h": np.ones((6, 4), np.float32)},
+            "behind Flatten",
         ),
         ([op("MatMul", "v x", "y")], {"v": np.ones((4, 3), np.float32)}, "first operand"),
         ([op("Gemm", "v x", "y")], {"v": np.ones((4, 3), np.float32)}, "first operand"),
@@ -321,6 +321,22 @@ def test_why_a_dense_layer_is_left_alone(
     nodes: list[NodeProto], tensors: Initializers, reason: str
 ) -> None:
     assert reason in only_reason(loaded(nodes, {"x": (3, 6)}, ["y"], tensors))
+
+
+@pytest.mark.parametrize("opset", [11, 17])
+def test_weights_behind_axes_of_size_one(opset: int) -> None:
+    """Up to opset 12 axes are an attribute."""
+    ways = (("Unsqueeze", "h", "w2"), ("Squeeze", "w2", "w"))
+    nodes = [
+        op(kind, x, y, axes=[1]) if opset < 13 else op(kind, f"{x} ax", y) for kind, x, y in ways
+    ]
+    weight = normal((6, 4))
+    tensors = {"h": weight} | ({"ax": ints(1)} if opset > 12 else {})
+    nodes.append(op("MatMul", "x w", "y"))
+    layer = only_layer(model := loaded(nodes, {"x": (3, 6)}, ["y"], tensors, opset))
+    assert layer.source.root == "h"
+    np.testing.assert_array_equal(as_seen(model, layer.source), weight)
+    np.testing.assert_array_equal(as_stored(model, layer.source, 2 * weight), 2 * weight)
 
 
 def test_weights_behind_a_reshape_to_a_computed_shape() -> None:
@@ -413,14 +429,6 @@ def test_a_layer_that_reads_a_constant_is_left_alone() -> None:
     nodes = [op("MatMul", "k w", "c", "folded"), op("Add", "x c", "y")]
     model = loaded(nodes, {"x": ("N", 4)}, ["y"], {"k": normal((3, 6)), "w": normal((6, 4))})
     assert "constant" in only_reason(model)
-
-
-def test_recurrent_layers_are_left_alone() -> None:
-    given = {"w": normal((1, 20, 6)), "r": normal((1, 20, 5))}
-    model = loaded(
-        [op("LSTM", "x w r", "y", "cell", hidden_size=5)], {"x": (3, 1, 6)}, ["y"], given
-    )
-    assert only_reason(model) == "LSTM weights are not pruned"
 
 
 def test_layers_that_no_output_needs_are_left_alone() -> None:

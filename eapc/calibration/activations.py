@@ -230,7 +230,7 @@ class DownstreamSubgraph:
 def downstream_of(model: Model, changed: Iterable[str]) -> DownstreamSubgraph:
     """The nodes that depend on any of some constants, in file order."""
     view, changed = model.view, tuple(changed)
-    reached = view.descendants(changed)
+    reached = view.descendants(changed) & view.needed
     nodes = tuple(node for node in view.main_nodes if node in reached)
     made = {name for node in nodes for name in node.outputs if name}
     read = dict.fromkeys(name for node in nodes for name in view.dependencies(node))

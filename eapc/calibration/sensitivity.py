@@ -34,7 +34,7 @@ from eapc.calibration.statistics import (
 from eapc.data import Dataset
 from eapc.errors import DataError
 from eapc.evaluation import Yardstick
-from eapc.layers import TiedLayers
+from eapc.layers import TiedLayers, exposed
 from eapc.model import Array, Model, as_seen
 from eapc.runtime import Engine, feed_size
 from eapc.solvers import LayerProblem, Moments, combine, quick_prune
@@ -74,6 +74,7 @@ def error_curves(
     if first == len(layers):
         return
     yardstick = Yardstick.of(model, probes.shown, engine.threads)
+    model = exposed(model)
     subgraphs = [downstream_of(model, changed_constants(model, tied)) for tied in layers]
     walk = probed_tensors(model, probes, [[tied] for tied in layers], subgraphs, engine)
     steps = zip(layers, subgraphs, walk, strict=True)
@@ -202,8 +203,14 @@ def _weights(model: Model, tied: TiedLayers) -> Array:
 
 
 def changed_constants(model: Model, tied: TiedLayers) -> dict[str, Array]:
-    """What a layer's nodes read of its weights, and the constants that take up its bias."""
-    values = {user.node.input(1): as_seen(model, user.source) for user in tied.users}
+    """What a layer's nodes read of its weights, and the constants that take up its bias.
+
+    Of weights that are read within larger nodes it is the constant itself.
+    """
+    if any(user.tapped for user in tied.users):
+        values = {tied.weight: model.constants[tied.weight]}
+    else:
+        values = {user.node.input(1): as_seen(model, user.source) for user in tied.users}
     for name in (user.bias.tensor for user in tied.users if user.bias):
         values[name] = model.constants[name]
     return values

@@ -253,18 +253,25 @@ def _row_scale(tied: TiedLayers, matrix: Array) -> Array:
 
 
 def moved_biases(
-    tied: TiedLayers, model: Model, matrix: Array, moments: Sequence[Moments]
+    tied: TiedLayers,
+    model: Model,
+    matrix: Array,
+    moments: Sequence[Moments],
+    now: Model | None = None,
 ) -> dict[str, Array]:
     """New values of the constants that take up the change of each user's mean output.
 
-    `matrix` is the new W of z, `moments` one per user.
+    `matrix` is the new W of z, `moments` one per user. What other layers have made of these
+    constants is as the model has it `now`.
     """
     changed: dict[str, Array] = {}
     for layer, moment in zip(tied.users, moments, strict=True):
         if layer.bias is None:
             continue
         constant = model.constants[layer.bias.tensor]
-        changed[layer.bias.tensor] = layer.bias.moved(constant, moment.bias(matrix).ravel())
+        others = (now or model).constants[layer.bias.tensor]
+        change = moment.bias(matrix).ravel()
+        changed[layer.bias.tensor] = layer.bias.moved(constant, change, others)
     return changed
 
 

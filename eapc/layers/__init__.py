@@ -8,6 +8,7 @@ from eapc.layers.choice import (
     read_layer_densities,
     suited,
 )
+from eapc.layers.exposing import exposed
 from eapc.layers.finding import (
     Layer,
     PrunableLayers,
@@ -26,6 +27,7 @@ __all__ = [
     "Skipped",
     "TiedLayers",
     "choose",
+    "exposed",
     "find_layers",
     "given_densities",
     "layers_of",

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from eapc.errors import ModelError
 from eapc.layers.endings import is_unmixed
 from eapc.layers.forms import LayerForm, UnsupportedLayerError, form_of
+from eapc.layers.recurrent import R, W, recurrent_bias, recurrent_form, require_gatherable
 from eapc.model import (
     Array,
     BiasSink,
     Epilogue,
     Model,
     Node,
+    Shape,
     WeightSource,
     all_finite,
     as_seen,
@@ -37,7 +40,8 @@ class Layer(Epilogue):
     BatchNormalization multiplies by, ones without one; `offset` (m,) the node's own bias.
     `other` is the other branch of an Add that comes next, empty where there is none;
     `clipping` the activation behind all that, if it only cuts values off. Its channels are
-    `unmixed` where each reaches the network's outputs by itself.
+    `unmixed` where each reaches the network's outputs by itself. `tapped` is the place of weights
+    whose x and y are no tensors of the model itself, but of its exposed twin (`exposed`).
     """
 
     node: Node
@@ -47,6 +51,7 @@ class Layer(Epilogue):
     y: str
     offset: Array
     unmixed: bool
+    tapped: int = 0
 
 
 @dataclass(frozen=True)
@@ -99,13 +104,14 @@ def find_layers(model: Model) -> PrunableLayers:
     by_weight: dict[str, list[Layer]] = {}
     skipped: list[Skipped] = []
     for node in model.nodes:
-        try:
-            layer = _layer(model, node)
-        except UnsupportedLayerError as error:
-            skipped.append(Skipped(node.key, str(error)))
-            continue
-        if layer is not None:
-            by_weight.setdefault(layer.source.root, []).append(layer)
+        for made in _makers(model, node):
+            try:
+                layer = made()
+            except UnsupportedLayerError as error:
+                skipped.append(Skipped(node.key, str(error)))
+                continue
+            if layer is not None:
+                by_weight.setdefault(layer.source.root, []).append(layer)
     tied = []
     for weight, users in by_weight.items():
         reason = _conflict(model, weight, users)
@@ -113,12 +119,13 @@ def find_layers(model: Model) -> PrunableLayers:
             skipped.extend(Skipped(layer.node.key, reason) for layer in users)
         else:
             tied.append(TiedLayers(weight, tuple(_in_common_units(users))))
-    return PrunableLayers(tuple(tied), tuple(skipped))
+    return PrunableLayers(tuple(tied), tuple(dict.fromkeys(skipped)))
 
 
 def with_plain_layers(model: Model) -> Model:
     """The model with its layers' weights and biases as plain tensors, out of which channels go."""
-    layers = [layer for tied in layers_of(model).layers for layer in tied.users]
+    users = [layer for tied in layers_of(model).layers for layer in tied.users]
+    layers = [layer for layer in users if not layer.tapped]
     return model.with_plain(
         name for layer in layers for name in (layer.source.root, layer.node.input(2)) if name
     )
@@ -150,26 +157,57 @@ def _in_common_units(users: list[Layer]) -> list[Layer]:
     ]
 
 
-def _layer(model: Model, node: Node) -> Layer | None:
-    """The node as a layer; None if it has nothing to do with weights."""
+def _makers(model: Model, node: Node) -> list[Callable[[], Layer | None]]:
+    """What makes a node a layer, once for each of its weights; none of those without weights."""
     row = operator_of(node)
-    if row.weights is None and row.kind != "recurrent":
-        return None
+    if row.kind == "recurrent":
+        return [partial(_recurrent_layer, model, node, operand) for operand in (W, R)]
+    return [] if row.weights is None else [partial(_layer, model, node, row.weights)]
+
+
+def _require_reachable(model: Model, node: Node) -> None:
     if node.scope:
         raise UnsupportedLayerError("inside a subgraph")
     if node not in model.view.needed:
         raise UnsupportedLayerError("no output needs it")
-    if row.weights is None:
-        raise UnsupportedLayerError(f"{node.op_type} weights are not pruned")
-    source = _weights_of(model, node, row.weights)
-    if source is None:
-        return None
+
+
+def _seen_shape(model: Model, node: Node, source: WeightSource) -> Shape:
+    """The shape in which a node reads its weights; raises where there is nothing to fit."""
     seen = seen_shapes(model, source)[-1]
     if 0 in seen:
         raise UnsupportedLayerError("weights are empty")
     if node.input(0) in model.constants:
         raise UnsupportedLayerError("its input is a constant")
-    form, layout = form_of(node, seen), row.weights
+    return seen
+
+
+def _recurrent_layer(model: Model, node: Node, operand: int) -> Layer:
+    """A cell's W or R as a layer, whose x and y nodes beside it make (`eapc/layers/taps.py`)."""
+    _require_reachable(model, node)
+    source = _prunable_source(model, node.input(operand))
+    if source is None:
+        raise UnsupportedLayerError("weights are computed, not constant")
+    seen = _seen_shape(model, node, source)
+    form = recurrent_form(node, operand, seen)
+    require_gatherable(node, model.opset)
+    x, y = (f"eapc/{node.key}/{operand}/{name}" for name in "xy")
+    channels = np.prod(seen[:2])
+    return Layer(
+        node=node, form=form, source=source, x=x, y=y, offset=np.zeros(channels, np.float32),
+        scale=np.ones(channels, np.float32), bias=recurrent_bias(model, node, operand, seen),
+        unmixed=False, tapped=operand,
+    )  # fmt: skip
+
+
+def _layer(model: Model, node: Node, layout: WeightLayout) -> Layer | None:
+    """The node as a layer; None for a product of two activations."""
+    _require_reachable(model, node)
+    source = _weights_of(model, node, layout)
+    if source is None:
+        return None
+    seen = _seen_shape(model, node, source)
+    form = form_of(node, seen)
     offset = _offset(model, node, layout, layout.output_count(node.attributes, seen))
     behind = epilogue_of(model, node, layout, offset, layout.channel_axis(len(seen)))
     y = node.outputs[0]
@@ -194,12 +232,19 @@ def _offset(model: Model, node: Node, layout: WeightLayout, channels: int) -> Ar
 
 
 def _weights_of(model: Model, node: Node, layout: WeightLayout) -> WeightSource | None:
-    source = find_weights(model, node.input(layout.operand))
+    source = _prunable_source(model, node.input(layout.operand))
     if source is None:
         if operator_of(node).kind != "product":
             raise UnsupportedLayerError("weights are computed, not constant")
         if find_weights(model, node.input(0)) is not None:
             raise UnsupportedLayerError("weights are the first operand")
+    return source
+
+
+def _prunable_source(model: Model, tensor: str) -> WeightSource | None:
+    """Where a tensor's values come from; None where it is no constant."""
+    source = find_weights(model, tensor)
+    if source is None:
         return None
     reason = obstacle(model, source)
     if reason:

@@ -255,7 +255,7 @@ class Constants:
     def view_of(self, node: Node, array: Array) -> Array:
         """What a node that can be undone makes of an array, other nodes count for Identity.
 
-        Raises KeyError for a Reshape to a shape that is not constant, ModelError for an array
+        Raises KeyError for a shape or axes that are not constant, ModelError for an array
         that the node cannot be given.
         """
         try:
@@ -267,12 +267,23 @@ class Constants:
     def _viewed(self, node: Node, array: Array) -> Array:
         if node.op_type == "Transpose":
             return np.transpose(array, node.attribute("perm", None))
+        if node.op_type in ("Squeeze", "Unsqueeze"):
+            return self._with_axes(node, array)
         if node.op_type != "Reshape":
             return array
         sizes = [int(size) for size in self[node.input(1)]]
         if not node.attribute("allowzero", 0):
             sizes = [array.shape[i] if size == 0 else size for i, size in enumerate(sizes)]
         return array.reshape(sizes)
+
+    def _with_axes(self, node: Node, array: Array) -> Array:
+        """What a Squeeze or Unsqueeze makes of an array; its axes are an input from opset 13 on."""
+        axes = node.attribute("axes", None)
+        if node.input(1):
+            axes = [int(axis) for axis in self[node.input(1)].reshape(-1)]
+        if node.op_type == "Unsqueeze":
+            return np.expand_dims(array, tuple(axes or ()))
+        return np.squeeze(array, None if axes is None else tuple(axes))
 
     # --- what nodes compute ----------------------------------------------------------------------
 

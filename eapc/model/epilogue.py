@@ -20,13 +20,25 @@ from eapc.operators import WeightLayout
 
 @dataclass(frozen=True)
 class BiasSink:
-    """A constant that adds to a layer's scaled outputs z: z + 1 takes the constant + factor."""
+    """A constant that adds to a layer's scaled outputs z: z + 1 takes the constant + factor.
+
+    Where it adds to others too, `part` are the places along its last axis that add to z.
+    """
 
     tensor: str
     factor: Array
+    part: slice | None = None
 
-    def moved(self, constant: Array, change: Array) -> Array:
-        """The constant after z is to change by `change` (m,), in its own shape."""
+    def moved(self, constant: Array, change: Array, now: Array | None = None) -> Array:
+        """The constant after z is to change by `change` (m,), in its own shape.
+
+        What is no part of it stays as it is `now`.
+        """
+        if self.part is not None:
+            moved = (constant if now is None else now).copy()
+            own = BiasSink(self.tensor, self.factor)
+            moved[..., self.part] = own.moved(constant[..., self.part], change)
+            return moved
         step: Array = (self.factor * change).reshape(constant.shape)
         return (constant.astype(np.float32) + step).astype(constant.dtype)
 

@@ -135,6 +135,12 @@ class Model:
         return self.view.outputs
 
     @property
+    def opset(self) -> int:
+        """The version of ONNX's own operators that the model asks for."""
+        imports = self.view.proto.opset_import
+        return max((o.version for o in imports if o.domain in ("", "ai.onnx")), default=1)
+
+    @property
     def folder(self) -> Path:
         """Where the model's external data is found."""
         return self.path.parent if self.path else Path()

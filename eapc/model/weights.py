@@ -57,8 +57,9 @@ def obstacle(model: Model, source: WeightSource) -> str:
             return "weights are quantized (behind DequantizeLinear)"
         if not operator_of(node).invertible:
             return f"weights are behind {node.op_type}"
-        if node.op_type == "Reshape" and node.input(1) not in model.constants:
-            return "weights are behind a Reshape to a computed shape"
+        if node.input(1) and node.input(1) not in model.constants:
+            what = "to a computed shape" if node.op_type == "Reshape" else "along computed axes"
+            return f"weights are behind a {node.op_type} {what}"
     return ""
 
 

@@ -154,7 +154,7 @@ _VIEWS = (
     ),
     *_rows(
         "Squeeze Unsqueeze", kind="view", work="view", effect=REGROUPS,
-        keeps_zero=True, keeps_width=True, shows_weights=True,
+        keeps_zero=True, keeps_width=True, shows_weights=True, invertible=True,
     ),
     Operator(
         "Flatten", kind="view", work="view", effect=REGROUPS, varies=True,
