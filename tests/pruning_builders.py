@@ -200,6 +200,24 @@ def transformer() -> Net:
     return Net(make_model(nodes, inputs, ["y"], tensors), {"tokens": tokens})
 
 
+def stacked() -> Net:
+    """Three experts, each a matrix of a stack, whose answers are added up, and a head."""
+    nodes = [
+        op("Unsqueeze", "x first", "u"),
+        op("MatMul", "u w1", "a", "up"),
+        op("Add", "a c1", "b"),
+        op("Relu", "b", "r"),
+        op("MatMul", "r w2", "d", "down"),
+        op("ReduceSum", "d first", "s", keepdims=0),
+        op("Add", "s x", "t"),
+        op("MatMul", "t w3", "y", "head"),
+    ]
+    shapes = {"w1": (3, 12, 10), "c1": (3, 1, 10), "w2": (1, 3, 10, 12), "w3": (12, 4)}
+    tensors = {"first": ints(1), **weights_for(nodes, shapes)}
+    proto = make_model(nodes, {"x": ("N", 5, 12)}, ["y"], tensors)
+    return Net(proto, {"x": normal((60, 5, 12), 3, 1.0) + np.float32(0.3)})
+
+
 def fixed_batch() -> Net:
     """As the residual network, for one image at a time."""
     return residual(batch=1)
@@ -300,6 +318,7 @@ NETS: Mapping[str, Callable[[], Net]] = {
     "tied": tied,
     "dense": dense,
     "transformer": transformer,
+    "stacked": stacked,
     "fixed batch": fixed_batch,
     "old": old,
     "float16": lambda: in_type(TensorProto.FLOAT16),

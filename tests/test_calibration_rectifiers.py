@@ -170,9 +170,7 @@ def test_other_surroundings_leave_targets_alone(behind: list[NodeProto]) -> None
 def pre_activation(layer: Layer, y: Array, other: Array | None) -> Array:
     """What the activation behind a layer must be fed, by the layer's own account."""
     assert layer.clipping is not None
-    axis = -1 if layer.node.op_type in ("Gemm", "MatMul") else 1
-    shape = [1] * y.ndim
-    shape[axis] = -1
+    shape = layer.form.channel_shape
     scale, offset, shift = (
         v.reshape(shape) for v in (layer.scale, layer.offset, layer.clipping.shift)
     )

@@ -64,6 +64,18 @@ DENSE: dict[str, tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]]] =
     "MatMul rank 2": ("MatMul", (5, 7), (7, 4), {}),
     "MatMul rank 3": ("MatMul", (2, 3, 7), (7, 4), {}),
     "MatMul rank 4": ("MatMul", (2, 3, 5, 7), (7, 1), {}),
+    "stack of one": ("MatMul", (2, 3, 7), (1, 7, 4), {}),
+    "stack of one, deeper than its input": ("MatMul", (3, 7), (1, 1, 7, 4), {}),
+    "stack": ("MatMul", (3, 5, 7), (3, 7, 4), {}),
+    "stack of a batch": ("MatMul", (2, 3, 5, 7), (3, 7, 4), {}),
+    "stack of a batch of batches": ("MatMul", (2, 2, 3, 5, 7), (3, 7, 4), {}),
+    "stack on one matrix": ("MatMul", (5, 7), (3, 7, 4), {}),
+    "stack on a stack of one": ("MatMul", (2, 1, 5, 7), (3, 7, 4), {}),
+    "stack on a vector": ("MatMul", (7,), (3, 7, 4), {}),
+    "stacks of two axes": ("MatMul", (2, 3, 5, 7), (2, 3, 7, 4), {}),
+    "ones among the axes in front": ("MatMul", (2, 3, 5, 7), (2, 1, 7, 4), {}),
+    "ones on both sides": ("MatMul", (1, 3, 5, 7), (2, 1, 7, 4), {}),
+    "one in front": ("MatMul", (2, 3, 5, 7), (1, 3, 7, 4), {}),
 }
 
 
@@ -108,6 +120,34 @@ def test_transposed_convolution(name: str) -> None:
 def test_dense(name: str) -> None:
     op_type, x, w, attributes = DENSE[name]
     assert_form_is_the_operator(op(op_type, "x w", "y", **attributes), normal(x), normal(w, 1))
+
+
+def test_a_stack_of_matrices_by_hand() -> None:
+    """Two matrices of 2 inputs and 1 output: y[b, g, r] = x[b, g, r, 0] w0 + x[b, g, r, 1] w1."""
+    model = loaded([op("MatMul", "x w", "y")], {"x": (1, 2, 2, 2)}, ["y"])
+    form = form_of(model.nodes[0], (2, 2, 1))
+    weight = np.array([[[1], [2]], [[3], [4]]], np.float32)
+    np.testing.assert_array_equal(form.to_matrix(weight), [[[1, 2]], [[3, 4]]])
+    np.testing.assert_array_equal(form.to_weight(form.to_matrix(weight)), weight)
+    x = np.arange(8, dtype=np.float32).reshape(1, 2, 2, 2)
+    y = np.array([[[[2], [8]], [[32], [46]]]], np.float32)
+    assert (form.groups, form.row_count(y.shape), form.channel_shape) == (2, 2, (2, 1, 1))
+    second = np.array([1])
+    np.testing.assert_array_equal(form.inputs(x, y.shape, second), [[[2, 3]], [[6, 7]]])
+    np.testing.assert_array_equal(form.outputs(y, second), [[[8]], [[46]]])
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_random_stacks_of_matrices(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    front = rng.integers(1, 4, int(rng.integers(0, 4)))
+    x, w = (np.where(rng.random(front.size) < 0.5, front, 1) for _ in range(2))
+    rows, inputs, outputs = (int(size) for size in rng.integers(1, 6, 3))
+    drop = int(rng.integers(0, front.size + 1))
+    shapes = ((*x.tolist()[drop:], rows, inputs), (*w.tolist(), inputs, outputs))
+    if seed % 2:
+        shapes = ((*x.tolist(), rows, inputs), (*w.tolist()[drop:], inputs, outputs))
+    assert_form_is_the_operator(op("MatMul", "x w", "y"), normal(shapes[0]), normal(shapes[1], 1))
 
 
 def random_convolution(rng: np.random.Generator) -> tuple[NodeProto, Array, Array]:
@@ -181,8 +221,7 @@ def test_float16_activations_and_weights_become_float32() -> None:
     ("op_type", "weight_shape", "attributes", "reason"),
     [
         ("Gemm", (3, 4), {"alpha": 0.0}, "alpha is 0"),
-        ("MatMul", (2, 3, 4), {}, "rank 3, expected 2"),
-        ("MatMul", (3,), {}, "rank 1, expected 2"),
+        ("MatMul", (3,), {}, "rank 1, expected 2 or more"),
         ("ConvTranspose", (2, 3, 3, 3), {"auto_pad": "SAME_UPPER"}, "automatic padding"),
         ("ConvTranspose", (2, 3, 3, 3), {"output_shape": [9, 9]}, "output_shape"),
     ],

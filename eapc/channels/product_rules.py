@@ -84,7 +84,7 @@ def product(node: NodeAxes) -> Iterator[Constraint]:
     yield from _contraction(terms, y, _stack(y.rank - len(kept)) + kept)
     for bias in node.given(2):
         yield from last_axes(bias, y)
-    if b.rank == 2:
+    if b.rank >= 2:
         yield from _weights(node, b.axis(makes), b.axis(reads))
 
 

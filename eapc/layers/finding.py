@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,6 +28,7 @@ from eapc.model import (
     find_weights,
     is_float,
     obstacle,
+    per_channel,
     seen_shapes,
 )
 from eapc.operators import WeightLayout, operator_of
@@ -192,7 +194,7 @@ def _recurrent_layer(model: Model, node: Node, operand: int) -> Layer:
     form = recurrent_form(node, operand, seen)
     require_gatherable(node, model.opset)
     x, y = (f"eapc/{node.key}/{operand}/{name}" for name in "xy")
-    channels = np.prod(seen[:2])
+    (channels,) = form.channel_shape
     return Layer(
         node=node, form=form, source=source, x=x, y=y, offset=np.zeros(channels, np.float32),
         scale=np.ones(channels, np.float32), bias=recurrent_bias(model, node, operand, seen),
@@ -208,8 +210,8 @@ def _layer(model: Model, node: Node, layout: WeightLayout) -> Layer | None:
         return None
     seen = _seen_shape(model, node, source)
     form = form_of(node, seen)
-    offset = _offset(model, node, layout, layout.output_count(node.attributes, seen))
-    behind = epilogue_of(model, node, layout, offset, layout.channel_axis(len(seen)))
+    offset = _offset(model, node, layout, form.channel_shape)
+    behind = epilogue_of(model, node, layout, offset, form.channel_shape)
     y = node.outputs[0]
     return Layer(
         node=node, form=form, source=source, x=node.input(0), y=y, offset=offset,
@@ -217,18 +219,18 @@ def _layer(model: Model, node: Node, layout: WeightLayout) -> Layer | None:
     )  # fmt: skip
 
 
-def _offset(model: Model, node: Node, layout: WeightLayout, channels: int) -> Array:
+def _offset(model: Model, node: Node, layout: WeightLayout, channel_shape: Shape) -> Array:
     """The node's own bias as (m,) float32."""
-    name = layout.bias_of(node.inputs)
+    name, channels = layout.bias_of(node.inputs), math.prod(channel_shape)
     if not name:
         return np.zeros(channels, np.float32)
     bias = model.constants.value(name)
     if bias is None:
         raise UnsupportedLayerError("the bias is computed, not constant")
-    if bias.size not in (1, channels) or (bias.size > 1 and bias.shape[-1] != channels):
+    spread = per_channel(bias, (channels,) if layout.grouped else channel_shape)
+    if spread is None:
         raise UnsupportedLayerError(f"the bias has shape {bias.shape}, not one per output")
-    beta = layout.bias_factor(node.attributes)
-    return np.broadcast_to(beta * bias.astype(np.float32).ravel(), (channels,)).copy()
+    return np.asarray(layout.bias_factor(node.attributes) * spread, np.float32)
 
 
 def _weights_of(model: Model, node: Node, layout: WeightLayout) -> WeightSource | None:

@@ -11,7 +11,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +30,19 @@ class LayerForm(ABC):
 
     weight_shape: Shape
     groups: int
-    channel_axis: ClassVar[int] = 1
+
+    @property
+    def channel_axis(self) -> int:
+        """The axis of y that runs over outputs, of all groups or of one."""
+        return 1
+
+    @property
+    @abstractmethod
+    def channel_shape(self) -> Shape:
+        """The shape, aligned with y at the end, of a constant with one number per output.
+
+        In C order the outputs of the first group come first.
+        """
 
     @property
     def positions(self) -> int:
@@ -94,6 +106,11 @@ class ConvForm(LayerForm):
     pads: tuple[tuple[int, int], ...] | None
     same_upper: bool
 
+    @property
+    def channel_shape(self) -> Shape:
+        """(M, 1, ...)."""
+        return (self.weight_shape[0], *(1 for _ in self.weight_shape[2:]))
+
     def to_matrix(self, weight: Array) -> Array:
         """Channels last, then one row per filter."""
         last = np.moveaxis(weight, 1, -1).astype(np.float32)
@@ -152,6 +169,11 @@ class ConvTransposeForm(LayerForm):
     def _kernel(self) -> Shape:
         return self.weight_shape[2:]
 
+    @property
+    def channel_shape(self) -> Shape:
+        """(M, 1, ...)."""
+        return (self.groups * self.weight_shape[1], *(1 for _ in self._kernel))
+
     def to_matrix(self, weight: Array) -> Array:
         """Flip the kernel, put filters first and channels last."""
         channels, filters, *kernel = self.weight_shape
@@ -206,39 +228,95 @@ def conv_transpose_form(node: Node, weight_shape: Shape) -> ConvTransposeForm:
 
 @dataclass(frozen=True)
 class DenseForm(LayerForm):
-    """y (..., m) = scale * x (..., k) @ w; w is (k, m), or (m, k) if `filters_first`."""
+    """y (*lead, rows, m) = scale * x (*lead, rows, k) @ w (*own, k, m), axes in front broadcast.
+
+    A group is an index of w's axes in front that are longer than 1. The other axes of y but the
+    last are those of rows; a vector x is one row, which y lacks. w is (*own, m, k) where
+    `filters_first`, x and y have their last two axes the other way round where turned.
+    """
 
     filters_first: bool
     scale: float = 1.0
-    input_transposed: bool = False
-    channel_axis: ClassVar[int] = -1
+    input_turned: bool = False
+    output_turned: bool = False
+
+    @property
+    def positions(self) -> int:
+        """One: every input is a channel."""
+        return 1
+
+    @property
+    def channel_axis(self) -> int:
+        """The last axis of y, or the one before."""
+        return -2 if self.output_turned else -1
+
+    @property
+    def channel_shape(self) -> Shape:
+        """(*own, 1, m)."""
+        *own, a, b = self.weight_shape
+        m = a if self.filters_first else b
+        return (*own, m, 1) if self.output_turned else (*own, 1, m)
 
     def to_matrix(self, weight: Array) -> Array:
-        """(1, m, k), scaled."""
-        rows = weight if self.filters_first else weight.T
-        return np.ascontiguousarray(self.scale * rows.astype(np.float32))[None]
+        """(groups, m, k), scaled."""
+        rows = weight if self.filters_first else weight.swapaxes(-1, -2)
+        scaled = self.scale * rows.astype(np.float32)
+        return np.ascontiguousarray(scaled.reshape(self.groups, *rows.shape[-2:]), np.float32)
 
     def to_weight(self, matrix: Array) -> Array:
         """Back to the stored orientation, unscaled."""
-        rows = matrix[0] / np.float32(self.scale)
-        return np.ascontiguousarray(rows if self.filters_first else rows.T)
+        unscaled = matrix / np.float32(self.scale)
+        rows = unscaled.reshape(*self.weight_shape[:-2], *matrix.shape[1:])
+        return np.ascontiguousarray(rows if self.filters_first else rows.swapaxes(-1, -2))
 
-    def inputs(self, x: Array, y: Shape, rows: Array) -> Array:  # noqa: ARG002 (the protocol's)
-        """x (..., k)."""
-        flat = x.T if self.input_transposed else x.reshape(-1, x.shape[-1])
-        return np.ascontiguousarray(flat[rows], np.float32)[None]
+    def inputs(self, x: Array, y: Shape, rows: Array) -> Array:
+        """x (*lead, rows, k), one for all groups where it has but one."""
+        matrices = x[None] if x.ndim == 1 else x
+        if self.input_turned and x.ndim > 1:
+            matrices = matrices.swapaxes(-1, -2)
+        places = self._rows_last(np.broadcast_to(np.False_, y)).shape[:-1]
+        return self._taken(np.broadcast_to(matrices, (*places, matrices.shape[-1])), rows)
+
+    def outputs(self, y: Array, rows: Array) -> Array:
+        """y (*lead, rows, m)."""
+        return self._taken(self._rows_last(y), rows)
+
+    def row_count(self, y: Shape) -> int:
+        """All elements of an output by those of a row in all groups."""
+        return math.prod(y) // math.prod(self.channel_shape)
+
+    def _rows_last(self, y: Array) -> Array:
+        """y as (*lead, rows, m), of a vector x too."""
+        if y.ndim < len(self.weight_shape):
+            return y[..., None, :]
+        return y.swapaxes(-1, -2) if self.output_turned else y
+
+    def _taken(self, values: Array, rows: Array) -> Array:
+        """Of values (*lead, rows, n) those of flat row indices, (groups, len(rows), n) float32."""
+        front = values.ndim - len(self.weight_shape)
+        groups = [front + axis for axis, size in enumerate(self.weight_shape[:-2]) if size > 1]
+        others = [axis for axis in range(values.ndim - 1) if axis not in groups]
+        moved = values.transpose(*groups, *others, values.ndim - 1)
+        places: tuple[Any, ...] = np.unravel_index(rows, moved.shape[len(groups) : -1])
+        found = moved[(..., *places, slice(None))]
+        return np.ascontiguousarray(found.reshape(self.groups, len(rows), -1), np.float32)
 
 
 def dense_form(node: Node, weight_shape: Shape) -> DenseForm:
-    """A product with constant weights of rank two; a bias is handled elsewhere."""
+    """A product with constant weights, a matrix or a stack of them; a bias is handled elsewhere."""
     layout = operator_of(node).weights
-    if layout is None or len(weight_shape) != 2:
-        raise UnsupportedLayerError(f"weights of rank {len(weight_shape)}, expected 2")
+    if layout is None or len(weight_shape) < 2:
+        raise UnsupportedLayerError(f"weights of rank {len(weight_shape)}, expected 2 or more")
     if layout.factor(node.attributes) == 0:
         raise UnsupportedLayerError(f"{layout.scale} is 0")
-    outputs, inputs = layout.axes(node.attributes, 2)
-    x_swapped = bool(node.attribute(layout.x_swapped_by, 0))
-    return DenseForm(weight_shape, 1, outputs < inputs, layout.factor(node.attributes), x_swapped)
+    outputs, inputs = layout.axes(node.attributes, len(weight_shape))
+    return DenseForm(
+        weight_shape,
+        math.prod(weight_shape[:-2]),
+        outputs < inputs,
+        layout.factor(node.attributes),
+        bool(node.attribute(layout.x_swapped_by, 0)),
+    )
 
 
 LAYER_FORMS: Mapping[str, FormMaker] = {

@@ -11,7 +11,6 @@ Gates, directions and layouts: ONNX operators LSTM, GRU and RNN.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
@@ -37,7 +36,15 @@ class RecurrentForm(LayerForm):
     A row is one step of one sequence.
     """
 
-    channel_axis: ClassVar[int] = -1
+    @property
+    def channel_axis(self) -> int:
+        """The last."""
+        return -1
+
+    @property
+    def channel_shape(self) -> Shape:
+        """All directions' gates, (directions * gates * hidden,)."""
+        return (self.weight_shape[0] * self.weight_shape[1],)
 
     @property
     def positions(self) -> int:

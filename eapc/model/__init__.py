@@ -9,7 +9,7 @@ from eapc.model.constants import (
 )
 from eapc.model.dynamic_axes import is_single_image
 from eapc.model.editor import GraphEditor, declare_constants, rename_all
-from eapc.model.epilogue import BiasSink, Clipping, Epilogue, epilogue_of
+from eapc.model.epilogue import BiasSink, Clipping, Epilogue, epilogue_of, per_channel
 from eapc.model.file import Check, files_of
 from eapc.model.graph import GraphView, Node, free_names, plain_tensors, stored_in, walk
 from eapc.model.input_sizes import assumed_sizes, batch_inputs, input_shapes, require_fitting
@@ -102,6 +102,7 @@ __all__ = [
     "known_constants",
     "numpy_type",
     "obstacle",
+    "per_channel",
     "plain_tensors",
     "rename_all",
     "require_fitting",

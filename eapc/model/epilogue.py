@@ -14,7 +14,7 @@ import numpy as np
 
 from eapc.model.graph import Node
 from eapc.model.model import Model
-from eapc.model.tensors import Array, is_float
+from eapc.model.tensors import Array, Shape, is_float
 from eapc.operators import WeightLayout
 
 
@@ -71,11 +71,12 @@ class Epilogue:
 
 
 def epilogue_of(
-    model: Model, node: Node, layout: WeightLayout, offset: Array, channel_axis: int
+    model: Model, node: Node, layout: WeightLayout, offset: Array, channel_shape: Shape
 ) -> Epilogue:
     """What stands behind a layer whose outputs have the bias `offset` (m,) of its own.
 
-    `channel_axis` of y is counted from the end: -1 for Gemm, -3 for a 2-D convolution.
+    `channel_shape` is that of a constant with one number for each of the m outputs, aligned with
+    y at the end: (m, 1, 1) behind a 2-D convolution.
     """
     channels = len(offset)
     scale = np.ones(channels, np.float32)
@@ -95,22 +96,37 @@ def epilogue_of(
         if not constant:
             clipping = _clipping(model, follower, shift) if other else None
             return Epilogue(scale, bias, other, clipping)
-        if _is_per_channel(model, constant, channels, channel_axis):
+        if _is_per_channel(model, constant, channel_shape):
             bias = bias or _sink(model, constant, channels)
-        shift = _shifted(model, shift, constant, channel_axis)
+        shift = _shifted(model, shift, constant, channel_shape)
     return Epilogue(scale, bias, clipping=_clipping(model, follower, shift))
 
 
-def _shifted(model: Model, shift: Array | None, constant: str, axis: int) -> Array | None:
+def _shifted(
+    model: Model, shift: Array | None, constant: str, channel_shape: Shape
+) -> Array | None:
     """The shift with a constant added; None where it is not one number per channel."""
-    if shift is None:
-        return None
     added = model.constants.value(constant)
-    if added is None or added.size not in (1, len(shift)):
+    spread = None if added is None else per_channel(added, channel_shape)
+    if shift is None or spread is None:
         return None
-    if added.size > 1 and not _is_per_channel(model, constant, len(shift), axis):
+    return np.asarray(shift + spread, np.float32)
+
+
+def per_channel(constant: Array, channel_shape: Shape) -> Array | None:
+    """What a constant adds to each output, (m,); None where it is not one number each."""
+    stripped = constant.reshape(_without_leading_ones(constant.shape))
+    if stripped.ndim > len(channel_shape):
         return None
-    return np.asarray(shift + added.ravel(), np.float32)
+    try:
+        return np.broadcast_to(stripped, channel_shape).ravel()
+    except ValueError:
+        return None
+
+
+def _without_leading_ones(shape: Shape) -> Shape:
+    first = next((axis for axis, size in enumerate(shape) if size != 1), len(shape))
+    return shape[first:]
 
 
 def _clipping(model: Model, node: Node | None, shift: Array | None) -> Clipping | None:
@@ -163,10 +179,12 @@ def _sink(model: Model, name: str, channels: int, factor: Array | None = None) -
     return BiasSink(name, np.ones(channels, np.float32) if factor is None else factor)
 
 
-def _is_per_channel(model: Model, constant: str, channels: int, axis: int) -> bool:
-    """True when the constant's `axis`, counted from the end, runs over the channels."""
-    shape = model.constants.shape(constant) or ()
-    return len(shape) >= -axis and shape[axis] == channels
+def _is_per_channel(model: Model, constant: str, channel_shape: Shape) -> bool:
+    """True when the constant has a number of its own for each output."""
+    shape = model.constants.shape(constant)
+    return shape is not None and _without_leading_ones(shape) == _without_leading_ones(
+        channel_shape
+    )
 
 
 def _addends(model: Model, node: Node, stage: str) -> tuple[str, str]:

@@ -156,6 +156,7 @@ def without_channels(
 
 
 _NAME = re.compile("'[^']*'")
+_NO_MATRIX = "its weights are a stack of matrices, or stand in front, and keep their channels"
 _TELLS_LITTLE = re.compile(f"{re.escape(ONE_CHANNEL)}|their channels reach the output")
 
 
@@ -177,7 +178,7 @@ def left_alone(
         **found.held,
     }
     return tuple(
-        Skipped(node.key, reasons[node.key] or others[node.key])
+        Skipped(node.key, reasons[node.key] or others.get(node.key, _NO_MATRIX))
         for node in model.nodes
         if node.key in reasons and node.key not in usable
     )
