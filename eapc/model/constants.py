@@ -33,6 +33,7 @@ from onnx import (
 
 from eapc.errors import ModelError
 from eapc.model.graph import GraphView, Node, plain_tensors, stored_in
+from eapc.model.scopes import scopes_of
 from eapc.model.tensors import (
     Array,
     ShapeOf,
@@ -214,16 +215,30 @@ class Constants:
         return value
 
     def value(self, name: str) -> Array | None:
-        """The value of a constant; None of any other tensor, and of what cannot be worked out."""
-        if name in self._weights:
-            return self._weights[name]
+        """The value of a constant; None of any other tensor, and of what cannot be worked out.
+
+        The main graph's also know those of subgraphs, by scope and name in one.
+        """
+        if self._scope + name in self._weights:
+            return self._weights[self._scope + name]
         if name in self._computed:
             kept = self._kept(name)
             return kept[name] if name in kept else self._folded(name)
         if self._outer is not None and name in self._outer:
             return self._outer.value(name)
         stored = self.stored.get(name)
-        return None if stored is None else decode(stored, self._folder)
+        if stored is not None:
+            return decode(stored, self._folder)
+        within = self._within(name)
+        return None if within is None else within[0].value(within[1])
+
+    def _within(self, name: str) -> tuple[Constants, str] | None:
+        """The constants of the subgraph that a name with a scope is one of, and its name there."""
+        inner = scopes_of(self._view).inner if self._outer is None else {}
+        if name not in inner:
+            return None
+        scope, own = inner[name]
+        return self.within(scope), own
 
     def scalar(self, name: str) -> float | None:
         """The number that a constant of one element is, whatever its rank; else None."""
@@ -239,6 +254,9 @@ class Constants:
         if node is not None and operator_of(node).invertible:
             before = self.shape(node.input(0))
             return None if before is None else self.view_of(node, np.empty(before, bool)).shape
+        within = self._within(name)
+        if within is not None:
+            return within[0].shape(within[1])
         value = self.value(name)
         return None if value is None else value.shape
 
@@ -250,7 +268,8 @@ class Constants:
         node = self._computed.get(name)
         if node is not None and operator_of(node).invertible:
             return self.dtype(node.input(0))
-        return self[name].dtype
+        within = self._within(name)
+        return self[name].dtype if within is None else within[0].dtype(within[1])
 
     def view_of(self, node: Node, array: Array) -> Array:
         """What a node that can be undone makes of an array, other nodes count for Identity.
@@ -310,6 +329,9 @@ class Constants:
     def _changed(self) -> frozenset[str]:
         """Constants with new weights, and those that are computed of them."""
         found = set(self._weights if self._outer is None else self._outer._changed)
+        if self._outer is not None:
+            cut = len(self._scope)
+            found |= {name[cut:] for name in self._weights if name.startswith(self._scope)}
         for name, node in self._computed.items() if found else ():
             if not found.isdisjoint(node.inputs):
                 found.add(name)

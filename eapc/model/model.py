@@ -17,11 +17,12 @@ import onnx
 from eapc.errors import ModelError
 from eapc.model import file as modelfile
 from eapc.model.constants import Constants
-from eapc.model.editor import write_constants, write_result
+from eapc.model.editor import write_constants, write_inner_constants, write_result
 from eapc.model.file import Check
 from eapc.model.graph import Analyses, GraphView, Node, walk
 from eapc.model.refusals import ONNX, explained
-from eapc.model.tensors import Array, TensorSpec, encode, is_external
+from eapc.model.scopes import graphs_by_scope, scopes_of
+from eapc.model.tensors import Array, TensorSpec, encode, is_external, subgraphs_of_node
 
 ANNOTATION_PREFIX = "eapc."
 
@@ -175,12 +176,30 @@ class Model:
     def node_proto(self, node: Node) -> onnx.NodeProto:
         """A node as the file will have it, a Constant's new value included; to read only."""
         proto = self.view.node_proto(node)
-        if self.weights.keys().isdisjoint(node.outputs):
+        inner = self._inner_weights if node.subgraphs else {}
+        own = {scope: new for scope, new in inner.items() if scope.startswith(node.subgraphs)}
+        if self.weights.keys().isdisjoint(node.outputs) and not own:
             return proto
         copy = onnx.NodeProto()
         copy.CopyFrom(proto)
+        if own:
+            graphs: dict[str, onnx.GraphProto] = {}
+            for scope, held in zip(node.subgraphs, subgraphs_of_node(copy), strict=True):
+                graphs |= graphs_by_scope(held, scope)
+            write_inner_constants(graphs, own)
+            return copy
         write_result(copy, self.weights[node.outputs[0]])
         return copy
+
+    @cached_property
+    def _inner_weights(self) -> dict[str, dict[str, Array]]:
+        """New values of what subgraphs hold, by scope and name there."""
+        found: dict[str, dict[str, Array]] = {}
+        scopes = scopes_of(self.view)
+        for name in self.weights.keys() - scopes.main_names:
+            scope, own = scopes.inner[name]
+            found.setdefault(scope, {})[own] = self.weights[name]
+        return found
 
     def initializers(self, names: Iterable[str]) -> Iterator[onnx.TensorProto]:
         """Those of the names that are initializers, with the overlay's values, data embedded."""
@@ -209,6 +228,8 @@ class Model:
         proto.CopyFrom(self.view.proto)
         if self.annotations:
             self._write_annotations(proto)
+        if self._inner_weights:
+            write_inner_constants(graphs_by_scope(proto.graph), self._inner_weights)
         write_constants(proto.graph, self.weights)
         if embed:
             _embed(proto, self.folder)
