@@ -460,15 +460,17 @@ def test_layers_that_no_output_needs_are_left_alone() -> None:
     assert reasons(found) == {"dead": "no output needs it"}
 
 
-def test_layers_in_subgraphs_are_left_alone() -> None:
+def test_layers_in_branches_have_names_of_their_own() -> None:
+    """Both branches call their weights w."""
     then = make_graph([op("MatMul", "x w", "t", "inner")], {}, ["t"], {"w": normal((6, 4))})
-    other = make_graph([op("MatMul", "x w2", "e", "inner2")], {}, ["e"], {"w2": normal((6, 4))})
+    other = make_graph([op("MatMul", "x w", "e", "inner")], {}, ["e"], {"w": normal((6, 4), 1)})
     nodes = [op("If", "cond", "y", "if", then_branch=then, else_branch=other)]
     inputs = [value("x", ROWS), value("cond", (), TensorProto.BOOL)]
     found = find_layers(loaded(nodes, inputs, ["y"]))
-    assert found.layers == ()
-    assert set(reasons(found).values()) == {"inside a subgraph"}
-    assert len(found.skipped) == 2
+    assert {tied.weight: tied.first.node.key for tied in found.layers} == {
+        "if/else_branch/w": "if/else_branch/inner",
+        "if/then_branch/w": "if/then_branch/inner",
+    }
 
 
 def test_custom_operators_and_products_of_activations_are_no_layers() -> None:
@@ -639,8 +641,8 @@ def test_layers_of_real_models(shared_data: Path) -> None:
     assert len(faces.layers) > 40
     assert faces.skipped == ()
     voices = find_layers(Model.load(folder / "silero_vad.onnx"))
-    assert voices.layers == ()
-    assert "inside a subgraph" in reasons(voices).values()
+    assert len(voices.layers) == 20
+    assert voices.skipped == ()
     resnet = find_layers(Model.load(folder / "cifar10_resnet20_bn.onnx"))
     assert len(resnet.layers) == 20
     assert sum(tied.first.other != "" for tied in resnet.layers) == 9

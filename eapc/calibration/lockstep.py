@@ -132,8 +132,11 @@ def _activations(
     """
     has_branch = layer.other in pruned and twin.other in targets
     branch = (targets[twin.other], pruned[layer.other]) if has_branch else None
-    x = pruned.get(layer.x, targets.get(twin.x, []))
-    return LayerActivations(x, targets[twin.y], branch)
+    x, own = pruned.get(layer.x), targets.get(twin.x, [])
+    if x is not None and layer.node.scope:  # a body that ran more or less often, or another one
+        pairs = zip(x, own, strict=True)
+        x = [now if now.shape == before.shape else before for now, before in pairs]
+    return LayerActivations(own if x is None else x, targets[twin.y], branch)
 
 
 def _row_words(layer: Layer, shape: tuple[int, ...]) -> int:
@@ -163,7 +166,7 @@ def _plans(
         ready = {name for name in operands if not view.ancestors([name]) & unsolved}
         pairs, is_dense = reference.pairs(tied), bool(reference.twins(tied))
         outputs = [twin.y for _, twin in pairs]
-        early = [twin.x for user, twin in pairs if user.x not in ready]
+        early = [twin.x for user, twin in pairs if user.x not in ready or user.node.scope]
         others = [twin.other for user, twin in pairs if user.other in ready and twin.other]
         targets = outputs + early + others
         own.append([] if is_dense else targets)
@@ -175,7 +178,8 @@ def _plans(
 
 def _readers(view: GraphView, tied: TiedLayers) -> set[Node]:
     """The nodes whose results depend on the weights at once, those that show layers included."""
-    return {node for user in tied.users for node in view.consumers(user.source.tensor)}
+    tensors = (user.source.root if user.tapped else user.source.tensor for user in tied.users)
+    return {node for tensor in tensors for node in view.consumers(tensor)}
 
 
 # --- the dense network ---------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -79,6 +79,10 @@ def error_curves(
     walk = probed_tensors(model, probes, [[tied] for tied in layers], subgraphs, engine)
     steps = zip(layers, subgraphs, walk, strict=True)
     for tied, downstream, seen in islice(steps, first, None):
+        tied = seen.reaching(tied)
+        if not tied.users:
+            yield _unknown_curve(model, tied)
+            continue
         moments = probe_moments(model, tied, seen, engine.seed)
         run = DownstreamRun(
             model, downstream, seen.shown, changed_constants(model, tied), engine.threads
@@ -139,6 +143,21 @@ class Seen:
     shown: Mapping[str, Batches]
     inputs: int
     kinds: Kinds = ()
+
+    def reaching(self, tied: TiedLayers) -> TiedLayers:
+        """The users that inputs come to: of a body that never ran none do."""
+        users = tied.users
+        reached = (any(y.size for y in self.fitted[user.y]) for user in users)
+        return replace(
+            tied, users=tuple(u for u, is_in in zip(users, reached, strict=True) if is_in)
+        )
+
+
+def _unknown_curve(model: Model, tied: TiedLayers) -> ErrorCurve:
+    """That of a layer that no input comes to: whatever goes is taken for all there is."""
+    errors = (0.0, *(1.0 for _ in DENSITIES[1:]))
+    kept = np.ones(model.constants.shape(tied.weight) or (), bool)
+    return ErrorCurve(tied.weight, errors, tuple(kept for _ in DENSITIES))
 
 
 def probed_tensors(

@@ -106,10 +106,15 @@ class LayerRows:
         are to be made.
         """
         counts = [layer.form.row_count(y.shape) for y in activations.y]
-        share = min(1.0, limit / sum(counts))
+        share = min(1.0, limit / max(1, sum(counts)))
         keep = row_words is not None and share * sum(counts) * row_words <= _KEPT_WORDS
         rows = tuple(_sample(count, share, rng) for count in counts)
         return cls(layer, activations, rows, keep)
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether any input has come to the layer: a branch may never be taken."""
+        return any(rows.size for rows in self.rows)
 
     def batches(self) -> Iterable[RowBatch]:
         """The rows with their targets and weights, batch by batch."""

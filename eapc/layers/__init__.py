@@ -7,6 +7,7 @@ from eapc.layers.choice import (
     pattern_of,
     read_layer_densities,
     suited,
+    without,
 )
 from eapc.layers.exposing import exposed
 from eapc.layers.finding import (
@@ -36,4 +37,5 @@ __all__ = [
     "require_layers",
     "suited",
     "with_plain_layers",
+    "without",
 ]

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 
 from eapc.errors import ModelError
+from eapc.layers.bodies import Bodies
 from eapc.layers.endings import is_unmixed
 from eapc.layers.forms import LayerForm, UnsupportedLayerError, form_of
 from eapc.layers.recurrent import R, W, recurrent_bias, recurrent_form, require_gatherable
@@ -29,6 +30,7 @@ from eapc.model import (
     is_float,
     obstacle,
     per_channel,
+    scopes_of,
     seen_shapes,
 )
 from eapc.operators import WeightLayout, operator_of
@@ -105,10 +107,11 @@ def find_layers(model: Model) -> PrunableLayers:
     """
     by_weight: dict[str, list[Layer]] = {}
     skipped: list[Skipped] = []
+    bodies = Bodies(model)
     for node in model.nodes:
-        for made in _makers(model, node):
+        for make in _makers(node):
             try:
-                layer = made()
+                layer = bodies.layer(node, make) if node.scope else make(model, node)
             except UnsupportedLayerError as error:
                 skipped.append(Skipped(node.key, str(error)))
                 continue
@@ -159,17 +162,15 @@ def _in_common_units(users: list[Layer]) -> list[Layer]:
     ]
 
 
-def _makers(model: Model, node: Node) -> list[Callable[[], Layer | None]]:
+def _makers(node: Node) -> list[Callable[[Model, Node], Layer | None]]:
     """What makes a node a layer, once for each of its weights; none of those without weights."""
     row = operator_of(node)
     if row.kind == "recurrent":
-        return [partial(_recurrent_layer, model, node, operand) for operand in (W, R)]
-    return [] if row.weights is None else [partial(_layer, model, node, row.weights)]
+        return [partial(_recurrent_layer, operand=operand) for operand in (W, R)]
+    return [] if row.weights is None else [partial(_layer, layout=row.weights)]
 
 
 def _require_reachable(model: Model, node: Node) -> None:
-    if node.scope:
-        raise UnsupportedLayerError("inside a subgraph")
     if node not in model.view.needed:
         raise UnsupportedLayerError("no output needs it")
 
@@ -271,10 +272,11 @@ def _view(model: Model, source: WeightSource) -> tuple[object, ...]:
 
 def _conflict(model: Model, weight: str, users: Sequence[Layer]) -> str:
     """Why shared weights cannot be changed; empty if they can."""
-    known = {node for user in users for node in (user.node, *user.source.chain)}
+    known = {node.key for user in users for node in (user.node, *user.source.chain)}
     tensors = (tensor for user in users for tensor in user.source.tensors)
-    readers = (reader for tensor in tensors for reader in model.view.consumers(tensor))
-    other = next((reader for reader in readers if reader not in known), None)
+    everyone = scopes_of(model.view).readers
+    readers = (reader for tensor in tensors for reader in everyone.get(tensor, ()))
+    other = next((reader for reader in readers if reader.key not in known), None)
     if other is not None:
         return f"weights are also read by {other.op_type} '{other.key}'"
     forms = {layer.form for layer in users}

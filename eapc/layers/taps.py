@@ -33,15 +33,31 @@ _END = np.iinfo(np.int64).max
 
 
 class Nodes:
-    """Nodes to be put into a graph, each with one result that is named after `prefix`."""
+    """Nodes to be put into a graph, each with one result that is named after `prefix`.
+
+    `ahead` are those that come before the node that they belong to, `protos` those beside or
+    behind it.
+    """
 
     def __init__(self, prefix: str, opset: int) -> None:
         self.protos: list[NodeProto] = []
-        self._prefix, self._opset = prefix, opset
+        self.ahead: list[NodeProto] = []
+        self._prefix, self._opset, self._names = prefix, opset, 0
+
+    def fresh(self) -> str:
+        """A name that nothing has yet."""
+        self._names += 1
+        return f"{self._prefix}{self._names}"
+
+    def first(self, op_type: str, **attributes: Any) -> str:
+        """Add a node without operands ahead of all."""
+        name = self.fresh()
+        self.ahead.append(helper.make_node(op_type, [], [name], **attributes))
+        return name
 
     def add(self, op_type: str, *inputs: str, result: str = "", **attributes: Any) -> str:
         """Add a node; returns its result's name."""
-        name = result or f"{self._prefix}{len(self.protos)}"
+        name = result or self.fresh()
         self.protos.append(helper.make_node(op_type, inputs, [name], **attributes))
         return name
 

@@ -11,11 +11,20 @@ from eapc.model.dynamic_axes import is_single_image
 from eapc.model.editor import GraphEditor, declare_constants, rename_all
 from eapc.model.epilogue import BiasSink, Clipping, Epilogue, epilogue_of, per_channel
 from eapc.model.file import Check, files_of
-from eapc.model.graph import GraphView, Node, free_names, plain_tensors, stored_in, walk
+from eapc.model.graph import (
+    GraphView,
+    Node,
+    captured_by,
+    free_names,
+    plain_tensors,
+    stored_in,
+    walk,
+)
 from eapc.model.input_sizes import assumed_sizes, batch_inputs, input_shapes, require_fitting
 from eapc.model.interface import common_inputs, sample_axes
 from eapc.model.model import ANNOTATION_PREFIX, KeptPart, Model, Origin, drop_annotations
 from eapc.model.refusals import ONNX, ONNXRUNTIME, explained
+from eapc.model.scopes import Scopes, graphs_by_scope, plain_by_unique_name, scopes_of
 from eapc.model.shapes import InputShapes, Shapes, infer_shapes, static_shape
 from eapc.model.tensors import (
     Array,
@@ -68,6 +77,7 @@ __all__ = [
     "Model",
     "Node",
     "Origin",
+    "Scopes",
     "Shape",
     "ShapeOf",
     "Shapes",
@@ -80,6 +90,7 @@ __all__ = [
     "assumed_sizes",
     "attributes_of",
     "batch_inputs",
+    "captured_by",
     "common_inputs",
     "count_nonzero",
     "declare_constants",
@@ -94,6 +105,7 @@ __all__ = [
     "find_weights",
     "fold_constants",
     "free_names",
+    "graphs_by_scope",
     "infer_shapes",
     "input_shapes",
     "is_external",
@@ -103,10 +115,12 @@ __all__ = [
     "numpy_type",
     "obstacle",
     "per_channel",
+    "plain_by_unique_name",
     "plain_tensors",
     "rename_all",
     "require_fitting",
     "sample_axes",
+    "scopes_of",
     "seen_shapes",
     "seen_through",
     "spec_of",

@@ -21,7 +21,7 @@ from eapc.model.editor import write_constants, write_inner_constants, write_resu
 from eapc.model.file import Check
 from eapc.model.graph import Analyses, GraphView, Node, walk
 from eapc.model.refusals import ONNX, explained
-from eapc.model.scopes import graphs_by_scope, scopes_of
+from eapc.model.scopes import graphs_by_scope, plain_by_unique_name, scopes_of
 from eapc.model.tensors import Array, TensorSpec, encode, is_external, subgraphs_of_node
 
 ANNOTATION_PREFIX = "eapc."
@@ -166,8 +166,8 @@ class Model:
 
         Those that the file stores as such stay as they are.
         """
-        file = self.original.constants
-        computed = (name for name in names if name not in file.plain)
+        file, stored = self.original.constants, plain_by_unique_name(self.view.proto)
+        computed = (name for name in names if name not in stored)
         values = {name: value for name in computed if (value := file.value(name)) is not None}
         if not values:
             return self

@@ -12,7 +12,7 @@ from functools import cached_property
 
 import onnx
 
-from eapc.model.graph import GraphView, Node, initializers_of, walk
+from eapc.model.graph import GraphView, Node, initializers_of, plain_tensors, walk
 from eapc.model.tensors import subgraphs_of_node
 
 
@@ -96,6 +96,16 @@ def graphs_by_scope(graph: onnx.GraphProto, scope: str = "") -> dict[str, onnx.G
         if node.subgraphs:
             found |= dict(zip(node.subgraphs, subgraphs_of_node(proto), strict=True))
     return found
+
+
+def plain_by_unique_name(proto: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    """The dense tensors that a model stores, in subgraphs too: they can be written into."""
+    graphs = graphs_by_scope(proto.graph)
+    return {
+        scope + name: tensor
+        for scope, graph in graphs.items()
+        for name, tensor in plain_tensors(graph).items()
+    }
 
 
 def _made_in(graph: onnx.GraphProto) -> list[str]:
