@@ -21,7 +21,7 @@ from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 from eapc.layers.finding import Layer, layers_of
 from eapc.layers.forms import DenseForm
-from eapc.layers.lifting import Rows, keep_only, lift
+from eapc.layers.lifting import Gathered, keep_only, lift
 from eapc.layers.recurrent import R, RecurrentForm
 from eapc.layers.taps import Nodes, tap_cell
 from eapc.model import (
@@ -99,6 +99,7 @@ class _Twin:
             return nodes.protos
         copy = NodeProto()
         copy.CopyFrom(top)
+        copy.name = ""
         copy.output[:] = [nodes.fresh() for _ in copy.output]
         for later, other in self.users:
             if later >= place and _top(self._scopes, other.node) is _top(self._scopes, user.node):
@@ -110,7 +111,7 @@ class _Twin:
         keep_only(shown, [user.x, user.y])
         return list(shown.node)
 
-    def _lifted(self, user: Layer, copy: NodeProto, outside: Nodes) -> list[Rows]:
+    def _lifted(self, user: Layer, copy: NodeProto, outside: Nodes) -> list[Gathered]:
         """x and y of a layer within `copy`, lifted level by level; nodes to add go `outside`."""
         way = _way(self._scopes, copy, user.node)
         inside = Nodes(f"eapc/{user.node.key}/{user.tapped}/in/", self.model.opset)
@@ -136,7 +137,7 @@ def _add(graph: GraphProto, nodes: Nodes) -> None:
     graph.node.extend([*nodes.ahead, *kept, *nodes.protos])
 
 
-def _tapped(user: Layer, node: NodeProto, kind: int, nodes: Nodes) -> list[Rows]:
+def _tapped(user: Layer, node: NodeProto, kind: int, nodes: Nodes) -> list[Gathered]:
     """Rows of x and y in the layer's own graph; `nodes` make what is missing."""
     form = user.form
     x, y = node.input[0], node.output[0]
@@ -146,17 +147,20 @@ def _tapped(user: Layer, node: NodeProto, kind: int, nodes: Nodes) -> list[Rows]
         tap_cell(nodes, cell, form, user.tapped, (x, y), _original(user))
         groups = form.groups if user.tapped == R else 1
         return [
-            Rows(x, kind, (groups, form.weight_shape[2])), Rows(y, kind, form.channel_shape)
+            Gathered(x, kind, (groups, form.weight_shape[2])), Gathered(y, kind, form.channel_shape)
         ]  # fmt: skip
     if isinstance(form, DenseForm):
         inputs, outputs = form.weight_shape[::-1] if form.filters_first else form.weight_shape
         return [
-            Rows(nodes.reshape(x, -1, inputs), kind, (inputs,)),
-            Rows(nodes.reshape(y, -1, outputs), kind, (outputs,)),
+            Gathered(nodes.reshape(x, -1, inputs), kind, (inputs,)),
+            Gathered(nodes.reshape(y, -1, outputs), kind, (outputs,)),
         ]
     spatial = (None,) * len(form.weight_shape[2:])
     x, y = (nodes.add("Identity", name) for name in (x, y))  # a body gives back what it made
-    return [Rows(x, kind, (None, *spatial)), Rows(y, kind, (form.channel_shape[0], *spatial))]
+    return [
+        Gathered(x, kind, (None, *spatial)),
+        Gathered(y, kind, (form.channel_shape[0], *spatial)),
+    ]
 
 
 # --- places in a copy ----------------------------------------------------------------------------

@@ -20,7 +20,7 @@ _LOOP_INPUTS = 2
 
 
 @dataclass(frozen=True)
-class Rows:
+class Gathered:
     """A tensor of rows along its first axis, in some graph.
 
     `trailing` are the sizes of its other axes, None where these are not known before it runs.
@@ -41,7 +41,7 @@ class Rows:
         return (0, *(size or 1 for size in self.trailing))
 
 
-def lift(holder: NodeProto, place: int, found: Rows, nodes: Nodes) -> Rows:
+def lift(holder: NodeProto, place: int, found: Gathered, nodes: Nodes) -> Gathered:
     """Let a node give back what its body at a place has: rows in the graph that holds the node.
 
     `nodes` are what that graph is to have ahead of the node and behind it.
@@ -54,7 +54,7 @@ def lift(holder: NodeProto, place: int, found: Rows, nodes: Nodes) -> Rows:
     return _lift_runs(holder, body, found, nodes)
 
 
-def _lift_choice(holder: NodeProto, place: int, found: Rows, nodes: Nodes) -> Rows:
+def _lift_choice(holder: NodeProto, place: int, found: Gathered, nodes: Nodes) -> Gathered:
     result = nodes.fresh()
     for index, branch in enumerate(subgraphs_of_node(holder)):
         name = found.tensor
@@ -64,10 +64,10 @@ def _lift_choice(holder: NodeProto, place: int, found: Rows, nodes: Nodes) -> Ro
             branch.node.append(helper.make_node("Constant", [], [name], value=empty))
         branch.output.append(helper.make_tensor_value_info(name, found.kind, None))
     holder.output.append(result)
-    return Rows(result, found.kind, found.trailing)
+    return Gathered(result, found.kind, found.trailing)
 
 
-def _lift_state(holder: NodeProto, body: GraphProto, found: Rows, nodes: Nodes) -> Rows:
+def _lift_state(holder: NodeProto, body: GraphProto, found: Gathered, nodes: Nodes) -> Gathered:
     """As a state that grows, as the number of rows may differ from run to run."""
     result, before, after = nodes.fresh(), nodes.fresh(), nodes.fresh()
     states = len(body.input) - _LOOP_INPUTS
@@ -83,7 +83,7 @@ def _lift_state(holder: NodeProto, body: GraphProto, found: Rows, nodes: Nodes) 
     outputs += [""] * (states - len(outputs))
     outputs.insert(states, result)
     holder.output[:] = [name or nodes.fresh() for name in outputs]
-    return Rows(result, found.kind, found.trailing)
+    return Gathered(result, found.kind, found.trailing)
 
 
 def _insert(values: object, place: int, value: object) -> None:
@@ -92,7 +92,7 @@ def _insert(values: object, place: int, value: object) -> None:
     values.extend([*kept[:place], value, *kept[place:]])  # type: ignore[attr-defined]
 
 
-def _lift_runs(holder: NodeProto, body: GraphProto, found: Rows, nodes: Nodes) -> Rows:
+def _lift_runs(holder: NodeProto, body: GraphProto, found: Gathered, nodes: Nodes) -> Gathered:
     """Collected over the runs, which all give as much."""
     body.output.append(helper.make_tensor_value_info(found.tensor, found.kind, None))
     for attribute in holder.attribute:
@@ -106,7 +106,7 @@ def _lift_runs(holder: NodeProto, body: GraphProto, found: Rows, nodes: Nodes) -
     rows = nodes.add("ReduceProd", nodes.slice(sizes, 0, 0, 2))
     trailing = nodes.slice(sizes, 0, 2, len(found.trailing) + 2)
     shape = nodes.add("Concat", rows, trailing, axis=0)
-    return Rows(nodes.add("Reshape", collected, shape), found.kind, found.trailing)
+    return Gathered(nodes.add("Reshape", collected, shape), found.kind, found.trailing)
 
 
 # --- what is done for nothing --------------------------------------------------------------------
