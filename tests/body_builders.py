@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from builders import Array, constant_node, ints, make_graph, make_model, normal, op, scalar, value
-from onnx import GraphProto, TensorProto
+from onnx import GraphProto, TensorProto, helper
 from pruning_builders import Net, images
 from recurrent_builders import INPUTS, STEPS, sequences
 
@@ -112,4 +112,34 @@ def choice(batch: int | str = 1) -> Net:
     return Net(proto, {"x": images(64)})
 
 
-BODIES = {"loop": loop, "scan": scan, "choice": choice}
+def calls() -> Net:
+    """x (N, 16) through a function with two products of its own, twice, and a head of the model's.
+
+    The first product's weights are the function's, the second's are handed to it.
+    """
+    nodes = [
+        constant_node("w", normal((16, 16), 1, 0.3)),
+        constant_node("b", normal((16,), 2, 0.3)),
+        op("MatMul", "a w", "m", "inner"),
+        op("Add", "m b", "s"),
+        op("Relu", "s", "r"),
+        op("MatMul", "r v", "z", "outer"),
+    ]
+    opsets = [helper.make_opsetid("", 17)]
+    block = helper.make_function("own", "Block", ["a", "v"], ["z"], nodes, opsets)
+    main = [
+        op("Block", "x v1", "h", "one", domain="own"),
+        op("Block", "h v2", "k", "two", domain="own"),
+        op("MatMul", "k wo", "y", "out"),
+    ]
+    tensors = {
+        "v1": normal((16, 16), 3, 0.3), "v2": normal((16, 16), 4, 0.3),
+        "wo": normal((16, 5), 5, 0.4),
+    }  # fmt: skip
+    proto = make_model(main, {"x": ("N", 16)}, [value("y", ("N", 5))], tensors)
+    proto.functions.append(block)
+    rows = sequences().reshape(-1, INPUTS)[::2]
+    return Net(proto, {"x": rows})
+
+
+BODIES = {"loop": loop, "scan": scan, "choice": choice, "calls": calls}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from body_builders import BODIES, UNITS, choice, loop
+from body_builders import BODIES, UNITS, calls, choice, loop
 from builders import Array, constant_node, loaded, make_graph, normal, op, value
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 from recurrent_builders import INPUTS, STEPS
 
 from eapc.layers import exposed, find_layers
@@ -98,6 +98,30 @@ def test_levels_are_lifted_one_by_one() -> None:
     w = model.constants[tied.weight]
     np.testing.assert_allclose(got[tied.first.x], np.concatenate([x, -(x @ w)]), atol=1e-5)
     np.testing.assert_allclose(got["y"], -(x @ w) @ w, atol=1e-5)
+
+
+def test_layers_of_functions_are_at_their_calls() -> None:
+    """Both calls share the function's own weights."""
+    found = find_layers(calls().model)
+    assert {tied.weight: [user.node.key for user in tied.users] for tied in found.layers} == {
+        "own.Block/w": ["one", "two"], "v1": ["one"], "v2": ["two"], "wo": ["out"]
+    }  # fmt: skip
+    assert found.skipped == ()
+
+
+def test_functions_that_branches_call_too_keep_their_weights() -> None:
+    proto = calls().proto
+    then = make_graph([op("Block", "k v1", "t", "deep", domain="own")], {}, ["t"])
+    other = make_graph([op("Neg", "k", "e")], {}, ["e"])
+    proto.graph.node[2].input[0] = "c"
+    choose = op("If", "yes", "c", "if", then_branch=then, else_branch=other)
+    proto.graph.node.insert(2, choose)
+    proto.graph.initializer.append(numpy_helper.from_array(np.array(True), "yes"))
+    found = find_layers(Model.from_proto(proto))
+    assert "own.Block/w" not in {tied.weight for tied in found.layers}
+    assert "weights of a function that is called within a subgraph too" in {
+        skip.reason for skip in found.skipped
+    }
 
 
 # --- writing back ----------------------------------------------------------------------------

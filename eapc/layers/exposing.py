@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 import onnx
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
+from eapc.layers.calls import without_calls
 from eapc.layers.finding import Layer, layers_of
 from eapc.layers.forms import DenseForm
 from eapc.layers.lifting import Gathered, keep_only, lift
@@ -44,15 +45,23 @@ def exposed(model: Model) -> Model:
 
 
 def _exposed_view(model: Model) -> GraphView | None:
+    flat = without_calls(model)
+    view = _tapped_view(flat)
+    if view is None and flat is not model:
+        view = flat.view
+    if view is not None:
+        view.analyses.once("exposed", lambda: None)
+    return view
+
+
+def _tapped_view(model: Model) -> GraphView | None:
     found = layers_of(model).layers
     users = [
         (place, user) for place, tied in enumerate(found) for user in tied.users if user.tapped
     ]
     if not users:
         return None
-    view = GraphView(_Twin(model, users).made())
-    view.analyses.once("exposed", lambda: None)
-    return view
+    return GraphView(_Twin(model, users).made())
 
 
 @dataclass(frozen=True)

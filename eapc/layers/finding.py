@@ -11,6 +11,7 @@ import numpy as np
 
 from eapc.errors import ModelError
 from eapc.layers.bodies import Bodies
+from eapc.layers.calls import at_call, without_calls
 from eapc.layers.endings import is_unmixed
 from eapc.layers.forms import LayerForm, UnsupportedLayerError, form_of
 from eapc.layers.recurrent import R, W, recurrent_bias, recurrent_form, require_gatherable
@@ -107,6 +108,7 @@ def find_layers(model: Model) -> PrunableLayers:
     """
     by_weight: dict[str, list[Layer]] = {}
     skipped: list[Skipped] = []
+    whole, model = model, without_calls(model)
     bodies = Bodies(model)
     for node in model.nodes:
         for make in _makers(node):
@@ -120,11 +122,21 @@ def find_layers(model: Model) -> PrunableLayers:
     tied = []
     for weight, users in by_weight.items():
         reason = _conflict(model, weight, users)
+        if whole is not model and not reason:
+            users, reason = _at_calls(whole, users)
         if reason:
             skipped.extend(Skipped(layer.node.key, reason) for layer in users)
         else:
             tied.append(TiedLayers(weight, tuple(_in_common_units(users))))
     return PrunableLayers(tuple(tied), tuple(dict.fromkeys(skipped)))
+
+
+def _at_calls(model: Model, users: list[Layer]) -> tuple[list[Layer], str]:
+    """Layers of the model without calls as those of the model, or why they are none."""
+    try:
+        return [at_call(model, user) for user in users], ""
+    except UnsupportedLayerError as error:
+        return users, str(error)
 
 
 def with_plain_layers(model: Model) -> Model:

@@ -20,6 +20,7 @@ from eapc.model.graph import (
     stored_in,
     walk,
 )
+from eapc.model.inlining import Inlined, body_constants, inlined
 from eapc.model.input_sizes import assumed_sizes, batch_inputs, input_shapes, require_fitting
 from eapc.model.interface import common_inputs, sample_axes
 from eapc.model.model import ANNOTATION_PREFIX, KeptPart, Model, Origin, drop_annotations
@@ -72,6 +73,7 @@ __all__ = [
     "Epilogue",
     "GraphEditor",
     "GraphView",
+    "Inlined",
     "InputShapes",
     "KeptPart",
     "Model",
@@ -90,6 +92,7 @@ __all__ = [
     "assumed_sizes",
     "attributes_of",
     "batch_inputs",
+    "body_constants",
     "captured_by",
     "common_inputs",
     "count_nonzero",
@@ -107,6 +110,7 @@ __all__ = [
     "free_names",
     "graphs_by_scope",
     "infer_shapes",
+    "inlined",
     "input_shapes",
     "is_external",
     "is_float",

@@ -230,7 +230,14 @@ class Constants:
         if stored is not None:
             return decode(stored, self._folder)
         within = self._within(name)
-        return None if within is None else within[0].value(within[1])
+        if within is not None:
+            return within[0].value(within[1])
+        tensor = self._in_function(name)
+        return None if tensor is None else decode(tensor, self._folder)
+
+    def _in_function(self, name: str) -> onnx.TensorProto | None:
+        """What a Constant node of one of the model's own functions holds."""
+        return None if self._outer is not None else scopes_of(self._view).in_functions.get(name)
 
     def _within(self, name: str) -> tuple[Constants, str] | None:
         """The constants of the subgraph that a name with a scope is one of, and its name there."""
@@ -257,6 +264,9 @@ class Constants:
         within = self._within(name)
         if within is not None:
             return within[0].shape(within[1])
+        tensor = self._in_function(name)
+        if tensor is not None:
+            return tuple(tensor.dims)
         value = self.value(name)
         return None if value is None else value.shape
 

@@ -20,6 +20,7 @@ from eapc.model.constants import Constants
 from eapc.model.editor import write_constants, write_inner_constants, write_result
 from eapc.model.file import Check
 from eapc.model.graph import Analyses, GraphView, Node, walk
+from eapc.model.inlining import function_tensors
 from eapc.model.refusals import ONNX, explained
 from eapc.model.scopes import graphs_by_scope, plain_by_unique_name, scopes_of
 from eapc.model.tensors import Array, TensorSpec, encode, is_external, subgraphs_of_node
@@ -196,7 +197,7 @@ class Model:
         """New values of what subgraphs hold, by scope and name there."""
         found: dict[str, dict[str, Array]] = {}
         scopes = scopes_of(self.view)
-        for name in self.weights.keys() - scopes.main_names:
+        for name in self.weights.keys() - scopes.main_names - scopes.in_functions.keys():
             scope, own = scopes.inner[name]
             found.setdefault(scope, {})[own] = self.weights[name]
         return found
@@ -217,7 +218,14 @@ class Model:
         proto = onnx.ModelProto(ir_version=max(source.ir_version, 4))
         proto.opset_import.extend(source.opset_import)
         proto.functions.extend(source.functions)
+        self._write_functions(proto)
         return proto
+
+    def _write_functions(self, proto: onnx.ModelProto) -> None:
+        """New values of what functions hold, in place."""
+        held = function_tensors(proto) if self.weights and proto.functions else {}
+        for name in held.keys() & self.weights.keys():
+            held[name].CopyFrom(encode(self.weights[name], held[name]))
 
     def to_proto(self, embed: bool = False) -> onnx.ModelProto:
         """A copy of the file's proto with new weights and annotations written in.
@@ -228,6 +236,7 @@ class Model:
         proto.CopyFrom(self.view.proto)
         if self.annotations:
             self._write_annotations(proto)
+        self._write_functions(proto)
         if self._inner_weights:
             write_inner_constants(graphs_by_scope(proto.graph), self._inner_weights)
         write_constants(proto.graph, self.weights)

@@ -13,6 +13,7 @@ from functools import cached_property
 import onnx
 
 from eapc.model.graph import GraphView, Node, initializers_of, plain_tensors, walk
+from eapc.model.inlining import function_tensors
 from eapc.model.tensors import subgraphs_of_node
 
 
@@ -48,6 +49,11 @@ class Scopes:
             for scope in self.holders
             for name in _made_in(self.graphs[scope])
         }
+
+    @cached_property
+    def in_functions(self) -> Mapping[str, onnx.TensorProto]:
+        """What Constant nodes of functions hold, by function and name in one."""
+        return function_tensors(self._view.proto)
 
     @cached_property
     def _own(self) -> Mapping[str, set[str]]:
@@ -99,13 +105,14 @@ def graphs_by_scope(graph: onnx.GraphProto, scope: str = "") -> dict[str, onnx.G
 
 
 def plain_by_unique_name(proto: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
-    """The dense tensors that a model stores, in subgraphs too: they can be written into."""
-    graphs = graphs_by_scope(proto.graph)
-    return {
-        scope + name: tensor
-        for scope, graph in graphs.items()
-        for name, tensor in plain_tensors(graph).items()
-    }
+    """The dense tensors that a model stores, in subgraphs and functions too.
+
+    They can be written into.
+    """
+    found = function_tensors(proto)
+    for scope, graph in graphs_by_scope(proto.graph).items():
+        found |= {scope + name: tensor for name, tensor in plain_tensors(graph).items()}
+    return found
 
 
 def _made_in(graph: onnx.GraphProto) -> list[str]:
