@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from eapc.allocation import Curves, Schedule, correct_tail, share_out, share_out_evenly
-from eapc.calibration import probe_inputs, scaled_matrix, unscaled_matrix
+from eapc.calibration import probe_inputs, scaled_matrix, unreached, unscaled_matrix
 from eapc.errors import UsageError
 from eapc.layers import (
     EXCLUDED,
@@ -24,10 +24,13 @@ from eapc.layers import (
     read_layer_densities,
     require_layers,
     suited,
+    without,
 )
 from eapc.model import Model
 from eapc.pipeline import Compilation, LayerRecord, Names, Pass, with_curves
 from eapc.solvers import PATTERNS, parse_pattern
+
+NOT_REACHED = "no calibration input comes to it; give some that do"
 
 _ROUNDING = 0.005
 """How near the sparsity that is typed must come to the one that a pattern fixes."""
@@ -105,7 +108,7 @@ class PruneWeights(Pass):
 
     def run(self, compilation: Compilation) -> Compilation:
         """The compilation with weights zeroed by magnitude, ready to be reconstructed."""
-        chosen = self._chosen(compilation.model)
+        chosen = self._reached(compilation, self._chosen(compilation.model))
         if self.energy is not None:
             compilation = with_curves(_without_other_curves(compilation, chosen), chosen)
             compilation = compilation.with_record(budget=self.energy)
@@ -117,6 +120,16 @@ class PruneWeights(Pass):
         suitable = suited(found, model, self.pattern)
         require_layers(suitable)
         return suitable
+
+    def _reached(self, compilation: Compilation, chosen: PrunableLayers) -> PrunableLayers:
+        """The layers that calibration inputs come to; without any data all count as such."""
+        data, engine = compilation.calibration, compilation.conditions.engine
+        if data is None:
+            return chosen
+        missed = unreached(compilation.model, chosen.layers, data, engine)
+        reached = without(chosen, missed, NOT_REACHED)
+        require_layers(reached)
+        return reached
 
     def _densities(self, compilation: Compilation, chosen: PrunableLayers) -> Mapping[str, float]:
         """The density of each layer's weights; those that a pattern fixes are for show."""

@@ -118,7 +118,10 @@ class ReconstructOutputs(Pass):
     ) -> tuple[LayerRecord, dict[str, Array]]:
         """Solve one layer on what reaches it now; its record and its constants' new values."""
         method = METHODS[self.method]
-        rows = sweep.rows(step)
+        rows = [user for user in sweep.rows(step) if user.is_reached]
+        if not rows:
+            return _as_they_are(sweep.model, tied)
+        tied = replace(tied, users=tuple(user.layer for user in rows))
         moments = [user.moments() for user in rows]
         if not method.fits:  # no bias takes the means up, so they count
             moments = [moment.uncentred() for moment in moments]
@@ -182,6 +185,13 @@ def _rectified(
     beyond = [end.beyond(start, _STEP) for end, start in zip(moved, moments, strict=True)]
     refitted = refit(_problem(tied, original, beyond), matrix != 0, matrix)
     return refitted, [end.about_outputs(aim.y_mean) for end, aim in zip(moved, beyond, strict=True)]
+
+
+def _as_they_are(model: Model, tied: TiedLayers) -> tuple[LayerRecord, dict[str, Array]]:
+    """The record and weights of a layer that no input comes to."""
+    stored = model.constants[tied.weight]
+    nonzero = int(np.count_nonzero(stored))
+    return LayerRecord(tied.first.node.key, stored.size, nonzero), {tied.weight: stored}
 
 
 def _problem(tied: TiedLayers, original: Array, moments: Sequence[Moments]) -> LayerProblem:

@@ -15,7 +15,7 @@ from onnx import NodeProto, TensorProto, helper
 
 from eapc.errors import ModelError
 from eapc.layers import Layer, PrunableLayers, TiedLayers, find_layers
-from eapc.model import Model
+from eapc.model import Model, as_seen, as_stored
 
 IMAGE = ("N", 3, 5, 5)
 ROWS = ("N", 6)
@@ -384,6 +384,22 @@ def test_why_a_dense_layer_is_left_alone(
     assert reason in only_reason(loaded(nodes, {"x": (3, 6)}, ["y"], tensors))
 
 
+@pytest.mark.parametrize("opset", [11, 17])
+def test_weights_behind_axes_of_size_one(opset: int) -> None:
+    """Up to opset 12 axes are an attribute."""
+    ways = (("Unsqueeze", "h", "w2"), ("Squeeze", "w2", "w"))
+    nodes = [
+        op(kind, x, y, axes=[1]) if opset < 13 else op(kind, f"{x} ax", y) for kind, x, y in ways
+    ]
+    weight = normal((6, 4))
+    tensors = {"h": weight} | ({"ax": ints(1)} if opset > 12 else {})
+    nodes.append(op("MatMul", "x w", "y"))
+    layer = only_layer(model := loaded(nodes, {"x": (3, 6)}, ["y"], tensors, opset))
+    assert layer.source.root == "h"
+    np.testing.assert_array_equal(as_seen(model, layer.source), weight)
+    np.testing.assert_array_equal(as_stored(model, layer.source, 2 * weight), 2 * weight)
+
+
 def test_weights_behind_a_reshape_to_a_computed_shape() -> None:
     nodes = [
         op("Shape", "x", "s", start=1),
@@ -476,14 +492,6 @@ def test_a_layer_that_reads_a_constant_is_left_alone() -> None:
     assert "constant" in only_reason(model)
 
 
-def test_recurrent_layers_are_left_alone() -> None:
-    given = {"w": normal((1, 20, 6)), "r": normal((1, 20, 5))}
-    model = loaded(
-        [op("LSTM", "x w r", "y", "cell", hidden_size=5)], {"x": (3, 1, 6)}, ["y"], given
-    )
-    assert only_reason(model) == "LSTM weights are not pruned"
-
-
 def test_layers_that_no_output_needs_are_left_alone() -> None:
     nodes = [op("MatMul", "x w", "y", "used"), op("MatMul", "x v", "z", "dead")]
     tensors = {"w": normal((6, 4)), "v": normal((6, 4), 1)}
@@ -492,15 +500,17 @@ def test_layers_that_no_output_needs_are_left_alone() -> None:
     assert reasons(found) == {"dead": "no output needs it; simplify the model to be rid of it"}
 
 
-def test_layers_in_subgraphs_are_left_alone() -> None:
+def test_layers_in_branches_have_names_of_their_own() -> None:
+    """Both branches call their weights w."""
     then = make_graph([op("MatMul", "x w", "t", "inner")], {}, ["t"], {"w": normal((6, 4))})
-    other = make_graph([op("MatMul", "x w2", "e", "inner2")], {}, ["e"], {"w2": normal((6, 4))})
+    other = make_graph([op("MatMul", "x w", "e", "inner")], {}, ["e"], {"w": normal((6, 4), 1)})
     nodes = [op("If", "cond", "y", "if", then_branch=then, else_branch=other)]
     inputs = [value("x", ROWS), value("cond", (), TensorProto.BOOL)]
     found = find_layers(loaded(nodes, inputs, ["y"]))
-    assert found.layers == ()
-    assert set(reasons(found).values()) == {"inside a subgraph"}
-    assert len(found.skipped) == 2
+    assert {tied.weight: tied.first.node.key for tied in found.layers} == {
+        "if/else_branch/w": "if/else_branch/inner",
+        "if/then_branch/w": "if/then_branch/inner",
+    }
 
 
 def test_custom_operators_and_products_of_activations_are_no_layers() -> None:
@@ -637,8 +647,8 @@ def test_layers_of_real_models(shared_data: Path) -> None:
     assert len(faces.layers) > 40
     assert faces.skipped == ()
     voices = find_layers(Model.load(folder / "silero_vad.onnx"))
-    assert voices.layers == ()
-    assert "inside a subgraph" in reasons(voices).values()
+    assert len(voices.layers) == 20
+    assert voices.skipped == ()
     resnet = find_layers(Model.load(folder / "cifar10_resnet20_bn.onnx"))
     assert len(resnet.layers) == 20
     assert sum(tied.first.other != "" for tied in resnet.layers) == 9

@@ -10,6 +10,7 @@ from eapc.calibration.activations import (
     downstream_of,
 )
 from eapc.calibration.lockstep import LayerwiseReconstruction, Reference
+from eapc.calibration.reaching import unreached
 from eapc.calibration.sensitivity import (
     DENSITIES,
     ErrorCurve,
@@ -56,5 +57,6 @@ __all__ = [
     "probes_of",
     "rectified",
     "scaled_matrix",
+    "unreached",
     "unscaled_matrix",
 ]

@@ -233,7 +233,7 @@ def downstream_of(model: Model, changed: Iterable[str]) -> DownstreamSubgraph:
     Where one of these is made of another, its new value is given, not made.
     """
     view, changed = model.view, tuple(changed)
-    reached = view.descendants(changed)
+    reached = view.descendants(changed) & view.needed
     nodes = tuple(
         node for node in view.main_nodes if node in reached and node.outputs[0] not in changed
     )

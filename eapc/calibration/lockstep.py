@@ -23,8 +23,8 @@ from eapc.calibration.statistics import (
     unscaled_matrix,
 )
 from eapc.data import Dataset
-from eapc.layers import Layer, TiedLayers, layers_of
-from eapc.model import Array, GraphView, KeptPart, Model, Origin, is_float
+from eapc.layers import Layer, TiedLayers, exposed, layers_of
+from eapc.model import Array, GraphView, KeptPart, Model, Node, Origin, is_float
 from eapc.runtime import Engine, feed_size
 from eapc.solvers import Moments
 
@@ -57,8 +57,8 @@ class LayerwiseReconstruction:
     def _walks(self) -> list[ActivationWalk]:
         """Through the model's own original, the dense and the pruned network."""
         reference, batch = self._reference, feed_size(self.model, self._data)
-        networks = (self.model.original, reference.dense, self.original)
-        plans = _plans(self.model.view, self._layers, reference)
+        networks = [exposed(m) for m in (self.model.original, reference.dense, self.original)]
+        plans = _plans(exposed(self.model).view, self._layers, reference)
         return [
             ActivationWalk(model, self._data, plan, batch, self._engine.threads, self._memory)
             for model, plan in zip(networks, plans, strict=True)
@@ -96,11 +96,11 @@ class LayerwiseReconstruction:
         own, dense, pruned = self._walks
         step = self._walked
         self._walked += 1
-        targets = own.step(step, self.model.original)
-        for name, batches in dense.step(step, self._reference.dense).items():
+        targets = own.step(step, exposed(self.model.original))
+        for name, batches in dense.step(step, exposed(self._reference.dense)).items():
             kept = (self._reference.kept(name, batch) for batch in batches)
             targets[name] = [self._memory.keep(batch) for batch in kept]
-        return targets, pruned.step(step, self.model)
+        return targets, pruned.step(step, exposed(self.model))
 
     def replace(
         self, tied: TiedLayers, matrix: Array, moments: Sequence[Moments] | None
@@ -109,7 +109,7 @@ class LayerwiseReconstruction:
 
         Returns the constants' new values as they are stored.
         """
-        biases = moved_biases(tied, self.original, matrix, moments) if moments else {}
+        biases = moved_biases(tied, self.original, matrix, moments, self.model) if moments else {}
         weight = tied.stored(self.original, unscaled_matrix(tied, matrix))
         changed = {tied.weight: weight, **biases}
         self.model = self.model.with_weights(changed)
@@ -132,8 +132,11 @@ def _activations(
     """
     has_branch = layer.other in pruned and twin.other in targets
     branch = (targets[twin.other], pruned[layer.other]) if has_branch else None
-    x = pruned.get(layer.x, targets.get(twin.x, []))
-    return LayerActivations(x, targets[twin.y], branch)
+    x, own = pruned.get(layer.x), targets.get(twin.x, [])
+    if x is not None and layer.node.scope:  # a body that ran more or less often, or another one
+        pairs = zip(x, own, strict=True)
+        x = [now if now.shape == before.shape else before for now, before in pairs]
+    return LayerActivations(own if x is None else x, targets[twin.y], branch)
 
 
 def _row_words(layer: Layer, shape: tuple[int, ...]) -> int:
@@ -157,20 +160,26 @@ def _plans(
     own: Plan = []
     dense: Plan = []
     pruned: Plan = []
-    unsolved = {user.node for tied in layers for user in tied.users}
+    unsolved = {node for tied in layers for node in _readers(view, tied)}
     for tied in layers:
         operands = {name for user in tied.users for name in (user.x, user.other) if name}
         ready = {name for name in operands if not view.ancestors([name]) & unsolved}
         pairs, is_dense = reference.pairs(tied), bool(reference.twins(tied))
         outputs = [twin.y for _, twin in pairs]
-        early = [twin.x for user, twin in pairs if user.x not in ready]
+        early = [twin.x for user, twin in pairs if user.x not in ready or user.node.scope]
         others = [twin.other for user, twin in pairs if user.other in ready and twin.other]
         targets = outputs + early + others
         own.append([] if is_dense else targets)
         dense.append(targets if is_dense else [])
         pruned.append(sorted(ready))
-        unsolved -= {user.node for user in tied.users}
+        unsolved -= _readers(view, tied)
     return own, dense, pruned
+
+
+def _readers(view: GraphView, tied: TiedLayers) -> set[Node]:
+    """The nodes whose results depend on the weights at once, those that show layers included."""
+    tensors = (user.source.root if user.tapped else user.source.tensor for user in tied.users)
+    return {node for tensor in tensors for node in view.consumers(tensor)}
 
 
 # --- the dense network ---------------------------------------------------------------------------

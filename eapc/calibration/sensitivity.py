@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -34,7 +34,7 @@ from eapc.calibration.statistics import (
 from eapc.data import Dataset
 from eapc.errors import DataError
 from eapc.evaluation import Yardstick
-from eapc.layers import TiedLayers
+from eapc.layers import TiedLayers, exposed
 from eapc.model import Array, Model, as_seen
 from eapc.runtime import Engine, feed_size
 from eapc.solvers import LayerProblem, Moments, combine, quick_prune
@@ -74,10 +74,15 @@ def error_curves(
     if first == len(layers):
         return
     yardstick = Yardstick.of(model, probes.shown, engine.threads)
+    model = exposed(model)
     subgraphs = [downstream_of(model, changed_constants(model, tied)) for tied in layers]
     walk = probed_tensors(model, probes, [[tied] for tied in layers], subgraphs, engine)
     steps = zip(layers, subgraphs, walk, strict=True)
     for tied, downstream, seen in islice(steps, first, None):
+        tied = seen.reaching(tied)
+        if not tied.users:
+            yield _unknown_curve(model, tied)
+            continue
         moments = probe_moments(model, tied, seen, engine.seed)
         run = DownstreamRun(
             model, downstream, seen.shown, changed_constants(model, tied), engine.threads
@@ -138,6 +143,21 @@ class Seen:
     shown: Mapping[str, Batches]
     inputs: int
     kinds: Kinds = ()
+
+    def reaching(self, tied: TiedLayers) -> TiedLayers:
+        """The users that inputs come to: of a body that never ran none do."""
+        users = tied.users
+        reached = (any(y.size for y in self.fitted[user.y]) for user in users)
+        return replace(
+            tied, users=tuple(u for u, is_in in zip(users, reached, strict=True) if is_in)
+        )
+
+
+def _unknown_curve(model: Model, tied: TiedLayers) -> ErrorCurve:
+    """That of a layer that no input comes to: whatever goes is taken for all there is."""
+    errors = (0.0, *(1.0 for _ in DENSITIES[1:]))
+    kept = np.ones(model.constants.shape(tied.weight) or (), bool)
+    return ErrorCurve(tied.weight, errors, tuple(kept for _ in DENSITIES))
 
 
 def probed_tensors(
@@ -202,8 +222,14 @@ def _weights(model: Model, tied: TiedLayers) -> Array:
 
 
 def changed_constants(model: Model, tied: TiedLayers) -> dict[str, Array]:
-    """What a layer's nodes read of its weights, and the constants that take up its bias."""
-    values = {user.source.tensor: as_seen(model, user.source) for user in tied.users}
+    """What a layer's nodes read of its weights, and the constants that take up its bias.
+
+    Of weights that are read within larger nodes it is the constant itself.
+    """
+    if any(user.tapped for user in tied.users):
+        values = {tied.weight: model.constants[tied.weight]}
+    else:
+        values = {user.source.tensor: as_seen(model, user.source) for user in tied.users}
     for source in (user.bias.source for user in tied.users if user.bias):
         values[source.tensor] = as_seen(model, source)
     return values

@@ -106,10 +106,15 @@ class LayerRows:
         are to be made.
         """
         counts = [layer.form.row_count(y.shape) for y in activations.y]
-        share = min(1.0, limit / sum(counts))
+        share = min(1.0, limit / max(1, sum(counts)))
         keep = row_words is not None and share * sum(counts) * row_words <= _KEPT_WORDS
         rows = tuple(_sample(count, share, rng) for count in counts)
         return cls(layer, activations, rows, keep)
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether any input has come to the layer: a branch may never be taken."""
+        return any(rows.size for rows in self.rows)
 
     def batches(self) -> Iterable[RowBatch]:
         """The rows with their targets and weights, batch by batch."""
@@ -253,18 +258,23 @@ def _row_scale(tied: TiedLayers, matrix: Array) -> Array:
 
 
 def moved_biases(
-    tied: TiedLayers, model: Model, matrix: Array, moments: Sequence[Moments]
+    tied: TiedLayers,
+    model: Model,
+    matrix: Array,
+    moments: Sequence[Moments],
+    now: Model | None = None,
 ) -> dict[str, Array]:
     """New values of the constants that take up the change of each user's mean output.
 
-    `matrix` is the new W of z, `moments` one per user.
+    `matrix` is the new W of z, `moments` one per user. What other layers have made of these
+    constants is as the model has it `now`.
     """
     changed: dict[str, Array] = {}
     for layer, moment in zip(tied.users, moments, strict=True):
         if layer.bias is None:
             continue
         change = moment.bias(matrix).ravel()
-        changed[layer.bias.tensor] = layer.bias.changed(model, change)
+        changed[layer.bias.tensor] = layer.bias.changed(model, change, now)
     return changed
 
 

@@ -9,6 +9,7 @@ from eapc.energy.estimation import (
     node_annotations,
     priced_as,
     priced_at,
+    weights_priced_at,
 )
 from eapc.energy.footprint import Footprint
 from eapc.energy.given import DensityTable, GivenBits, read_bits, read_densities
@@ -45,6 +46,7 @@ __all__ = [
     "read_bits",
     "read_densities",
     "resized",
+    "weights_priced_at",
     "work_list",
     "work_list_with_bodies",
 ]

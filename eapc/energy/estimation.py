@@ -31,6 +31,7 @@ from eapc.workload import (
     MacFractions,
     OperandDensities,
     Part,
+    Work,
     Workload,
 )
 
@@ -277,6 +278,22 @@ def priced_at(
     if macs is not None:
         sparser = [own if own.macs is None else replace(own, macs=macs) for own in sparser]
     return _price(item, hardware, tuple(sparser), report.batch, node.stay).energy_mac_units
+
+
+def weights_priced_at(
+    item: NodeWork, report: EnergyReport, tensor: str, weight_density: float
+) -> float:
+    """Energy per inference of those parts of a node that read a weight tensor, as `priced_at`.
+
+    So each weight of a node that has several is priced by itself.
+    """
+    node = report.by_node[item.node.key]
+    places = [i for i, part in enumerate(item.work.parts) if part.weights == tensor]
+    alone = replace(item, work=Work(tuple(item.work.parts[i] for i in places)))
+    found = tuple(node.part_densities[i].with_weights_at_most(weight_density) for i in places)
+    kept = {new: node.stay.parts[i] for new, i in enumerate(places) if i in node.stay.parts}
+    stay = replace(node.stay, parts=kept)
+    return _price(alone, report.hardware, found, report.batch, stay).energy_mac_units
 
 
 def priced_as(item: NodeWork, hardware: HardwareModel, report: EnergyReport) -> float:

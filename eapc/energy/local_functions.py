@@ -13,7 +13,7 @@ import onnx
 
 from eapc.energy.given import GivenBits
 from eapc.energy.worklist import NodeWork, work_list
-from eapc.model import GraphView, Model, Node, Shapes, infer_shapes
+from eapc.model import GraphView, Model, Node, Shapes, body_constants, infer_shapes
 from eapc.workload import Work
 
 _Key = tuple[str, str]
@@ -61,20 +61,29 @@ def _merged(
             host = key_of.get(found.fused_into, "")
             yield replace(found, node=item.node, fused_into=host)
         else:
-            yield _call(item.node, block, known, key_of)
+            held = body_constants(model.view.proto, item.node)
+            body = [each for each in block if not each.node.scope]
+            names = {
+                each.node.outputs[0]: name for each, name in zip(body, held, strict=True) if name
+            }
+            yield _call(item.node, block, known, key_of, names)
 
 
 def _call(
-    node: Node, block: Sequence[NodeWork], known: Collection[str], key_of: Mapping[str, str]
+    node: Node,
+    block: Sequence[NodeWork],
+    known: Collection[str],
+    key_of: Mapping[str, str],
+    constants: Mapping[str, str],
 ) -> NodeWork:
-    """A call as the sum of its body; tensors within the body have no name in the file."""
+    """A call as the sum of its body; tensors within it have no name in the file but `constants`."""
     reason = next((f"{item.node.op_type}: {item.reason}" for item in block if item.reason), "")
     if reason:
         return NodeWork(node, Work(), reason=f"in its body, {reason}")
     parts = tuple(
         replace(
             part,
-            weights=part.weights if part.weights in known else "",
+            weights=part.weights if part.weights in known else constants.get(part.weights, ""),
             ifmap=part.ifmap if part.ifmap in known else "",
             ofmap=item.ofmap_of(part) if item.ofmap_of(part) in known else "",
         )

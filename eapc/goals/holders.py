@@ -112,16 +112,21 @@ class _Reasons:
     def _left(self, key: str) -> float:
         """Non-zero weights of a layer over all that it had."""
         before, after = self._pruned.compilation.reference, self._pruned.model
-        whole = before.constants.shape(self._before.get(key, self._after[key])) or ()
-        nonzero = after.constants[self._after[key]].astype(bool).sum()
-        return float(nonzero / max(1, math.prod(whole)))
+        shapes = map(before.constants.shape, self._before.get(key, self._after[key]))
+        whole = sum(math.prod(shape or ()) for shape in shapes)
+        nonzero = sum(after.constants[name].astype(bool).sum() for name in self._after[key])
+        return float(nonzero / max(1, whole))
 
 
-def _weights_by_node(model: Model) -> dict[str, str]:
-    """The weight tensor of every prunable layer, by node; tied ones have the same."""
+def _weights_by_node(model: Model) -> dict[str, list[str]]:
+    """The weight tensors of every prunable layer, by node; tied ones have the same."""
     from eapc.layers import layers_of
 
-    return {user.node.key: tied.weight for tied in layers_of(model).layers for user in tied.users}
+    found: dict[str, list[str]] = {}
+    for tied in layers_of(model).layers:
+        for key in dict.fromkeys(user.node.key for user in tied.users):
+            found.setdefault(key, []).append(tied.weight)
+    return found
 
 
 def _without_layer(model: Model, node: Node) -> str:

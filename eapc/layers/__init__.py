@@ -7,7 +7,9 @@ from eapc.layers.choice import (
     pattern_of,
     read_layer_densities,
     suited,
+    without,
 )
+from eapc.layers.exposing import exposed
 from eapc.layers.finding import (
     Layer,
     PrunableLayers,
@@ -26,6 +28,7 @@ __all__ = [
     "Skipped",
     "TiedLayers",
     "choose",
+    "exposed",
     "find_layers",
     "given_densities",
     "layers_of",
@@ -34,4 +37,5 @@ __all__ = [
     "require_layers",
     "suited",
     "with_plain_layers",
+    "without",
 ]

@@ -52,6 +52,12 @@ def choose(
     return _only(found, chosen - fixed.keys(), {**dict.fromkeys(others, EXCLUDED), **fixed})
 
 
+def without(found: PrunableLayers, weights: Set[str], reason: str) -> PrunableLayers:
+    """The layers but for those of some weights, which are left alone for a reason."""
+    others = {tied.weight for tied in found.layers} - weights
+    return _only(found, others, dict.fromkeys(weights, reason)) if weights else found
+
+
 def pattern_of(tied: TiedLayers, text: str) -> Pattern:
     """The pattern spelled `text`, for a layer's operator; raises UsageError."""
     return parse_pattern(text, tied.first.form.positions)

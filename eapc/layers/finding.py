@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from eapc.errors import ModelError
+from eapc.layers.bodies import Bodies
+from eapc.layers.calls import at_call, without_calls
 from eapc.layers.endings import is_unmixed
 from eapc.layers.fixed_values import fixed_arithmetic
 from eapc.layers.forms import LayerForm, UnsupportedLayerError, form_of
+from eapc.layers.recurrent import R, W, recurrent_bias, recurrent_form, require_gatherable
 from eapc.model import (
     Array,
     Epilogue,
@@ -26,6 +30,7 @@ from eapc.model import (
     float_types,
     obstacle,
     per_channel,
+    scopes_of,
     seen_shapes,
     seen_through,
     weights_stored,
@@ -41,7 +46,8 @@ class Layer(Epilogue):
     BatchNormalization multiplies by, ones without one; `offset` (m,) the node's own bias.
     `other` is the other branch of an Add that comes next, empty where there is none;
     `clipping` the activation behind all that, if it only cuts values off. Its channels are
-    `unmixed` where each reaches the network's outputs by itself.
+    `unmixed` where each reaches the network's outputs by itself. `tapped` is the place of weights
+    whose x and y are no tensors of the model itself, but of its exposed twin (`exposed`).
     """
 
     node: Node
@@ -51,6 +57,7 @@ class Layer(Epilogue):
     y: str
     offset: Array
     unmixed: bool
+    tapped: int = 0
 
 
 @dataclass(frozen=True)
@@ -106,23 +113,36 @@ def find_layers(model: Model) -> PrunableLayers:
     """
     by_weight: dict[str, list[Layer]] = {}
     skipped: list[Skipped] = []
+    whole, model = model, without_calls(model)
+    bodies = Bodies(model)
     for node in model.nodes:
-        try:
-            layer = _layer(model, node)
-        except UnsupportedLayerError as error:
-            skipped.append(Skipped(node.key, str(error)))
-            continue
-        if layer is not None:
-            by_weight.setdefault(layer.source.root, []).append(layer)
+        for make in _makers(node):
+            try:
+                layer = bodies.layer(node, make) if node.scope else make(model, node)
+            except UnsupportedLayerError as error:
+                skipped.append(Skipped(node.key, str(error)))
+                continue
+            if layer is not None:
+                by_weight.setdefault(layer.source.root, []).append(layer)
     tied = []
     for weight, users in by_weight.items():
         reason = _conflict(model, weight, users)
+        if whole is not model and not reason:
+            users, reason = _at_calls(whole, users)
         if reason:
             skipped.extend(Skipped(layer.node.key, reason) for layer in users)
         else:
             found = TiedLayers(weight, tuple(_in_common_units(users)))
             tied.append(replace(found, fixed=_fixed(model, found)))
-    return PrunableLayers(tuple(tied), tuple(skipped))
+    return PrunableLayers(tuple(tied), tuple(dict.fromkeys(skipped)))
+
+
+def _at_calls(model: Model, users: list[Layer]) -> tuple[list[Layer], str]:
+    """Layers of the model without calls as those of the model, or why they are none."""
+    try:
+        return [at_call(model, user) for user in users], ""
+    except UnsupportedLayerError as error:
+        return users, str(error)
 
 
 def _fixed(model: Model, tied: TiedLayers) -> str:
@@ -137,7 +157,8 @@ def _fixed(model: Model, tied: TiedLayers) -> str:
 
 def with_plain_layers(model: Model) -> Model:
     """The model with its layers' weights and biases as plain tensors, out of which channels go."""
-    layers = [layer for tied in layers_of(model).layers for layer in tied.users]
+    users = [layer for tied in layers_of(model).layers for layer in tied.users]
+    layers = [layer for layer in users if not layer.tapped]
     return model.with_plain(
         name for layer in layers for name in (layer.source.root, layer.node.input(2)) if name
     )
@@ -169,27 +190,57 @@ def _in_common_units(users: list[Layer]) -> list[Layer]:
     ]
 
 
-def _layer(model: Model, node: Node) -> Layer | None:
-    """The node as a layer; None if it has nothing to do with weights."""
+def _makers(node: Node) -> list[Callable[[Model, Node], Layer | None]]:
+    """What makes a node a layer, once for each of its weights; none of those without weights."""
     row = operator_of(node)
-    if row.weights is None and row.kind != "recurrent":
-        return None
-    if node.scope:
-        raise UnsupportedLayerError("inside a subgraph")
+    if row.kind == "recurrent":
+        return [partial(_recurrent_layer, operand=operand) for operand in (W, R)]
+    return [] if row.weights is None else [partial(_layer, usual=row.weights)]
+
+
+def _require_reachable(model: Model, node: Node) -> None:
     if node not in model.view.needed:
         raise UnsupportedLayerError("no output needs it; simplify the model to be rid of it")
-    if row.weights is None:
-        raise UnsupportedLayerError(f"{node.op_type} weights are not pruned")
-    found = _weights_of(model, node, row.weights)
-    if found is None:
-        return None
-    source, layout = found
+
+
+def _seen_shape(model: Model, source: WeightSource, x: str) -> Shape:
+    """The shape in which a node reads its weights; raises where there is nothing to fit to x."""
     seen = seen_shapes(model, source)[-1]
     if 0 in seen:
         raise UnsupportedLayerError("weights are empty")
-    x = node.input(1 if layout.operand == 0 else 0)
     if x in model.constants:
         raise UnsupportedLayerError("its input is a constant; fold what it computes")
+    return seen
+
+
+def _recurrent_layer(model: Model, node: Node, operand: int) -> Layer:
+    """A cell's W or R as a layer, whose x and y nodes beside it make (`eapc/layers/taps.py`)."""
+    _require_reachable(model, node)
+    source = find_weights(model, node.input(operand))
+    if source is None:
+        raise UnsupportedLayerError("weights are computed, not constant")
+    _require_replaceable(model, source)
+    seen = _seen_shape(model, source, node.input(0))
+    form = recurrent_form(node, operand, seen)
+    require_gatherable(node, model.opset)
+    x, y = (f"eapc/{node.key}/{operand}/{name}" for name in "xy")
+    (channels,) = form.channel_shape
+    return Layer(
+        node=node, form=form, source=source, x=x, y=y, offset=np.zeros(channels, np.float32),
+        scale=np.ones(channels, np.float32), bias=recurrent_bias(model, node, operand, seen),
+        unmixed=False, tapped=operand,
+    )  # fmt: skip
+
+
+def _layer(model: Model, node: Node, usual: WeightLayout) -> Layer | None:
+    """The node as a layer; None for a product of two activations."""
+    _require_reachable(model, node)
+    found = _weights_of(model, node, usual)
+    if found is None:
+        return None
+    source, layout = found
+    x = node.input(1 if layout.operand == 0 else 0)
+    seen = _seen_shape(model, source, x)
     form = form_of(node, seen, layout)
     offset = _offset(model, node, layout, form.channel_shape)
     behind = epilogue_of(model, node, layout, offset, form.channel_shape)
@@ -230,12 +281,16 @@ def _weights_of(
         if not is_product:
             raise UnsupportedLayerError("weights are computed, not constant")
         return None
+    _require_replaceable(model, source)
+    return source, layout
+
+
+def _require_replaceable(model: Model, source: WeightSource) -> None:
     reason = obstacle(model, source)
     if reason:
         raise UnsupportedLayerError(reason)
     if set(source.tensors) & set(model.outputs):
         raise UnsupportedLayerError("weights are an output of the model; remove that output")
-    return source, layout
 
 
 # --- shared weights --------------------------------------------------------------------------
@@ -243,10 +298,11 @@ def _weights_of(
 
 def _conflict(model: Model, weight: str, users: Sequence[Layer]) -> str:
     """Why weights cannot be changed for all that read them; empty if they can."""
-    known = {node for user in users for node in (user.node, *user.source.chain)}
+    known = {node.key for user in users for node in (user.node, *user.source.chain)}
     tensors = (tensor for user in users for tensor in user.source.tensors)
-    readers = (reader for tensor in tensors for reader in model.view.consumers(tensor))
-    other = next((reader for reader in readers if reader not in known), None)
+    everyone = scopes_of(model.view).readers
+    readers = (reader for tensor in tensors for reader in everyone.get(tensor, ()))
+    other = next((reader for reader in readers if reader.key not in known), None)
     if other is not None:
         return f"weights are also read by {other.op_type} '{other.key}'; give it a copy of its own"
     reason = next(filter(None, (_difference(model, users[0], each) for each in users[1:])), "")

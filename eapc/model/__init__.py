@@ -11,7 +11,16 @@ from eapc.model.dynamic_axes import is_single_image
 from eapc.model.editor import GraphEditor, declare_constants, rename_all
 from eapc.model.epilogue import BiasSink, Clipping, Epilogue, epilogue_of, per_channel
 from eapc.model.file import Check, files_of
-from eapc.model.graph import GraphView, Node, free_names, plain_tensors, stored_in, walk
+from eapc.model.graph import (
+    GraphView,
+    Node,
+    captured_by,
+    free_names,
+    plain_tensors,
+    stored_in,
+    walk,
+)
+from eapc.model.inlining import Inlined, body_constants, inlined
 from eapc.model.input_sizes import (
     assumed_sizes,
     batch_inputs,
@@ -24,6 +33,7 @@ from eapc.model.interface import common_inputs, sample_axes
 from eapc.model.model import ANNOTATION_PREFIX, KeptPart, Model, Origin, drop_annotations
 from eapc.model.packed_weights import count_packed, is_packed
 from eapc.model.refusals import ONNX, ONNXRUNTIME, explained
+from eapc.model.scopes import Scopes, graphs_by_scope, plain_by_unique_name, scopes_of
 from eapc.model.shapes import InputShapes, Shapes, infer_shapes, static_shape
 from eapc.model.tensors import (
     Array,
@@ -73,11 +83,13 @@ __all__ = [
     "Epilogue",
     "GraphEditor",
     "GraphView",
+    "Inlined",
     "InputShapes",
     "KeptPart",
     "Model",
     "Node",
     "Origin",
+    "Scopes",
     "Shape",
     "ShapeOf",
     "Shapes",
@@ -91,6 +103,8 @@ __all__ = [
     "attributes_of",
     "batch_inputs",
     "batch_of",
+    "body_constants",
+    "captured_by",
     "common_inputs",
     "count_nonzero",
     "count_packed",
@@ -107,7 +121,9 @@ __all__ = [
     "float_types",
     "fold_constants",
     "free_names",
+    "graphs_by_scope",
     "infer_shapes",
+    "inlined",
     "input_shapes",
     "is_external",
     "is_float",
@@ -117,11 +133,13 @@ __all__ = [
     "numpy_type",
     "obstacle",
     "per_channel",
+    "plain_by_unique_name",
     "plain_tensors",
     "rename_all",
     "require_fitting",
     "require_one_batch",
     "sample_axes",
+    "scopes_of",
     "seen_shapes",
     "seen_through",
     "spec_of",

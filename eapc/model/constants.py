@@ -33,6 +33,7 @@ from onnx import (
 
 from eapc.errors import ModelError
 from eapc.model.graph import GraphView, Node, plain_tensors, stored_in
+from eapc.model.scopes import scopes_of
 from eapc.model.tensors import (
     Array,
     ShapeOf,
@@ -214,16 +215,37 @@ class Constants:
         return value
 
     def value(self, name: str) -> Array | None:
-        """The value of a constant; None of any other tensor, and of what cannot be worked out."""
-        if name in self._weights:
-            return self._weights[name]
+        """The value of a constant; None of any other tensor, and of what cannot be worked out.
+
+        The main graph's also know those of subgraphs, by scope and name in one.
+        """
+        if self._scope + name in self._weights:
+            return self._weights[self._scope + name]
         if name in self._computed:
             kept = self._kept(name)
             return kept[name] if name in kept else self._folded(name)
         if self._outer is not None and name in self._outer:
             return self._outer.value(name)
         stored = self.stored.get(name)
-        return None if stored is None else decode(stored, self._folder)
+        if stored is not None:
+            return decode(stored, self._folder)
+        within = self._within(name)
+        if within is not None:
+            return within[0].value(within[1])
+        tensor = self._in_function(name)
+        return None if tensor is None else decode(tensor, self._folder)
+
+    def _in_function(self, name: str) -> onnx.TensorProto | None:
+        """What a Constant node of one of the model's own functions holds."""
+        return None if self._outer is not None else scopes_of(self._view).in_functions.get(name)
+
+    def _within(self, name: str) -> tuple[Constants, str] | None:
+        """The constants of the subgraph that a name with a scope is one of, and its name there."""
+        inner = scopes_of(self._view).inner if self._outer is None else {}
+        if name not in inner:
+            return None
+        scope, own = inner[name]
+        return self.within(scope), own
 
     def scalar(self, name: str) -> float | None:
         """The number that a constant of one element is, whatever its rank; else None."""
@@ -239,6 +261,12 @@ class Constants:
         if node is not None and operator_of(node).invertible:
             before = self.shape(node.input(0))
             return None if before is None else self.view_of(node, np.empty(before, bool)).shape
+        within = self._within(name)
+        if within is not None:
+            return within[0].shape(within[1])
+        tensor = self._in_function(name)
+        if tensor is not None:
+            return tuple(tensor.dims)
         value = self.value(name)
         return None if value is None else value.shape
 
@@ -250,12 +278,13 @@ class Constants:
         node = self._computed.get(name)
         if node is not None and operator_of(node).invertible:
             return self.dtype(node.input(0))
-        return self[name].dtype
+        within = self._within(name)
+        return self[name].dtype if within is None else within[0].dtype(within[1])
 
     def view_of(self, node: Node, array: Array) -> Array:
         """What a node that can be undone makes of an array, other nodes count for Identity.
 
-        Raises KeyError for a Reshape to a shape that is not constant, ModelError for an array
+        Raises KeyError for a shape or axes that are not constant, ModelError for an array
         that the node cannot be given.
         """
         try:
@@ -268,11 +297,7 @@ class Constants:
         if node.op_type == "Transpose":
             return np.transpose(array, node.attribute("perm", None))
         if node.op_type in ("Squeeze", "Unsqueeze"):
-            axes = self[node.input(1)] if node.input(1) else node.attribute("axes", ())
-            places = tuple(int(axis) for axis in axes)
-            if node.op_type == "Unsqueeze":
-                return np.expand_dims(array, places)
-            return np.squeeze(array, places or None)
+            return self._with_axes(node, array)
         if node.op_type == "Flatten":
             axis = node.attribute("axis", 1)
             return array.reshape(math.prod(array.shape[:axis]), math.prod(array.shape[axis:]))
@@ -282,6 +307,15 @@ class Constants:
         if not node.attribute("allowzero", 0):
             sizes = [array.shape[i] if size == 0 else size for i, size in enumerate(sizes)]
         return array.reshape(sizes)
+
+    def _with_axes(self, node: Node, array: Array) -> Array:
+        """What a Squeeze or Unsqueeze makes of an array; its axes are an input from opset 13 on."""
+        axes = node.attribute("axes", None)
+        if node.input(1):
+            axes = [int(axis) for axis in self[node.input(1)].reshape(-1)]
+        if node.op_type == "Unsqueeze":
+            return np.expand_dims(array, tuple(axes or ()))
+        return np.squeeze(array, None if axes is None else tuple(axes))
 
     # --- what nodes compute ----------------------------------------------------------------------
 
@@ -308,6 +342,9 @@ class Constants:
     def _changed(self) -> frozenset[str]:
         """Constants with new weights, and those that are computed of them."""
         found = set(self._weights if self._outer is None else self._outer._changed)
+        if self._outer is not None:
+            cut = len(self._scope)
+            found |= {name[cut:] for name in self._weights if name.startswith(self._scope)}
         for name, node in self._computed.items() if found else ():
             if not found.isdisjoint(node.inputs):
                 found.add(name)

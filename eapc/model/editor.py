@@ -21,7 +21,14 @@ from onnx import (
 )
 
 from eapc.model.constants import become_constant
-from eapc.model.graph import captured_by, initializers_of, plain_tensor, plain_tensors, walk
+from eapc.model.graph import (
+    captured_by,
+    free_names,
+    initializers_of,
+    plain_tensor,
+    plain_tensors,
+    walk,
+)
 from eapc.model.tensors import Array, encode, subgraphs_of_node
 
 _FIRST_IR_OF_OWN_INITIALIZERS = 4
@@ -245,6 +252,23 @@ def write_constants(graph: GraphProto, values: Mapping[str, Array]) -> None:
     for node in replaced:
         write_result(node, values[node.output[0]])
     drop_unread(graph, read)
+
+
+def write_inner_constants(
+    graphs: Mapping[str, GraphProto], values: Mapping[str, Mapping[str, Array]]
+) -> None:
+    """Give constants of subgraphs new values, in place: by scope, then by name there.
+
+    `graphs` are the subgraphs and what is around them, by scope. What nothing reads any more is
+    dropped there too.
+    """
+    for scope in sorted(values, key=len, reverse=True):
+        before = free_names(graphs[scope])
+        write_constants(graphs[scope], values[scope])
+        freed = before - free_names(graphs[scope])
+        for outer, graph in graphs.items() if freed else ():
+            if outer != scope and scope.startswith(outer):
+                drop_unread(graph, freed)
 
 
 def write_result(node: NodeProto, value: Array) -> None:

@@ -8,7 +8,7 @@ the way must take up the change of the mean.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,25 +24,39 @@ from eapc.operators import WeightLayout
 class BiasSink:
     """A constant that adds to a layer's scaled outputs z: z + 1 takes the constant + factor.
 
-    The node that adds it may read it through views and casts.
+    The node that adds it may read it through views and casts. Where the constant adds to others
+    too, `part` are the places along its last axis that add to z.
     """
 
     source: WeightSource
     factor: Array
+    part: slice | None = None
 
     @property
     def tensor(self) -> str:
         """The constant that the file stores."""
         return self.source.root
 
-    def moved(self, constant: Array, change: Array) -> Array:
-        """The constant after z is to change by `change` (m,), in its own shape."""
+    def moved(self, constant: Array, change: Array, now: Array | None = None) -> Array:
+        """The constant after z is to change by `change` (m,), in its own shape, as float32.
+
+        What is no part of it stays as it is `now`.
+        """
+        if self.part is not None:
+            whole = np.array(constant if now is None else now, np.float32)
+            own = replace(self, part=None)
+            whole[..., self.part] = own.moved(constant[..., self.part], change)
+            return whole
         step: Array = (self.factor * change).reshape(constant.shape)
         return constant.astype(np.float32) + step
 
-    def changed(self, model: Model, change: Array) -> Array:
-        """The new value of the model's constant, in its own type and of all that it is cast to."""
-        moved = self.moved(model.constants[self.tensor], change)
+    def changed(self, model: Model, change: Array, now: Model | None = None) -> Array:
+        """The new value of the model's constant, in its own type and of all that it is cast to.
+
+        What is no part of it stays what it is in `now`.
+        """
+        constant = model.constants[self.tensor]
+        moved = self.moved(constant, change, None if now is None else now.constants[self.tensor])
         return in_types(moved, float_types(model, self.source))
 
 

@@ -57,8 +57,7 @@ def in_types(values: Array, dtypes: Sequence[np.dtype[Any]]) -> Array:
     """Values of the first type that are finite in all of them and, where they are not 0, not 0.
 
     `dtypes` are those that a constant goes through on its way to a layer. What is too large for
-    one of them becomes the largest that fits all, what is too small the smallest; what was no
-    finite number stays what it was.
+    one of them becomes the largest that fits all, what is too small the smallest.
     """
     types = [FLOAT_TYPES[dtype.name] for dtype in (*dtypes, values.dtype)]
     largest, smallest = min(each.largest for each in types), max(each.smallest for each in types)
@@ -67,8 +66,7 @@ def in_types(values: Array, dtypes: Sequence[np.dtype[Any]]) -> Array:
     small = (values != 0) & (np.abs(values) < smallest)
     if small.any():
         values = np.where(small, np.copysign(values.dtype.type(smallest), values), values)
-    clipped = np.clip(values, values.dtype.type(-largest), values.dtype.type(largest))
-    kept = np.where(np.isfinite(values), clipped, values)
+    kept = np.clip(values, values.dtype.type(-largest), values.dtype.type(largest))
     for dtype in reversed(dtypes):
         kept = kept.astype(dtype, copy=False)
     return kept

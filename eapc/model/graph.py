@@ -300,9 +300,9 @@ def plain_tensor(node: onnx.NodeProto) -> onnx.TensorProto | None:
     return next((a.t for a in node.attribute if _is_constant(node) and a.name == "value"), None)
 
 
-def walk(graph: onnx.GraphProto) -> Iterator[tuple[Node, onnx.NodeProto]]:
-    """Every node of a graph and its subgraphs in file order, with its proto."""
-    return _walk(graph, "", set())
+def walk(graph: onnx.GraphProto, scope: str = "") -> Iterator[tuple[Node, onnx.NodeProto]]:
+    """Every node of a graph of a scope and its subgraphs in file order, with its proto."""
+    return _walk(graph, scope, set())
 
 
 def _walk(

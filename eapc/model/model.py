@@ -19,13 +19,22 @@ import onnx
 from eapc.errors import ModelError
 from eapc.model import file as modelfile
 from eapc.model.constants import Constants
-from eapc.model.editor import write_constants, write_result
+from eapc.model.editor import write_constants, write_inner_constants, write_result
 from eapc.model.file import Check
 from eapc.model.float_types import in_types
 from eapc.model.graph import Analyses, GraphView, Node, walk
+from eapc.model.inlining import function_tensors
 from eapc.model.notes import notes_of
 from eapc.model.refusals import ONNX, explained
-from eapc.model.tensors import Array, TensorSpec, encode, is_external, is_float
+from eapc.model.scopes import graphs_by_scope, plain_by_unique_name, scopes_of
+from eapc.model.tensors import (
+    Array,
+    TensorSpec,
+    encode,
+    is_external,
+    is_float,
+    subgraphs_of_node,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -146,6 +155,12 @@ class Model:
         return self.view.outputs
 
     @property
+    def opset(self) -> int:
+        """The version of ONNX's own operators that the model asks for."""
+        imports = self.view.proto.opset_import
+        return max((o.version for o in imports if o.domain in ("", "ai.onnx")), default=1)
+
+    @property
     def folder(self) -> Path:
         """Where the model's external data is found."""
         return self.path.parent if self.path else Path()
@@ -170,8 +185,8 @@ class Model:
 
         Those that the file stores as such stay as they are.
         """
-        file = self.original.constants
-        computed = (name for name in names if name not in file.plain)
+        file, stored = self.original.constants, plain_by_unique_name(self.view.proto)
+        computed = (name for name in names if name not in stored)
         values = {name: value for name in computed if (value := file.value(name)) is not None}
         if not values:
             return self
@@ -180,12 +195,30 @@ class Model:
     def node_proto(self, node: Node) -> onnx.NodeProto:
         """A node as the file will have it, a Constant's new value included; to read only."""
         proto = self.view.node_proto(node)
-        if self.weights.keys().isdisjoint(node.outputs):
+        inner = self._inner_weights if node.subgraphs else {}
+        own = {scope: new for scope, new in inner.items() if scope.startswith(node.subgraphs)}
+        if self.weights.keys().isdisjoint(node.outputs) and not own:
             return proto
         copy = onnx.NodeProto()
         copy.CopyFrom(proto)
+        if own:
+            graphs: dict[str, onnx.GraphProto] = {}
+            for scope, held in zip(node.subgraphs, subgraphs_of_node(copy), strict=True):
+                graphs |= graphs_by_scope(held, scope)
+            write_inner_constants(graphs, own)
+            return copy
         write_result(copy, self.weights[node.outputs[0]])
         return copy
+
+    @cached_property
+    def _inner_weights(self) -> dict[str, dict[str, Array]]:
+        """New values of what subgraphs hold, by scope and name there."""
+        found: dict[str, dict[str, Array]] = {}
+        scopes = scopes_of(self.view)
+        for name in self.weights.keys() - scopes.main_names - scopes.in_functions.keys():
+            scope, own = scopes.inner[name]
+            found.setdefault(scope, {})[own] = self.weights[name]
+        return found
 
     def initializers(self, names: Iterable[str]) -> Iterator[onnx.TensorProto]:
         """Those of the names that are initializers, with the overlay's values, data embedded."""
@@ -203,7 +236,14 @@ class Model:
         proto = onnx.ModelProto(ir_version=max(source.ir_version, 4))
         proto.opset_import.extend(source.opset_import)
         proto.functions.extend(source.functions)
+        self._write_functions(proto)
         return proto
+
+    def _write_functions(self, proto: onnx.ModelProto) -> None:
+        """New values of what functions hold, in place."""
+        held = function_tensors(proto) if self.weights and proto.functions else {}
+        for name in held.keys() & self.weights.keys():
+            held[name].CopyFrom(encode(self.weights[name], held[name]))
 
     def to_proto(self, embed: bool = False) -> onnx.ModelProto:
         """A copy of the file's proto with new weights and annotations written in.
@@ -214,6 +254,9 @@ class Model:
         proto.CopyFrom(self.view.proto)
         if self.annotations:
             self._write_annotations(proto)
+        self._write_functions(proto)
+        if self._inner_weights:
+            write_inner_constants(graphs_by_scope(proto.graph), self._inner_weights)
         write_constants(proto.graph, self.weights)
         if embed:
             _embed(proto, self.folder)
@@ -229,7 +272,8 @@ class Model:
 def _typed(array: Array, dtype: np.dtype[Any]) -> Array:
     if array.dtype == dtype or not (is_float(dtype) and is_float(array.dtype)):
         return array.astype(dtype, copy=False)
-    return in_types(array, [dtype])
+    finite = np.isfinite(array.astype(np.float64))
+    return np.where(finite, in_types(array, [dtype]), array.astype(dtype))
 
 
 def drop_annotations(node: onnx.NodeProto) -> None:

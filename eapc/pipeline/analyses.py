@@ -18,6 +18,7 @@ from eapc.energy import (
     estimate,
     measured_table,
     priced_at,
+    weights_priced_at,
     work_list_with_bodies,
 )
 from eapc.errors import UsageError
@@ -216,9 +217,24 @@ class _DenseCosts:
             pairs = None if count is None else count(kept)
             return priced_at(self.works[node], self.report.hardware, self.report, density, pairs)
 
-        points = zip(DENSITIES, curve.kept, strict=True)
-        return tuple(sum(price(node, *point) for node in self.nodes(tied)) for point in points)
+        own, parts = self.nodes(tied), self._parts(tied)
+        return tuple(
+            sum(price(node, density, kept) for node in own)
+            + sum(
+                weights_priced_at(self.works[node], self.report, tensor, density)
+                for node, tensor in parts
+            )
+            for density, kept in zip(DENSITIES, curve.kept, strict=True)
+        )
 
     def nodes(self, tied: TiedLayers) -> tuple[str, ...]:
-        """The users of a weight whose energy is modelled."""
-        return tuple(u.node.key for u in tied.users if u.node.key in self.report.by_node)
+        """The users of a weight whose energy is modelled, and that have no other weights."""
+        keys = (user.node.key for user in tied.users if not user.tapped)
+        return tuple(key for key in keys if key in self.report.by_node)
+
+    def _parts(self, tied: TiedLayers) -> list[tuple[str, str]]:
+        """The other users, each with the name that it has for the weights."""
+        users = [
+            (user.node.key, user.node.input(user.tapped)) for user in tied.users if user.tapped
+        ]
+        return [(key, tensor) for key, tensor in users if key in self.report.by_node]

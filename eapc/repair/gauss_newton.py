@@ -62,6 +62,8 @@ def layers_to_repair(model: Model) -> list[TiedLayers]:
     chosen: list[TiedLayers] = []
     count = 0
     for tied in reversed([tied for tied in layers_of(model).layers if not tied.fixed]):
+        if any(user.tapped for user in tied.users):  # its outputs are no tensors to move
+            continue
         count += channels_of(tied)
         if count > _MOST_CHANNELS and chosen:
             break

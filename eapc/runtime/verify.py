@@ -22,7 +22,7 @@ from eapc.model import (
     drop_annotations,
     explained,
     is_external,
-    plain_tensors,
+    plain_by_unique_name,
     tensors_of_model,
     walk,
 )
@@ -95,8 +95,8 @@ def _check_differences(original: Model, written: Model, changed: frozenset[str])
 
 
 def _named_tensors(proto: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorProto]]:
-    """Every tensor; a Constant node's goes by its output's name."""
-    plain = plain_tensors(proto.graph)
+    """Every tensor by its unique name; a Constant node's goes by its output's."""
+    plain = plain_by_unique_name(proto)
     names = {id(tensor): name for name, tensor in plain.items()}  # their own while `plain` is held
     for tensor in tensors_of_model(proto):
         yield names.get(id(tensor), tensor.name), tensor

@@ -275,6 +275,9 @@ class ChannelPlan:
         places = {reader: place for place, reader in enumerate(self.costs.readers())}
         layers = []
         for curve in self.zeros:
+            if not curve.nodes:  # within larger nodes: no channels of theirs can go
+                layers.append(curve)
+                continue
             dense = sum(self.costs.of_item(places[node], every) for node in curve.nodes)
             scale = dense / curve.energies[0] if curve.energies[0] else 0.0
             energies = tuple(scale * energy for energy in curve.energies)

@@ -160,6 +160,8 @@ def without_channels(
 # --- layers left alone ---------------------------------------------------------------------------
 
 
+_WITHIN = "layers of recurrent cells, bodies and functions keep their channels"
+
 _NAME = re.compile("'[^']*'")
 _TELLS_LITTLE = re.compile(f"{re.escape(ONE_CHANNEL)}|their channels reach the output")
 
@@ -173,7 +175,11 @@ def left_alone(
     """
     usable = {node for each in layered if not each.obstacle for node in each.group.producers}
     reasons = {
-        **dict.fromkeys((user.node.key for tied in layers.layers for user in tied.users), ""),
+        **{
+            user.node.key: _WITHIN if user.tapped else ""
+            for tied in layers.layers
+            for user in tied.users
+        },
         **{skip.name: skip.reason for skip in layers.skipped},
     }
     others = {
