@@ -122,7 +122,7 @@ class Model:
     def with_weights(self, weights: Mapping[str, Array]) -> Model:
         """This model with some constants replaced.
 
-        Shapes must stay; the file keeps each tensor's element type, and no number becomes
+        Shapes must stay; the file keeps each tensor's element type, and no finite number becomes
         infinite or 0 by that.
         """
         for name, array in weights.items():
@@ -272,8 +272,11 @@ class Model:
 def _typed(array: Array, dtype: np.dtype[Any]) -> Array:
     if array.dtype == dtype or not (is_float(dtype) and is_float(array.dtype)):
         return array.astype(dtype, copy=False)
-    finite = np.isfinite(array.astype(np.float64))
-    return np.where(finite, in_types(array, [dtype]), array.astype(dtype))
+    kept = in_types(array, [dtype])
+    infinite = ~np.isfinite(array.astype(np.float64))
+    if infinite.any():
+        kept[infinite] = array[infinite].astype(dtype)
+    return kept
 
 
 def drop_annotations(node: onnx.NodeProto) -> None:
