@@ -384,16 +384,21 @@ def test_real_models_that_are_refused(shared_data: Path) -> None:
 
 
 def test_a_real_model_with_all_its_layers_in_branches(shared_data: Path, tmp_path: Path) -> None:
-    """Made-up inputs have the rate of one branch; what the other has stays as it is."""
+    """Made-up inputs have the rate of one branch; what the other has stays as it is.
+
+    So does the Fourier transform in front, which nobody has learnt.
+    """
     shapes = {"input": (1, 576), "state": (2, 1, 128)}
     settings = Settings(input_shapes=shapes, samples=32)
     path, output = shared_data / "models" / "silero_vad.onnx", tmp_path / "out.onnx"
     done = prune(path, settings, goal=Sparsity(0.5), output=output)
-    assert len(done.layers) == 8
+    assert len(done.layers) == 7
     assert all(layer.sparsity == 0.5 for layer in done.layers)
     assert done.agreement
     assert done.agreement.value < 0.5
-    reasons = {skip.reason for skip in done.skipped if "else_branch" in skip.name}
+    assert any("stft" in skip.name for skip in done.skipped)
+    others = (s for s in done.skipped if "else_branch" in s.name and "stft" not in s.name)
+    reasons = {skip.reason for skip in others}
     assert reasons == {"no calibration input comes to it; give some that do"}
     kinds = [[node.op_type for node in Model.load(each).view.main_nodes] for each in (path, output)]
     assert kinds[0] == kinds[1]

@@ -97,6 +97,7 @@ def test_a_goal_of_energy_leaves_out_what_is_dead(tmp_path: Path) -> None:
     done = eapc.prune(path, settings, goal=eapc.TargetEnergy(0.9), output=out)
     assert done.energy_ratio <= 0.9
     skipped = {skip.name: skip.reason for skip in done.compilation.record.skipped}
-    assert skipped == {"dead": UNNEEDED, "dead product": UNNEEDED}
+    assert skipped.keys() == {"dead", "dead product"}
+    assert all(reason.startswith(UNNEEDED) for reason in skipped.values())
     assert np.array_equal(eapc.Model.load(out).constants["w2"], WEIGHTS["w2"])
     assert sorted(each.name for each in tmp_path.iterdir()) == ["m.onnx", "out.onnx", "x.npz"]
