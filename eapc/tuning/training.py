@@ -43,7 +43,10 @@ _WARM = 0.05
 """The share of a run in which the rate rises."""
 
 _PATIENCE = 8
-"""Epochs without a better state before training stops."""
+"""Epochs without a better state before training stops, or half of those planned if that is more.
+
+At a high rate the loss comes and goes; it falls for good as the rate does, in the second half.
+"""
 
 _MOST = 256
 """Inputs that are judged at once."""
@@ -210,7 +213,8 @@ class _TrainingState:
         if done >= self.planned:
             return False
         losses = [self.before, *(epoch.held_out for epoch in self.epochs)]
-        return math.isfinite(losses[-1]) and done - int(np.argmin(losses)) < _PATIENCE
+        patience = max(_PATIENCE, self.planned // 2)
+        return math.isfinite(losses[-1]) and done - int(np.argmin(losses)) < patience
 
     def checkpoint(self) -> Checkpoint:
         """The same as a part that can be kept."""
