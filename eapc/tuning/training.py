@@ -43,9 +43,9 @@ _WARM = 0.05
 """The share of a run in which the rate rises."""
 
 _PATIENCE = 8
-"""Epochs without a better state before training stops, or half of those planned if that is more.
+"""Epochs without a better one before training stops, or half of those planned if that is more.
 
-At a high rate the loss comes and goes; it falls for good as the rate does, in the second half.
+A network that has lost little gets worse at first: its loss falls as the rate does, in the end.
 """
 
 _MOST = 256
@@ -212,9 +212,10 @@ class _TrainingState:
         done = len(self.epochs)
         if done >= self.planned:
             return False
-        losses = [self.before, *(epoch.held_out for epoch in self.epochs)]
-        patience = max(_PATIENCE, self.planned // 2)
-        return math.isfinite(losses[-1]) and done - int(np.argmin(losses)) < patience
+        losses = [epoch.held_out for epoch in self.epochs]
+        if not losses or not math.isfinite(losses[-1]):
+            return not losses
+        return done - 1 - int(np.argmin(losses)) < max(_PATIENCE, self.planned // 2)
 
     def checkpoint(self) -> Checkpoint:
         """The same as a part that can be kept."""
