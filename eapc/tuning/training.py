@@ -81,7 +81,7 @@ class Run:
 
     def result(self, kept: Finished, progress: Progress) -> Tuned:
         """The whole run, from where it was left."""
-        state = _TrainingState.of(kept.load(_STAGE))
+        state = TrainingState.of(kept.load(_STAGE))
         if state is None:
             state = self._begun()
             kept.save(_STAGE, state.checkpoint())
@@ -108,12 +108,12 @@ class Run:
 
     # --- before the first epoch ------------------------------------------------------------------
 
-    def _begun(self) -> _TrainingState:
+    def _begun(self) -> TrainingState:
         """The state to start from, and how many epochs there is time for."""
         start = self._student.snapshot()
         before = self._student.mean_loss(self._held_out)
         planned = min(self._options.epochs, self._affordable())
-        return _TrainingState(planned, before, start, before, start, {}, [])
+        return TrainingState(planned, before, start, before, start, {}, [])
 
     def _affordable(self) -> int:
         """How many epochs fit into the minutes: one at least."""
@@ -129,7 +129,7 @@ class Run:
 
     # --- epochs ----------------------------------------------------------------------------------
 
-    def _restore(self, state: _TrainingState) -> None:
+    def _restore(self, state: TrainingState) -> None:
         self._student.restore(state.current)
         groups = [
             {"params": [value], "lr": 0.0, "scale": self._scales[name]}
@@ -142,7 +142,7 @@ class Run:
                     key: torch.from_numpy(np.array(array)) for key, array in moments.items()
                 }
 
-    def _advance(self, state: _TrainingState) -> None:
+    def _advance(self, state: TrainingState) -> None:
         """One epoch more."""
         number = len(state.epochs)
         rng = np.random.default_rng((self._options.seed, number))
@@ -195,7 +195,7 @@ class Run:
 
 
 @dataclass
-class _TrainingState:
+class TrainingState:
     """Where a run stands, as it can be kept: epochs, values, Adam's moments."""
 
     planned: int
@@ -232,7 +232,7 @@ class _TrainingState:
         return Checkpoint(arrays, facts)
 
     @classmethod
-    def of(cls, part: Checkpoint | None) -> _TrainingState | None:
+    def of(cls, part: Checkpoint | None) -> TrainingState | None:
         """The state that was kept, if one was."""
         if part is None:
             return None
