@@ -18,9 +18,10 @@ from eapc.errors import DataError, ModelError, UsageError
 from eapc.progress import Step
 from eapc.tuning import Options, Tuned, tune
 from eapc.tuning.augmentation import Augmentation
+from eapc.tuning.results import Epoch
 from eapc.tuning.student import Student
 from eapc.tuning.targets import Teacher, factors
-from eapc.tuning.training import Run
+from eapc.tuning.training import Run, TrainingState
 
 SHORT = Options(epochs=6, batch=8, augment="none")
 
@@ -110,6 +111,25 @@ def test_minutes_bound_the_epochs() -> None:
 def test_training_stops_once_nothing_is_gained() -> None:
     found = tuned(learning_rate=1e5, epochs=40)
     assert len(found.epochs) < 40
+
+
+@pytest.mark.parametrize(
+    ("planned", "held_out", "goes_on"),
+    [
+        (20, [0.3 - 0.01 * n for n in range(12)], True),  # worse than the first state, but falling
+        (16, [0.3] * 8, True),
+        (16, [0.3] * 9, False),
+        (40, [0.3] * 20, True),
+        (40, [0.3] * 21, False),
+        (40, [0.3, np.inf], False),
+    ],
+)
+def test_epochs_without_a_better_one_end_training(
+    planned: int, held_out: list[float], goes_on: bool
+) -> None:
+    epochs = [Epoch(n + 1, loss, loss) for n, loss in enumerate(held_out)]
+    state = TrainingState(planned, 0.1, {}, 0.1, {}, {}, epochs)
+    assert state.goes_on is goes_on
 
 
 def test_frozen_normalisations_stay() -> None:

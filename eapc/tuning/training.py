@@ -43,7 +43,10 @@ _WARM = 0.05
 """The share of a run in which the rate rises."""
 
 _PATIENCE = 8
-"""Epochs without a better state before training stops."""
+"""Epochs without a better one before training stops, or half of those planned if that is more.
+
+A network that has lost little gets worse at first: its loss falls as the rate does, in the end.
+"""
 
 _MOST = 256
 """Inputs that are judged at once."""
@@ -78,7 +81,7 @@ class Run:
 
     def result(self, kept: Finished, progress: Progress) -> Tuned:
         """The whole run, from where it was left."""
-        state = _TrainingState.of(kept.load(_STAGE))
+        state = TrainingState.of(kept.load(_STAGE))
         if state is None:
             state = self._begun()
             kept.save(_STAGE, state.checkpoint())
@@ -105,12 +108,12 @@ class Run:
 
     # --- before the first epoch ------------------------------------------------------------------
 
-    def _begun(self) -> _TrainingState:
+    def _begun(self) -> TrainingState:
         """The state to start from, and how many epochs there is time for."""
         start = self._student.snapshot()
         before = self._student.mean_loss(self._held_out)
         planned = min(self._options.epochs, self._affordable())
-        return _TrainingState(planned, before, start, before, start, {}, [])
+        return TrainingState(planned, before, start, before, start, {}, [])
 
     def _affordable(self) -> int:
         """How many epochs fit into the minutes: one at least."""
@@ -126,7 +129,7 @@ class Run:
 
     # --- epochs ----------------------------------------------------------------------------------
 
-    def _restore(self, state: _TrainingState) -> None:
+    def _restore(self, state: TrainingState) -> None:
         self._student.restore(state.current)
         groups = [
             {"params": [value], "lr": 0.0, "scale": self._scales[name]}
@@ -139,7 +142,7 @@ class Run:
                     key: torch.from_numpy(np.array(array)) for key, array in moments.items()
                 }
 
-    def _advance(self, state: _TrainingState) -> None:
+    def _advance(self, state: TrainingState) -> None:
         """One epoch more."""
         number = len(state.epochs)
         rng = np.random.default_rng((self._options.seed, number))
@@ -192,7 +195,7 @@ class Run:
 
 
 @dataclass
-class _TrainingState:
+class TrainingState:
     """Where a run stands, as it can be kept: epochs, values, Adam's moments."""
 
     planned: int
@@ -209,8 +212,10 @@ class _TrainingState:
         done = len(self.epochs)
         if done >= self.planned:
             return False
-        losses = [self.before, *(epoch.held_out for epoch in self.epochs)]
-        return math.isfinite(losses[-1]) and done - int(np.argmin(losses)) < _PATIENCE
+        losses = [epoch.held_out for epoch in self.epochs]
+        if not losses or not math.isfinite(losses[-1]):
+            return not losses
+        return done - 1 - int(np.argmin(losses)) < max(_PATIENCE, self.planned // 2)
 
     def checkpoint(self) -> Checkpoint:
         """The same as a part that can be kept."""
@@ -227,7 +232,7 @@ class _TrainingState:
         return Checkpoint(arrays, facts)
 
     @classmethod
-    def of(cls, part: Checkpoint | None) -> _TrainingState | None:
+    def of(cls, part: Checkpoint | None) -> TrainingState | None:
         """The state that was kept, if one was."""
         if part is None:
             return None
