@@ -202,6 +202,29 @@ def test_models_that_inputs_cannot_be_made_up_for() -> None:
     assert "give --calib" in refused(reshape, count=3)
 
 
+def reflecting(margin: int) -> Model:
+    """y = w * x padded by as many steps as `margin` at the end, mirrored: it takes more of them."""
+    nodes = [op("Pad", "x pads", "padded", mode="reflect"), op("Conv", "padded w", "y")]
+    constants = {"pads": ints(0, 0, 0, 0, 0, margin), "w": normal((4, 2, 3))}
+    return loaded(nodes, {"x": ("batch", 2, "steps")}, ["y"], constants)
+
+
+@pytest.mark.parametrize(("margin", "size"), [(63, 64), (64, 128), (300, 512)])
+def test_open_axes_are_doubled_till_the_model_runs(margin: int, size: int) -> None:
+    model = reflecting(margin)
+    assert made(model).arrays["x"].shape == (20, 2, size)
+    result = prune(model, Settings(samples=8, threads=1), goal=Sparsity(0.5))
+    said = f"axis 2 of input 'x' is dynamic and taken to be {size}; --input-shape sets it"
+    assert said in result.assumed
+
+
+def test_open_axes_do_not_grow_without_end() -> None:
+    with pytest.raises(EapcError, match=r"no inputs can be made up .*--input-shape"):
+        made(reflecting(5000))
+    with pytest.raises(EapcError, match="no inputs can be made up"):
+        made(reflecting(300), x=(1, 2, 100))
+
+
 def test_shapes_that_do_not_fit_are_refused() -> None:
     assert "axis 1" in refused(residual().model, x=(1, 4, 8, 8))
     assert images().shape[1] == 3

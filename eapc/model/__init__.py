@@ -26,6 +26,7 @@ from eapc.model.input_sizes import (
     batch_inputs,
     batch_of,
     input_shapes,
+    larger_input_shapes,
     require_fitting,
     require_one_batch,
 )
@@ -130,6 +131,7 @@ __all__ = [
     "is_packed",
     "is_single_image",
     "known_constants",
+    "larger_input_shapes",
     "numpy_type",
     "obstacle",
     "per_channel",

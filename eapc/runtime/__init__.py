@@ -12,6 +12,7 @@ from eapc.runtime.sessions import (
     joined_batches,
     open_model,
     optimised_model,
+    runs,
     runtime_version,
     with_outputs,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "joined_batches",
     "open_model",
     "optimised_model",
+    "runs",
     "runtime_version",
     "verifier",
     "with_outputs",

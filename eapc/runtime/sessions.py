@@ -207,6 +207,11 @@ def as_it_runs(model: Model, data: Dataset, threads: int = 0) -> Dataset:
     return alone
 
 
+def runs(model: Model, data: Dataset, threads: int = 0) -> bool:
+    """Whether a model takes the first samples of a dataset."""
+    return _runs(open_model(model, threads), data)
+
+
 def _runs(session: Session, data: Dataset) -> bool:
     """Whether a session takes the first samples of a dataset."""
     try:
