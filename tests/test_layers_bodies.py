@@ -100,6 +100,26 @@ def test_levels_are_lifted_one_by_one() -> None:
     np.testing.assert_allclose(got["y"], -(x @ w) @ w, atol=1e-5)
 
 
+def test_weights_of_outer_and_of_inner_bodies_are_seen_together() -> None:
+    """y = x w v in one branch of another: both products change with either's weights."""
+    inner = make_graph([op("MatMul", "s v", "z", "deep")], {}, ["z"], {"v": normal((6, 6), 1)})
+    other = make_graph([op("Neg", "s", "e")], {}, ["e"])
+    outer_nodes = [
+        op("MatMul", "x w", "s", "first"),
+        op("If", "yes", "o", "in", then_branch=inner, else_branch=other),
+    ]
+    outer = make_graph(outer_nodes, {}, ["o"], {"w": normal((6, 6))})
+    none = make_graph([op("Identity", "x", "n")], {}, ["n"])
+    nodes = [op("If", "yes", "y", "if", then_branch=outer, else_branch=none)]
+    tensors = {"yes": np.array(True)}
+    model, x = loaded(nodes, {"x": ("N", 6)}, [value("y", ("N", 6))], tensors), normal((4, 6), 3)
+    weights = {tied.weight: model.constants[tied.weight] for tied in find_layers(model).layers}
+    w, v = weights["if/then_branch/w"], weights["if/then_branch/in/then_branch/v"]
+    for name, y in (("if/then_branch/w", 2 * x @ w @ v), ("if/then_branch/in/then_branch/v", 0)):
+        changed = model.with_weights({name: (2 if name[-1] == "w" else 0) * weights[name]})
+        np.testing.assert_allclose(shown(changed, {"x": x}, ["y"])["y"], y, atol=1e-4)
+
+
 def test_layers_of_functions_are_at_their_calls() -> None:
     """Both calls share the function's own weights."""
     found = find_layers(calls().model)

@@ -216,7 +216,8 @@ def _hoist(model: Model, users: Iterable[tuple[int, Layer]], graph: GraphProto) 
             scope, own = scopes.inner[name]
             by_scope[scope][own] = name
     graphs = graphs_by_scope(graph)
-    for scope, new in by_scope.items():
+    for scope in sorted(by_scope, key=lambda scope: -len(scopes.around(scope))):  # innermost first
+        new = by_scope[scope]
         stored = plain_tensors(graphs[scope])
         for own, name in new.items():
             graph.initializer.append(_constant(model, stored.get(own), name))
