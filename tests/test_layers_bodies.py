@@ -10,7 +10,7 @@ from builders import Array, constant_node, loaded, make_graph, normal, op, value
 from onnx import TensorProto, numpy_helper
 from recurrent_builders import INPUTS, STEPS
 
-from eapc.layers import exposed, find_layers
+from eapc.layers import exposed, exposing, find_layers
 from eapc.model import Model
 from eapc.runtime import Session, with_outputs
 
@@ -55,6 +55,24 @@ def test_a_layer_sees_those_before_it_with_new_weights_and_the_others_with_the_f
         got = shown(changed, arrays, [second.x, third.x])
         differs = [not np.array_equal(got[x], dense[x]) for x in (second.x, third.x)]
         assert tuple(differs) == seen
+
+
+def test_neighbours_share_a_copy_where_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three layers two: the second sees the first with the file's weights, the third neither."""
+    net = loop()
+    arrays = {"x": net.arrays["x"][:2]}
+    (_, second, third) = (tied.first for tied in find_layers(net.model).layers)
+    dense = shown(net.model, arrays, [second.x, third.x, "y"])
+    monkeypatch.setattr(exposing, "_MOST_COPIES", 2)
+    model = loop().model
+    assert [node.op_type for node in exposed(model).view.main_nodes].count("Loop") == 3
+    got = shown(model, arrays, [second.x, third.x, "y"])
+    for name, array in dense.items():
+        np.testing.assert_array_equal(got[name], array)
+    changed = model.with_weights({"loop/body/u": 0 * model.constants["loop/body/u"]})
+    got = shown(changed, arrays, [second.x, third.x])
+    np.testing.assert_array_equal(got[second.x], dense[second.x])
+    assert not np.array_equal(got[third.x], dense[third.x])
 
 
 def test_a_branch_that_is_not_taken_has_no_rows() -> None:
