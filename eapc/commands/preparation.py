@@ -44,6 +44,7 @@ from eapc.model import (
     Model,
     TensorSpec,
     input_shapes,
+    require_batchable,
     require_fitting,
     require_one_batch,
 )
@@ -93,6 +94,7 @@ def prepare(model: str | Path | Model, settings: Settings) -> Compilation:
     """Load everything a pipeline starts from."""
     loaded = model if isinstance(model, Model) else Model.load(model)
     require_one_batch(loaded, settings.input_shapes, settings.batch)
+    require_batchable(loaded, settings.input_shapes, settings.batch)
     hardware = settings.hardware
     machine = load_machine(hardware) if isinstance(hardware, str | Path) else hardware
     measured = machine if isinstance(machine, MeasuredMachine) else None

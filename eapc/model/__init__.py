@@ -27,6 +27,7 @@ from eapc.model.input_sizes import (
     batch_of,
     input_shapes,
     larger_input_shapes,
+    require_batchable,
     require_fitting,
     require_one_batch,
 )
@@ -138,6 +139,7 @@ __all__ = [
     "plain_by_unique_name",
     "plain_tensors",
     "rename_all",
+    "require_batchable",
     "require_fitting",
     "require_one_batch",
     "sample_axes",

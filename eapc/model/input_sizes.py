@@ -242,6 +242,26 @@ def require_one_batch(model: Model, given: InputShapes, batch: int | None) -> No
         raise UsageError(f"--input-shape: {said}; give them the same")
 
 
+def require_batchable(model: Model, given: InputShapes, batch: int | None) -> None:
+    """Raise UsageError where the network does not take `batch` inferences at a time.
+
+    That is where a shape is known at its own batch and not at this one, behind a Reshape that
+    fixes the first axis, say.
+    """
+    own, asked = (input_shapes(model, given, size) for size in (None, batch))
+    if own == asked:
+        return
+    known, found = infer_shapes(model, own), infer_shapes(model, asked)
+    for node in model.view.main_nodes:
+        made = next((name for name in node.outputs if name), "")
+        if found.main(made) is None and known.main(made) is not None:
+            size = batch_of(model.inputs, own)
+            raise UsageError(
+                f"--batch {batch}: '{node.key}' fits a batch of {size} alone; leave --batch out: "
+                "figures are per inference"
+            )
+
+
 def _check_given(specs: Mapping[str, TensorSpec], name: str, shape: tuple[int, ...]) -> None:
     if name not in specs:
         raise UsageError(f"--input-shape: no input '{name}'; the model has {', '.join(specs)}")
