@@ -50,12 +50,14 @@ from eapc.model import (
 )
 from eapc.pipeline import Compilation, Conditions, Pipeline, Recipe, estimate_energy
 from eapc.progress import timed
-from eapc.runtime import Engine, as_it_runs
+from eapc.runtime import Engine, as_it_runs, holds_bfloat16
 from eapc.synthesis import synthesise
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_HARDWARE = "eyeriss"
+
+AS_FLOAT32 = "bfloat16 runs as float32 here: outputs are judged on that, the file stays bfloat16"
 
 DataSource = str | Path | DataFiles | Dataset | CalibrationDataReader
 
@@ -219,6 +221,8 @@ def checked(
         if metric is None:
             goal.require_share()
     compilation, uncut = prepare(model, settings), None
+    if holds_bfloat16(compilation.model.view.proto):
+        compilation = compilation.with_record(notes=(AS_FLOAT32,))
     if recipe.classes:
         is_told = evaluation is not None and measure is TOP1_ACCURACY
         uncut, recipe = compilation.model, with_numbers(recipe, compilation, is_told=is_told)

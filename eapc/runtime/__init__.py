@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from eapc.runtime.half_precision import holds_bfloat16
 from eapc.runtime.sessions import (
     Engine,
     Session,
@@ -26,6 +27,7 @@ __all__ = [
     "as_it_runs",
     "collect_outputs",
     "feed_size",
+    "holds_bfloat16",
     "joined_batches",
     "open_model",
     "optimised_model",
