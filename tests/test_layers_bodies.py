@@ -7,10 +7,11 @@ import onnx
 import pytest
 from body_builders import BODIES, UNITS, calls, choice, loop
 from builders import Array, constant_node, loaded, make_graph, normal, op, value
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from recurrent_builders import INPUTS, STEPS
 
-from eapc.layers import exposed, exposing, find_layers
+from eapc.layers import Skipped, exposed, exposing, find_layers
+from eapc.layers.calls import CALLED
 from eapc.model import Model
 from eapc.runtime import Session, with_outputs
 
@@ -160,6 +161,21 @@ def test_functions_that_branches_call_too_keep_their_weights() -> None:
     assert "weights of a function that is called within a subgraph too" in {
         skip.reason for skip in found.skipped
     }
+    assert Skipped("if/then_branch/deep", CALLED) in found.skipped
+
+
+def test_calls_of_functions_without_weights_are_not_listed() -> None:
+    proto = calls().proto
+    gate = helper.make_function(
+        "own", "Gate", ["a"], ["z"], [op("Tanh", "a", "z")], [helper.make_opsetid("", 17)]
+    )
+    proto.functions.append(gate)
+    then = make_graph([op("Gate", "k", "t", "deep", domain="own")], {}, ["t"])
+    other = make_graph([op("Neg", "k", "e")], {}, ["e"])
+    proto.graph.node[2].input[0] = "c"
+    proto.graph.node.insert(2, op("If", "yes", "c", "if", then_branch=then, else_branch=other))
+    proto.graph.initializer.append(numpy_helper.from_array(np.array(True), "yes"))
+    assert find_layers(Model.from_proto(proto)).skipped == ()
 
 
 # --- writing back ----------------------------------------------------------------------------

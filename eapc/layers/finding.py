@@ -11,7 +11,7 @@ import numpy as np
 
 from eapc.errors import ModelError
 from eapc.layers.bodies import Bodies
-from eapc.layers.calls import at_call, without_calls
+from eapc.layers.calls import CALLED, at_call, left_calls, without_calls
 from eapc.layers.endings import is_unmixed
 from eapc.layers.fixed_values import fixed_arithmetic
 from eapc.layers.forms import LayerForm, UnsupportedLayerError, form_of
@@ -125,8 +125,8 @@ def find_layers(model: Model) -> PrunableLayers:
     Raises ModelError where weights hold NaN or infinity.
     """
     by_weight: dict[str, list[Layer]] = {}
-    skipped: list[Skipped] = []
     whole, model = model, without_calls(model)
+    skipped = [Skipped(node.key, CALLED) for node in left_calls(model)]
     bodies = Bodies(model)
     for node in model.nodes:
         for make in _makers(node):
