@@ -31,6 +31,7 @@ from eapc.model import (
     is_single_image,
     larger_input_shapes,
 )
+from eapc.operators import operator_of
 from eapc.runtime import as_it_runs, runs
 from eapc.synthesis.input_scale import with_expected_scale
 from eapc.synthesis.scalars import counts_steps, filled, holds_one_number, told_value
@@ -103,12 +104,12 @@ def _made(
         for spec in model.inputs
     }
     made = dataset(arrays, model.inputs, "synthesised inputs", are_samples=True)
-    untold = _untold_ranges(model, limits, told)
+    untold, shared = _untold_ranges(model, limits, told), _shared_states(model)
     has_known = limits or any(is_float(array.dtype) for array in arrays.values())
     return replace(
         made,
         synthesised=True,
-        notes=(*map(str, told.values()), *untold),
+        notes=(*map(str, told.values()), *untold, *shared),
         is_guesswork=bool(untold) and not has_known,
     )
 
@@ -276,6 +277,22 @@ def _integers_behind(model: Model, tensor: str) -> list[str]:
         seen |= sources
         waiting.extend(sources)
     return found
+
+
+def _shared_states(model: Model) -> list[str]:
+    """A sentence for each input of a recurrent network that may have a batch where none is known.
+
+    Its first axis is fixed, as that of layers, the second open, and nothing tells that it counts.
+    """
+    if not any(operator_of(node).kind == "recurrent" for node in model.nodes):
+        return []
+    return [
+        f"input '{spec.name}' is the same for all inferences, as the graph does not tell which of "
+        "its axes counts them; --calib gives real ones"
+        for spec in model.inputs
+        if spec.is_float and len(spec.shape) > 2 and not spec.batch_axis
+        if isinstance(spec.batch, int) and spec.batch > 1 and not isinstance(spec.shape[1], int)
+    ]
 
 
 def _untold_ranges(model: Model, limits: Mapping[str, int], told: Iterable[str]) -> list[str]:
