@@ -258,7 +258,7 @@ def _latency_costs(compilation: Compilation, groups: Sequence[ChannelGroup]) -> 
 def _record(tied: TiedLayers, model: Model) -> tuple[str, LayerRecord]:
     weights = tied.matrix(model)
     nonzero = int(np.count_nonzero(weights))
-    return tied.weight, LayerRecord(tied.first.node.key, weights.size, nonzero)
+    return tied.weight, LayerRecord.of(tied, weights.size, nonzero)
 
 
 def _names(layered: LayeredGroup) -> tuple[str, ...]:

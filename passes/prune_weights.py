@@ -155,7 +155,7 @@ class PruneWeights(Pass):
                 model, unscaled_matrix(tied, np.where(mask, matrix, 0))
             )
             nonzero = int(np.count_nonzero(weights[tied.weight]))
-            records[tied.weight] = LayerRecord(tied.first.node.key, matrix.size, nonzero)
+            records[tied.weight] = LayerRecord.of(tied, matrix.size, nonzero)
         recorded = _recorded(compilation, records, chosen.skipped)
         return recorded.with_model(model.with_weights(weights))
 

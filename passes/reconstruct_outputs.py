@@ -92,7 +92,7 @@ class ReconstructOutputs(Pass):
         for step, (tied, key) in enumerate(zip(layers, _keys(model, layers), strict=True)):
             part = finished.load(key)
             if part is None:
-                name = tied.first.node.key
+                name = tied.first.name
                 compilation.progress(Step(self.name, step, len(layers), name, error))
                 part = self._finish(sweep, step, tied)
                 finished.save(key, part)
@@ -137,8 +137,12 @@ class ReconstructOutputs(Pass):
         nonzero = int(np.count_nonzero(stored))
         output_error = combine(moved).relative_error(matrix, combine(moments))
         read = (pruned != 0).any(axis=(0, 1)) if self.keep_mask else np.ones(matrix.shape[2])
-        size = (sum(moment.count for moment in moments), int(np.count_nonzero(read)))
-        record = LayerRecord(tied.first.node.key, stored.size, nonzero, output_error, *size)
+        record = LayerRecord.of(
+            *(tied, stored.size, nonzero),
+            relative_output_error=output_error,
+            rows=sum(moment.count for moment in moments),
+            inputs=int(np.count_nonzero(read)),
+        )
         return record, constants
 
     def _solved(self, problem: LayerProblem, tied: TiedLayers, pruned: Array) -> Array:
@@ -191,7 +195,7 @@ def _as_they_are(model: Model, tied: TiedLayers) -> tuple[LayerRecord, dict[str,
     """The record and weights of a layer that no input comes to."""
     stored = model.constants[tied.weight]
     nonzero = int(np.count_nonzero(stored))
-    return LayerRecord(tied.first.node.key, stored.size, nonzero), {tied.weight: stored}
+    return LayerRecord.of(tied, stored.size, nonzero), {tied.weight: stored}
 
 
 def _problem(tied: TiedLayers, original: Array, moments: Sequence[Moments]) -> LayerProblem:

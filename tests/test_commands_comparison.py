@@ -23,6 +23,14 @@ SETTINGS = Settings(threads=1)
 CLASSES = 3
 
 
+def test_the_batch_is_that_of_given_shapes() -> None:
+    model = Model.from_proto(network(8, 1))
+    given = replace(SETTINGS, input_shapes={"x": (3, 4)})
+    assert compare(model, model, given, latency=False).before.energy.batch == 3
+    with pytest.raises(UsageError, match="--batch 2: 'x' has a batch of 3 by --input-shape"):
+        compare(model, model, replace(given, batch=2), latency=False)
+
+
 def network(hidden: int, batch: Axis = "N", **zeros: int) -> ModelProto:
     """x of 4 to `hidden` to 3 classes, with biases; 4 `hidden` + 3 `hidden` weights."""
     first, second = normal((hidden, 4)), normal((CLASSES, hidden), 1)

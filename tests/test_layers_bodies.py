@@ -7,10 +7,11 @@ import onnx
 import pytest
 from body_builders import BODIES, UNITS, calls, choice, loop
 from builders import Array, constant_node, loaded, make_graph, normal, op, value
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from recurrent_builders import INPUTS, STEPS
 
-from eapc.layers import exposed, find_layers
+from eapc.layers import Skipped, exposed, exposing, find_layers
+from eapc.layers.calls import CALLED
 from eapc.model import Model
 from eapc.runtime import Session, with_outputs
 
@@ -57,6 +58,24 @@ def test_a_layer_sees_those_before_it_with_new_weights_and_the_others_with_the_f
         assert tuple(differs) == seen
 
 
+def test_neighbours_share_a_copy_where_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three layers two: the second sees the first with the file's weights, the third neither."""
+    net = loop()
+    arrays = {"x": net.arrays["x"][:2]}
+    (_, second, third) = (tied.first for tied in find_layers(net.model).layers)
+    dense = shown(net.model, arrays, [second.x, third.x, "y"])
+    monkeypatch.setattr(exposing, "_MOST_COPIES", 2)
+    model = loop().model
+    assert [node.op_type for node in exposed(model).view.main_nodes].count("Loop") == 3
+    got = shown(model, arrays, [second.x, third.x, "y"])
+    for name, array in dense.items():
+        np.testing.assert_array_equal(got[name], array)
+    changed = model.with_weights({"loop/body/u": 0 * model.constants["loop/body/u"]})
+    got = shown(changed, arrays, [second.x, third.x])
+    np.testing.assert_array_equal(got[second.x], dense[second.x])
+    assert not np.array_equal(got[third.x], dense[third.x])
+
+
 def test_a_branch_that_is_not_taken_has_no_rows() -> None:
     net = choice()
     users = {tied.weight: tied.first for tied in find_layers(net.model).layers}
@@ -100,6 +119,26 @@ def test_levels_are_lifted_one_by_one() -> None:
     np.testing.assert_allclose(got["y"], -(x @ w) @ w, atol=1e-5)
 
 
+def test_weights_of_outer_and_of_inner_bodies_are_seen_together() -> None:
+    """y = x w v in one branch of another: both products change with either's weights."""
+    inner = make_graph([op("MatMul", "s v", "z", "deep")], {}, ["z"], {"v": normal((6, 6), 1)})
+    other = make_graph([op("Neg", "s", "e")], {}, ["e"])
+    outer_nodes = [
+        op("MatMul", "x w", "s", "first"),
+        op("If", "yes", "o", "in", then_branch=inner, else_branch=other),
+    ]
+    outer = make_graph(outer_nodes, {}, ["o"], {"w": normal((6, 6))})
+    none = make_graph([op("Identity", "x", "n")], {}, ["n"])
+    nodes = [op("If", "yes", "y", "if", then_branch=outer, else_branch=none)]
+    tensors = {"yes": np.array(True)}
+    model, x = loaded(nodes, {"x": ("N", 6)}, [value("y", ("N", 6))], tensors), normal((4, 6), 3)
+    weights = {tied.weight: model.constants[tied.weight] for tied in find_layers(model).layers}
+    w, v = weights["if/then_branch/w"], weights["if/then_branch/in/then_branch/v"]
+    for name, y in (("if/then_branch/w", 2 * x @ w @ v), ("if/then_branch/in/then_branch/v", 0)):
+        changed = model.with_weights({name: (2 if name[-1] == "w" else 0) * weights[name]})
+        np.testing.assert_allclose(shown(changed, {"x": x}, ["y"])["y"], y, atol=1e-4)
+
+
 def test_layers_of_functions_are_at_their_calls() -> None:
     """Both calls share the function's own weights."""
     found = find_layers(calls().model)
@@ -122,6 +161,21 @@ def test_functions_that_branches_call_too_keep_their_weights() -> None:
     assert "weights of a function that is called within a subgraph too" in {
         skip.reason for skip in found.skipped
     }
+    assert Skipped("if/then_branch/deep", CALLED) in found.skipped
+
+
+def test_calls_of_functions_without_weights_are_not_listed() -> None:
+    proto = calls().proto
+    gate = helper.make_function(
+        "own", "Gate", ["a"], ["z"], [op("Tanh", "a", "z")], [helper.make_opsetid("", 17)]
+    )
+    proto.functions.append(gate)
+    then = make_graph([op("Gate", "k", "t", "deep", domain="own")], {}, ["t"])
+    other = make_graph([op("Neg", "k", "e")], {}, ["e"])
+    proto.graph.node[2].input[0] = "c"
+    proto.graph.node.insert(2, op("If", "yes", "c", "if", then_branch=then, else_branch=other))
+    proto.graph.initializer.append(numpy_helper.from_array(np.array(True), "yes"))
+    assert find_layers(Model.from_proto(proto)).skipped == ()
 
 
 # --- writing back ----------------------------------------------------------------------------

@@ -170,6 +170,16 @@ def test_one_batch_is_given() -> None:
         eapc.analyze(model, eapc.Settings(batch=8, input_shapes={"x": (2, 20, FEATURES)}))
 
 
+def test_a_batch_in_name_only_is_refused() -> None:
+    """A Reshape to [1, 8] behind x ["batch", 8] fits one inference, whatever is asked for."""
+    nodes = [op("Reshape", "x one", "r", "view"), op("MatMul", "r w", "y", "out")]
+    tensors = {"one": ints(1, 8), "w": normal((8, 4))}
+    model = Model.from_proto(make_model(nodes, {"x": ("batch", 8)}, ["y"], tensors))
+    assert eapc.analyze(model, eapc.Settings(batch=1)).energy.unmodelled == ()
+    with pytest.raises(UsageError, match=r"--batch 2: '.*' fits a batch of 1 alone; leave --batch"):
+        eapc.analyze(model, eapc.Settings(batch=2))
+
+
 # --- data ----------------------------------------------------------------------------------------
 
 

@@ -12,10 +12,14 @@ from pruning_builders import Net
 from recurrent_builders import HIDDEN, INPUTS, cell_net
 from test_passes import compile_net, error_of, tensors_of
 
+from eapc import Settings
+from eapc.calibration import DENSITIES
 from eapc.commands.compiler import prune
+from eapc.data import dataset
 from eapc.goals import TargetEnergy
 from eapc.layers import layers_of
-from eapc.pipeline import Compilation
+from eapc.pipeline import Compilation, Recipe
+from eapc.report.documents import prune_document
 
 HALF = "prune-weights{sparsity=0.5}"
 
@@ -74,6 +78,38 @@ def test_both_weights_are_priced_by_themselves() -> None:
     assert INPUTS < HIDDEN
     assert by_name["w"].energies[0] < by_name["r"].energies[0]
     assert done.priced.energy_mac_units <= 0.5 * curves.dense_energy * 1.02
+
+
+def test_rows_of_a_cell_share_its_energy() -> None:
+    """Each weight has a name and a part of its own: together they are what the node takes."""
+    given = net("bidirectional lstm")
+    settings = Settings(calibration=dataset(given.arrays, given.model.inputs, "x"), threads=1)
+    recipe = Recipe(include=("cell",))
+    result = prune(given.model, settings, goal=TargetEnergy(0.8), recipe=recipe)
+    rows = prune_document(result)["layers"]
+    assert [row["name"] for row in rows] == ["cell W", "cell R"]
+    for energy, report in (("energy_before", result.before), ("energy_after", result.after)):
+        node = report.by_node["cell"]
+        assert sum(row[energy] for row in rows) == pytest.approx(node.energy_mac_units)
+    assert rows[0]["energy_before"] < rows[1]["energy_before"]
+
+
+def test_what_both_weights_save_is_what_the_cell_saves() -> None:
+    passes = "annotate-energy, prune-weights{energy=0.5}"
+    done = compile_net(net("gru"), passes)
+    assert done.record.curves
+    curves = {curve.name: curve for curve in done.record.curves.layers}
+    place = DENSITIES.index(0.35)
+    saved = sum(curves[name].energies[0] - curves[name].energies[place] for name in "wr")
+    sparse = compile_net(net("gru"), "prune-weights{sparsity=0.65,include=cell}, annotate-energy")
+    dense = compile_net(net("gru"), "annotate-energy").priced.by_node["cell"].energy_mac_units
+    after = sparse.priced.by_node["cell"].energy_mac_units
+    assert dense - after == pytest.approx(saved, rel=1e-3)
+
+
+def test_a_cells_weight_is_chosen_by_its_own_name() -> None:
+    done = compile_net(net("lstm"), "prune-weights{sparsity=0.5,include=cell R}")
+    assert list(done.record.layers) == ["r"]
 
 
 def test_a_model_that_a_gru_dominates_reaches_a_goal(shared_data: Path, tmp_path: Path) -> None:

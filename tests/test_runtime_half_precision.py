@@ -14,9 +14,13 @@ import pytest
 from builders import make_model, normal, op, value
 from onnx import TensorProto, helper
 
+from eapc import Settings, prune
+from eapc.commands.preparation import AS_FLOAT32
 from eapc.data import dataset
 from eapc.errors import VerificationError
+from eapc.goals import Sparsity
 from eapc.model import Model
+from eapc.report.documents import prune_document
 from eapc.runtime import Session, verifier
 from eapc.runtime.half_precision import float32_twin, holds_bfloat16, holds_halves
 
@@ -68,6 +72,14 @@ def test_bfloat16_is_run_in_float32() -> None:
     answer = Session(product(TensorProto.BFLOAT16)).run({"x": np.array([[1, 2]], BFLOAT16)})
     np.testing.assert_array_equal(answer["y"], np.array([[5, 11]], np.float32))
     assert answer["y"].dtype == np.float32
+
+
+@pytest.mark.parametrize("kind", [TensorProto.BFLOAT16, TensorProto.FLOAT16])
+def test_reports_say_that_bfloat16_runs_as_float32(kind: int) -> None:
+    settings = Settings(samples=16, threads=1)
+    result = prune(Model.from_proto(product(kind)), settings, goal=Sparsity(0.5))
+    noted = prune_document(result)["notes"]
+    assert noted == ([AS_FLOAT32] if kind == TensorProto.BFLOAT16 else [])
 
 
 def test_a_twin_has_the_same_numbers() -> None:

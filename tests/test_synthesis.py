@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import Array, ints, loaded, make_model, normal, op, value
+from builders import Array, ints, loaded, make_graph, make_model, normal, op, value
 from onnx import TensorProto
 from pruning_builders import NETS, images, residual, transformer
 
@@ -200,6 +200,48 @@ def test_models_that_inputs_cannot_be_made_up_for() -> None:
     assert "onnxruntime" in refused(Model.from_proto(custom))
     reshape = loaded([op("Reshape", "x s", "y")], {"x": ("N", 7)}, ["y"], {"s": ints(5, -1)})
     assert "give --calib" in refused(reshape, count=3)
+
+
+@pytest.mark.parametrize("is_recurrent", [True, False])
+def test_states_whose_batch_is_not_told_are_named(is_recurrent: bool) -> None:
+    """h (2, "n", 4) is read in a branch alone, so that nothing tells what its axes count."""
+    then = make_graph([op("ReduceSum", "h", "t", keepdims=0)], {}, ["t"])
+    other = make_graph([op("ReduceMax", "h", "e", keepdims=0)], {}, ["e"])
+    cell = [op("LSTM", "x w r", "s", "cell", hidden_size=4)] if is_recurrent else []
+    nodes = [
+        *cell,
+        op("If", "yes", "c", "if", then_branch=then, else_branch=other),
+        op("Add", f"{'s' if is_recurrent else 'x'} c", "y"),
+    ]
+    tensors = {"w": normal((1, 16, 3)), "r": normal((1, 16, 4)), "yes": np.array(True)}
+    kept = tensors if is_recurrent else {"yes": tensors["yes"]}
+    x = (5, "N", 3) if is_recurrent else ("N", 5, 3)
+    model = loaded(nodes, {"x": x, "h": (2, "n", 4)}, ["y"], kept)
+    named = [note for note in made(model).notes if "does not tell which of its axes" in note]
+    assert [note[: len("input 'h'")] for note in named] == ["input 'h'"] * is_recurrent
+
+
+def reflecting(margin: int) -> Model:
+    """y = w * x padded by as many steps as `margin` at the end, mirrored: it takes more of them."""
+    nodes = [op("Pad", "x pads", "padded", mode="reflect"), op("Conv", "padded w", "y")]
+    constants = {"pads": ints(0, 0, 0, 0, 0, margin), "w": normal((4, 2, 3))}
+    return loaded(nodes, {"x": ("batch", 2, "steps")}, ["y"], constants)
+
+
+@pytest.mark.parametrize(("margin", "size"), [(63, 64), (64, 128), (300, 512)])
+def test_open_axes_are_doubled_till_the_model_runs(margin: int, size: int) -> None:
+    model = reflecting(margin)
+    assert made(model).arrays["x"].shape == (20, 2, size)
+    result = prune(model, Settings(samples=8, threads=1), goal=Sparsity(0.5))
+    said = f"axis 2 of input 'x' is dynamic and taken to be {size}; --input-shape sets it"
+    assert said in result.assumed
+
+
+def test_open_axes_do_not_grow_without_end() -> None:
+    with pytest.raises(EapcError, match=r"no inputs can be made up .*--input-shape"):
+        made(reflecting(5000))
+    with pytest.raises(EapcError, match="no inputs can be made up"):
+        made(reflecting(300), x=(1, 2, 100))
 
 
 def test_shapes_that_do_not_fit_are_refused() -> None:

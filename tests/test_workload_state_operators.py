@@ -11,6 +11,7 @@ from builders import Array, loaded, normal, op, scalar, value
 from onnx import TensorProto
 from work_builders import items_of
 
+from eapc.commands.compiler import analyze
 from eapc.energy import NodeWork
 from eapc.model import Model, Shapes, infer_shapes, input_shapes
 from eapc.workload import ConvWorkload, StreamWorkload
@@ -189,6 +190,37 @@ def test_an_lstm_that_quantizes_as_it_goes() -> None:
     parts = the_item(model).work.parts
     assert sum(p.workload.macs * p.times for p in parts) == 122_880
     assert [p.workload.bits.weights for p in parts[:2]] == [8, 8]
+
+
+@pytest.mark.parametrize(
+    ("zeros", "nonzero"),
+    [
+        ([3, 3], 2 * 5 * 8 - 3 - 2),
+        ([3, 4], 2 * 5 * 8 - 3 - 1),
+        (np.arange(16).reshape(2, 8), 2 * 5 * 8 - 1),
+    ],
+)
+def test_zero_points_of_both_directions(zeros: Any, nonzero: int) -> None:
+    """W (2, 3, 8) of 100 but three 3 in one direction, two 3 and a 4 in the other, R of 100.
+
+    With one zero point per direction and gate, 0 to 7 and 8 to 15, one 3 of gate 3 is zero.
+    """
+    w = np.full((2, 3, 8), 100, np.int8)
+    w[0, 0, 3] = w[0, 1, 5] = w[0, 2, 5] = 3
+    w[1, :, 1] = 3, 3, 4
+    tensors: dict[str, Array] = {
+        "w": w,
+        "r": np.full((2, 2, 8), 100, np.int8),
+        "s": normal((2,)),
+        "z": np.array(zeros, np.int8),
+    }
+    node = op(
+        "DynamicQuantizeLSTM", "x w r - - - - - s z s z", "y h c", "cell",
+        domain=ORT, hidden_size=2, direction="bidirectional",
+    )  # fmt: skip
+    outputs = [onnx.ValueInfoProto(name=name) for name in ("y", "h", "c")]
+    report = analyze(loaded([node], {"x": (20, 1, 3)}, outputs, tensors)).energy
+    assert (report.weights, report.nonzero_weights) == (2 * 5 * 8, nonzero)
 
 
 def test_quantization_by_onnxruntimes_own_operators() -> None:

@@ -32,7 +32,15 @@ from eapc.energy import EnergyReport, RatioInterval, ratio_interval
 from eapc.errors import UsageError
 from eapc.evaluation import Accuracy, AccuracyJudge, AgreementJudge, Metric
 from eapc.hardware import Metered
-from eapc.model import Model, TensorSpec, batch_inputs, common_inputs, files_of, tensors_of_model
+from eapc.model import (
+    Model,
+    TensorSpec,
+    batch_inputs,
+    common_inputs,
+    files_of,
+    require_one_batch,
+    tensors_of_model,
+)
 from eapc.profiling import Meter, Ratio, meter_in_turns, run_in_turns
 from eapc.runtime import as_it_runs, open_model
 from eapc.synthesis import synthesise
@@ -161,6 +169,8 @@ def compare(
         raise UsageError(f"repeats: expected 1 or more, got {repeats}")
     settings, measure = settings or Settings(), metric_of(metric, evaluation)
     models = [each if isinstance(each, Model) else Model.load(each) for each in (before, after)]
+    for model in models:
+        require_one_batch(model, settings.input_shapes, settings.batch)
     answering, kept = cut_alike(models)
     specs = common_inputs(*answering)
     settings = _alike(settings, models, specs, answering[0])
@@ -204,7 +214,9 @@ def _alike(
         calibration = replace(calibration, labels=None)
         calibration = as_it_runs(models[0], calibration, settings.threads)
     batched = batch_inputs(specs)
-    sizes = [spec.batch for spec in specs if spec.name in batched]
+    given = settings.input_shapes
+    asked = [given[s.name][s.batch_axis] for s in specs if s.name in batched and s.name in given]
+    sizes = [*asked, *(spec.batch for spec in specs if spec.name in batched)]
     fixed = next((size for size in sizes if isinstance(size, int)), None)
     batch = settings.batch or fixed
     shapes = {**_fixed_shapes(models, specs, batch or 1), **settings.input_shapes}

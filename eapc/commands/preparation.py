@@ -44,17 +44,20 @@ from eapc.model import (
     Model,
     TensorSpec,
     input_shapes,
+    require_batchable,
     require_fitting,
     require_one_batch,
 )
 from eapc.pipeline import Compilation, Conditions, Pipeline, Recipe, estimate_energy
 from eapc.progress import timed
-from eapc.runtime import Engine, as_it_runs
+from eapc.runtime import Engine, as_it_runs, holds_bfloat16
 from eapc.synthesis import synthesise
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_HARDWARE = "eyeriss"
+
+AS_FLOAT32 = "bfloat16 runs as float32 here: outputs are judged on that, the file stays bfloat16"
 
 DataSource = str | Path | DataFiles | Dataset | CalibrationDataReader
 
@@ -93,6 +96,7 @@ def prepare(model: str | Path | Model, settings: Settings) -> Compilation:
     """Load everything a pipeline starts from."""
     loaded = model if isinstance(model, Model) else Model.load(model)
     require_one_batch(loaded, settings.input_shapes, settings.batch)
+    require_batchable(loaded, settings.input_shapes, settings.batch)
     hardware = settings.hardware
     machine = load_machine(hardware) if isinstance(hardware, str | Path) else hardware
     measured = machine if isinstance(machine, MeasuredMachine) else None
@@ -217,6 +221,8 @@ def checked(
         if metric is None:
             goal.require_share()
     compilation, uncut = prepare(model, settings), None
+    if holds_bfloat16(compilation.model.view.proto):
+        compilation = compilation.with_record(notes=(AS_FLOAT32,))
     if recipe.classes:
         is_told = evaluation is not None and measure is TOP1_ACCURACY
         uncut, recipe = compilation.model, with_numbers(recipe, compilation, is_told=is_told)

@@ -46,7 +46,8 @@ class NodeEnergy:
     `densities` are those of all its parts together, `part_densities` those of each; `bits` are
     the widths of its operands, those of its widest parts. `cycles` is None where the machine has
     no timing for some of its work. `stay` says which of its feature maps stay on chip and what
-    room those of others take.
+    room those of others take. Of a node that reads several weight tensors `by_weights` is what
+    the work with each takes, by name.
     """
 
     key: str
@@ -66,6 +67,16 @@ class NodeEnergy:
     fused_into: str = ""
     note: str = ""
     stay: Stay = NOTHING
+    by_weights: Mapping[str, float] = field(default_factory=dict)
+
+    def share(self, weights: str) -> float:
+        """What falls to one of the weight tensors that the node reads.
+
+        What the node does with none of them is shared out as its work with them is.
+        """
+        own = self.by_weights.get(weights)
+        total = sum(self.by_weights.values())
+        return self.energy_mac_units * (own / total if own is not None and total else 1.0)
 
     @property
     def nonskipped_counted(self) -> bool | None:
@@ -211,6 +222,7 @@ def _price(
     runs = [(execute(part.workload, room), part.times) for part in parts]
     accesses = {level: _sum(runs, level, batch) for level in hardware.memories}
     compute = _compute_energy(runs, hardware) / batch
+    tensors = [part.weights for part in parts]
     by_level = {"mac": compute}
     by_operand = {"compute": compute, **dict.fromkeys(OPERANDS, 0.0)}
     for level, words in accesses.items():
@@ -236,7 +248,24 @@ def _price(
         fused_into=item.fused_into,
         note=item.note,
         stay=stay,
+        by_weights=_by_weights(tensors, runs, hardware, batch),
     )
+
+
+def _by_weights(
+    tensors: Sequence[str], runs: Runs, hardware: HardwareModel, batch: int
+) -> dict[str, float]:
+    """Energy of the runs with each weight tensor, where a node has more than one."""
+    named = dict.fromkeys(filter(None, tensors))
+    if len(named) < 2:
+        return {}
+    prices = {n: level.energy_mac_units_per_word for n, level in hardware.memories.items()}
+    found = {}
+    for name in named:
+        own = [run for run, tensor in zip(runs, tensors, strict=True) if tensor == name]
+        words = sum(_sum(own, level, batch).total * price for level, price in prices.items())
+        found[name] = _compute_energy(own, hardware) / batch + words
+    return found
 
 
 def _mean_densities(parts: list[Part]) -> OperandDensities:

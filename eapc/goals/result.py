@@ -163,7 +163,8 @@ class Pruned:
         done, data = self.compilation, self.compilation.calibration
         if data is None or not data.synthesised:
             return ()
-        return (*assumed_sizes(self.model, done.conditions.input_shapes), *data.notes)
+        given = done.conditions.input_shapes
+        return (*assumed_sizes(self.model, given, data.shapes(1)), *data.notes)
 
     def spending(self, seconds: Mapping[str, float]) -> Pruned:
         """The same, having taken this time."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from onnx import FunctionProto, GraphProto
+
 from eapc.layers.forms import UnsupportedLayerError
-from eapc.model import GraphView, Inlined, Model, Node, inlined
+from eapc.model import GraphView, Inlined, Model, Node, inlined, walk
+from eapc.operators import operator_of
 
 if TYPE_CHECKING:
     from eapc.layers.finding import Layer
@@ -45,6 +49,29 @@ def at_call(model: Model, layer: Layer) -> Layer:
     if bias and model.constants.shape(bias.tensor) is None:
         bias = None
     return replace(layer, node=model.view.node(call), bias=bias, tapped=layer.tapped or 1)
+
+
+CALLED = "its function is called in a subgraph, or is of another opset; inline it"
+
+
+def left_calls(model: Model) -> Iterator[Node]:
+    """Calls in a model without others whose functions hold what would be layers elsewhere."""
+    proto = model.view.proto
+    functions = {(each.domain, each.name): each for each in proto.functions}
+    if functions:
+        for node in model.nodes:
+            if (node.domain, node.op_type) in functions and _has_layers(functions, node):
+                yield node
+
+
+def _has_layers(functions: Mapping[tuple[str, str], FunctionProto], node: Node) -> bool:
+    """Whether a function's nodes, or those of functions that it calls, take weights."""
+    called = functions.get((node.domain, node.op_type))
+    if called is None:
+        row = operator_of(node)
+        return row.weights is not None or row.kind == "recurrent"
+    inner = (each for each, _ in walk(GraphProto(node=called.node)))
+    return any(_has_layers(functions, each) for each in inner)
 
 
 def _same(model: Model, node: Node) -> Node:

@@ -138,7 +138,7 @@ def _given(tied: TiedLayers, table: Mapping[str, float]) -> float:
 
 
 def _names(tied: TiedLayers) -> list[str]:
-    return [tied.weight, *(user.node.key for user in tied.users)]
+    return [tied.weight, *(n for user in tied.users for n in (user.node.key, user.name))]
 
 
 def _is_named(tied: TiedLayers, names: Sequence[str]) -> bool:

@@ -11,11 +11,18 @@ import numpy as np
 
 from eapc.errors import ModelError
 from eapc.layers.bodies import Bodies
-from eapc.layers.calls import at_call, without_calls
+from eapc.layers.calls import CALLED, at_call, left_calls, without_calls
 from eapc.layers.endings import is_unmixed
 from eapc.layers.fixed_values import fixed_arithmetic
 from eapc.layers.forms import LayerForm, UnsupportedLayerError, form_of
-from eapc.layers.recurrent import R, W, recurrent_bias, recurrent_form, require_gatherable
+from eapc.layers.recurrent import (
+    R,
+    RecurrentForm,
+    W,
+    recurrent_bias,
+    recurrent_form,
+    require_gatherable,
+)
 from eapc.model import (
     Array,
     Epilogue,
@@ -58,6 +65,12 @@ class Layer(Epilogue):
     offset: Array
     unmixed: bool
     tapped: int = 0
+
+    @property
+    def name(self) -> str:
+        """The node's key; of a recurrent cell with which of its weights, as in `lstm R`."""
+        is_cell = isinstance(self.form, RecurrentForm)
+        return f"{self.node.key} {'R' if self.tapped == R else 'W'}" if is_cell else self.node.key
 
 
 @dataclass(frozen=True)
@@ -112,8 +125,8 @@ def find_layers(model: Model) -> PrunableLayers:
     Raises ModelError where weights hold NaN or infinity.
     """
     by_weight: dict[str, list[Layer]] = {}
-    skipped: list[Skipped] = []
     whole, model = model, without_calls(model)
+    skipped = [Skipped(node.key, CALLED) for node in left_calls(model)]
     bodies = Bodies(model)
     for node in model.nodes:
         for make in _makers(node):

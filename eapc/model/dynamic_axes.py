@@ -36,6 +36,9 @@ _LEAST = 64
 _STRIDES = 7
 """Positions of the smallest feature map: 224 / 32."""
 
+_DOUBLINGS = 6
+"""How often sizes grow that no shape inference refuses, and a run does."""
+
 _FEW_CHANNELS = 4
 
 _OF_IMAGES = re.compile(r"height|width|rows|cols|columns|(^|_)[hw]($|_|\d)", re.IGNORECASE)
@@ -75,6 +78,28 @@ def usual_sizes(
         if (kinds or told) and has_elements({**sizes, **told}):
             return {**sizes, **told}
     return {}
+
+
+def larger_sizes(
+    specs: Sequence[TensorSpec], sizes: Axes, stride: int, told: Axes = MappingProxyType({})
+) -> Iterator[Axes]:
+    """Ever twice the usual sizes of open axes, while any of them can grow.
+
+    What counts pixels or steps grows, up to the largest that is tried; what weights tell stays.
+    """
+    found = (pair for spec in specs for pair in _kinds(spec, _others(spec, specs)))
+    most = {
+        place: _largest(kind, stride)
+        for place, kind in found
+        if place in sizes and place not in told
+    }
+    for _ in range(_DOUBLINGS):
+        twice = {place: max(sizes[place], min(2 * sizes[place], most[place])) for place in most}
+        grown = {**sizes, **twice}
+        if grown == sizes:
+            return
+        yield grown
+        sizes = grown
 
 
 def _candidates(stride: int, lengths: Iterable[int]) -> Iterator[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from eapc.errors import ModelError, UsageError
-from eapc.model.dynamic_axes import Axes, is_single_image, usual_sizes
+from eapc.model.dynamic_axes import Axes, is_single_image, larger_sizes, usual_sizes
 from eapc.model.graph import Node
 from eapc.model.model import Model
 from eapc.model.shapes import InputShapes, Shapes, infer_shapes
@@ -24,6 +24,21 @@ def input_shapes(model: Model, given: InputShapes, batch: int | None) -> dict[st
     """
     if all(spec.name in given or not _open_axes(spec) for spec in model.inputs):
         return _sized(model, given, batch, {})
+    return _sized(model, given, batch, _usual_sizes(model, given))
+
+
+def larger_input_shapes(model: Model, given: InputShapes) -> Iterator[dict[str, tuple[int, ...]]]:
+    """Shapes like those of `input_shapes` with open axes ever twice as large, the smallest first.
+
+    They are for a model that does not run at the usual sizes. None where no axis can grow.
+    """
+    specs = [spec for spec in model.inputs if spec.name not in given]
+    usual, told = _usual_sizes(model, given), _told_by_weights(model, specs)
+    for sizes in larger_sizes(specs, usual, total_stride(model), told):
+        yield _sized(model, given, None, sizes)
+
+
+def _usual_sizes(model: Model, given: InputShapes) -> dict[tuple[str, int], int]:
     key = ("usual sizes", *((name, tuple(shape)) for name, shape in sorted(given.items())))
 
     def has_elements(sizes: Axes) -> bool:
@@ -32,21 +47,29 @@ def input_shapes(model: Model, given: InputShapes, batch: int | None) -> dict[st
     specs = [spec for spec in model.inputs if spec.name not in given]
 
     def sizes_that_fit() -> dict[tuple[str, int], int]:
-        told = {
-            (spec.name, axis): size
-            for spec in specs
-            for axis, size in _channels(model, spec)
-            if axis in _open_axes(spec)
-        }
+        told = _told_by_weights(model, specs)
         return usual_sizes(specs, has_elements, total_stride(model), _lengths(model), told)
 
-    sizes = model.view.analyses.once(key, sizes_that_fit)
-    return _sized(model, given, batch, sizes)
+    return model.view.analyses.once(key, sizes_that_fit)
 
 
-def assumed_sizes(model: Model, given: InputShapes) -> tuple[str, ...]:
-    """A sentence for every open axis but the batch of inputs whose shapes are not given."""
-    shapes = input_shapes(model, given, None)
+def _told_by_weights(model: Model, specs: Iterable[TensorSpec]) -> dict[tuple[str, int], int]:
+    return {
+        (spec.name, axis): size
+        for spec in specs
+        for axis, size in _channels(model, spec)
+        if axis in _open_axes(spec)
+    }
+
+
+def assumed_sizes(
+    model: Model, given: InputShapes, taken: InputShapes | None = None
+) -> tuple[str, ...]:
+    """A sentence for every open axis but the batch of inputs whose shapes are not given.
+
+    `taken` are the shapes that made-up inputs have, where these are not the usual ones.
+    """
+    shapes = taken or input_shapes(model, given, None)
     return tuple(
         f"axis {axis} of input '{spec.name}' is dynamic and taken to be "
         f"{shapes[spec.name][axis]}; --input-shape sets it"
@@ -217,6 +240,26 @@ def require_one_batch(model: Model, given: InputShapes, batch: int | None) -> No
         (one, first), (other, second), *_ = larger.items()
         said = f"'{first}' has a batch of {one} and '{second}' one of {other}"
         raise UsageError(f"--input-shape: {said}; give them the same")
+
+
+def require_batchable(model: Model, given: InputShapes, batch: int | None) -> None:
+    """Raise UsageError where the network does not take `batch` inferences at a time.
+
+    That is where a shape is known at its own batch and not at this one, behind a Reshape that
+    fixes the first axis, say.
+    """
+    own, asked = (input_shapes(model, given, size) for size in (None, batch))
+    if own == asked:
+        return
+    known, found = infer_shapes(model, own), infer_shapes(model, asked)
+    for node in model.view.main_nodes:
+        made = next((name for name in node.outputs if name), "")
+        if found.main(made) is None and known.main(made) is not None:
+            size = batch_of(model.inputs, own)
+            raise UsageError(
+                f"--batch {batch}: '{node.key}' fits a batch of {size} alone; leave --batch out: "
+                "figures are per inference"
+            )
 
 
 def _check_given(specs: Mapping[str, TensorSpec], name: str, shape: tuple[int, ...]) -> None:

@@ -149,9 +149,14 @@ def count_nonzero(
 
 
 def spread_zero_points(zero_point: Array, shape: Shape, axis: int, block: int = 1) -> Array:
-    """Zero points, one per tensor, per index of an axis or per block, against the weights."""
+    """Zero points, one per tensor, per index of an axis or per block, against the weights.
+
+    A cell's are one per direction, or one per direction and gate, which run along its last axis.
+    """
     if zero_point.size == 1:
         return zero_point.reshape(())
+    if len(shape) == 3 and zero_point.shape == (shape[0], shape[2]):
+        return zero_point[:, None]
     if zero_point.ndim < len(shape):
         return np.moveaxis(zero_point.reshape(-1, *(1,) * (len(shape) - 1)), 0, axis)
     return np.take(np.repeat(zero_point, block, axis), range(shape[axis]), axis)

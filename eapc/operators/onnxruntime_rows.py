@@ -86,7 +86,8 @@ _QUANTIZED = (
         quantized=QuantizedOperands(((1, 3),)), substitute=Substitute("MatMul", (0, 1)),
     ),
     _row(
-        "DynamicQuantizeLSTM", kind="recurrent", quantized=QuantizedOperands(((1, 9), (2, 11))),
+        "DynamicQuantizeLSTM", kind="recurrent",
+        quantized=QuantizedOperands(((1, 9), (2, 11)), channel_axis=0),
         substitute=Substitute(
             "LSTM", (0, 1, 2), attributes=("direction", "hidden_size"), results=3
         ),

@@ -14,7 +14,7 @@ from eapc.checkpoints import Checkpoints, Finished, data_digest, digest, model_d
 from eapc.data import Dataset
 from eapc.energy import DensityTable, EnergyReport, GivenBits
 from eapc.hardware import HardwareModel, MeasuredMachine
-from eapc.layers import Skipped
+from eapc.layers import Skipped, TiedLayers
 from eapc.model import InputShapes, Model
 from eapc.progress import Progress, silent
 from eapc.repair import Repaired
@@ -42,6 +42,8 @@ class Conditions:
 class LayerRecord:
     """What pruning did to one weight tensor, under the name of its first layer.
 
+    `node` is that layer's key, `tensor` the weights' name there, where the node has others too.
+
     `relative_output_error` is E||y - y'||^2 / E||y||^2 about the means on the rows that were
     fitted, y the original outputs; what an activation right behind cuts off is no error. Of a layer
     whose outputs are judged apart it is that of the worst part. None before the layer is
@@ -55,6 +57,15 @@ class LayerRecord:
     relative_output_error: float | None = None
     rows: int | None = None
     inputs: int | None = None
+    node: str = ""
+    tensor: str = ""
+
+    @classmethod
+    def of(cls, tied: TiedLayers, weights: int, nonzero: int, **fitted: Any) -> LayerRecord:
+        """The record of a weight tensor, with what is known of its fit."""
+        first = tied.first
+        tensor = first.node.input(first.tapped) if first.tapped else ""
+        return cls(first.name, weights, nonzero, node=first.node.key, tensor=tensor, **fitted)
 
     @property
     def rows_per_input(self) -> float:

@@ -200,14 +200,14 @@ def totals(report: EnergyReport) -> Document:
 def layers(
     records: Sequence[LayerRecord], before: EnergyReport | None, after: EnergyReport | None
 ) -> list[Document]:
-    """What became of each pruned weight tensor; energies are those of its first node."""
+    """What became of each pruned weight tensor; energies are its shares of its first node's."""
     return [
         {
             "name": record.name,
             "sparsity": record.sparsity,
             "relative_output_error": record.relative_output_error,
-            "energy_before": node_energy(before, record.name),
-            "energy_after": node_energy(after, record.name),
+            "energy_before": layer_energy(before, record),
+            "energy_after": layer_energy(after, record),
             "weights": record.weights,
             "nonzero_weights": record.nonzero_weights,
         }
@@ -215,10 +215,10 @@ def layers(
     ]
 
 
-def node_energy(report: EnergyReport | None, key: str) -> float | None:
-    """Energy of a node in MAC units; None where it is not known."""
-    node = report.by_node.get(key) if report else None
-    return None if node is None else node.energy_mac_units
+def layer_energy(report: EnergyReport | None, record: LayerRecord) -> float | None:
+    """Energy of a layer in MAC units: the node's, or its weights' share; None if unknown."""
+    node = report.by_node.get(record.node or record.name) if report else None
+    return None if node is None else node.share(record.tensor)
 
 
 def to_json(document: Document) -> str:

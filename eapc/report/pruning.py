@@ -20,7 +20,7 @@ from eapc.layers import Skipped
 from eapc.pipeline import ChannelRecord, Compilation, LatencyRecord, LayerRecord
 from eapc.repair import Repaired
 from eapc.report.classes import class_facts
-from eapc.report.documents import node_energy
+from eapc.report.documents import layer_energy
 from eapc.report.layout import (
     NOT_FINITE,
     Column,
@@ -196,10 +196,8 @@ def _layer_table(
     after: EnergyReport | None,
     width: int,
 ) -> Iterator[Table]:
-    """A row per pruned weight tensor, if any, in data-flow order; energies of its first node."""
-    then, now = (
-        [node_energy(report, record.name) for record in records] for report in (before, after)
-    )
+    """A row per pruned weight tensor, if any, in data-flow order, with its share of the energy."""
+    then, now = ([layer_energy(report, record) for record in records] for report in (before, after))
     columns = {
         Column("layer", "left", least=12): [record.name for record in records],
         Column("weights"): [engineering(record.weights) for record in records],

@@ -55,6 +55,7 @@ def _scaled(node: NodeEnergy, share: float) -> NodeEnergy:
         operations=node.operations * share,
         by_operand=_times(node.by_operand, share),
         by_level=_times(node.by_level, share),
+        by_weights=_times(node.by_weights, share),
         accesses={level: _accesses(words, share) for level, words in node.accesses.items()},
         cycles=None if node.cycles is None else node.cycles * share,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from eapc.runtime.half_precision import holds_bfloat16
 from eapc.runtime.sessions import (
     Engine,
     Session,
@@ -12,6 +13,7 @@ from eapc.runtime.sessions import (
     joined_batches,
     open_model,
     optimised_model,
+    runs,
     runtime_version,
     with_outputs,
 )
@@ -25,9 +27,11 @@ __all__ = [
     "as_it_runs",
     "collect_outputs",
     "feed_size",
+    "holds_bfloat16",
     "joined_batches",
     "open_model",
     "optimised_model",
+    "runs",
     "runtime_version",
     "verifier",
     "with_outputs",

@@ -5,7 +5,8 @@ nodes and the same numbers, as every bfloat16 is a float32. Only sums are rounde
 written stays bfloat16.
 
 In float16 the layouts that onnxruntime makes at its highest level of optimisation can end the
-process as a model is opened. One level lower is as far as such models are taken.
+process as a model is opened. One level lower is as far as such models are taken, and another
+process opens them first (`trial_opening`).
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ from eapc.model import (
     static_shape,
 )
 from eapc.runtime.half_precision import float32_twin, holds_bfloat16, holds_halves
+from eapc.runtime.trial_opening import trial_opener
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -131,8 +132,11 @@ def _start(
         if options.graph_optimization_level == levels.ORT_ENABLE_ALL:
             options.graph_optimization_level = levels.ORT_ENABLE_EXTENDED
     if proto is not None and holds_bfloat16(proto):
-        model = float32_twin(_embedded(model))
+        proto = model = float32_twin(_embedded(model))
     source: Any = str(model) if isinstance(model, Path) else model.SerializeToString()
+    if proto is not None and holds_halves(proto):
+        level = options.graph_optimization_level.value
+        trial_opener().require_opening(proto, source, level)
     try:
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no public base
@@ -205,6 +209,11 @@ def as_it_runs(model: Model, data: Dataset, threads: int = 0) -> Dataset:
     except ModelError:
         return data  # whoever needs the outputs says what is wrong
     return alone
+
+
+def runs(model: Model, data: Dataset, threads: int = 0) -> bool:
+    """Whether a model takes the first samples of a dataset."""
+    return _runs(open_model(model, threads), data)
 
 
 def _runs(session: Session, data: Dataset) -> bool:

@@ -29,8 +29,10 @@ from eapc.model import (
     input_shapes,
     is_float,
     is_single_image,
+    larger_input_shapes,
 )
-from eapc.runtime import as_it_runs
+from eapc.operators import operator_of
+from eapc.runtime import as_it_runs, runs
 from eapc.synthesis.input_scale import with_expected_scale
 from eapc.synthesis.scalars import counts_steps, filled, holds_one_number, told_value
 
@@ -56,10 +58,33 @@ def synthesise(
 ) -> Dataset:
     """`count` samples for a model's inputs, seeded; `given` shapes hold for dynamic axes.
 
-    Without a count, 64 to 256: large images bring many rows to fit on each.
+    Without a count, 64 to 256: large images bring many rows to fit on each. Where the model does
+    not run at the usual sizes of its open axes, these are doubled till it does.
     Raises DataError where no inputs can be made up that the model accepts.
     """
-    shapes = input_shapes(model, given, None)
+    made = _made(model, input_shapes(model, given, None), count, rng)
+    try:
+        return _at_scale(model, made, rng, threads)
+    except DataError as error:
+        for shapes in larger_input_shapes(model, given):
+            if runs(model, _made(model, shapes, 1, rng), threads):
+                return _at_scale(model, _made(model, shapes, count, rng), rng, threads)
+        sizes = ", or sizes by --input-shape" if assumed_sizes(model, given) else ""
+        raise DataError(
+            f"no inputs can be made up for this model: {error}; give --calib{sizes}"
+        ) from error
+
+
+def _at_scale(model: Model, made: Dataset, rng: np.random.Generator, threads: int) -> Dataset:
+    """Inputs at the scale that the model expects; DataError if it refuses them."""
+    made = as_it_runs(model, made, threads)
+    return with_expected_scale(model, _textures(made, rng), threads)
+
+
+def _made(
+    model: Model, shapes: InputShapes, count: int | None, rng: np.random.Generator
+) -> Dataset:
+    """Inputs of these shapes, and what is to be said about them."""
     count = count or _default_count(shapes.values())
     limits = _integer_limits(model)
     batch = common_batch(model.inputs)
@@ -79,22 +104,14 @@ def synthesise(
         for spec in model.inputs
     }
     made = dataset(arrays, model.inputs, "synthesised inputs", are_samples=True)
-    untold = _untold_ranges(model, limits, told)
+    untold, shared = _untold_ranges(model, limits, told), _shared_states(model)
     has_known = limits or any(is_float(array.dtype) for array in arrays.values())
-    made = replace(
+    return replace(
         made,
         synthesised=True,
-        notes=(*map(str, told.values()), *untold),
+        notes=(*map(str, told.values()), *untold, *shared),
         is_guesswork=bool(untold) and not has_known,
     )
-    try:
-        made = as_it_runs(model, made, threads)
-        return with_expected_scale(model, _textures(made, rng), threads)
-    except DataError as error:
-        sizes = ", or sizes by --input-shape" if assumed_sizes(model, given) else ""
-        raise DataError(
-            f"no inputs can be made up for this model: {error}; give --calib{sizes}"
-        ) from error
 
 
 def _textures(made: Dataset, rng: np.random.Generator) -> list[Dataset]:
@@ -260,6 +277,22 @@ def _integers_behind(model: Model, tensor: str) -> list[str]:
         seen |= sources
         waiting.extend(sources)
     return found
+
+
+def _shared_states(model: Model) -> list[str]:
+    """A sentence for each input of a recurrent network that may have a batch where none is known.
+
+    Its first axis is fixed, as that of layers, the second open, and nothing tells that it counts.
+    """
+    if not any(operator_of(node).kind == "recurrent" for node in model.nodes):
+        return []
+    return [
+        f"input '{spec.name}' is the same for all inferences, as the graph does not tell which of "
+        "its axes counts them; --calib gives real ones"
+        for spec in model.inputs
+        if spec.is_float and len(spec.shape) > 2 and not spec.batch_axis
+        if isinstance(spec.batch, int) and spec.batch > 1 and not isinstance(spec.shape[1], int)
+    ]
 
 
 def _untold_ranges(model: Model, limits: Mapping[str, int], told: Iterable[str]) -> list[str]:
