@@ -96,7 +96,7 @@ def test_zeros_of_weights_that_a_body_turns_and_casts_count(
     within: bool, eyeriss: HardwareModel
 ) -> None:
     """Half of 16 weights are 0: the energy is that of the same product without a call."""
-    weights = np.tile(np.float16([[0, 1], [1, 0]]), (2, 2))
+    weights = np.tile(np.array([[0, 1], [1, 0]], np.float16), (2, 2))
     views = [op("Cast", "w", "f", to=TensorProto.FLOAT), op("Transpose", "f", "t")]
     own = [constant_node("w", weights)] if within else []
     named = "x" if within else "x w"
