@@ -16,7 +16,7 @@ FRACTIONS = (1.0, 0.85, 0.7, 0.55, 0.4, 0.25, 0.1, 0.0)
 _LEAST_ERROR = 1e-12
 
 _WORST_ERROR = 1e12
-"""Of outputs that cannot be compared: not finite, or as many as the data says, such as detections."""
+"""Of outputs that cannot be compared: not finite, or of another number, such as detections."""
 
 
 @dataclass(frozen=True)
