@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
-from builders import chain, loaded, make_graph, make_model, normal, op
-from onnx import FunctionProto, ModelProto, NodeProto, helper
+from builders import chain, constant_node, loaded, make_graph, make_model, normal, op
+from onnx import FunctionProto, ModelProto, NodeProto, TensorProto, helper
 
 from eapc.energy import (
     DensityTable,
@@ -88,6 +89,28 @@ def test_a_call_costs_what_its_body_does(model: Model, eyeriss: HardwareModel) -
     assert report.energy_mac_units == pytest.approx(expected.energy_mac_units)
     assert (report.weights, report.nonzero_weights) == (32, 32)
     assert set(report.by_node) == {node.key for node in model.nodes}
+
+
+@pytest.mark.parametrize("within", [False, True], ids=["handed in", "the function's own"])
+def test_zeros_of_weights_that_a_body_turns_and_casts_count(
+    within: bool, eyeriss: HardwareModel
+) -> None:
+    """Half of 16 weights are 0: the energy is that of the same product without a call."""
+    weights = np.tile(np.array([[0, 1], [1, 0]], np.float16), (2, 2))
+    views = [op("Cast", "w", "f", to=TensorProto.FLOAT), op("Transpose", "f", "t")]
+    own = [constant_node("w", weights)] if within else []
+    named = "x" if within else "x w"
+    turned = function("Turned", named, "y", [*own, *views, op("MatMul", "x t", "y")])
+    given = {} if within else {"w": weights}
+    proto = make_model([op("Turned", named, "y", domain=OWN)], {"x": (3, 4)}, ["y"], given)
+    if not any(entry.domain == OWN for entry in proto.opset_import):
+        proto.opset_import.append(OPSETS[1])
+    proto.functions.append(turned)
+    views = [op("Cast", "w", "f", to=TensorProto.FLOAT), op("Transpose", "f", "t")]
+    plain = loaded([*views, op("MatMul", "x t", "y")], {"x": (3, 4)}, ["y"], {"w": weights})
+    found, expected = price(Model.from_proto(proto), eyeriss), price(plain, eyeriss)
+    assert found.energy_mac_units == pytest.approx(expected.energy_mac_units)
+    assert (found.weights, found.nonzero_weights) == (16, 8)
 
 
 def test_a_body_is_fused_into_the_node_before_the_call() -> None:

@@ -53,7 +53,7 @@ def judged(accuracy: Accuracy | None, agreement: Agreement | None) -> Pruned:
         (
             None,
             Agreement(RELATIVE_ERROR, math.inf, 0.25, 1),
-            "they are no longer finite on one input kept out of the fit",
+            "they are no longer finite or no longer as many on one input kept out of the fit",
         ),
         (None, Agreement(RELATIVE_ERROR, 0.24, 0.25, 10), ""),
         (Accuracy(0.9, 0.9, 10), Agreement(TOP1_AGREEMENT, 0.1, 0.9, 10), ""),

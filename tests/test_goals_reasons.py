@@ -272,3 +272,10 @@ def test_a_bound_that_saves_nothing_says_why(
     (said,) = (record.getMessage() for record in caplog.records)
     assert said.startswith("nothing is saved: no energy below the original's keeps the outputs: at")
     assert re.search(r"the relative error of the outputs is [\de.-]+, not 0.05$", said)
+
+
+def test_all_weights_left_are_100_percent(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = missed("residual")
+    dense = tuple(replace(each, nonzero_weights=each.weights) for each in found.layers)
+    monkeypatch.setattr(type(found), "layers", property(lambda _: dense))
+    assert found.left == "with 100 % of the pruned layers' weights left"

@@ -82,6 +82,11 @@ FIXED: dict[str, tuple[Array, str]] = {
     "all of a transform": (np.concatenate([COS, SIN]), "sinusoids"),
     "windowed cosines": ((COS * HANN)[:, None], "sinusoids"),
     "windowed sines": ((SIN * HANN)[:, None], "sinusoids"),
+    "windowed sines of rounded angles": (np.sin(np.float32(angles(33, 64))) * HANN, "sinusoids"),
+    "windowed sines of large rounded angles": (
+        np.sin(np.float32(angles(513, 1024))) * np.hanning(1025)[:-1],
+        "sinusoids",
+    ),
     "a windowed transform": (np.concatenate([COS, -SIN]) * HANN, "sinusoids"),
     "a windowed transform, in turn": (
         np.stack([COS[:32], SIN[:32]], 1).reshape(64, 64) * HANN,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from builders import ints, make_model, normal, op, value
+from builders import ints, loaded, make_model, normal, op, value
+from onnx import NodeProto
 
 from eapc.model import Model, assumed_sizes, infer_shapes, input_shapes
 from eapc.model.strides import total_stride
@@ -109,6 +110,34 @@ def test_every_tensor_has_elements_at_the_sizes_taken() -> None:
     made = infer_shapes(model, sizes).main("y")
     assert made is not None
     assert np.prod(made) > 0
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        [
+            op("Concat", "n none", "shape", axis=0),
+            op("ConstantOfShape", "shape", "list"),
+            op("Identity", "list", "begin"),
+        ],
+        [op("Concat", "n one", "shape", axis=0), op("Expand", "nothing shape", "begin")],
+    ],
+    ids=["list", "constant"],
+)
+def test_what_begins_empty_does_not_tell_of_sizes(begin: list[NodeProto]) -> None:
+    """A list that a decoder fills, (N, 0, 4): of one step no recurrent layer would show its R."""
+    nodes = [
+        op("Shape", "x", "n", start=0, end=1),
+        *begin,
+        op("MatMul", "x w", "m"),
+        op("Concat", "begin m", "y", axis=1),
+    ]
+    tensors = {
+        "none": ints(0, 4), "one": ints(1, 1), "nothing": np.zeros((1, 0, 4), np.float32),
+        "w": normal((4, 4)),
+    }  # fmt: skip
+    model = loaded(nodes, {"x": ("N", "T", 4)}, ["y"], tensors)
+    assert input_shapes(model, {}, None) == {"x": (1, 64, 4)}
 
 
 @pytest.mark.parametrize(

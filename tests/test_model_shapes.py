@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from builders import (
@@ -19,6 +20,7 @@ from builders import (
     normal,
     op,
     save,
+    scalar,
     value,
 )
 from onnx import ModelProto, TensorProto, helper, numpy_helper
@@ -224,6 +226,26 @@ def test_shape_arithmetic_within_subgraphs() -> None:
     model = loaded([node], inputs, [value("y", None)], {"rest": ints(-1)})
     shapes = shapes_of(model, batch=2)
     assert shapes.shape(model.view.node("if/then_branch/r"), "t") == (2, 12)
+
+
+@pytest.mark.parametrize(("width", "expected"), [(4, (2, 4)), (5, None)])
+def test_results_of_an_if_have_the_shape_of_both_branches(
+    width: int, expected: tuple[int, ...] | None
+) -> None:
+    """Of one that onnx does not tell: a Loop's states keep theirs, where both branches agree."""
+    states = [value("go", (), TensorProto.BOOL), value("s_in", ("N", 4))]
+    body = make_graph(
+        [op("Relu", "s_in", "s_out"), op("Identity", "go", "go_on")],
+        [value("i", (), TensorProto.INT64), *states],
+        [value("go_on", (), TensorProto.BOOL), value("s_out", ("N", 4))],
+    )
+    then = make_graph([op("Loop", "three - x", "t", "loop", body=body)], [], [value("t", ("N", 4))])
+    product = op("MatMul", "x w", "e")
+    other = make_graph([product], [], [value("e", ("N", width))], {"w": normal((4, width))})
+    nodes = [op("If", "flag", "z", name="if", then_branch=then, else_branch=other)]
+    inputs = [value("x", ("N", 4)), value("flag", [], TensorProto.BOOL)]
+    model = loaded([*nodes, op("Relu", "z", "y")], inputs, ["y"], {"three": scalar(3, np.int64)})
+    assert shapes_of(model, batch=2).main("z") == expected
 
 
 def behind_an_unknown_operator(first: int | str) -> Model:

@@ -101,6 +101,15 @@ REFUSED: dict[str, tuple[ModelProto, str]] = {
         model_of(op("Cast", "x", "y", "c", to=INT64)),
         "tensor 'y' is declared as float, node 'c' writes int64 (onnxruntime)",
     ),
+    "batches in front of time": (
+        model_of(
+            op("GRU", "x w r", "y", "g", hidden_size=2, layout=1),
+            {"w": normal((1, 6, 3)), "r": normal((1, 6, 2))},
+            ("N", 4, 3),
+        ),
+        "GRU 'g' has layout 1, batches in front, which onnxruntime does not run; export it with "
+        "layout 0 and a Transpose on either side",
+    ),
     "an attribute too many": (
         model_of(op("Relu", "x", "y", "r", foo=1)),
         "Relu 'r': Unrecognized attribute: foo for operator Relu (onnxruntime)",

@@ -91,6 +91,50 @@ def test_a_bias_of_the_size_of_what_it_shifts_fits_best(scale: float) -> None:
     assert evidence.misfit(on(model, x), 1) == pytest.approx(expected, rel=1e-5)
 
 
+def cell(bias: Array | None) -> Model:
+    """An RNN of two directions, x W^T of (x0, x1) and (2 x0, 2 x1), and a layer behind it."""
+    wide = np.stack([W, 2 * W])
+    nodes = [
+        op("Unsqueeze", "x first", "s"),
+        op(
+            "RNN",
+            "s w r b" if bias is not None else "s w r",
+            "h",
+            hidden_size=2,
+            direction="bidirectional",
+        ),
+        op("MatMul", "h v", "p"),
+        op("Add", "p c", "y"),
+    ]
+    tensors: dict[str, Array] = {
+        "w": wide,
+        "r": 0 * wide,
+        "v": W,
+        "c": ONES,
+        "first": np.array([0], np.int64),
+    }
+    return of(nodes, **tensors if bias is None else {**tensors, "b": bias})
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 30.0])
+def test_gates_of_a_cell_tell_by_the_biases_of_w_and_r(scale: float) -> None:
+    """Variances s^2 and 4 s^2, 2.5 s^2 on average, against the square of 1 + 3."""
+    model = cell(np.tile(np.array([1, 1, 3, 3], np.float32), (2, 1)))
+    x = np.array([[1.0, -1], [-1, 1]], np.float32) * scale
+    evidence = scale_evidence(model)
+    assert evidence.name == "the first biases"
+    distance = math.log(math.sqrt(2.5) * scale / 4)
+    expected = 0.5 * distance if distance > 0 else -distance
+    assert evidence.misfit(on(model, x), 1) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("bias", [None, np.zeros((2, 4), np.float32)], ids=["none", "zeros"])
+def test_biases_behind_a_cell_tell_nothing_of_what_comes_in(bias: Array | None) -> None:
+    """Its outputs lie between -1 and 1 whatever the scale."""
+    assert first_biases(cell(bias)) == []
+    assert scale_evidence(cell(bias)).name == "the variety of outputs"
+
+
 # --- BatchNormalization ------------------------------------------------------------------------
 
 

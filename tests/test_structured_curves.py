@@ -30,6 +30,14 @@ def test_errors_between_points_by_hand() -> None:
     assert errors == pytest.approx([0, 0, 0.005, 0.01, 0.1, 1, 1])
 
 
+def test_errors_are_finite_where_outputs_cannot_be_compared() -> None:
+    """From 0.01 to 1e12 in two steps: 1e5 is half way by the logarithm."""
+    lost = ChannelCurve("a", np.arange(5), (5, 3, 1), (0.0, math.inf, math.inf))
+    assert [lost.error_at(n) for n in (5, 4, 3, 1)] == pytest.approx([0, 0.5e12, 1e12, 1e12])
+    partly = ChannelCurve("a", np.arange(5), (5, 3, 1), (0.0, 0.01, math.inf))
+    assert [partly.error_at(n) for n in (3, 2, 1)] == pytest.approx([0.01, 1e5, 1e12])
+
+
 def test_errors_of_nothing() -> None:
     flat = ChannelCurve("a", np.arange(4), (4, 2, 1), (0.0, 0.0, 0.0))
     assert [flat.error_at(count) for count in (4, 3, 2, 1)] == pytest.approx([0] * 4, abs=1e-11)

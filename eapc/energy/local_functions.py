@@ -13,7 +13,15 @@ import onnx
 
 from eapc.energy.given import GivenBits
 from eapc.energy.worklist import NodeWork, work_list
-from eapc.model import GraphView, Model, Node, Shapes, body_constants, infer_shapes
+from eapc.model import (
+    GraphView,
+    Model,
+    Node,
+    Shapes,
+    body_constants,
+    find_weights,
+    infer_shapes,
+)
 from eapc.workload import Work
 
 _Key = tuple[str, str]
@@ -29,8 +37,24 @@ def work_list_with_bodies(
         return works
     flat, sizes = found
     fed = {spec.name: shape for spec in model.inputs if (shape := shapes.main(spec.name))}
-    bodies = work_list(flat, infer_shapes(flat, fed), given)
+    bodies = [_rooted(flat, item) for item in work_list(flat, infer_shapes(flat, fed), given)]
     return tuple(_merged(model, works, list(_blocks(bodies, sizes))))
+
+
+def _rooted(flat: Model, item: NodeWork) -> NodeWork:
+    """Weights under the name of the constant that they are, which the file may have a name for.
+
+    What is quantized keeps its own: its zeros are told by the node that reads it.
+    """
+
+    def root(name: str) -> str:
+        source = find_weights(flat, name) if name else None
+        chain = source.chain if source else ()
+        is_plain = all(node.op_type != "DequantizeLinear" for node in chain)
+        return source.root if source and is_plain else name
+
+    parts = (replace(part, weights=root(part.weights)) for part in item.work.parts)
+    return replace(item, work=Work(tuple(parts)))
 
 
 def _blocks(works: Sequence[NodeWork], sizes: Sequence[int]) -> Iterator[Sequence[NodeWork]]:

@@ -111,7 +111,8 @@ class Pruned:
         """What pruning has left, to begin a reason with."""
         layers, groups = self.layers, self.groups
         kept = sum(each.nonzero_weights for each in layers) / max(1, sum(e.weights for e in layers))
-        weights = f"{100 * kept:.2g} % of the pruned layers' weights"
+        share = float(f"{100 * kept:.2g}")  # 100, not 1e+02
+        weights = f"{share:g} % of the pruned layers' weights"
         if not groups:
             return f"with {weights} left"
         before, after = (sum(getattr(e, name) for e in groups) for name in ("before", "after"))

@@ -282,5 +282,5 @@ def _lost(pruned: Pruned) -> str:
     if agreement.is_share:
         return f"only {agreement.value:.1%} of the answers {where} are still the original's"
     if not math.isfinite(agreement.value):
-        return f"they are no longer finite {where}"
+        return f"they are no longer finite or no longer as many {where}"
     return f"their relative error {where} is {agreement.value:.2g}"

@@ -30,6 +30,9 @@ _ROUNDINGS = 16
 _ANGLES = 1e-3
 """What sinusoids are off, relative to their own size: angles of thousands are rounded as well."""
 
+_NOTHING = 1e-7
+"""What rows are rounding below, relative to the largest weight."""
+
 _WAVE_LENGTH = 16
 """Values of a row from which a sinusoid is told from a smooth curve."""
 
@@ -64,14 +67,11 @@ def fixed_arithmetic(weight: Array, matrix: Array) -> str:
     return ""
 
 
-def _without_small(rows: Array) -> Array:
+def _without_small(rows: Array, nothing: float = _NOTHING) -> Array:
     """Rows that are more than rounding beside the others, as of the sine of whole turns."""
     sizes = np.abs(rows).max(axis=1)
-    large: Array = sizes > _NOTHING * sizes.max()
+    large: Array = sizes > nothing * sizes.max()
     return np.compress(large, rows, axis=0)
-
-
-_NOTHING = 1e-7
 
 
 def _epsilon(dtype: np.dtype[np.generic]) -> float:
@@ -134,7 +134,7 @@ def _recurs(rows: Array, off: float) -> bool:
     """Whether every row that is no zeros obeys a three-term recurrence with |c| <= 2."""
     if not rows.size or rows.shape[1] < _WAVE_LENGTH or not rows.any():
         return False
-    rows = _without_small(rows)
+    rows = _without_small(rows, _ANGLES)
     for part in (rows[:_GLANCED_AT], rows):
         middle, around = part[:, 1:-1], part[:, 2:] + part[:, :-2]
         power = np.sum(middle * middle, axis=1)

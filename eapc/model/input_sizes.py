@@ -100,8 +100,9 @@ def _has_elements(model: Model, shapes: InputShapes) -> bool:
         found = infer_shapes(model, shapes)
     except ModelError:
         return False
+    begin_empty = _begin_empty(model, found)
     for node in model.view.main_nodes:
-        made = [found.main(name) for name in node.outputs[:1]]
+        made = [found.main(name) for name in node.outputs[:1] if name not in begin_empty]
         told = operator_of(node).kind in _TOLD_BY_OPERANDS
         if told and None in made and all(_is_known(model, found, name) for name in node.inputs):
             return False
@@ -110,6 +111,20 @@ def _has_elements(model: Model, shapes: InputShapes) -> bool:
         if _is_beyond_table(node, model, found):
             return False
     return True
+
+
+def _begin_empty(model: Model, shapes: Shapes) -> set[str]:
+    """Tensors without elements at any size: lists that a loop is to fill, and what is made of them.
+
+    A source says so itself, whatever it reads.
+    """
+    found: set[str] = set()
+    for node in model.view.main_nodes:
+        is_source = operator_of(node).kind == "source"
+        is_fixed = 0 in (model.constants.shape(node.input(0)) or ())
+        if is_source or is_fixed or not found.isdisjoint(node.inputs):
+            found |= {name for name in node.outputs if 0 in (shapes.main(name) or ())}
+    return found
 
 
 def _channels(model: Model, spec: TensorSpec) -> Iterator[tuple[int, int]]:

@@ -119,6 +119,20 @@ def _mixed_types(found: re.Match[str], _: onnx.ModelProto | None) -> str:
     )
 
 
+def _no_layout(_: re.Match[str], model: onnx.ModelProto | None) -> str:
+    turned = (
+        node
+        for node in (model.graph.node if model else ())
+        if any(each.name == "layout" and each.i for each in node.attribute)
+    )
+    node = next(turned, None)
+    label = _node(node.op_type, node.name) if node else "a recurrent cell"
+    return (
+        f"{label} has layout 1, batches in front, which onnxruntime does not run; export it with "
+        "layout 0 and a Transpose on either side"
+    )
+
+
 def _type_not_taken(found: re.Match[str], _: onnx.ModelProto | None) -> str:
     label = _node(found[3], found[4])
     return f"{label}: onnxruntime takes no {_type(found[1])} as its input '{found[2]}'"
@@ -250,6 +264,7 @@ REFUSALS = (
         r"of Optype \((\w+)\) bound to different types \((\S+\)) and (\S+\)) in node \((.*?)\)",
         _mixed_types,
     ),
+    _kind(r"layout_ == 0 was false", _no_layout),
     _kind(
         r"Type '(\S+)' of input parameter \((.*?)\) of operator \((\w+)\) in node \((.*?)\)",
         _type_not_taken,

@@ -11,6 +11,7 @@ from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import groupby
 
 import onnx
 
@@ -166,27 +167,41 @@ def _fold_all(
         folded += _bring_in(inner, known)
         folded += carry_shapes(graph, node, inner, shape_of)
         folded += _fold_all(inner, model, shapes, inner_scope, known)
-        if node.op_type == "If" and runs_of(node, inner_scope, known, shape_of) == 1:
-            results = (shapes.by_scope[inner_scope].get(result.name) for result in inner.output)
-            folded += _declare_taken(graph, shapes, scope, node, results)
+    for node, branches in _ifs(graph, model, scope):
+        taken = [b for b in branches if runs_of(node, b[0], known, shape_of) == 1] or branches
+        specs = [[shapes.by_scope[at].get(each.name) for each in b.output] for at, b in taken]
+        folded += _declare_results(graph, shapes, scope, node, specs)
     return folded
 
 
-def _declare_taken(
+def _ifs(
+    graph: onnx.GraphProto, model: Model, scope: str
+) -> Iterator[tuple[onnx.NodeProto, list[tuple[str, onnx.GraphProto]]]]:
+    """Each If of a graph of that scope with its branches and their scopes."""
+    for node, found in groupby(_subgraphs(graph, model, scope), lambda each: each[0]):
+        if node.op_type == "If" and node.domain in ("", "ai.onnx"):
+            yield node, [(inner_scope, inner) for _, inner_scope, inner in found]
+
+
+def _declare_results(
     graph: onnx.GraphProto,
     shapes: Shapes,
     scope: str,
     node: onnx.NodeProto,
-    results: Iterable[TensorSpec | None],
+    branches: Iterable[Iterable[TensorSpec | None]],
 ) -> int:
-    """Give an If whose condition is known the shapes of the branch it takes; how many.
+    """Give an If the shapes that all branches agree on of those it may take; how many.
 
-    Left to itself, inference unites the shapes of both branches.
+    Left to itself, inference unites the shapes of both branches, and does not know what eapc
+    found out of each.
     """
     declared = 0
-    for name, spec in zip(node.output, results, strict=True):
-        shape = static_shape(spec) if spec else None
-        if name and spec and shape is not None and shapes.seen_from(scope, name) is None:
+    for name, *results in zip(node.output, *branches, strict=True):
+        found = {static_shape(spec) if spec else None for spec in results}
+        shape, spec = found.pop(), results[0]
+        if found or not (name and spec) or shape is None:
+            continue
+        if shapes.seen_from(scope, name) is None:
             kind = onnx.helper.np_dtype_to_tensor_dtype(spec.dtype)
             graph.value_info.append(onnx.helper.make_tensor_value_info(name, kind, shape))
             declared += 1

@@ -11,8 +11,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 
 import numpy as np
+from onnx import helper, numpy_helper
 
 from eapc.data import Dataset
 from eapc.evaluation import Outputs
@@ -58,11 +60,16 @@ class ScaleEvidence:
 
 @dataclass(frozen=True)
 class Bias:
-    """A bias and the tensor whose channels, along an axis, it shifts or has shifted."""
+    """A bias and the tensor whose channels, along an axis, it shifts or has shifted.
+
+    Where `weights` (k, m) are given, it shifts the product of the tensor with them, which the
+    network makes within a recurrent cell.
+    """
 
     tensor: str
     axis: int
     values: Array
+    weights: Array | None = None
 
 
 def scale_evidence(model: Model) -> ScaleEvidence:
@@ -114,10 +121,22 @@ def _divergence(model: Model, nodes: Sequence[Node], data: Dataset, threads: int
 
 
 def channel_moments(
-    model: Model, data: Dataset, axes: Mapping[str, int], threads: int
+    model: Model,
+    data: Dataset,
+    axes: Mapping[str, int],
+    threads: int,
+    products: Mapping[str, Bias] = MappingProxyType({}),
 ) -> dict[str, tuple[Array, Array]]:
-    """Mean and variance of each channel of some tensors, in float64; `axes` are the channels'."""
+    """Mean and variance of each channel of some tensors, in float64; `axes` are the channels'.
+
+    `products`, by names that the model does not have, are multiplied for that.
+    """
     proto = with_outputs(model.to_proto(embed=True), list(axes))
+    for name, bias in products.items():
+        if bias.weights is not None:
+            weights = numpy_helper.from_array(bias.weights, f"{name}/weights")
+            proto.graph.initializer.append(weights)
+            proto.graph.node.append(helper.make_node("MatMul", [bias.tensor, weights.name], [name]))
     session = Session(proto, threads, optimise=False)
     sums = {name: np.zeros((3, 1)) for name in axes}
     for feed in data.batches(_AT_ONCE):
@@ -149,12 +168,23 @@ def first_biases(model: Model) -> list[Bias]:
     found = []
     for node in model.view.main_nodes:
         if not reached.isdisjoint(node.inputs):
-            bias = _bias_of(model, node)
-            if bias is None:
-                reached.update(node.outputs)
-            else:
+            is_cell = operator_of(node).kind == "recurrent"
+            bias = _bias_of_cell(model, node) if is_cell else _bias_of(model, node)
+            if bias is not None:
                 found.append(bias)
+            elif not is_cell:  # whose outputs are as large whatever comes in
+                reached.update(node.outputs)
     return found[:_LAYERS]
+
+
+def _bias_of_cell(model: Model, node: Node) -> Bias | None:
+    """What the gates of all directions add to x W^T: the biases of W and of R together."""
+    weights, own = (model.constants.value(node.input(place)) for place in (1, 3))
+    if weights is None or own is None or not np.any(own):
+        return None
+    of_w, of_r = np.split(own.astype(np.float64), 2, axis=1)
+    turned = np.ascontiguousarray(weights.reshape(-1, weights.shape[2]).T)
+    return Bias(node.input(0), -1, (of_w + of_r).reshape(-1), turned)
 
 
 def _bias_of(model: Model, node: Node) -> Bias | None:
@@ -181,8 +211,15 @@ def _disproportion(model: Model, biases: Sequence[Bias], data: Dataset, threads:
 
     Those that are smaller count `_SMALL` of that.
     """
-    moments = channel_moments(model, data, {bias.tensor: bias.axis for bias in biases}, threads)
-    return float(np.mean([_log_ratio(moments[bias.tensor][1], bias.values) for bias in biases]))
+    products = {
+        f"eapc/gates/{i}": bias for i, bias in enumerate(biases) if bias.weights is not None
+    }
+    names = {id(bias): name for name, bias in products.items()}
+    tensors = [names.get(id(bias), bias.tensor) for bias in biases]
+    axes = {name: bias.axis for name, bias in zip(tensors, biases, strict=True)}
+    moments = channel_moments(model, data, axes, threads, products)
+    ratios = zip(tensors, biases, strict=True)
+    return float(np.mean([_log_ratio(moments[name][1], bias.values) for name, bias in ratios]))
 
 
 def _log_ratio(variance: Array, bias: Array) -> float:

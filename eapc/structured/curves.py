@@ -15,6 +15,9 @@ FRACTIONS = (1.0, 0.85, 0.7, 0.55, 0.4, 0.25, 0.1, 0.0)
 
 _LEAST_ERROR = 1e-12
 
+_WORST_ERROR = 1e12
+"""Of outputs that cannot be compared: not finite, or of another number, such as detections."""
+
 
 @dataclass(frozen=True)
 class ChannelCurve:
@@ -50,13 +53,15 @@ class ChannelCurve:
     def error_at(self, count: int) -> float:
         """The error between the points: its logarithm is linear in the count; 0 for all.
 
-        Next to all channels, where the logarithm has no end, the error itself is.
+        Next to all channels, where the logarithm has no end, the error itself is. It is finite,
+        so that errors have a difference.
         """
         if count >= self.size:
             return 0.0
+        errors = np.minimum(self.errors[1:], _WORST_ERROR)
         if count > self.counts[1]:
-            return self.errors[1] * (self.size - count) / (self.size - self.counts[1])
-        logs = np.log(np.maximum(self.errors[1:], _LEAST_ERROR))
+            return float(errors[0] * (self.size - count) / (self.size - self.counts[1]))
+        logs = np.log(np.maximum(errors, _LEAST_ERROR))
         return math.exp(float(np.interp(count, self.counts[:0:-1], logs[::-1])))
 
 
