@@ -7,14 +7,16 @@
 The count runs a network node by node in onnxruntime, the bodies of If, Loop and Scan as often as
 they really run, and multiplies the shapes of real arrays. Graphs are those of `models` and `cases`
 in EAPC_DATA where it is there, some of the onnx package's backend tests, and those that
-`mac_graphs.py` makes. Exit code 1 where a count differs.
+`mac_graphs.py` makes. A row has the count, eapc's, and the count without taps on padding
+(`mac_rules.py` has the conventions). eapc counts one inference, so its figure is multiplied by
+the batch that it found, which the row tells where it is more than one. Exit code 1 where a count
+differs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import subprocess
 import sys
@@ -28,6 +30,7 @@ import numpy as np
 import onnx
 import onnxruntime
 from mac_graphs import MADE
+from mac_rules import ON_VALUES, OPERATIONS, RULES, UncountedError, attribute
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 from onnx.inliner import inline_local_functions
@@ -35,102 +38,15 @@ from onnx.inliner import inline_local_functions
 Array = NDArray[Any]
 Values = Mapping[str, Array]
 OPEN_AXIS = 16
-SHAPES = {"silero_vad": {"input": [1, 512], "state": [2, 1, 128]}}
+SHAPES = {"silero_vad": {"input": [1, 576], "state": [2, 1, 128]}}
 """Those of inputs with open axes that depend on each other."""
+FIXED = {"silero_vad": {"sr": 16000}}
+"""Values of inputs that decide which branch runs: they are made constants for both counts."""
 CONVERTED = ("Conv2d_group", "Conv2d_dep", "Conv3d_dil", "Conv1d", "ConvTrans", "Linear")
 """Of the converted networks, those whose name has one of these words."""
 
 
-# --- MACs of a node -------------------------------------------------------------------------------
-
-Rule = Callable[[NodeProto, Sequence[Array], Sequence[Array]], int]
-"""MACs of a node by the arrays that it read and wrote; None stands for one left out."""
-
-
-def _attribute(node: NodeProto, name: str, default: Any) -> Any:
-    found = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    return found.get(name, default)
-
-
-def _conv(weights: int) -> Rule:
-    """Each output sums over the kernel and the channels of its group."""
-    return lambda _, read, wrote: wrote[0].size * math.prod(read[weights].shape[1:])
-
-
-def _transposed(node: NodeProto, read: Sequence[Array], wrote: Sequence[Array]) -> int:
-    """Each output sums over the taps that its place meets, at the border too, as in Conv."""
-    if _attribute(node, "auto_pad", b"NOTSET") != b"NOTSET" or _attribute(node, "output_shape", 0):
-        raise UncountedError("a ConvTranspose that pads by itself")
-    channels, filters, *kernel = read[1].shape
-    ones = [1] * len(kernel)
-    strides, dilations = _attribute(node, "strides", ones), _attribute(node, "dilations", ones)
-    begins = _attribute(node, "pads", [0] * len(kernel))
-    taps = 1
-    for axis, size in enumerate(kernel):
-        places = np.arange(wrote[0].shape[2 + axis])[:, None] + begins[axis]
-        taps *= int(((places - np.arange(size) * dilations[axis]) % strides[axis] == 0).sum())
-    return int(read[0].shape[0] * channels * filters * taps)
-
-
-def _product(_: NodeProto, read: Sequence[Array], wrote: Sequence[Array]) -> int:
-    return int(wrote[0].size * read[0].shape[-1])
-
-
-def _gemm(node: NodeProto, read: Sequence[Array], wrote: Sequence[Array]) -> int:
-    summed = read[0].shape[0 if _attribute(node, "transA", 0) else 1]
-    return int(wrote[0].size * summed)
-
-
-def _einsum(node: NodeProto, read: Sequence[Array], _: Sequence[Array]) -> int:
-    """All axes of two operands, each once; an ellipsis stands for those that have no letter."""
-    if len(read) != 2:
-        raise UncountedError("an Einsum of other than two operands")
-    terms = _attribute(node, "equation", b"").decode().replace(" ", "").split("->")[0].split(",")
-    sizes: dict[str, int] = {}
-    for term, array in zip(terms, read, strict=True):
-        free = array.ndim - len(term.replace("...", ""))
-        axes = [*term.replace("...", "." * free)]
-        numbered = [f".{axes[i:].count('.')}" if a == "." else a for i, a in enumerate(axes)]
-        for axis, size in zip(numbered, array.shape, strict=True):
-            sizes[axis] = max(size, sizes.get(axis, 1))
-    return math.prod(sizes.values())
-
-
-def _recurrent(_: NodeProto, read: Sequence[Array], __: Sequence[Array]) -> int:
-    """W and R are gone through once at each step of each sequence of the batch."""
-    steps, batch = read[0].shape[:2]  # their product, whatever the layout
-    return int(steps * batch * (read[1].size + read[2].size))
-
-
-def _attention(_: NodeProto, read: Sequence[Array], wrote: Sequence[Array]) -> int:
-    """com.microsoft: x times W, then scores and their sums, as wide as q and v together."""
-    batch, length, *_width = read[0].shape
-    projected = batch * length * read[1].size
-    return int(projected + batch * length**2 * (read[1].shape[1] - wrote[0].shape[-1]))
-
-
-RULES: Mapping[str, Rule] = {
-    "Conv": _conv(1),
-    "FusedConv": _conv(1),
-    "ConvInteger": _conv(1),
-    "QLinearConv": _conv(3),
-    "ConvTranspose": _transposed,
-    "MatMul": _product,
-    "MatMulInteger": _product,
-    "QLinearMatMul": _product,
-    "Gemm": _gemm,
-    "QGemm": _gemm,
-    "Einsum": _einsum,
-    **dict.fromkeys(("LSTM", "GRU", "RNN"), _recurrent),
-    "Attention": _attention,
-}
-
-
 # --- running --------------------------------------------------------------------------------------
-
-
-class UncountedError(Exception):
-    """A graph that this script cannot run or has no rule for."""
 
 
 class Counter:
@@ -140,6 +56,8 @@ class Counter:
         self._model = inline_local_functions(model) if model.functions else model
         self._sessions: dict[int, tuple[NodeProto, onnxruntime.InferenceSession]] = {}
         self.by_operator: dict[str, int] = {}
+        self.on_values = 0
+        self.apart: set[str] = set()
 
     def run(self, inputs: Values) -> list[Array]:
         """The outputs; `by_operator` then has the MACs."""
@@ -163,10 +81,17 @@ class Counter:
         if node.op_type in CONTROL:
             return CONTROL[node.op_type](self, node, read, known)
         wrote = self._ran(node, read)
-        if node.op_type in RULES:
-            macs = RULES[node.op_type](node, read, wrote)  # type: ignore[arg-type]
-            self.by_operator[node.op_type] = self.by_operator.get(node.op_type, 0) + macs
+        self._count(node, read, wrote)
         return wrote
+
+    def _count(self, node: NodeProto, read: Sequence[Any], wrote: Sequence[Any]) -> None:
+        kind = node.op_type
+        if kind in OPERATIONS:
+            self.apart.add(kind)
+        if kind in RULES:
+            macs = RULES[kind](node, read, wrote)
+            self.by_operator[kind] = self.by_operator.get(kind, 0) + macs
+            self.on_values += ON_VALUES[kind](node, read, wrote) if kind in ON_VALUES else macs
 
     def _ran(self, node: NodeProto, read: Sequence[Any]) -> list[Any]:
         given = {n: v for n, v in zip(node.input, read, strict=True) if n}
@@ -195,16 +120,18 @@ class Counter:
                 model.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime's own are many
-            raise UncountedError(f"onnxruntime does not take {node.op_type}") from error
+            version = next(o.version for o in self._model.opset_import if o.domain == node.domain)
+            reason = f"onnxruntime does not take {node.op_type} of opset {version}"
+            raise UncountedError(reason) from error
 
     def run_if(self, node: NodeProto, read: Sequence[Any], known: dict[str, Any]) -> list[Any]:
         """The branch that is taken."""
         branch = "then_branch" if bool(np.asarray(read[0]).reshape(-1)[0]) else "else_branch"
-        return self._graph(_attribute(node, branch, None), dict(known))
+        return self._graph(attribute(node, branch, None), dict(known))
 
     def run_loop(self, node: NodeProto, read: Sequence[Any], known: dict[str, Any]) -> list[Any]:
         """States, then what each turn hands out, stacked."""
-        body, states = _attribute(node, "body", None), list(read[2:])
+        body, states = attribute(node, "body", None), list(read[2:])
         most = int(read[0].reshape(-1)[0]) if read[0] is not None else 1 << 62
         goes_on = read[1] is None or bool(read[1].reshape(-1)[0])
         turn, scanned = 0, []
@@ -224,7 +151,7 @@ class Counter:
         """The same, once for each slice along the first axis."""
         if any(a.name.startswith("scan_") for a in node.attribute):
             raise UncountedError("a Scan with axes or directions of its own")
-        body, count = _attribute(node, "body", None), _attribute(node, "num_scan_inputs", 1)
+        body, count = attribute(node, "body", None), attribute(node, "num_scan_inputs", 1)
         states, slices = list(read[:-count]), read[len(read) - count :]
         scanned = []
         for turn in range(slices[0].shape[0]):
@@ -246,9 +173,9 @@ CONTROL: Mapping[str, Callable[..., list[Any]]] = {
 def _reads(node: NodeProto) -> set[str]:
     """What a node reads, its subgraphs included."""
     found = {name for name in node.input if name}
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            found |= _free(attribute.g)
+    for each in node.attribute:
+        if each.HasField("g"):
+            found |= _free(each.g)
     return found
 
 
@@ -275,13 +202,8 @@ def _needed(graph: GraphProto) -> list[NodeProto]:
 # --- comparing ------------------------------------------------------------------------------------
 
 
-def inputs_of(
-    model: ModelProto, shapes: Mapping[str, list[int]]
-) -> tuple[dict[str, Array], list[str]]:
-    """Made-up inputs, and the options that tell eapc their sizes where the file does not.
-
-    `shapes` are those of some inputs.
-    """
+def inputs_of(model: ModelProto, name: str) -> tuple[dict[str, Array], list[str]]:
+    """Made-up inputs of a graph, and the options that tell eapc their sizes where it does not."""
     rng = np.random.default_rng(0)
     stored = {tensor.name for tensor in model.graph.initializer}
     arrays, options = {}, []
@@ -289,43 +211,86 @@ def inputs_of(
         tensor = value.type.tensor_type
         sizes = [d.dim_value if d.dim_value > 0 else 0 for d in tensor.shape.dim]
         shape = [size or (1 if axis == 0 else OPEN_AXIS) for axis, size in enumerate(sizes)]
-        shape = shapes.get(value.name, shape)
+        shape = SHAPES.get(name, {}).get(value.name, shape)
         kind = helper.tensor_dtype_to_np_dtype(tensor.elem_type)
         if shape != sizes:
             options += ["--input-shape", f"{value.name}:{','.join(map(str, shape))}"]
         is_float = np.issubdtype(kind, np.floating)
-        arrays[value.name] = (rng.normal(0, 1, shape) if is_float else np.ones(shape)).astype(kind)
+        made = rng.normal(0, 1, shape) if is_float else np.ones(shape)
+        arrays[value.name] = made.astype(kind)
     return arrays, options
 
 
 @dataclass(frozen=True)
+class Count:
+    """MACs of a graph, and without those on padding; None and why (`said`) where it is not run."""
+
+    macs: int | None = None
+    on_values: int | None = None
+    said: str = ""
+    apart: str = ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """eapc's MACs of one inference, None where it refuses; its batch, and what it leaves out."""
+
+    macs: float | None
+    batch: int = 1
+    left_out: str = ""
+
+
+@dataclass(frozen=True)
 class Row:
-    """A graph with both counts; `said` is why one of them is missing."""
+    """A graph with both counts."""
 
     name: str
-    counted: int | None
-    eapc: float | None
-    said: str
+    count: Count
+    found: Found
+
+    @property
+    def eapc(self) -> float | None:
+        """Of the whole batch."""
+        return None if self.found.macs is None else self.found.macs * self.found.batch
 
     @property
     def verdict(self) -> str:
         """`agrees`, `differs`, or that there is nothing to compare."""
-        if self.counted is None or self.eapc is None:
+        if self.count.macs is None or self.eapc is None:
             return "-"
-        return "agrees" if self.counted == self.eapc else "differs"
+        return "agrees" if self.count.macs == self.eapc else "differs"
+
+    @property
+    def said(self) -> str:
+        """What the figures alone do not tell."""
+        parts = [f"batch of {self.found.batch}"] if self.found.batch > 1 else []
+        if self.count.apart:
+            parts.append(f"{self.count.apart} as operations, no MACs")
+        if self.verdict != "agrees":
+            left_out = self.found.left_out
+            parts += [self.count.said, f"left out: {left_out}" if left_out else ""]
+        return "; ".join(part for part in parts if part)
+
+    def __str__(self) -> str:
+        figures = (self.count.macs, self.eapc, self.count.on_values)
+        columns = "".join(f"{'' if each is None else int(each):>14}" for each in figures)
+        return f"{self.name[:34]:35}{columns}  {self.verdict:8}{self.said}"
 
 
-def counted(model: ModelProto, inputs: Values) -> tuple[int | None, str]:
-    """(MACs, those by operator), or None and why there is no count."""
+def counted(model: ModelProto, inputs: Values) -> Count:
+    """The count by running it."""
     counter = Counter(model)
     try:
         counter.run(inputs)
     except UncountedError as error:
-        return None, str(error)
+        return Count(said=str(error))
     except Exception as error:  # whatever onnxruntime raises while it runs
-        return None, f"not run: {' '.join(str(error).split())[:90]}"
+        return Count(said=f"not run: {' '.join(str(error).split())[:90]}")
     by_operator = counter.by_operator
-    return sum(by_operator.values()), " ".join(f"{k} {v}" for k, v in by_operator.items())
+    said = " ".join(f"{k} {v}" for k, v in by_operator.items())
+    return Count(
+        sum(by_operator.values()), counter.on_values, said, " and ".join(sorted(counter.apart))
+    )
 
 
 _ANALYSES = """
@@ -348,8 +313,8 @@ class Analyses:
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
 
-    def of(self, path: Path, options: Sequence[str]) -> tuple[float | None, str]:
-        """(MACs, what is left out of them), or None and the line that it refuses with."""
+    def of(self, path: Path, options: Sequence[str]) -> Found:
+        """What it finds of a file."""
         assert self._process.stdin
         assert self._process.stdout
         line = json.dumps(["analyze", str(path), "--json", *options])
@@ -357,10 +322,11 @@ class Analyses:
         self._process.stdin.flush()
         code, out, err = json.loads(self._process.stdout.readline())
         if code:
-            return None, err.strip().splitlines()[-1].replace(str(path), "FILE")
+            return Found(None, left_out=err.strip().splitlines()[-1].replace(str(path), "FILE"))
         document = json.loads(out)
         left_out = {f"{node['op_type']}: {node['reason']}" for node in document["unmodelled"]}
-        return document["totals"]["macs"], "; ".join(sorted(left_out))
+        macs, batch = document["totals"]["macs"], document["batch"]
+        return Found(macs, batch, "; ".join(sorted(left_out)))
 
     def close(self) -> None:
         """End the process."""
@@ -369,18 +335,24 @@ class Analyses:
         self._process.wait()
 
 
-def compared(name: str, path: Path, analyses: Analyses) -> Row:
-    """Both counts of one graph; eapc's are those of one inference of a batch."""
+def _fix(graph: GraphProto, values: Mapping[str, float]) -> None:
+    """Make constants of inputs."""
+    for value in [each for each in graph.input if each.name in values]:
+        kind = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+        array = np.array(values[value.name], kind)
+        graph.initializer.append(numpy_helper.from_array(array, value.name))
+        graph.input.remove(value)
+
+
+def compared(name: str, path: Path, analyses: Analyses, folder: Path) -> Row:
+    """Both counts of one graph; `folder` takes a changed one."""
     model = onnx.load(str(path))
-    arrays, options = inputs_of(model, SHAPES.get(name, {}))
-    macs, operators = counted(model, arrays)
-    batch = len(next(iter(arrays.values()))) if any(word in name for word in CONVERTED) else 1
-    found, left_out = analyses.of(path, [*options, "--batch", str(batch)] if batch > 1 else options)
-    found = None if found is None else found * batch
-    said = [operators] if macs is None or macs != found else []
-    if left_out and macs != found:
-        said.append(f"left out: {left_out}")
-    return Row(name, macs, found, "; ".join(said))
+    if name in FIXED:
+        _fix(model.graph, FIXED[name])
+        path = folder / path.name
+        onnx.save(model, str(path))
+    arrays, options = inputs_of(model, name)
+    return Row(name, counted(model, arrays), analyses.of(path, options))
 
 
 def graphs(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -394,10 +366,7 @@ def graphs(folder: Path) -> Iterator[tuple[str, Path]]:
         yield from ((path.stem, path) for path in sorted((shared / place).glob("*.onnx")))
     tests = Path(onnx.__file__).parent / "backend/test/data/pytorch-converted"
     for path in sorted(tests.rglob("*.onnx")):
-        if any(
-            word in path.parent.name
-            for word in ("Conv2d_group", "Conv3d_dil", "ConvTrans", "Linear")
-        ):
+        if any(word in path.parent.name for word in CONVERTED):
             yield path.parent.name, path
 
 
@@ -407,14 +376,13 @@ def main() -> int:
     parser.add_argument("words", nargs="*", help="words of graphs' names; all by default")
     words = parser.parse_args().words
     rows: list[Row] = []
+    print(f"{'':35}{'counted':>14}{'eapc':>14}{'off padding':>14}")
     analyses = Analyses()
     with tempfile.TemporaryDirectory() as folder:
         for name, path in graphs(Path(folder)):
             if not words or any(word in name for word in words):
-                row = compared(name, path, analyses)
-                rows.append(row)
-                counts = (f"{'' if c is None else int(c):>14}" for c in (row.counted, row.eapc))
-                print(f"{name[:34]:35}{''.join(counts)}  {row.verdict:8}{row.said}", flush=True)
+                rows.append(compared(name, path, analyses, Path(folder)))
+                print(rows[-1], flush=True)
     analyses.close()
     verdicts = [row.verdict for row in rows]
     told = ", ".join(f"{verdicts.count(each)} {each}" for each in sorted(set(verdicts)))

@@ -217,7 +217,7 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Counts by outcome over every model at hand.")
     parser.add_argument("groups", nargs="*", help="words of groups' names; all by default")
     parser.add_argument(
-        "--seconds", type=float, default=60.0, help="CPU seconds of a command at most"
+        "--seconds", type=float, default=120.0, help="CPU seconds of a command at most"
     )
     parser.add_argument("--every", type=int, default=1, help="take one model in so many")
     parser.add_argument("--only", default="", help="models whose name has this word")

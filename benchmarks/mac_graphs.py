@@ -37,7 +37,9 @@ def model(
     given = [helper.make_tensor_value_info(name, each, None) for name, each in outputs.items()]
     weights = [numpy_helper.from_array(value, name) for name, value in tensors.items()]
     graph = helper.make_graph(nodes, "made", fed, given, weights)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    domains = {"", *(node.domain for node in nodes)}
+    opsets = [helper.make_opsetid(name, 1 if name else 17) for name in sorted(domains)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
 
 
 def recurrent(
@@ -208,6 +210,30 @@ def integers(op_type: str) -> ModelProto:
     return model([node], {"x": x}, {"y": kind}, tensors, TensorProto.UINT8)
 
 
+ORT = "com.microsoft"
+
+
+def fused_product() -> ModelProto:
+    """x (1, 24, 5) turned, times weights turned."""
+    node = op("FusedMatMul", "x w", "y", domain=ORT, transA=1, transB=1, alpha=0.5)
+    return model([node], {"x": (1, 24, 5)}, {"y": FLOAT}, {"w": normal(6, 24)})
+
+
+def packed_product() -> ModelProto:
+    """x (1, 3, 64) times 16 columns of 4-bit weights in blocks of 32."""
+    rng = np.random.default_rng(0)
+    tensors = {"w": rng.integers(0, 256, (16, 2, 16)).astype(np.uint8), "s": normal(32)}
+    node = op("MatMulNBits", "x w s", "y", domain=ORT, K=64, N=16, bits=4, block_size=32)
+    return model([node], {"x": (1, 3, 64)}, {"y": FLOAT}, tensors)
+
+
+def heads() -> ModelProto:
+    """Seven queries of 32 over nine keys, in four heads."""
+    node = op("MultiHeadAttention", "q k v", "y", domain=ORT, num_heads=4)
+    shapes = {"q": (1, 7, 32), "k": (1, 9, 32), "v": (1, 9, 32)}
+    return model([node], shapes, {"y": FLOAT}, {})
+
+
 Image: Shape = (1, 8, 12, 12)
 
 MADE: Mapping[str, Callable[[], ModelProto]] = {
@@ -245,4 +271,7 @@ MADE: Mapping[str, Callable[[], ModelProto]] = {
     "matmul_integer": lambda: integers("MatMulInteger"),
     "qlinear_conv": lambda: integers("QLinearConv"),
     "qlinear_matmul": lambda: integers("QLinearMatMul"),
+    "fused_matmul": fused_product,
+    "matmul_nbits": packed_product,
+    "multi_head_attention": heads,
 }

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from builders import Array, Axis, ints, make_model, normal, op, value
-from onnx import ModelProto
+from builders import Array, Axis, ints, make_graph, make_model, normal, op, value
+from onnx import GraphProto, ModelProto, TensorProto, helper
 
 import eapc
 from eapc.data import DataFiles, Dataset, load_data
@@ -237,3 +238,81 @@ def test_a_network_led_by_time_is_pruned(tmp_path: Path) -> None:
     eapc.prune(path, eapc.Settings(samples=32), goal=eapc.Sparsity(0.3), output=out)
     assert Model.load(out).inputs == Model.load(path).inputs
     assert value("x", ("batch", 20, 64)) in Model.load(out).view.proto.graph.input
+
+
+def scanned(shape: tuple[Axis, ...], states: Axis, axis: int | None = None) -> ModelProto:
+    """x through a Scan whose state s (states, 4) takes up x's slice times w, step by step."""
+    nodes = [
+        op("MatMul", "x_in w", "p"),
+        op("Add", "s_in p", "s_out"),
+        op("Identity", "s_out", "out"),
+    ]
+    fed = [value("s_in", (states, 4)), value("x_in", ("n", 6))]
+    given = [value("s_out", (states, 4)), value("out", (states, 4))]
+    body = make_graph(nodes, fed, given, {"w": normal((6, 4))})
+    along: dict[str, Any] = {} if axis is None else {"scan_input_axes": [axis]}
+    node = op("Scan", "s0 x", "last y", body=body, num_scan_inputs=1, **along)
+    inputs = {"s0": (states, 4), "x": shape}
+    return make_model([node], inputs, [value("last", (states, 4)), value("y", None)], {})
+
+
+@pytest.mark.parametrize("batch", [1, 4, "batch"])
+@pytest.mark.parametrize("steps", [7, "steps"])
+def test_a_scan_goes_along_time(steps: Axis, batch: Axis) -> None:
+    """The states tell which axis is the batch."""
+    assert axes(scanned((steps, batch, 6), batch)) == {"s0": 0, "x": 1}
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_scan_is_one_inference_of_all_its_steps(batch: int) -> None:
+    """7 slices, each with 6 * 4 MACs."""
+    energy = eapc.analyze(Model.from_proto(scanned((7, batch, 6), batch))).energy
+    assert (energy.batch, energy.macs) == (batch, 7 * 6 * 4)
+
+
+def test_a_scan_along_another_axis_has_its_batch_in_front() -> None:
+    assert axes(scanned(("batch", 7, 6), "batch", axis=1)) == {"s0": 0, "x": 0}
+
+
+def chosen(batch: Axis) -> ModelProto:
+    """A GRU in each branch of an If; another If within takes one of two states (2, batch, 32)."""
+
+    def state(prefix: str, layer: str) -> GraphProto:
+        nodes = [
+            op("Gather", f"h0 {layer}", f"{prefix}g", axis=0),
+            op("Unsqueeze", f"{prefix}g front", f"{prefix}u"),
+        ]
+        return make_graph(nodes, {}, [f"{prefix}u"])
+
+    def branch(prefix: str) -> GraphProto:
+        states = {
+            "then_branch": state(f"{prefix}t", "first"),
+            "else_branch": state(f"{prefix}e", "second"),
+        }
+        nodes = [
+            helper.make_node("If", ["flag"], [f"{prefix}s"], f"{prefix}if", **states),
+            op("Transpose", "x", f"{prefix}x", perm=[1, 0, 2]),
+            op("GRU", f"{prefix}x w r - - {prefix}s", f"{prefix}y", hidden_size=HIDDEN),
+        ]
+        return make_graph(nodes, {}, [f"{prefix}y"])
+
+    branches = {"then_branch": branch("t"), "else_branch": branch("e")}
+    tensors = {
+        "w": normal((1, 3 * HIDDEN, FEATURES)),
+        "r": normal((1, 3 * HIDDEN, HIDDEN), 1),
+        "front": ints(0),
+        "first": np.array(0),
+        "second": np.array(1),
+    }
+    inputs = [
+        value("x", (batch, 20, FEATURES)),
+        value("h0", (2, batch, HIDDEN)),
+        value("flag", (), TensorProto.BOOL),
+    ]
+    node = helper.make_node("If", ["flag"], ["y"], "if", **branches)
+    return make_model([node], inputs, ["y"], tensors)
+
+
+@pytest.mark.parametrize("batch", [1, 4, "batch"])
+def test_cells_in_branches_tell_which_axis_is_the_batch(batch: Axis) -> None:
+    assert axes(chosen(batch)) == {"x": 0, "h0": 1, "flag": 0}

@@ -2,10 +2,10 @@
 
 Recurrent networks and transformers may be exported with time in front: [steps, batch, features].
 Each of the first two axes is followed through the graph. What sums, normalises, ranks or picks
-along an axis mixes what would be inferences: that axis is not the batch. A recurrent cell and a
-product of two feature maps tell which axis is: the cell by its layout, the product by the axes in
-front of its matrices. The second axis is the batch where that is told of it, and the first one is
-not.
+along an axis mixes what would be inferences: that axis is not the batch. A recurrent cell, a Scan
+and a product of two feature maps tell which axis is: the cell by its layout, the Scan by the
+states that it hands from step to step, the product by the axes in front of its matrices. The
+second axis is the batch where that is told of it, and the first one is not.
 
 A Reshape keeps the order of elements, so an axis is known behind it by what lies in front of it.
 """
@@ -14,14 +14,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
+import numpy as np
+
 from eapc.errors import ModelError
+from eapc.model.constants import Constants
 from eapc.model.dynamic_axes import is_single_image
 from eapc.model.graph import Node
 from eapc.model.model import Model
+from eapc.model.scopes import scopes_of
 from eapc.model.shapes import Shapes, infer_shapes
 from eapc.model.tensors import TensorSpec
 from eapc.operators import operator_of
@@ -74,10 +78,11 @@ def _may_lead_by_steps(spec: TensorSpec) -> bool:
 
 
 def _has_sequences(model: Model) -> bool:
-    kinds = {operator_of(node).kind for node in model.view.main_nodes}
+    kinds = {operator_of(node).kind for node in model.view.nodes}
     if kinds & {"recurrent", "attention"}:
         return True
-    return any(node.op_type == "Softmax" for node in model.view.main_nodes) and "product" in kinds
+    types = {node.op_type for node in model.view.main_nodes}
+    return "Scan" in types or ("Softmax" in types and "product" in kinds)
 
 
 def _tried_shapes(specs: tuple[TensorSpec, ...]) -> dict[str, tuple[int, ...]]:
@@ -111,9 +116,21 @@ def _told(model: Model, spec: TensorSpec, axis: int, shapes: Shapes) -> set[_Axi
     shape = shapes.main(spec.name)
     if shape is None:
         return set()
-    places = {spec.name: _AxisPlace(axis, shape[axis])}
     told: set[_AxisRole] = set()
-    for node in model.view.main_nodes:
+    _follow("", model, {spec.name: _AxisPlace(axis, shape[axis])}, shapes, told)
+    return told
+
+
+def _follow(
+    scope: str,
+    model: Model,
+    outer: Mapping[str, _AxisPlace],
+    shapes: Shapes,
+    told: set[_AxisRole],
+) -> dict[str, _AxisPlace]:
+    """Add what nodes of a graph and of the branches of its Ifs tell; the places of its tensors."""
+    places = dict(outer)
+    for node in model.view.by_scope.get(scope, ()):
         for operand, name in enumerate(node.inputs):
             if name in places and (
                 step := _AxisReader.of(model, node, operand, places[name], shapes)
@@ -121,7 +138,14 @@ def _told(model: Model, spec: TensorSpec, axis: int, shapes: Shapes) -> set[_Axi
                 told |= set(step.roles())
                 for output, place in step.outputs():
                     places.setdefault(output, place)
-    return told
+        for branch in node.subgraphs if node.op_type == "If" else ():
+            inner = _follow(branch, model, places, shapes, told)
+            results = scopes_of(model.view).graphs[branch].output
+            for result, output in zip(results, node.outputs, strict=False):
+                fits = shapes.seen_from(branch, result.name) == shapes.shape(node, output)
+                if result.name in inner and fits:
+                    places.setdefault(output, inner[result.name])
+    return places
 
 
 @dataclass(frozen=True)
@@ -141,11 +165,19 @@ class _AxisReader:
         model: Model, node: Node, operand: int, place: _AxisPlace, shapes: Shapes
     ) -> _AxisReader | None:
         """None where shapes are unknown."""
-        before = shapes.main(node.input(operand))
-        after = next((shapes.main(name) for name in node.outputs if name), None)
+        before = shapes.shape(node, node.input(operand))
+        after = next((shapes.shape(node, name) for name in node.outputs if name), None)
+        if after is None and operator_of(node).kind == "recurrent":
+            after = ()
         if before is None or after is None or place.axis >= len(before):
             return None
         return _AxisReader(model, node, operand, place, shapes, before, after)
+
+    @property
+    def constants(self) -> Constants:
+        """As the node sees them."""
+        whole = self.model.constants
+        return whole.within(self.node.scope) if self.node.scope else whole
 
     @property
     def kind(self) -> str:
@@ -161,6 +193,8 @@ class _AxisReader:
         axis = self.place.axis
         if self.kind == "recurrent":
             yield from self._in_cell()
+        elif self.node.op_type == "Scan":
+            yield from self._in_scan()
         elif self.kind == "attention":
             yield _AxisRole.MIXED if axis else _AxisRole.BATCH
         elif self._mixes():
@@ -181,6 +215,23 @@ class _AxisReader:
         elif self.operand in (0, *_STATES) and self.place.axis < 2:
             first = bool(self.node.attribute("layout", 0))
             yield _AxisRole.BATCH if (self.place.axis == 0) == first else _AxisRole.MIXED
+
+    def _in_scan(self) -> Iterator[_AxisRole]:
+        """x is gone through along one axis; states [batch, ..] have the size of that beside."""
+        slices = int(self.node.attribute("num_scan_inputs", 1))
+        first = len(self.node.inputs) - slices
+        if self.operand < first or self.place.axis > 1:
+            return
+        given = self.node.attribute("scan_input_axes", [0] * slices)
+        along = int(given[self.operand - first]) % len(self.before)
+        states = [self._shape(name) for name in self.node.inputs[:first]]
+        if self.place.axis == along:
+            yield _AxisRole.MIXED
+        elif along < 2 and states and all(s and s[0] == self.place.size for s in states):
+            yield _AxisRole.BATCH
+
+    def _shape(self, name: str) -> tuple[int, ...] | None:
+        return self.shapes.shape(self.node, name) or self.constants.shape(name)
 
     def _mixes(self) -> bool:
         """Whether what the node makes of one index depends on others, or which one it is."""
@@ -212,13 +263,16 @@ class _AxisReader:
 
     def _kept_of_reduction(self) -> int | None:
         """The axis behind a reduction that drops some; None where this one is dropped."""
-        given = self.node.attribute("axes", None)
-        if given is None:
-            value = self.model.constants.value(self.node.input(1))
-            given = range(len(self.before)) if value is None else value.reshape(-1).tolist()
-        dropped = {axis % len(self.before) for axis in given}
+        given = self._given_axes()
+        dropped = {one % len(self.before) for one in given or range(len(self.before))}
         axis = self.place.axis
         return None if axis in dropped else axis - sum(one < axis for one in dropped)
+
+    def _given_axes(self) -> list[int] | None:
+        """Those of a reduction or an Unsqueeze; None where they are left out or unknown."""
+        given = self.node.attribute("axes", None)
+        value = self.constants.value(self.node.input(1)) if given is None else np.array(given)
+        return None if value is None else [int(one) for one in value.reshape(-1)]
 
     def _summed_axis(self, rank: int) -> int:
         node, operand = self.node, self.operand
@@ -228,12 +282,12 @@ class _AxisReader:
         return rank - 1 if operand == 0 else rank - 2
 
     def _both_computed(self) -> bool:
-        constants = self.model.constants
+        constants = self.constants
         return not any(name in constants for name in self.node.inputs[:2])
 
     def _has_constants_along(self) -> bool:
         """Whether each index gets a number of its own, as positions do."""
-        constants = self.model.constants
+        constants = self.constants
         given = (constants.shape(name) for name in self.node.inputs if name in constants)
         return any(
             shape is not None and len(shape) >= -self.from_end and shape[self.from_end] > 1
@@ -265,14 +319,18 @@ class _AxisReader:
         if node.op_type == "Transpose":
             perm = list(node.attribute("perm", range(len(self.before))[::-1]))
             return replace(place, axis=perm.index(axis))
+        if node.op_type == "Unsqueeze" and (added := self._given_axes()) is not None:
+            taken = {one % len(self.after) for one in added}
+            others = [one for one in range(len(self.after)) if one not in taken]
+            return replace(place, axis=others[axis])
         if node.op_type in _VIEWS:
             return self._reshaped()
         if node.op_type == "Gather":
-            given = node.attribute("axis", 0) % len(self._table())
+            picked = node.attribute("axis", 0) % len(self._table())
             if self.operand == 1:
-                return replace(place, axis=given + axis)
+                return replace(place, axis=picked + axis)
             indices = len(self.after) - len(self.before)
-            return replace(place, axis=axis + (indices if axis > given else 0))
+            return replace(place, axis=axis + (indices if axis > picked else 0))
         if self.kind == "reduction" and len(self.after) != len(self.before):
             kept = self._kept_of_reduction()
             return None if kept is None else replace(place, axis=kept)
@@ -283,7 +341,7 @@ class _AxisReader:
         return None
 
     def _table(self) -> tuple[int, ...]:
-        return self.shapes.main(self.node.input(0)) or (1,)
+        return self.shapes.shape(self.node, self.node.input(0)) or (1,)
 
     def _reshaped(self) -> _AxisPlace | None:
         """The axis that holds all of the followed one: as much is in front of it as before."""
