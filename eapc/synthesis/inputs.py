@@ -70,9 +70,8 @@ def synthesise(
             if runs(model, _made(model, shapes, 1, rng), threads):
                 return _at_scale(model, _made(model, shapes, count, rng), rng, threads)
         sizes = ", or sizes by --input-shape" if assumed_sizes(model, given) else ""
-        raise DataError(
-            f"no inputs can be made up for this model: {error}; give --calib{sizes}"
-        ) from error
+        advice = "" if "--calib" in str(error) else f"; give --calib{sizes}"
+        raise DataError(f"no inputs can be made up for this model: {error}{advice}") from error
 
 
 def _at_scale(model: Model, made: Dataset, rng: np.random.Generator, threads: int) -> Dataset:
