@@ -394,8 +394,7 @@ def test_a_real_model_with_all_its_layers_in_branches(shared_data: Path, tmp_pat
     done = prune(path, settings, goal=Sparsity(0.5), output=output)
     assert len(done.layers) == 7
     assert all(layer.sparsity == 0.5 for layer in done.layers)
-    assert done.agreement
-    assert done.agreement.value < 0.5
+    assert {layer.name.rsplit("/", 1)[-1] for layer in done.layers} >= {"LSTM W", "LSTM R"}
     assert any("stft" in skip.name for skip in done.skipped)
     others = (s for s in done.skipped if "else_branch" in s.name and "stft" not in s.name)
     reasons = {skip.reason for skip in others}
