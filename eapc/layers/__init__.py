@@ -11,15 +11,12 @@ from eapc.layers.choice import (
 )
 from eapc.layers.exposing import exposed
 from eapc.layers.finding import (
-    Layer,
-    PrunableLayers,
-    Skipped,
-    TiedLayers,
     find_layers,
     layers_of,
     require_layers,
     with_plain_layers,
 )
+from eapc.layers.layer import Layer, PrunableLayers, Skipped, TiedLayers
 
 __all__ = [
     "EXCLUDED",

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import onnx
 from onnx import numpy_helper
 
 from eapc.layers.forms import DenseForm, UnsupportedLayerError
+from eapc.layers.layer import Layer
 from eapc.model import GraphView, Model, Node, WeightSource, free_names, scopes_of
-
-if TYPE_CHECKING:
-    from eapc.layers.finding import Layer
 
 _OPENED = ("If", "Loop", "Scan")
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from onnx import FunctionProto, GraphProto
 
 from eapc.layers.forms import UnsupportedLayerError
+from eapc.layers.layer import Layer
 from eapc.model import GraphView, Inlined, Model, Node, inlined, walk
 from eapc.operators import operator_of
-
-if TYPE_CHECKING:
-    from eapc.layers.finding import Layer
 
 
 def without_calls(model: Model) -> Model:

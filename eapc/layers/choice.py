@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from eapc.errors import UsageError
-from eapc.layers.finding import PrunableLayers, Skipped, TiedLayers
+from eapc.layers.layer import PrunableLayers, Skipped, TiedLayers
 from eapc.model import Model
 from eapc.solvers import Pattern, parse_pattern
 

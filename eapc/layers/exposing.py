@@ -22,8 +22,9 @@ import onnx
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 from eapc.layers.calls import without_calls
-from eapc.layers.finding import Layer, layers_of
+from eapc.layers.finding import layers_of
 from eapc.layers.forms import DenseForm
+from eapc.layers.layer import Layer
 from eapc.layers.lifting import Gathered, keep_only, lift
 from eapc.layers.recurrent import R, RecurrentForm
 from eapc.layers.taps import Nodes, tap_cell
