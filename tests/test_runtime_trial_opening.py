@@ -22,6 +22,13 @@ sys.stdin.buffer.readline()
 os.kill(os.getpid(), signal.SIGTERM)
 """
 
+_SAYS_NOTHING = """
+import sys, time
+with open(sys.argv[1], "a") as log:
+    log.write("x")
+time.sleep(600)
+"""
+
 _ANSWERS = """
 import json, sys
 for line in sys.stdin.buffer:
@@ -40,9 +47,12 @@ def product(seed: int = 0, kind: int = TensorProto.FLOAT16) -> ModelProto:
     return make_model([op("MatMul", "x w", "y")], inputs, outputs, weights)
 
 
-def fake(monkeypatch: pytest.MonkeyPatch, script: str, log: Path) -> None:
-    opener = TrialOpener([sys.executable, "-c", script, str(log)])
+def fake(
+    monkeypatch: pytest.MonkeyPatch, script: str, log: Path, seconds: float = 60
+) -> TrialOpener:
+    opener = TrialOpener([sys.executable, "-c", script, str(log)], seconds)
     monkeypatch.setattr(sessions, "trial_opener", lambda: opener)
+    return opener
 
 
 def test_a_signal_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -61,6 +71,38 @@ def test_a_signal_is_exit_code_3(
     path = save(product(), tmp_path / "half.onnx")
     assert main(["prune", str(path), "-o", str(tmp_path / "out.onnx"), "--sparsity", "0.5"]) == 3
     assert "SIGTERM" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_no_answer_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opener = fake(monkeypatch, _SAYS_NOTHING, tmp_path / "log", 2)
+    path, out = save(product(), tmp_path / "half.onnx"), tmp_path / "out.onnx"
+    assert main(["prune", str(path), "-o", str(out), "--sparsity", "0.5"]) == 3
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "onnxruntime has not opened the model in float16 within 2 s; convert" in said
+    assert opener._child is None
+    assert (tmp_path / "log").read_text() == "x"  # one wait, however often the model is opened
+
+
+def test_a_model_that_is_never_read_is_not_waited_for(tmp_path: Path) -> None:
+    opener = TrialOpener([sys.executable, "-c", _SAYS_NOTHING, str(tmp_path / "log")], 0.5)
+    with pytest.raises(ModelError, match=r"within 0\.5 s"):
+        opener.require_opening(product(), bytes(1 << 20), 1)  # more than a pipe holds
+
+
+def test_an_interrupted_trial_leaves_no_child(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    opener = fake(monkeypatch, _ANSWERS, tmp_path / "log")
+    monkeypatch.setattr(trial_opening, "_answer", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Session(product(), 1)
+    assert opener._child is None
+
+
+def interrupted(*_: object) -> bytes:
+    raise KeyboardInterrupt
 
 
 def test_new_weights_are_not_tried_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 Some layouts and fusions of onnxruntime abort on float16 where they should refuse, and a process
 that has gone says nothing. One child process opens every graph that is new before eapc itself does;
-a signal that ends it becomes one line.
+a signal that ends it becomes one line, and so does an answer that does not come.
 """
 
 from __future__ import annotations
@@ -44,14 +44,23 @@ for line in sys.stdin.buffer:
     sys.stdout.buffer.flush()
 """
 
+_SECONDS = 120
+"""What opening a model may take; gigabytes take seconds."""
+
+_SECONDS_TO_END = 5
+"""What a child may take to go once nothing more comes."""
+
 
 class TrialOpener:
-    """A child process that opens models; started for the first, and anew after one ended it."""
+    """A child process that opens models; started for the first, and anew after one ended it.
 
-    def __init__(self, command: Sequence[str]) -> None:
-        self._command, self._lock = tuple(command), threading.Lock()
+    One that has not opened a model after `seconds` is ended, and that model is not tried again.
+    """
+
+    def __init__(self, command: Sequence[str], seconds: float = _SECONDS) -> None:
+        self._command, self._lock, self._seconds = tuple(command), threading.Lock(), seconds
         self._child: subprocess.Popen[bytes] | None = None
-        self._survived: set[str] = set()
+        self._failures: dict[str, str] = {}
         atexit.register(self.close)
 
     def require_opening(self, proto: onnx.ModelProto, source: str | bytes, level: int) -> None:
@@ -61,16 +70,13 @@ class TrialOpener:
         """
         key = f"{level} {_structure(proto)}"
         with self._lock:
-            if key in self._survived:
-                return
-            ended_by = self._opened(source, level)
-            if ended_by is None:
-                self._survived.add(key)
-                return
-        raise ModelError(
-            f"onnxruntime ends the process ({ended_by}) as it opens the model in float16; "
-            "convert the model to float32"
-        )
+            failure = self._failures.get(key)
+            if failure is None:
+                failure, is_final = self._failure(source, level)
+                if is_final:
+                    self._failures[key] = failure
+        if failure:
+            raise ModelError(f"{failure}; convert the model to float32")
 
     def close(self) -> None:
         """End the child process, if there is one."""
@@ -78,30 +84,54 @@ class TrialOpener:
         if child is not None and child.stdin and child.stdout:
             with contextlib.suppress(OSError):
                 child.stdin.close()
-            child.wait()
+            try:
+                child.wait(min(self._seconds, _SECONDS_TO_END))
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
             child.stdout.close()
 
-    def _opened(self, source: str | bytes, level: int) -> str | None:
-        """The signal that ended the child as it opened a model, if one did."""
+    def _failure(self, source: str | bytes, level: int) -> tuple[str, bool]:
+        """What went wrong as the child opened a model, empty if it lived on; whether that stays."""
         try:
             child = self._started()
         except OSError as error:
             logger.info("no process to try models in: %s", error)
-            return None
-        assert child.stdin
-        assert child.stdout
-        path, size = (source, 0) if isinstance(source, str) else ("", len(source))
-        header = json.dumps({"level": level, "path": path, "size": size})
-        answer = b""
-        with contextlib.suppress(OSError):  # it has gone
-            child.stdin.write(f"{header}\n".encode())
-            child.stdin.write(b"" if isinstance(source, str) else source)
-            child.stdin.flush()
-            answer = child.stdout.read(1)
+            return "", True
+        late = threading.Event()
+        answer = self._answer_in_time(child, source, level, late)
         if answer:
-            return None
-        self.close()
-        return signal.Signals(-child.returncode).name if child.returncode < 0 else None
+            return "", True
+        if late.is_set():
+            within = f"within {self._seconds:g} s"
+            return f"onnxruntime has not opened the model in float16 {within}", True
+        if child.returncode >= 0:
+            return "", True
+        ended_by = signal.Signals(-child.returncode).name
+        return f"onnxruntime ends the process ({ended_by}) as it opens the model in float16", False
+
+    def _answer_in_time(
+        self, child: subprocess.Popen[bytes], source: str | bytes, level: int, late: threading.Event
+    ) -> bytes:
+        """The child's answer; without one it is ended, and `late` set if it took too long."""
+
+        def give_up() -> None:
+            late.set()
+            child.kill()
+
+        timer, answer = threading.Timer(self._seconds, give_up), b""
+        timer.daemon = True
+        timer.start()
+        try:
+            answer = _answer(child, source, level)
+        except BaseException:  # what it may yet say is for no one
+            child.kill()
+            raise
+        finally:
+            timer.cancel()
+            if not answer or late.is_set():
+                self.close()
+        return answer
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._child is None:
@@ -112,6 +142,20 @@ class TrialOpener:
                 stderr=subprocess.DEVNULL,
             )
         return self._child
+
+
+def _answer(child: subprocess.Popen[bytes], source: str | bytes, level: int) -> bytes:
+    """What a child says once it has opened a model; empty where it has gone."""
+    assert child.stdin
+    assert child.stdout
+    path, size = (source, 0) if isinstance(source, str) else ("", len(source))
+    header = json.dumps({"level": level, "path": path, "size": size})
+    with contextlib.suppress(OSError):
+        child.stdin.write(f"{header}\n".encode())
+        child.stdin.write(b"" if isinstance(source, str) else source)
+        child.stdin.flush()
+        return child.stdout.read(1)
+    return b""
 
 
 @cache
