@@ -154,6 +154,30 @@ def test_cycles_bound_the_time_and_static_energy(eyeriss: HardwareModel) -> None
     assert (stopped.latency_ms, stopped.static_energy_pj) == (None, None)
 
 
+def test_a_cell_takes_the_time_of_its_products(eyeriss: HardwareModel) -> None:
+    """W reads all five steps at once, R one after another; gates have no timing."""
+    weights = {"w": normal((1, 128, 32)), "r": normal((1, 128, 32), 1)}
+    inputs, outputs = [value("x", (5, 1, 32))], [value("y", (5, 1, 1, 32))]
+    cell = loaded([op("LSTM", "x w r", "y", hidden_size=32)], inputs, outputs, weights)
+    step, steps = (
+        price(
+            loaded(
+                [op("MatMul", "x m", "y")], {"x": (1, rows, 32)}, ["y"], {"m": normal((32, 128))}
+            ),
+            eyeriss,
+        )
+        .nodes[0]
+        .cycles
+        for rows in (1, 5)
+    )
+    found = price(cell, eyeriss).nodes[0]
+    assert step is not None
+    assert steps is not None
+    assert found.cycles is not None
+    assert found.cycles == steps + 5 * step
+    assert found.cycles * 168 >= found.macs == 2 * 5 * 32 * 128
+
+
 def test_figures_are_per_inference(eyeriss: HardwareModel) -> None:
     one, four = (price(gemm_model("N", 64, 32), eyeriss, batch=n) for n in (1, 4))
     assert four.macs == one.macs == 64 * 32

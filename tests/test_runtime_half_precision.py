@@ -15,6 +15,7 @@ from builders import make_model, normal, op, value
 from onnx import TensorProto, helper
 
 from eapc import Settings, prune
+from eapc.commands.comparison import RUN_AS_FLOAT32, compare
 from eapc.commands.preparation import AS_FLOAT32
 from eapc.data import dataset
 from eapc.errors import VerificationError
@@ -80,6 +81,8 @@ def test_reports_say_that_bfloat16_runs_as_float32(kind: int) -> None:
     result = prune(Model.from_proto(product(kind)), settings, goal=Sparsity(0.5))
     noted = prune_document(result)["notes"]
     assert noted == ([AS_FLOAT32] if kind == TensorProto.BFLOAT16 else [])
+    compared = compare(Model.from_proto(product(kind)), result.model, settings, latency=False)
+    assert (RUN_AS_FLOAT32 in compared.notes) == (kind == TensorProto.BFLOAT16)
 
 
 def test_a_twin_has_the_same_numbers() -> None:

@@ -42,7 +42,7 @@ from eapc.model import (
     tensors_of_model,
 )
 from eapc.profiling import Meter, Ratio, meter_in_turns, run_in_turns
-from eapc.runtime import as_it_runs, open_model
+from eapc.runtime import as_it_runs, holds_bfloat16, open_model
 from eapc.synthesis import synthesise
 
 logger = logging.getLogger(__name__)
@@ -50,6 +50,8 @@ logger = logging.getLogger(__name__)
 _ROUNDS = (20, 1000)
 _SECONDS = 2.0
 """Rounds of a latency: as many as take this long, within bounds."""
+
+RUN_AS_FLOAT32 = "bfloat16 runs as float32 here: outputs and latency are those of that"
 
 _NO_PARAMETERS = frozenset((onnx.TensorProto.INT64, onnx.TensorProto.BOOL, onnx.TensorProto.STRING))
 """Types of stored tensors that are shapes, indices, flags and texts."""
@@ -190,10 +192,16 @@ def compare(
         likeness=None if labelled else _likeness(answering, data, settings.threads),
         made_up=data.synthesised,
         inputs=data.origin,
-        notes=tuple(dict.fromkeys((*(n for each in analyses for n in each.notes), *data.notes))),
+        notes=_notes(models, [note for each in analyses for note in each.notes], data),
         metered=_metered(turns, meter) if turns and meter else None,
         classes=kept,
     )
+
+
+def _notes(models: list[Model], analysed: list[str], data: Dataset) -> tuple[str, ...]:
+    """What is to be said about the models and their inputs, each once."""
+    widened = any(holds_bfloat16(model.view.proto) for model in models)
+    return tuple(dict.fromkeys((*analysed, *data.notes, *([RUN_AS_FLOAT32] if widened else []))))
 
 
 # --- inputs ----------------------------------------------------------------------------------

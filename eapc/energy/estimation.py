@@ -44,10 +44,10 @@ class NodeEnergy:
     """What one node costs per inference, in MAC units, words and operations.
 
     `densities` are those of all its parts together, `part_densities` those of each; `bits` are
-    the widths of its operands, those of its widest parts. `cycles` is None where the machine has
-    no timing for some of its work. `stay` says which of its feature maps stay on chip and what
-    room those of others take. Of a node that reads several weight tensors `by_weights` is what
-    the work with each takes, by name.
+    the widths of its operands, those of its widest parts. `cycles` are those of its parts with a
+    timing, None where the machine has one for none. `stay` says which of its feature maps stay on
+    chip and what room those of others take. Of a node that reads several weight tensors
+    `by_weights` is what the work with each takes, by name.
     """
 
     key: str
@@ -354,9 +354,9 @@ def _compute_energy(runs: Runs, hardware: HardwareModel) -> float:
 
 
 def _cycles(runs: Runs, batch: int) -> float | None:
-    """Cycles of workloads that run one after another; None where one has no timing."""
+    """Cycles of workloads that run one after another, of those with a timing; None without one."""
     known = [run.cycles * times for run, times in runs if run.cycles is not None]
-    return sum(known) / batch if runs and len(known) == len(runs) else None
+    return sum(known) / batch if known else None
 
 
 def _sum(runs: Runs, level: str, batch: int) -> Accesses:

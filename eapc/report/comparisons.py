@@ -146,8 +146,10 @@ def _facts(compared: Comparison, width: int) -> Iterator[tuple[str, RenderableTy
             yield "energy of", plain(side.model.name)
             yield from coverage(side.energy, width)
     yield from (("note", plain(note)) for note in compared.notes)
-    here = "latency measured" if compared.metered is None else "the rest measured"
-    yield "note", f"energy is modelled for the machine named above, {here} on this computer"
+    measured = "latency measured" if compared.latency is not None else ""
+    measured = "the rest measured" if compared.metered is not None else measured
+    here = f", {measured} on this computer" if measured else ""
+    yield "note", f"energy is modelled for the machine named above{here}"
 
 
 def _measured(latency: RuntimeLatency) -> str:
