@@ -17,6 +17,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 import onnxruntime
@@ -193,7 +194,7 @@ def transformer(seed: int) -> ModelProto:
 
 
 NETWORKS: Mapping[str, Callable[[int], ModelProto]] = {
-    **{kind.lower(): lambda seed, kind=kind: cell(kind, seed) for kind in GATES},  # type: ignore[misc]
+    **{kind.lower(): partial(cell, kind) for kind in GATES},
     "loop": loop,
     "scan": scan,
     "if": choice,

@@ -1,7 +1,8 @@
 """A model's own functions, put in the place of their calls.
 
 What a function's Constant nodes hold becomes one constant of the main graph, named after the
-function, which all calls read.
+function, which all calls read; and it is known of which call each tensor is. onnx's own inliner
+gives each call a copy of its constants, and tells nothing of the calls that are gone.
 """
 
 from __future__ import annotations
