@@ -21,7 +21,7 @@ from eapc.commands.compiler import Analysis, Ran
 from eapc.commands.preparation import Settings
 from eapc.data import dataset
 from eapc.dataflow import Accesses
-from eapc.energy import OPERANDS, EnergyReport, NodeEnergy, Unmodelled, node_annotations
+from eapc.energy import COUNT_ONCE, OPERANDS, EnergyReport, NodeEnergy, Unmodelled, node_annotations
 from eapc.energy.residency import Residency, Stay
 from eapc.errors import UsageError
 from eapc.evaluation import RELATIVE_ERROR, TOP1_AGREEMENT, Accuracy, Agreement
@@ -388,6 +388,15 @@ def test_many_unmodelled_nodes_are_grouped_by_reason() -> None:
     text = rendered(analysis_table(an_analysis(a_report(NODES, missing)), HARMLESS, UNLIMITED))
     assert "11 nodes  shape unknown: Bar 6, Foo 5" in text
     assert "n3" not in text
+
+
+def test_nodes_that_count_once_are_noted() -> None:
+    holders = [replace(a_node(name, 0.0, op="Loop"), note=COUNT_ONCE) for name in "abcd"]
+    runs = replace(a_node("if", 0.0, op="If"), note="then_branch runs once")
+    text = rendered(analysis_table(an_analysis(a_report((*NODES, *holders, runs))), HARMLESS, 200))
+    assert "nodes within 'a', 'b', 'c' and 1 more count once each, however often they run" in text
+    text = rendered(analysis_table(an_analysis(a_report((*NODES, runs))), HARMLESS, 200))
+    assert "however often" not in text
 
 
 def test_an_analysis_of_nothing_still_prints() -> None:

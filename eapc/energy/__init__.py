@@ -22,9 +22,10 @@ from eapc.energy.uncertainty import (
     interval_factor,
     ratio_interval,
 )
-from eapc.energy.worklist import NodeWork, resized, work_list
+from eapc.energy.worklist import COUNT_ONCE, NodeWork, resized, work_list
 
 __all__ = [
+    "COUNT_ONCE",
     "OPERANDS",
     "DensityTable",
     "EnergyReport",

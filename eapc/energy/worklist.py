@@ -157,6 +157,10 @@ def _times(model: Model, shapes: Shapes) -> dict[str, float]:
     return times
 
 
+COUNT_ONCE = "the nodes of its subgraphs count once each"
+"""The note of a node when nothing tells beforehand how often its subgraphs run."""
+
+
 def _note(shapes: Shapes, node: Node) -> str:
     """How often the subgraphs of a node count."""
     counts = {
@@ -165,7 +169,7 @@ def _note(shapes: Shapes, node: Node) -> str:
         if scope in shapes.runs
     }
     if not counts:
-        return "the nodes of its subgraphs count once each"
+        return COUNT_ONCE
     said: dict[float, str] = {0: "never runs", 1: "runs once"}
     return ", ".join(
         f"{name} {said.get(count, f'runs {count} times')}" for name, count in counts.items()

@@ -16,7 +16,7 @@ from rich.text import Text
 from eapc.commands.compiler import Analysis
 from eapc.commands.preparation import Settings
 from eapc.commands.timing import NodeLatency, Timing
-from eapc.energy import OPERANDS, EnergyReport, Footprint, NodeEnergy, Unmodelled
+from eapc.energy import COUNT_ONCE, OPERANDS, EnergyReport, Footprint, NodeEnergy, Unmodelled
 from eapc.evaluation import Accuracy
 from eapc.hardware import HardwareModel
 from eapc.pipeline import NearDead
@@ -70,11 +70,20 @@ def analysis_table(
         *_near_dead(analysis.near_dead, report.weights),
         ("densities", _density_source(analysis, settings)),
         *coverage(report, width),
-        *(("note", plain(note)) for note in analysis.notes),
+        *(("note", plain(note)) for note in (*analysis.notes, *_counted_once(report))),
         *(("written", plain(str(path))) for path in written),
     ]
     near = near_dead_table(analysis.near_dead, width)
     return page(title(heading(analysis.model.name, report)), *nodes, *near, facts(entries))
+
+
+def _counted_once(report: EnergyReport) -> Iterator[str]:
+    """The nodes whose subgraphs may run more or less often than they are counted."""
+    names = [node.name for node in report.nodes if node.note == COUNT_ONCE]
+    if names:
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        said = ", ".join(f"'{name}'" for name in names[:_NAMED])
+        yield f"nodes within {said}{more} count once each, however often they run"
 
 
 def heading(model: str, report: EnergyReport) -> str:
