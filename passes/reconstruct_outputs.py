@@ -133,12 +133,10 @@ class ReconstructOutputs(Pass):
         if method.refits_behind_activations:
             matrix, moved = _rectified(tied, rows, moments, original, matrix)
         constants = sweep.replace(tied, matrix, moved if method.fits else None)
-        stored = constants[tied.weight]
-        nonzero = int(np.count_nonzero(stored))
         output_error = combine(moved).relative_error(matrix, combine(moments))
         read = (pruned != 0).any(axis=(0, 1)) if self.keep_mask else np.ones(matrix.shape[2])
         record = LayerRecord.of(
-            *(tied, stored.size, nonzero),
+            *(tied, matrix.size, tied.nonzero(sweep.model)),
             relative_output_error=output_error,
             rows=sum(moment.count for moment in moments),
             inputs=int(np.count_nonzero(read)),
@@ -194,8 +192,7 @@ def _rectified(
 def _as_they_are(model: Model, tied: TiedLayers) -> tuple[LayerRecord, dict[str, Array]]:
     """The record and weights of a layer that no input comes to."""
     stored = model.constants[tied.weight]
-    nonzero = int(np.count_nonzero(stored))
-    return LayerRecord.of(tied, stored.size, nonzero), {tied.weight: stored}
+    return LayerRecord.of(tied, stored.size, tied.nonzero(model)), {tied.weight: stored}
 
 
 def _problem(tied: TiedLayers, original: Array, moments: Sequence[Moments]) -> LayerProblem:

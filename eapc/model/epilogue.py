@@ -12,11 +12,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from eapc.model.float_types import in_types
 from eapc.model.graph import Node
 from eapc.model.model import Model
 from eapc.model.tensors import Array, Shape
-from eapc.model.weights import WeightSource, find_weights, float_types, obstacle
+from eapc.model.weights import (
+    WeightSource,
+    find_weights,
+    obstacle,
+    real_values,
+    values_stored,
+)
 from eapc.operators import WeightLayout
 
 
@@ -51,13 +56,13 @@ class BiasSink:
         return constant.astype(np.float32) + step
 
     def changed(self, model: Model, change: Array, now: Model | None = None) -> Array:
-        """The new value of the model's constant, in its own type and of all that it is cast to.
+        """The new value of the model's constant, in its own type, on its grid where it has one.
 
         What is no part of it stays what it is in `now`.
         """
-        constant = model.constants[self.tensor]
-        moved = self.moved(constant, change, None if now is None else now.constants[self.tensor])
-        return in_types(moved, float_types(model, self.source))
+        constant = real_values(model, self.source)
+        current = None if now is None else real_values(now, self.source)
+        return values_stored(model, self.source, self.moved(constant, change, current))
 
 
 @dataclass(frozen=True)
