@@ -5,7 +5,8 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 import pytest
-from test_model_weights import behind, op
+from builders import Array, op
+from test_model_weights import behind
 
 from eapc.errors import ModelError
 from eapc.model import as_seen, code_range, codes_of, nearest_steps, weights_stored
@@ -53,10 +54,10 @@ def test_a_scale_and_a_zero_point_for_each_column_behind_a_transpose() -> None:
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, ml_dtypes.int4, ml_dtypes.uint4])
 def test_every_code_comes_back(dtype: type) -> None:
     low, high = code_range(np.dtype(dtype))
-    root = np.arange(low, high + 1).reshape(4, -1).astype(dtype)
+    root: Array = np.arange(low, high + 1).reshape(4, -1).astype(dtype)
     node = op("DequantizeLinear", "root scale zero", "seen", axis=0)
     scale = np.array([0.1, 3e-5, 7, -0.3], np.float32)
-    zero = np.array([low, high, low + 3, high - 5]).astype(dtype)
+    zero: Array = np.array([low, high, low + 3, high - 5]).astype(dtype)
     model, source = behind([node], root, scale=scale, zero=zero)
     stored = weights_stored(model, source, as_seen(model, source))
     assert stored.dtype == dtype

@@ -36,7 +36,8 @@ def test_layers_and_their_biases_are_found() -> None:
     assert bias is not None
     assert bias.tensor == "cb"
     assert clipping is not None
-    assert (clipping.low, clipping.high) == (0, pytest.approx(0.02 * 255))
+    assert clipping.low == 0
+    assert clipping.high == pytest.approx(0.02 * 255)
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
