@@ -9,7 +9,7 @@ from builders import Array, op
 from test_model_weights import behind
 
 from eapc.errors import ModelError
-from eapc.model import as_seen, code_range, codes_of, nearest_steps, weights_stored
+from eapc.model import as_seen, code_range, codes_of, count_nonzero, nearest_steps, weights_stored
 
 
 def test_ranges_of_types() -> None:
@@ -42,6 +42,7 @@ def test_a_scale_and_a_zero_point_for_each_column_behind_a_transpose() -> None:
     seen = as_seen(model, source)
     np.testing.assert_array_equal(seen, [[1, 4], [0, -2], [-0.5, 0]])
     np.testing.assert_array_equal(weights_stored(model, source, seen), root)
+    assert count_nonzero(model, source) == (4, 6)
     new = np.array([[0, 1e4], [0.1, -0.1], [-9, 1.1]], np.float32)
     stored = weights_stored(model, source, new)
     np.testing.assert_array_equal(stored, [[1, 2, 0], [255, 4, 6]])

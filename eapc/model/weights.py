@@ -206,6 +206,12 @@ def count_nonzero(
             return root.size, root.size
         axis = dequantize.attribute("axis", 1)
         block = dequantize.attribute("block_size", 0) or 1
+        before = source.chain[: source.chain.index(dequantize)]
+        if before:
+            earlier = WeightSource(dequantize.input(0), source.root, before)
+            shape = seen_shapes(model, earlier)[-1]
+            spread = np.broadcast_to(spread_zero_points(zero_point, shape, axis, block), shape)
+            return int(np.count_nonzero(root != as_stored(model, earlier, spread))), root.size
     if zero_point is None:
         return int(np.count_nonzero(root)), root.size
     zeros = spread_zero_points(zero_point, root.shape, axis, block)
