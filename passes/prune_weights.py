@@ -146,7 +146,7 @@ class PruneWeights(Pass):
     ) -> Compilation:
         """Keep each layer's largest weights, as the layers behind see them."""
         model = compilation.model
-        weights, records = {}, {}
+        weights = {}
         for tied in chosen.layers:
             matrix = scaled_matrix(tied, model)
             count = round(densities[tied.weight] * matrix.size)
@@ -154,10 +154,12 @@ class PruneWeights(Pass):
             weights[tied.weight] = tied.stored(
                 model, unscaled_matrix(tied, np.where(mask, matrix, 0))
             )
-            nonzero = int(np.count_nonzero(weights[tied.weight]))
-            records[tied.weight] = LayerRecord.of(tied, matrix.size, nonzero)
-        recorded = _recorded(compilation, records, chosen.skipped)
-        return recorded.with_model(model.with_weights(weights))
+        pruned = model.with_weights(weights)
+        records = {
+            tied.weight: LayerRecord.of(tied, weights[tied.weight].size, tied.nonzero(pruned))
+            for tied in chosen.layers
+        }
+        return _recorded(compilation, records, chosen.skipped).with_model(pruned)
 
 
 def _recorded(

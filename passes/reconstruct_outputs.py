@@ -17,6 +17,7 @@ from eapc.calibration import (
     is_rectified,
     rectified,
     scaled_matrix,
+    weight_grid,
 )
 from eapc.checkpoints import Checkpoint, arrays_digest, digest
 from eapc.errors import DataError, UsageError
@@ -30,6 +31,7 @@ from eapc.solvers import (
     LayerProblem,
     Moments,
     combine,
+    on_grid,
     parse_pattern,
     refit,
     solve,
@@ -131,14 +133,15 @@ class ReconstructOutputs(Pass):
         matrix = self._solved(problem, tied, pruned)
         moved = moments
         if method.refits_behind_activations:
-            matrix, moved = _rectified(tied, rows, moments, original, matrix)
+            matrix, moved, problem = _rectified(tied, rows, problem, moments, original, matrix)
+        grid = weight_grid(tied, sweep.original) if method.fits else None
+        if grid is not None:
+            matrix = on_grid(problem, matrix, grid)
         constants = sweep.replace(tied, matrix, moved if method.fits else None)
-        stored = constants[tied.weight]
-        nonzero = int(np.count_nonzero(stored))
         output_error = combine(moved).relative_error(matrix, combine(moments))
         read = (pruned != 0).any(axis=(0, 1)) if self.keep_mask else np.ones(matrix.shape[2])
         record = LayerRecord.of(
-            *(tied, stored.size, nonzero),
+            *(tied, matrix.size, tied.nonzero(sweep.model)),
             relative_output_error=output_error,
             rows=sum(moment.count for moment in moments),
             inputs=int(np.count_nonzero(read)),
@@ -173,29 +176,33 @@ _FEWEST_ROWS = 4
 def _rectified(
     tied: TiedLayers,
     rows: Sequence[LayerRows],
+    problem: LayerProblem,
     moments: list[Moments],
     original: Array,
     matrix: Array,
-) -> tuple[Array, list[Moments]]:
+) -> tuple[Array, list[Moments], LayerProblem]:
     """The weights refitted to targets that an activation behind leaves free, and these targets.
+
+    And the problem that the weights solve.
 
     The targets' moments are about the means that the longer step leads to: biases follow it.
     """
     inputs = matrix.shape[2]
     if not all(is_rectified(user) for user in rows) or moments[0].count < _FEWEST_ROWS * inputs:
-        return matrix, moments
+        return matrix, moments, problem
     before = list(zip(rows, moments, strict=True))
     moved = [rectified(user, now, matrix, now.bias(matrix)) for user, now in before]
     beyond = [end.beyond(start, _STEP) for end, start in zip(moved, moments, strict=True)]
-    refitted = refit(_problem(tied, original, beyond), matrix != 0, matrix)
-    return refitted, [end.about_outputs(aim.y_mean) for end, aim in zip(moved, beyond, strict=True)]
+    problem = _problem(tied, original, beyond)
+    refitted = refit(problem, matrix != 0, matrix)
+    aims = [end.about_outputs(aim.y_mean) for end, aim in zip(moved, beyond, strict=True)]
+    return refitted, aims, problem
 
 
 def _as_they_are(model: Model, tied: TiedLayers) -> tuple[LayerRecord, dict[str, Array]]:
     """The record and weights of a layer that no input comes to."""
     stored = model.constants[tied.weight]
-    nonzero = int(np.count_nonzero(stored))
-    return LayerRecord.of(tied, stored.size, nonzero), {tied.weight: stored}
+    return LayerRecord.of(tied, stored.size, tied.nonzero(model)), {tied.weight: stored}
 
 
 def _problem(tied: TiedLayers, original: Array, moments: Sequence[Moments]) -> LayerProblem:

@@ -17,6 +17,7 @@ from eapc.channels import (
     near_dead_channels,
     remove_channels,
 )
+from eapc.layers import layers_of
 from eapc.model import Array, Model
 from eapc.pipeline import (
     ChannelRecord,
@@ -189,11 +190,11 @@ def _group_records(
 
 def _records(before: Mapping[str, LayerRecord], model: Model) -> dict[str, LayerRecord]:
     """What is known of the layers that are left, as large as they are now."""
-    found = {}
+    found, layers = {}, {tied.weight: tied for tied in layers_of(model).layers}
     for weight, record in before.items():
-        value = model.constants.value(weight)
+        value, tied = model.constants.value(weight), layers.get(weight)
         if value is not None:
-            nonzero = int(np.count_nonzero(value))
+            nonzero = tied.nonzero(model) if tied else int(np.count_nonzero(value))
             found[weight] = replace(record, weights=value.size, nonzero_weights=nonzero)
     return found
 

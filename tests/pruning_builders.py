@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+import ml_dtypes
 import numpy as np
 from builders import Array, chain, constant_node, ints, make_graph, make_model, normal, op, value
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
@@ -364,3 +365,41 @@ NETS: Mapping[str, Callable[[], Net]] = {
     "constants": with_constants,
     "reshaped": reshaped,
 }
+
+
+def quantized_net() -> Net:
+    """A convolution, a turned and a plain product of int8, uint8 and int4 weights.
+
+    The first has a scale for each filter, one of them negative, and an int32 bias; the second's
+    zero points are 128 and 120. Activations are quantized in between, the first to a range that
+    begins at 0, as of a Relu.
+    """
+    rng = np.random.default_rng(7)
+    nodes = [
+        op("DequantizeLinear", "c cs", "cw", axis=0),
+        op("DequantizeLinear", "cb cbs", "cbd", axis=0),
+        op("Conv", "x cw cbd", "conv_y", "conv", pads=[1, 1, 1, 1]),
+        op("QuantizeLinear", "conv_y as az", "aq"),
+        op("DequantizeLinear", "aq as az", "a"),
+        op("GlobalAveragePool", "a", "pooled"),
+        op("Flatten", "pooled", "flat"),
+        op("DequantizeLinear", "g gs gz", "gw", axis=0),
+        op("Gemm", "flat gw gb", "h", "gemm", transB=1),
+        op("Relu", "h", "r"),
+        op("DequantizeLinear", "m ms", "md"),
+        op("Transpose", "md", "mw"),
+        op("MatMul", "r mw", "y", "matmul"),
+    ]
+    scale = np.linspace(0.002, 0.004, 8).astype(np.float32)
+    scale[3] *= -1
+    tensors: dict[str, Array] = {
+        "c": rng.integers(-90, 91, (8, 3, 3, 3)).astype(np.int8), "cs": scale,
+        "cb": rng.integers(-900, 900, 8).astype(np.int32), "cbs": np.abs(scale) * np.float32(0.05),
+        "as": np.array(0.02, np.float32), "az": np.array(0, np.uint8),
+        "g": rng.integers(0, 256, (6, 8)).astype(np.uint8),
+        "gs": np.linspace(0.003, 0.005, 6).astype(np.float32),
+        "gz": np.array([128, 120, 128, 128, 120, 128], np.uint8), "gb": normal((6,), 3, 0.2),
+        "m": rng.integers(-8, 8, (5, 6)).astype(ml_dtypes.int4), "ms": np.array(0.1, np.float32),
+    }  # fmt: skip
+    proto = make_model(nodes, {"x": ("N", 3, 8, 8)}, ["y"], tensors, opset=21)
+    return Net(proto, {"x": images(200)})

@@ -96,9 +96,12 @@ def test_new_values_of_the_model_are_seen() -> None:
 
 
 def test_what_stands_in_the_way_of_new_values() -> None:
-    scale = {"scale": scalar(1), "zero": scalar(0, np.int8)}
-    dequantize = [op("DequantizeLinear", "root scale zero", "seen")]
-    assert "quantized" in obstacle(*behind(dequantize, np.ones((4, 3), np.int8), **scale))
+    dequantize = [op("DequantizeLinear", "root scale", "seen")]
+    tiny = np.ones((4, 3), ml_dtypes.float8_e4m3fn)
+    assert "type float8" in obstacle(*behind(dequantize, tiny, scale=scalar(1)))
+    wide = np.ones((4, 3), np.int8)
+    endless = obstacle(*behind(dequantize, wide, scale=scalar(np.inf)))
+    assert endless == "weights have scales that are no finite numbers; quantize them anew"
     cast = [op("Cast", "root", "seen", to=TensorProto.FLOAT)]
     assert "type int8" in obstacle(*behind(cast, np.ones((4, 3), np.int8)))
     there = op("Cast", "root", "whole", to=TensorProto.INT32)

@@ -25,17 +25,18 @@ def test_a_chain_keeps_its_outputs() -> None:
 
 
 def test_a_layer_that_cannot_be_pruned_says_why_and_its_group_names_it() -> None:
-    """`two` reads the channels of `one` with quantized weights."""
+    """`two` reads the channels of `one` with weights on a grid without bounds."""
     nodes = [
         op("DequantizeLinear", "q s", "w2", axis=0),
         op("Conv", "x w1 b1", "c", "one"),
         op("Conv", "c w2", "y", "two"),
     ]
-    quantized: dict[str, Array] = {"q": np.ones((4, 6, 1, 1), np.int8), "s": np.ones(4, np.float32)}
+    endless = np.full(4, np.inf, np.float32)
+    quantized: dict[str, Array] = {"q": np.ones((4, 6, 1, 1), np.int8), "s": endless}
     model = net(nodes, IMAGE, {**weights(w1=(6, 3, 1, 1), b1=(6,)), **quantized})
     assert reasons(model) == [
         ("one", "weights of its channels, those of 'two', are in no layer that can be pruned"),
-        ("two", "weights are quantized (behind DequantizeLinear); prune the float model first"),
+        ("two", "weights have scales that are no finite numbers; quantize them anew"),
     ]
 
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from eapc.autograd.arrays import tensor_of
-from eapc.autograd.quantization import code_range, rounded, spread, within
+from eapc.autograd.quantization import rounded, spread, within
 from eapc.autograd.rules import rule_of
-from eapc.model import Array, Model, Node, is_float
+from eapc.model import Array, Model, Node, code_range, is_float
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,12 @@ Stochastic Neurons for Conditional Computation", 2013.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from eapc.autograd.rules import Call, rule
-from eapc.errors import ModelError
-from eapc.model import numpy_type, type_bits
+from eapc.model import code_range, numpy_type
 
 
 def rounded(x: Tensor) -> Tensor:
@@ -68,25 +65,6 @@ def _range(call: Call, zero: Tensor | None) -> tuple[int, int]:
     if not to and zero is not None:
         dtype = call.stored.get(2, np.dtype(str(zero.dtype).removeprefix("torch.")))
     return code_range(dtype)
-
-
-_WIDEST = 32
-
-
-def code_range(dtype: np.dtype[Any]) -> tuple[int, int]:
-    """The least and greatest code of an integer type, also of one below a byte.
-
-    Raises ModelError for other types.
-    """
-    name = dtype.name
-    if not name.startswith(("int", "uint")):
-        raise ModelError(f"codes of type {name} have no rule")
-    bits = type_bits(dtype)
-    if bits > _WIDEST:
-        raise ModelError(f"codes of type {name} have no rule")
-    if name.startswith("u"):
-        return 0, (1 << bits) - 1
-    return -(1 << bits - 1), (1 << bits - 1) - 1
 
 
 @rule("DynamicQuantizeLinear")

@@ -9,6 +9,7 @@ from eapc.calibration.activations import (
     MemoryBudget,
     downstream_of,
 )
+from eapc.calibration.grids import weight_grid
 from eapc.calibration.lockstep import LayerwiseReconstruction, Reference
 from eapc.calibration.reaching import unreached
 from eapc.calibration.sensitivity import (
@@ -59,4 +60,5 @@ __all__ = [
     "scaled_matrix",
     "unreached",
     "unscaled_matrix",
+    "weight_grid",
 ]

@@ -209,9 +209,11 @@ class Reference:
         return own.with_weights(dict(self._kept_values(own, self._origin))) if self._origin else own
 
     def _kept_values(self, own: Model, origin: Origin) -> Iterator[tuple[str, Array]]:
+        codes = _codes_of_layers(own)
         for name in own.constants.plain:
             part = _part(origin, name)
-            if part is None or not is_float(own.constants.dtype(name)):
+            is_number = is_float(own.constants.dtype(name)) or name in codes
+            if part is None or not is_number:
                 continue
             whole = self.dense.constants.value(part.constant)
             value = None if whole is None else part.of(whole)
@@ -252,6 +254,13 @@ class Reference:
 
     def _removed(self, tensor: str) -> dict[int, Array]:
         return dict(self._origin.removed.get(tensor, {})) if self._origin else {}
+
+
+def _codes_of_layers(model: Model) -> frozenset[str]:
+    """The constants that layers have as weights or biases; other integers may be sizes."""
+    users = [user for tied in layers_of(model).layers for user in tied.users]
+    sources = [each for user in users for each in (user.source, user.bias and user.bias.source)]
+    return frozenset(source.root for source in sources if source)
 
 
 def _part(origin: Origin, constant: str) -> KeptPart | None:

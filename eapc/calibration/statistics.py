@@ -242,17 +242,17 @@ def _sample(count: int, share: float, rng: np.random.Generator) -> Array:
 def scaled_matrix(tied: TiedLayers, model: Model) -> Array:
     """W (groups, m, k) with each output multiplied by its scale: z = W x."""
     matrix = tied.matrix(model)
-    return matrix * _row_scale(tied, matrix)
+    return matrix * row_scale(tied, matrix)
 
 
 def unscaled_matrix(tied: TiedLayers, matrix: Array) -> Array:
     """The inverse; an output that is multiplied by 0 gets no weights."""
-    scale = _row_scale(tied, matrix)
+    scale = row_scale(tied, matrix)
     safe = np.where(scale == 0, 1, scale)
     return np.where(scale == 0, 0, matrix / safe).astype(np.float32)
 
 
-def _row_scale(tied: TiedLayers, matrix: Array) -> Array:
+def row_scale(tied: TiedLayers, matrix: Array) -> Array:
     """(groups, m, 1); layers that share weights see them in common units, so in ones."""
     return tied.first.scale.reshape(*matrix.shape[:2], 1)
 

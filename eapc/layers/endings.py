@@ -18,6 +18,9 @@ _MOVES = frozenset(
 )
 """What puts elements elsewhere and changes none."""
 
+_CHANNELWISE = frozenset(("BatchNormalization", "QuantizeLinear", "DequantizeLinear"))
+"""What makes each element of the one at its place, by constants of its channel."""
+
 _POOLS = frozenset(("Resize", "Upsample"))
 """What makes an element of several at other positions, besides pooling."""
 
@@ -54,7 +57,7 @@ def _stage_behind(node: Node, read: AbstractSet[str], mapped: str) -> str | None
     """
     row = operator_of(node)
     (first, *_) = read
-    if row.is_element_wise or node.op_type == "BatchNormalization":
+    if row.is_element_wise or node.op_type in _CHANNELWISE:
         return first
     if node.domain:
         return None

@@ -25,12 +25,14 @@ from eapc.layers.recurrent import (
 )
 from eapc.model import (
     Array,
+    Codes,
     Model,
     Node,
     Shape,
     WeightSource,
     all_finite,
     as_seen,
+    codes_of,
     epilogue_of,
     find_weights,
     float_types,
@@ -39,6 +41,7 @@ from eapc.model import (
     scopes_of,
     seen_shapes,
     seen_through,
+    value_seen,
 )
 from eapc.operators import WeightLayout, operator_of
 
@@ -198,7 +201,7 @@ def _offset(model: Model, node: Node, layout: WeightLayout, channel_shape: Shape
     name, channels = layout.bias_of(node.inputs), math.prod(channel_shape)
     if not name:
         return np.zeros(channels, np.float32)
-    bias = model.constants.value(name)
+    bias = value_seen(model, name)
     if bias is None:
         raise UnsupportedLayerError(
             "the bias is computed, not constant; add it behind the layer instead"
@@ -262,6 +265,8 @@ def _difference(model: Model, one: Layer, two: Layer) -> str:
     """What keeps two layers that share weights from being one problem; empty if nothing does."""
     if float_types(model, one.source) != float_types(model, two.source):
         return "read them in different types"
+    if not _is_one_grid(codes_of(model, one.source), codes_of(model, two.source)):
+        return "read them by different scales"
     if one.form.factor != two.form.factor:
         return "multiply them by different alpha"
     first, second = (_numbered(model, layer) for layer in (one, two))
@@ -270,6 +275,13 @@ def _difference(model: Model, one: Layer, two: Layer) -> str:
     if np.array_equal(first, second.swapaxes(1, 2)):
         return "read them one as W, another as its transpose"
     return "read them as different matrices"
+
+
+def _is_one_grid(one: Codes | None, two: Codes | None) -> bool:
+    """Whether two layers take the same integers for the same numbers."""
+    if one is None or two is None:
+        return one is two
+    return np.array_equal(one.scale, two.scale) and np.array_equal(one.zero, two.zero)
 
 
 def _numbered(model: Model, layer: Layer) -> Array:

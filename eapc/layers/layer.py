@@ -6,7 +6,16 @@ from dataclasses import dataclass
 
 from eapc.layers.forms import LayerForm
 from eapc.layers.recurrent import R, RecurrentForm
-from eapc.model import Array, Epilogue, Model, Node, WeightSource, as_seen, weights_stored
+from eapc.model import (
+    Array,
+    Epilogue,
+    Model,
+    Node,
+    WeightSource,
+    as_seen,
+    count_nonzero,
+    weights_stored,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +69,10 @@ class TiedLayers:
     def stored(self, model: Model, matrix: Array) -> Array:
         """W back in the constant's own shape and type, with zeros exactly where W has them."""
         return weights_stored(model, self.first.source, self.first.form.to_weight(matrix))
+
+    def nonzero(self, model: Model) -> int:
+        """How many of the weights are not zero; a quantized zero is its zero point."""
+        return count_nonzero(model, self.first.source)[0]
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The ONNX file: its graph, constants and shapes, and new weights laid over it."""
 
+from eapc.model.codes import Codes, code_range, nearest_steps
 from eapc.model.constants import (
     LARGEST_ELEMENTS,
     Constants,
@@ -59,6 +60,7 @@ from eapc.model.weights import (
     all_finite,
     as_seen,
     as_stored,
+    codes_of,
     count_nonzero,
     find_weights,
     float_types,
@@ -67,6 +69,7 @@ from eapc.model.weights import (
     seen_through,
     spread_zero_points,
     tensor_bits,
+    value_seen,
     weights_stored,
     zero_points,
 )
@@ -81,6 +84,7 @@ __all__ = [
     "BiasSink",
     "Check",
     "Clipping",
+    "Codes",
     "Constants",
     "Epilogue",
     "GraphEditor",
@@ -107,6 +111,8 @@ __all__ = [
     "batch_of",
     "body_constants",
     "captured_by",
+    "code_range",
+    "codes_of",
     "common_inputs",
     "count_nonzero",
     "count_packed",
@@ -133,6 +139,7 @@ __all__ = [
     "is_single_image",
     "known_constants",
     "larger_input_shapes",
+    "nearest_steps",
     "numpy_type",
     "obstacle",
     "per_channel",
@@ -154,6 +161,7 @@ __all__ = [
     "tensor_bits",
     "tensors_of_model",
     "type_bits",
+    "value_seen",
     "walk",
     "weights_fault",
     "weights_stored",

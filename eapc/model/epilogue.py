@@ -12,11 +12,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from eapc.model.float_types import in_types
+from eapc.model.codes import code_range, is_code
 from eapc.model.graph import Node
 from eapc.model.model import Model
 from eapc.model.tensors import Array, Shape
-from eapc.model.weights import WeightSource, find_weights, float_types, obstacle
+from eapc.model.weights import (
+    WeightSource,
+    find_weights,
+    obstacle,
+    real_values,
+    values_stored,
+)
 from eapc.operators import WeightLayout
 
 
@@ -51,13 +57,13 @@ class BiasSink:
         return constant.astype(np.float32) + step
 
     def changed(self, model: Model, change: Array, now: Model | None = None) -> Array:
-        """The new value of the model's constant, in its own type and of all that it is cast to.
+        """The new value of the model's constant, in its own type, on its grid where it has one.
 
         What is no part of it stays what it is in `now`.
         """
-        constant = model.constants[self.tensor]
-        moved = self.moved(constant, change, None if now is None else now.constants[self.tensor])
-        return in_types(moved, float_types(model, self.source))
+        constant = real_values(model, self.source)
+        current = None if now is None else real_values(now, self.source)
+        return values_stored(model, self.source, self.moved(constant, change, current))
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,10 @@ def epilogue_of(
             offset_sink = _sink(model, follower.input(2), channels)
             stage, follower = _next(model, follower.outputs[0])
     bias = _own_bias(model, node, layout, scale) or offset_sink
-    while follower is not None and follower.op_type == "Add" and not follower.domain:
+    while True:
+        stage, follower = _past_grid(model, stage, follower)
+        if follower is None or follower.op_type != "Add" or follower.domain:
+            break
         constant, other = _addends(model, follower, stage)
         stage, follower = _next(model, follower.outputs[0])
         if not constant:
@@ -152,6 +161,9 @@ def _clipping(model: Model, node: Node | None, shift: Array | None) -> Clipping 
         return None
     if node.op_type == "Relu":
         return Clipping(shift, 0.0, math.inf)
+    if node.op_type == "QuantizeLinear":
+        ends = _ends(model, node)
+        return Clipping(shift, *ends) if ends else None
     if node.op_type != "Clip":
         return None
     low, high = (
@@ -159,6 +171,38 @@ def _clipping(model: Model, node: Node | None, shift: Array | None) -> Clipping 
         for place, name, default in ((1, "min", -math.inf), (2, "max", math.inf))
     )
     return None if low is None or high is None else Clipping(shift, low, high)
+
+
+def _ends(model: Model, node: Node) -> tuple[float, float] | None:
+    """What the codes of a QuantizeLinear reach from and to; None but for one scale of all."""
+    scale = model.constants.scalar(node.input(1))
+    zero = model.constants.value(node.input(2)) if node.input(2) else np.zeros(1, np.uint8)
+    if scale is None or zero is None or zero.size != 1 or not is_code(zero.dtype):
+        return None
+    if node.attribute("output_dtype", 0) and not node.input(2):
+        return None
+    least, greatest = code_range(zero.dtype)
+    offset = int(zero.reshape(-1)[0])
+    return scale * (least - offset), scale * (greatest - offset)
+
+
+def _past_grid(model: Model, stage: str, node: Node | None) -> tuple[str, Node | None]:
+    """The Add behind a pair of QuantizeLinear and DequantizeLinear, which but rounds what it adds.
+
+    A range that ends at 0 stands for a Relu; then, and where no such pair is, the node itself.
+    """
+    ends = _ends(model, node) if node is not None and node.op_type == "QuantizeLinear" else None
+    if node is None or ends is None or not ends[0] < 0 < ends[1]:
+        return stage, node
+    _, reader = _next(model, node.outputs[0])
+    if (
+        reader is None
+        or reader.op_type != "DequantizeLinear"
+        or reader.inputs[1:] != node.inputs[1:]
+    ):
+        return stage, node
+    after, add = _next(model, reader.outputs[0])
+    return (after, add) if add is not None and add.op_type == "Add" else (stage, node)
 
 
 def _bound(model: Model, node: Node, place: int, name: str, default: float) -> float | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from eapc.model.codes import Codes, is_code
 from eapc.model.float_types import in_types
 from eapc.model.graph import Node
 from eapc.model.model import Model
@@ -54,10 +55,13 @@ def find_weights(model: Model, tensor: str) -> WeightSource | None:
 
 def obstacle(model: Model, source: WeightSource) -> str:
     """Why new values cannot be written back through the chain; empty where they can."""
+    is_read = False
     for node in source.chain:
         if node.op_type == "DequantizeLinear":
-            return "weights are quantized (behind DequantizeLinear); prune the float model first"
-        if node.op_type == "Cast":
+            is_read = True
+        elif node.op_type == "Cast":
+            if not is_read and is_code(model.constants.dtype(source.root)):
+                break
             if not is_float(numpy_type(node.attribute("to", 0))):
                 return "weights are cast to integers; prune the float model first"
         elif not operator_of(node).invertible:
@@ -65,17 +69,56 @@ def obstacle(model: Model, source: WeightSource) -> str:
         elif node.input(1) and node.input(1) not in model.constants:
             return f"weights are behind a {node.op_type} to a computed shape; {_FIX_SHAPES}"
     dtype = model.constants.dtype(source.root)
+    if is_read:
+        return _grid_obstacle(model, source, dtype)
     return "" if is_float(dtype) else f"weights have type {dtype}; prune the float model first"
+
+
+def _grid_obstacle(model: Model, source: WeightSource, dtype: np.dtype[Any]) -> str:
+    """The same of weights behind DequantizeLinear."""
+    readers = [node for node in source.chain if node.op_type == "DequantizeLinear"]
+    if len(readers) > 1 or not is_code(dtype):
+        return f"quantized weights have type {dtype}; prune the float model first"
+    operands = [name for name in readers[0].inputs[1:] if name]
+    values = [model.constants.value(name) for name in operands]
+    if any(value is None for value in values):
+        return "weights have scales or zero points that are computed; fold them"
+    if not all(all_finite(value) for value in values if value is not None):
+        return "weights have scales that are no finite numbers; quantize them anew"
+    return ""
 
 
 _FIX_SHAPES = "fix the model's input shapes and simplify it"
 
 
+def codes_of(model: Model, source: WeightSource) -> Codes | None:
+    """How the root's integers are read, by its own axes; None where it holds real numbers."""
+    place = next((i for i, n in enumerate(source.chain) if n.op_type == "DequantizeLinear"), None)
+    if place is None:
+        return None
+    node, dtype = source.chain[place], model.constants.dtype(source.root)
+    before = WeightSource(node.input(0), source.root, source.chain[:place])
+    shape = seen_shapes(model, before)[-1]
+    scale = model.constants[node.input(1)]
+    zero = model.constants[node.input(2)] if node.input(2) else np.zeros(1, dtype)
+    where = shape, node.attribute("axis", 1), node.attribute("block_size", 0) or 1
+
+    def spread(values: Array) -> Array:
+        return as_stored(model, before, np.broadcast_to(spread_zero_points(values, *where), shape))
+
+    return Codes(dtype, spread(scale), spread(zero))
+
+
 def float_types(model: Model, source: WeightSource) -> list[np.dtype[Any]]:
-    """The types that the root's values go through: its own, then that of each Cast."""
-    casts = (node for node in source.chain if node.op_type == "Cast")
+    """The types that the root's real numbers go through: their own, then that of each Cast.
+
+    Those that DequantizeLinear makes have its scale's.
+    """
+    chain = source.chain
+    reader = next((node for node in chain if node.op_type == "DequantizeLinear"), None)
+    casts = (node for node in chain if node.op_type == "Cast")
     return [
-        model.constants.dtype(source.root),
+        model.constants.dtype(reader.input(1) if reader else source.root),
         *(numpy_type(node.attribute("to", 0)) for node in casts),
     ]
 
@@ -90,13 +133,28 @@ def seen_shapes(model: Model, source: WeightSource) -> list[Shape]:
     return shapes
 
 
+def real_values(model: Model, source: WeightSource) -> Array:
+    """What the root's values stand for, in its own shape."""
+    root, codes = model.constants[source.root], codes_of(model, source)
+    return root if codes is None else codes.values(root)
+
+
 def as_seen(model: Model, source: WeightSource) -> Array:
     """The root's values as the layer sees them: their axes, and what casts leave of them."""
-    seen = seen_through(model, source, model.constants[source.root])
+    seen = seen_through(model, source, real_values(model, source))
     with np.errstate(over="ignore"):
         for dtype in float_types(model, source)[1:]:
             seen = seen.astype(dtype, copy=False)
     return seen
+
+
+def value_seen(model: Model, tensor: str) -> Array | None:
+    """The value of a constant, one behind DequantizeLinear included; else None."""
+    value = model.constants.value(tensor)
+    if value is not None:
+        return value
+    source = find_weights(model, tensor)
+    return None if source is None or obstacle(model, source) else as_seen(model, source)
 
 
 def seen_through(model: Model, source: WeightSource, array: Array) -> Array:
@@ -121,9 +179,15 @@ def as_stored(model: Model, source: WeightSource, seen: Array) -> Array:
 def weights_stored(model: Model, source: WeightSource, seen: Array) -> Array:
     """The inverse of `as_seen`: new weights in the root's own shape and type.
 
-    Casts on the way make neither zeros nor infinities of them.
+    Casts on the way make neither zeros nor infinities of them, nor does a grid make zeros.
     """
-    return in_types(as_stored(model, source, seen), float_types(model, source))
+    return values_stored(model, source, as_stored(model, source, seen))
+
+
+def values_stored(model: Model, source: WeightSource, values: Array) -> Array:
+    """The inverse of `real_values`: the nearest that the root's type holds."""
+    real, codes = in_types(values, float_types(model, source)), codes_of(model, source)
+    return real if codes is None else codes.nearest(real)
 
 
 def count_nonzero(
@@ -142,6 +206,12 @@ def count_nonzero(
             return root.size, root.size
         axis = dequantize.attribute("axis", 1)
         block = dequantize.attribute("block_size", 0) or 1
+        before = source.chain[: source.chain.index(dequantize)]
+        if before:
+            earlier = WeightSource(dequantize.input(0), source.root, before)
+            shape = seen_shapes(model, earlier)[-1]
+            spread = np.broadcast_to(spread_zero_points(zero_point, shape, axis, block), shape)
+            return int(np.count_nonzero(root != as_stored(model, earlier, spread))), root.size
     if zero_point is None:
         return int(np.count_nonzero(root)), root.size
     zeros = spread_zero_points(zero_point, root.shape, axis, block)

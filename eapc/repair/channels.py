@@ -51,7 +51,7 @@ class LayerChannels:
         """The layer's constants after a change (size,), zeros where they were."""
         *shifts, scales = np.split(_PROBE * change, len(self.sinks) + 1)
         found = {
-            sink.tensor: sink.moved(model.constants[sink.tensor], shift * self.units)
+            sink.tensor: sink.changed(model, shift * self.units)
             for sink, shift in zip(self.sinks, shifts, strict=True)
         }
         if scales.any():

@@ -8,6 +8,7 @@ roughly to several numbers of non-zeros; `eliminate` takes whole channels away.
 from eapc.solvers.blas import single_thread
 from eapc.solvers.elimination import Consumer, Elimination, eliminate, fitted
 from eapc.solvers.gram import DenseGram, Gram, RowGram
+from eapc.solvers.grids import WeightGrid, on_grid
 from eapc.solvers.methods import Method, quick_prune, refit, solve
 from eapc.solvers.moments import MomentAccumulator, Moments, MovedTargets, combine
 from eapc.solvers.patterns import PATTERNS, Pattern, Remark, parse_pattern
@@ -28,9 +29,11 @@ __all__ = [
     "Pattern",
     "Remark",
     "RowGram",
+    "WeightGrid",
     "combine",
     "eliminate",
     "fitted",
+    "on_grid",
     "parse_pattern",
     "parts_by_scale",
     "quick_prune",

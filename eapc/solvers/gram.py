@@ -47,6 +47,10 @@ class DenseGram:
         """The (n, n) rows and columns of n inputs."""
         return np.asarray(self.matrix[group][np.ix_(inputs, inputs)])
 
+    def columns(self, inputs: slice) -> Float32:
+        """The (groups, n, k) columns of n inputs, each as a row; not to be written to."""
+        return self.matrix[:, inputs]
+
     def scaled(self, factor: Float32) -> DenseGram:
         """f_i H_ij f_j, of factors (groups, k)."""
         return DenseGram(self.matrix * factor[:, None, :] * factor[:, :, None])
@@ -106,6 +110,13 @@ class RowGram:
         """From the rows' columns."""
         rows, ridge = self.rows[group][None, :, inputs], self.ridge[group][None, inputs]
         return np.asarray(RowGram(rows, ridge, self.sign).dense()[0])
+
+    def columns(self, inputs: slice) -> Float32:
+        """A product of some of the rows' columns with all."""
+        found: Float32 = np.matmul(self.rows[:, :, inputs].transpose(0, 2, 1), self.rows)
+        found *= np.float32(self.sign)
+        np.einsum("gnn->gn", found[:, :, inputs])[...] += self.ridge[:, inputs]
+        return found
 
     def scaled(self, factor: Float32) -> RowGram:
         """Columns of the rows, and the ridge by squares."""

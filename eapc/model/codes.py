@@ -1,0 +1,77 @@
+"""Integers that stand for real numbers: scale * (code - zero point)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from eapc.errors import ModelError
+from eapc.model.tensors import Array, type_bits
+
+_WIDEST = 32
+
+
+def is_code(dtype: np.dtype[Any]) -> bool:
+    """True for integers of up to 32 bits, those below a byte included."""
+    return dtype.name.startswith(("int", "uint")) and type_bits(dtype) <= _WIDEST
+
+
+def code_range(dtype: np.dtype[Any]) -> tuple[int, int]:
+    """The least and greatest code of an integer type, also of one below a byte.
+
+    Raises ModelError for other types.
+    """
+    if not is_code(dtype):
+        raise ModelError(f"codes of type {dtype.name} have no rule")
+    bits = type_bits(dtype)
+    if dtype.name.startswith("u"):
+        return 0, (1 << bits) - 1
+    return -(1 << bits - 1), (1 << bits - 1) - 1
+
+
+def nearest_steps(values: Array, step: Array, low: Array, high: Array) -> Array:
+    """Whole numbers n from `low` to `high` for which n * step comes nearest to values; float64.
+
+    Where a value is not 0 neither is n: what would round to 0 takes the number beside it, on its
+    own side where the range has one. Where the step is 0 so is n.
+    """
+    safe = np.where(step == 0, 1, step)
+    wanted = np.divide(values, safe, dtype=np.float64)
+    steps = np.clip(np.rint(wanted), low, high)
+    lost = (steps == 0) & (wanted != 0)
+    if lost.any():
+        side = np.where(wanted < 0, -1, 1)
+        side = np.where((side < low) | (side > high), -side, side)
+        steps = np.where(lost, side, steps)
+    found: Array = np.where(step == 0, 0, steps)
+    return found
+
+
+@dataclass(frozen=True)
+class Codes:
+    """How a constant's integers of some type are read: scales and zero points, all of its shape."""
+
+    dtype: np.dtype[Any]
+    scale: Array
+    zero: Array
+
+    @property
+    def bounds(self) -> tuple[Array, Array]:
+        """How many steps below and above zero the type's range reaches; int64."""
+        least, greatest = code_range(self.dtype)
+        zero = self.zero.astype(np.int64)
+        return least - zero, greatest - zero
+
+    def values(self, codes: Array) -> Array:
+        """What codes stand for, in the scale's type."""
+        steps = codes.astype(np.int64) - self.zero.astype(np.int64)
+        found: Array = self.scale * steps.astype(self.scale.dtype)
+        return found
+
+    def nearest(self, values: Array) -> Array:
+        """The codes nearest to real numbers: zeros are the zero point, nothing else becomes it."""
+        scale = self.scale.astype(np.float64)
+        steps = nearest_steps(values.astype(np.float64), scale, *self.bounds)
+        return (steps.astype(np.int64) + self.zero.astype(np.int64)).astype(self.dtype)
