@@ -40,7 +40,7 @@ class TensorGrid:
     def codes(self, values: Array) -> Array:
         """The nearest codes, int8 or uint8; ties go to the even one, as in ONNX."""
         ratio = values.astype(np.float64) / self._step(values.ndim)
-        codes = np.clip(np.rint(ratio) + self.zero_point, *self.ends)
+        codes: Array = np.clip(np.rint(ratio) + self.zero_point, *self.ends)
         return codes.astype(np.int8 if self.signed else np.uint8)
 
     def values(self, codes: Array) -> Array:
@@ -49,7 +49,7 @@ class TensorGrid:
         return (shifted * self._step(codes.ndim)).astype(np.float32)
 
     def _step(self, rank: int) -> Array:
-        scale = self.scale.astype(np.float64)
+        scale: Array = self.scale.astype(np.float64)
         return scale if self.axis is None else along(scale, self.axis, rank)
 
 
@@ -74,7 +74,7 @@ def activation_grid(values: ValueCounts, bits: int = 8) -> TensorGrid:
         tried = [[*ends] for _ in _SHRINK]
         for each, fraction in zip(tried, _SHRINK, strict=True):
             each[place] = (low, high)[place] * fraction
-        ends = min(tried, key=lambda pair: _squared_error(values, _over(*pair, bits)))
+        ends = min(tried, key=lambda pair: _squared_error(values, _over(pair[0], pair[1], bits)))
     return _over(ends[0], ends[1], bits)
 
 
@@ -114,8 +114,9 @@ def weight_grid(weights: Array, axis: int, bias_over_input: Array, bits: int = 8
 def _least_squares_scales(rows: Array, last: int) -> Array:
     """The scale of each row (channels, weights); 0 where all of it is zero."""
     whole = np.abs(rows).max(axis=1, initial=0.0) / last
-    best, least = whole.copy(), np.full(len(rows), np.inf)
-    for fraction in _SHRINK[_SHRINK >= 0.5]:  # noqa: PLR2004 (half the range is cut off)
+    best: Array = whole.copy()
+    least = np.full(len(rows), np.inf)
+    for fraction in _SHRINK[_SHRINK >= 0.5]:
         scale = np.where(whole > 0, whole * fraction, 1.0)[:, None]
         rounded = scale * np.clip(np.rint(rows / scale), -last, last)
         error = ((rows - rounded) ** 2).sum(axis=1)
@@ -135,4 +136,5 @@ def _from_neighbours(scale: Array) -> Array:
 def bias_codes(bias: Array, input_scale: Array, weights: TensorGrid) -> Array:
     """A bias (channels,) as int32 codes of the scale of the products: input's times weights'."""
     step = float(input_scale) * weights.scale.astype(np.float64)
-    return np.rint(bias.astype(np.float64) / step).astype(np.int32)
+    codes: Array = np.rint(bias.astype(np.float64) / step).astype(np.int32)
+    return codes

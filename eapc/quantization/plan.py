@@ -153,7 +153,7 @@ class _Planner:
         bias = layout.bias_of(node.inputs)
         if bias and (bias not in self._model.constants or len(self._shape(bias)) != 1):
             return "its bias is no constant with a number per channel"
-        if weights and len(self._shape(weights)) < 2:  # noqa: PLR2004 (a matrix)
+        if weights and len(self._shape(weights)) < 2:
             return "its weights are no matrix"
         return ""
 

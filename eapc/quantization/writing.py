@@ -147,9 +147,8 @@ class _Writer:
         """What makes a constant of its codes, which are stored."""
         codes = self._add(code_name(constant), grid.codes(values))
         result = self._read_as.get(constant) or self._editor.unused_name(f"{codes}@rounded")
-        axis = {} if grid.axis is None else {"axis": grid.axis}
-        operands = [codes, *self._operands(codes, grid)]
-        return helper.make_node("DequantizeLinear", operands, [result], f"{codes}@DQ", **axis)
+        operands, axis = [codes, *self._operands(codes, grid)], grid.axis
+        return helper.make_node("DequantizeLinear", operands, [result], f"{codes}@DQ", axis=axis)
 
     def _add(self, name: str, value: Array) -> str:
         return self._editor.add_constant(name, np.array(value))

@@ -1,0 +1,51 @@
+"""--bits without a goal: nothing is pruned, all is quantized."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from eapc.errors import UsageError
+from eapc.goals.goal import Goal
+from eapc.goals.result import Pruned
+
+if TYPE_CHECKING:
+    from eapc.goals.trials import Trials
+    from eapc.pipeline import Options, Pipeline, Recipe
+
+
+@dataclass(frozen=True)
+class Width(Goal):
+    """The width that the recipe quantizes to, and no weight less."""
+
+    value: int
+
+    option = "--bits"
+    held_out = 0.125
+
+    def __post_init__(self) -> None:
+        """Any width: the pass says which it can write."""
+
+    def options(self, recipe: Recipe) -> Options:  # noqa: ARG002 (as every goal)
+        """Nothing is asked of a pass that prunes."""
+        return {}
+
+    def pipeline(self, recipe: Recipe, held_out: float | None = None) -> Pipeline:
+        """The pipeline that quantizes the network as it is."""
+        return recipe.whole(recipe.quantizing, held_out)
+
+    def pursue(self, trials: Trials) -> Pruned:
+        """The network as it is: what quantizes it comes behind every goal."""
+        trials = trials.of(self)
+        return Pruned(self, trials.pruned(()), trials.before, trials.whole(()))
+
+
+def require_settled(goal: Goal) -> None:
+    """Raise UsageError for a goal that is searched by outputs before they are rounded."""
+    from eapc.goals.bound import Bound
+
+    if isinstance(goal, Bound):
+        raise UsageError(
+            f"--bits: {goal.option} is searched on the network before it is quantized; give "
+            "--sparsity or --target-energy, or quantize its result by --bits alone"
+        )
