@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING
 
 from eapc.errors import UsageError
 from eapc.goals.goal import Goal
-from eapc.goals.result import Pruned
 
 if TYPE_CHECKING:
-    from eapc.goals.trials import Trials
-    from eapc.pipeline import Options, Pipeline, Recipe
+    from eapc.pipeline import Options, Pass, Recipe
 
 
 @dataclass(frozen=True)
@@ -30,14 +28,9 @@ class Width(Goal):
         """Nothing is asked of a pass that prunes."""
         return {}
 
-    def pipeline(self, recipe: Recipe, held_out: float | None = None) -> Pipeline:
-        """The pipeline that quantizes the network as it is."""
-        return recipe.whole(recipe.quantizing, held_out)
-
-    def pursue(self, trials: Trials) -> Pruned:
-        """The network as it is: what quantizes it comes behind every goal."""
-        trials = trials.of(self)
-        return Pruned(self, trials.pruned(()), trials.before, trials.whole(()))
+    def steps(self, recipe: Recipe) -> tuple[Pass, ...]:  # noqa: ARG002 (as every goal)
+        """None: what quantizes the network comes behind every goal."""
+        return ()
 
 
 def require_settled(goal: Goal) -> None:

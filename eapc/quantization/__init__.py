@@ -1,13 +1,13 @@
 """Quantization: a float model as integers, in a file that runtimes fuse."""
 
 from eapc.quantization.entry import Quantized, quantize, require_width
-from eapc.quantization.fusing import Fusion
+from eapc.quantization.fusing import IntegerFusion
 from eapc.quantization.grids import TensorGrid, activation_grid, bias_codes, weight_grid
 from eapc.quantization.plan import LeftFloat, QuantizationPlan, QuantizedNode, plan_of
 from eapc.quantization.value_counts import ValueCounts
 
 __all__ = [
-    "Fusion",
+    "IntegerFusion",
     "LeftFloat",
     "QuantizationPlan",
     "Quantized",

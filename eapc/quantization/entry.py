@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from eapc.data import Dataset
 from eapc.errors import ModelError, UsageError
 from eapc.model import Model, infer_shapes
-from eapc.quantization.fusing import Fusion, fusion_of
+from eapc.quantization.fusing import IntegerFusion, fusion_of
 from eapc.quantization.plan import QuantizationPlan, plan_of
 from eapc.quantization.ranges import with_grids
 from eapc.quantization.writing import raised, written
@@ -22,7 +22,7 @@ class Quantized:
 
     model: Model
     plan: QuantizationPlan
-    fusion: Fusion
+    fusion: IntegerFusion
 
 
 def quantize(

@@ -17,7 +17,7 @@ _NAMED = 3
 
 
 @dataclass(frozen=True)
-class Fusion:
+class IntegerFusion:
     """The nodes that could run on integers: how many do, which do not, and why."""
 
     fused: int
@@ -35,13 +35,13 @@ class Fusion:
         return f"{text}; not fused: {'; '.join([*named, *rest])}"
 
 
-def fusion_of(model: Model, plan: QuantizationPlan, threads: int = 0) -> Fusion:
+def fusion_of(model: Model, plan: QuantizationPlan, threads: int = 0) -> IntegerFusion:
     """What onnxruntime makes of a written model."""
     run = optimised_model(model.to_proto(embed=True), threads, blocked=False)
     float_results = set(_float_results(run))
     missed = [each for each in plan.nodes if _is_float(each, float_results)]
     left = tuple(LeftFloat(each.node.key, _reason(each, plan)) for each in missed)
-    return Fusion(len(plan.nodes) - len(left), (*left, *plan.left))
+    return IntegerFusion(len(plan.nodes) - len(left), (*left, *plan.left))
 
 
 def _float_results(run: onnx.ModelProto) -> Iterator[str]:

@@ -69,14 +69,14 @@ class QuantizationPlan:
 
 def plan_of(model: Model, shapes: Shapes) -> QuantizationPlan:
     """The plan of a model whose tensors have these shapes and types."""
-    planner = _Planner(model, shapes.by_scope[""])
+    planner = _NodePlanner(model, shapes.by_scope[""])
     for node in model.view.main_nodes:
         if operator_of(node).on_integers and node in model.view.needed:
             planner.take(node)
     return planner.plan()
 
 
-class _Planner:
+class _NodePlanner:
     def __init__(self, model: Model, specs: Mapping[str, TensorSpec]) -> None:
         self._model, self._view, self._specs = model, model.view, specs
         self._nodes: list[QuantizedNode] = []
