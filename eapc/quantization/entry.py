@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from eapc.data import Dataset
 from eapc.errors import ModelError, UsageError
 from eapc.model import Model, infer_shapes
+from eapc.operators import operator_of
 from eapc.quantization.fusing import IntegerFusion, fusion_of
 from eapc.quantization.plan import QuantizationPlan, plan_of
 from eapc.quantization.ranges import with_grids
@@ -35,6 +36,8 @@ def quantize(
     """
     require_width(bits)
     engine = engine or Engine()
+    if any(operator_of(node).kind in ("quantization", "quantized") for node in model.nodes):
+        raise ModelError(f"{model.name}: is quantized already; give the float network")
     model = raised(model)
     plan = plan_of(model, infer_shapes(model, data.shapes(1)))
     if not any(each.weights for each in plan.nodes):

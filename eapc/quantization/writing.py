@@ -26,6 +26,8 @@ LOWEST_OPSET = 13
 
 _IR_OF_OPSET = 7
 
+_IR_OF_OWN_INITIALIZERS = 4
+
 
 def raised(model: Model) -> Model:
     """The model at opset 13 or above; raises ModelError where onnx cannot convert it."""
@@ -52,6 +54,7 @@ def written(model: Model, plan: QuantizationPlan) -> Model:
     del proto.graph.node[:]
     proto.graph.node.extend(nodes)
     _drop_unread(proto)
+    _drop_declared(proto, model)
     return Model(GraphView(proto), model.path)
 
 
@@ -168,3 +171,13 @@ def _drop_unread(proto: onnx.ModelProto) -> None:
     kept = [tensor for tensor in graph.initializer if tensor.name in read]
     del graph.initializer[:]
     graph.initializer.extend(kept)
+
+
+def _drop_declared(proto: onnx.ModelProto, model: Model) -> None:
+    """Take out the inputs that are none: those that old files had to declare, and weights."""
+    named = {spec.name for spec in model.inputs}
+    if model.view.proto.ir_version >= _IR_OF_OWN_INITIALIZERS:
+        named |= {tensor.name for tensor in proto.graph.initializer}
+    kept = [value for value in proto.graph.input if value.name in named]
+    del proto.graph.input[:]
+    proto.graph.input.extend(kept)
