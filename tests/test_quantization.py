@@ -162,6 +162,13 @@ def test_a_layer_that_stays_float_is_named_with_its_reason() -> None:
     assert "not fused: scaled because alpha, beta or transA" in str(done.fusion)
 
 
+def test_what_computes_on_floats_is_counted() -> None:
+    nodes = [op("MatMul", "x w", "a"), op("Softmax", "a", "s"), op("MatMul", "s v", "y")]
+    weights = {"w": normal((4, 3)), "v": normal((3, 2))}
+    done = quantized(Model.from_proto(make_model(nodes, {"x": ("N", 4)}, ["y"], weights)))
+    assert str(done.fusion).endswith("2 of 2 nodes to integers, in floats are 1 Softmax")
+
+
 def test_a_network_without_layers_is_refused() -> None:
     model = Model.from_proto(make_model([op("Relu", "x", "y")], {"x": ("N", 4)}, ["y"]))
     with pytest.raises(ModelError, match="no layer can be quantized"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,15 +19,22 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class IntegerFusion:
-    """The nodes that could run on integers: how many do, which do not, and why."""
+    """The nodes that could run on integers: how many do, which do not, and why.
+
+    `floats` are operators that compute on floats between them.
+    """
 
     fused: int
     left: tuple[LeftFloat, ...]
+    floats: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """`fused 21 of 22 nodes; not fused: conv1 because ...`."""
         whole = self.fused + len(self.left)
         text = f"onnxruntime fuses {self.fused} of {whole} nodes to integers"
+        if self.floats:
+            counts = Counter(self.floats).most_common()
+            text += f", in floats are {', '.join(f'{count} {name}' for name, count in counts)}"
         if not self.left:
             return text
         named = [f"{each.node} because {each.reason}" for each in self.left[:_NAMED]]
@@ -41,7 +49,7 @@ def fusion_of(model: Model, plan: QuantizationPlan, threads: int = 0) -> Integer
     float_results = set(_float_results(run))
     missed = [each for each in plan.nodes if _is_float(each, float_results)]
     left = tuple(LeftFloat(each.node.key, _reason(each, plan)) for each in missed)
-    return IntegerFusion(len(plan.nodes) - len(left), (*left, *plan.left))
+    return IntegerFusion(len(plan.nodes) - len(left), (*left, *plan.left), plan.floats)
 
 
 def _float_results(run: onnx.ModelProto) -> Iterator[str]:

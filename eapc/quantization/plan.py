@@ -43,13 +43,16 @@ class QuantizationPlan:
     """The nodes that run on integers, and the grids of the tensors between them.
 
     `tensors` are those with a grid, in data-flow order; `tied` gives for each the tensor that
-    stands for all that share its grid. `grids` is empty until calibration data have told them.
+    stands for all that share its grid. `left` could run on integers and do not, `floats` are
+    operators of nodes that compute on floats in any case. `grids` is empty until calibration
+    data have told them.
     """
 
     nodes: tuple[QuantizedNode, ...]
     tensors: tuple[str, ...]
     tied: Mapping[str, str]
     left: tuple[LeftFloat, ...] = ()
+    floats: tuple[str, ...] = ()
     grids: Mapping[str, TensorGrid] = field(default_factory=dict)
 
     @property
@@ -71,7 +74,7 @@ def plan_of(model: Model, shapes: Shapes) -> QuantizationPlan:
     """The plan of a model whose tensors have these shapes and types."""
     planner = _NodePlanner(model, shapes.by_scope[""])
     for node in model.view.main_nodes:
-        if operator_of(node).on_integers and node in model.view.needed:
+        if node in model.view.needed:
             planner.take(node)
     return planner.plan()
 
@@ -81,15 +84,20 @@ class _NodePlanner:
         self._model, self._view, self._specs = model, model.view, specs
         self._nodes: list[QuantizedNode] = []
         self._left: list[LeftFloat] = []
+        self._floats: list[str] = []
         self._tensors: dict[str, str] = {}
 
     def plan(self) -> QuantizationPlan:
         tied = {name: self._standing_for(name) for name in self._tensors}
-        return QuantizationPlan(tuple(self._nodes), tuple(self._tensors), tied, tuple(self._left))
+        left, floats = tuple(self._left), tuple(self._floats)
+        return QuantizationPlan(tuple(self._nodes), tuple(self._tensors), tied, left, floats)
 
     def take(self, node: Node) -> None:
         """Plan a node, after those in front of it."""
         row = operator_of(node)
+        if not row.on_integers:
+            self._note_float(node)
+            return
         if row.on_integers == "same grid":
             self._take_move(node, row)
             return
@@ -104,6 +112,13 @@ class _NodePlanner:
         axis, bias = self._layout(node, row, weights)
         key = folded.key if folded else ""
         self._add(QuantizedNode(node, reads, makes, False, weights, axis, bias, key))
+
+    def _note_float(self, node: Node) -> None:
+        """Note a node that computes on floats, unless it is folded into a range."""
+        folded = any(each.folded == node.key for each in self._nodes)
+        computes = node.outputs[0] not in self._model.constants and self._is_float(node.outputs[0])
+        if computes and not folded:
+            self._floats.append(node.op_type)
 
     def _take_move(self, node: Node, row: Operator) -> None:
         """Plan a node that moves values, where those it reads have a grid."""
