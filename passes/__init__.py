@@ -17,6 +17,7 @@ from .hold_out_inputs import HoldOutInputs
 from .keep_classes import KeepClasses
 from .prune_channels import PruneChannels
 from .prune_weights import PruneWeights
+from .quantize import Quantize
 from .reconstruct_outputs import ReconstructOutputs
 from .repair_outputs import RepairOutputs
 from .shrink_channels import ShrinkChannels
@@ -36,6 +37,7 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
             KeepClasses,
             PruneChannels,
             PruneWeights,
+            Quantize,
             ReconstructOutputs,
             RepairOutputs,
             ShrinkChannels,

@@ -28,7 +28,7 @@ LAYERS = (
     "autograd channels classes layers dataflow runtime",
     "energy evaluation",
     "calibration profiling scale tuning",
-    "repair synthesis",
+    "quantization repair synthesis",
     "allocation",
     "structured routing",
     "pipeline",

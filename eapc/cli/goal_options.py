@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from typer import Option
 
 from eapc.errors import UsageError
-from eapc.goals import DEFAULT_GOAL, GOALS, Goal, Sparsity
+from eapc.goals import DEFAULT_GOAL, GOALS, Goal, Sparsity, Width
 
 
 class GoalOptions:
@@ -57,8 +57,11 @@ class OneGoal(GoalOptions):
             for kind in GOALS.values()
         ] + _refining(panel)
 
-    def goal(self, pattern: str) -> Goal:
-        """The goal that is given, else the one of a pattern that fixes it, else the default."""
+    def goal(self, pattern: str, bits: int | None = None) -> Goal:
+        """The goal that is given, else the one of a pattern that fixes it, else the default.
+
+        Without any of these the default with `bits` is to quantize alone.
+        """
         if len(self._given) > 1:
             raise UsageError(f"{' and '.join(self._given)}: give one goal at a time")
         goals = [self._made(option, value) for option, value in self._given.items()]
@@ -66,7 +69,9 @@ class OneGoal(GoalOptions):
         if goals:
             return goals[0]
         self._refuse_others(())
-        return DEFAULT_GOAL if fixed is None else Sparsity(fixed)
+        if fixed is not None:
+            return Sparsity(fixed)
+        return DEFAULT_GOAL if bits is None else Width(bits)
 
 
 class SeveralGoals(GoalOptions):

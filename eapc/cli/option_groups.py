@@ -258,6 +258,16 @@ class Layers:
         ),
     ] = None
 
+    bits: Annotated[
+        int | None,
+        Option(
+            "--bits",
+            metavar="8",
+            help="Quantize what is left; without a goal nothing is pruned.",
+            rich_help_panel="Quantization",
+        ),
+    ] = None
+
     def recipe(self) -> Recipe:
         """What the options come to."""
         from eapc.classes import parse_classes
@@ -278,4 +288,5 @@ class Layers:
             finetune=self.finetune,
             minutes=math.inf if self.minutes is None else self.minutes,
             classes=() if self.classes is None else parse_classes(self.classes),
+            bits=self.bits,
         )

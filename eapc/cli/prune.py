@@ -51,7 +51,7 @@ def prune(
 
     calibration, labelled = images.sources(inputs.calib, evaluation)
     settings = inputs.settings(common, calibration, memory=memory)
-    goal, recipe = aim.goal(layers.pattern), layers.recipe()
+    goal, recipe = aim.goal(layers.pattern, layers.bits), layers.recipe()
     target = output or compiler.default_output(model)
     asked = Asked(
         goal=goal,

@@ -51,7 +51,7 @@ def plan(
 def _expected(begun: Begun, settings: Settings, goal: Goal) -> tuple[Begun, Pruned]:
     """What is known before layers are refitted, and what it is known by."""
     recipe = begun.recipe
-    steps = tuple(step for step in recipe.steps(goal.options(recipe)) if not step.refits)
+    steps = tuple(step for step in goal.steps(recipe) if not step.refits)
     if begun.held_out(goal) or any(step.needs_calibration for step in steps):
         begun = begun.with_inputs(settings.samples)
     dense = recipe.whole((), begun.held_out(goal)).run(begun.compilation)

@@ -36,7 +36,7 @@ from eapc.evaluation import (
     OwnMetric,
     load_metric,
 )
-from eapc.goals import NEEDS_MEASUREMENTS, Goal, Pruned, Trials
+from eapc.goals import NEEDS_MEASUREMENTS, Goal, Pruned, Trials, require_settled
 from eapc.hardware import HardwareModel, MeasuredMachine, load_hardware, load_machine
 from eapc.layers import layers_of, require_layers
 from eapc.model import (
@@ -218,6 +218,8 @@ def checked(
     measure = metric_of(metric, evaluation)
     for goal in goals:
         require_labels(goal, evaluation)
+        if recipe.bits is not None:
+            require_settled(goal)
         if metric is None:
             goal.require_share()
     compilation, uncut = prepare(model, settings), None

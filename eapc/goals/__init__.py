@@ -19,6 +19,7 @@ from eapc.goals.sparsity import Sparsity
 from eapc.goals.target import Target
 from eapc.goals.target_energy import TargetEnergy
 from eapc.goals.target_latency import NEEDS_MEASUREMENTS, TargetLatency
+from eapc.goals.width import Width, require_settled
 
 if TYPE_CHECKING:
     from eapc.goals.trials import Trials, few_rows, measured, warning
@@ -47,8 +48,10 @@ __all__ = [
     "TargetEnergy",
     "TargetLatency",
     "Trials",
+    "Width",
     "few_rows",
     "measured",
+    "require_settled",
     "warning",
 ]
 

@@ -13,7 +13,7 @@ from eapc.goals.result import Pruned
 if TYPE_CHECKING:
     from eapc.data import Dataset
     from eapc.goals.trials import Trials
-    from eapc.pipeline import Options, Pipeline, Recipe
+    from eapc.pipeline import Options, Pass, Pipeline, Recipe
 
 TOLD_BY = 0.125
 """Fraction of the calibration inputs that tells what is left of the outputs.
@@ -84,12 +84,16 @@ class Goal(ABC):
 
     def pipeline(self, recipe: Recipe, held_out: float | None = None) -> Pipeline:
         """The pipeline that pursues the goal, as it would be typed; `held_out` as `kept_out`."""
-        return recipe.pipeline(self.options(recipe), held_out)
+        return recipe.whole((*self.steps(recipe), *recipe.quantizing), held_out)
+
+    def steps(self, recipe: Recipe) -> tuple[Pass, ...]:
+        """What is done to the annotated network before it is quantized, if it is to be."""
+        return recipe.steps(self.options(recipe))
 
     def pursue(self, trials: Trials) -> Pruned:
         """The best result: of the pipeline as it stands, unless searched."""
         trials = trials.of(self)
-        steps = trials.recipe.steps(self.options(trials.recipe))
+        steps = self.steps(trials.recipe)
         return Pruned(self, trials.pruned(steps), trials.before, trials.whole(steps))
 
     def __str__(self) -> str:

@@ -64,6 +64,17 @@ class Trials:
         """The model pruned by the recipe's steps."""
         return self._run(steps, self._dense)
 
+    def quantized(self, pruned: Pruned) -> Pruned:
+        """A result as its recipe quantizes it; its outputs are to be judged anew."""
+        more = self.recipe.quantizing
+        if not more:
+            return pruned
+        done = self.of(pruned.goal)._run(more, pruned.compilation)
+        steps = Pipeline((*pruned.steps.passes, *more))
+        return replace(
+            pruned, compilation=done, steps=steps, accuracy=None, decided=None, agreement=None
+        )
+
     def whole(self, steps: Sequence[Pass]) -> Pipeline:
         """The pipeline that takes these steps from the start, on the inputs that are fitted."""
         return self.recipe.whole(steps, self._fraction)

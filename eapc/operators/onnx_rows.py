@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 from eapc.operators.operator import (
     Operator,
@@ -227,7 +228,15 @@ _PRODUCTS = (
     ),
 )  # fmt: skip
 
-ROWS = (
+_GRIDS: dict[str, Literal["own grid", "same grid"]] = {
+    **dict.fromkeys("Add AveragePool Conv Gemm GlobalAveragePool MatMul Mul".split(), "own grid"),
+    **dict.fromkeys("LeakyRelu Sigmoid".split(), "own grid"),
+    **dict.fromkeys("Concat Flatten MaxPool Pad Reshape Resize Slice".split(), "same grid"),
+    **dict.fromkeys("Squeeze Transpose Unsqueeze".split(), "same grid"),
+}
+"""Operators that onnxruntime runs on integers between quantized tensors."""
+
+_ALL = (
     *_UNARY,
     *_BROADCASTING,
     *_POOLING,
@@ -243,3 +252,5 @@ ROWS = (
     Operator("CausalConvWithState"),
     *_rows("DFT STFT", effect=MIXES),
 )
+
+ROWS = tuple(replace(row, on_integers=_GRIDS.get(row.name, "")) for row in _ALL)

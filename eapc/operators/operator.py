@@ -159,7 +159,8 @@ class Operator:
         joins: its result has the channels of all its operands, one behind the other.
 
     What onnxruntime makes of it: `absorbed_as` a sum or an activation by a convolution in
-    blocked layout.
+    blocked layout. Between quantized tensors it runs on integers, with a result on a grid of its
+    own or on the same grid as what it reads, as `on_integers` says.
     """
 
     name: str
@@ -181,6 +182,7 @@ class Operator:
     steered: bool = False
     joins: bool = False
     absorbed_as: Literal["", "sum", "activation"] = ""
+    on_integers: Literal["", "own grid", "same grid"] = ""
     weights: WeightLayout | None = None
     quantized: QuantizedOperands | None = None
     substitute: Substitute | None = None

@@ -41,7 +41,8 @@ class Recipe:
     what is left are zeroed then. `objective` says what a budget is one of: energy, latency, or,
     left empty, whichever the machine tells. Every result goes through `repair` rounds of repair;
     with `finetune` it is trained at the end, for `minutes` at most. `classes` are those that a
-    classifier is cut to first, in their new order; none leaves it all of them.
+    classifier is cut to first, in their new order; none leaves it all of them. What comes out
+    is quantized to `bits`, if these are given.
     """
 
     passes: Mapping[str, type[Pass]] = field(default_factory=load_passes)
@@ -59,12 +60,15 @@ class Recipe:
     finetune: bool = False
     minutes: float = math.inf
     classes: tuple[str, ...] = ()
+    bits: int | None = None
 
     def __post_init__(self) -> None:
         if self.zeros and not self.structured:
             raise UsageError("--zeros come on top of channels: give --structured as well")
         if self.criterion != DEFAULT_CRITERION and not self.structured:
             raise UsageError("--criterion chooses channels: give --structured as well")
+        if self.bits is not None:
+            self._made("quantize", bits=self.bits)
         if self.repair < 0:
             raise UsageError(f"--repair {self.repair}: expected a number of rounds, 1 or more")
         if self.minutes < math.inf and not self.finetune:
@@ -105,6 +109,13 @@ class Recipe:
         if self.finetune:
             steps.append(self._made("fine-tune", minutes=self.minutes))
         return (*steps, self._annotated) if steps else ()
+
+    @property
+    def quantizing(self) -> tuple[Pass, ...]:
+        """The steps that quantize what is left; none unless that is asked for."""
+        if self.bits is None:
+            return ()
+        return (self._made("quantize", bits=self.bits), self._annotated)
 
     def untrained(self) -> Recipe:
         """The same without repair and training."""

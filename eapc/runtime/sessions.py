@@ -95,9 +95,19 @@ class Stopwatch:
         return times
 
 
-def optimised_model(model: onnx.ModelProto, threads: int = 0) -> onnx.ModelProto:
-    """What onnxruntime runs in place of a model: its own fusions and layouts, by default."""
+def optimised_model(
+    model: onnx.ModelProto, threads: int = 0, blocked: bool = True
+) -> onnx.ModelProto:
+    """What onnxruntime runs in place of a model: its own fusions and layouts, by default.
+
+    Without `blocked` layouts of its own tensors keep the names that they have in the model.
+    """
+    import onnxruntime
+
     options = _options(threads)
+    if not blocked:
+        level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        options.graph_optimization_level = level
     with tempfile.TemporaryDirectory(prefix="eapc-") as folder:
         path = Path(folder) / "optimised.onnx"
         options.optimized_model_filepath = str(path)

@@ -1,0 +1,44 @@
+"""--bits without a goal: nothing is pruned, all is quantized."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from eapc.errors import UsageError
+from eapc.goals.goal import Goal
+
+if TYPE_CHECKING:
+    from eapc.pipeline import Options, Pass, Recipe
+
+
+@dataclass(frozen=True)
+class Width(Goal):
+    """The width that the recipe quantizes to, and no weight less."""
+
+    value: int
+
+    option = "--bits"
+    held_out = 0.125
+
+    def __post_init__(self) -> None:
+        """Any width: the pass says which it can write."""
+
+    def options(self, recipe: Recipe) -> Options:  # noqa: ARG002 (as every goal)
+        """Nothing is asked of a pass that prunes."""
+        return {}
+
+    def steps(self, recipe: Recipe) -> tuple[Pass, ...]:  # noqa: ARG002 (as every goal)
+        """None: what quantizes the network comes behind every goal."""
+        return ()
+
+
+def require_settled(goal: Goal) -> None:
+    """Raise UsageError for a goal that is searched by outputs before they are rounded."""
+    from eapc.goals.bound import Bound
+
+    if isinstance(goal, Bound):
+        raise UsageError(
+            f"--bits: {goal.option} is searched on the network before it is quantized; give "
+            "--sparsity or --target-energy, or quantize its result by --bits alone"
+        )

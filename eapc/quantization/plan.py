@@ -1,0 +1,208 @@
+"""What is quantized: which nodes run on integers, and which tensors share a grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from eapc.model import Model, Node, Shapes, TensorSpec
+from eapc.operators import Operator, operator_of
+from eapc.quantization.grids import TensorGrid
+
+
+@dataclass(frozen=True)
+class QuantizedNode:
+    """A node that is to run on integers.
+
+    `reads` are the tensors that it reads off grids of activations, `makes` is what it makes on
+    one: behind an activation `folded` into the range, if there is one; empty where the result
+    stays float. Of a layer `weights` are constants with a scale per channel along `axis`, and
+    `bias` is what is added.
+    """
+
+    node: Node
+    reads: tuple[str, ...]
+    makes: str
+    moves: bool = False
+    weights: str = ""
+    axis: int = 0
+    bias: str = ""
+    folded: str = ""
+
+
+@dataclass(frozen=True)
+class LeftFloat:
+    """A node that could run on integers and will not, and why."""
+
+    node: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class QuantizationPlan:
+    """The nodes that run on integers, and the grids of the tensors between them.
+
+    `tensors` are those with a grid, in data-flow order; `tied` gives for each the tensor that
+    stands for all that share its grid. `left` could run on integers and do not, `floats` are
+    operators of nodes that compute on floats in any case. `grids` is empty until calibration
+    data have told them.
+    """
+
+    nodes: tuple[QuantizedNode, ...]
+    tensors: tuple[str, ...]
+    tied: Mapping[str, str]
+    left: tuple[LeftFloat, ...] = ()
+    floats: tuple[str, ...] = ()
+    grids: Mapping[str, TensorGrid] = field(default_factory=dict)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The tensors whose values are not just moved from others with a grid."""
+        moved = {each.makes for each in self.nodes if each.moves}
+        return tuple(name for name in self.tensors if name not in moved)
+
+    @property
+    def groups(self) -> Mapping[str, tuple[str, ...]]:
+        """The sources of each group that shares a grid, by the tensor that stands for it."""
+        found: dict[str, tuple[str, ...]] = {}
+        for name in self.sources:
+            found[self.tied[name]] = (*found.get(self.tied[name], ()), name)
+        return found
+
+
+def plan_of(model: Model, shapes: Shapes) -> QuantizationPlan:
+    """The plan of a model whose tensors have these shapes and types."""
+    planner = _NodePlanner(model, shapes.by_scope[""])
+    for node in model.view.main_nodes:
+        if node in model.view.needed:
+            planner.take(node)
+    return planner.plan()
+
+
+class _NodePlanner:
+    def __init__(self, model: Model, specs: Mapping[str, TensorSpec]) -> None:
+        self._model, self._view, self._specs = model, model.view, specs
+        self._nodes: list[QuantizedNode] = []
+        self._left: list[LeftFloat] = []
+        self._floats: list[str] = []
+        self._tensors: dict[str, str] = {}
+
+    def plan(self) -> QuantizationPlan:
+        tied = {name: self._standing_for(name) for name in self._tensors}
+        left, floats = tuple(self._left), tuple(self._floats)
+        return QuantizationPlan(tuple(self._nodes), tuple(self._tensors), tied, left, floats)
+
+    def take(self, node: Node) -> None:
+        """Plan a node, after those in front of it."""
+        row = operator_of(node)
+        if not row.on_integers:
+            self._note_float(node)
+            return
+        if row.on_integers == "same grid":
+            self._take_move(node, row)
+            return
+        weights, reads = self._operands(node, row)
+        reason = self._obstacle(node, row, weights, reads)
+        if reason:
+            self._left.append(LeftFloat(node.key, reason))
+            return
+        folded = self._folded(node)
+        made = folded.outputs[0] if folded else node.outputs[0]
+        makes = "" if row.kind == "product" and self._ends(made) else made
+        axis, bias = self._layout(node, row, weights)
+        key = folded.key if folded else ""
+        self._add(QuantizedNode(node, reads, makes, False, weights, axis, bias, key))
+
+    def _note_float(self, node: Node) -> None:
+        """Note a node that computes on floats, unless it is folded into a range."""
+        folded = any(each.folded == node.key for each in self._nodes)
+        computes = node.outputs[0] not in self._model.constants and self._is_float(node.outputs[0])
+        if computes and not folded:
+            self._floats.append(node.op_type)
+
+    def _take_move(self, node: Node, row: Operator) -> None:
+        """Plan a node that moves values, where those it reads have a grid."""
+        reads = tuple(node.inputs) if row.joins else (node.input(0),)
+        computed = [name for name in reads if name not in self._model.constants]
+        if not any(name in self._tensors for name in computed):
+            return
+        if any(name for name in node.outputs[1:]):
+            self._left.append(LeftFloat(node.key, "it has several results"))
+        elif all(self._is_float(name) for name in reads):
+            self._add(QuantizedNode(node, reads, node.outputs[0], moves=True))
+            for name in reads:
+                self._tie(name, node.outputs[0])
+
+    def _add(self, planned: QuantizedNode) -> None:
+        self._nodes.append(planned)
+        for name in filter(None, (*planned.reads, planned.makes)):
+            self._tensors.setdefault(name, name)
+
+    def _operands(self, node: Node, row: Operator) -> tuple[str, tuple[str, ...]]:
+        """The constant weights of a node, if it has any, and what it reads besides."""
+        if row.weights is not None and node.input(1) in self._model.constants:
+            return node.input(1), (node.input(0),)
+        if row.weights is not None or row.kind == "broadcasting":
+            return "", (node.input(0), node.input(1))
+        return "", (node.input(0),)
+
+    def _layout(self, node: Node, row: Operator, weights: str) -> tuple[int, str]:
+        """The axis of output channels in the weights, and the bias, if there is one."""
+        if not weights or row.weights is None:
+            return 0, ""
+        axis, _ = row.weights.axes(node.attributes, len(self._shape(weights)))
+        return axis, row.weights.bias_of(node.inputs)
+
+    def _obstacle(self, node: Node, row: Operator, weights: str, reads: Sequence[str]) -> str:
+        """Why a node stays float; empty where it need not."""
+        if not all(self._is_float(name) for name in (*reads, *filter(None, (weights,)))):
+            return "its operands are not all known to be float32"
+        if row.weights is None:
+            return ""
+        if not weights:
+            return "" if row.weights.bias is None else "its weights are computed"
+        attributes, layout = node.attributes, row.weights
+        scaled = layout.factor(attributes) != 1 or layout.bias_factor(attributes) != 1
+        if scaled or attributes.get(layout.x_swapped_by, 0):
+            return "alpha, beta or transA change what it computes"
+        bias = layout.bias_of(node.inputs)
+        if bias and (bias not in self._model.constants or len(self._shape(bias)) != 1):
+            return "its bias is no constant with a number per channel"
+        if weights and len(self._shape(weights)) < 2:
+            return "its weights are no matrix"
+        return ""
+
+    def _folded(self, node: Node) -> Node | None:
+        """The Relu, or Clip from 0 on, that alone reads what a node makes."""
+        made = node.outputs[0]
+        readers = self._view.consumers(made)
+        if made in self._model.outputs or len(readers) != 1:
+            return None
+        (reader,) = readers
+        is_clip = reader.op_type == "Clip" and reader.input(0) == made
+        if is_clip and self._model.constants.scalar(reader.input(1)) == 0:
+            return reader
+        return reader if reader.op_type == "Relu" else None
+
+    def _ends(self, tensor: str) -> bool:
+        """Whether nothing that runs on integers reads a tensor."""
+        return not any(operator_of(node).on_integers for node in self._view.consumers(tensor))
+
+    def _is_float(self, name: str) -> bool:
+        if name in self._model.constants:
+            return self._model.constants.dtype(name) == "float32"
+        return name in self._specs and self._specs[name].dtype == "float32"
+
+    def _shape(self, constant: str) -> tuple[int, ...]:
+        return self._model.constants.shape(constant) or ()
+
+    # --- ties ------------------------------------------------------------------------------------
+
+    def _standing_for(self, name: str) -> str:
+        while self._tensors[name] != name:
+            name = self._tensors[name]
+        return name
+
+    def _tie(self, one: str, other: str) -> None:
+        """Let two tensors share a grid."""
+        self._tensors[self._standing_for(other)] = self._standing_for(one)

@@ -1,0 +1,42 @@
+"""Grids of activations, told by calibration data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from eapc.calibration import ActivationWalk, MemoryBudget
+from eapc.data import Dataset
+from eapc.model import Model
+from eapc.quantization.grids import TensorGrid, activation_grid
+from eapc.quantization.plan import QuantizationPlan
+from eapc.quantization.value_counts import ValueCounts
+from eapc.runtime import Engine, feed_size
+
+
+def with_grids(
+    plan: QuantizationPlan, model: Model, data: Dataset, engine: Engine, bits: int = 8
+) -> QuantizationPlan:
+    """The plan with the grid of every tensor: of least squares over its group's values."""
+    counts = _value_counts(plan, model, data, engine)
+    by_group: dict[str, TensorGrid] = {
+        group: activation_grid(ValueCounts.joined([counts[name] for name in sources]), bits)
+        for group, sources in plan.groups.items()
+    }
+    return replace(plan, grids={name: by_group[plan.tied[name]] for name in plan.tensors})
+
+
+def _value_counts(
+    plan: QuantizationPlan, model: Model, data: Dataset, engine: Engine
+) -> Mapping[str, ValueCounts]:
+    """The values of each source: those of a constant, or those over the calibration data."""
+    constant = [name for name in plan.sources if name in model.constants]
+    counts = {name: ValueCounts.of([model.constants[name]]) for name in constant}
+    steps = [name for name in plan.sources if name not in counts]
+    memory = MemoryBudget(engine.memory)
+    walk = ActivationWalk(
+        model, data, [[name] for name in steps], feed_size(model, data), engine.threads, memory
+    )
+    for index, name in enumerate(steps):
+        counts[name] = ValueCounts.of(walk.step(index, model)[name])
+    return counts
