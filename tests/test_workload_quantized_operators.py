@@ -214,6 +214,7 @@ def test_given_widths_come_first() -> None:
     model = qdq(SCALES["w"])
     assert conv_bits(model, GivenBits(weights=4)) == BitWidths(4, 8, 8)
     assert conv_bits(model, GivenBits(activations=16)) == BitWidths(8, 16, 16)
+    assert conv_bits(model, GivenBits(activations=16, by_tensor=(("y", 6),))) == BitWidths(8, 16, 6)
 
 
 def test_two_activations_have_the_width_of_activations() -> None:

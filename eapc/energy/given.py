@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import yaml
@@ -99,10 +100,24 @@ _WIDEST = 64
 
 @dataclass(frozen=True)
 class GivenBits:
-    """Bits of every weight and of every activation; None leaves them as the model implies."""
+    """Bits of every weight and of every activation; None leaves them as the model implies.
+
+    `by_tensor` goes before both: pairs of a tensor's name and its bits.
+    """
 
     weights: int | None = None
     activations: int | None = None
+    by_tensor: tuple[tuple[str, int], ...] = ()
+
+    @cached_property
+    def of_tensor(self) -> Mapping[str, int]:
+        """Bits by tensor, of those that are named."""
+        return dict(self.by_tensor)
+
+    def of(self, tensor: str, *, is_constant: bool) -> int | None:
+        """Bits of a tensor; None where the model is to tell."""
+        every = self.weights if is_constant else self.activations
+        return self.of_tensor.get(tensor, every)
 
 
 def read_bits(text: str | None) -> GivenBits:
@@ -120,4 +135,4 @@ def read_bits(text: str | None) -> GivenBits:
         if not 1 <= int(bits) <= _WIDEST:
             raise UsageError(f"--bits: {kind}: expected 1 to {_WIDEST} bits, got {bits}")
         given[kind] = int(bits)
-    return GivenBits(**given)
+    return GivenBits(given.get("weights"), given.get("activations"))

@@ -242,11 +242,9 @@ def _with_widths(
 ) -> NodeWork:
     def width(names: Sequence[str]) -> int | None:
         """The widest of some tensors; None where one has no width of its own."""
-        known = [bits.get(name) for name in names]
-        is_constant = bool(names) and all(name in constants for name in names)
-        chosen = given.weights if is_constant else given.activations
+        known = [given.of(name, is_constant=name in constants) or bits.get(name) for name in names]
         own = [found for found in known if found is not None]
-        return chosen or (max(own) if own and len(own) == len(known) else None)
+        return max(own) if own and len(own) == len(known) else None
 
     fixed = [name for name in item.node.inputs if name in constants]
     parts = []
