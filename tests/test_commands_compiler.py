@@ -364,6 +364,7 @@ def test_names() -> None:
     [
         ("mnist-8.onnx", "mnist_calibration.npz"),
         ("cifar10_resnet20_external.onnx", "cifar10_calibration.npz"),
+        ("cifar10_resnet20_qdq_int8.onnx", "cifar10_calibration.npz"),
     ],
 )
 def test_real_models_go_the_whole_way(
@@ -376,11 +377,6 @@ def test_real_models_go_the_whole_way(
     assert done.energy_ratio < 1
     assert all(layer.sparsity >= 0.45 for layer in done.layers if layer.weights > 100)
     assert Model.load(output).inputs == Model.load(shared_data / "models" / model).inputs
-
-
-def test_real_models_that_are_refused(shared_data: Path) -> None:
-    with pytest.raises(ModelError, match="quantized"):
-        prune(shared_data / "models" / "cifar10_resnet20_qdq_int8.onnx")
 
 
 def test_a_real_model_with_all_its_layers_in_branches(shared_data: Path, tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_only_admm_refits_behind_activations(monkeypatch: pytest.MonkeyPatch) ->
 
     def noting(*given: Any) -> Any:
         calls.append(given)
-        return given[4], given[2]
+        return given[4], given[3], given[2]
 
     real = "eapc.passes.reconstruct_outputs._rectified"
     monkeypatch.setattr(real, noting)
