@@ -12,12 +12,15 @@ from structured_builders import inputs_of
 
 from eapc.commands import compiler
 from eapc.commands.compiler import Settings
+from eapc.energy import GivenBits
 from eapc.errors import ModelError, PassError, UsageError
 from eapc.goals import DEFAULT_GOAL, Sparsity, Width
 from eapc.model import Model, infer_shapes
 from eapc.pipeline import Recipe
 from eapc.quantization import Quantized, plan_of, quantize
 from eapc.runtime import Engine, collect_outputs
+
+EIGHT = Recipe(bits=GivenBits(8, 8))
 
 
 def residual() -> Model:
@@ -193,8 +196,8 @@ def test_weights_that_an_old_file_declares_as_inputs_are_none() -> None:
 
 
 def test_another_width_is_refused() -> None:
-    with pytest.raises(UsageError, match="expected 8, got 4"):
-        quantize(residual(), inputs_of(residual()), bits=4)
+    with pytest.raises(UsageError, match="expected 2 to 8 bits, got 9"):
+        quantize(residual(), inputs_of(residual()), bits=GivenBits(9))
 
 
 # --- the whole way -------------------------------------------------------------------------------
@@ -207,7 +210,7 @@ def settings() -> Settings:
 
 def test_bits_alone_prune_nothing(settings: Settings, tmp_path: Path) -> None:
     output = tmp_path / "out.onnx"
-    done = compiler.prune(residual(), settings, goal=Width(8), recipe=Recipe(bits=8), output=output)
+    done = compiler.prune(residual(), settings, goal=Width("8"), recipe=EIGHT, output=output)
     assert done.sparsity < 0.05
     assert done.energy_ratio < 0.8
     assert done.pipeline.endswith("annotate-energy, quantize, annotate-energy")
@@ -217,7 +220,7 @@ def test_bits_alone_prune_nothing(settings: Settings, tmp_path: Path) -> None:
 
 
 def test_a_goal_is_met_before_the_rest_is_quantized(settings: Settings) -> None:
-    done = compiler.prune(residual(), settings, goal=Sparsity(0.5), recipe=Recipe(bits=8))
+    done = compiler.prune(residual(), settings, goal=Sparsity(0.5), recipe=EIGHT)
     assert done.pipeline.endswith("quantize, annotate-energy")
     codes = done.model.constants["w2@codes"]
     assert np.count_nonzero(codes) <= codes.size / 2
@@ -225,7 +228,7 @@ def test_a_goal_is_met_before_the_rest_is_quantized(settings: Settings) -> None:
 
 def test_a_goal_that_outputs_decide_is_refused(settings: Settings) -> None:
     with pytest.raises(UsageError, match="--min-agreement is searched"):
-        compiler.prune(residual(), settings, goal=DEFAULT_GOAL, recipe=Recipe(bits=8))
+        compiler.prune(residual(), settings, goal=DEFAULT_GOAL, recipe=EIGHT)
 
 
 def test_the_pass_needs_no_goal(settings: Settings) -> None:

@@ -119,17 +119,28 @@ class GivenBits:
         every = self.weights if is_constant else self.activations
         return self.of_tensor.get(tensor, every)
 
+    def __str__(self) -> str:
+        """As it is typed: `8`, or `weights=4,activations=8`; what is given by tensor is counted."""
+        kinds = {"weights": self.weights, "activations": self.activations}
+        told = [f"{kind}={bits}" for kind, bits in kinds.items() if bits is not None]
+        if self.weights is not None and self.weights == self.activations:
+            told = [str(self.weights)]
+        more = [f"{len(self.by_tensor)} by tensor"] if self.by_tensor else []
+        return ",".join([*told, *more])
+
 
 def read_bits(text: str | None) -> GivenBits:
-    """Widths of 1 to 64 bits from `weights=8,activations=8`, either of them or none.
+    """Widths of 1 to 64 bits from `8` for both, or `weights=8,activations=8`, one of them or none.
 
     Raises UsageError.
     """
+    if text is not None and text.strip().isdecimal():
+        text = f"weights={text},activations={text}"
     given: dict[str, int] = {}
     for entry in (text or "").split(",") if text is not None else ():
         kind, _, bits = (part.strip() for part in entry.partition("="))
         if kind not in ("weights", "activations") or not bits.isdecimal():
-            raise UsageError(f"--bits: expected weights=8,activations=8, got '{text}'")
+            raise UsageError(f"--bits: expected 8 or weights=8,activations=8, got '{text}'")
         if kind in given:
             raise UsageError(f"--bits: {kind} are given twice")
         if not 1 <= int(bits) <= _WIDEST:
