@@ -10,7 +10,14 @@ from eapc.model.constants import (
 )
 from eapc.model.dynamic_axes import is_single_image
 from eapc.model.editor import GraphEditor, declare_constants, rename_all
-from eapc.model.epilogue import BiasSink, Clipping, Epilogue, epilogue_of, per_channel
+from eapc.model.epilogue import (
+    BiasSink,
+    Clipping,
+    Epilogue,
+    epilogue_of,
+    normalization_of,
+    per_channel,
+)
 from eapc.model.file import Check, files_of
 from eapc.model.graph import (
     GraphView,
@@ -144,6 +151,7 @@ __all__ = [
     "known_constants",
     "larger_input_shapes",
     "nearest_steps",
+    "normalization_of",
     "numpy_type",
     "obstacle",
     "per_channel",

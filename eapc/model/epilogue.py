@@ -108,7 +108,7 @@ def epilogue_of(
     offset_sink = None
     stage, follower = _next(model, node.outputs[0])
     if follower is not None and layout.channels == 1:
-        folded = _normalization(model, follower, stage, offset)
+        folded = normalization_of(model, follower, stage, offset)
         if folded is not None:
             scale, shift = folded
             offset_sink = _sink(model, follower.input(2), channels)
@@ -278,7 +278,7 @@ def _addends(model: Model, node: Node, stage: str) -> tuple[str, str]:
     return (others[0], "") if constant else ("", others[0])
 
 
-def _normalization(model: Model, node: Node, y: str, offset: Array) -> tuple[Array, Array] | None:
+def normalization_of(model: Model, node: Node, y: str, offset: Array) -> tuple[Array, Array] | None:
     """(scale, shift) of an inference-mode BatchNormalization of y: scale * (y - offset) + shift.
 
     The scale is gamma / sqrt(variance + epsilon). None where it is not constant, or none of `y`.

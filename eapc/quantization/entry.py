@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from eapc.data import Dataset
@@ -10,6 +10,7 @@ from eapc.energy import GivenBits
 from eapc.errors import ModelError, UsageError
 from eapc.model import Model, infer_shapes
 from eapc.operators import operator_of
+from eapc.quantization.folding import folded
 from eapc.quantization.fusing import IntegerFusion, fusion_of
 from eapc.quantization.plan import WIDEST, QuantizationPlan, plan_of
 from eapc.quantization.ranges import with_grids
@@ -47,15 +48,19 @@ def quantize(
     _require_names(model, bits)
     if any(operator_of(node).kind in ("quantization", "quantized") for node in model.nodes):
         raise ModelError(f"{model.name}: is quantized already; give the float network")
-    model = raised(model)
-    plan = plan_of(model, infer_shapes(model, data.shapes(1)), bits)
+    prepared = folded(raised(model))
+    model = prepared.model
+    plan = plan_of(model, infer_shapes(model, data.shapes(1)), prepared.renamed(bits))
     if not any(each.weights for each in plan.nodes):
-        why = f": {plan.left[0].node}: {plan.left[0].reason}" if plan.left else ""
+        why = f": {plan.left[0].node}: {plan.left[0].reason}" if plan.left else _NONE_FOUND
         raise ModelError(f"{model.name}: no layer can be quantized{why}")
     plan = with_grids(plan, model, data, engine)
     result = written(model, plan)
-    unused = tuple(_without_grid(plan, bits))
+    unused = tuple(_without_grid(plan, bits, prepared.names))
     return Quantized(result, plan, fusion_of(result, plan, engine.threads), unused)
+
+
+_NONE_FOUND = ", as none with constant weights stands in the main graph"
 
 
 def require_widths(bits: GivenBits) -> None:
@@ -76,9 +81,11 @@ def _require_names(model: Model, bits: GivenBits) -> None:
             raise UsageError(f"--bits: '{name}' is no tensor of the model")
 
 
-def _without_grid(plan: QuantizationPlan, bits: GivenBits) -> Iterator[str]:
+def _without_grid(
+    plan: QuantizationPlan, bits: GivenBits, renamed: Mapping[str, str]
+) -> Iterator[str]:
     """The tensors that a width is given for and that have no grid."""
     layers = {each.weights for each in plan.nodes}
-    folded = {each.node.outputs[0] for each in plan.nodes if each.folded}
-    used = layers | folded | set(plan.tensors)
-    return (name for name in bits.of_tensor if name not in used)
+    folded_away = {each.node.outputs[0] for each in plan.nodes if each.folded}
+    used = layers | folded_away | set(plan.tensors)
+    return (name for name in bits.of_tensor if used.isdisjoint((name, renamed.get(name, name))))

@@ -75,6 +75,8 @@ class _Writer:
         self._editor = GraphEditor(proto)
         self._known = {id(each.node): each for each in plan.nodes}
         self._stored: dict[tuple[str, int, bytes], str] = {}
+        self._codes: dict[str, str] = {}
+        self._grid_operands: dict[str, tuple[str, str]] = {}
         self._last_codes: dict[int, str] = {}
         self._moved = {each.makes for each in plan.nodes if each.moves}
         self._read_as = {
@@ -95,6 +97,9 @@ class _Writer:
             self._rewire(proto)
             if planned is not None and planned.weights:
                 yield from self._layer(planned, proto)
+            if planned is not None and self._pads_codes(planned):
+                yield from self._padded(planned, proto)
+                continue
             made = [name for name in proto.output if name in self._plan.grids]
             made = [name for name in made if name not in self._model.constants]
             ends = {name: f"{name}@float" for name in made if name in self._model.outputs}
@@ -113,7 +118,7 @@ class _Writer:
         """What rounds a tensor, which `source` holds, to its grid."""
         grid = self._grid(tensor)
         operands = self._operands(tensor, grid)
-        codes, result = code_name(tensor), self._read_as[tensor]
+        codes = code_name(tensor)
         yield _told(
             grid, helper.make_node("QuantizeLinear", [source, *operands], [codes], f"{tensor}@Q")
         )
@@ -122,9 +127,36 @@ class _Writer:
             clipped = f"{tensor}@clipped"
             yield _told(grid, helper.make_node("Clip", [codes, *ends], [clipped], clipped))
             codes = clipped
-        yield _told(
-            grid, helper.make_node("DequantizeLinear", [codes, *operands], [result], f"{tensor}@DQ")
-        )
+        yield self._real(tensor, codes)
+
+    def _real(self, tensor: str, codes: str) -> NodeProto:
+        """What makes a tensor of its codes, for all that read it."""
+        grid, result = self._grid(tensor), self._read_as[tensor]
+        self._codes[tensor] = codes
+        inputs = [codes, *self._operands(tensor, grid)]
+        return _told(grid, helper.make_node("DequantizeLinear", inputs, [result], f"{tensor}@DQ"))
+
+    def _pads_codes(self, planned: QuantizedNode) -> bool:
+        """Whether a node is a Pad with zeros or of a border, which works on codes as they are.
+
+        Runtimes have no Pad between pairs to fuse.
+        """
+        node, constants = planned.node, self._model.constants
+        if node.op_type != "Pad" or planned.makes in self._model.outputs:
+            return False
+        value = constants.scalar(node.input(2)) if node.input(2) else 0
+        is_constant = node.attribute("mode", "constant") == "constant"
+        return planned.reads[0] in self._codes and (not is_constant or value == 0)
+
+    def _padded(self, planned: QuantizedNode, proto: NodeProto) -> Iterator[NodeProto]:
+        tensor = planned.makes
+        grid = self._grid(tensor)
+        zero = self._add(f"{tensor}@padding", np.array(grid.zero_point, np.uint8))
+        proto.input.extend([""] * (3 - len(proto.input)))
+        proto.input[0], proto.input[2] = self._codes[planned.reads[0]], zero
+        proto.output[0] = code_name(tensor)
+        yield _told(grid, proto)
+        yield self._real(tensor, code_name(tensor))
 
     def _last_code(self, grid: TensorGrid) -> str:
         """The constant that is the greatest code, one of each."""
@@ -133,14 +165,14 @@ class _Writer:
             self._last_codes[last] = self._add(f"code@{last}", np.array(last, np.uint8))
         return self._last_codes[last]
 
-    def _operands(self, tensor: str, grid: TensorGrid) -> list[str]:
+    def _operands(self, tensor: str, grid: TensorGrid) -> tuple[str, str]:
         """Scale and zero point of a grid, stored once for each tensor."""
-        code_type = np.int8 if grid.signed else np.uint8
-        zeros = np.full(grid.scale.shape, grid.zero_point, code_type)
-        return [
-            self._add(f"{tensor}@scale", grid.scale),
-            self._add(f"{tensor}@zero", zeros),
-        ]
+        if tensor not in self._grid_operands:
+            code_type = np.int8 if grid.signed else np.uint8
+            zeros = np.full(grid.scale.shape, grid.zero_point, code_type)
+            operands = self._add(f"{tensor}@scale", grid.scale), self._add(f"{tensor}@zero", zeros)
+            self._grid_operands[tensor] = operands
+        return self._grid_operands[tensor]
 
     def _layer(self, planned: QuantizedNode, proto: NodeProto) -> Iterator[NodeProto]:
         """What makes the weights and bias of a layer of their codes; its operands are these."""
