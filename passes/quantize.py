@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import ClassVar
 
-from eapc.energy import GivenBits
+from eapc.energy import GivenBits, require_known
 from eapc.errors import UsageError
 from eapc.model import Model
 from eapc.pipeline import Compilation, Names, Pass
@@ -55,8 +55,9 @@ class Quantize(Pass):
         data = compilation.calibration
         if data is None:
             raise UsageError("needs calibration data")
-        model = compilation.model
-        done = quantize(model, data, self.bits(model), compilation.conditions.engine)
+        model, bits = compilation.model, self.bits(compilation.model)
+        require_known(bits, compilation.machine, model.constants.stored)
+        done = quantize(model, data, bits, compilation.conditions.engine)
         notes = [*compilation.record.notes, str(done.fusion)]
         if done.unused:
             notes.append(f"stay floats, so that their widths are not used: {_list(done.unused)}")

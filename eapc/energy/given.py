@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import yaml
 
 from eapc.errors import UsageError
+from eapc.hardware import HardwareModel, MeasuredMachine
 from eapc.model import Array
 from eapc.workload import MacFractions
 
@@ -127,6 +129,36 @@ class GivenBits:
             told = [str(self.weights)]
         more = [f"{len(self.by_tensor)} by tensor"] if self.by_tensor else []
         return ",".join([*told, *more])
+
+
+def require_known(
+    bits: GivenBits,
+    machine: HardwareModel | MeasuredMachine | None,
+    constants: Container[str] = (),
+) -> None:
+    """Raise UsageError for a width that the machine does not know.
+
+    Of the tensors that are named `constants` are weights.
+    """
+    widths = machine.widths if machine else None
+    if machine is None or widths is None:
+        return
+    given: list[tuple[str, Kind, int | None]] = [
+        ("weights", "weights", bits.weights),
+        ("activations", "activations", bits.activations),
+    ]
+    for name, own in bits.by_tensor:
+        given.append((name, "weights" if name in constants else "activations", own))
+    for name, kind, width in given:
+        allowed = widths.of(kind)
+        if width is not None and width not in allowed:
+            *some, last = map(str, allowed)
+            known = f"{', '.join(some)} and {last}" if some else last
+            of = kind if name == kind else f"{kind}, here {name},"
+            raise UsageError(f"--bits: {machine.name} knows {of} of {known} bits, not {width}")
+
+
+Kind = Literal["weights", "activations"]
 
 
 def read_bits(text: str | None) -> GivenBits:

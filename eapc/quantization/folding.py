@@ -32,7 +32,7 @@ class Folded:
 
 
 @dataclass(frozen=True)
-class _Pair:
+class _Foldable:
     """A layer, the BatchNormalization that alone reads it, and the layer's new operands."""
 
     layer: Node
@@ -49,7 +49,7 @@ def folded(model: Model) -> Folded:
     return _Folding(model, pairs).done()
 
 
-def _pairs(model: Model) -> Iterator[_Pair]:
+def _pairs(model: Model) -> Iterator[_Foldable]:
     for node in model.view.main_nodes:
         readers = model.view.consumers(node.outputs[0]) if node.outputs else ()
         if len(readers) == 1 and node.outputs[0] not in model.outputs:
@@ -58,7 +58,7 @@ def _pairs(model: Model) -> Iterator[_Pair]:
                 yield pair
 
 
-def _pair(model: Model, layer: Node, reader: Node) -> _Pair | None:
+def _pair(model: Model, layer: Node, reader: Node) -> _Foldable | None:
     row, constants = operator_of(layer), model.constants
     layout = row.weights if row.on_integers else None
     if layout is None or layout.bias is None or layout.channels != 1:
@@ -79,11 +79,11 @@ def _pair(model: Model, layer: Node, reader: Node) -> _Pair | None:
         return None
     scale, shift = found
     along = [-1 if place == axis else 1 for place in range(weights.ndim)]
-    return _Pair(layer, reader, weights * scale.reshape(along), shift)
+    return _Foldable(layer, reader, weights * scale.reshape(along), shift)
 
 
 class _Folding:
-    def __init__(self, model: Model, pairs: list[_Pair]) -> None:
+    def __init__(self, model: Model, pairs: list[_Foldable]) -> None:
         self._model, self._pairs = model, pairs
         self._proto = model.to_proto(embed=True)
         self._editor = GraphEditor(self._proto)
@@ -103,7 +103,7 @@ class _Folding:
         model = Model(GraphView(self._proto), self._model.path)
         return Folded(model.with_weights(self._values), self._names)
 
-    def _fold(self, pair: _Pair, proto: onnx.NodeProto) -> None:
+    def _fold(self, pair: _Foldable, proto: onnx.NodeProto) -> None:
         layout = operator_of(pair.layer).weights
         assert layout is not None  # see `_pair`
         assert layout.bias is not None
