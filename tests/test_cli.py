@@ -299,8 +299,6 @@ def test_widths_that_a_machine_does_not_know_are_refused(cli: Cli) -> None:
     said = cli.refuses(2, "prune", DIGITS, *options)
     assert said == "eapc: --bits: cortex-m4 knows activations of 8 and 16 bits, not 6\n"
     assert not (cli.folder / "out.onnx").exists()
-    said = cli.refuses(2, "run", DIGITS, "--pipeline", "quantize{weights=6}", "--hw", "simba-like")
-    assert said.endswith("--bits: simba-like knows weights of 8 bits, not 6\n")
 
 
 @pytest.mark.parametrize("option", ["--csv", "--annotate"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +164,11 @@ def told_of(model: Model) -> dict[str, str]:
 def test_what_the_pass_cannot_read_is_refused(text: str, said: str, settings: Settings) -> None:
     with pytest.raises(UsageError, match=said):
         compiler.run(residual(), text, settings)
+
+
+def test_widths_that_the_machine_does_not_know_are_refused(settings: Settings) -> None:
+    with pytest.raises(PassError, match="simba-like knows weights of 8 bits, not 6"):
+        compiler.run(residual(), "quantize{weights=6}", replace(settings, hardware="simba-like"))
 
 
 def test_names_of_the_pass_are_those_of_the_model(settings: Settings) -> None:
