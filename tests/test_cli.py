@@ -288,7 +288,17 @@ def test_analyze_at_other_widths(cli: Cli) -> None:
         return float(found["totals"]["energy_mac_units"])
 
     assert energy("--bits", "weights=8,activations=8") < energy("--bits", "weights=8") < energy()
-    assert "--bits" in cli.refuses(2, "analyze", DIGITS, "--bits", "8")
+    assert energy("--bits", "8") == energy("--bits", "weights=8,activations=8")
+    assert "--bits" in cli.refuses(2, "analyze", DIGITS, "--bits", "eight")
+
+
+def test_widths_that_a_machine_does_not_know_are_refused(cli: Cli) -> None:
+    said = cli.refuses(2, "analyze", DIGITS, "--hw", "cortex-m4", "--bits", "weights=5")
+    assert said == "eapc: --bits: cortex-m4 knows weights of 4 and 8 bits, not 5\n"
+    options = ("--hw", "cortex-m4", "--bits", "weights=4,activations=6", "-o", "out.onnx")
+    said = cli.refuses(2, "prune", DIGITS, *options)
+    assert said == "eapc: --bits: cortex-m4 knows activations of 8 and 16 bits, not 6\n"
+    assert not (cli.folder / "out.onnx").exists()
 
 
 @pytest.mark.parametrize("option", ["--csv", "--annotate"])

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from eapc.dataflow import RowStationaryMachine
-from eapc.errors import HardwareError
+from eapc.dataflow.execution import mac_energy
+from eapc.energy import GivenBits, require_known
+from eapc.errors import HardwareError, UsageError
 from eapc.hardware import HardwareModel, load_hardware, shipped_hardware
 from eapc.hardware.schema import parse_machine
 from eapc.hardware.sections import NoCode, RunLengthCode
@@ -386,3 +388,45 @@ def test_hwmodels_refuses_another_name() -> None:
     with pytest.raises(ImportError, match=r"eapc\.hwmodels"):
         spec.loader.exec_module(module)
     assert "hwmodels" not in sys.modules
+
+
+# --- widths --------------------------------------------------------------------------------------
+
+
+def test_widths_change_no_energy_and_so_no_mark_of_figures() -> None:
+    text = EYERISS.replace("weights: [2, 3, ", "weights: [3, ", 1)
+    assert text != EYERISS
+    assert parse_hardware(text.encode(), "m.yaml").validation is not None
+
+
+def test_a_file_without_widths_knows_any() -> None:
+    start, end = EYERISS.index("widths:"), EYERISS.index("clock_mhz:")
+    bare = EYERISS[:start] + EYERISS[end:]
+    source = bare.index("  widths: >-")
+    bare = bare[:source] + bare[bare.index("  clock_mhz:", source) :]
+    machine = parse_hardware(bare.encode(), "m.yaml")
+    assert machine.widths is None
+    require_known(GivenBits(23, 1), machine)
+
+
+@pytest.mark.parametrize("widths", ["[]", "[0]", "8", "[eight]"])
+def test_widths_are_lists_of_bits(widths: str) -> None:
+    text = (HWMODELS / "simba-like.yaml").read_text()
+    said = failure(text.replace("widths: {weights: [8]", f"widths: {{weights: {widths}", 1))
+    assert said.startswith("npu.yaml:12: widths.weights")
+
+
+def test_single_tensors_are_weights_or_activations() -> None:
+    machine = load_hardware("cortex-m4")
+    require_known(GivenBits(8, 16, (("w", 4), ("x", 8))), machine, {"w"})
+    with pytest.raises(UsageError, match=r"knows activations, here x, of 8 and 16 bits, not 4"):
+        require_known(GivenBits(by_tensor=(("x", 4),)), machine, {"w"})
+
+
+@pytest.mark.parametrize("name", shipped_hardware())
+def test_every_shipped_machine_prices_the_widths_that_it_knows(name: str) -> None:
+    machine = load_hardware(name)
+    assert machine.widths is not None
+    assert machine.word_bits in machine.widths.weights
+    for bits in {*machine.widths.weights, *machine.widths.activations}:
+        assert mac_energy(bits, machine) > 0

@@ -7,17 +7,20 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from builders import make_model, normal, op
+from builders import Array, make_model, normal, op
 from structured_builders import inputs_of
 
 from eapc.commands import compiler
 from eapc.commands.compiler import Settings
+from eapc.energy import GivenBits
 from eapc.errors import ModelError, PassError, UsageError
 from eapc.goals import DEFAULT_GOAL, Sparsity, Width
 from eapc.model import Model, infer_shapes
 from eapc.pipeline import Recipe
-from eapc.quantization import Quantized, plan_of, quantize
+from eapc.quantization import Quantized, folded, plan_of, quantize
 from eapc.runtime import Engine, collect_outputs
+
+EIGHT = Recipe(bits=GivenBits(8, 8))
 
 
 def residual() -> Model:
@@ -193,8 +196,8 @@ def test_weights_that_an_old_file_declares_as_inputs_are_none() -> None:
 
 
 def test_another_width_is_refused() -> None:
-    with pytest.raises(UsageError, match="expected 8, got 4"):
-        quantize(residual(), inputs_of(residual()), bits=4)
+    with pytest.raises(UsageError, match="expected 2 to 8 bits, got 9"):
+        quantize(residual(), inputs_of(residual()), bits=GivenBits(9))
 
 
 # --- the whole way -------------------------------------------------------------------------------
@@ -207,7 +210,7 @@ def settings() -> Settings:
 
 def test_bits_alone_prune_nothing(settings: Settings, tmp_path: Path) -> None:
     output = tmp_path / "out.onnx"
-    done = compiler.prune(residual(), settings, goal=Width(8), recipe=Recipe(bits=8), output=output)
+    done = compiler.prune(residual(), settings, goal=Width("8"), recipe=EIGHT, output=output)
     assert done.sparsity < 0.05
     assert done.energy_ratio < 0.8
     assert done.pipeline.endswith("annotate-energy, quantize, annotate-energy")
@@ -217,7 +220,7 @@ def test_bits_alone_prune_nothing(settings: Settings, tmp_path: Path) -> None:
 
 
 def test_a_goal_is_met_before_the_rest_is_quantized(settings: Settings) -> None:
-    done = compiler.prune(residual(), settings, goal=Sparsity(0.5), recipe=Recipe(bits=8))
+    done = compiler.prune(residual(), settings, goal=Sparsity(0.5), recipe=EIGHT)
     assert done.pipeline.endswith("quantize, annotate-energy")
     codes = done.model.constants["w2@codes"]
     assert np.count_nonzero(codes) <= codes.size / 2
@@ -225,7 +228,7 @@ def test_a_goal_is_met_before_the_rest_is_quantized(settings: Settings) -> None:
 
 def test_a_goal_that_outputs_decide_is_refused(settings: Settings) -> None:
     with pytest.raises(UsageError, match="--min-agreement is searched"):
-        compiler.prune(residual(), settings, goal=DEFAULT_GOAL, recipe=Recipe(bits=8))
+        compiler.prune(residual(), settings, goal=DEFAULT_GOAL, recipe=EIGHT)
 
 
 def test_the_pass_needs_no_goal(settings: Settings) -> None:
@@ -237,3 +240,105 @@ def test_what_is_quantized_cannot_be_quantized_again(settings: Settings) -> None
     done = compiler.run(residual(), "quantize", settings).compilation
     with pytest.raises(PassError, match="is quantized already"):
         compiler.run(done.model, "quantize", settings)
+
+
+# --- what is folded ------------------------------------------------------------------------------
+
+
+def normalised(**changes: str) -> Model:
+    """Two convolutions with BatchNormalization, the first without a bias; `changes` rewire."""
+    nodes = [
+        op("Conv", "x w1", "c1", name="one", pads=[1, 1, 1, 1]),
+        op("BatchNormalization", "c1 g h m v", "n1", name="norm", epsilon=0.5),
+        op("Relu", "n1", "r1", name="relu"),
+        op("Conv", f"r1 {changes.get('w2', 'w2')} b2", "c2", name="two"),
+        op("BatchNormalization", "c2 g h m v", "n2", name="norm2", epsilon=0.5),
+        op("Conv", f"{changes.get('last', 'n2')} w3", "y", name="last"),
+    ]
+    tensors = {
+        "w1": normal((4, 4, 3, 3), 1), "w2": normal((4, 4, 3, 3), 2), "b2": normal((4,), 3),
+        "w3": normal((2, 4, 1, 1), 4), "g": normal((4,), 5), "h": normal((4,), 6),
+        "m": normal((4,), 7), "v": np.abs(normal((4,), 8)),
+    }  # fmt: skip
+    if "w2" in changes:
+        del tensors["w2"]
+    return Model.from_proto(make_model(nodes, {"x": ("N", 4, 6, 6)}, ["y"], tensors))
+
+
+def test_normalizations_are_folded_into_the_layers_in_front() -> None:
+    done = quantized(normalised())
+    assert done.fusion.left == ()
+    assert done.fusion.floats == ()
+    assert not [n for n in done.model.nodes if n.op_type == "BatchNormalization"]
+    assert relative_error(normalised(), done) < 1e-2
+    onnx.checker.check_model(done.model.to_proto(), full_check=True)
+
+
+def test_a_folded_bias_is_that_of_the_normalization() -> None:
+    """Without a bias it is h - g m / sqrt(v + 0.5)."""
+    made = folded(normalised()).model
+    c = normalised().constants
+    expected = c["h"] - c["g"] * c["m"] / np.sqrt(c["v"] + 0.5)
+    (node,) = (node for node in made.nodes if node.key == "one")
+    assert made.constants[node.input(2)] == pytest.approx(expected, rel=1e-5)
+    scale = (c["g"] / np.sqrt(c["v"] + 0.5))[:, None, None, None]
+    assert made.constants["w1"] == pytest.approx(c["w1"] * scale, rel=1e-5)
+
+
+def test_what_others_read_too_is_kept_as_it_was() -> None:
+    """Weights of two layers stay those of the one that is not folded."""
+    shared = normalised(w2="w1")
+    made = folded(shared).model
+    ones = [node.input(1) for node in made.nodes if node.key in ("one", "two")]
+    assert "w1" not in ones
+    assert len(set(ones)) == 2
+    assert relative_error(shared, quantized(shared)) < 1e-2
+
+
+def test_a_normalization_beside_another_reader_stays() -> None:
+    """The last convolution reads what `norm2` would be folded into."""
+    shared = normalised(last="c2")
+    proto = shared.to_proto()
+    proto.graph.output.add().CopyFrom(onnx.helper.make_tensor_value_info("n2", 1, None))
+    kept = folded(Model.from_proto(proto)).model
+    assert [n.key for n in kept.nodes if n.op_type == "BatchNormalization"] == ["norm2"]
+
+
+def test_widths_follow_what_is_folded() -> None:
+    bits = GivenBits(by_tensor=(("c1", 5), ("w1", 4)))
+    done = quantize(normalised(), inputs_of(normalised(), 64), bits, Engine(1))
+    assert done.plan.grids["r1"].bits == 5
+    assert {each.weights: each.weight_bits for each in done.plan.nodes if each.weights} == {
+        "w1": 4, "w2": 8, "w3": 8,
+    }  # fmt: skip
+    assert done.unused == ()
+
+
+def padded(value: float = 0.0, mode: str = "constant") -> Model:
+    nodes = [
+        op("Conv", "x w1", "c1", name="one"),
+        op("Pad", "c1 pads value", "p", name="pad", mode=mode),
+        op("Conv", "p w2", "y", name="two"),
+    ]
+    tensors: dict[str, Array] = {"w1": normal((4, 3, 1, 1), 1), "w2": normal((2, 4, 3, 3), 2)}
+    tensors["pads"] = np.array([0, 0, 1, 1, 0, 0, 1, 1])
+    tensors["value"] = np.array(value, np.float32)
+    return Model.from_proto(make_model(nodes, {"x": ("N", 3, 6, 6)}, ["y"], tensors))
+
+
+@pytest.mark.parametrize("mode", ["constant", "reflect", "edge"])
+def test_padding_is_done_on_codes(mode: str) -> None:
+    """With the zero point, which is 0."""
+    done = quantized(padded(mode=mode))
+    assert done.fusion.left == ()
+    assert done.fusion.fused == 3
+    assert relative_error(padded(mode=mode), done) < 1e-3
+    (pad,) = (node for node in done.model.nodes if node.op_type == "Pad")
+    assert pad.inputs[0] == "c1@codes"
+    assert done.model.constants[pad.inputs[2]] == done.plan.grids["c1"].zero_point
+
+
+def test_padding_with_another_value_stays_float() -> None:
+    done = quantized(padded(2.0))
+    assert [each.node for each in done.fusion.left] == ["pad"]
+    assert relative_error(padded(2.0), done) < 1e-3

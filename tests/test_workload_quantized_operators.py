@@ -195,6 +195,7 @@ def test_a_dequantized_tensor_is_read_as_integers() -> None:
     [
         (None, GivenBits()),
         ("weights=8,activations=4", GivenBits(8, 4)),
+        (" 8 ", GivenBits(8, 8)),
         (" activations = 16 ", GivenBits(None, 16)),
     ],
 )
@@ -203,7 +204,8 @@ def test_given_widths(text: str | None, expected: GivenBits) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "8", "weights=x", "psums=8", "weights=0", "weights=65", "weights=8,weights=4"]
+    "text",
+    ["", "0", "8.5", "weights=x", "psums=8", "weights=0", "weights=65", "weights=8,weights=4"],
 )
 def test_widths_that_make_no_sense(text: str) -> None:
     with pytest.raises(UsageError, match="--bits"):

@@ -12,7 +12,7 @@ from torch import Tensor
 from eapc.autograd.arrays import tensor_of
 from eapc.autograd.quantization import rounded, spread, within
 from eapc.autograd.rules import rule_of
-from eapc.model import Array, Model, Node, code_range, is_float
+from eapc.model import Array, Model, Node, code_range, is_float, told_bits
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,6 @@ def _grid(model: Model, reader: Node, codes: Array) -> CodeGrid:
     if reader.input(2):
         zero = tensor_of(model.constants[reader.input(2)]).to(scale.dtype)
     axis, block = reader.attribute("axis", 1), reader.attribute("block_size", 0)
-    like = tensor_of(codes)
+    like, ends = tensor_of(codes), code_range(codes.dtype, told_bits(model, reader))
     zero = spread(zero, like, axis, block) if zero.dim() else zero
-    return CodeGrid(spread(scale, like, axis, block), zero, *code_range(codes.dtype))
+    return CodeGrid(spread(scale, like, axis, block), zero, *ends)

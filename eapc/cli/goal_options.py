@@ -57,7 +57,7 @@ class OneGoal(GoalOptions):
             for kind in GOALS.values()
         ] + _refining(panel)
 
-    def goal(self, pattern: str, bits: int | None = None) -> Goal:
+    def goal(self, pattern: str, bits: str | None = None) -> Goal:
         """The goal that is given, else the one of a pattern that fixes it, else the default.
 
         Without any of these the default with `bits` is to quantize alone.

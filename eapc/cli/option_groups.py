@@ -259,10 +259,10 @@ class Layers:
     ] = None
 
     bits: Annotated[
-        int | None,
+        str | None,
         Option(
             "--bits",
-            metavar="8",
+            metavar="8|weights=4,activations=8",
             help="Quantize what is left; without a goal nothing is pruned.",
             rich_help_panel="Quantization",
         ),
@@ -271,6 +271,7 @@ class Layers:
     def recipe(self) -> Recipe:
         """What the options come to."""
         from eapc.classes import parse_classes
+        from eapc.energy import read_bits
         from eapc.pipeline import Recipe
 
         return Recipe(
@@ -288,5 +289,5 @@ class Layers:
             finetune=self.finetune,
             minutes=math.inf if self.minutes is None else self.minutes,
             classes=() if self.classes is None else parse_classes(self.classes),
-            bits=self.bits,
+            bits=None if self.bits is None else read_bits(self.bits),
         )

@@ -26,7 +26,7 @@ from eapc.data import (
     from_reader,
     load_data,
 )
-from eapc.energy import read_bits, read_densities
+from eapc.energy import read_bits, read_densities, require_known
 from eapc.errors import UsageError
 from eapc.evaluation import (
     TOP1_ACCURACY,
@@ -100,6 +100,8 @@ def prepare(model: str | Path | Model, settings: Settings) -> Compilation:
     hardware = settings.hardware
     machine = load_machine(hardware) if isinstance(hardware, str | Path) else hardware
     measured = machine if isinstance(machine, MeasuredMachine) else None
+    bits = read_bits(settings.bits)
+    require_known(bits, machine)
     calibration = None
     if settings.calibration is not None:
         axes = open_axes(loaded, settings.input_shapes)
@@ -110,7 +112,7 @@ def prepare(model: str | Path | Model, settings: Settings) -> Compilation:
         batch=settings.batch,
         input_shapes=settings.input_shapes,
         densities=read_densities(settings.density),
-        bits=read_bits(settings.bits),
+        bits=bits,
         engine=settings.engine,
     )
     energies = load_hardware(DEFAULT_HARDWARE) if isinstance(machine, MeasuredMachine) else machine
@@ -223,6 +225,8 @@ def checked(
         if metric is None:
             goal.require_share()
     compilation, uncut = prepare(model, settings), None
+    if recipe.bits is not None:
+        require_known(recipe.bits, compilation.machine, compilation.model.constants.stored)
     if holds_bfloat16(compilation.model.view.proto):
         compilation = compilation.with_record(notes=(AS_FLOAT32,))
     if recipe.classes:

@@ -12,7 +12,13 @@ from eapc.energy.estimation import (
     weights_priced_at,
 )
 from eapc.energy.footprint import Footprint
-from eapc.energy.given import DensityTable, GivenBits, read_bits, read_densities
+from eapc.energy.given import (
+    DensityTable,
+    GivenBits,
+    read_bits,
+    read_densities,
+    require_known,
+)
 from eapc.energy.local_functions import work_list_with_bodies
 from eapc.energy.measured_zeros import measured_table
 from eapc.energy.uncertainty import (
@@ -46,6 +52,7 @@ __all__ = [
     "ratio_interval",
     "read_bits",
     "read_densities",
+    "require_known",
     "resized",
     "weights_priced_at",
     "work_list",

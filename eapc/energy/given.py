@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import yaml
 
 from eapc.errors import UsageError
+from eapc.hardware import HardwareModel, MeasuredMachine
 from eapc.model import Array
 from eapc.workload import MacFractions
 
@@ -119,17 +121,58 @@ class GivenBits:
         every = self.weights if is_constant else self.activations
         return self.of_tensor.get(tensor, every)
 
+    def __str__(self) -> str:
+        """As it is typed: `8`, or `weights=4,activations=8`; what is given by tensor is counted."""
+        kinds = {"weights": self.weights, "activations": self.activations}
+        told = [f"{kind}={bits}" for kind, bits in kinds.items() if bits is not None]
+        if self.weights is not None and self.weights == self.activations:
+            told = [str(self.weights)]
+        more = [f"{len(self.by_tensor)} by tensor"] if self.by_tensor else []
+        return ",".join([*told, *more])
+
+
+def require_known(
+    bits: GivenBits,
+    machine: HardwareModel | MeasuredMachine | None,
+    constants: Container[str] = (),
+) -> None:
+    """Raise UsageError for a width that the machine does not know.
+
+    Of the tensors that are named `constants` are weights.
+    """
+    widths = machine.widths if machine else None
+    if machine is None or widths is None:
+        return
+    given: list[tuple[str, Kind, int | None]] = [
+        ("weights", "weights", bits.weights),
+        ("activations", "activations", bits.activations),
+    ]
+    for name, own in bits.by_tensor:
+        given.append((name, "weights" if name in constants else "activations", own))
+    for name, kind, width in given:
+        allowed = widths.of(kind)
+        if width is not None and width not in allowed:
+            *some, last = map(str, allowed)
+            known = f"{', '.join(some)} and {last}" if some else last
+            of = kind if name == kind else f"{kind}, here {name},"
+            raise UsageError(f"--bits: {machine.name} knows {of} of {known} bits, not {width}")
+
+
+Kind = Literal["weights", "activations"]
+
 
 def read_bits(text: str | None) -> GivenBits:
-    """Widths of 1 to 64 bits from `weights=8,activations=8`, either of them or none.
+    """Widths of 1 to 64 bits from `8` for both, or `weights=8,activations=8`, one of them or none.
 
     Raises UsageError.
     """
+    if text is not None and text.strip().isdecimal():
+        text = f"weights={text},activations={text}"
     given: dict[str, int] = {}
     for entry in (text or "").split(",") if text is not None else ():
         kind, _, bits = (part.strip() for part in entry.partition("="))
         if kind not in ("weights", "activations") or not bits.isdecimal():
-            raise UsageError(f"--bits: expected weights=8,activations=8, got '{text}'")
+            raise UsageError(f"--bits: expected 8 or weights=8,activations=8, got '{text}'")
         if kind in given:
             raise UsageError(f"--bits: {kind} are given twice")
         if not 1 <= int(bits) <= _WIDEST:

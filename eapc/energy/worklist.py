@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from eapc.energy.fusion import Fusion
 from eapc.energy.given import GivenBits
-from eapc.model import Model, Node, Shapes, tensor_bits
+from eapc.model import Model, Node, Shapes, is_part_of_rounding, tensor_bits
 from eapc.operators import operator_of
 from eapc.workload import (
     BitWidths,
@@ -157,6 +157,9 @@ def _times(model: Model, shapes: Shapes) -> dict[str, float]:
     return times
 
 
+_ROUNDED_ALREADY = StreamWorkload(operations=0, requantises=True)
+"""The work of a Clip on codes, where rounding ends in any case, and of rounding again."""
+
 COUNT_ONCE = "the nodes of its subgraphs count once each"
 """The note of a node when nothing tells beforehand how often its subgraphs run."""
 
@@ -194,6 +197,8 @@ def _node_work(
     work, reason = _work_or_reason(operands)
     if reason:
         return NodeWork(node, work, reason=reason)
+    if is_part_of_rounding(model, node):
+        work = Work(tuple(replace(part, workload=_ROUNDED_ALREADY) for part in work.parts))
     repeated = Work(tuple(replace(part, times=part.times * times) for part in work.parts))
     return NodeWork(node, repeated if times != 1 else work, ofmap=work.ofmap, operands=operands)
 

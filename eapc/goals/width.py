@@ -14,15 +14,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Width(Goal):
-    """The width that the recipe quantizes to, and no weight less."""
+    """The widths that the recipe quantizes to, as they are typed, and no weight less."""
 
-    value: int
+    value: str
 
     option = "--bits"
     held_out = 0.125
 
     def __post_init__(self) -> None:
-        """Any width: the pass says which it can write."""
+        """Any width: the recipe says which it can write."""
+
+    def __str__(self) -> str:
+        return f"{self.option} {self.value}"
 
     def options(self, recipe: Recipe) -> Options:  # noqa: ARG002 (as every goal)
         """Nothing is asked of a pass that prunes."""

@@ -18,6 +18,7 @@ from eapc.hardware.schema import (
 from eapc.hardware.sections import (
     Amount,
     Count,
+    KnownWidths,
     MachineSection,
     Memories,
     Memory,
@@ -35,6 +36,7 @@ __all__ = [
     "Axis",
     "Count",
     "HardwareModel",
+    "KnownWidths",
     "MachineSection",
     "MeasuredLayer",
     "MeasuredMachine",

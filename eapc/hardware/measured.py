@@ -19,7 +19,7 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from eapc.hardware.sections import Amount, Count, Number, Price, Section, Text
+from eapc.hardware.sections import Amount, Count, KnownWidths, Number, Price, Section, Text
 
 Axis = Literal["in", "out"]
 
@@ -193,6 +193,11 @@ class MeasuredMachine(Section):
         if twice is not None:
             raise ValueError(f"the layer {twice} is there twice")
         return layers
+
+    @property
+    def widths(self) -> KnownWidths:
+        """What onnxruntime, which was timed, has integer kernels for."""
+        return KnownWidths(weights=(8,), activations=(8,))
 
     def __hash__(self) -> int:
         """Consistent with equality."""

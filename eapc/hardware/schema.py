@@ -24,6 +24,7 @@ from eapc.hardware.sections import (
     Amount,
     Compression,
     Count,
+    KnownWidths,
     Machine,
     MachineSection,
     Memory,
@@ -47,7 +48,8 @@ class HardwareModel(Section):
     `machine` holds the parameters of one dataflow, told apart by `machine.dataflow`; `memories`
     its levels, of which `feature_maps_kept_in` may hold a feature map from the node that writes it
     to the last that reads it. A processor also spends `instruction_energy_mac_units` per
-    instruction; where energy goes with time, `active_power_mw` gives the pJ of a MAC unit.
+    instruction; where energy goes with time, `active_power_mw` gives the pJ of a MAC unit. `widths`
+    are the operands that it knows, any without them.
     `validation` says how far its energies are off. Two models are equal if all fields are; they
     are hashable.
     """
@@ -57,6 +59,7 @@ class HardwareModel(Section):
     description: Text
     objective: Literal["energy", "throughput"]
     word_bits: Count
+    widths: KnownWidths | None = None
     clock_mhz: Amount | None = None
     static_power_mw: Price | None = None
     active_power_mw: Amount | None = None
@@ -93,8 +96,11 @@ class HardwareModel(Section):
 
     @property
     def figures(self) -> str:
-        """A mark of all that energies follow from; names, texts and `validation` are not in it."""
-        texts = {"schema_version", "name", "description", "validation", "sources"}
+        """A mark of all that energies follow from.
+
+        Names, texts, `widths`, which allow and change none, and `validation` are not in it.
+        """
+        texts = {"schema_version", "name", "description", "validation", "sources", "widths"}
         return mark_of_figures(self.model_dump(mode="json", exclude=texts, exclude_defaults=True))
 
     def milliseconds(self, cycles: float) -> float | None:

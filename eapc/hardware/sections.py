@@ -80,6 +80,17 @@ class Memory(Section):
         return self
 
 
+class KnownWidths(Section):
+    """Bits of operands that the machine, or the library on it, computes with."""
+
+    weights: tuple[Count, ...] = Field(min_length=1)
+    activations: tuple[Count, ...] = Field(min_length=1)
+
+    def of(self, kind: Literal["weights", "activations"]) -> tuple[int, ...]:
+        """Those of one kind of operand."""
+        return self.weights if kind == "weights" else self.activations
+
+
 class ZeroSkipping(Section):
     """What a zero saves: `skip_mac` names the operand whose zeros skip a MAC.
 

@@ -10,7 +10,14 @@ from eapc.model.constants import (
 )
 from eapc.model.dynamic_axes import is_single_image
 from eapc.model.editor import GraphEditor, declare_constants, rename_all
-from eapc.model.epilogue import BiasSink, Clipping, Epilogue, epilogue_of, per_channel
+from eapc.model.epilogue import (
+    BiasSink,
+    Clipping,
+    Epilogue,
+    epilogue_of,
+    normalization_of,
+    per_channel,
+)
 from eapc.model.file import Check, files_of
 from eapc.model.graph import (
     GraphView,
@@ -33,9 +40,10 @@ from eapc.model.input_sizes import (
     require_one_batch,
 )
 from eapc.model.interface import common_inputs, sample_axes
-from eapc.model.model import ANNOTATION_PREFIX, KeptPart, Model, Origin, drop_annotations
+from eapc.model.model import ANNOTATION_PREFIX, BITS_KEY, KeptPart, Model, Origin, drop_annotations
 from eapc.model.packed_weights import count_packed, is_packed
 from eapc.model.refusals import ONNX, ONNXRUNTIME, explained
+from eapc.model.rounding import clip_of_codes, is_part_of_rounding, told_bits
 from eapc.model.scopes import Scopes, graphs_by_scope, plain_by_unique_name, scopes_of
 from eapc.model.shapes import InputShapes, Shapes, infer_shapes, static_shape
 from eapc.model.tensors import (
@@ -77,6 +85,7 @@ from eapc.model.windows import excess_of, weights_fault
 
 __all__ = [
     "ANNOTATION_PREFIX",
+    "BITS_KEY",
     "LARGEST_ELEMENTS",
     "ONNX",
     "ONNXRUNTIME",
@@ -111,6 +120,7 @@ __all__ = [
     "batch_of",
     "body_constants",
     "captured_by",
+    "clip_of_codes",
     "code_range",
     "codes_of",
     "common_inputs",
@@ -136,10 +146,12 @@ __all__ = [
     "is_external",
     "is_float",
     "is_packed",
+    "is_part_of_rounding",
     "is_single_image",
     "known_constants",
     "larger_input_shapes",
     "nearest_steps",
+    "normalization_of",
     "numpy_type",
     "obstacle",
     "per_channel",
@@ -160,6 +172,7 @@ __all__ = [
     "subgraphs_of_node",
     "tensor_bits",
     "tensors_of_model",
+    "told_bits",
     "type_bits",
     "value_seen",
     "walk",

@@ -18,17 +18,19 @@ def is_code(dtype: np.dtype[Any]) -> bool:
     return dtype.name.startswith(("int", "uint")) and type_bits(dtype) <= _WIDEST
 
 
-def code_range(dtype: np.dtype[Any]) -> tuple[int, int]:
+def code_range(dtype: np.dtype[Any], told: int | None = None) -> tuple[int, int]:
     """The least and greatest code of an integer type, also of one below a byte.
 
+    Codes of fewer bits than the type has, `told`, have no greatest negative one: -7 to 7 of 4 bits.
     Raises ModelError for other types.
     """
     if not is_code(dtype):
         raise ModelError(f"codes of type {dtype.name} have no rule")
-    bits = type_bits(dtype)
+    whole = type_bits(dtype)
+    bits = min(told or whole, whole)
     if dtype.name.startswith("u"):
         return 0, (1 << bits) - 1
-    return -(1 << bits - 1), (1 << bits - 1) - 1
+    return -(1 << bits - 1) + (bits < whole), (1 << bits - 1) - 1
 
 
 def nearest_steps(values: Array, step: Array, low: Array, high: Array) -> Array:
@@ -51,16 +53,20 @@ def nearest_steps(values: Array, step: Array, low: Array, high: Array) -> Array:
 
 @dataclass(frozen=True)
 class Codes:
-    """How a constant's integers of some type are read: scales and zero points, all of its shape."""
+    """How a constant's integers of some type are read: scales and zero points, all of its shape.
+
+    `bits` are how many of the type's they have, None if all.
+    """
 
     dtype: np.dtype[Any]
     scale: Array
     zero: Array
+    bits: int | None = None
 
     @property
     def bounds(self) -> tuple[Array, Array]:
         """How many steps below and above zero the type's range reaches; int64."""
-        least, greatest = code_range(self.dtype)
+        least, greatest = code_range(self.dtype, self.bits)
         zero = self.zero.astype(np.int64)
         return least - zero, greatest - zero
 

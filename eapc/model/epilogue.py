@@ -15,6 +15,7 @@ import numpy as np
 from eapc.model.codes import code_range, is_code
 from eapc.model.graph import Node
 from eapc.model.model import Model
+from eapc.model.rounding import clip_of_codes
 from eapc.model.tensors import Array, Shape
 from eapc.model.weights import (
     WeightSource,
@@ -107,7 +108,7 @@ def epilogue_of(
     offset_sink = None
     stage, follower = _next(model, node.outputs[0])
     if follower is not None and layout.channels == 1:
-        folded = _normalization(model, follower, stage, offset)
+        folded = normalization_of(model, follower, stage, offset)
         if folded is not None:
             scale, shift = folded
             offset_sink = _sink(model, follower.input(2), channels)
@@ -166,11 +167,8 @@ def _clipping(model: Model, node: Node | None, shift: Array | None) -> Clipping 
         return Clipping(shift, *ends) if ends else None
     if node.op_type != "Clip":
         return None
-    low, high = (
-        _bound(model, node, place, name, default)
-        for place, name, default in ((1, "min", -math.inf), (2, "max", math.inf))
-    )
-    return None if low is None or high is None else Clipping(shift, low, high)
+    bounds = _bounds(model, node)
+    return None if bounds is None else Clipping(shift, *bounds)
 
 
 def _ends(model: Model, node: Node) -> tuple[float, float] | None:
@@ -182,6 +180,12 @@ def _ends(model: Model, node: Node) -> tuple[float, float] | None:
     if node.attribute("output_dtype", 0) and not node.input(2):
         return None
     least, greatest = code_range(zero.dtype)
+    clip = clip_of_codes(model, node)
+    if clip is not None:
+        bounds = _bounds(model, clip)
+        if bounds is None:
+            return None
+        least, greatest = int(max(least, bounds[0])), int(min(greatest, bounds[1]))
     offset = int(zero.reshape(-1)[0])
     return scale * (least - offset), scale * (greatest - offset)
 
@@ -194,7 +198,8 @@ def _past_grid(model: Model, stage: str, node: Node | None) -> tuple[str, Node |
     ends = _ends(model, node) if node is not None and node.op_type == "QuantizeLinear" else None
     if node is None or ends is None or not ends[0] < 0 < ends[1]:
         return stage, node
-    _, reader = _next(model, node.outputs[0])
+    clip = clip_of_codes(model, node)
+    _, reader = _next(model, (clip or node).outputs[0])
     if (
         reader is None
         or reader.op_type != "DequantizeLinear"
@@ -203,6 +208,13 @@ def _past_grid(model: Model, stage: str, node: Node | None) -> tuple[str, Node |
         return stage, node
     after, add = _next(model, reader.outputs[0])
     return (after, add) if add is not None and add.op_type == "Add" else (stage, node)
+
+
+def _bounds(model: Model, clip: Node) -> tuple[float, float] | None:
+    """The bounds of a Clip, infinite where it has none; None where one is computed."""
+    low = _bound(model, clip, 1, "min", -math.inf)
+    high = _bound(model, clip, 2, "max", math.inf)
+    return None if low is None or high is None else (low, high)
 
 
 def _bound(model: Model, node: Node, place: int, name: str, default: float) -> float | None:
@@ -266,7 +278,7 @@ def _addends(model: Model, node: Node, stage: str) -> tuple[str, str]:
     return (others[0], "") if constant else ("", others[0])
 
 
-def _normalization(model: Model, node: Node, y: str, offset: Array) -> tuple[Array, Array] | None:
+def normalization_of(model: Model, node: Node, y: str, offset: Array) -> tuple[Array, Array] | None:
     """(scale, shift) of an inference-mode BatchNormalization of y: scale * (y - offset) + shift.
 
     The scale is gamma / sqrt(variance + epsilon). None where it is not constant, or none of `y`.

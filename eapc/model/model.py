@@ -40,6 +40,12 @@ logger = logging.getLogger(__name__)
 
 ANNOTATION_PREFIX = "eapc."
 
+BITS_KEY = "eapc.bits"
+"""Metadata of a node: how many bits its integers have that are stored in wider ones.
+
+What makes or reads codes has it; unlike annotations it stays when a model is annotated anew.
+"""
+
 
 @dataclass(frozen=True)
 class KeptPart:
@@ -280,8 +286,12 @@ def _typed(array: Array, dtype: np.dtype[Any]) -> Array:
 
 
 def drop_annotations(node: onnx.NodeProto) -> None:
-    """Take eapc's metadata off a node, in place."""
-    kept = [e for e in node.metadata_props if not e.key.startswith(ANNOTATION_PREFIX)]
+    """Take eapc's metadata off a node, in place, but for the widths of its integers."""
+    kept = [
+        entry
+        for entry in node.metadata_props
+        if entry.key == BITS_KEY or not entry.key.startswith(ANNOTATION_PREFIX)
+    ]
     del node.metadata_props[:]
     node.metadata_props.extend(kept)
 

@@ -15,6 +15,7 @@ from eapc.model.codes import Codes, is_code
 from eapc.model.float_types import in_types
 from eapc.model.graph import Node
 from eapc.model.model import Model
+from eapc.model.rounding import told_bits
 from eapc.model.shapes import Shapes
 from eapc.model.tensors import Array, Shape, is_float, numpy_type, type_bits
 from eapc.operators import QuantizedOperands, operator_of
@@ -106,7 +107,7 @@ def codes_of(model: Model, source: WeightSource) -> Codes | None:
     def spread(values: Array) -> Array:
         return as_stored(model, before, np.broadcast_to(spread_zero_points(values, *where), shape))
 
-    return Codes(dtype, spread(scale), spread(zero))
+    return Codes(dtype, spread(scale), spread(zero), told_bits(model, node))
 
 
 def float_types(model: Model, source: WeightSource) -> list[np.dtype[Any]]:
@@ -267,13 +268,15 @@ def tensor_bits(model: Model, shapes: Shapes) -> dict[str, Mapping[str, int]]:
     """Bits of an element, per scope, of the tensors that hold integers for real numbers.
 
     What DequantizeLinear makes of such a tensor counts as wide as the integers: a machine
-    computes with these. Floating-point tensors have no entry, whatever their type.
+    computes with these. A node that tells fewer bits than its type has is believed. Floating-point
+    tensors have no entry, whatever their type.
     """
     known: dict[str, dict[str, int]] = {"": {}}
     for node in model.nodes:
         found = known[node.scope]
+        told = told_bits(model, node)
         for name, bits in _bits_of_node(node, shapes, found):
-            found.setdefault(name, bits)
+            found.setdefault(name, min(told or bits, bits))
         for scope in node.subgraphs:
             known[scope] = dict(found)
     return dict(known)

@@ -161,6 +161,11 @@ class Compilation:
         assert self.energy is not None  # see `energy` for where that is not known
         return self.energy
 
+    @property
+    def machine(self) -> HardwareModel | MeasuredMachine:
+        """The machine that was asked for; energies of a measured one are another's."""
+        return self.measured or self.hardware
+
     def finished(self, step: str, results: bool = True) -> Finished:
         """The layers that `step` has finished on this model and data, in this run or before.
 

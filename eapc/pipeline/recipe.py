@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from eapc.energy import GivenBits
 from eapc.errors import UsageError
 from eapc.pipeline.passes import SEPARATOR, Pass, Pipeline, load_passes
 from eapc.registry import CRITERIA
@@ -42,7 +43,7 @@ class Recipe:
     left empty, whichever the machine tells. Every result goes through `repair` rounds of repair;
     with `finetune` it is trained at the end, for `minutes` at most. `classes` are those that a
     classifier is cut to first, in their new order; none leaves it all of them. What comes out
-    is quantized to `bits`, if these are given.
+    is quantized to `bits`, if these are given; kinds that they leave out have 8.
     """
 
     passes: Mapping[str, type[Pass]] = field(default_factory=load_passes)
@@ -60,7 +61,7 @@ class Recipe:
     finetune: bool = False
     minutes: float = math.inf
     classes: tuple[str, ...] = ()
-    bits: int | None = None
+    bits: GivenBits | None = None
 
     def __post_init__(self) -> None:
         if self.zeros and not self.structured:
@@ -68,7 +69,7 @@ class Recipe:
         if self.criterion != DEFAULT_CRITERION and not self.structured:
             raise UsageError("--criterion chooses channels: give --structured as well")
         if self.bits is not None:
-            self._made("quantize", bits=self.bits)
+            self._quantize(self.bits)
         if self.repair < 0:
             raise UsageError(f"--repair {self.repair}: expected a number of rounds, 1 or more")
         if self.minutes < math.inf and not self.finetune:
@@ -115,7 +116,7 @@ class Recipe:
         """The steps that quantize what is left; none unless that is asked for."""
         if self.bits is None:
             return ()
-        return (self._made("quantize", bits=self.bits), self._annotated)
+        return (self._quantize(self.bits), self._annotated)
 
     def untrained(self) -> Recipe:
         """The same without repair and training."""
@@ -182,6 +183,12 @@ class Recipe:
                 raise UsageError(
                     f"--{name} is one of zeros: give --zeros as well, or no --structured"
                 )
+
+    def _quantize(self, bits: GivenBits) -> Pass:
+        kinds = {"weights": bits.weights, "activations": bits.activations}
+        given = {kind: width for kind, width in kinds.items() if width is not None}
+        named = _typable(tuple(f"{name}:{width}" for name, width in bits.by_tensor))
+        return self._made("quantize", **given, tensors=named)
 
     @property
     def _annotated(self) -> Pass:

@@ -2,53 +2,90 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from eapc.data import Dataset
+from eapc.energy import GivenBits
 from eapc.errors import ModelError, UsageError
 from eapc.model import Model, infer_shapes
 from eapc.operators import operator_of
+from eapc.quantization.folding import folded
 from eapc.quantization.fusing import IntegerFusion, fusion_of
-from eapc.quantization.plan import QuantizationPlan, plan_of
+from eapc.quantization.plan import WIDEST, QuantizationPlan, plan_of
 from eapc.quantization.ranges import with_grids
 from eapc.quantization.writing import raised, written
 from eapc.runtime import Engine
 
-_BITS = 8
+NARROWEST = 2
+"""Bits of the fewest codes that are written: -1, 0 and 1, or 0 to 3."""
 
 
 @dataclass(frozen=True)
 class Quantized:
-    """A QDQ model, the plan that it was written by, and what onnxruntime makes of it."""
+    """A QDQ model, the plan that it was written by, and what onnxruntime makes of it.
+
+    `unused` names tensors that a width was given for and that stay floats.
+    """
 
     model: Model
     plan: QuantizationPlan
     fusion: IntegerFusion
+    unused: tuple[str, ...] = ()
 
 
 def quantize(
-    model: Model, data: Dataset, bits: int = _BITS, engine: Engine | None = None
+    model: Model, data: Dataset, bits: GivenBits | None = None, engine: Engine | None = None
 ) -> Quantized:
     """The model with weights and activations on grids, as QuantizeLinear and DequantizeLinear.
 
-    Weights are int8, symmetric per output channel; activations uint8 per tensor. Raises
-    UsageError for other widths, ModelError where nothing can be quantized.
+    Weights are symmetric per output channel, activations unsigned per tensor; codes of 2 to 8 bits
+    stand in int8 and uint8. What `bits` says nothing of has 8; its names are those of `model`.
+    Raises UsageError for other widths and unknown names, ModelError where nothing can be quantized.
     """
-    require_width(bits)
-    engine = engine or Engine()
+    bits, engine = bits or GivenBits(), engine or Engine()
+    require_widths(bits)
+    _require_names(model, bits)
     if any(operator_of(node).kind in ("quantization", "quantized") for node in model.nodes):
         raise ModelError(f"{model.name}: is quantized already; give the float network")
-    model = raised(model)
-    plan = plan_of(model, infer_shapes(model, data.shapes(1)))
+    prepared = folded(raised(model))
+    model = prepared.model
+    plan = plan_of(model, infer_shapes(model, data.shapes(1)), prepared.renamed(bits))
     if not any(each.weights for each in plan.nodes):
-        why = f": {plan.left[0].node}: {plan.left[0].reason}" if plan.left else ""
+        why = f": {plan.left[0].node}: {plan.left[0].reason}" if plan.left else _NONE_FOUND
         raise ModelError(f"{model.name}: no layer can be quantized{why}")
-    plan = with_grids(plan, model, data, engine, bits)
+    plan = with_grids(plan, model, data, engine)
     result = written(model, plan)
-    return Quantized(result, plan, fusion_of(result, plan, engine.threads))
+    unused = tuple(_without_grid(plan, bits, prepared.names))
+    return Quantized(result, plan, fusion_of(result, plan, engine.threads), unused)
 
 
-def require_width(bits: int) -> None:
+_NONE_FOUND = ", as none with constant weights stands in the main graph"
+
+
+def require_widths(bits: GivenBits) -> None:
     """Raise UsageError for a width that cannot be written."""
-    if bits != _BITS:
-        raise UsageError(f"bits: expected 8, got {bits}; no other width can be written")
+    given = [("weights", bits.weights), ("activations", bits.activations), *bits.by_tensor]
+    for name, width in given:
+        if width is not None and not NARROWEST <= width <= WIDEST:
+            raise UsageError(
+                f"--bits: {name}: expected {NARROWEST} to {WIDEST} bits, got {width}; no other "
+                "width can be written"
+            )
+
+
+def _require_names(model: Model, bits: GivenBits) -> None:
+    known = {name for node in model.view.main_nodes for name in (*node.inputs, *node.outputs)}
+    for name in bits.of_tensor:
+        if name not in known:
+            raise UsageError(f"--bits: '{name}' is no tensor of the model")
+
+
+def _without_grid(
+    plan: QuantizationPlan, bits: GivenBits, renamed: Mapping[str, str]
+) -> Iterator[str]:
+    """The tensors that a width is given for and that have no grid."""
+    layers = {each.weights for each in plan.nodes}
+    folded_away = {each.node.outputs[0] for each in plan.nodes if each.folded}
+    used = layers | folded_away | set(plan.tensors)
+    return (name for name in bits.of_tensor if used.isdisjoint((name, renamed.get(name, name))))

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from eapc.energy import GivenBits
 from eapc.model import Model, Node, Shapes, TensorSpec
 from eapc.operators import Operator, operator_of
 from eapc.quantization.grids import TensorGrid
+
+WIDEST = 8
+"""Bits of weights and activations that nothing else is said of, and the most that are written."""
 
 
 @dataclass(frozen=True)
@@ -16,8 +20,8 @@ class QuantizedNode:
 
     `reads` are the tensors that it reads off grids of activations, `makes` is what it makes on
     one: behind an activation `folded` into the range, if there is one; empty where the result
-    stays float. Of a layer `weights` are constants with a scale per channel along `axis`, and
-    `bias` is what is added.
+    stays float. Of a layer `weights` are constants of `weight_bits` with a scale per channel along
+    `axis`, and `bias` is what is added.
     """
 
     node: Node
@@ -28,6 +32,7 @@ class QuantizedNode:
     axis: int = 0
     bias: str = ""
     folded: str = ""
+    weight_bits: int = WIDEST
 
 
 @dataclass(frozen=True)
@@ -43,9 +48,9 @@ class QuantizationPlan:
     """The nodes that run on integers, and the grids of the tensors between them.
 
     `tensors` are those with a grid, in data-flow order; `tied` gives for each the tensor that
-    stands for all that share its grid. `left` could run on integers and do not, `floats` are
-    operators of nodes that compute on floats in any case. `grids` is empty until calibration
-    data have told them.
+    stands for all that share its grid, and `bits` the width of that. `left` could run on integers
+    and do not, `floats` are operators of nodes that compute on floats in any case. `grids` is empty
+    until calibration data have told them.
     """
 
     nodes: tuple[QuantizedNode, ...]
@@ -53,6 +58,7 @@ class QuantizationPlan:
     tied: Mapping[str, str]
     left: tuple[LeftFloat, ...] = ()
     floats: tuple[str, ...] = ()
+    bits: Mapping[str, int] = field(default_factory=dict)
     grids: Mapping[str, TensorGrid] = field(default_factory=dict)
 
     @property
@@ -70,9 +76,12 @@ class QuantizationPlan:
         return found
 
 
-def plan_of(model: Model, shapes: Shapes) -> QuantizationPlan:
-    """The plan of a model whose tensors have these shapes and types."""
-    planner = _NodePlanner(model, shapes.by_scope[""])
+def plan_of(model: Model, shapes: Shapes, bits: GivenBits | None = None) -> QuantizationPlan:
+    """The plan of a model whose tensors have these shapes and types.
+
+    Tensors that share a grid have the greatest of the widths that they are given, 8 without any.
+    """
+    planner = _NodePlanner(model, shapes.by_scope[""], bits or GivenBits())
     for node in model.view.main_nodes:
         if node in model.view.needed:
             planner.take(node)
@@ -80,17 +89,22 @@ def plan_of(model: Model, shapes: Shapes) -> QuantizationPlan:
 
 
 class _NodePlanner:
-    def __init__(self, model: Model, specs: Mapping[str, TensorSpec]) -> None:
+    def __init__(self, model: Model, specs: Mapping[str, TensorSpec], bits: GivenBits) -> None:
         self._model, self._view, self._specs = model, model.view, specs
+        self._bits = bits
         self._nodes: list[QuantizedNode] = []
         self._left: list[LeftFloat] = []
         self._floats: list[str] = []
         self._tensors: dict[str, str] = {}
+        self._unfolded: dict[str, str] = {}
 
     def plan(self) -> QuantizationPlan:
         tied = {name: self._standing_for(name) for name in self._tensors}
         left, floats = tuple(self._left), tuple(self._floats)
-        return QuantizationPlan(tuple(self._nodes), tuple(self._tensors), tied, left, floats)
+        bits: dict[str, int] = {}
+        for name, group in tied.items():
+            bits[group] = max(bits.get(group, 0), self._width(name))
+        return QuantizationPlan(tuple(self._nodes), tuple(self._tensors), tied, left, floats, bits)
 
     def take(self, node: Node) -> None:
         """Plan a node, after those in front of it."""
@@ -110,8 +124,8 @@ class _NodePlanner:
         made = folded.outputs[0] if folded else node.outputs[0]
         makes = "" if row.kind == "product" and self._ends(made) else made
         axis, bias = self._layout(node, row, weights)
-        key = folded.key if folded else ""
-        self._add(QuantizedNode(node, reads, makes, False, weights, axis, bias, key))
+        key, width = folded.key if folded else "", self._width(weights)
+        self._add(QuantizedNode(node, reads, makes, False, weights, axis, bias, key, width))
 
     def _note_float(self, node: Node) -> None:
         """Note a node that computes on floats, unless it is folded into a range."""
@@ -135,6 +149,8 @@ class _NodePlanner:
 
     def _add(self, planned: QuantizedNode) -> None:
         self._nodes.append(planned)
+        if planned.folded:
+            self._unfolded[planned.makes] = planned.node.outputs[0]
         for name in filter(None, (*planned.reads, planned.makes)):
             self._tensors.setdefault(name, name)
 
@@ -195,6 +211,11 @@ class _NodePlanner:
 
     def _shape(self, constant: str) -> tuple[int, ...]:
         return self._model.constants.shape(constant) or ()
+
+    def _width(self, name: str) -> int:
+        """The bits that a tensor is given, by the name of what is folded into it too."""
+        named = name if name in self._bits.of_tensor else self._unfolded.get(name, name)
+        return self._bits.of(named, is_constant=name in self._model.constants) or WIDEST
 
     # --- ties ------------------------------------------------------------------------------------
 

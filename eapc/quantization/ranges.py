@@ -15,12 +15,14 @@ from eapc.runtime import Engine, feed_size
 
 
 def with_grids(
-    plan: QuantizationPlan, model: Model, data: Dataset, engine: Engine, bits: int = 8
+    plan: QuantizationPlan, model: Model, data: Dataset, engine: Engine
 ) -> QuantizationPlan:
     """The plan with the grid of every tensor: of least squares over its group's values."""
     counts = _value_counts(plan, model, data, engine)
     by_group: dict[str, TensorGrid] = {
-        group: activation_grid(ValueCounts.joined([counts[name] for name in sources]), bits)
+        group: activation_grid(
+            ValueCounts.joined([counts[name] for name in sources]), plan.bits[group]
+        )
         for group, sources in plan.groups.items()
     }
     return replace(plan, grids={name: by_group[plan.tied[name]] for name in plan.tensors})

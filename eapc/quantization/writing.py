@@ -10,6 +10,7 @@ from onnx import NodeProto, helper
 
 from eapc.errors import ModelError
 from eapc.model import (
+    BITS_KEY,
     ONNX,
     Array,
     GraphEditor,
@@ -19,12 +20,14 @@ from eapc.model import (
     explained,
 )
 from eapc.quantization.grids import TensorGrid, bias_codes, weight_grid
-from eapc.quantization.plan import QuantizationPlan, QuantizedNode
+from eapc.quantization.plan import WIDEST, QuantizationPlan, QuantizedNode
 
 LOWEST_OPSET = 13
 """The first whose DequantizeLinear has a scale per channel."""
 
 _IR_OF_OPSET = 7
+
+_IR_OF_NODE_METADATA = 10
 
 _IR_OF_OWN_INITIALIZERS = 4
 
@@ -45,12 +48,15 @@ def written(model: Model, plan: QuantizationPlan) -> Model:
     """The model with its plan's grids written in; inputs and outputs stay as they are.
 
     What made a tensor with a grid is followed by QuantizeLinear and DequantizeLinear, and all
-    that read it read the result. Weights and biases are stored as integers.
+    that read it read the result. Weights and biases are stored as integers. Codes of fewer than 8
+    bits stand in 8: activations go through a Clip, and metadata of the nodes tell the width.
     """
     proto = model.to_proto(embed=True)
-    proto.ir_version = max(proto.ir_version, _IR_OF_OPSET)
     writer = _Writer(model, plan, proto)
     nodes = list(writer.nodes())
+    tells = any(node.metadata_props for node in nodes)
+    lowest = _IR_OF_NODE_METADATA if tells else _IR_OF_OPSET
+    proto.ir_version = max(proto.ir_version, lowest)
     del proto.graph.node[:]
     proto.graph.node.extend(nodes)
     _drop_unread(proto)
@@ -59,7 +65,7 @@ def written(model: Model, plan: QuantizationPlan) -> Model:
 
 
 def code_name(tensor: str) -> str:
-    """The name of a tensor's codes."""
+    """The name of a tensor's codes, before any Clip."""
     return f"{tensor}@codes"
 
 
@@ -69,6 +75,10 @@ class _Writer:
         self._editor = GraphEditor(proto)
         self._known = {id(each.node): each for each in plan.nodes}
         self._stored: dict[tuple[str, int, bytes], str] = {}
+        self._codes: dict[str, str] = {}
+        self._grid_operands: dict[str, tuple[str, str]] = {}
+        self._last_codes: dict[int, str] = {}
+        self._moved = {each.makes for each in plan.nodes if each.moves}
         self._read_as = {
             name: name if name in model.outputs else f"{name}@rounded" for name in plan.tensors
         }
@@ -87,6 +97,9 @@ class _Writer:
             self._rewire(proto)
             if planned is not None and planned.weights:
                 yield from self._layer(planned, proto)
+            if planned is not None and self._pads_codes(planned):
+                yield from self._padded(planned, proto)
+                continue
             made = [name for name in proto.output if name in self._plan.grids]
             made = [name for name in made if name not in self._model.constants]
             ends = {name: f"{name}@float" for name in made if name in self._model.outputs}
@@ -103,19 +116,63 @@ class _Writer:
 
     def _pair(self, tensor: str, source: str) -> Iterator[NodeProto]:
         """What rounds a tensor, which `source` holds, to its grid."""
-        operands = self._operands(tensor, self._grid(tensor))
-        codes, result = code_name(tensor), self._read_as[tensor]
-        yield helper.make_node("QuantizeLinear", [source, *operands], [codes], f"{tensor}@Q")
-        yield helper.make_node("DequantizeLinear", [codes, *operands], [result], f"{tensor}@DQ")
+        grid = self._grid(tensor)
+        operands = self._operands(tensor, grid)
+        codes = code_name(tensor)
+        yield _told(
+            grid, helper.make_node("QuantizeLinear", [source, *operands], [codes], f"{tensor}@Q")
+        )
+        if grid.bits < WIDEST and tensor not in self._moved:
+            ends = ["", self._last_code(grid)]
+            clipped = f"{tensor}@clipped"
+            yield _told(grid, helper.make_node("Clip", [codes, *ends], [clipped], clipped))
+            codes = clipped
+        yield self._real(tensor, codes)
 
-    def _operands(self, tensor: str, grid: TensorGrid) -> list[str]:
+    def _real(self, tensor: str, codes: str) -> NodeProto:
+        """What makes a tensor of its codes, for all that read it."""
+        grid, result = self._grid(tensor), self._read_as[tensor]
+        self._codes[tensor] = codes
+        inputs = [codes, *self._operands(tensor, grid)]
+        return _told(grid, helper.make_node("DequantizeLinear", inputs, [result], f"{tensor}@DQ"))
+
+    def _pads_codes(self, planned: QuantizedNode) -> bool:
+        """Whether a node is a Pad with zeros or of a border, which works on codes as they are.
+
+        Runtimes have no Pad between pairs to fuse.
+        """
+        node, constants = planned.node, self._model.constants
+        if node.op_type != "Pad" or planned.makes in self._model.outputs:
+            return False
+        value = constants.scalar(node.input(2)) if node.input(2) else 0
+        is_constant = node.attribute("mode", "constant") == "constant"
+        return planned.reads[0] in self._codes and (not is_constant or value == 0)
+
+    def _padded(self, planned: QuantizedNode, proto: NodeProto) -> Iterator[NodeProto]:
+        tensor = planned.makes
+        grid = self._grid(tensor)
+        zero = self._add(f"{tensor}@padding", np.array(grid.zero_point, np.uint8))
+        proto.input.extend([""] * (3 - len(proto.input)))
+        proto.input[0], proto.input[2] = self._codes[planned.reads[0]], zero
+        proto.output[0] = code_name(tensor)
+        yield _told(grid, proto)
+        yield self._real(tensor, code_name(tensor))
+
+    def _last_code(self, grid: TensorGrid) -> str:
+        """The constant that is the greatest code, one of each."""
+        _, last = grid.ends
+        if last not in self._last_codes:
+            self._last_codes[last] = self._add(f"code@{last}", np.array(last, np.uint8))
+        return self._last_codes[last]
+
+    def _operands(self, tensor: str, grid: TensorGrid) -> tuple[str, str]:
         """Scale and zero point of a grid, stored once for each tensor."""
-        code_type = np.int8 if grid.signed else np.uint8
-        zeros = np.full(grid.scale.shape, grid.zero_point, code_type)
-        return [
-            self._add(f"{tensor}@scale", grid.scale),
-            self._add(f"{tensor}@zero", zeros),
-        ]
+        if tensor not in self._grid_operands:
+            code_type = np.int8 if grid.signed else np.uint8
+            zeros = np.full(grid.scale.shape, grid.zero_point, code_type)
+            operands = self._add(f"{tensor}@scale", grid.scale), self._add(f"{tensor}@zero", zeros)
+            self._grid_operands[tensor] = operands
+        return self._grid_operands[tensor]
 
     def _layer(self, planned: QuantizedNode, proto: NodeProto) -> Iterator[NodeProto]:
         """What makes the weights and bias of a layer of their codes; its operands are these."""
@@ -123,7 +180,7 @@ class _Writer:
         weights = constants[planned.weights]
         channels = weights.shape[planned.axis]
         bias = constants[planned.bias] if planned.bias else np.zeros(channels, np.float32)
-        grid = weight_grid(weights, planned.axis, bias / given)
+        grid = weight_grid(weights, planned.axis, bias / given, planned.weight_bits)
         key = (planned.weights, planned.axis, grid.scale.tobytes())
         if key not in self._stored:
             stored = self._stored_codes(planned.weights, weights, grid)
@@ -151,10 +208,18 @@ class _Writer:
         codes = self._add(code_name(constant), grid.codes(values))
         result = self._read_as.get(constant) or self._editor.unused_name(f"{codes}@rounded")
         operands, axis = [codes, *self._operands(codes, grid)], grid.axis
-        return helper.make_node("DequantizeLinear", operands, [result], f"{codes}@DQ", axis=axis)
+        node = helper.make_node("DequantizeLinear", operands, [result], f"{codes}@DQ", axis=axis)
+        return _told(grid, node)
 
     def _add(self, name: str, value: Array) -> str:
         return self._editor.add_constant(name, np.array(value))
+
+
+def _told(grid: TensorGrid, node: NodeProto) -> NodeProto:
+    """The node, which tells the width of its codes where that is not the type's."""
+    if grid.bits < WIDEST:
+        node.metadata_props.add(key=BITS_KEY, value=str(grid.bits))
+    return node
 
 
 def _drop_unread(proto: onnx.ModelProto) -> None:

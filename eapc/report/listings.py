@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from eapc.hardware import HardwareModel, MeasuredMachine, Memory
+from eapc.hardware import HardwareModel, KnownWidths, MeasuredMachine, Memory
 from eapc.pipeline import Pass
 from eapc.report.layout import engineering, facts, page, plain, title
 from eapc.report.timings import machine_summary
@@ -42,8 +42,16 @@ def hardware_summary(machine: HardwareModel | MeasuredMachine) -> list[str]:
         f"{'level':<14}{'MAC units per word':>18}{'size':>10}",
         *(_level(name, memory) for name, memory in machine.memories.items()),
         *(["", f"feature maps are kept in {kept_in} between layers"] if kept_in else []),
+        *(["", _widths(machine.widths)] if machine.widths else []),
         *["", f"uncertainty of energies: {energy_uncertainty(machine)}"],
     ]
+
+
+def _widths(widths: KnownWidths) -> str:
+    weights, activations = (
+        ", ".join(map(str, each)) for each in (widths.weights, widths.activations)
+    )
+    return f"widths: weights of {weights} bits, activations of {activations}"
 
 
 def _level(name: str, memory: Memory) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx
 
-from eapc.model import Array, Model, Node
+from eapc.model import Array, Model, Node, clip_of_codes, code_range
 
 _NOMINAL_RANGES = {
     "NominalRange_0_255": (0.0, 255.0),
@@ -52,8 +52,12 @@ def _quantized(model: Model, node: Node) -> tuple[float, float] | None:
     zero = _zero_point(model, node)
     if scale is None or zero is None or scale.size != 1 or zero.dtype.kind not in "iu":
         return None
-    limits, step, origin = np.iinfo(zero.dtype), float(scale.item()), int(zero.item())
-    return (int(limits.min) - origin) * step, (int(limits.max) - origin) * step
+    step, origin = float(scale.item()), int(zero.item())
+    least, greatest = code_range(zero.dtype)
+    clip = clip_of_codes(model, node)
+    if clip is not None and (bounds := _clipped(model, clip)) is not None:
+        least, greatest = max(least, int(bounds[0])), min(greatest, int(bounds[1]))
+    return (least - origin) * step, (greatest - origin) * step
 
 
 def _zero_point(model: Model, node: Node) -> Array | None:
