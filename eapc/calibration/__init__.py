@@ -9,6 +9,7 @@ from eapc.calibration.activations import (
     MemoryBudget,
     downstream_of,
 )
+from eapc.calibration.fitting import LayerFit
 from eapc.calibration.grids import weight_grid
 from eapc.calibration.lockstep import LayerwiseReconstruction, Reference
 from eapc.calibration.reaching import unreached
@@ -41,6 +42,7 @@ __all__ = [
     "DownstreamSubgraph",
     "ErrorCurve",
     "Kinds",
+    "LayerFit",
     "LayerRows",
     "LayerwiseReconstruction",
     "MemoryBudget",
