@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from eapc.errors import UsageError
 from eapc.pipeline import Compilation, Pass
-from eapc.quantization import quantize, require_width
+from eapc.quantization import quantize, require_weight_width, require_width
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,11 @@ class Quantize(Pass):
     refits: ClassVar[bool] = True
 
     bits: int = field(default=8, metadata={"help": "width of weights and activations"})
+    weight_bits: int = field(default=8, metadata={"help": "width of the weights' codes"})
 
     def __post_init__(self) -> None:
         require_width(self.bits)
+        require_weight_width(self.weight_bits)
 
     @property
     def needs_calibration(self) -> bool:
@@ -32,6 +34,12 @@ class Quantize(Pass):
         data = compilation.calibration
         if data is None:
             raise UsageError("needs calibration data")
-        done = quantize(compilation.model, data, self.bits, compilation.conditions.engine)
+        record = compilation.record
+        done = quantize(
+            *(compilation.model, data, self.bits, compilation.conditions.engine),
+            weight_bits=self.weight_bits,
+            reference=None if record.tuned else compilation.reference,
+            progress=compilation.progress,
+        )
         notes = (*compilation.record.notes, str(done.fusion))
         return compilation.with_model(done.model).with_record(notes=notes)

@@ -11,7 +11,7 @@ from eapc.calibration.activations import (
 )
 from eapc.calibration.fitting import LayerFit
 from eapc.calibration.grids import weight_grid
-from eapc.calibration.lockstep import LayerwiseReconstruction, Reference
+from eapc.calibration.lockstep import LayerwiseReconstruction, Reference, is_cut_from
 from eapc.calibration.reaching import unreached
 from eapc.calibration.sensitivity import (
     DENSITIES,
@@ -52,6 +52,7 @@ __all__ = [
     "changed_constants",
     "downstream_of",
     "error_curves",
+    "is_cut_from",
     "is_rectified",
     "moved_biases",
     "probe_inputs",

@@ -1,6 +1,6 @@
 """Quantization: a float model as integers, in a file that runtimes fuse."""
 
-from eapc.quantization.entry import Quantized, quantize, require_width
+from eapc.quantization.entry import Quantized, quantize, require_weight_width, require_width
 from eapc.quantization.fusing import IntegerFusion
 from eapc.quantization.grids import TensorGrid, activation_grid, bias_codes, weight_grid
 from eapc.quantization.plan import LeftFloat, QuantizationPlan, QuantizedNode, plan_of
@@ -18,6 +18,7 @@ __all__ = [
     "bias_codes",
     "plan_of",
     "quantize",
+    "require_weight_width",
     "require_width",
     "weight_grid",
 ]

@@ -45,7 +45,7 @@ class QuantizationPlan:
     `tensors` are those with a grid, in data-flow order; `tied` gives for each the tensor that
     stands for all that share its grid. `left` could run on integers and do not, `floats` are
     operators of nodes that compute on floats in any case. `grids` is empty until calibration
-    data have told them.
+    data have told them; `weight_grids` are those of weights that have been fitted to them.
     """
 
     nodes: tuple[QuantizedNode, ...]
@@ -54,6 +54,7 @@ class QuantizationPlan:
     left: tuple[LeftFloat, ...] = ()
     floats: tuple[str, ...] = ()
     grids: Mapping[str, TensorGrid] = field(default_factory=dict)
+    weight_grids: Mapping[str, TensorGrid] = field(default_factory=dict)
 
     @property
     def sources(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from eapc.model import (
     captured_by,
     explained,
 )
-from eapc.quantization.grids import TensorGrid, bias_codes, weight_grid
+from eapc.quantization.grids import TensorGrid, bias_codes, storable, weight_grid
 from eapc.quantization.plan import QuantizationPlan, QuantizedNode
 
 LOWEST_OPSET = 13
@@ -41,15 +41,16 @@ def raised(model: Model) -> Model:
     return Model(GraphView(proto), model.path)
 
 
-def written(model: Model, plan: QuantizationPlan) -> Model:
+def written(model: Model, plan: QuantizationPlan, weights: bool = True) -> Model:
     """The model with its plan's grids written in; inputs and outputs stay as they are.
 
     What made a tensor with a grid is followed by QuantizeLinear and DequantizeLinear, and all
-    that read it read the result. Weights and biases are stored as integers.
+    that read it read the result. Weights and biases are stored as integers, or, without
+    `weights`, left as they are.
     """
     proto = model.to_proto(embed=True)
     proto.ir_version = max(proto.ir_version, _IR_OF_OPSET)
-    writer = _Writer(model, plan, proto)
+    writer = _Writer(model, plan, proto, weights)
     nodes = list(writer.nodes())
     del proto.graph.node[:]
     proto.graph.node.extend(nodes)
@@ -64,7 +65,10 @@ def code_name(tensor: str) -> str:
 
 
 class _Writer:
-    def __init__(self, model: Model, plan: QuantizationPlan, proto: onnx.ModelProto) -> None:
+    def __init__(
+        self, model: Model, plan: QuantizationPlan, proto: onnx.ModelProto, weights: bool
+    ) -> None:
+        self._weights = weights
         self._model, self._plan, self._graph = model, plan, proto.graph
         self._editor = GraphEditor(proto)
         self._known = {id(each.node): each for each in plan.nodes}
@@ -85,7 +89,7 @@ class _Writer:
         for node, proto in zip(self._model.view.main_nodes, protos, strict=True):
             planned = self._known.get(id(node))
             self._rewire(proto)
-            if planned is not None and planned.weights:
+            if planned is not None and planned.weights and self._weights:
                 yield from self._layer(planned, proto)
             made = [name for name in proto.output if name in self._plan.grids]
             made = [name for name in made if name not in self._model.constants]
@@ -123,7 +127,12 @@ class _Writer:
         weights = constants[planned.weights]
         channels = weights.shape[planned.axis]
         bias = constants[planned.bias] if planned.bias else np.zeros(channels, np.float32)
-        grid = weight_grid(weights, planned.axis, bias / given)
+        fitted = self._plan.weight_grids.get(planned.weights)
+        grid = (
+            weight_grid(weights, planned.axis, bias / given)
+            if fitted is None
+            else storable(fitted, bias / given)
+        )
         key = (planned.weights, planned.axis, grid.scale.tobytes())
         if key not in self._stored:
             stored = self._stored_codes(planned.weights, weights, grid)
