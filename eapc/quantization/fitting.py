@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from eapc.calibration import LayerFit, LayerwiseReconstruction, is_cut_from
+from eapc.calibration import LayerFit, LayerwiseReconstruction, Reference, is_cut_from
 from eapc.data import Dataset
 from eapc.layers import TiedLayers, layers_of
 from eapc.model import Array, Model, Origin
@@ -57,7 +57,8 @@ def with_fitted_weights(
     """
     student = replace(written(model, plan, weights=False), origin=target.origin)
     planned = {each.node.outputs[0]: each for each in plan.nodes if each.weights}
-    layers = tuple(tied for tied in layers_of(student).layers if _can_be_fitted(tied, planned))
+    found = layers_of(Reference(target.dense, student).original).layers
+    layers = tuple(tied for tied in found if _can_be_fitted(tied, planned))
     if not layers:
         return plan, model
     sweep = LayerwiseReconstruction(student, target.dense, layers, data, engine)
