@@ -114,8 +114,8 @@ def drawn(network: Network, seed: int, bits: int, sparsity: float, folder: Path)
     ours = quantize(pruned, data, engine=engine, weight_bits=bits, reference=network.model)
     seconds = time.process_time() - start
     peer = quantized_by_peer(pruned, data, folder) if bits == 8 else None
-    judged = (None if m is None else hits(m, network) for m in (pruned, ours.model, peer))
-    return Draw(hits(network.model, network), *judged, seconds)  # type: ignore[arg-type]
+    dense, before, after = (hits(each, network) for each in (network.model, pruned, ours.model))
+    return Draw(dense, before, after, None if peer is None else hits(peer, network), seconds)
 
 
 def images_of(calibration: Dataset, seed: int) -> Dataset:
@@ -166,10 +166,10 @@ def row(draw: Draw) -> str:
 def summary(draws: Sequence[Draw]) -> Iterator[tuple[str, str]]:
     """Differences in points, each with a 95 % interval."""
     yield "eapc - pruned float", interval([each.eapc - each.pruned for each in draws])
-    peers = [each for each in draws if each.peer is not None]
-    if peers:
-        yield "onnxruntime - pruned float", interval([p.peer - p.pruned for p in peers])
-        yield "eapc - onnxruntime", interval([each.eapc - each.peer for each in peers])
+    both = [(each, each.peer) for each in draws if each.peer is not None]
+    if both:
+        yield "onnxruntime - pruned float", interval([peer - each.pruned for each, peer in both])
+        yield "eapc - onnxruntime", interval([each.eapc - peer for each, peer in both])
 
 
 def interval(changes: Sequence[Array]) -> str:
