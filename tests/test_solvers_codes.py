@@ -72,7 +72,7 @@ def test_the_projection_keeps_the_zeros_of_a_mask() -> None:
 def nearest(weight: NDArray[np.float32], bits: int) -> NDArray[np.float32]:
     last = 2 ** (bits - 1) - 1
     steps = nearest_steps_of_rows(weight, np.ones(weight.shape), last)
-    return (steps * np.clip(np.rint(weight / steps), -last, last)).astype(np.float32)
+    return np.asarray(steps * np.clip(np.rint(weight / steps), -last, last), np.float32)
 
 
 @pytest.mark.parametrize(("bits", "share"), [(8, 0.8), (4, 0.8), (3, 0.8), (2, 0.8)])
