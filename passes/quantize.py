@@ -8,6 +8,7 @@ from typing import ClassVar
 from eapc.errors import UsageError
 from eapc.pipeline import Compilation, Pass
 from eapc.quantization import quantize, require_weight_width, require_width
+from eapc.solvers import PATTERNS, parse_pattern
 
 
 @dataclass(frozen=True)
@@ -19,10 +20,15 @@ class Quantize(Pass):
 
     bits: int = field(default=8, metadata={"help": "width of weights and activations"})
     weight_bits: int = field(default=8, metadata={"help": "width of the weights' codes"})
+    pattern: str = field(
+        default="unstructured",
+        metadata={"help": f"which zeros of 2 and 3 bits may change places: {', '.join(PATTERNS)}"},
+    )
 
     def __post_init__(self) -> None:
         require_width(self.bits)
         require_weight_width(self.weight_bits)
+        parse_pattern(self.pattern)
 
     @property
     def needs_calibration(self) -> bool:
@@ -39,6 +45,7 @@ class Quantize(Pass):
             *(compilation.model, data, self.bits, compilation.conditions.engine),
             weight_bits=self.weight_bits,
             reference=None if record.tuned else compilation.reference,
+            pattern=self.pattern,
             progress=compilation.progress,
         )
         notes = (*compilation.record.notes, str(done.fusion))

@@ -127,3 +127,17 @@ def test_an_older_file_is_fitted_to_its_reference_too() -> None:
     assert relative_error(residual(), done.model) < 0.5 * relative_error(
         residual(), rounded(pruned())
     )
+
+
+def test_the_zeros_of_narrow_weights_move_within_their_pattern() -> None:
+    """Of each four weights along the channels two stay at most, in other places than before."""
+    weights = normal((4, 4, 3, 3), 3)
+    weights[:, 2:] = 0
+    model = residual().with_weights({"w2": weights})
+    given = {"engine": Engine(1), "weight_bits": 2, "reference": residual()}
+    codes = quantize(model, data(), **given, pattern="2:4").model.constants["w2@codes"]
+    assert codes[:, 2:].any()
+    assert (np.count_nonzero(codes, axis=1) <= 2).all()
+    free = quantize(model, data(), **given).model.constants["w2@codes"]
+    assert np.count_nonzero(free) <= 72
+    assert np.count_nonzero(free, axis=1).max() > 2

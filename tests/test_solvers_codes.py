@@ -9,8 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from test_solvers import layer, problem_of
 
-from eapc.solvers import LayerProblem, coded, refit
+from eapc.solvers import LayerProblem, coded, parse_pattern, refit
 from eapc.solvers.codes import _projected, nearest_steps_of_rows
+from eapc.solvers.patterns import Unstructured
 
 
 def best_of_all(problem: LayerProblem, last: int) -> float:
@@ -55,8 +56,8 @@ def test_first_steps_leave_the_least_square_of_what_is_lost() -> None:
 def test_the_projection_takes_the_weights_that_gain_most_and_their_step() -> None:
     """By 1.5, what 2, 1.8 and 1 gain over 0 is 3.75, 3.15 and 0.75; s of the first two is 1.9."""
     values = np.array([[[2, 1.8, -0.2, 1]]], np.float32)
-    ones = np.ones(values.shape)
-    found, steps = _projected(values, ones, np.full((1, 1, 1), 1.5), ones > 0, 1, nonzeros=2)
+    ones, mask = np.ones(values.shape), np.array([[[True, False, True, False]]])
+    found, steps = _projected(values, ones, np.full((1, 1, 1), 1.5), mask, 1, Unstructured())
     np.testing.assert_allclose(found, [[[1.9, 1.9, 0, 0]]], rtol=1e-6)
     np.testing.assert_allclose(steps, [[[1.9]]], rtol=1e-6)
 
@@ -104,7 +105,7 @@ def test_zeros_may_move_where_their_number_is_given() -> None:
     problem = problem_of([[2, 1.9, 0.1]], np.eye(3).tolist())
     start = np.array([[[0, 1.9, 0.1]]], np.float32)
     kept = coded(problem, start, bits=2).weight
-    moved = coded(problem, start, bits=2, nonzeros=2).weight
+    moved = coded(problem, start, bits=2, pattern=Unstructured()).weight
     np.testing.assert_allclose(kept, [[[0, 1.9, 0]]], rtol=1e-6)
     np.testing.assert_allclose(moved, [[[1.95, 1.95, 0]]], rtol=1e-6)
 
@@ -114,3 +115,19 @@ def test_near_the_best_of_all_codes(seed: int) -> None:
     _, _, problem = layer(m=1, k=7, seed=seed)
     best = best_of_all(problem, 1)
     assert problem.objective(coded(problem, problem.weight, bits=2).weight) <= 0.98 * best
+
+
+def test_zeros_that_move_are_as_many() -> None:
+    weight, _, problem = layer(groups=2)
+    start = refit(problem, np.abs(weight) > 1)
+    moved = coded(problem, start, bits=2, pattern=Unstructured()).weight
+    kept = coded(problem, start, bits=2).weight
+    assert np.count_nonzero(moved) <= np.count_nonzero(start)
+    assert problem.objective(moved) < problem.objective(kept)
+
+
+def test_a_weight_without_zeros_is_given_none_by_a_pattern() -> None:
+    _, _, problem = layer()
+    one = coded(problem, problem.weight, bits=3, pattern=parse_pattern("2:4"))
+    other = coded(problem, problem.weight, bits=3)
+    np.testing.assert_array_equal(one.weight, other.weight)

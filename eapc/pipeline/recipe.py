@@ -115,7 +115,8 @@ class Recipe:
         """The steps that quantize what is left; none unless that is asked for."""
         if self.bits is None:
             return ()
-        return (self._made("quantize", bits=self.bits), self._annotated)
+        quantize = self._made("quantize", bits=self.bits, **self._given("pattern"))
+        return (quantize, self._annotated)
 
     def untrained(self) -> Recipe:
         """The same without repair and training."""

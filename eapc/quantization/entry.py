@@ -39,13 +39,15 @@ def quantize(
     *,
     weight_bits: int | None = None,
     reference: Model | None = None,
+    pattern: str = "unstructured",
     progress: Progress = silent,
 ) -> Quantized:
     """The model with weights and activations on grids, as QuantizeLinear and DequantizeLinear.
 
     Weights are int8, symmetric per output channel, with codes of `weight_bits` (2 to 8, `bits` by
     default); activations uint8 per tensor. Layers are fitted to the outputs of `reference`, which
-    the model was made of, or to its own. Raises UsageError for other widths, ModelError where
+    the model was made of, or to its own. Zeros stay; those of 2 and 3 bits may
+    change places within the `pattern`. Raises UsageError for other widths, ModelError where
     nothing can be quantized.
     """
     require_width(bits)
@@ -61,7 +63,9 @@ def quantize(
         why = f": {plan.left[0].node}: {plan.left[0].reason}" if plan.left else ""
         raise ModelError(f"{model.name}: no layer can be quantized{why}")
     plan = with_grids(plan, model, data, engine, bits)
-    plan, model = with_fitted_weights(plan, model, target, data, engine, weight_bits, progress)
+    plan, model = with_fitted_weights(
+        plan, model, target, data, engine, weight_bits, pattern, progress
+    )
     result = written(model, plan)
     return Quantized(result, plan, fusion_of(result, plan, engine.threads))
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from eapc.calibration import LayerFit, LayerwiseReconstruction, Reference, is_cut_from
 from eapc.data import Dataset
-from eapc.layers import TiedLayers, layers_of
+from eapc.layers import TiedLayers, layers_of, pattern_of
 from eapc.model import Array, Model, Origin
 from eapc.progress import Progress, Step, silent
 from eapc.quantization.grids import TensorGrid, bias_codes, storable
@@ -48,11 +48,13 @@ def with_fitted_weights(
     data: Dataset,
     engine: Engine,
     bits: int,
+    pattern: str = "unstructured",
     progress: Progress = silent,
 ) -> tuple[QuantizationPlan, Model]:
     """The model with weights and biases on grids, and the plan with the grids of these weights.
 
-    `plan` has those of activations. Zeros of weights stay zeros. Layers that cannot be fitted,
+    `plan` has those of activations. Zeros of weights stay zeros; of narrow ones they may change
+    places within the pattern (see `coded`). Layers that cannot be fitted,
     such as those that no input comes to, are as they were.
     """
     student = replace(written(model, plan, weights=False), origin=target.origin)
@@ -65,7 +67,7 @@ def with_fitted_weights(
     grids: dict[str, TensorGrid] = {}
     for step, tied in enumerate(layers):
         progress(Step("quantize", step, len(layers), tied.first.name))
-        grid = _fit(sweep, step, tied, planned[tied.first.y], bits)
+        grid = _fit(sweep, step, tied, planned[tied.first.y], bits, pattern)
         if grid is not None:
             grids[tied.weight] = grid
             sweep.resume(dict(_rounded_biases(sweep.model, tied, grid, planned, plan)))
@@ -86,7 +88,12 @@ def _can_be_fitted(tied: TiedLayers, planned: Mapping[str, QuantizedNode]) -> bo
 
 
 def _fit(
-    sweep: LayerwiseReconstruction, step: int, tied: TiedLayers, planned: QuantizedNode, bits: int
+    sweep: LayerwiseReconstruction,
+    step: int,
+    tied: TiedLayers,
+    planned: QuantizedNode,
+    bits: int,
+    pattern: str,
 ) -> TensorGrid | None:
     """Fit a layer in the sweep's model; the grid of its weights, None where no input comes."""
     fit = LayerFit.at(sweep, step, tied)
@@ -94,7 +101,7 @@ def _fit(
         return None
     matrix = refit(fit.problem, fit.pruned != 0)
     fit, matrix = fit.behind_activation(matrix)
-    found = coded(fit.problem, matrix, bits)
+    found = coded(fit.problem, matrix, bits, pattern_of(tied, pattern))
     sweep.replace(fit.tied, found.weight, fit.aims)
     scale = _stored_steps(tied, found.steps)
     return TensorGrid(scale.astype(np.float32), 0, bits, signed=True, axis=planned.axis)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from eapc.solvers.admm import AdmmSettings
 from eapc.solvers.blas import single_thread
 from eapc.solvers.grids import Float32, WeightGrid, descended, fed_back
-from eapc.solvers.patterns import largest
+from eapc.solvers.patterns import Pattern
 from eapc.solvers.problem import LayerProblem, ScaledProblem, scaled
 
 Steps = NDArray[np.float64]
@@ -52,12 +52,12 @@ class CodedWeight:
 
 @single_thread()
 def coded(
-    problem: LayerProblem, weight: Float32, bits: int, nonzeros: int | None = None
+    problem: LayerProblem, weight: Float32, bits: int, pattern: Pattern | None = None
 ) -> CodedWeight:
     """The weight on grids of codes up to 2^(bits-1) - 1 on either side of 0.
 
-    `weight` is the best without a grid. Its zeros stay; with `nonzeros` and few codes others may
-    take their place, so many in all.
+    `weight` is the best without a grid. Its zeros stay; with a `pattern` and few codes others of
+    that pattern may take their place, as many in all. Without zeros there are none to be placed.
     """
     last = 2 ** (bits - 1) - 1
     layer, mask = scaled(problem), weight != 0
@@ -66,8 +66,9 @@ def coded(
     rounded = fed_back(layer.problem, start, mask, _grid(layer, steps, last))
     best = _improved(layer, rounded, steps, mask, last)
     if last <= _FEW_CODES:
-        found, steps = _sought(layer, start, steps, mask, last, nonzeros)
-        own = mask if nonzeros is None else found != 0
+        pattern = None if mask.all() else pattern
+        found, steps = _sought(layer, start, steps, mask, last, pattern)
+        own = mask if pattern is None else found != 0
         best = _better(layer.problem, best, _improved(layer, found, steps, own, last))
     found, steps = best
     return CodedWeight(layer.unscaled(found), np.where(found.any(axis=2, keepdims=True), steps, 0))
@@ -129,9 +130,9 @@ def _sought(
     steps: Steps,
     mask: NDArray[np.bool_],
     last: int,
-    nonzeros: int | None,
+    pattern: Pattern | None,
 ) -> tuple[Float32, Steps]:
-    """Codes and steps by ADMM, on the mask or at so many non-zeros."""
+    """Codes and steps by ADMM, on the mask or on another of as many and of the pattern."""
     problem, kept = layer.problem, start.copy()
     dual = np.zeros_like(kept)
     rho, inverse = 0.0, problem.gram
@@ -141,7 +142,7 @@ def _sought(
             dual *= np.float32(rho / now)
             rho, inverse = now, problem.gram.inverse(now)
         fitted = inverse.times(problem.G + np.float32(rho) * (kept - dual)) + dual
-        kept, steps = _projected(fitted, layer.unit, steps, mask, last, nonzeros)
+        kept, steps = _projected(fitted, layer.unit, steps, mask, last, pattern)
         dual = fitted - kept
     return kept, steps
 
@@ -152,16 +153,19 @@ def _projected(
     steps: Steps,
     mask: NDArray[np.bool_],
     last: int,
-    nonzeros: int | None,
+    pattern: Pattern | None,
 ) -> tuple[Float32, Steps]:
-    """The nearest weight on grids of rows' own steps, which begin at `steps`."""
+    """The nearest weight on grids of rows' own steps, which begin at `steps`.
+
+    The nearest of a pattern leaves out those that gain least over 0.
+    """
+    nonzeros = int(np.count_nonzero(mask))
     for _ in range(2):
         rounded = _rounded(values, unit, steps, last)
-        if nonzeros is None:
-            rounded *= mask
-        else:
+        if pattern is not None:
             gain = np.square(values) - np.square(values - rounded)
-            rounded *= largest(np.where(rounded != 0, gain, 0), nonzeros)
+            mask = pattern.mask(np.sqrt(np.maximum(gain, 0)), nonzeros)
+        rounded *= mask
         product = (values * rounded).sum(axis=2, keepdims=True, dtype=np.float64)
         square = np.square(rounded).sum(axis=2, keepdims=True)
         factor = np.divide(product, square, out=np.ones_like(square), where=square > 0)
