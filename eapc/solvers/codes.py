@@ -39,7 +39,11 @@ _ROUNDS = 4
 _FEW_CODES = 3
 """Codes on either side of 0 up to which they are sought together: widths of 2 and 3 bits."""
 
-_SEARCH = AdmmSettings(iterations=60, stages=12, first_rho=0.1, last_rho=1.0, annealed=0.0)
+_SEARCH = AdmmSettings(iterations=60, stages=6, first_rho=0.3, annealed=0.0)
+"""Within 1 % of the output error of 200 iterations from 0.03 on, on layers of 144 and 288 inputs.
+
+A last coupling of 0.3 leaves up to 15 % more error, where inputs are correlated.
+"""
 
 
 @dataclass(frozen=True)
