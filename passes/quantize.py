@@ -11,6 +11,7 @@ from eapc.errors import UsageError
 from eapc.model import Model
 from eapc.pipeline import Compilation, Names, Pass
 from eapc.quantization import quantize, require_widths
+from eapc.solvers import PATTERNS, parse_pattern
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,14 @@ class Quantize(Pass):
     tensors: Names = field(
         default=(), metadata={"help": "other bits of single tensors, globs: conv1.weight:4|relu*:6"}
     )
+    pattern: str = field(
+        default="unstructured",
+        metadata={"help": f"which zeros of 2 and 3 bits may change places: {', '.join(PATTERNS)}"},
+    )
 
     def __post_init__(self) -> None:
         require_widths(GivenBits(self.weights, self.activations, tuple(map(_entry, self.tensors))))
+        parse_pattern(self.pattern)
 
     @property
     def needs_calibration(self) -> bool:
@@ -55,10 +61,15 @@ class Quantize(Pass):
         data = compilation.calibration
         if data is None:
             raise UsageError("needs calibration data")
-        model, bits = compilation.model, self.bits(compilation.model)
+        model, bits, record = compilation.model, self.bits(compilation.model), compilation.record
         require_known(bits, compilation.machine, model.constants.stored)
-        done = quantize(model, data, bits, compilation.conditions.engine)
-        notes = [*compilation.record.notes, str(done.fusion)]
+        done = quantize(
+            *(model, data, bits, compilation.conditions.engine),
+            reference=None if record.tuned else compilation.reference,
+            pattern=self.pattern,
+            progress=compilation.progress,
+        )
+        notes = [*record.notes, str(done.fusion)]
         if done.unused:
             notes.append(f"stay floats, so that their widths are not used: {_list(done.unused)}")
         return compilation.with_model(done.model).with_record(notes=tuple(notes))

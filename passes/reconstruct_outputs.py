@@ -10,32 +10,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from eapc.calibration import (
-    LayerRows,
-    LayerwiseReconstruction,
-    Reference,
-    is_rectified,
-    rectified,
-    scaled_matrix,
-    weight_grid,
-)
+from eapc.calibration import LayerFit, LayerwiseReconstruction, Reference, weight_grid
 from eapc.checkpoints import Checkpoint, arrays_digest, digest
-from eapc.errors import DataError, UsageError
+from eapc.errors import UsageError
 from eapc.layers import TiedLayers, layers_of, pattern_of
 from eapc.model import Array, Model
 from eapc.pipeline import Compilation, LayerRecord, Pass
 from eapc.progress import Step
 from eapc.registry import METHODS
-from eapc.solvers import (
-    PATTERNS,
-    LayerProblem,
-    Moments,
-    combine,
-    on_grid,
-    parse_pattern,
-    refit,
-    solve,
-)
+from eapc.solvers import PATTERNS, LayerProblem, on_grid, parse_pattern, refit, solve
 
 logger = logging.getLogger(__name__)
 
@@ -120,30 +103,22 @@ class ReconstructOutputs(Pass):
     ) -> tuple[LayerRecord, dict[str, Array]]:
         """Solve one layer on what reaches it now; its record and its constants' new values."""
         method = METHODS[self.method]
-        rows = [user for user in sweep.rows(step) if user.is_reached]
-        if not rows:
+        fit = LayerFit.at(sweep, step, tied, method.fits)
+        if fit is None:
             return _as_they_are(sweep.model, tied)
-        tied = replace(tied, users=tuple(user.layer for user in rows))
-        moments = [user.moments() for user in rows]
-        if not method.fits:  # no bias takes the means up, so they count
-            moments = [moment.uncentred() for moment in moments]
-        original = scaled_matrix(tied, sweep.original)
-        pruned = scaled_matrix(tied, sweep.model)
-        problem = _problem(tied, original, moments)
-        matrix = self._solved(problem, tied, pruned)
-        moved = moments
+        tied, pruned = fit.tied, fit.pruned
+        matrix = self._solved(fit.problem, tied, pruned)
         if method.refits_behind_activations:
-            matrix, moved, problem = _rectified(tied, rows, problem, moments, original, matrix)
+            fit, matrix = fit.behind_activation(matrix)
         grid = weight_grid(tied, sweep.original) if method.fits else None
         if grid is not None:
-            matrix = on_grid(problem, matrix, grid)
-        constants = sweep.replace(tied, matrix, moved if method.fits else None)
-        output_error = combine(moved).relative_error(matrix, combine(moments))
+            matrix = on_grid(fit.problem, matrix, grid)
+        constants = sweep.replace(tied, matrix, fit.aims if method.fits else None)
         read = (pruned != 0).any(axis=(0, 1)) if self.keep_mask else np.ones(matrix.shape[2])
         record = LayerRecord.of(
             *(tied, matrix.size, tied.nonzero(sweep.model)),
-            relative_output_error=output_error,
-            rows=sum(moment.count for moment in moments),
+            relative_output_error=fit.relative_error(matrix),
+            rows=sum(moment.count for moment in fit.moments),
             inputs=int(np.count_nonzero(read)),
         )
         return record, constants
@@ -163,53 +138,10 @@ class ReconstructOutputs(Pass):
         return solve(problem, count, method=self.method, pattern=pattern, thorough=thorough)
 
 
-_STEP = 1.25
-"""How far to go towards moved targets: 1 is to them, and anything below 2 lowers the error.
-
-One longer step brings what two plain ones do, which would cost as much as the moments.
-"""
-
-_FEWEST_ROWS = 4
-"""Rows per input from which on targets may be moved: they leave a layer less determined."""
-
-
-def _rectified(
-    tied: TiedLayers,
-    rows: Sequence[LayerRows],
-    problem: LayerProblem,
-    moments: list[Moments],
-    original: Array,
-    matrix: Array,
-) -> tuple[Array, list[Moments], LayerProblem]:
-    """The weights refitted to targets that an activation behind leaves free, and these targets.
-
-    And the problem that the weights solve.
-
-    The targets' moments are about the means that the longer step leads to: biases follow it.
-    """
-    inputs = matrix.shape[2]
-    if not all(is_rectified(user) for user in rows) or moments[0].count < _FEWEST_ROWS * inputs:
-        return matrix, moments, problem
-    before = list(zip(rows, moments, strict=True))
-    moved = [rectified(user, now, matrix, now.bias(matrix)) for user, now in before]
-    beyond = [end.beyond(start, _STEP) for end, start in zip(moved, moments, strict=True)]
-    problem = _problem(tied, original, beyond)
-    refitted = refit(problem, matrix != 0, matrix)
-    aims = [end.about_outputs(aim.y_mean) for end, aim in zip(moved, beyond, strict=True)]
-    return refitted, aims, problem
-
-
 def _as_they_are(model: Model, tied: TiedLayers) -> tuple[LayerRecord, dict[str, Array]]:
     """The record and weights of a layer that no input comes to."""
     stored = model.constants[tied.weight]
     return LayerRecord.of(tied, stored.size, tied.nonzero(model)), {tied.weight: stored}
-
-
-def _problem(tied: TiedLayers, original: Array, moments: Sequence[Moments]) -> LayerProblem:
-    try:
-        return LayerProblem.from_moments(original, combine(moments))
-    except DataError as error:
-        raise DataError(f"layer '{tied.first.node.key}': {error}") from error
 
 
 _THOROUGH_PRODUCT = 1 << 26

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from test_solvers import problem_of
 
 from eapc.solvers import DenseGram, LayerProblem, RowGram, WeightGrid, on_grid, refit
-from eapc.solvers.grids import _fed_back
+from eapc.solvers.grids import fed_back
 
 
 def grid_of(weight: NDArray[np.float32], step: float, low: int = -8, high: int = 7) -> WeightGrid:
@@ -45,7 +45,7 @@ def test_the_second_weight_makes_up_for_the_first() -> None:
     grid = grid_of(problem.weight, 1)
     mask = np.ones((1, 1, 2), np.bool_)
     np.testing.assert_array_equal(grid.nearest(problem.weight, mask), [[[1, 2]]])
-    np.testing.assert_array_equal(_fed_back(problem, problem.weight, mask, grid), [[[1, 3]]])
+    np.testing.assert_array_equal(fed_back(problem, problem.weight, mask, grid), [[[1, 3]]])
     np.testing.assert_array_equal(on_grid(problem, problem.weight, grid), [[[1, 3]]])
 
 

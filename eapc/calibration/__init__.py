@@ -9,8 +9,9 @@ from eapc.calibration.activations import (
     MemoryBudget,
     downstream_of,
 )
+from eapc.calibration.fitting import LayerFit
 from eapc.calibration.grids import weight_grid
-from eapc.calibration.lockstep import LayerwiseReconstruction, Reference
+from eapc.calibration.lockstep import LayerwiseReconstruction, Reference, is_cut_from
 from eapc.calibration.reaching import unreached
 from eapc.calibration.sensitivity import (
     DENSITIES,
@@ -41,6 +42,7 @@ __all__ = [
     "DownstreamSubgraph",
     "ErrorCurve",
     "Kinds",
+    "LayerFit",
     "LayerRows",
     "LayerwiseReconstruction",
     "MemoryBudget",
@@ -50,6 +52,7 @@ __all__ = [
     "changed_constants",
     "downstream_of",
     "error_curves",
+    "is_cut_from",
     "is_rectified",
     "moved_biases",
     "probe_inputs",

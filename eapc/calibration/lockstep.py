@@ -199,7 +199,7 @@ class Reference:
     @cached_property
     def _origin(self) -> Origin | None:
         origin = self.student.origin
-        is_cut = origin is not None and _is_same(origin.model.original, self.dense)
+        is_cut = origin is not None and is_cut_from(origin.model.original, self.dense)
         return origin if is_cut else None
 
     @cached_property
@@ -268,7 +268,7 @@ def _part(origin: Origin, constant: str) -> KeptPart | None:
     return origin.parts.get(constant) or (None if constant in origin.new else KeptPart(constant))
 
 
-def _is_same(cut: Model, dense: Model) -> bool:
+def is_cut_from(cut: Model, dense: Model) -> bool:
     """Whether channels were cut out of the dense network; constants may be folded before that."""
     if cut.view is dense.view:
         return True

@@ -188,7 +188,7 @@ class Recipe:
         kinds = {"weights": bits.weights, "activations": bits.activations}
         given = {kind: width for kind, width in kinds.items() if width is not None}
         named = _typable(tuple(f"{name}:{width}" for name, width in bits.by_tensor))
-        return self._made("quantize", **given, tensors=named)
+        return self._made("quantize", **given, tensors=named, **self._given("pattern"))
 
     @property
     def _annotated(self) -> Pass:

@@ -10,6 +10,8 @@ from eapc.energy import GivenBits
 from eapc.errors import ModelError, UsageError
 from eapc.model import Model, infer_shapes
 from eapc.operators import operator_of
+from eapc.progress import Progress, silent
+from eapc.quantization.fitting import FittingTarget, with_fitted_weights
 from eapc.quantization.folding import folded
 from eapc.quantization.fusing import IntegerFusion, fusion_of
 from eapc.quantization.plan import WIDEST, QuantizationPlan, plan_of
@@ -35,13 +37,22 @@ class Quantized:
 
 
 def quantize(
-    model: Model, data: Dataset, bits: GivenBits | None = None, engine: Engine | None = None
+    model: Model,
+    data: Dataset,
+    bits: GivenBits | None = None,
+    engine: Engine | None = None,
+    *,
+    reference: Model | None = None,
+    pattern: str = "unstructured",
+    progress: Progress = silent,
 ) -> Quantized:
     """The model with weights and activations on grids, as QuantizeLinear and DequantizeLinear.
 
     Weights are symmetric per output channel, activations unsigned per tensor; codes of 2 to 8 bits
     stand in int8 and uint8. What `bits` says nothing of has 8; its names are those of `model`.
-    Raises UsageError for other widths and unknown names, ModelError where nothing can be quantized.
+    Layers are fitted to the outputs of `reference`, which the model was made of, or to its own.
+    Zeros stay; those of 2 and 3 bits may change places within the `pattern`. Raises UsageError for
+    other widths and unknown names, ModelError where nothing can be quantized.
     """
     bits, engine = bits or GivenBits(), engine or Engine()
     require_widths(bits)
@@ -49,12 +60,14 @@ def quantize(
     if any(operator_of(node).kind in ("quantization", "quantized") for node in model.nodes):
         raise ModelError(f"{model.name}: is quantized already; give the float network")
     prepared = folded(raised(model))
+    target = FittingTarget.of(model, reference, prepared)
     model = prepared.model
     plan = plan_of(model, infer_shapes(model, data.shapes(1)), prepared.renamed(bits))
     if not any(each.weights for each in plan.nodes):
         why = f": {plan.left[0].node}: {plan.left[0].reason}" if plan.left else _NONE_FOUND
         raise ModelError(f"{model.name}: no layer can be quantized{why}")
     plan = with_grids(plan, model, data, engine)
+    plan, model = with_fitted_weights(plan, model, target, data, engine, pattern, progress)
     result = written(model, plan)
     unused = tuple(_without_grid(plan, bits, prepared.names))
     return Quantized(result, plan, fusion_of(result, plan, engine.threads), unused)

@@ -7,28 +7,55 @@ another bias.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
 
 from eapc.energy import GivenBits
-from eapc.model import Array, GraphEditor, GraphView, Model, Node, normalization_of
+from eapc.model import Array, GraphEditor, GraphView, KeptPart, Model, Node, normalization_of
 from eapc.operators import operator_of
 
 
 @dataclass(frozen=True)
 class Folded:
-    """A model without some BatchNormalizations; `names` are what tensors of old are called now."""
+    """A model without some BatchNormalizations; `names` are what tensors of old are called now.
+
+    `channels` gives for each constant that is new the weights whose channels it has, and the axes
+    of these channels in both.
+    """
 
     model: Model
     names: Mapping[str, str]
+    channels: Mapping[str, SharedChannels] = field(default_factory=dict)
+
+    def kept_parts(self, parts: Mapping[str, KeptPart]) -> dict[str, KeptPart]:
+        """What new constants kept of those of a larger network that was folded as well."""
+        found = {}
+        for name, shared in self.channels.items():
+            indices = parts[shared.weights].indices if shared.weights in parts else {}
+            if shared.axis is not None:
+                indices = {0: indices[shared.axis]} if shared.axis in indices else {}
+            if indices:
+                found[name] = KeptPart(name, indices)
+        return found
 
     def renamed(self, bits: GivenBits) -> GivenBits:
         """Widths for the folded model; what is left of a tensor that had one has it too."""
         given = bits.of_tensor
         more = {new: given[old] for old, new in self.names.items() if old in given}
         return GivenBits(bits.weights, bits.activations, tuple({**more, **given}.items()))
+
+
+@dataclass(frozen=True)
+class SharedChannels:
+    """The weights that a constant is made of, and their axis that is its only one.
+
+    None where it has all their axes.
+    """
+
+    weights: str
+    axis: int | None
 
 
 @dataclass(frozen=True)
@@ -39,6 +66,7 @@ class _Foldable:
     normalization: Node
     weights: Array
     bias: Array
+    axis: int
 
 
 def folded(model: Model) -> Folded:
@@ -79,7 +107,7 @@ def _pair(model: Model, layer: Node, reader: Node) -> _Foldable | None:
         return None
     scale, shift = found
     along = [-1 if place == axis else 1 for place in range(weights.ndim)]
-    return _Foldable(layer, reader, weights * scale.reshape(along), shift)
+    return _Foldable(layer, reader, weights * scale.reshape(along), shift, axis)
 
 
 class _Folding:
@@ -89,6 +117,7 @@ class _Folding:
         self._editor = GraphEditor(self._proto)
         self._names: dict[str, str] = {}
         self._values: dict[str, Array] = {}
+        self._channels: dict[str, SharedChannels] = {}
 
     def done(self) -> Folded:
         graph = self._proto.graph
@@ -101,16 +130,20 @@ class _Folding:
         del graph.value_info[:]
         graph.value_info.extend(kept)
         model = Model(GraphView(self._proto), self._model.path)
-        return Folded(model.with_weights(self._values), self._names)
+        return Folded(model.with_weights(self._values), self._names, self._channels)
 
     def _fold(self, pair: _Foldable, proto: onnx.NodeProto) -> None:
         layout = operator_of(pair.layer).weights
         assert layout is not None  # see `_pair`
         assert layout.bias is not None
         proto.input.extend([""] * (layout.bias + 1 - len(proto.input)))
-        proto.input[1] = self._entered(pair.layer, proto.input[1], pair.weights, "weights")
-        place = layout.bias
-        proto.input[place] = self._entered(pair.layer, proto.input[place], pair.bias, "bias")
+        weights, place = proto.input[1], layout.bias
+        for at, value, axis in ((1, pair.weights, None), (place, pair.bias, pair.axis)):
+            name = "weights" if at == 1 else "bias"
+            new = self._entered(pair.layer, proto.input[at], value, name)
+            if new != proto.input[at]:
+                self._channels[new] = SharedChannels(weights, axis)
+            proto.input[at] = new
         self._names[proto.output[0]] = proto.output[0] = pair.normalization.outputs[0]
 
     def _entered(self, layer: Node, name: str, value: Array, what: str) -> str:

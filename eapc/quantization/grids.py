@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -97,18 +97,27 @@ def _squared_error(values: ValueCounts, grid: TensorGrid) -> float:
 def weight_grid(weights: Array, axis: int, bias_over_input: Array, bits: int = 8) -> TensorGrid:
     """The symmetric grid per channel along `axis` of the least squared error of the weights.
 
-    `bias_over_input` (channels,) is each bias over the scale of what the layer reads, zeros
-    without one. A channel of zeros alone takes the scale of its nearest neighbour: a scale of
-    its own would lose its bias or overflow it. No scale is so small that the bias's code leaves
-    int32.
+    `bias_over_input` is as for `storable`.
     """
     rows = np.moveaxis(weights, axis, 0).reshape(weights.shape[axis], -1).astype(np.float64)
     scale = _least_squares_scales(rows, 2 ** (bits - 1) - 1)
+    return storable(TensorGrid(scale, 0, bits, signed=True, axis=axis), bias_over_input)
+
+
+def storable(grid: TensorGrid, bias_over_input: Array) -> TensorGrid:
+    """A grid of weights with scales, float32, by which their biases can be stored as well.
+
+    `bias_over_input` (channels,) is each bias over the scale of what the layer reads, zeros
+    without one. A channel of zeros alone, whose scale is 0, takes that of its nearest neighbour:
+    a scale of its own would lose its bias or overflow it. No scale is so small that the bias's
+    code leaves int32.
+    """
+    scale = grid.scale.astype(np.float64)
     bias = np.abs(bias_over_input.astype(np.float64))
     if not scale.any():
         scale[:] = bias.max(initial=0.0) / _BIAS_ALONE or 1.0
     scale = np.maximum(_from_neighbours(scale), bias / _LARGEST_BIAS)
-    return TensorGrid(scale.astype(np.float32), 0, bits, signed=True, axis=axis)
+    return replace(grid, scale=scale.astype(np.float32))
 
 
 def _least_squares_scales(rows: Array, last: int) -> Array:

@@ -50,7 +50,8 @@ class QuantizationPlan:
     `tensors` are those with a grid, in data-flow order; `tied` gives for each the tensor that
     stands for all that share its grid, and `bits` the width of that. `left` could run on integers
     and do not, `floats` are operators of nodes that compute on floats in any case. `grids` is empty
-    until calibration data have told them.
+    until calibration data have told them; `weight_grids` are those of weights that have been fitted
+    to them.
     """
 
     nodes: tuple[QuantizedNode, ...]
@@ -60,6 +61,7 @@ class QuantizationPlan:
     floats: tuple[str, ...] = ()
     bits: Mapping[str, int] = field(default_factory=dict)
     grids: Mapping[str, TensorGrid] = field(default_factory=dict)
+    weight_grids: Mapping[str, TensorGrid] = field(default_factory=dict)
 
     @property
     def sources(self) -> tuple[str, ...]:

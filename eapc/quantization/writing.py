@@ -19,7 +19,7 @@ from eapc.model import (
     captured_by,
     explained,
 )
-from eapc.quantization.grids import TensorGrid, bias_codes, weight_grid
+from eapc.quantization.grids import TensorGrid, bias_codes, storable, weight_grid
 from eapc.quantization.plan import WIDEST, QuantizationPlan, QuantizedNode
 
 LOWEST_OPSET = 13
@@ -44,15 +44,16 @@ def raised(model: Model) -> Model:
     return Model(GraphView(proto), model.path)
 
 
-def written(model: Model, plan: QuantizationPlan) -> Model:
+def written(model: Model, plan: QuantizationPlan, weights: bool = True) -> Model:
     """The model with its plan's grids written in; inputs and outputs stay as they are.
 
     What made a tensor with a grid is followed by QuantizeLinear and DequantizeLinear, and all
-    that read it read the result. Weights and biases are stored as integers. Codes of fewer than 8
-    bits stand in 8: activations go through a Clip, and metadata of the nodes tell the width.
+    that read it read the result. Weights and biases are stored as integers, or, without
+    `weights`, left as they are. Codes of fewer than 8 bits stand in 8: activations go through a
+    Clip, and metadata of the nodes tell the width.
     """
     proto = model.to_proto(embed=True)
-    writer = _Writer(model, plan, proto)
+    writer = _Writer(model, plan, proto, weights)
     nodes = list(writer.nodes())
     tells = any(node.metadata_props for node in nodes)
     lowest = _IR_OF_NODE_METADATA if tells else _IR_OF_OPSET
@@ -70,7 +71,10 @@ def code_name(tensor: str) -> str:
 
 
 class _Writer:
-    def __init__(self, model: Model, plan: QuantizationPlan, proto: onnx.ModelProto) -> None:
+    def __init__(
+        self, model: Model, plan: QuantizationPlan, proto: onnx.ModelProto, weights: bool
+    ) -> None:
+        self._weights = weights
         self._model, self._plan, self._graph = model, plan, proto.graph
         self._editor = GraphEditor(proto)
         self._known = {id(each.node): each for each in plan.nodes}
@@ -95,7 +99,7 @@ class _Writer:
         for node, proto in zip(self._model.view.main_nodes, protos, strict=True):
             planned = self._known.get(id(node))
             self._rewire(proto)
-            if planned is not None and planned.weights:
+            if planned is not None and planned.weights and self._weights:
                 yield from self._layer(planned, proto)
             if planned is not None and self._pads_codes(planned):
                 yield from self._padded(planned, proto)
@@ -180,7 +184,12 @@ class _Writer:
         weights = constants[planned.weights]
         channels = weights.shape[planned.axis]
         bias = constants[planned.bias] if planned.bias else np.zeros(channels, np.float32)
-        grid = weight_grid(weights, planned.axis, bias / given, planned.weight_bits)
+        fitted = self._plan.weight_grids.get(planned.weights)
+        grid = (
+            weight_grid(weights, planned.axis, bias / given, planned.weight_bits)
+            if fitted is None
+            else storable(fitted, bias / given)
+        )
         key = (planned.weights, planned.axis, grid.scale.tobytes())
         if key not in self._stored:
             stored = self._stored_codes(planned.weights, weights, grid)

@@ -6,6 +6,7 @@ roughly to several numbers of non-zeros; `eliminate` takes whole channels away.
 """
 
 from eapc.solvers.blas import single_thread
+from eapc.solvers.codes import CodedWeight, coded
 from eapc.solvers.elimination import Consumer, Elimination, eliminate, fitted
 from eapc.solvers.gram import DenseGram, Gram, RowGram
 from eapc.solvers.grids import WeightGrid, on_grid
@@ -17,6 +18,7 @@ from eapc.solvers.scales import parts_by_scale
 
 __all__ = [
     "PATTERNS",
+    "CodedWeight",
     "Consumer",
     "DenseGram",
     "Elimination",
@@ -30,6 +32,7 @@ __all__ = [
     "Remark",
     "RowGram",
     "WeightGrid",
+    "coded",
     "combine",
     "eliminate",
     "fitted",

@@ -48,19 +48,26 @@ _BLOCK = 64
 class WeightGrid:
     """Multiples n * step of low <= n <= high, each (groups, m, k); steps are 0 or more.
 
-    0 is always one of them. A step of 0 leaves nothing but 0.
+    0 is always one of them. A step of 0 leaves nothing but 0. With `zeros` what is no zero may
+    become one.
     """
 
     step: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
+    zeros: bool = False
 
     def part(self, inputs: slice | int) -> WeightGrid:
         """That of some of the k inputs."""
-        return WeightGrid(*(each[:, :, inputs] for each in (self.step, self.low, self.high)))
+        step, low, high = (each[:, :, inputs] for each in (self.step, self.low, self.high))
+        return WeightGrid(step, low, high, self.zeros)
 
     def nearest(self, weight: NDArray[np.floating], mask: NDArray[np.bool_]) -> Float32:
-        """The nearest multiples: 0 off the mask, and never on it."""
+        """The nearest multiples: 0 off the mask, and on it if that may be."""
+        if self.zeros:
+            wanted = weight / np.where(self.step == 0, 1, self.step)
+            steps = np.clip(np.rint(wanted), self.low, self.high)
+            return np.where(mask, steps * self.step, 0).astype(np.float32)
         steps = nearest_steps(weight, self.step, self.low, self.high)
         one = np.where(self.high >= 1, 1, -1)
         steps = np.where(steps == 0, one, steps)
@@ -71,16 +78,17 @@ class WeightGrid:
 def on_grid(problem: LayerProblem, weight: Float32, grid: WeightGrid) -> Float32:
     """A weight (groups, m, k) of multiples with the zeros of `weight`, for the least objective.
 
-    `weight` is the best without a grid. What is no zero becomes none, but for steps of 0.
+    `weight` is the best without a grid. What is no zero becomes none, but for steps of 0 and
+    grids with `zeros`.
     """
     layer, mask = scaled(problem), (weight != 0) & (grid.step != 0)
     own = replace(grid, step=grid.step * layer.unit)
-    rounded = _fed_back(layer.problem, layer.scaled(weight), mask, own)
-    descended = _descended(layer.problem, rounded, mask, own)
-    return grid.nearest(layer.unscaled(descended), mask)
+    rounded = fed_back(layer.problem, layer.scaled(weight), mask, own)
+    found = descended(layer.problem, rounded, mask, own)
+    return grid.nearest(layer.unscaled(found), mask)
 
 
-def _fed_back(
+def fed_back(
     problem: LayerProblem, weight: Float32, mask: NDArray[np.bool_], grid: WeightGrid
 ) -> Float32:
     """Rounded a few inputs at a time, the others fitted to what is left each time."""
@@ -93,7 +101,7 @@ def _fed_back(
     return fixed
 
 
-def _descended(
+def descended(
     problem: LayerProblem, weight: Float32, mask: NDArray[np.bool_], grid: WeightGrid
 ) -> Float32:
     """Equation 1 for one input after another, of all rows at once, until nothing moves."""
