@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
+from eapc.energy import GivenBits
 from eapc.errors import UsageError
 from eapc.pipeline import Compilation, Pass
 from eapc.quantization import quantize, require_width
@@ -15,7 +16,6 @@ class Quantize(Pass):
     """Write weights and activations as 8-bit integers: QuantizeLinear, DequantizeLinear."""
 
     name: ClassVar[str] = "quantize"
-    refits: ClassVar[bool] = True
 
     bits: int = field(default=8, metadata={"help": "width of weights and activations"})
 
@@ -34,4 +34,6 @@ class Quantize(Pass):
             raise UsageError("needs calibration data")
         done = quantize(compilation.model, data, self.bits, compilation.conditions.engine)
         notes = (*compilation.record.notes, str(done.fusion))
-        return compilation.with_model(done.model).with_record(notes=notes)
+        conditions = replace(compilation.conditions, bits=GivenBits())  # the file tells them now
+        result = replace(compilation, conditions=conditions)
+        return result.with_model(done.model).with_record(notes=notes)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from eapc.energy import GivenBits
 from eapc.errors import UsageError
 from eapc.pipeline.passes import SEPARATOR, Pass, Pipeline, load_passes
 from eapc.registry import CRITERIA
@@ -111,15 +112,31 @@ class Recipe:
         return (*steps, self._annotated) if steps else ()
 
     @property
+    def widths(self) -> GivenBits | None:
+        """The widths of weights and activations that come out; None leaves them as they are."""
+        return None if self.bits is None else GivenBits(self.bits, self.bits)
+
+    @property
+    def settling(self) -> tuple[Pass, ...]:
+        """The steps that price what is pruned at the widths to come; none without any."""
+        if self.widths is None:
+            return ()
+        return (self._made("set-widths", bits=self.bits), self._annotated)
+
+    @property
     def quantizing(self) -> tuple[Pass, ...]:
         """The steps that quantize what is left; none unless that is asked for."""
-        if self.bits is None:
+        if self.widths is None:
             return ()
         return (self._made("quantize", bits=self.bits), self._annotated)
 
     def untrained(self) -> Recipe:
         """The same without repair and training."""
         return replace(self, repair=0, finetune=False, minutes=math.inf)
+
+    def unquantized(self) -> Recipe:
+        """The same at the model's own widths."""
+        return replace(self, bits=None)
 
     def whole(self, steps: Sequence[Pass], held_out: float | None = None) -> Pipeline:
         """The pipeline that takes these steps on the inputs that are not held out."""

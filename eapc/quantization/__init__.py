@@ -5,6 +5,7 @@ from eapc.quantization.fusing import IntegerFusion
 from eapc.quantization.grids import TensorGrid, activation_grid, bias_codes, weight_grid
 from eapc.quantization.plan import LeftFloat, QuantizationPlan, QuantizedNode, plan_of
 from eapc.quantization.value_counts import ValueCounts
+from eapc.quantization.widths import widths_to_write
 
 __all__ = [
     "IntegerFusion",
@@ -20,4 +21,5 @@ __all__ = [
     "quantize",
     "require_width",
     "weight_grid",
+    "widths_to_write",
 ]
