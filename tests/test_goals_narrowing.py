@@ -18,6 +18,7 @@ from eapc.allocation import Plan, Predicted
 from eapc.cli import main
 from eapc.commands import planning
 from eapc.commands.preparation import Settings
+from eapc.energy import GivenBits
 from eapc.errors import PassError, UsageError
 from eapc.goals import (
     Budget,
@@ -34,8 +35,9 @@ from eapc.goals import (
 )
 from eapc.goals.narrowing import Narrowed
 from eapc.goals.search import budgets_between
-from eapc.model import Model
+from eapc.model import Model, infer_shapes
 from eapc.pipeline import Compilation, Pass, Pipeline, Recipe
+from eapc.quantization import widths_to_write
 
 MODELS = Path(__file__).parents[1] / "models"
 DIGITS = [str(MODELS / "digits.onnx"), "--calib", str(MODELS / "digits_calibration.npz")]
@@ -153,6 +155,26 @@ def test_planned_widths_are_those_that_will_be_written() -> None:
     bits = {key: report[key].bits for key in ("conv1", "fc")}
     assert [bits["conv1"].weights, bits["conv1"].ifmap, bits["conv1"].ofmap] == [8, 8, 8]
     assert [bits["fc"].weights, bits["fc"].ifmap, bits["fc"].ofmap] == [8, 8, 16]  # a float output
+
+
+def test_only_what_becomes_integers_has_a_planned_width() -> None:
+    model = varied().model
+    shapes = infer_shapes(model, {"x": (1, 3, 8, 8)})
+    found = widths_to_write(model, shapes, GivenBits(4, 8, (("w1", 2),))).of_tensor
+    assert {name: found[name] for name in ("x", "r0", "w0", "w1", "fw")} == {
+        "x": 8,
+        "r0": 8,
+        "w0": 4,
+        "w1": 2,
+        "fw": 4,
+    }
+    assert "y" not in found  # the last result stays a float
+    assert widths_to_write(model, shapes, GivenBits(weights=4)).of_tensor.keys() == {
+        "w0",
+        "w1",
+        "w2",
+        "fw",
+    }
 
 
 def test_planned_widths_end_where_they_are_written() -> None:
@@ -291,6 +313,8 @@ def test_reports_name_the_widths(capsys: pytest.CaptureFixture[str], tmp_path: P
     assert main(["prune", *options, "--force", "--dry-run"]) == 0
     assert "bits of weights" in (shown := capsys.readouterr().out)
     assert "16 -> 8" in shown
+    assert main(["prune", *FEW, "--dry-run"]) == 0
+    assert "nothing is pruned" in capsys.readouterr().out
 
 
 def test_a_sweep_quantizes_every_row(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

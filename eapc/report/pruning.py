@@ -45,6 +45,7 @@ from eapc.tuning import Tuned
 
 _EXPECTED = "weights zeroed by magnitude; refitting chooses anew and moves energies a little"
 _NOT_REFITTED = "before refitting, which moves energies a little"
+_NOT_PRUNED = "nothing is pruned"
 NOT_MEASURED = "energy is modelled; zeros alone do not make a stock runtime faster"
 NO_COMPARISON = "energy is modelled; `eapc compare` measures the latency of both models"
 
@@ -125,7 +126,7 @@ def plan_table(plan: DryRun, width: int) -> Group:
     before, after = expected.before, expected.after
     amounts = [engineering(each.energy_mac_units) for each in (before, after)]
     said = f"{amounts[0]} -> {amounts[1]} MAC units, {percent(expected.energy_ratio)}"
-    note = _NOT_REFITTED if expected.groups else _EXPECTED
+    note = _NOT_REFITTED if expected.groups else _EXPECTED if expected.layers else _NOT_PRUNED
     widths = [(figure, f"{one} -> {other}") for figure, one, other, _ in width_rows(before, after)]
     entries = [
         ("expected energy", said),
