@@ -20,6 +20,7 @@ from .prune_weights import PruneWeights
 from .quantize import Quantize
 from .reconstruct_outputs import ReconstructOutputs
 from .repair_outputs import RepairOutputs
+from .set_widths import SetWidths
 from .shrink_channels import ShrinkChannels
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
             Quantize,
             ReconstructOutputs,
             RepairOutputs,
+            SetWidths,
             ShrinkChannels,
         )
     }

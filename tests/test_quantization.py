@@ -14,7 +14,7 @@ from eapc.commands import compiler
 from eapc.commands.compiler import Settings
 from eapc.energy import GivenBits
 from eapc.errors import ModelError, PassError, UsageError
-from eapc.goals import DEFAULT_GOAL, Sparsity, Width
+from eapc.goals import Sparsity, Width
 from eapc.model import Model, infer_shapes
 from eapc.pipeline import Recipe
 from eapc.quantization import Quantized, folded, plan_of, quantize
@@ -219,16 +219,11 @@ def test_bits_alone_prune_nothing(settings: Settings, tmp_path: Path) -> None:
     assert "w1@codes" in Model.load(output).constants
 
 
-def test_a_goal_is_met_before_the_rest_is_quantized(settings: Settings) -> None:
+def test_a_share_of_zeros_is_met_before_the_rest_is_quantized(settings: Settings) -> None:
     done = compiler.prune(residual(), settings, goal=Sparsity(0.5), recipe=EIGHT)
     assert done.pipeline.endswith("quantize, annotate-energy")
     codes = done.model.constants["w2@codes"]
     assert np.count_nonzero(codes) <= codes.size / 2
-
-
-def test_a_goal_that_outputs_decide_is_refused(settings: Settings) -> None:
-    with pytest.raises(UsageError, match="--min-agreement is searched"):
-        compiler.prune(residual(), settings, goal=DEFAULT_GOAL, recipe=EIGHT)
 
 
 def test_the_pass_needs_no_goal(settings: Settings) -> None:

@@ -74,9 +74,11 @@ def test_the_document_holds_what_the_schema_promises() -> None:
         "reason": None,
         "energy_ratio": pytest.approx(0.699),
         "sparsity": 0.5,
+        "bits": {"weights": [], "activations": []},
         "accuracy": {"metric": "top-1", "before": 0.9, "after": 0.875, "samples": 40},
         "agreement": None,
         "agreement_fitted": False,
+        "notes": [],
         "output": "out.onnx",
         "seconds": 1.5,
     }

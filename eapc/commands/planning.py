@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eapc.commands.preparation import Begun, DataSource, MetricSource, Settings, checked
-from eapc.goals import Goal, Pruned
+from eapc.goals import Budget, Goal, Pruned, Target, pruner_of
 from eapc.model import Model
-from eapc.pipeline import Pipeline, Recipe
+from eapc.pipeline import Compilation, Pass, Pipeline, Recipe
 from eapc.progress import Progress, silent
 
 
@@ -42,18 +43,36 @@ def plan(
     outputs = () if output is None else (output,)
     begun = checked(model, settings, (goal,), recipe, evaluation, outputs, force, metric)
     begun = replace(begun, compilation=replace(begun.compilation, progress=progress))
-    expected = None
+    pipeline, expected = begun.pipeline(goal), None
     if not (goal.is_searched or recipe.zeros):
         begun, expected = _expected(begun, settings, goal)
-    return DryRun(begun.compilation.model, str(begun.pipeline(goal)), goal.note, expected)
+        pipeline = expected.steps
+    return DryRun(begun.compilation.model, str(pipeline), goal.note, expected)
 
 
 def _expected(begun: Begun, settings: Settings, goal: Goal) -> tuple[Begun, Pruned]:
     """What is known before layers are refitted, and what it is known by."""
     recipe = begun.recipe
-    steps = tuple(step for step in goal.steps(recipe) if not step.refits)
+    steps = _before_refitting(goal.steps(recipe))
     if begun.held_out(goal) or any(step.needs_calibration for step in steps):
         begun = begun.with_inputs(settings.samples)
-    dense = recipe.whole((), begun.held_out(goal)).run(begun.compilation)
-    done = Pipeline(steps).run(dense)
-    return begun, Pruned(goal, done, dense.priced, begun.pipeline(goal))
+    held_out = begun.held_out(goal)
+    dense = recipe.whole((), held_out).run(begun.compilation)
+    whole = _steps(goal, recipe, dense)
+    done = _run(_before_refitting(whole), dense)
+    return begun, Pruned(goal, done, dense.priced, recipe.whole(whole, held_out))
+
+
+def _before_refitting(steps: Sequence[Pass]) -> tuple[Pass, ...]:
+    return tuple(step for step in steps if not step.refits)
+
+
+def _steps(goal: Goal, recipe: Recipe, dense: Compilation) -> tuple[Pass, ...]:
+    """What a goal does to a network; budgets of a quantized file are told by quantizing it."""
+    if recipe.widths is None or not isinstance(goal, Target):
+        return goal.steps(recipe)
+    return pruner_of(recipe, _run, dense).steps(Budget(goal.value))
+
+
+def _run(steps: Sequence[Pass], compilation: Compilation) -> Compilation:
+    return Pipeline(tuple(steps)).run(compilation)

@@ -36,7 +36,7 @@ from eapc.evaluation import (
     OwnMetric,
     load_metric,
 )
-from eapc.goals import NEEDS_MEASUREMENTS, Goal, Pruned, Trials, require_settled
+from eapc.goals import NEEDS_MEASUREMENTS, Goal, Pruned, Trials
 from eapc.hardware import HardwareModel, MeasuredMachine, load_hardware, load_machine
 from eapc.layers import layers_of, require_layers
 from eapc.model import (
@@ -220,8 +220,6 @@ def checked(
     measure = metric_of(metric, evaluation)
     for goal in goals:
         require_labels(goal, evaluation)
-        if recipe.bits is not None:
-            require_settled(goal)
         if metric is None:
             goal.require_share()
     compilation, uncut = prepare(model, settings), None
@@ -284,6 +282,11 @@ def with_objective(recipe: Recipe, compilation: Compilation) -> Recipe:
         raise UsageError(
             f"{machine.name} holds measured latencies and no energies; give a machine that has "
             "them, or --structured and a goal of latency"
+        )
+    if machine is not None and recipe.widths is not None:
+        raise UsageError(
+            f"--bits: {machine.name} holds latencies of float kernels only, which tell nothing of "
+            "a quantized network; give a machine that has energies by --hw"
         )
     return replace(recipe, objective="latency" if machine else "energy")
 

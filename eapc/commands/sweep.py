@@ -142,7 +142,7 @@ def _pursued(
     goal: Goal, output: Path | None, trials: Trials, force: bool, written: Written
 ) -> Pruned:
     start, known = time.perf_counter(), dict(trials.seconds)
-    pruned = trials.quantized(goal.pursue(trials))
+    pruned = goal.pursue(trials)
     stages = trials.seconds.items()
     seconds = {name: taken - known.get(name, 0.0) for name, taken in stages}
     with timed(seconds, "evaluate"):

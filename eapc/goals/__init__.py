@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from eapc.goals.bound import ALIKE, Bound
 from eapc.goals.densities import Densities
-from eapc.goals.goal import Goal
+from eapc.goals.goal import Budget, Goal
 from eapc.goals.max_drop import MaxDrop
 from eapc.goals.min_agreement import DEFAULT_GOAL, HELD_OUT, MAX_OUTPUT_ERROR, MinAgreement
 from eapc.goals.result import Pruned
@@ -19,9 +19,10 @@ from eapc.goals.sparsity import Sparsity
 from eapc.goals.target import Target
 from eapc.goals.target_energy import TargetEnergy
 from eapc.goals.target_latency import NEEDS_MEASUREMENTS, TargetLatency
-from eapc.goals.width import Width, require_settled
+from eapc.goals.width import Width
 
 if TYPE_CHECKING:
+    from eapc.goals.pruners import pruner_of
     from eapc.goals.trials import Trials, few_rows, measured, warning
 
 GOALS: dict[str, type[Goal]] = {
@@ -38,6 +39,7 @@ __all__ = [
     "MAX_OUTPUT_ERROR",
     "NEEDS_MEASUREMENTS",
     "Bound",
+    "Budget",
     "Densities",
     "Goal",
     "MaxDrop",
@@ -51,17 +53,23 @@ __all__ = [
     "Width",
     "few_rows",
     "measured",
-    "require_settled",
+    "pruner_of",
     "warning",
 ]
 
-_LATER = ("Trials", "few_rows", "measured", "warning")
-"""What takes time to load, all of it of one module."""
+_LATER = {
+    "Trials": "trials",
+    "few_rows": "trials",
+    "measured": "trials",
+    "pruner_of": "pruners",
+    "warning": "trials",
+}
+"""What takes time to load, and its module."""
 
 
 def __getattr__(name: str) -> object:
     """Load what takes time from its module (PEP 562)."""
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found: object = getattr(import_module(f"{__name__}.trials"), name)
+    found: object = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
     return found

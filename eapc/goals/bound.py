@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from eapc.goals.search import Found
     from eapc.goals.trials import Trials
     from eapc.model import Model
-    from eapc.pipeline import Options, Recipe
+    from eapc.pipeline import Options, Pass, Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +77,10 @@ class Bound(Goal, Generic[V]):
         """Those of one trial."""
         return recipe.budget(1.0)
 
+    def steps(self, recipe: Recipe) -> tuple[Pass, ...]:
+        """Those of a budget, which is one of energies at the widths to come."""
+        return (*recipe.settling, *super().steps(recipe))
+
     def kept_out(self, data: Dataset | None, has_labels: bool) -> float | None:  # noqa: ARG002
         """What decides, whatever the inputs: where they are too few, no search is possible."""
         return self.held_out
@@ -86,9 +90,9 @@ class Bound(Goal, Generic[V]):
         trials = trials.of(self)
         allowed = self.allowed(trials)
         found = trials.search(self).lowest(self.is_kept, allowed)
-        is_met, lost = self.is_kept(found.verdict), self._unmet(found)
-        if is_met and found.budget >= 1 and found.below:
-            logger.warning(f"nothing is saved: {lost}")
+        is_met, lost = self.is_kept(found.verdict), self._unmet(found, trials)
+        if is_met and found.budget >= trials.pruner.highest and found.below:
+            logger.warning(f"nothing is {'pruned' if trials.recipe.widths else 'saved'}: {lost}")
         return Pruned(
             self,
             found.result,
@@ -100,7 +104,9 @@ class Bound(Goal, Generic[V]):
             **self.figures(trials, found.result.model, found.verdict),
         )
 
-    def _unmet(self, found: Found[V]) -> str:
+    def _unmet(self, found: Found[V], trials: Trials) -> str:
         """Why no lower budget does, by the first step below the original's, else by the whole."""
         ratio, verdict = found.below or (found.budget, found.verdict)
+        if trials.recipe.widths and not found.below:
+            return f"{self.unmet}: quantized, with nothing pruned, {self.told(verdict)}"
         return f"{self.unmet}: at {ratio:.1%} of it {self.told(verdict)}"

@@ -84,11 +84,11 @@ class Goal(ABC):
 
     def pipeline(self, recipe: Recipe, held_out: float | None = None) -> Pipeline:
         """The pipeline that pursues the goal, as it would be typed; `held_out` as `kept_out`."""
-        return recipe.whole((*self.steps(recipe), *recipe.quantizing), held_out)
+        return recipe.whole(self.steps(recipe), held_out)
 
     def steps(self, recipe: Recipe) -> tuple[Pass, ...]:
-        """What is done to the annotated network before it is quantized, if it is to be."""
-        return recipe.steps(self.options(recipe))
+        """What is done to the annotated network: pruning, then quantizing, if it is to be."""
+        return (*recipe.steps(self.options(recipe)), *recipe.quantizing)
 
     def pursue(self, trials: Trials) -> Pruned:
         """The best result: of the pipeline as it stands, unless searched."""

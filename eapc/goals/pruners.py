@@ -11,6 +11,7 @@ from typing import Protocol
 from eapc.allocation import Plan, Predicted
 from eapc.evaluation import AgreementJudge
 from eapc.goals.goal import Budget
+from eapc.goals.narrowing import Narrowed
 from eapc.goals.splits import BudgetSplit, Outcome, SplitCandidate, best_split, split_at
 from eapc.pipeline import Compilation, Pass, Recipe
 from eapc.structured import ChannelPlan, predicted_error
@@ -37,6 +38,10 @@ class Pruner(Protocol):
     def can_correct(self) -> bool:
         """Whether the last layers alone may be given another share of a budget."""
 
+    @property
+    def highest(self) -> float:
+        """The budget from which on nothing is pruned."""
+
     def predicted(self, budget: Budget) -> Predicted:
         """What is expected of `at`."""
 
@@ -49,6 +54,8 @@ class Pruner(Protocol):
 
 def pruner_of(recipe: Recipe, run: Run, dense: Compilation) -> Pruner:
     """The pruner that a recipe asks for; `dense` is annotated and has calibration data."""
+    if recipe.widths is not None:
+        return Narrowed(recipe, run, dense, partial(pruner_of, recipe.unquantized(), run))
     bare = recipe.untrained()
     pruner = TwoStages(bare, run, dense) if bare.zeros else OneStage(bare, run, dense)
     return Trained(pruner, recipe.training, run) if recipe.training else pruner
@@ -74,6 +81,11 @@ class OneStage:
     def can_correct(self) -> bool:
         """Layers have shares to correct where they are shared out for the least error."""
         return self.recipe.order == _SHARED and not self.recipe.structured
+
+    @property
+    def highest(self) -> float:
+        """All of the energy."""
+        return 1.0
 
     def predicted(self, budget: Budget) -> Predicted:
         """What the curves promise."""
@@ -120,6 +132,11 @@ class TwoStages:
     def can_correct(self) -> bool:
         """The second stage can."""
         return self._recipe.order == _SHARED
+
+    @property
+    def highest(self) -> float:
+        """All of the energy."""
+        return 1.0
 
     def predicted(self, budget: Budget) -> Predicted:
         """What the curves of the whole network promise."""
@@ -277,6 +294,11 @@ class Trained:
     def can_correct(self) -> bool:
         """The other's answer."""
         return self.pruner.can_correct
+
+    @property
+    def highest(self) -> float:
+        """The other's."""
+        return self.pruner.highest
 
     def predicted(self, budget: Budget) -> Predicted:
         """What the other's curves promise."""

@@ -89,7 +89,7 @@ class BudgetSearch(Generic[V]):
     """Searches budgets for one judge; verdicts are remembered from one search to the next.
 
     `cost` is what a result takes over what the dense network takes: feature maps of other zeros
-    may make that rise where a budget falls.
+    may make that rise where a budget falls. From the budget `highest` on nothing is pruned.
     """
 
     def __init__(
@@ -99,11 +99,13 @@ class BudgetSearch(Generic[V]):
         judge: Callable[[Model], V],
         expected_loss: Callable[[float], float],
         cost: Callable[[Compilation], float],
+        highest: float = 1.0,
     ) -> None:
         self._prune = prune
         self._judge = judge
         self._cost = cost
-        self._budgets = budgets_between(curves.lowest_ratio)
+        self._highest = highest
+        self._budgets = budgets_between(curves.lowest_ratio, highest)
         errors = np.minimum.accumulate([curves.predicted(budget).error for budget in self._budgets])
         self._predicted = [expected_loss(float(error)) for error in errors]
         self._tried: dict[float, _Tried[V]] = {}
@@ -113,13 +115,17 @@ class BudgetSearch(Generic[V]):
         """The result at the lowest budget that is good enough: a loss of `allowed` is about right.
 
         Where that costs more than its budget, so that a higher one may cost less, a few above it
-        are tried too, and the cheapest is the answer.
+        are tried too, and the cheapest is the answer. Where even what is not pruned is another
+        network than the dense one, and not good enough, nothing else is tried.
         """
 
         def judge(index: int) -> Judgement:
             verdict = self._trial(self._budgets[index]).verdict
             return Judgement(is_met(verdict), verdict.loss)
 
+        if self._highest < 1 and not is_met(self._trial(self._budgets[-1]).verdict):
+            whole = self._budgets[-1]
+            return Found(whole, self._result(whole), self._trial(whole).verdict)
         lowest = lowest_meeting(self._predicted, allowed, judge)
         place = self._cheapest(lowest, is_met)
         budget, next_lower = self._budgets[place], self._budgets[max(0, lowest - 1)]
@@ -156,7 +162,7 @@ class BudgetSearch(Generic[V]):
         return self._latest[1]
 
 
-def budgets_between(lowest: float) -> list[float]:
-    """Evenly spaced budgets from the lowest to 1: as many as bisection would tell apart."""
-    steps = math.ceil(math.log2(max((1 - lowest) / _RESOLUTION, 1)))
-    return [round(float(budget), 4) for budget in np.linspace(lowest, 1, 2**steps + 1)]
+def budgets_between(lowest: float, highest: float = 1.0) -> list[float]:
+    """Evenly spaced budgets from the lowest to the highest: as many as bisection tells apart."""
+    steps = math.ceil(math.log2(max((highest - lowest) / _RESOLUTION, 1)))
+    return [round(float(budget), 4) for budget in np.linspace(lowest, highest, 2**steps + 1)]

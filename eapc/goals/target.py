@@ -15,7 +15,7 @@ from eapc.goals.result import Pruned
 
 if TYPE_CHECKING:
     from eapc.goals.trials import Trials
-    from eapc.pipeline import Options, Recipe
+    from eapc.pipeline import Options, Pass, Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +65,10 @@ class Target(Goal):
             raise UsageError(f"{self.option}: {self.other_objective}")
         return replace(recipe, objective=self.objective or recipe.objective).budget(self.value)
 
+    def steps(self, recipe: Recipe) -> tuple[Pass, ...]:
+        """Those of a budget, which is one of energies at the widths to come."""
+        return (*recipe.settling, *super().steps(recipe))
+
     def pursue(self, trials: Trials) -> Pruned:
         """The best of a few trials."""
         trials = trials.of(self)
@@ -85,10 +89,11 @@ class Target(Goal):
         take densities in steps: what comes to the same densities is tried once. A budget of the
         cost itself changes it by as much as the budget, another one by as much as it did.
         """
-        aim = _typed(self.value - _AIM * _TOLERANCE)
-        budget: Budget | None = Budget(aim, split_like=aim)
+        aim, whole = _typed(self.value - _AIM * _TOLERANCE), trials.pruner.highest
+        first = aim if self.objective else _typed(aim * whole)
+        budget: Budget | None = Budget(first, split_like=first)
         tried: dict[float, float] = {}
-        before, slope = (1.0, 1.0), 1.0
+        before, slope = (whole, 1.0), 1.0
         while budget and len(tried) < _TRIALS:
             predicted = trials.predicted_ratio(budget)
             result = trials.pruner.at(budget)

@@ -64,17 +64,6 @@ class Trials:
         """The model pruned by the recipe's steps."""
         return self._run(steps, self._dense)
 
-    def quantized(self, pruned: Pruned) -> Pruned:
-        """A result as its recipe quantizes it; its outputs are to be judged anew."""
-        more = self.recipe.quantizing
-        if not more:
-            return pruned
-        done = self.of(pruned.goal)._run(more, pruned.compilation)
-        steps = Pipeline((*pruned.steps.passes, *more))
-        return replace(
-            pruned, compilation=done, steps=steps, accuracy=None, decided=None, agreement=None
-        )
-
     def whole(self, steps: Sequence[Pass]) -> Pipeline:
         """The pipeline that takes these steps from the start, on the inputs that are fitted."""
         return self.recipe.whole(steps, self._fraction)
@@ -89,7 +78,7 @@ class Trials:
         Orders other than the shared one are taken to spend the budget.
         """
         if self.recipe.order != _SHARED:
-            return budget.ratio
+            return min(budget.ratio, self.pruner.highest)
         _ = self.pruner.plan  # passes work it out, which are timed on their own
         with timed(self._seconds, "predict"):
             return self.pruner.predicted(budget).ratio
@@ -150,7 +139,9 @@ class Trials:
             plan = self.pruner.plan  # passes work it out, which are timed on their own
             with timed(self._seconds, "predict"):
                 expected_loss = partial(bound.expected_loss, self)
-                self._searches[kind] = BudgetSearch(prune, plan, judge, expected_loss, self._cost)
+                self._searches[kind] = BudgetSearch(
+                    prune, plan, judge, expected_loss, self._cost, self.pruner.highest
+                )
         return self._searches[kind]
 
     def _cost(self, result: Compilation) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from eapc.errors import UsageError
 from eapc.goals.goal import Goal
 
 if TYPE_CHECKING:
@@ -31,17 +30,6 @@ class Width(Goal):
         """Nothing is asked of a pass that prunes."""
         return {}
 
-    def steps(self, recipe: Recipe) -> tuple[Pass, ...]:  # noqa: ARG002 (as every goal)
-        """None: what quantizes the network comes behind every goal."""
-        return ()
-
-
-def require_settled(goal: Goal) -> None:
-    """Raise UsageError for a goal that is searched by outputs before they are rounded."""
-    from eapc.goals.bound import Bound
-
-    if isinstance(goal, Bound):
-        raise UsageError(
-            f"--bits: {goal.option} is searched on the network before it is quantized; give "
-            "--sparsity or --target-energy, or quantize its result by --bits alone"
-        )
+    def steps(self, recipe: Recipe) -> tuple[Pass, ...]:
+        """Those that quantize."""
+        return recipe.quantizing

@@ -24,6 +24,7 @@ from eapc.pipeline.near_dead import NearDead, near_dead_of, near_dead_weights_of
 from eapc.pipeline.output_change import OutputChange, change_of_outputs
 from eapc.pipeline.passes import Names, Pass, Pipeline, load_passes
 from eapc.pipeline.recipe import Options, Recipe
+from eapc.pipeline.typed_widths import TypedWidths
 
 __all__ = [
     "ChannelRecord",
@@ -39,6 +40,7 @@ __all__ = [
     "Pipeline",
     "Recipe",
     "Record",
+    "TypedWidths",
     "change_of_outputs",
     "density_table",
     "estimate_energy",

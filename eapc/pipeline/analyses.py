@@ -14,6 +14,7 @@ from eapc.data import Dataset
 from eapc.energy import (
     DensityTable,
     EnergyReport,
+    GivenBits,
     NodeWork,
     estimate,
     measured_table,
@@ -184,7 +185,9 @@ def _curves(compilation: Compilation, layers: Sequence[TiedLayers], apart: bool)
         return LayerCurve(tied.weight, DENSITIES, errors, energies, costs.nodes(tied))
 
     subjects = [(tied.weight, tied.first.node.key, tied) for tied in layers]
-    stage = ("error-curves", f"error-curves{' apart' if apart else ''}")
+    bits = compilation.conditions.bits
+    priced = f" {bits}" if bits != GivenBits() else ""
+    stage = ("error-curves", f"error-curves{' apart' if apart else ''}{priced}")
     curves = one_by_one(compilation, stage, subjects, read, measured)
     changeable = sum(curve.energies[0] for curve in curves)
     return Curves(curves, costs.report.energy_mac_units - changeable)

@@ -68,8 +68,8 @@ class Recipe:
             raise UsageError("--zeros come on top of channels: give --structured as well")
         if self.criterion != DEFAULT_CRITERION and not self.structured:
             raise UsageError("--criterion chooses channels: give --structured as well")
-        if self.bits is not None:
-            self._quantize(self.bits)
+        if self.widths is not None:
+            self._quantize(self.widths)
         if self.repair < 0:
             raise UsageError(f"--repair {self.repair}: expected a number of rounds, 1 or more")
         if self.minutes < math.inf and not self.finetune:
@@ -112,15 +112,32 @@ class Recipe:
         return (*steps, self._annotated) if steps else ()
 
     @property
+    def widths(self) -> GivenBits | None:
+        """The widths of weights and activations that come out; None leaves them as they are."""
+        bits = self.bits
+        return bits and replace(bits, weights=bits.weights or 8, activations=bits.activations or 8)
+
+    @property
+    def settling(self) -> tuple[Pass, ...]:
+        """The steps that price what is pruned at the widths to come; none without any."""
+        if self.widths is None:
+            return ()
+        return (self._made("set-widths", **_typed_widths(self.widths)), self._annotated)
+
+    @property
     def quantizing(self) -> tuple[Pass, ...]:
         """The steps that quantize what is left; none unless that is asked for."""
-        if self.bits is None:
+        if self.widths is None:
             return ()
-        return (self._quantize(self.bits), self._annotated)
+        return (self._quantize(self.widths), self._annotated)
 
     def untrained(self) -> Recipe:
         """The same without repair and training."""
         return replace(self, repair=0, finetune=False, minutes=math.inf)
+
+    def unquantized(self) -> Recipe:
+        """The same at the model's own widths."""
+        return replace(self, bits=None)
 
     def whole(self, steps: Sequence[Pass], held_out: float | None = None) -> Pipeline:
         """The pipeline that takes these steps on the inputs that are not held out."""
@@ -185,10 +202,7 @@ class Recipe:
                 )
 
     def _quantize(self, bits: GivenBits) -> Pass:
-        kinds = {"weights": bits.weights, "activations": bits.activations}
-        given = {kind: width for kind, width in kinds.items() if width is not None}
-        named = _typable(tuple(f"{name}:{width}" for name, width in bits.by_tensor))
-        return self._made("quantize", **given, tensors=named, **self._given("pattern"))
+        return self._made("quantize", **_typed_widths(bits), **self._given("pattern"))
 
     @property
     def _annotated(self) -> Pass:
@@ -201,6 +215,12 @@ class Recipe:
     def _given(self, *names: str) -> dict[str, Any]:
         """These options, names as a pipeline's text can have them."""
         return {name: _typable(getattr(self, name)) for name in names}
+
+
+def _typed_widths(bits: GivenBits) -> dict[str, Any]:
+    """Widths as the options of passes that have them."""
+    named = _typable(tuple(f"{name}:{width}" for name, width in bits.by_tensor))
+    return {"weights": bits.weights, "activations": bits.activations, "tensors": named}
 
 
 def _typable(value: Any) -> Any:

@@ -6,6 +6,7 @@ from eapc.quantization.fusing import IntegerFusion
 from eapc.quantization.grids import TensorGrid, activation_grid, bias_codes, weight_grid
 from eapc.quantization.plan import LeftFloat, QuantizationPlan, QuantizedNode, plan_of
 from eapc.quantization.value_counts import ValueCounts
+from eapc.quantization.widths import widths_to_write
 
 __all__ = [
     "Folded",
@@ -23,4 +24,5 @@ __all__ = [
     "quantize",
     "require_widths",
     "weight_grid",
+    "widths_to_write",
 ]

@@ -25,6 +25,7 @@ from eapc.pipeline import LatencyRecord, LayerRecord, NearDead
 from eapc.repair import Repaired
 from eapc.report.classes import map_document, ratios_of
 from eapc.report.uncertainty import interval_document, validation_document
+from eapc.report.widths import widths_of
 from eapc.tuning import Tuned
 
 Document = dict[str, Any]
@@ -76,6 +77,7 @@ def prune_document(pruned: Pruned, warnings: Sequence[str] = ()) -> Document:
         "after": totals(pruned.after),
         "energy_ratio": pruned.energy_ratio,
         "energy_ratio_interval": interval_document(pruned.energy_ratio_interval),
+        "bits": {"before": widths_of(pruned.before), "after": widths_of(pruned.after)},
         "accuracy": accuracy_of(pruned.accuracy),
         "decided": accuracy_of(pruned.decided),
         "confirmed": pruned.confirmed,
@@ -165,6 +167,9 @@ def plan_document(plan: DryRun, warnings: Sequence[str] = ()) -> Document:
         "before": totals(before) if before else None,
         "after": totals(after) if after else None,
         "energy_ratio": expected.energy_ratio if expected else None,
+        "bits": {"before": widths_of(before), "after": widths_of(after)}
+        if before and after
+        else None,
         "latency": _latency(expected.latency) if expected else None,
         "channels": [asdict(group) for group in expected.groups] if expected else [],
         "layers": layers(expected.layers, before, after) if expected else [],

@@ -40,10 +40,12 @@ from eapc.report.layout import (
 )
 from eapc.report.tables import accuracy_row, coverage, heading, metric_value, some, totals
 from eapc.report.uncertainty import energy_uncertainty, ratio_uncertainty
+from eapc.report.widths import width_rows
 from eapc.tuning import Tuned
 
 _EXPECTED = "weights zeroed by magnitude; refitting chooses anew and moves energies a little"
 _NOT_REFITTED = "before refitting, which moves energies a little"
+_NOT_PRUNED = "nothing is pruned"
 NOT_MEASURED = "energy is modelled; zeros alone do not make a stock runtime faster"
 NO_COMPARISON = "energy is modelled; `eapc compare` measures the latency of both models"
 
@@ -124,8 +126,14 @@ def plan_table(plan: DryRun, width: int) -> Group:
     before, after = expected.before, expected.after
     amounts = [engineering(each.energy_mac_units) for each in (before, after)]
     said = f"{amounts[0]} -> {amounts[1]} MAC units, {percent(expected.energy_ratio)}"
-    note = _NOT_REFITTED if expected.groups else _EXPECTED
-    entries = [("expected energy", said), *_expected_latency(expected.latency), ("note", note)]
+    note = _NOT_REFITTED if expected.groups else _EXPECTED if expected.layers else _NOT_PRUNED
+    widths = [(figure, f"{one} -> {other}") for figure, one, other, _ in width_rows(before, after)]
+    entries = [
+        ("expected energy", said),
+        *widths,
+        *_expected_latency(expected.latency),
+        ("note", note),
+    ]
     layers = _layer_table(expected.layers, before, after, width)
     return page(pipeline, *_channel_table(expected.groups, width), *layers, facts(entries))
 
@@ -164,6 +172,7 @@ def _changes(pruned: Pruned) -> Iterator[tuple[str, str, str, str]]:
         ("non-zero weights", before.nonzero_weights, after.nonzero_weights),
     ):
         yield name, engineering(one), engineering(other), _ratio(one, other)
+    yield from width_rows(before, after)
     if pruned.latency is not None:
         one, other = pruned.latency.before_ms, pruned.latency.after_ms
         name = f"latency on {pruned.latency.machine}, ms"

@@ -37,6 +37,7 @@ from eapc.report.layout import (
 )
 from eapc.report.pruning import NOT_MEASURED
 from eapc.report.tables import heading, metric_value
+from eapc.report.widths import width_rows, widths_of, widths_text
 
 _COLUMNS = (
     "goal",
@@ -45,6 +46,8 @@ _COLUMNS = (
     "confirmed",
     "energy_ratio",
     "sparsity",
+    "weights_bits",
+    "activations_bits",
     "accuracy_metric",
     "accuracy_before",
     "accuracy",
@@ -64,7 +67,8 @@ def sweep_table(swept: Swept, width: int) -> Group:
     missed = [(row.name, plain(row.shortfall)) for row in swept.missed]
     written = [("written", plain(str(row.output))) for row in swept.rows if row.output]
     measured_on = *_measured_on(swept.rows), *_classes(swept.rows)
-    said = (*measured_on, *map(plain, _made_up(swept)), NOT_MEASURED)
+    quantized = *_widths(swept), *_shared_notes(swept.rows)
+    said = (*measured_on, *quantized, *map(plain, _made_up(swept)), NOT_MEASURED)
     notes = [("note", note) for note in said]
     return page(
         title(heading(swept.model.name, swept.before)),
@@ -81,6 +85,18 @@ def _classes(rows: Sequence[Pruned]) -> Iterator[str]:
     if uncut is not None and uncut.energy_mac_units:
         ratio = rows[0].before.energy_mac_units / uncut.energy_mac_units
         yield f"energies are of the cut network's, which has {percent(ratio)} of the uncut one's"
+
+
+def _widths(swept: Swept) -> Iterator[str]:
+    """What has got another width, in all rows."""
+    for name, before, after, _ in width_rows(swept.before, swept.rows[0].after):
+        yield f"{name}: {before} before, {after} after"
+
+
+def _shared_notes(rows: Sequence[Pruned]) -> Iterator[str]:
+    """What passes have to say of every row alike."""
+    first, *others = (row.compilation.record.notes for row in rows)
+    yield from (plain(note) for note in first if all(note in other for other in others))
 
 
 def _made_up(swept: Swept) -> tuple[str, ...]:
@@ -137,6 +153,7 @@ def sweep_document(swept: Swept, warnings: Sequence[str] = ()) -> Document:
         "hardware": swept.before.hardware.name,
         "batch": swept.before.batch,
         "before": totals(swept.before),
+        "bits": widths_of(swept.before),
         "rows": [_document(row) for row in swept.rows],
         **class_document(swept.rows[0]),
         "synthesised": swept.synthesised,
@@ -156,9 +173,11 @@ def _document(row: Pruned) -> Document:
         "reason": row.reason or row.doubt or None,
         "energy_ratio": row.energy_ratio,
         "sparsity": row.sparsity,
+        "bits": widths_of(row.after),
         "accuracy": accuracy_of(row.accuracy),
         "agreement": agreement_of(row.agreement),
         "agreement_fitted": row.fitted,
+        "notes": list(row.compilation.record.notes),
         "output": path_of(row.output),
         "seconds": row.seconds["total"],
     }
@@ -172,6 +191,7 @@ def sweep_csv(swept: Swept) -> str:
 def _figures(row: Pruned) -> dict[str, Any]:
     accuracy, agreement = row.accuracy, row.agreement
     figures = _document(row) | {"accuracy": None, "agreement": None}
+    figures |= {f"{name}_bits": widths_text(bits) for name, bits in widths_of(row.after).items()}
     if accuracy is not None:
         figures |= {
             "accuracy_metric": accuracy.metric,
