@@ -52,6 +52,41 @@ def attribute(op_type: str, inputs: str = "x w", **attributes: Any) -> Callable[
     return lambda: network(op(op_type, inputs, "y", "n", **attributes))
 
 
+# --- grids ----------------------------------------------------------------------------------------
+
+
+_POSITIVE = " and scales have to be positive numbers; quantize the float network anew"
+
+
+def dequantized(axis: int = 0, **changes: Array) -> Callable[[], ModelProto]:
+    """x on a grid and codes of weights with a scale each; `changes` replace what is stored."""
+
+    def make() -> ModelProto:
+        codes = np.arange(64, dtype=np.int8).reshape(8, 8)
+        grid: dict[str, Array] = {"s": scalar(0.1), "z": scalar(3, np.uint8)}
+        weights: dict[str, Array] = {
+            "w": codes,
+            "t": np.full(8, 0.5, np.float32),
+            "u": np.zeros(8, np.int8),
+        }
+        nodes = [
+            op("QuantizeLinear", "x s z", "q", "round"),
+            op("DequantizeLinear", "q s z", "d", "back"),
+            op("DequantizeLinear", "w t u", "v", "weights", axis=axis),
+            op("MatMul", "d v", "y", "m"),
+        ]
+        stored: dict[str, Array] = {**grid, **weights, **changes}
+        return network(*nodes, output="y", **stored)
+
+    return make
+
+
+def _with(place: int, number: float) -> Array:
+    scales = np.full(8, 0.5, np.float32)
+    scales[place] = number
+    return scales
+
+
 # --- subgraphs ------------------------------------------------------------------------------------
 
 
@@ -326,6 +361,54 @@ BROKEN: Mapping[str, Broken] = {
     "a scan's axes": Broken(
         lambda: scan(scan_input_axes=[0, 0]),
         "in body of Scan 'steps': 'scan_input_axes' holds 2 numbers, not 1",
+    ),
+    # grids
+    "a scale of zero": Broken(
+        dequantized(s=scalar(0)),
+        "QuantizeLinear 'round': its scale 's' holds 0," + _POSITIVE,
+    ),
+    "a scale of weights of zero": Broken(
+        dequantized(t=_with(2, 0)), "DequantizeLinear 'weights': its scale 't' holds 0," + _POSITIVE
+    ),
+    "a negative scale": Broken(
+        dequantized(t=_with(7, -0.5)),
+        "DequantizeLinear 'weights': its scale 't' holds -0.5," + _POSITIVE,
+    ),
+    "a scale that is no number": Broken(
+        dequantized(s=scalar(np.nan)),
+        "QuantizeLinear 'round': its scale 's' holds nan," + _POSITIVE,
+    ),
+    "an infinite scale": Broken(
+        dequantized(t=_with(0, np.inf)),
+        "DequantizeLinear 'weights': its scale 't' holds inf," + _POSITIVE,
+    ),
+    "too few scales": Broken(
+        dequantized(t=np.ones(3, np.float32), u=np.zeros(3, np.int8)),
+        "DequantizeLinear 'weights': its scale holds 3 numbers, and axis 0 of 'w' has length 8",
+    ),
+    "too few zero points": Broken(
+        dequantized(u=np.zeros(3, np.int8)),
+        "DequantizeLinear 'weights': its zero point has shape [3], its scale [8]",
+    ),
+    "zero points of another type": Broken(
+        dequantized(u=np.zeros(8, np.uint8)),
+        "DequantizeLinear 'weights': its zero point is of type uint8, and what it reads of int8",
+    ),
+    "a grid along no axis": Broken(
+        dequantized(axis=7), "DequantizeLinear 'weights': its axis is 7, and 'w' has 2 axes"
+    ),
+    "a scale of zero within an integer operator": Broken(
+        lambda: network(
+            op("QuantizeLinear", "x s z", "q", "round"),
+            op("QLinearMatMul", "q s z w t u s z", "p", "product"),
+            op("DequantizeLinear", "p s z", "y", "back"),
+            s=scalar(0.1),
+            z=scalar(3, np.uint8),
+            t=scalar(0),
+            u=scalar(0, np.int8),
+            w=np.ones((8, 8), np.int8),
+        ),
+        "QLinearMatMul 'product': its scale 't' holds 0," + _POSITIVE,
     ),
     # functions
     "a function that calls itself": Broken(

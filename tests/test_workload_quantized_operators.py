@@ -107,7 +107,7 @@ def test_weights_of_a_few_bits(bits: int) -> None:
         (op("QLinearAdd", "x s z x s z s z", "y", domain=ORT), (7 * 64, 128, 64)),
         (op("QLinearSigmoid", "x s z s z", "y", domain=ORT), (5 * 64, 64, 64)),
         (op("QLinearGlobalAveragePool", "x s z s z", "y", domain=ORT), (64 + 4 * 4, 64, 4)),
-        (op("QLinearConcat", "s z x s z x s z", "y", domain=ORT, axis=1), (512, 128, 128)),
+        (op("QLinearConcat", "s z x t z x s z", "y", domain=ORT, axis=1), (512, 128, 128)),
         (
             op(
                 "QLinearAveragePool", "x s z s z", "y",
@@ -122,6 +122,21 @@ def test_streams_of_integers(node: NodeProto, expected: tuple[int, int, int]) ->
     (load,) = quantized(node, (1, 4, 4, 4)).work.workloads
     assert isinstance(load, StreamWorkload)
     assert (load.operations, load.ifmap_words, load.ofmap_words) == expected
+
+
+def test_joining_codes_of_one_grid_moves_nothing() -> None:
+    """As Concat: whoever makes the operands writes them where they are to be."""
+    node = op("QLinearConcat", "s z x s z x u z", "y", domain=ORT, axis=1)
+    item = quantized(node, (1, 4, 4, 4), u=SCALES["s"].copy())
+    assert item.work.workloads == ()
+
+
+def test_operations_of_requantisation_are_told_apart() -> None:
+    """Six of QLinearAdd's seven take its operands to real numbers and its result back."""
+    node = op("QLinearAdd", "x s z x s z s z", "y", domain=ORT)
+    (load,) = quantized(node, (1, 4, 4, 4)).work.workloads
+    assert isinstance(load, StreamWorkload)
+    assert (load.requantising, load.computing) == (6 * 64, 64)
 
 
 def test_quantizing_on_the_fly_reads_and_writes() -> None:

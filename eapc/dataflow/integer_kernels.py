@@ -159,7 +159,7 @@ def execute_element_wise(workload: StreamWorkload, hardware: HardwareModel) -> E
     if workload.requantises:
         return _timed(replace(found, accesses={}), 0.0, hardware)
     if workload.operations:
-        units = workload.operations * price + _rescaled(workload) * machine.mac_units_per_output
+        units = workload.computing * price + _rescaled(workload) * machine.mac_units_per_output
     else:
         units = workload.ofmap_words * price
     return _timed(found, units, hardware)
@@ -167,7 +167,7 @@ def execute_element_wise(workload: StreamWorkload, hardware: HardwareModel) -> E
 
 def _rescaled(workload: StreamWorkload) -> int:
     """Words brought to another scale: all that are read where operands meet, else all written."""
-    meet = workload.operations < workload.ifmap_words
+    meet = workload.computing < workload.ifmap_words
     return max(workload.ifmap_words, workload.ofmap_words) if meet else workload.ofmap_words
 
 

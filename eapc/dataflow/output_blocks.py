@@ -133,10 +133,10 @@ def _accesses(layer: BlockLayer, block: Blocks, hardware: HardwareModel) -> dict
 def execute_element_wise(workload: StreamWorkload, hardware: HardwareModel) -> Execution:
     """A stream's operations through the output stage, or the copy of its words."""
     machine = hardware.machine_as(OutputBlocksMachine)
-    found = execute_stream(workload, hardware)
+    found = replace(execute_stream(workload, hardware), operations=float(workload.computing))
     if workload.requantises:
         return replace(found, accesses={}, operations=0.0, cycles=0.0)
-    meet = workload.operations < workload.ifmap_words and workload.ifmap_words > (
+    meet = workload.computing < workload.ifmap_words and workload.ifmap_words > (
         workload.ofmap_words
     )
     if not workload.operations or not workload.ofmap_words:
@@ -145,7 +145,7 @@ def execute_element_wise(workload: StreamWorkload, hardware: HardwareModel) -> E
         busy = workload.ofmap_words * machine.cycles_per_meeting
     else:
         outputs = workload.ofmap_words * machine.cycles_per_output
-        busy = max(workload.operations * machine.cycles_per_operation, outputs)
+        busy = max(workload.computing * machine.cycles_per_operation, outputs)
     return replace(found, cycles=max(busy, transfer_cycles(found.accesses, hardware)))
 
 

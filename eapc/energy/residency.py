@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from eapc.dataflow.integers import ceil_div
 from eapc.energy.worklist import NodeWork
 from eapc.hardware import HardwareModel, Memory, with_less_room
-from eapc.model import Model
+from eapc.model import Model, Node
 from eapc.operators import operator_of
 from eapc.workload import Kept, StreamWorkload, Workload
 
@@ -281,7 +281,7 @@ class _Trace:
         """A view is made of its first input, Concat of all."""
         first, *others = item.node.inputs or ("",)
         sources = self.sources.get(first, {})
-        if operator_of(item.node).joins:
+        if _joined_places(item.node):
             sources = self._joined(item)
         else:
             for name in others:
@@ -290,12 +290,23 @@ class _Trace:
             self.sources.update(dict.fromkeys(filter(None, item.node.outputs), sources))
 
     def _joined(self, item: NodeWork) -> Mapping[str, float]:
-        sizes = _input_words(item)
+        places, words_of = _joined_places(item.node), _input_words(item)
+        sizes = [words_of[place] for place in places]
         joined: dict[str, float] = defaultdict(float)
-        for name, words in zip(item.node.inputs, sizes, strict=True):
+        for name, words in zip([item.node.inputs[at] for at in places], sizes, strict=True):
             for tensor, share in self.sources.get(name, {}).items():
                 joined[tensor] += share * words / (sum(sizes) or 1)
         return joined
+
+
+def _joined_places(node: Node) -> range:
+    """Which inputs a Concat puts one behind the other, that of codes too; none of other nodes."""
+    row = operator_of(node)
+    if row.joins:
+        return range(len(node.inputs))
+    if row.substitute is None or row.substitute.name != "Concat":
+        return range(0)
+    return range(row.substitute.places[0], len(node.inputs), row.substitute.step)
 
 
 def _input_words(item: NodeWork) -> list[int]:

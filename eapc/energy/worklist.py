@@ -238,7 +238,7 @@ def _fuse(fusion: Fusion, works: list[NodeWork]) -> Iterator[NodeWork]:
 def _without_traffic(part: Part) -> Part:
     load = part.workload
     assert isinstance(load, StreamWorkload)  # only per-element operators are fused
-    bare = StreamWorkload(operations=load.operations, requantises=load.requantises)
+    bare = replace(load, ifmap_words=0, weight_words=0, ofmap_words=0)
     return replace(part, workload=bare)
 
 

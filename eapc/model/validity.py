@@ -18,6 +18,7 @@ from eapc.errors import ModelError
 from eapc.model.bodies import unlike_node
 from eapc.model.declarations import declaration_faults, key_of, value_faults
 from eapc.model.graph import captured_by
+from eapc.model.grid_faults import grid_faults
 from eapc.model.signatures import Signatures, label
 from eapc.model.tensors import PLAIN, subgraphs_of_attribute
 
@@ -81,6 +82,7 @@ def _model_faults(proto: onnx.ModelProto) -> Iterator[str]:
     main = _Body.of_graph(proto.graph, "")
     yield from _declared_faults(proto.graph, is_main=True)
     yield from _body_faults(main, _Around(), Signatures(proto.opset_import, own))
+    yield from grid_faults(proto.graph)
     for function in proto.functions:
         signatures = Signatures((*proto.opset_import, *function.opset_import), own)
         yield from _body_faults(_Body.of_function(function), _Around(), signatures)

@@ -162,7 +162,8 @@ class StreamWorkload:
     """Operations that read and write every operand word once (element-wise, pooling, copies).
 
     `operations` are additions, comparisons or the like; a view (Reshape) has none and moves
-    no words. One that `requantises` only takes real numbers to integers or back.
+    no words. One that `requantises` only takes real numbers to integers or back; of others
+    `requantising` operations do that.
     """
 
     operations: int = 0
@@ -173,6 +174,12 @@ class StreamWorkload:
     bits: BitWidths = field(default=BitWidths())
     kept: Kept = field(default=Kept())
     requantises: bool = False
+    requantising: int = 0
+
+    @property
+    def computing(self) -> int:
+        """The operations that the operator itself does, which it would do on real numbers too."""
+        return self.operations - self.requantising
 
     @property
     def macs(self) -> int:

@@ -19,13 +19,17 @@ ORT = "com.microsoft"
 _REQUANTIZE = 4
 """Operations to take an integer to a real number and back, scale and zero point each way."""
 
+_ANOTHER = 2
+"""The same to take one more operand to a real number."""
+
 _PER_ELEMENT = {
-    "QLinearAdd": ((0, 3), _REQUANTIZE + 3),
-    "QLinearMul": ((0, 3), _REQUANTIZE + 3),
-    "QLinearLeakyRelu": ((0,), _REQUANTIZE + 1),
-    "QLinearSigmoid": ((0,), _REQUANTIZE + 1),
-    "QLinearSoftmax": ((0,), _REQUANTIZE + 3),
+    "QLinearAdd": ((0, 3), _REQUANTIZE + _ANOTHER, 1),
+    "QLinearMul": ((0, 3), _REQUANTIZE + _ANOTHER, 1),
+    "QLinearLeakyRelu": ((0,), _REQUANTIZE, 1),
+    "QLinearSigmoid": ((0,), _REQUANTIZE, 1),
+    "QLinearSoftmax": ((0,), _REQUANTIZE, 3),
 }
+"""Places of operands, and operations per element: of requantisation, and of the operator's own."""
 
 
 @workload_rule("DequantizeLinear")
@@ -44,22 +48,41 @@ def dynamic_quantize(operands: Operands) -> Work:
 @workload_rule(*_PER_ELEMENT, domain=ORT)
 def per_element(operands: Operands) -> Work:
     """From integers to real numbers, the operation, and back."""
-    places, each = _PER_ELEMENT[operands.node.op_type]
-    return stream(operands.picked(*places), each * math.prod(operands.output()))
+    places, between, own = _PER_ELEMENT[operands.node.op_type]
+    elements = math.prod(operands.output())
+    operations, requantising = (between + own) * elements, between * elements
+    return stream(operands.picked(*places), operations, requantising=requantising)
 
 
 @workload_rule("QLinearGlobalAveragePool", "QLinearReduceMean", domain=ORT)
 def reduction(operands: Operands) -> Work:
     """One addition per input element; the mean alone is quantized anew."""
-    operations = math.prod(operands.input(0)) + _REQUANTIZE * math.prod(operands.output())
-    return stream(operands.picked(0), operations)
+    requantising = _REQUANTIZE * math.prod(operands.output())
+    operations = math.prod(operands.input(0)) + requantising
+    return stream(operands.picked(0), operations, requantising=requantising)
 
 
 @workload_rule("QLinearConcat", domain=ORT)
 def concat(operands: Operands) -> Work:
-    """Every operand is brought to the result's scale; the triples of operands start at 2."""
+    """Operands are brought to the result's scale; nothing is to be done where all have it.
+
+    Scale and zero point of the result come first, then an operand and its own, one after another.
+    """
     places = range(2, len(operands.node.inputs), 3)
-    return stream(operands.picked(*places), _REQUANTIZE * math.prod(operands.output()))
+    if all(_has_scale_of_result(operands, place) for place in places):
+        return Work()
+    operations = _REQUANTIZE * math.prod(operands.output())
+    return stream(operands.picked(*places), operations, requantising=operations)
+
+
+def _has_scale_of_result(operands: Operands, place: int) -> bool:
+    """Whether an operand of a QLinearConcat has the scale and zero point of the result."""
+    for own, result in ((place + 1, 0), (place + 2, 1)):
+        names = operands.node.input(own), operands.node.input(result)
+        values = [operands.number_of(name) for name in names if name]
+        if names[0] != names[1] and (len(values) < 2 or None in values or values[0] != values[1]):
+            return False
+    return True
 
 
 @workload_rule("MatMulNBits", domain=ORT)

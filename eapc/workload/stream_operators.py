@@ -18,6 +18,7 @@ def stream(
     operations: int,
     read: Iterable[int] | None = None,
     requantises: bool = False,
+    requantising: int = 0,
 ) -> Work:
     """Every operand is read once, the first output written once."""
     node = operands.node
@@ -30,6 +31,7 @@ def stream(
         weight_words=sum(words[i] for i in indices if i not in moving),
         ofmap_words=math.prod(operands.output()),
         requantises=requantises,
+        requantising=requantising,
     )
     ifmap = node.inputs[moving[0]] if moving else ""
     return Work((Part(workload, ifmap=ifmap, ofmap=node.outputs[0]),))
