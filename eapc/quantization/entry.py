@@ -9,7 +9,7 @@ from eapc.errors import ModelError, UsageError
 from eapc.model import Model, infer_shapes
 from eapc.operators import operator_of
 from eapc.progress import Progress, silent
-from eapc.quantization.fitting import Target, with_fitted_weights
+from eapc.quantization.fitting import FittedTo, with_fitted_weights
 from eapc.quantization.fusing import IntegerFusion, fusion_of
 from eapc.quantization.plan import QuantizationPlan, plan_of
 from eapc.quantization.ranges import with_grids
@@ -56,7 +56,7 @@ def quantize(
     engine = engine or Engine()
     if any(operator_of(node).kind in ("quantization", "quantized") for node in model.nodes):
         raise ModelError(f"{model.name}: is quantized already; give the float network")
-    target = Target.of(model, reference)
+    target = FittedTo.of(model, reference)
     model = raised(model)
     plan = plan_of(model, infer_shapes(model, data.shapes(1)))
     if not any(each.weights for each in plan.nodes):

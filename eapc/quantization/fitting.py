@@ -25,14 +25,14 @@ from eapc.solvers import coded, refit
 
 
 @dataclass(frozen=True)
-class Target:
+class FittedTo:
     """The network whose outputs layers are fitted to, and how the fitted one was cut out of it."""
 
     dense: Model
     origin: Origin
 
     @classmethod
-    def of(cls, model: Model, reference: Model | None) -> Target:
+    def of(cls, model: Model, reference: Model | None) -> FittedTo:
         """The reference if the model comes from it, or else the model itself."""
         origin = model.origin or Origin(model.original)
         if reference is None or not is_cut_from(origin.model.original, reference):
@@ -44,7 +44,7 @@ class Target:
 def with_fitted_weights(
     plan: QuantizationPlan,
     model: Model,
-    target: Target,
+    target: FittedTo,
     data: Dataset,
     engine: Engine,
     bits: int,
