@@ -69,7 +69,7 @@ class Recipe:
         if self.criterion != DEFAULT_CRITERION and not self.structured:
             raise UsageError("--criterion chooses channels: give --structured as well")
         if self.bits is not None:
-            self._made("quantize", bits=self.bits)
+            self._made("quantize", **self._width_options)
         if self.repair < 0:
             raise UsageError(f"--repair {self.repair}: expected a number of rounds, 1 or more")
         if self.minutes < math.inf and not self.finetune:
@@ -121,14 +121,14 @@ class Recipe:
         """The steps that price what is pruned at the widths to come; none without any."""
         if self.widths is None:
             return ()
-        return (self._made("set-widths", bits=self.bits), self._annotated)
+        return (self._made("set-widths", **self._width_options), self._annotated)
 
     @property
     def quantizing(self) -> tuple[Pass, ...]:
         """The steps that quantize what is left; none unless that is asked for."""
         if self.widths is None:
             return ()
-        return (self._made("quantize", bits=self.bits), self._annotated)
+        return (self._made("quantize", **self._width_options), self._annotated)
 
     def untrained(self) -> Recipe:
         """The same without repair and training."""
@@ -199,6 +199,11 @@ class Recipe:
                 raise UsageError(
                     f"--{name} is one of zeros: give --zeros as well, or no --structured"
                 )
+
+    @property
+    def _width_options(self) -> Options:
+        """The options of the passes that plan and write widths."""
+        return {"bits": self.bits}
 
     @property
     def _annotated(self) -> Pass:
