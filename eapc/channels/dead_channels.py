@@ -156,13 +156,20 @@ class ChannelConstants:
         opsets = self._model.view.proto.opset_import
         return evaluate_node(self._model.view.node_proto(node), feeds, opsets)
 
+    def parts(
+        self, stated: NodeConstraints, operand: Operand, y: Axis
+    ) -> Iterator[tuple[Axis, Array, Array]]:
+        """(axis of an operand, indices there, along y) of each dependency between the two."""
+        return _parts(stated, operand, y)
+
     def _along(self, operand: Operand, stated: NodeConstraints, y: Axis) -> Array | None:
         """What an operand holds for every index of an axis of y; None where nothing."""
+        values, known = _unknown(y), np.zeros(y.size, np.bool_)
         for axis, indices, targets in _parts(stated, operand, y):
-            values = _unknown(y)
-            values[targets] = self.of(axis)[indices]
-            return values
-        return None
+            new = ~known[targets]
+            values[targets[new]] = self.of(axis)[indices[new]]
+            known[targets] = True
+        return values if known.any() else None
 
     def spread_of(self, operand: Operand, stated: NodeConstraints, y: Axis) -> Array:
         """The same, of an operand that is one number, too."""

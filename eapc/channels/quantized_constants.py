@@ -139,15 +139,27 @@ def dynamically_quantized(constants: ChannelConstants, stated: NodeConstraints, 
 
 
 def integer_layer(constants: ChannelConstants, stated: NodeConstraints, y: Axis) -> Array:
-    """The code of the bias where all weights or all that they read are codes of zero."""
+    """The code of the bias where each product has a code of zero: a weight, or what it reads."""
     node = stated.axes
     first, second = node.row.factors or (0, 1)
     layout = operator(node.row.like or "MatMul").weights
     x, w = node.input(first), node.input(second)
+    silent = np.zeros(y.size, np.bool_)
+    for operand in (x, w):
+        silent |= _silent_along(constants, stated, operand, y)
     used = _used(constants, stated, layout, x, w, y) if layout else None
-    if used is None:
-        return np.full(y.size, np.nan)
-    return np.where(used, np.nan, _BIAS[node.op_type](constants, stated, y))
+    silent |= False if used is None else ~used
+    return np.where(silent, _BIAS[node.op_type](constants, stated, y), np.nan)
+
+
+def _silent_along(
+    constants: ChannelConstants, stated: NodeConstraints, operand: Operand, y: Axis
+) -> Array:
+    """True where all that an operand has for an index of y are codes of zero."""
+    found = np.zeros(y.size, np.bool_)
+    for axis, indices, targets in constants.parts(stated, operand, y):
+        found[targets] = zeros_along(constants, stated, axis)[indices]
+    return found
 
 
 def _used(

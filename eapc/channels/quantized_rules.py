@@ -129,3 +129,22 @@ def integer_pooling(node: NodeAxes) -> Iterator[Constraint]:
     if node.attribute("channels_last", 0):
         raise FixedNodeError("its channels come last")
     yield from same_axes(node.input(0), node.output(), (0, 1))
+
+
+@axis_rule(f"{ORT}.QLinearSoftmax")
+def integer_softmax(node: NodeAxes) -> Iterator[Constraint]:
+    """The axis along which it mixes stays whole, before opset 13 all from there on."""
+    x, y = node.input(0), node.output()
+    axis = node.attribute("axis", -1) % x.rank
+    end = axis + 1 if node.attribute("opset", 13) >= 13 else x.rank
+    yield from same_axes(x, y, (each for each in range(x.rank) if not axis <= each < end))
+
+
+@axis_rule(f"{ORT}.QLinearReduceMean")
+def integer_mean(node: NodeAxes) -> Iterator[Constraint]:
+    """The reduced axes stay whole; the others keep their order in the result."""
+    x, y = node.input(0), node.output()
+    reduced = {axis % x.rank for axis in node.attribute("axes", range(x.rank))}
+    kept = [axis for axis in range(x.rank) if axis not in reduced]
+    for place, axis in enumerate(kept):
+        yield Dependency(x.axis(axis), y.axis(axis if node.attribute("keepdims", 1) else place))

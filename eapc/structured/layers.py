@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from eapc.channels import ONE_CHANNEL, ChannelGroup, ChannelGroups, Slice
 from eapc.layers import Layer, PrunableLayers, Skipped, TiedLayers
-from eapc.model import Array, Model, seen_through
+from eapc.model import Array, Model, codes_of, seen_through
 
 
 @dataclass(frozen=True)
@@ -140,19 +140,20 @@ def without_channels(
 ) -> Model:
     """The model with weight 0 wherever a layer makes or reads one of the removed channels.
 
-    `removed` has the channels by the group's name. Nothing else changes: the tensors keep their
-    shapes.
+    Of codes that is their zero point. `removed` has the channels by the group's name. Nothing else
+    changes: the tensors keep their shapes.
     """
-    weights = {tied.weight for tied in layers}
+    grids = {tied.weight: codes_of(model, tied.first.source) for tied in layers}
     changed: dict[str, Array] = {}
     for group in groups:
         channels = list(removed.get(group.name, ()))
         for part in group.slices:
-            if part.tensor in weights and channels:
+            if part.tensor in grids and channels:
                 value = changed.get(part.tensor)
                 value = model.constants[part.tensor].copy() if value is None else value
                 index = (slice(None),) * part.axis + (part.indices[channels].ravel(),)
-                value[index] = 0
+                codes = grids[part.tensor]
+                value[index] = 0 if codes is None else codes.zero[index]
                 changed[part.tensor] = value
     return model.with_weights(changed)
 
