@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from eapc.channels import ONE_CHANNEL, ChannelGroup, ChannelGroups, Slice
 from eapc.layers import Layer, PrunableLayers, Skipped, TiedLayers
 from eapc.model import Array, Model, codes_of, seen_through
+from eapc.operators import operator_of
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,15 @@ def _by_axis(parts: Iterable[Slice]) -> Iterable[Slice]:
 
 
 def _maps(tied: TiedLayers, by_tensor: Mapping[str, list[Slice]]) -> tuple[tuple[str, Slice], ...]:
-    return tuple((user.x, by_tensor[user.x][0]) for user in tied.users if by_tensor.get(user.x))
+    """What each user reads, also where that stands for the integers that its node reads."""
+    read = ((user.x, by_tensor.get(user.x) or by_tensor.get(_data(user))) for user in tied.users)
+    return tuple((x, parts[0]) for x, parts in read if parts)
+
+
+def _data(layer: Layer) -> str:
+    """The tensor that the layer's node multiplies by its weights."""
+    first, _ = operator_of(layer.node).factors or (0, 1)
+    return layer.node.input(first)
 
 
 def _labels(
