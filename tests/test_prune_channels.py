@@ -28,7 +28,7 @@ from eapc.runtime import Engine
 
 REST = "reconstruct-outputs{keep_mask=true}, shrink-channels"
 EYERISS = load_hardware("eyeriss")
-UNPRUNABLE = ("quantized", "tied net", "bfloat16 net", "constants net")
+UNPRUNABLE = ("tied net", "bfloat16 net", "constants net")
 PRUNABLE = [name for name in MODELS if name not in UNPRUNABLE]
 HALF = Conditions(engine=Engine(1), densities=DensityTable(activations=0.5))
 
@@ -359,8 +359,6 @@ def test_nothing_to_prune() -> None:
     with pytest.raises(PassError, match="taken out: all that could are excluded") as caught:
         compiled(residual(), "prune-channels{fraction=0.5, exclude=*}")
     assert isinstance(caught.value.__cause__, ModelError)
-    with pytest.raises(PassError, match=r"taken out: weights are quantized .* \('one'\)"):
-        compiled(MODELS["quantized"](), "prune-channels{fraction=0.5}")
     lone = net([op("Conv", "x w1", "y", "one")], IMAGE, weights(w1=(4, 3, 1, 1)))
     with pytest.raises(
         PassError, match=r"taken out: their channels reach the output 'y' \('one'\)"
