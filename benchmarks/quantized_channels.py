@@ -106,6 +106,7 @@ class Tiny:
     name: str
     source: str
     inputs: Callable[[Model, bool], Dataset]
+    classifies: bool = True
 
     def load(self) -> Model:
         """The network."""
@@ -141,7 +142,7 @@ def _given(model: Model, images: Array) -> Dataset:
 
 
 NETWORKS = (
-    Tiny("ad", "made up", made_up),
+    Tiny("ad", "made up", made_up, classifies=False),
     Tiny("ic", "CIFAR-10", small_photographs),
     Tiny("kws", "made up", made_up),
     Tiny("vww", "ImageNet", photographs),
@@ -166,7 +167,8 @@ def _row(network: Tiny, machine: str, energy: float) -> Iterator[str]:
     same, error = _answers(model, done.model, network.inputs(model, True))
     yield f"{network.name:8}{network.source:10}{machine:16}{'zeros' if by_zeros else 'channels':9}"
     yield f"{done.energy_ratio:>8.3f}{done.after.macs / done.before.macs:>7.2f}"
-    yield f"{same:>8.1%}{error:>8.4f}{time.process_time() - start:>7.0f}"
+    answers = f"{same:.1%}" if network.classifies else "-"
+    yield f"{answers:>8}{error:>8.4f}{time.process_time() - start:>7.0f}"
 
 
 def _answers(before: Model, after: Model, data: Dataset) -> tuple[float, float]:
