@@ -28,7 +28,7 @@ from eapc.runtime import Engine
 
 REST = "reconstruct-outputs{keep_mask=true}, shrink-channels"
 EYERISS = load_hardware("eyeriss")
-UNPRUNABLE = ("quantized", "tied net", "bfloat16 net", "constants net")
+UNPRUNABLE = ("tied net", "bfloat16 net", "constants net")
 PRUNABLE = [name for name in MODELS if name not in UNPRUNABLE]
 HALF = Conditions(engine=Engine(1), densities=DensityTable(activations=0.5))
 

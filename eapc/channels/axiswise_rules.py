@@ -27,19 +27,6 @@ def element_wise(node: NodeAxes) -> Iterator[Constraint]:
         yield from last_axes(operand, operand if typed else results[0])
 
 
-@axis_rule("QuantizeLinear", "DequantizeLinear")
-def quantization(node: NodeAxes) -> Iterator[Constraint]:
-    """Scale and zero point follow `axis`, unless there is one for all."""
-    if node.attribute("block_size", 0):
-        raise FixedNodeError("it is quantized by blocks")
-    x, y = node.input(0), node.output()
-    yield from same_axes(x, y, range(x.rank))
-    axis = x.axis(node.attribute("axis", 1))
-    for operand in node.given(1):
-        if operand.rank == 1 and axis.number < x.rank and operand.shape[0] == axis.size:
-            yield Dependency(operand.axis(0), y.axis(axis.number))
-
-
 _Axes = Callable[[NodeAxes, int], Iterable[int]]
 _MIXED: dict[str, _Axes] = {
     **dict.fromkeys(

@@ -9,6 +9,7 @@ of its nodes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 from onnx import numpy_helper
@@ -17,6 +18,15 @@ from eapc.channels.constraints import Axis, Dependency, Operand, Weights
 from eapc.channels.finding import groups_and_constraints
 from eapc.channels.groups import ChannelGroup, ChannelGroups
 from eapc.channels.nodes import NodeAxes, NodeConstraints
+from eapc.channels.quantized_constants import (
+    ELEMENT_WISE,
+    dequantized,
+    dynamically_quantized,
+    integer_layer,
+    quantized,
+    zeros_along,
+)
+from eapc.channels.quantized_ranges import bounds_behind_grids
 from eapc.model import (
     Array,
     Model,
@@ -42,13 +52,27 @@ def dead_channels(model: Model, shapes: Shapes) -> tuple[ChannelGroups, dict[str
     groups, stated = groups_and_constraints(model, shapes)
     values = ChannelConstants(model, shapes, stated)
     used: Used = {}
-    for dependency in (each for one in stated for each in _contractions(one)):
+    for node, dependency in ((one, each) for one in stated for each in _contractions(one)):
         pairs = tuple(zip((dependency.one, dependency.other), dependency.pairs(), strict=True))
-        both = np.logical_and(*(values.of(axis)[indices] != 0 for axis, indices in pairs))
+        sides = (zeros_along(values, node, axis)[indices] for axis, indices in pairs)
+        both = ~np.logical_or(*sides)
         for axis, indices in pairs:
-            key = (axis.operand.tensor, axis.number)
-            used.setdefault(key, np.zeros(axis.size, np.bool_))[indices[both]] = True
+            _use(used, axis, indices[both])
+    for node in stated:
+        if node.axes.op_type in _RANGED:
+            for axis in node.axes.input(0).axes() if not node.reason else ():
+                _use(used, axis, np.flatnonzero(values.of(axis) != 0))
     return groups, {group.name: _dead(group, used) for group in groups.groups}
+
+
+_RANGED = ("DynamicQuantizeLinear", "DynamicQuantizeMatMul")
+"""Operators whose grid follows from all that they read: of that only zeros have no effect."""
+
+
+def _use(used: Used, axis: Axis, indices: Array) -> None:
+    if axis.size > 1:
+        key = (axis.operand.tensor, axis.number)
+        used.setdefault(key, np.zeros(axis.size, np.bool_))[indices] = True
 
 
 def _contractions(stated: NodeConstraints) -> list[Dependency]:
@@ -57,7 +81,8 @@ def _contractions(stated: NodeConstraints) -> list[Dependency]:
     None of a convolution whose groups go whole: what it reads and writes is one channel.
     """
     weights = {each.axis.number for each in stated.of(Weights)}
-    operands = set(stated.axes.inputs[:2])
+    first, second = stated.axes.row.factors or (0, 1)
+    operands = {*stated.axes.inputs[first : first + 1], *stated.axes.inputs[second : second + 1]}
     if not stated.axes.row.contracts or len(weights) == 1 or len(operands) < 2:
         return []
     found = stated.of(Dependency)
@@ -82,6 +107,7 @@ class ChannelConstants:
     def __init__(self, model: Model, shapes: Shapes, stated: Iterable[NodeConstraints]) -> None:
         self._model, self._shapes = model, shapes
         self._found: dict[Axis, Array] = {}
+        self._ranges = bounds_behind_grids(model, shapes)
         with np.errstate(all="ignore"):  # what divides by zero has no constant
             for each in stated:
                 propagated = None if each.reason else _propagation_of(each.axes.row)
@@ -93,68 +119,94 @@ class ChannelConstants:
     def of(self, axis: Axis) -> Array:
         """The constants (length of the axis,) float64 along an axis of a tensor."""
         if axis not in self._found:
-            array = self._constant(axis.operand.tensor)
+            array = self.value(axis.operand.tensor)
             self._found[axis] = _unknown(axis) if array is None else _common(array, axis.number)
         return self._found[axis]
 
-    def _constant(self, tensor: str) -> Array | None:
+    def dtype(self, tensor: str) -> np.dtype[Any] | None:
+        """The type of a computed tensor's elements; None where it is unknown."""
+        spec = self._shapes.by_scope[""].get(tensor)
+        return None if spec is None else spec.dtype
+
+    def bounds(self, x: Operand, y: Axis) -> tuple[Array, Array] | None:
+        """Between which numbers x lies at every index of an axis of y, which x has too."""
+        if self._ranges is None or x.rank != y.operand.rank or x.shape[y.number] != y.size:
+            return None
+        return self._ranges.channels(x.tensor, y.number - x.rank, y.size)
+
+    def value(self, tensor: str) -> Array | None:
         """The value of a constant, behind Transpose, DequantizeLinear and the like too."""
         array, node = self._model.constants.value(tensor), self._model.view.producer(tensor)
         if array is not None or node is None:
             return array
         if node.op_type == "CastLike" and not node.domain:  # to the type of any tensor
-            array, spec = self._constant(node.input(0)), self._shapes.by_scope[""].get(tensor)
+            array, spec = self.value(node.input(0)), self._shapes.by_scope[""].get(tensor)
             return None if array is None or spec is None else array.astype(spec.dtype)
         if not operator_of(node).shows_weights:
             return None
-        feeds = {name: self._constant(name) for name in node.inputs if name}
+        feeds = {name: self.value(name) for name in node.inputs if name}
         known = {name: array for name, array in feeds.items() if array is not None}
         if len(known) < len(feeds):
             return None
         return self._evaluated(node, known)
 
     def _evaluated(self, node: Node, feeds: dict[str, Array]) -> Array | None:
-        if node.op_type == "DequantizeLinear" and not node.domain:
+        if node.op_type == "DequantizeLinear":
             return _dequantized(node, *feeds.values())
         opsets = self._model.view.proto.opset_import
         return evaluate_node(self._model.view.node_proto(node), feeds, opsets)
 
+    def parts(
+        self, stated: NodeConstraints, operand: Operand, y: Axis
+    ) -> Iterator[tuple[Axis, Array, Array]]:
+        """(axis of an operand, indices there, along y) of each dependency between the two."""
+        return _parts(stated, operand, y)
+
     def _along(self, operand: Operand, stated: NodeConstraints, y: Axis) -> Array | None:
         """What an operand holds for every index of an axis of y; None where nothing."""
+        values, known = _unknown(y), np.zeros(y.size, np.bool_)
         for axis, indices, targets in _parts(stated, operand, y):
-            values = _unknown(y)
-            values[targets] = self.of(axis)[indices]
-            return values
-        return None
+            new = ~known[targets]
+            values[targets[new]] = self.of(axis)[indices[new]]
+            known[targets] = True
+        return values if known.any() else None
 
-    def _spread(self, operand: Operand, stated: NodeConstraints, y: Axis) -> Array:
+    def spread_of(self, operand: Operand, stated: NodeConstraints, y: Axis) -> Array:
         """The same, of an operand that is one number, too."""
         along = self._along(operand, stated, y)
         if along is not None:
             return along
-        array = self._constant(operand.tensor)
+        array = self.value(operand.tensor)
         is_one = array is not None and array.size > 0 and np.all(array == array.flat[0])
         return np.full(y.size, float(array.flat[0]) if array is not None and is_one else np.nan)
 
     # --- through operators -----------------------------------------------------------------------
 
-    def zero_kept(self, stated: NodeConstraints, y: Axis) -> Array:
-        """Zero where all that is read is zero; padding with zeros counts as read."""
-        node = stated.axes
-        if not _fills_with_zero(node):
+    def kept(self, stated: NodeConstraints, y: Axis) -> Array:
+        """Zero where all that is read is zero, and any constant that is only moved.
+
+        What is put beyond edges counts as read.
+        """
+        node, fill = stated.axes, _fill(stated.axes)
+        if fill is None:
             return _unknown(y)
-        read, used = np.zeros(y.size, np.bool_), np.zeros(y.size, np.bool_)
+        low, high = np.full(y.size, np.inf), np.full(y.size, -np.inf)
+        read = np.zeros(y.size, np.bool_)
         for operand in node.inputs if node.row.joins else node.inputs[:1]:
             for axis, indices, targets in _parts(stated, operand, y):
                 read[targets] = True
-                used[targets[self.of(axis)[indices] != 0]] = True
-        dead = read.any() if node.op_type == "Pad" else read
-        return np.where(dead & ~used, 0.0, np.nan)
+                np.minimum.at(low, targets, self.of(axis)[indices])
+                np.maximum.at(high, targets, self.of(axis)[indices])
+        found = np.where(read & (low == high), low, np.nan)
+        if node.op_type == "Pad" and read.any():
+            found[~read] = fill
+        is_kept = (found == fill) | (node.op_type in _MOVES)
+        return np.where(is_kept, found, np.nan)
 
     def mapped(self, stated: NodeConstraints, y: Axis) -> Array:
         """Element-wise: the operator's own value where all operands are constant."""
         given, node = stated.axes.given(), stated.axes.node
-        operands = [self._spread(operand, stated, y) for operand in given]
+        operands = [self.spread_of(operand, stated, y) for operand in given]
         known = ~np.any(np.isnan(operands), axis=0)
         result = _unknown(y)
         specs = [self._shapes.by_scope[""].get(operand.tensor) for operand in given]
@@ -172,7 +224,7 @@ class ChannelConstants:
 
     def spread(self, stated: NodeConstraints, y: Axis) -> Array:
         """CastLike and Expand: what they read, along an axis that is made too."""
-        return self._spread(stated.axes.input(0), stated, y)
+        return self.spread_of(stated.axes.input(0), stated, y)
 
     def filled(self, stated: NodeConstraints, y: Axis) -> Array:
         """ConstantOfShape: one number everywhere."""
@@ -185,7 +237,7 @@ class ChannelConstants:
         node = stated.axes
         if y.number != 1 or node.attribute("training_mode", 0):
             return _unknown(y)
-        given = [self._spread(operand, stated, y) for operand in node.given()]
+        given = [self.spread_of(operand, stated, y) for operand in node.given()]
         x, scale, offset, *statistics = given
         if node.op_type == "InstanceNormalization":
             return np.where(np.isnan(x), np.nan, offset)
@@ -196,16 +248,6 @@ class ChannelConstants:
             scaled = (x - mean) / deviation * scale
         return np.where(scale == 0, 0.0, scaled) + offset
 
-    def quantized(self, stated: NodeConstraints, y: Axis) -> Array:
-        """Quantization by one scale: zero becomes the zero point, and that zero again."""
-        node = stated.axes
-        given = [self._constant(operand.tensor) for operand in node.given(1)]
-        if any(array is None or array.size > 1 for array in given):
-            return _unknown(y)
-        zero = float(given[1].flat[0]) if len(given) > 1 and given[1] is not None else 0.0
-        before, after = (0, zero) if node.op_type == "QuantizeLinear" else (zero, 0)
-        return np.where(self._spread(node.input(0), stated, y) == before, after, np.nan)
-
     def layered(self, stated: NodeConstraints, y: Axis) -> Array:
         """Layers with weights: the bias where every weight or its input is zero."""
         node, attributes, layout = (
@@ -213,7 +255,7 @@ class ChannelConstants:
             stated.axes.node.attributes,
             stated.axes.row.weights,
         )
-        weight = self._constant(node.input(layout.operand).tensor) if layout else None
+        weight = self.value(node.input(layout.operand).tensor) if layout else None
         if layout is None or weight is None or y.number != layout.channels % y.operand.rank:
             return _unknown(y)
         if node.row.kind == "product" and weight.ndim != 2:
@@ -225,7 +267,7 @@ class ChannelConstants:
         if layout.axes(attributes, weight.ndim)[0]:
             used = used.swapaxes(1, 2)  # (groups, outputs, inputs)
         is_used = np.any(used & read.reshape(groups, 1, -1), axis=2).reshape(-1)
-        bias = [self._spread(operand, stated, y) for operand in node.given(2)]
+        bias = [self.spread_of(operand, stated, y) for operand in node.given(2)]
         value = bias[0] if bias else np.zeros(y.size)
         return np.where(is_used, np.nan, layout.bias_factor(attributes) * value)
 
@@ -238,14 +280,21 @@ class ChannelConstants:
         return np.where(zero, 0.0, np.nan)
 
 
-def _fills_with_zero(node: NodeAxes) -> bool:
-    """Whether what Pad or Resize puts beyond the edges is zero."""
+_MOVES = frozenset(
+    """Concat DepthToSpace Flatten Gather GlobalMaxPool MaxPool Reshape Slice SpaceToDepth Split
+    Squeeze Tile Transpose Unsqueeze""".split()
+)
+"""Operators whose results hold elements of what they read and nothing else."""
+
+
+def _fill(node: NodeAxes) -> float | None:
+    """What Pad puts beyond the edges, 0 for other operators; None where that is not told."""
     if node.op_type == "Resize":
-        return bool(node.attribute("extrapolation_value", 0.0) == 0)
+        return 0.0 if node.attribute("extrapolation_value", 0.0) == 0 else None
     if node.op_type != "Pad":
-        return True
+        return 0.0
     value = node.constant(2) if node.node.input(2) else np.asarray(node.attribute("value", 0.0))
-    return value is not None and not np.any(value)
+    return None if value is None or value.size != 1 else float(value.reshape(-1)[0])
 
 
 def _unknown(axis: Axis) -> Array:
@@ -281,12 +330,21 @@ def _dequantized(node: Node, array: Array, scale: Array, zero: Array | None = No
 
 
 _Propagation = Callable[[ChannelConstants, NodeConstraints, Axis], Array]
+_ORT = "com.microsoft"
+_INTEGER_LAYERS = (
+    *("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", f"{_ORT}.QLinearConv"),
+    *(f"{_ORT}.{name}" for name in ("QGemm", "MatMulIntegerToFloat", "DynamicQuantizeMatMul")),
+)
 _NORMALISATIONS = ("BatchNormalization", "GroupNormalization", "InstanceNormalization")
 _PROPAGATION: dict[str, _Propagation] = {
     **dict.fromkeys(("CastLike", "Expand"), ChannelConstants.spread),
     "ConstantOfShape": ChannelConstants.filled,
     **dict.fromkeys(_NORMALISATIONS, ChannelConstants.normalised),
-    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), ChannelConstants.quantized),
+    **dict.fromkeys(("QuantizeLinear", f"{_ORT}.QuantizeLinear"), quantized),
+    **dict.fromkeys(("DequantizeLinear", f"{_ORT}.DequantizeLinear"), dequantized),
+    "DynamicQuantizeLinear": dynamically_quantized,
+    **dict.fromkeys(_INTEGER_LAYERS, integer_layer),
+    **{f"{_ORT}.{name}": rule for name, rule in ELEMENT_WISE.items()},
     **dict.fromkeys(("Einsum", "MatMul"), ChannelConstants.multiplied),
 }
 
@@ -299,4 +357,4 @@ def _propagation_of(row: Operator) -> _Propagation | None:
         return ChannelConstants.mapped
     if row.weights is not None:
         return ChannelConstants.layered
-    return ChannelConstants.zero_kept if row.keeps_zero else None
+    return ChannelConstants.kept if row.keeps_zero else None

@@ -8,7 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from eapc.channels import axiswise_rules, product_rules, regrouping_rules, view_rules
+from eapc.channels import (
+    axiswise_rules,
+    product_rules,
+    quantized_rules,
+    regrouping_rules,
+    view_rules,
+)
 from eapc.channels.branches import with_branches
 from eapc.channels.constraints import Axis, Dependency, FixedAxis, Ways
 from eapc.channels.groups import ChannelGroup, ChannelGroups, Rewrite, Slice
@@ -16,7 +22,7 @@ from eapc.channels.nodes import Graph, NodeConstraints, constraints_of
 from eapc.channels.settling import AxisIndices, Blocker, Settled, ends, numbered, settle
 from eapc.model import Array, Model, Shapes
 
-RULE_MODULES = (axiswise_rules, product_rules, regrouping_rules, view_rules)
+RULE_MODULES = (axiswise_rules, product_rules, quantized_rules, regrouping_rules, view_rules)
 """Imported for the rules that they enter in the table."""
 
 

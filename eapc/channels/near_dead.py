@@ -17,22 +17,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eapc.channels.bounded_layers import ConstantLayer, constant_layer, unmatrix
 from eapc.channels.dead_channels import dead_channels
 from eapc.channels.groups import ChannelGroups
-from eapc.channels.intervals import Interval, product, sums_of_products
+from eapc.channels.intervals import Interval, product
 from eapc.channels.ranges import Ranges, line_of
 from eapc.model import (
     Array,
     Model,
     Node,
     Shapes,
-    WeightSource,
     as_seen,
     as_stored,
-    find_weights,
     obstacle,
 )
-from eapc.operators import WeightLayout, operator_of
 
 UNIT_ROUNDOFF = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24, "float64": 2.0**-53}
 """Half the last bit of a number, relative to it, by the type's name."""
@@ -93,11 +91,11 @@ def judged_layers(model: Model, ranges: Ranges) -> dict[str, list[JudgedLayer]]:
     """The layers of each constant with weights, in data-flow order; fills in `ranges`."""
     found: dict[str, list[JudgedLayer]] = {}
     for node in model.view.main_nodes:
-        layer = _layer_of(model, ranges, node)
+        layer = constant_layer(model, ranges, node)
         if layer is None:
             ranges.follow(node)
             continue
-        judged = layer.judged(ranges)
+        judged = JudgedLayer(layer, layer.result(ranges), _flags(layer, ranges))
         ranges.set(node.outputs[0], judged.result)
         found.setdefault(layer.source.root, []).append(judged)
     return found
@@ -117,78 +115,10 @@ def near_dead_channels(
 
 
 @dataclass(frozen=True, eq=False)
-class _ConstantLayer:
-    """A layer with constant weights, seen as (groups, outputs, inputs, taps) of each group."""
-
-    model: Model
-    node: Node
-    layout: WeightLayout
-    source: WeightSource
-    weights: Array
-
-    def judged(self, ranges: Ranges) -> JudgedLayer:
-        """Which weights are near-dead, and between which numbers the results lie."""
-        groups, outputs, inputs, _ = self.weights.shape
-        node, size = self.node, groups * outputs
-        x = self._read(ranges)
-        rank = len(ranges.shape(node.outputs[0]) or ())
-        axis = self.layout.channel_axis(rank) if rank else -1
-        low, high = self._bias(ranges, axis, size)
-        magnitudes = np.abs(self.weights)
-        ends = sums_of_products(self.weights, magnitudes, x)
-        own = axis + rank if rank else None
-        result = Interval(ends[0] + low, ends[1] + high, own)
-        flags = None
-        if low is high and not obstacle(self.model, self.source):
-            constant = _constant_of_sum(self.model, ranges, node, axis, low)
-            unit = UNIT_ROUNDOFF[self.model.constants.dtype(self.source.root).name]
-            most = (unit * np.abs(constant)).reshape(groups, outputs)
-            found = _below(magnitudes, x.magnitude.reshape(groups, inputs), most)
-            flags = found if found.any() else None
-        return JudgedLayer(self, result if rank else result.hull(), flags)
-
-    def _read(self, ranges: Ranges) -> Interval:
-        """Bounds of what is multiplied by the weights, zeros of padding among it."""
-        groups, _, inputs, taps = self.weights.shape
-        name = self.node.input(0)
-        shape = ranges.shape(name)
-        found = ranges.of(name)
-        turned = self.node.attributes.get(self.layout.x_swapped_by, 0)
-        own = None if shape is None or turned else self.layout.channel_axis(len(shape)) + len(shape)
-        found = found.along(own, groups * inputs) if own is not None else found.hull()
-        found = found.along(found.axis or 0, groups * inputs)
-        pads = any(self.node.attribute("pads", ())) or self.node.attribute("auto_pad", "")
-        found = found.with_number(0.0) if taps > 1 or pads else found
-        factor = self.layout.factor(self.node.attributes)
-        if factor == 1:
-            return found
-        ends = product(np.array(factor), found.low), product(np.array(factor), found.high)
-        return Interval(np.minimum(*ends), np.maximum(*ends), found.axis)
-
-    def _bias(self, ranges: Ranges, axis: int, size: int) -> tuple[Array, Array]:
-        """Bounds of the bias of each output; one array twice where it is constant."""
-        name, factor = self.layout.bias_of(self.node.inputs), 1.0
-        if not name:
-            zero = np.zeros(size)
-            return zero, zero
-        if self.layout.bias_scale:
-            factor = self.layout.bias_factor(self.node.attributes)
-        bias_axis = -1 if self.layout.swapped_by else axis
-        vector = ranges.constant(name)
-        if vector is not None and vector.ndim == 1:
-            bias_axis = -1
-        low, high = ranges.channels(name, bias_axis, size)
-        if vector is not None and np.array_equal(low, high):
-            return (found := factor * low), found
-        ends = factor * low, factor * high
-        return np.minimum(*ends), np.maximum(*ends)
-
-
-@dataclass(frozen=True, eq=False)
 class JudgedLayer:
     """What was found of a layer; `flags`, as it sees weights, are None where none is near-dead."""
 
-    layer: _ConstantLayer
+    layer: ConstantLayer
     result: Interval
     flags: Array | None
 
@@ -207,60 +137,37 @@ class JudgedLayer:
         layer, flags = self.layer, self.flags
         assert flags is not None  # see `near_dead_weights`
         seen = as_seen(model, layer.source)
-        flat = _unmatrix(flags, seen.shape, layer.layout, layer.node)
+        flat = unmatrix(flags, seen.shape, layer.layout, layer.node)
         return as_stored(model, layer.source, flat)
 
 
-def _layer_of(model: Model, ranges: Ranges, node: Node) -> _ConstantLayer | None:
-    """A node of ONNX's own with constant weights of real numbers; None for all else."""
-    layout = operator_of(node).weights
-    if layout is None or node.domain:
+def _flags(layer: ConstantLayer, ranges: Ranges) -> Array | None:
+    """Which weights are near-dead, as the layer sees them; None where none is, or may be told."""
+    model, source = layer.model, layer.source
+    unit = UNIT_ROUNDOFF.get(model.constants.dtype(source.root).name)
+    low, high = layer.bias(ranges)
+    if low is not high or unit is None or obstacle(model, source):
         return None
-    source = find_weights(model, node.input(layout.operand))
-    if source is None or source.root not in model.constants.plain:
-        return None
-    if model.constants.dtype(source.root).name not in UNIT_ROUNDOFF:
-        return None
-    seen = as_seen(model, source)
-    if seen.ndim < 2 or not seen.size or (operator_of(node).kind == "product" and seen.ndim != 2):
-        return None
-    shape, groups = ranges.shape(node.input(0)), layout.groups(node.attributes)
-    if groups < 1 or seen.shape[0] % groups:
-        return None
-    matrix = _matrix(seen if seen.dtype.itemsize > 2 else seen.astype(np.float32), layout, node)
-    own = shape[layout.channel_axis(len(shape))] if shape else None
-    turned = node.attributes.get(layout.x_swapped_by, 0)
-    if own is not None and not turned and own != groups * matrix.shape[2]:
-        return None
-    return _ConstantLayer(model, node, layout, source, matrix)
-
-
-def _matrix(seen: Array, layout: WeightLayout, node: Node) -> Array:
-    """Weights as (groups, outputs, inputs, taps)."""
-    groups = layout.groups(node.attributes)
-    found = seen.reshape(groups, seen.shape[0] // groups, seen.shape[1], -1)
-    return found.swapaxes(1, 2) if layout.axes(node.attributes, seen.ndim)[0] else found
-
-
-def _unmatrix(flags: Array, shape: tuple[int, ...], layout: WeightLayout, node: Node) -> Array:
-    """The inverse of `_matrix`."""
-    swapped = layout.axes(node.attributes, len(shape))[0]
-    found: Array = (flags.swapaxes(1, 2) if swapped else flags).reshape(shape)
-    return found
+    groups, outputs, inputs, _ = layer.weights.shape
+    constant = _constant_of_sum(ranges, layer.node, layer.axis(ranges), low)
+    most = (unit * np.abs(constant)).reshape(groups, outputs)
+    x = layer.read(ranges).magnitude.reshape(groups, inputs)
+    found = _below(np.abs(layer.weights), x, most)
+    return found if found.any() else None
 
 
 # --- the rule ------------------------------------------------------------------------------------
 
 
-def _constant_of_sum(model: Model, ranges: Ranges, node: Node, axis: int, bias: Array) -> Array:
+def _constant_of_sum(ranges: Ranges, node: Node, axis: int, bias: Array) -> Array:
     """What is added to the products of each output, (outputs,), in units of the products.
 
     That is the bias; right behind it a BatchNormalization, and constants that are added,
     subtracted or multiplied by, make slope * y + offset of the sum y: then offset / slope.
     """
     slope, offset, name = np.ones(len(bias)), bias, node.outputs[0]
-    while name not in model.outputs:
-        readers = model.view.consumers(name)
+    while name not in ranges.model.outputs:
+        readers = ranges.model.view.consumers(name)
         step = _line(ranges, readers[0], name, axis, len(bias)) if len(readers) == 1 else None
         if step is None:
             break

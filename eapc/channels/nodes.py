@@ -40,6 +40,7 @@ class Graph:
         self.opset = next((o.version for o in opsets if o.domain in ("", "ai.onnx")), 1)
         self.is_weights = cache(self._holds_weights)
         self.comes_from_shape = cache(self._comes_from_shape)
+        self.are_codes = cache(self._are_codes)
 
     def constant(self, name: str) -> Array | None:
         """The value of a small constant, stored or computed of others, but of no shape."""
@@ -117,12 +118,21 @@ class Graph:
     def _is_settled(self, name: str) -> bool:
         """True for constants, and integers that follow from them: their axes keep their length.
 
-        What is folded to real numbers is data, such as a bias that is reshaped, and may shrink.
+        What is folded to real numbers is data, such as a bias that is reshaped, and may shrink; so
+        are codes that stand for such.
         """
         if name in self.model.constants.plain:
             return True
         array = self.constant(name)
-        return array is not None and array.dtype.kind in "iub"
+        return array is not None and array.dtype.kind in "iub" and not self.are_codes(name)
+
+    def _are_codes(self, name: str) -> bool:
+        """True for integers that a node reads as real numbers, behind views too."""
+        readers = self.model.view.consumers(name)
+        if any(operator_of(node).quantized is not None for node in readers):
+            return True
+        views = (node for node in readers if operator_of(node).shows_weights)
+        return any(self.are_codes(node.outputs[0]) for node in views)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from eapc.channels.constraints import (
     last_axes,
 )
 from eapc.channels.nodes import NodeAxes, axis_rule
+from eapc.operators import WeightLayout
 
 
 @axis_rule("Conv", "ConvTranspose")
@@ -26,11 +27,17 @@ def convolution(node: NodeAxes) -> Iterator[Constraint]:
     Of a transposed one they are (C, M / groups, *kernel). Whole groups can go, or what stands at
     one position of every group, inputs and outputs apart.
     """
-    x, w, y = node.input(0), node.input(1), node.output()
-    groups = int(node.attribute("group", 1))
+    yield from convolved(node, node.input(0), node.input(1), node.given(2))
+
+
+def convolved(
+    node: NodeAxes, x: Operand, w: Operand, vectors: Iterable[Operand]
+) -> Iterator[Constraint]:
+    """The same of any operands; the vectors have one number for each filter."""
+    y, groups = node.output(), int(node.attribute("group", 1))
     yield Dependency(x.axis(0), y.axis(0))
-    for bias in node.given(2):
-        yield Dependency(bias.axis(0), y.axis(1))
+    for vector in vectors:
+        yield Dependency(vector.axis(0), y.axis(1))
     ways = _ways(groups, x.shape[1] // groups, y.shape[1] // groups)
     yield Ways(len(ways))
     transposed = node.op_type == "ConvTranspose"
@@ -72,17 +79,25 @@ def product(node: NodeAxes) -> Iterator[Constraint]:
 
     An operand of one axis has only its k.
     """
-    layout, attributes = node.row.weights, node.node.attributes
+    layout = node.row.weights
     if layout is None:
         raise FixedNodeError(f"no axis rule for {node.row.full_name}")
-    a, b, y = node.input(0), node.input(layout.operand), node.output()
+    a, b = node.input(0), node.input(layout.operand)
+    yield from multiplied(node, layout, a, b, node.given(2))
+
+
+def multiplied(
+    node: NodeAxes, layout: WeightLayout, a: Operand, b: Operand, biases: Iterable[Operand]
+) -> Iterator[Constraint]:
+    """The same of any operands; what is added to Y is broadcast."""
+    attributes, y = node.node.attributes, node.output()
     makes, reads = layout.axes(attributes, b.rank)
     rows = ["k", "m"] if attributes.get(layout.x_swapped_by, 0) else ["m", "k"]
     columns = ["n", "k"] if makes < reads else ["k", "n"]
     kept = ["m"][: a.rank - 1] + ["n"][: b.rank - 1]
     terms = [(a, _stack(a.rank - 2) + rows[-a.rank :]), (b, _stack(b.rank - 2) + columns[: b.rank])]
     yield from _contraction(terms, y, _stack(y.rank - len(kept)) + kept)
-    for bias in node.given(2):
+    for bias in biases:
         yield from last_axes(bias, y)
     if b.rank >= 2:
         yield from _weights(node, b.axis(makes), b.axis(reads))

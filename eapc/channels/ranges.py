@@ -14,8 +14,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from eapc.channels.grid_ranges import codes_range, reals_range
 from eapc.channels.intervals import UNBOUNDED, Interval, product, within
-from eapc.model import Array, Model, Node, Shape, Shapes, is_float, numpy_type
+from eapc.model import Array, Model, Node, Shape, Shapes, is_float, numpy_type, value_seen
 from eapc.operators import operator_of
 
 _LARGEST_FLAT = 1 << 20
@@ -43,9 +44,9 @@ class Ranges:
         return found
 
     def constant(self, tensor: str) -> Array | None:
-        """The value of a constant."""
+        """The value of a constant, one behind DequantizeLinear included."""
         if tensor not in self._constants:
-            self._constants[tensor] = self.model.constants.value(tensor) if tensor else None
+            self._constants[tensor] = value_seen(self.model, tensor) if tensor else None
         return self._constants[tensor]
 
     def shape(self, tensor: str) -> Shape | None:
@@ -343,6 +344,8 @@ _RULES: Mapping[str, _Rule] = {
     **_table("Identity", _same),
     **_table("Dropout", _dropout),
     **_table("Cast", _cast),
+    **_table("QuantizeLinear", codes_range),
+    **_table("DequantizeLinear", reals_range),
     **_table("Relu", _monotone(lambda x, _: np.maximum(x, 0.0))),
     **_table("Sigmoid", _monotone(_sigmoid)),
     **_table("Tanh", _monotone(lambda x, _: np.tanh(x))),

@@ -38,7 +38,7 @@ def transposition(node: NodeAxes) -> Iterator[Constraint]:
 def concatenation(node: NodeAxes) -> Iterator[Constraint]:
     """Operands lie one behind the other along `axis`."""
     y = node.output()
-    yield from _in_a_row(node.given(), y, y.axis(node.attribute("axis", 1)).number)
+    yield from in_a_row(node.given(), y, y.axis(node.attribute("axis", 1)).number)
 
 
 @axis_rule("Split")
@@ -48,7 +48,7 @@ def split(node: NodeAxes) -> Iterator[Constraint]:
     if len(parts) < len(node.node.outputs):
         raise FixedNodeError("a part of it is left out")
     axis = x.axis(node.attribute("axis", 0)).number
-    yield from _in_a_row(parts, x, axis)
+    yield from in_a_row(parts, x, axis)
     if node.integers(1, "split") is not None:
         for index, part in enumerate(parts):
             yield node.count(part.axis(axis), 0, part.shape[axis], "split", index, 1)
@@ -58,7 +58,8 @@ def split(node: NodeAxes) -> Iterator[Constraint]:
     yield from (Dependency(part.axis(axis), parts[0].axis(axis)) for part in parts[1:])
 
 
-def _in_a_row(parts: list[Operand], whole: Operand, axis: int) -> Iterator[Constraint]:
+def in_a_row(parts: list[Operand], whole: Operand, axis: int) -> Iterator[Constraint]:
+    """The parts lie one behind the other along an axis of the whole, the other axes are its."""
     start = 0
     for part in parts:
         yield from same_axes(part, whole, (a for a in range(whole.rank) if a != axis))

@@ -1,6 +1,6 @@
 """The ONNX file: its graph, constants and shapes, and new weights laid over it."""
 
-from eapc.model.codes import Codes, code_range, nearest_steps
+from eapc.model.codes import Codes, code_range, is_code, nearest_steps
 from eapc.model.constants import (
     LARGEST_ELEMENTS,
     Constants,
@@ -143,6 +143,7 @@ __all__ = [
     "infer_shapes",
     "inlined",
     "input_shapes",
+    "is_code",
     "is_external",
     "is_float",
     "is_packed",

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from eapc.channels import ONE_CHANNEL, ChannelGroup, ChannelGroups, Slice
 from eapc.layers import Layer, PrunableLayers, Skipped, TiedLayers
-from eapc.model import Array, Model, seen_through
+from eapc.model import Array, Model, codes_of, seen_through
+from eapc.operators import operator_of
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,15 @@ def _by_axis(parts: Iterable[Slice]) -> Iterable[Slice]:
 
 
 def _maps(tied: TiedLayers, by_tensor: Mapping[str, list[Slice]]) -> tuple[tuple[str, Slice], ...]:
-    return tuple((user.x, by_tensor[user.x][0]) for user in tied.users if by_tensor.get(user.x))
+    """What each user reads, also where that stands for the integers that its node reads."""
+    read = ((user.x, by_tensor.get(user.x) or by_tensor.get(_data(user))) for user in tied.users)
+    return tuple((x, parts[0]) for x, parts in read if parts)
+
+
+def _data(layer: Layer) -> str:
+    """The tensor that the layer's node multiplies by its weights."""
+    first, _ = operator_of(layer.node).factors or (0, 1)
+    return layer.node.input(first)
 
 
 def _labels(
@@ -140,19 +149,20 @@ def without_channels(
 ) -> Model:
     """The model with weight 0 wherever a layer makes or reads one of the removed channels.
 
-    `removed` has the channels by the group's name. Nothing else changes: the tensors keep their
-    shapes.
+    Of codes that is their zero point. `removed` has the channels by the group's name. Nothing else
+    changes: the tensors keep their shapes.
     """
-    weights = {tied.weight for tied in layers}
+    grids = {tied.weight: codes_of(model, tied.first.source) for tied in layers}
     changed: dict[str, Array] = {}
     for group in groups:
         channels = list(removed.get(group.name, ()))
         for part in group.slices:
-            if part.tensor in weights and channels:
+            if part.tensor in grids and channels:
                 value = changed.get(part.tensor)
                 value = model.constants[part.tensor].copy() if value is None else value
                 index = (slice(None),) * part.axis + (part.indices[channels].ravel(),)
-                value[index] = 0
+                codes = grids[part.tensor]
+                value[index] = 0 if codes is None else codes.zero[index]
                 changed[part.tensor] = value
     return model.with_weights(changed)
 

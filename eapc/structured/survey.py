@@ -30,7 +30,7 @@ from eapc.calibration import (
 )
 from eapc.errors import UsageError
 from eapc.evaluation import Yardstick
-from eapc.layers import TiedLayers
+from eapc.layers import TiedLayers, exposed
 from eapc.model import Array, Model
 from eapc.registry import CRITERIA
 from eapc.runtime import Engine
@@ -77,6 +77,7 @@ class Survey:
     ) -> Iterator[ChannelCurve]:
         shown = probes.shown
         yardstick = Yardstick.of(model, shown, self.engine.threads)
+        model = exposed(model)
         subgraphs = [downstream_of(model, probed_values(model, layered)) for layered in groups]
         walk = zip(groups, subgraphs, self._walk(model, groups, probes, subgraphs), strict=True)
         for layered, downstream, seen in islice(walk, first, None):
@@ -96,7 +97,7 @@ class Survey:
     ) -> Iterator[Seen]:
         """The tensors around each group's layers, and what the subgraph behind them starts from."""
         layers = [probed_layers(each) for each in groups]
-        return probed_tensors(model, probes, layers, subgraphs, self.engine)
+        return probed_tensors(exposed(model), probes, layers, subgraphs, self.engine)
 
     def _ordered(self, layered: LayeredGroup, evidence: Evidence) -> ChannelCurve:
         order = removal_order(self.criterion, evidence)
