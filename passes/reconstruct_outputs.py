@@ -202,7 +202,8 @@ def _rectified(
 def _as_they_are(model: Model, tied: TiedLayers) -> tuple[LayerRecord, dict[str, Array]]:
     """The record and weights of a layer that no input comes to."""
     stored = model.constants[tied.weight]
-    return LayerRecord.of(tied, stored.size, tied.nonzero(model)), {tied.weight: stored}
+    record = LayerRecord.of(tied, tied.size(model), tied.nonzero(model))
+    return record, {tied.weight: stored}
 
 
 def _problem(tied: TiedLayers, original: Array, moments: Sequence[Moments]) -> LayerProblem:

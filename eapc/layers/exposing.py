@@ -24,6 +24,7 @@ from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 from eapc.layers.calls import without_calls
 from eapc.layers.finding import layers_of
 from eapc.layers.forms import DenseForm
+from eapc.layers.integers import without_integers
 from eapc.layers.layer import Layer
 from eapc.layers.lifting import Gathered, keep_only, lift
 from eapc.layers.recurrent import R, RecurrentForm
@@ -48,7 +49,7 @@ def exposed(model: Model) -> Model:
 
 
 def _exposed_view(model: Model) -> GraphView | None:
-    flat = without_calls(model)
+    flat = without_integers(without_calls(model))
     view = _tapped_view(flat)
     if view is None and flat is not model:
         view = flat.view
