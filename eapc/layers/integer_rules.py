@@ -72,8 +72,10 @@ class Taken:
         unit = scales[0]
         for scale in scales[1:]:
             unit = self.add("Mul", unit, scale)
-        found = self.add("Cast", tensor, to=TensorProto.FLOAT)
-        name = self.add("Mul", found, unit)
+        if self.model.opset >= _LISTS_FROM:
+            name = self.add("DequantizeLinear", tensor, unit, axis=-1)
+        else:
+            name = self.add("Mul", self.add("Cast", tensor, to=TensorProto.FLOAT), unit)
         self.readings[name] = Dequantization(scales)
         return name
 
