@@ -14,7 +14,7 @@ _BYTE = 8
 def scaled_integers(model: Model, node: Node) -> tuple[list[Node], Dequantization] | None:
     """Cast, Sub of zero points and Mul by scales, last first, and how they read; None for others.
 
-    Each but the Cast may be missing, has the integers for its first operand and leaves their shape.
+    Each but the Cast may be missing, and leaves the integers' shape; a Mul may have them second.
     """
     steps: list[Node] = []
     named: dict[str, str] = {}
@@ -22,8 +22,9 @@ def scaled_integers(model: Model, node: Node) -> tuple[list[Node], Dequantizatio
     for step in ("Mul", "Sub"):
         if before is not None and before.op_type == step and not before.domain:
             steps.append(before)
-            named[step] = before.input(1)
-            before = model.view.producer(before.input(0))
+            own = int(step == "Mul" and before.input(0) in model.constants.stored)
+            named[step] = before.input(1 - own)
+            before = model.view.producer(before.input(own))
     if before is None or not _is_of_codes(model, before, _BYTE if "Mul" not in named else None):
         return None
     shape = model.constants.shape(before.input(0)) or ()
