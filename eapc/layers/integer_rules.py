@@ -94,12 +94,11 @@ class Taken:
 
     def _read(self, triple: Triple, axis: int) -> str:
         tensor, scale, zero = triple
-        if not scale:
-            scale = self._nodes.constant(np.array(1, np.float32))
         shapes = [self.model.constants.shape(name) or () for name in (scale, zero) if name]
         is_plain = all(np.prod(shape, dtype=int) == 1 for shape in shapes)
-        is_list = all(len(shape) == 1 for shape in shapes) and len({*shapes}) == 1
+        is_list = bool(scale) and all(len(s) == 1 for s in shapes) and len({*shapes}) == 1
         if is_plain or (is_list and self.model.opset >= _LISTS_FROM):
+            scale = scale or self._nodes.constant(np.array(1, np.float32))
             operands = (tensor, scale, zero) if zero else (tensor, scale)
             along: dict[str, Any] = {} if is_plain else {"axis": axis}
             return self.add("DequantizeLinear", *operands, **along)
@@ -109,11 +108,15 @@ class Taken:
         """The same where DequantizeLinear cannot: in a Cast, Sub and Mul."""
         tensor, scale, zero = triple
         rank = len(self.model.constants.shape(tensor) or ())
-        kind = helper.np_dtype_to_tensor_dtype(self.model.constants.dtype(scale))
+        named = scale in self.model.constants
+        dtype = self.model.constants.dtype(scale) if named else np.dtype(np.float32)
+        kind = helper.np_dtype_to_tensor_dtype(dtype)
         found = self.add("Cast", tensor, to=kind)
         if zero:
             shown = self._along(self.add("Cast", zero, to=kind), zero, rank, axis)
             found = self.add("Sub", found, shown)
+        if not scale:
+            return found
         return self.add("Mul", found, self._along(scale, scale, rank, axis))
 
     def _along(self, tensor: str, named: str, rank: int, axis: int) -> str:
@@ -266,14 +269,17 @@ def integer_product(taken: Taken, node: Node) -> None:
 
 
 def _scaled_behind(model: Model, node: Node) -> _Scaled | None:
-    """Cast and Mul by the input's scale and the weights' behind an integer product."""
+    """Cast and Mul by the input's scale and the weights' behind an integer product.
+
+    Where the input's is not computed, one scale that is constant counts for both.
+    """
     quantizer = model.view.producer(node.input(0))
-    if quantizer is None or quantizer.op_type != "DynamicQuantizeLinear":
-        return None
-    wanted, tensor = quantizer.outputs[1], node.outputs[0]
+    is_dynamic = quantizer is not None and quantizer.op_type == "DynamicQuantizeLinear"
+    wanted = quantizer.outputs[1] if quantizer is not None and is_dynamic else ""
+    tensor = node.outputs[0]
     nodes: list[Node] = []
     scales: list[str] = []
-    while wanted not in scales:
+    while not scales or (wanted and wanted not in scales):
         readers = model.view.consumers(tensor)
         if len(readers) != 1 or tensor in model.outputs:
             return None
