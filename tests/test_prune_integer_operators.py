@@ -6,8 +6,10 @@ from functools import cache
 
 import numpy as np
 import pytest
+from body_builders import loop
 from builders import make_model, op
 from integer_builders import NETS, ORT, conv_integer, matmul_integer, n_bits, qlinear_convolutions
+from onnx import NodeProto, TensorProto, numpy_helper
 from pruning_builders import Net
 from test_passes import compile_net, error_of
 from test_prune_stored_weights import PIPELINES, declared
@@ -142,3 +144,57 @@ def test_scales_that_are_computed_are_left_alone() -> None:
     net.proto.graph.node[3].input[1] = "xs"
     found = find_layers(net.model)
     assert {tied.weight for tied in found.layers} == {"w"}
+
+
+def quantized_loop(kind: str) -> Net:
+    """The weights of a Loop's body as int8 behind DequantizeLinear, or behind Cast and Mul."""
+    net = loop()
+    body = next(a.g for n in net.proto.graph.node for a in n.attribute if a.type == a.GRAPH)
+    stored = {t.name: numpy_helper.to_array(t) for t in body.initializer if len(t.dims) == 2}
+    kept = [t for t in body.initializer if t.name not in stored]
+    nodes = []
+    for name, weight in stored.items():
+        scale = np.float32(np.abs(weight).max() / 100)
+        kept.append(numpy_helper.from_array(np.rint(weight / scale).astype(np.int8), f"{name}q"))
+        kept.append(numpy_helper.from_array(np.array([[scale]]), f"{name}s"))
+        if kind == "Cast":
+            nodes.append(op("Cast", f"{name}q", f"{name}f", to=TensorProto.FLOAT))
+            nodes.append(op("Mul", f"{name}f {name}s", name))
+        else:
+            kept[-1] = numpy_helper.from_array(np.array(scale), f"{name}s")
+            nodes.append(op("DequantizeLinear", f"{name}q {name}s", name))
+    nodes += body.node
+    nodes = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del body.initializer[:], body.node[:]
+    body.initializer.extend(kept)
+    body.node.extend(nodes)
+    return net
+
+
+def test_integers_in_bodies_are_pruned() -> None:
+    net = quantized_loop("Cast")
+    refitted, largest = (compile_net(net, each % 0.5) for each in reversed(PIPELINES))
+    assert refitted.record.skipped == ()
+    assert all(r.nonzero_weights == r.weights // 2 for r in refitted.record.layers.values())
+    for name in refitted.record.layers:
+        assert refitted.model.constants.dtype(name) == np.int8
+    assert error_of(refitted) < 0.9 * error_of(largest)
+
+
+def test_products_that_onnxruntime_would_pack_in_bodies_are_listed() -> None:
+    reasons = set(names_of(quantized_loop("DequantizeLinear").model).values())
+    assert reasons == {"its weights are behind a DequantizeLinear inside a body"}
+
+
+def test_operators_on_integers_in_bodies_are_listed() -> None:
+    net = loop()
+    body = next(a.g for n in net.proto.graph.node for a in n.attribute if a.type == a.GRAPH)
+    product = next(node for node in body.node if node.name == "from_x")
+    product.op_type, product.domain = "DynamicQuantizeMatMul", ORT
+    product.input.extend(["us", "uz"])
+    net.proto.opset_import.add(domain=ORT, version=1)
+    for made in (np.ones((), np.float32), np.zeros((), np.int8)):
+        name = "us" if made.dtype == np.float32 else "uz"
+        body.initializer.append(numpy_helper.from_array(made, name))
+    reasons = names_of(net.model)
+    assert reasons == {"loop/body/from_x": "computes on integers inside a body"}

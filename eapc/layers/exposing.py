@@ -35,6 +35,7 @@ from eapc.model import (
     Node,
     Scopes,
     as_seen,
+    float_types,
     graphs_by_scope,
     plain_tensors,
     scopes_of,
@@ -149,7 +150,7 @@ class _Twin:
         """x and y of a layer within `copy`, lifted level by level; nodes to add go `outside`."""
         way = _way(self._scopes, copy, user.node)
         inside = Nodes(f"{_prefix(user)}in/", self.model.opset)
-        kind = helper.np_dtype_to_tensor_dtype(self.model.constants.dtype(user.source.root))
+        kind = helper.np_dtype_to_tensor_dtype(float_types(self.model, user.source)[-1])
         found = _tapped(user, _find(self._scopes, copy, user.node), kind, inside)
         for level, (holder, place) in enumerate(reversed(way)):
             body = subgraphs_of_node(holder)[place]

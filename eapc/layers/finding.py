@@ -153,7 +153,13 @@ def _makers(node: Node) -> list[Callable[[Model, Node], Layer | None]]:
         return [partial(_recurrent_layer, operand=operand) for operand in (W, R)]
     if row.quantized is not None and row.quantized.packed is not None and row.contracts:
         return [_packed_layer]
+    if node.scope and row.quantized is not None and row.contracts:
+        return [_inner_integers]
     return [] if row.weights is None else [partial(_layer, usual=row.weights)]
+
+
+def _inner_integers(model: Model, node: Node) -> Layer | None:  # noqa: ARG001 (as the others)
+    raise UnsupportedLayerError("computes on integers inside a body")
 
 
 def _require_reachable(model: Model, node: Node) -> None:
