@@ -156,7 +156,7 @@ class PruneWeights(Pass):
             )
         pruned = model.with_weights(weights)
         records = {
-            tied.weight: LayerRecord.of(tied, weights[tied.weight].size, tied.nonzero(pruned))
+            tied.weight: LayerRecord.of(tied, tied.size(model), tied.nonzero(pruned))
             for tied in chosen.layers
         }
         return _recorded(compilation, records, chosen.skipped).with_model(pruned)

@@ -141,7 +141,8 @@ class ReconstructOutputs(Pass):
 def _as_they_are(model: Model, tied: TiedLayers) -> tuple[LayerRecord, dict[str, Array]]:
     """The record and weights of a layer that no input comes to."""
     stored = model.constants[tied.weight]
-    return LayerRecord.of(tied, stored.size, tied.nonzero(model)), {tied.weight: stored}
+    record = LayerRecord.of(tied, tied.size(model), tied.nonzero(model))
+    return record, {tied.weight: stored}
 
 
 _THOROUGH_PRODUCT = 1 << 26

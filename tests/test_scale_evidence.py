@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 from builders import Array, chain, loaded, normal, op
+from integer_builders import dynamic_lstm
 from onnx import NodeProto
 
 from eapc.data import Dataset, dataset
@@ -168,3 +169,8 @@ def test_outputs_that_do_not_vary_fit_worst() -> None:
     assert evidence.misfit(on(model, np.ones((3, 2), np.float32)), 1) == math.inf
     x = np.array([[1.0, 1], [3, 3]], np.float32)  # variance 1, mean square 5
     assert evidence.misfit(on(model, x), 1) == pytest.approx(math.log(5), rel=1e-6)
+
+
+def test_a_cell_of_integers_tells_nothing() -> None:
+    """Its weights are no real numbers, which a product of inputs could be made with."""
+    assert first_biases(dynamic_lstm().model) == []

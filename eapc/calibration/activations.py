@@ -36,6 +36,7 @@ from eapc.model import (
     sample_axes,
     tensors_of_model,
 )
+from eapc.operators import operator_of
 from eapc.runtime import Session, joined_batches
 
 Batches = list[Array]
@@ -117,15 +118,17 @@ def segment(
 ) -> onnx.ModelProto:
     """A model of some of the main graph's nodes, with the initializers that they read.
 
-    `inputs` names what is fed, with a sample for the type.
+    `inputs` names what is fed, with a sample for the type, and for the shape of what an operator
+    with packed weights reads, which has to know it.
     """
     proto = model.emptied()
     graph = proto.graph
     graph.name = "segment"
     graph.node.extend(model.node_proto(node) for node in nodes)
+    shaped = {name for node in nodes if _is_packed(node) for name in node.inputs[1:]}
     for name, sample in inputs.items():
         elem_type = onnx.helper.np_dtype_to_tensor_dtype(np.asarray(sample).dtype)
-        shape = [None] * np.asarray(sample).ndim
+        shape = [size if name in shaped else None for size in np.asarray(sample).shape]
         graph.input.append(onnx.helper.make_tensor_value_info(name, elem_type, shape))
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
     read = dict.fromkeys(name for node in nodes for name in model.view.dependencies(node))
@@ -133,6 +136,11 @@ def segment(
     for tensor in filter(is_external, tensors_of_model(proto)):  # those that subgraphs hold
         tensor.CopyFrom(encode(decode(tensor, model.folder), tensor))
     return proto
+
+
+def _is_packed(node: Node) -> bool:
+    places = operator_of(node).quantized
+    return places is not None and places.packed is not None
 
 
 # --- a budget of memory --------------------------------------------------------------------------

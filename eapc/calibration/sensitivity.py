@@ -226,7 +226,7 @@ def changed_constants(model: Model, tied: TiedLayers) -> dict[str, Array]:
 
     Of weights that are read within larger nodes it is the constant itself.
     """
-    if any(user.tapped for user in tied.users):
+    if any(user.tapped or user.source.packing for user in tied.users):
         values = {tied.weight: model.constants[tied.weight]}
     else:
         values = {user.source.tensor: as_seen(model, user.source) for user in tied.users}

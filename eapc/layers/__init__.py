@@ -16,6 +16,7 @@ from eapc.layers.finding import (
     require_layers,
     with_plain_layers,
 )
+from eapc.layers.integers import without_integers
 from eapc.layers.layer import Layer, PrunableLayers, Skipped, TiedLayers
 
 __all__ = [
@@ -35,4 +36,5 @@ __all__ = [
     "suited",
     "with_plain_layers",
     "without",
+    "without_integers",
 ]

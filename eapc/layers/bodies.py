@@ -65,7 +65,13 @@ class Bodies:
         return self._alone[scope]
 
     def _outside(self, node: Node, layer: Layer, within: dict[Node, Node]) -> Layer:
+        if layer.source.packing is not None:
+            raise UnsupportedLayerError("packed weights inside a body")
         if isinstance(layer.form, DenseForm):
+            if any(step.op_type == "DequantizeLinear" for step in layer.source.chain):
+                raise UnsupportedLayerError(  # onnxruntime looks for them in the body alone
+                    "its weights are behind a DequantizeLinear inside a body"
+                )
             if len(layer.form.weight_shape) > 2:
                 raise UnsupportedLayerError("a stack of matrices inside a body")
             if layer.form.input_turned or layer.form.output_turned:
@@ -100,7 +106,13 @@ class Bodies:
             )
             for step in source.chain
         )
-        return WeightSource(self._named(node, source.tensor), self._named(node, source.root), chain)
+        reading = source.reading
+        if reading is not None:
+            scales = tuple(self._named(node, name) for name in reading.scales)
+            zero = reading.zero and self._named(node, reading.zero)
+            reading = replace(reading, scales=scales, zero=zero)
+        tensor, root = (self._named(node, name) for name in (source.tensor, source.root))
+        return WeightSource(tensor, root, chain, reading)
 
     def _named(self, node: Node, tensor: str) -> str:
         return self._scopes.unique_name(node.scope, tensor)

@@ -24,6 +24,7 @@ from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 from eapc.layers.calls import without_calls
 from eapc.layers.finding import layers_of
 from eapc.layers.forms import DenseForm
+from eapc.layers.integers import without_integers
 from eapc.layers.layer import Layer
 from eapc.layers.lifting import Gathered, keep_only, lift
 from eapc.layers.recurrent import R, RecurrentForm
@@ -34,6 +35,7 @@ from eapc.model import (
     Node,
     Scopes,
     as_seen,
+    float_types,
     graphs_by_scope,
     plain_tensors,
     scopes_of,
@@ -48,7 +50,7 @@ def exposed(model: Model) -> Model:
 
 
 def _exposed_view(model: Model) -> GraphView | None:
-    flat = without_calls(model)
+    flat = without_integers(without_calls(model))
     view = _tapped_view(flat)
     if view is None and flat is not model:
         view = flat.view
@@ -148,7 +150,7 @@ class _Twin:
         """x and y of a layer within `copy`, lifted level by level; nodes to add go `outside`."""
         way = _way(self._scopes, copy, user.node)
         inside = Nodes(f"{_prefix(user)}in/", self.model.opset)
-        kind = helper.np_dtype_to_tensor_dtype(self.model.constants.dtype(user.source.root))
+        kind = helper.np_dtype_to_tensor_dtype(float_types(self.model, user.source)[-1])
         found = _tapped(user, _find(self._scopes, copy, user.node), kind, inside)
         for level, (holder, place) in enumerate(reversed(way)):
             body = subgraphs_of_node(holder)[place]

@@ -14,7 +14,8 @@ from eapc.layers.bodies import Bodies
 from eapc.layers.calls import CALLED, at_call, left_calls, without_calls
 from eapc.layers.endings import is_unmixed
 from eapc.layers.fixed_values import fixed_arithmetic
-from eapc.layers.forms import UnsupportedLayerError, form_of
+from eapc.layers.forms import UnsupportedLayerError, dense_form, form_of
+from eapc.layers.integers import at_integers, without_integers
 from eapc.layers.layer import Layer, PrunableLayers, Skipped, TiedLayers
 from eapc.layers.recurrent import (
     R,
@@ -26,6 +27,7 @@ from eapc.layers.recurrent import (
 from eapc.model import (
     Array,
     Codes,
+    Dequantization,
     Model,
     Node,
     Shape,
@@ -37,6 +39,7 @@ from eapc.model import (
     find_weights,
     float_types,
     obstacle,
+    packing_of,
     per_channel,
     scopes_of,
     seen_shapes,
@@ -57,7 +60,8 @@ def find_layers(model: Model) -> PrunableLayers:
     Raises ModelError where weights hold NaN or infinity.
     """
     by_weight: dict[str, list[Layer]] = {}
-    whole, model = model, without_calls(model)
+    whole, called = model, without_calls(model)
+    model = without_integers(called)
     skipped = [Skipped(node.key, CALLED) for node in left_calls(model)]
     bodies = Bodies(model)
     for node in model.nodes:
@@ -72,13 +76,15 @@ def find_layers(model: Model) -> PrunableLayers:
     tied = []
     for weight, users in by_weight.items():
         reason = _conflict(model, weight, users)
-        if whole is not model and not reason:
+        if called is not model:
+            users = [at_integers(called, user) for user in users]
+        if whole is not called and not reason:
             users, reason = _at_calls(whole, users)
         if reason:
             skipped.extend(Skipped(layer.node.key, reason) for layer in users)
         else:
             found = TiedLayers(weight, tuple(_in_common_units(users)))
-            tied.append(replace(found, fixed=_fixed(model, found)))
+            tied.append(replace(found, fixed=_fixed(called, found)))
     return PrunableLayers(tuple(tied), tuple(dict.fromkeys(skipped)))
 
 
@@ -105,8 +111,13 @@ def with_plain_layers(model: Model) -> Model:
     users = [layer for tied in layers_of(model).layers for layer in tied.users]
     layers = [layer for layer in users if not layer.tapped]
     return model.with_plain(
-        name for layer in layers for name in (layer.source.root, layer.node.input(2)) if name
+        name for layer in layers for name in (layer.source.root, _own_bias(layer.node)) if name
     )
+
+
+def _own_bias(node: Node) -> str:
+    layout = operator_of(node).weights
+    return "" if layout is None else layout.bias_of(node.inputs)
 
 
 def require_layers(found: PrunableLayers) -> None:
@@ -140,7 +151,15 @@ def _makers(node: Node) -> list[Callable[[Model, Node], Layer | None]]:
     row = operator_of(node)
     if row.kind == "recurrent":
         return [partial(_recurrent_layer, operand=operand) for operand in (W, R)]
+    if row.quantized is not None and row.quantized.packed is not None and row.contracts:
+        return [_packed_layer]
+    if node.scope and row.quantized is not None and row.contracts:
+        return [_inner_integers]
     return [] if row.weights is None else [partial(_layer, usual=row.weights)]
+
+
+def _inner_integers(model: Model, node: Node) -> Layer | None:  # noqa: ARG001 (as the others)
+    raise UnsupportedLayerError("computes on integers inside a body")
 
 
 def _require_reachable(model: Model, node: Node) -> None:
@@ -190,6 +209,35 @@ def _layer(model: Model, node: Node, usual: WeightLayout) -> Layer | None:
     offset = _offset(model, node, layout, form.channel_shape)
     behind = epilogue_of(model, node, layout, offset, form.channel_shape)
     y = node.outputs[0]
+    return Layer(
+        node=node, form=form, source=source, x=x, y=y, offset=offset,
+        unmixed=is_unmixed(model, y, form.channel_axis), **vars(behind),
+    )  # fmt: skip
+
+
+_PACKED = WeightLayout(outputs=0, inputs=1, channels=-1, bias=5)
+"""Of weights that a product holds packed, (outputs, inputs)."""
+
+_GROUP_INDEX = 4
+"""Its operand that puts inputs into blocks."""
+
+
+def _packed_layer(model: Model, node: Node) -> Layer:
+    """A product of weights of a few bits that bytes hold."""
+    _require_reachable(model, node)
+    packing, root, scale, zero = packing_of(node), *(node.input(place) for place in (1, 2, 3))
+    known = all(name in model.constants.stored for name in (root, scale, zero) if name)
+    if packing is None or not known or node.input(_GROUP_INDEX):
+        raise UnsupportedLayerError("weights are packed in a way of their own")
+    source = WeightSource(root, root, (), Dequantization((scale,), zero), packing)
+    _require_replaceable(model, source)
+    codes = codes_of(model, source)
+    if codes is None or not np.array_equal(codes.zero, codes.zero.astype(np.int64)):
+        raise UnsupportedLayerError("zero points are no whole numbers; quantize weights anew")
+    x, y = node.input(0), node.outputs[0]
+    form = dense_form(node, _seen_shape(model, source, x), _PACKED)
+    offset = _offset(model, node, _PACKED, form.channel_shape)
+    behind = epilogue_of(model, node, _PACKED, offset, form.channel_shape)
     return Layer(
         node=node, form=form, source=source, x=x, y=y, offset=offset,
         unmixed=is_unmixed(model, y, form.channel_axis), **vars(behind),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from eapc.layers.forms import LayerForm
@@ -14,6 +15,7 @@ from eapc.model import (
     WeightSource,
     as_seen,
     count_nonzero,
+    seen_shapes,
     weights_stored,
 )
 
@@ -69,6 +71,10 @@ class TiedLayers:
     def stored(self, model: Model, matrix: Array) -> Array:
         """W back in the constant's own shape and type, with zeros exactly where W has them."""
         return weights_stored(model, self.first.source, self.first.form.to_weight(matrix))
+
+    def size(self, model: Model) -> int:
+        """How many weights there are, also where one byte holds several."""
+        return math.prod(seen_shapes(model, self.first.source)[-1])
 
     def nonzero(self, model: Model) -> int:
         """How many of the weights are not zero; a quantized zero is its zero point."""

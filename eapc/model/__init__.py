@@ -1,6 +1,6 @@
 """The ONNX file: its graph, constants and shapes, and new weights laid over it."""
 
-from eapc.model.codes import Codes, code_range, is_code, nearest_steps
+from eapc.model.codes import Codes, Dequantization, code_range, is_code, nearest_steps
 from eapc.model.constants import (
     LARGEST_ELEMENTS,
     Constants,
@@ -41,7 +41,7 @@ from eapc.model.input_sizes import (
 )
 from eapc.model.interface import common_inputs, sample_axes
 from eapc.model.model import ANNOTATION_PREFIX, BITS_KEY, KeptPart, Model, Origin, drop_annotations
-from eapc.model.packed_weights import count_packed, is_packed
+from eapc.model.packed_weights import Packing, count_packed, is_packed, packing_of
 from eapc.model.refusals import ONNX, ONNXRUNTIME, explained
 from eapc.model.rounding import clip_of_codes, is_part_of_rounding, told_bits
 from eapc.model.scopes import Scopes, graphs_by_scope, plain_by_unique_name, scopes_of
@@ -95,6 +95,7 @@ __all__ = [
     "Clipping",
     "Codes",
     "Constants",
+    "Dequantization",
     "Epilogue",
     "GraphEditor",
     "GraphView",
@@ -104,6 +105,7 @@ __all__ = [
     "Model",
     "Node",
     "Origin",
+    "Packing",
     "Scopes",
     "Shape",
     "ShapeOf",
@@ -155,6 +157,7 @@ __all__ = [
     "normalization_of",
     "numpy_type",
     "obstacle",
+    "packing_of",
     "per_channel",
     "plain_by_unique_name",
     "plain_tensors",

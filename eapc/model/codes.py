@@ -52,6 +52,25 @@ def nearest_steps(values: Array, step: Array, low: Array, high: Array) -> Array:
 
 
 @dataclass(frozen=True)
+class Dequantization:
+    """How integers are read: the product of scales * (code - zero point), all constants by name.
+
+    A list runs along `axis`, with one number for each `block` of it; without an axis all are
+    broadcast to the integers' shape.
+    """
+
+    scales: tuple[str, ...]
+    zero: str = ""
+    axis: int | None = None
+    block: int = 1
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All constants that it takes."""
+        return (*self.scales, *filter(None, [self.zero]))
+
+
+@dataclass(frozen=True)
 class Codes:
     """How a constant's integers of some type are read: scales and zero points, all of its shape.
 

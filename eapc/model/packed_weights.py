@@ -1,15 +1,88 @@
-"""Weights of a few bits that an operator holds packed in bytes: how many of them are not zero."""
+"""Weights of a few bits that an operator holds packed in bytes: unpacked, packed, counted."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import ml_dtypes
 import numpy as np
 
+from eapc.model.codes import Codes, Dequantization
 from eapc.model.constants import Constants
 from eapc.model.graph import Node
 from eapc.model.tensors import Array
 from eapc.operators import operator_of
 
 _PACKED_BITS = (2, 4, 8)
+
+_TYPES = {2: np.dtype(ml_dtypes.uint2), 4: np.dtype(ml_dtypes.uint4), 8: np.dtype(np.uint8)}
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How a MatMulNBits packs its codes (outputs, inputs): blocks of inputs, lower bits first.
+
+    The last block of a row may reach beyond the inputs; what stands there means nothing.
+    """
+
+    bits: int
+    outputs: int
+    inputs: int
+    block: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """That of the codes."""
+        return self.outputs, self.inputs
+
+    @property
+    def blocks(self) -> int:
+        """Of one row."""
+        return -(-self.inputs // self.block)
+
+    def unpacked(self, packed: Array) -> Array:
+        """Codes (outputs, inputs), uint8 each."""
+        return self._padded(packed)[:, : self.inputs]
+
+    def packed(self, codes: Array, before: Array) -> Array:
+        """The inverse; `before` has the bytes' shape, and what is to stand beyond the inputs."""
+        padded = self._padded(before)
+        padded[:, : self.inputs] = codes.astype(np.uint8)
+        each = 8 // self.bits
+        words = padded.reshape(self.outputs, self.blocks, self.block // each, each)
+        shifts = np.arange(0, 8, self.bits, dtype=np.uint8)
+        found: Array = np.bitwise_or.reduce(words << shifts, axis=-1).astype(before.dtype)
+        return found.reshape(before.shape)
+
+    def codes(self, constants: Constants, reading: Dequantization) -> Codes:
+        """How the codes are read, each with its block's scale and zero point."""
+        scales = constants[reading.scales[0]].reshape(self.outputs, self.blocks)
+        zero: Array = np.full(scales.shape, 1 << (self.bits - 1))
+        if reading.zero:
+            zero = self.zero_points(constants[reading.zero])
+        scale, zero = (
+            np.repeat(each, self.block, axis=1)[:, : self.inputs] for each in (scales, zero)
+        )
+        return Codes(_TYPES[self.bits], scale, zero)
+
+    def zero_points(self, given: Array) -> Array:
+        """One for each block, (outputs, blocks), of a node's operand: packed likewise, or not."""
+        if given.dtype != np.uint8:
+            return given.reshape(self.outputs, self.blocks)
+        rows = _unpacked(given.reshape(self.outputs, -1), self.bits)
+        return rows.reshape(self.outputs, -1)[:, : self.blocks]
+
+    def _padded(self, packed: Array) -> Array:
+        words = _unpacked(packed.view(np.uint8).reshape(self.outputs, self.blocks, -1), self.bits)
+        return words.reshape(self.outputs, self.blocks * self.block)
+
+
+def packing_of(node: Node) -> Packing | None:
+    """How a node packs its weights; None where none are known of it."""
+    bits, block = node.attribute("bits", 4), node.attribute("block_size", 32)
+    if node.attribute("weight_prepacked", 0) or bits not in _PACKED_BITS or block * bits % 8:
+        return None
+    return Packing(bits, node.attribute("N", 0), node.attribute("K", 0), block)
 
 
 def is_packed(node: Node, tensor: str) -> bool:

@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from eapc.model.codes import Codes, is_code
+from eapc.model.codes import Codes, Dequantization, is_code
 from eapc.model.float_types import in_types
 from eapc.model.graph import Node
 from eapc.model.model import Model
+from eapc.model.packed_weights import Packing
 from eapc.model.rounding import told_bits
+from eapc.model.scaled_integers import scaled_integers
 from eapc.model.shapes import Shapes
 from eapc.model.tensors import Array, Shape, is_float, numpy_type, type_bits
 from eapc.operators import QuantizedOperands, operator_of
@@ -23,11 +25,17 @@ from eapc.operators import QuantizedOperands, operator_of
 
 @dataclass(frozen=True)
 class WeightSource:
-    """A constant and the nodes between it and the tensor that a layer reads, root first."""
+    """A constant and the nodes between it and the tensor that a layer reads, root first.
+
+    `reading` says how integers are read where no DequantizeLinear of the chain does, `packing` how
+    bytes hold them.
+    """
 
     tensor: str
     root: str
     chain: tuple[Node, ...] = ()
+    reading: Dequantization | None = None
+    packing: Packing | None = None
 
     @property
     def tensors(self) -> tuple[str, ...]:
@@ -38,28 +46,36 @@ class WeightSource:
 def find_weights(model: Model, tensor: str) -> WeightSource | None:
     """The constant whose values `tensor` holds, through nodes that keep values; else None.
 
-    DequantizeLinear and Cast count too: what they read is a constant, whatever its type. A
-    constant that is computed of others is one as well.
+    DequantizeLinear and Cast count too: what they read is a constant, whatever its type; so do
+    Cast, Sub and Mul where they do what DequantizeLinear does. A constant that is computed of
+    others is one as well.
     """
     chain: list[Node] = []
-    name = tensor
+    name, reading = tensor, None
     while name not in model.constants.stored:
         node = model.view.producer(name)
-        if node is None or not operator_of(node).shows_weights:
+        scaled = None if node is None or reading else scaled_integers(model, node)
+        if scaled is not None:
+            steps, reading = scaled
+            chain += steps
+        elif node is None or not operator_of(node).shows_weights:
             if model.constants.value(name) is None:
                 return None
             break
-        chain.append(node)
-        name = node.input(0)
-    return WeightSource(tensor, name, tuple(reversed(chain)))
+        else:
+            chain.append(node)
+        name = chain[-1].input(0)
+    return WeightSource(tensor, name, tuple(reversed(chain)), reading)
 
 
 def obstacle(model: Model, source: WeightSource) -> str:
     """Why new values cannot be written back through the chain; empty where they can."""
-    is_read = False
+    is_read = source.reading is not None
     for node in source.chain:
         if node.op_type == "DequantizeLinear":
             is_read = True
+        elif node.op_type in ("Mul", "Sub") and source.reading is not None:
+            continue
         elif node.op_type == "Cast":
             if not is_read and is_code(model.constants.dtype(source.root)):
                 break
@@ -77,11 +93,10 @@ def obstacle(model: Model, source: WeightSource) -> str:
 
 def _grid_obstacle(model: Model, source: WeightSource, dtype: np.dtype[Any]) -> str:
     """The same of weights behind DequantizeLinear."""
-    readers = [node for node in source.chain if node.op_type == "DequantizeLinear"]
-    if len(readers) > 1 or not is_code(dtype):
+    reading, readers = reading_of(source), [n for n in source.chain if n.op_type == _READER]
+    if reading is None or len(readers) > 1 or not is_code(dtype):
         return f"quantized weights have type {dtype}; prune the float model first"
-    operands = [name for name in readers[0].inputs[1:] if name]
-    values = [model.constants.value(name) for name in operands]
+    values = [model.constants.value(name) for name in reading.names]
     if any(value is None for value in values):
         return "weights have scales or zero points that are computed; fold them"
     if not all(all_finite(value) for value in values if value is not None):
@@ -92,41 +107,71 @@ def _grid_obstacle(model: Model, source: WeightSource, dtype: np.dtype[Any]) -> 
 _FIX_SHAPES = "fix the model's input shapes and simplify it"
 
 
+_READER = "DequantizeLinear"
+
+
+def reading_of(source: WeightSource) -> Dequantization | None:
+    """How the root's integers are read; None where it holds real numbers."""
+    reader = next((node for node in source.chain if node.op_type == _READER), None)
+    if source.reading is not None or reader is None:
+        return source.reading
+    axis, block = reader.attribute("axis", 1), reader.attribute("block_size", 0) or 1
+    return Dequantization((reader.input(1),), reader.input(2), axis, block)
+
+
 def codes_of(model: Model, source: WeightSource) -> Codes | None:
     """How the root's integers are read, by its own axes; None where it holds real numbers."""
-    place = next((i for i, n in enumerate(source.chain) if n.op_type == "DequantizeLinear"), None)
-    if place is None:
+    reading = reading_of(source)
+    if reading is None:
         return None
-    node, dtype = source.chain[place], model.constants.dtype(source.root)
-    before = WeightSource(node.input(0), source.root, source.chain[:place])
+    if source.packing is not None:
+        return source.packing.codes(model.constants, reading)
+    dtype, places = model.constants.dtype(source.root), enumerate(source.chain)
+    place = next((i for i, node in places if node.op_type in (_READER, "Cast")), 0)
+    before = WeightSource("", source.root, source.chain[:place])
     shape = seen_shapes(model, before)[-1]
-    scale = model.constants[node.input(1)]
-    zero = model.constants[node.input(2)] if node.input(2) else np.zeros(1, dtype)
-    where = shape, node.attribute("axis", 1), node.attribute("block_size", 0) or 1
 
     def spread(values: Array) -> Array:
-        return as_stored(model, before, np.broadcast_to(spread_zero_points(values, *where), shape))
+        shown = _spread(values, shape, reading)
+        return as_stored(model, before, np.broadcast_to(shown, shape))
 
-    return Codes(dtype, spread(scale), spread(zero), told_bits(model, node))
+    scale = np.ones((), np.float32)
+    for name in reading.scales:
+        scale = scale * spread(model.constants[name])
+    zero = model.constants[reading.zero] if reading.zero else np.zeros(1, dtype)
+    reader = next((node for node in source.chain if node.op_type == _READER), None)
+    told = told_bits(model, reader) if reader else None
+    return Codes(dtype, np.broadcast_to(scale, seen_shapes(model, source)[0]), spread(zero), told)
+
+
+def _spread(values: Array, shape: Shape, reading: Dequantization) -> Array:
+    if reading.axis is None:
+        return values
+    if reading.block == 1 and values.ndim == len(shape):
+        if sum(size > 1 for size in values.shape) != 1:
+            return values
+        values = values.reshape(-1)
+    return spread_zero_points(values, shape, reading.axis, reading.block)
 
 
 def float_types(model: Model, source: WeightSource) -> list[np.dtype[Any]]:
     """The types that the root's real numbers go through: their own, then that of each Cast.
 
-    Those that DequantizeLinear makes have its scale's.
+    Those that are read of integers have their scale's.
     """
-    chain = source.chain
-    reader = next((node for node in chain if node.op_type == "DequantizeLinear"), None)
-    casts = (node for node in chain if node.op_type == "Cast")
+    reading = reading_of(source)
+    named = source.root if reading is None else "".join(reading.scales[:1])
+    casts = (node for node in source.chain if node.op_type == "Cast")
     return [
-        model.constants.dtype(reader.input(1) if reader else source.root),
+        model.constants.dtype(named) if named else np.dtype(np.float32),
         *(numpy_type(node.attribute("to", 0)) for node in casts),
     ]
 
 
 def seen_shapes(model: Model, source: WeightSource) -> list[Shape]:
     """Shapes of the root and after each node of its chain; the last is what the layer sees."""
-    array = np.empty(model.constants.shape(source.root) or (), np.bool_)
+    stored = model.constants.shape(source.root) or ()
+    array = np.empty(source.packing.shape if source.packing else stored, np.bool_)
     shapes: list[Shape] = [array.shape]
     for node in source.chain:
         array = model.constants.view_of(node, array)
@@ -135,8 +180,10 @@ def seen_shapes(model: Model, source: WeightSource) -> list[Shape]:
 
 
 def real_values(model: Model, source: WeightSource) -> Array:
-    """What the root's values stand for, in its own shape."""
+    """What the root's values stand for, in its own shape, or that of what it packs."""
     root, codes = model.constants[source.root], codes_of(model, source)
+    if source.packing is not None:
+        root = source.packing.unpacked(root)
     return root if codes is None else codes.values(root)
 
 
@@ -188,7 +235,11 @@ def weights_stored(model: Model, source: WeightSource, seen: Array) -> Array:
 def values_stored(model: Model, source: WeightSource, values: Array) -> Array:
     """The inverse of `real_values`: the nearest that the root's type holds."""
     real, codes = in_types(values, float_types(model, source)), codes_of(model, source)
-    return real if codes is None else codes.nearest(real)
+    if codes is None:
+        return real
+    nearest = codes.nearest(real)
+    packing = source.packing
+    return packing.packed(nearest, model.constants[source.root]) if packing else nearest
 
 
 def count_nonzero(
@@ -200,6 +251,11 @@ def count_nonzero(
     """
     root = model.constants[source.root]
     block = 1
+    if source.reading is not None:
+        codes = codes_of(model, source)
+        assert codes is not None  # there is a reading
+        own = source.packing.unpacked(root) if source.packing else root
+        return int(np.count_nonzero((own != codes.zero) & (codes.scale != 0))), own.size
     dequantize = next((n for n in source.chain if n.op_type == "DequantizeLinear"), None)
     if dequantize is not None and dequantize.input(2):
         zero_point = model.constants.value(dequantize.input(2))

@@ -10,6 +10,7 @@ import numpy as np
 from eapc.checkpoints import Checkpoint, Finished
 from eapc.data import Dataset
 from eapc.errors import DataError, ModelError
+from eapc.layers import without_integers
 from eapc.model import Array, Model
 from eapc.progress import Progress, Step, silent
 from eapc.repair.gauss_newton import STAGE, RepairState, Round, inputs_wanted, layers_to_repair
@@ -45,7 +46,7 @@ def repair(
     judged = Wanted.of(teacher, names, held_out, engine.threads)
     wanted = Wanted.of(teacher, tuple(judged.values), fitted, engine.threads)
     wanted = Wanted(fitted, wanted.values, judged.powers)
-    model = asked_for(student, tuple(judged.values))
+    model = without_integers(asked_for(student, tuple(judged.values)))
     if not layers_to_repair(model):
         raise ModelError("nothing to repair: no output depends on a layer's constant weights")
     errors, changed = [judged.error(model, engine.threads)], dict[str, Array]()

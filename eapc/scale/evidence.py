@@ -18,7 +18,7 @@ from onnx import helper, numpy_helper
 
 from eapc.data import Dataset
 from eapc.evaluation import Outputs
-from eapc.model import Array, Model, Node
+from eapc.model import Array, Model, Node, is_float
 from eapc.operators import operator_of
 from eapc.runtime import Session, collect_outputs, with_outputs
 
@@ -180,7 +180,7 @@ def first_biases(model: Model) -> list[Bias]:
 def _bias_of_cell(model: Model, node: Node) -> Bias | None:
     """What the gates of all directions add to x W^T: the biases of W and of R together."""
     weights, own = (model.constants.value(node.input(place)) for place in (1, 3))
-    if weights is None or own is None or not np.any(own):
+    if weights is None or not is_float(weights.dtype) or own is None or not np.any(own):
         return None
     of_w, of_r = np.split(own.astype(np.float64), 2, axis=1)
     turned = np.ascontiguousarray(weights.reshape(-1, weights.shape[2]).T)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from eapc.checkpoints import Finished
 from eapc.data import Dataset
 from eapc.errors import UsageError
+from eapc.layers import without_integers
 from eapc.model import Model
 from eapc.progress import Progress, silent
 from eapc.tuning.options import Options
@@ -26,7 +27,7 @@ def require_trainable(model: Model) -> None:
     require_torch()
     from eapc.autograd import require_rules
 
-    require_rules(model)
+    require_rules(without_integers(model))
 
 
 def tune(

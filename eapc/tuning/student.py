@@ -13,6 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 from eapc.autograd import Network, parameters_of
 from eapc.errors import DataError, ModelError
 from eapc.evaluation import class_scores, joined_labels
+from eapc.layers import without_integers
 from eapc.model import Array, Model, is_float
 from eapc.runtime import Session
 from eapc.tuning.targets import Teacher, factors
@@ -36,6 +37,7 @@ class Student:
     """A model in torch, and how far its outputs are from what they should be."""
 
     def __init__(self, model: Model, teacher: Teacher, train: Mapping[str, bool]) -> None:
+        model = without_integers(model)
         self.parameters = parameters_of(model, train)
         if not self.parameters:
             raise ModelError("nothing to train: no layer has constant weights of its own")
