@@ -105,8 +105,13 @@ def layer_effects(
     engine: Engine,
     changes: Changes,
     first: int = 0,
+    beyond_first: bool = False,
 ) -> Iterator[LayerEffects]:
-    """What the outputs lose by changes of every layer alone, in turn from `first` on."""
+    """What the outputs lose by changes of every layer alone, in turn from `first` on.
+
+    With `beyond_first` they are held against those of the first change, not of the model: so what
+    that has done does not hide what little the others do on top of it.
+    """
     if first == len(layers):
         return
     yardstick = Yardstick.of(model, probes.shown, engine.threads)
@@ -124,9 +129,11 @@ def layer_effects(
             model, downstream, seen.shown, changed_constants(model, tied), engine.threads
         )
         models = tuple(changes(model, tied, moments))
-        outputs = (run.outputs(changed_constants(each, tied)) for each in models)
-        effects = (yardstick.divergence({**yardstick.reference, **own}) for own in outputs)
-        yield LayerEffects(tied, tuple(effects), models)
+        outputs = [
+            {**yardstick.reference, **run.outputs(changed_constants(each, tied))} for each in models
+        ]
+        judge = replace(yardstick, reference=outputs[0]) if beyond_first else yardstick
+        yield LayerEffects(tied, tuple(map(judge.divergence, outputs)), models)
 
 
 @dataclass(frozen=True)

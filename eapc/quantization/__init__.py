@@ -5,6 +5,13 @@ from eapc.quantization.fusing import IntegerFusion
 from eapc.quantization.grids import TensorGrid, activation_grid, bias_codes, weight_grid
 from eapc.quantization.plan import LeftFloat, QuantizationPlan, QuantizedNode, plan_of
 from eapc.quantization.value_counts import ValueCounts
+from eapc.quantization.width_curves import (
+    WidthCurve,
+    activation_curves,
+    weight_curves,
+    weight_names,
+)
+from eapc.quantization.writing import raised
 
 __all__ = [
     "IntegerFusion",
@@ -14,10 +21,15 @@ __all__ = [
     "QuantizedNode",
     "TensorGrid",
     "ValueCounts",
+    "WidthCurve",
+    "activation_curves",
     "activation_grid",
     "bias_codes",
     "plan_of",
     "quantize",
+    "raised",
     "require_width",
+    "weight_curves",
     "weight_grid",
+    "weight_names",
 ]
