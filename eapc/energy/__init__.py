@@ -22,7 +22,14 @@ from eapc.energy.uncertainty import (
     interval_factor,
     ratio_interval,
 )
-from eapc.energy.worklist import COUNT_ONCE, NodeWork, resized, work_list
+from eapc.energy.worklist import (
+    COUNT_ONCE,
+    NodeWork,
+    operand_tensors,
+    resized,
+    with_bits,
+    work_list,
+)
 
 __all__ = [
     "COUNT_ONCE",
@@ -41,6 +48,7 @@ __all__ = [
     "interval_factor",
     "measured_table",
     "node_annotations",
+    "operand_tensors",
     "priced_as",
     "priced_at",
     "ratio_interval",
@@ -48,6 +56,7 @@ __all__ = [
     "read_densities",
     "resized",
     "weights_priced_at",
+    "with_bits",
     "work_list",
     "work_list_with_bodies",
 ]

@@ -1,6 +1,6 @@
 """Quantization: a float model as integers, in a file that runtimes fuse."""
 
-from eapc.quantization.entry import Quantized, quantize, require_width
+from eapc.quantization.entry import Quantized, planned, quantize, require_width
 from eapc.quantization.fusing import IntegerFusion
 from eapc.quantization.grids import TensorGrid, activation_grid, bias_codes, weight_grid
 from eapc.quantization.plan import LeftFloat, QuantizationPlan, QuantizedNode, plan_of
@@ -11,7 +11,6 @@ from eapc.quantization.width_curves import (
     weight_curves,
     weight_names,
 )
-from eapc.quantization.writing import raised
 
 __all__ = [
     "IntegerFusion",
@@ -26,8 +25,8 @@ __all__ = [
     "activation_grid",
     "bias_codes",
     "plan_of",
+    "planned",
     "quantize",
-    "raised",
     "require_width",
     "weight_curves",
     "weight_grid",

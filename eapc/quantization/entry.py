@@ -36,6 +36,17 @@ def quantize(
     """
     require_width(bits)
     engine = engine or Engine()
+    model, plan = planned(model, data)
+    plan = with_grids(plan, model, data, engine, bits)
+    result = written(model, plan)
+    return Quantized(result, plan, fusion_of(result, plan, engine.threads))
+
+
+def planned(model: Model, data: Dataset) -> tuple[Model, QuantizationPlan]:
+    """The model at an opset that grids can be written in, and its plan, without grids.
+
+    Raises ModelError where nothing can be quantized.
+    """
     if any(operator_of(node).kind in ("quantization", "quantized") for node in model.nodes):
         raise ModelError(f"{model.name}: is quantized already; give the float network")
     model = raised(model)
@@ -43,9 +54,7 @@ def quantize(
     if not any(each.weights for each in plan.nodes):
         why = f": {plan.left[0].node}: {plan.left[0].reason}" if plan.left else ""
         raise ModelError(f"{model.name}: no layer can be quantized{why}")
-    plan = with_grids(plan, model, data, engine, bits)
-    result = written(model, plan)
-    return Quantized(result, plan, fusion_of(result, plan, engine.threads))
+    return model, plan
 
 
 def require_width(bits: int) -> None:
