@@ -19,9 +19,10 @@ from eapc.quantization import (
     QuantizationPlan,
     WidthCurve,
     activation_curves,
+    names_in_nodes,
+    names_of_weights,
     planned,
     weight_curves,
-    weight_names,
 )
 from eapc.structured import ChannelPlan, energy_costs
 from eapc.widths import WidthPlan
@@ -98,7 +99,7 @@ class _WidthCurves:
         layers = [
             tied
             for tied in layers_of(compilation.model).layers
-            if not tied.fixed and written.issuperset(weight_names(tied))
+            if not tied.fixed and written.issuperset(names_in_nodes(tied))
         ]
         density = _TYPICAL_DENSITY if zeros else 1.0
         measured = partial(self._measured_weights, layers, density)
@@ -107,7 +108,11 @@ class _WidthCurves:
         read = partial(_read, widths=widths)
         stage = ("weight-width-curves", filed)
         curves = one_by_one(
-            compilation, stage, subjects, lambda t, p: read(t.weight, weight_names(t), p), measured
+            compilation,
+            stage,
+            subjects,
+            lambda t, p: read(t.weight, names_of_weights(t), p),
+            measured,
         )
         others = written - {name for curve in curves for name in curve.tensors}
         fixed = (WidthCurve(name, (name,), widths[:1], (0.0,)) for name in sorted(others))

@@ -8,8 +8,9 @@ from eapc.quantization.value_counts import ValueCounts
 from eapc.quantization.width_curves import (
     WidthCurve,
     activation_curves,
+    names_in_nodes,
+    names_of_weights,
     weight_curves,
-    weight_names,
 )
 
 __all__ = [
@@ -24,11 +25,12 @@ __all__ = [
     "activation_curves",
     "activation_grid",
     "bias_codes",
+    "names_in_nodes",
+    "names_of_weights",
     "plan_of",
     "planned",
     "quantize",
     "require_width",
     "weight_curves",
     "weight_grid",
-    "weight_names",
 ]

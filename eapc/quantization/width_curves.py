@@ -14,7 +14,7 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import helper
+from onnx import NodeProto, helper
 
 from eapc.calibration import (
     ActivationWalk,
@@ -87,12 +87,17 @@ def weight_curves(
     found = layer_effects(model, layers, probes, engine, rounded, first, beyond_first=True)
     for each, tied in zip(found, layers[first:], strict=True):
         effects = each.effects[1:] or (0.0,) * len(widths)
-        yield _curve(tied.weight, weight_names(tied), widths, effects)
+        yield _curve(tied.weight, names_of_weights(tied), widths, effects)
 
 
-def weight_names(tied: TiedLayers) -> tuple[str, ...]:
-    """The names that nodes have for a layer's weights."""
-    return tuple(dict.fromkeys(user.source.tensor for user in tied.users))
+def names_of_weights(tied: TiedLayers) -> tuple[str, ...]:
+    """The constant that holds a layer's weights, and the names that nodes have for them."""
+    return tuple(dict.fromkeys((tied.weight, *names_in_nodes(tied))))
+
+
+def names_in_nodes(tied: TiedLayers) -> tuple[str, ...]:
+    """The names that nodes have for a layer's weights: another one behind a Transpose."""
+    return tuple(user.source.tensor for user in tied.users)
 
 
 def _rounded(
@@ -211,9 +216,14 @@ class _Rounding:
         typed = [{n: np.asarray(v, np.float32) for n, v in each.items()} for each in given]
         run = DownstreamRun(self.model, self.downstream, values, typed[0], threads)
         return [
-            yardstick.divergence({**yardstick.reference, **run.outputs(constants)})
+            yardstick.divergence({**yardstick.reference, **self._renamed(run.outputs(constants))})
             for constants in typed
         ]
+
+    def _renamed(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
+        """The outputs by the names that they have without rounding."""
+        own = {rounded_name(name): name for name in self.sources}
+        return {own.get(name, name): value for name, value in outputs.items()}
 
     def _values(self, name: str, values: Mapping[str, Batches]) -> Sequence[Array]:
         constant = self.model.constants.value(name)
@@ -221,39 +231,45 @@ class _Rounding:
 
 
 def with_rounding(model: Model, tensors: Sequence[str]) -> tuple[Model, tuple[str, str, str]]:
-    """The model whose nodes read some tensors as scale * Clip(Round(x / scale), low, high).
+    """The model that reads some tensors as scale * Clip(Round(x / scale), low, high).
 
-    With the names of these three constants, which are 1 and without effect on whole numbers from
-    -1 to 1. Outputs of the model stay as they are. Takes opset 11 or above.
+    With the names of these three constants. Outputs that are rounded have names of their own, see
+    `rounded_name`. Takes opset 11 or above.
     """
     proto = model.to_proto(embed=True)
     editor = GraphEditor(proto)
     numbers = {"scale": 1.0, "low": -1.0, "high": 1.0}
     scale, low, high = (
-        editor.add_constant(f"{tensors[0]}@{n}", np.array(v, np.float32))
-        for n, v in numbers.items()
+        editor.add_constant(f"{tensors[0]}@{name}", np.array(number, np.float32))
+        for name, number in numbers.items()
     )
+    rounding = {tensor: _rounding(tensor, scale, low, high) for tensor in tensors}
     nodes = list(proto.graph.node)
     made = {name for node in nodes for name in node.output}
-    rounding = {}
-    for tensor in tensors:
-        steps, whole, held, read = (f"{tensor}@{n}" for n in ("steps", "whole", "held", "rounded"))
-        rounding[tensor] = (
-            read,
-            [
-                helper.make_node("Div", [tensor, scale], [steps]),
-                helper.make_node("Round", [steps], [whole]),
-                helper.make_node("Clip", [whole, low, high], [held]),
-                helper.make_node("Mul", [held, scale], [read]),
-            ],
-        )
     del proto.graph.node[:]
-    for tensor in tensors:
-        if tensor not in made:  # an input or a constant
-            proto.graph.node.extend(rounding[tensor][1])
+    for tensor, rounded in rounding.items():
+        proto.graph.node.extend(() if tensor in made else rounded)  # inputs and constants
     for node in nodes:
-        node.input[:] = [rounding[n][0] if n in rounding else n for n in node.input]
+        node.input[:] = [rounded_name(name) if name in rounding else name for name in node.input]
         proto.graph.node.append(node)
         for name in node.output:
-            proto.graph.node.extend(rounding[name][1] if name in rounding else ())
+            proto.graph.node.extend(rounding.get(name, ()))
+    for output in proto.graph.output:
+        if output.name in rounding:
+            output.name = rounded_name(output.name)
     return Model(GraphView(proto), model.path), (scale, low, high)
+
+
+def rounded_name(tensor: str) -> str:
+    """The name of what is left of a tensor."""
+    return f"{tensor}@rounded"
+
+
+def _rounding(tensor: str, scale: str, low: str, high: str) -> list[NodeProto]:
+    steps, whole, held = (f"{tensor}@{name}" for name in ("steps", "whole", "held"))
+    return [
+        helper.make_node("Div", [tensor, scale], [steps]),
+        helper.make_node("Round", [steps], [whole]),
+        helper.make_node("Clip", [whole, low, high], [held]),
+        helper.make_node("Mul", [held, scale], [rounded_name(tensor)]),
+    ]

@@ -1,11 +1,11 @@
-"""What a node's widths and density leave of its energy, by the real energy model.
+"""What widths leave of a node's energy, by the real energy model.
 
 A node depends on the density of its weights and on the widths of those, of its ifmap and of its
-ofmap. Every density of an error curve is priced with every pair of widths of what is read, since
-a MAC's energy goes with both, but the width of what is written alone, all else at its widest:
-its traffic is its own. What that leaves out is that a machine may map a layer otherwise when
-several change at once. Between densities energies are linear. With fewer channels the same
-fractions are left of what the node costs then.
+ofmap. At every density of an error curve it is priced with every pair of widths of what it reads,
+since a MAC's energy goes with both, but with those of what it writes alone, all else at its
+widest: that traffic is its own. So the fraction that widths leave is known at these densities,
+and taken to be linear between them. What this leaves out: a machine may map a layer otherwise
+when several widths change at once, and with fewer channels the fractions may be others.
 """
 
 from __future__ import annotations
@@ -45,36 +45,30 @@ class WidthCosts:
     def items(self, node: str, item: JointItem) -> list[JointItem]:
         """A node's item, split by the widths that it depends on; the parts add up to its cost.
 
-        `item` has the node's price at the widest, and the site of its density in `scaled_by`, if
-        that is one.
+        `item` has the node's cost at the widest, scaled by the density of its weights if that is
+        decided upon.
         """
-        sites, whole = self._sites_of(node), self._whole(node)
-        if not sites or not whole:
+        sites = self._sites_of(node)
+        if not sites:
             return [item]
         densities = DENSITIES if item.scaled_by else (1.0,)
-        together, alone = sites[:_TOGETHER], sites[_TOGETHER:]
-        tables = [self._energies(node, densities, together)]
         widest = self._energies(node, densities, ())
-        tables += [self._energies(node, densities, (site,)) - widest[:, None] for site in alone]
-        return [
-            replace(
-                item,
-                scaled_by=(*item.scaled_by, *(site.place for site in own)),
-                factors=_on_grid(table) / whole if item.scaled_by else table[0] / whole,
-            )
-            for table, own in zip(tables, (together, *((site,) for site in alone)), strict=True)
+        together, alone = sites[:_TOGETHER], sites[_TOGETHER:]
+        parts = [
+            _scaled(item, together, _fractions(self._energies(node, densities, together), widest))
         ]
+        for site in alone:
+            fractions = _fractions(self._energies(node, densities, (site,)), widest)
+            parts.append(_scaled(item, (site,), fractions - 1))
+        return parts
 
     def _sites_of(self, node: str) -> list[WidthSite]:
         """Those of what a node reads, then of what it writes; none of one that moves nothing."""
         work = self.works.get(node)
-        names = () if work is None or work.fused_into else operand_tensors(work)
+        moves = work is not None and node in self.report.by_node and not work.fused_into
+        names = operand_tensors(work) if work is not None and moves else ()
         found = [site for name in names for site in self.sites if name in site.tensors]
         return list({site.place: site for site in found}.values())
-
-    def _whole(self, node: str) -> float:
-        priced = self.report.by_node.get(node)
-        return 0.0 if priced is None else priced.energy_mac_units
 
     def _energies(
         self, node: str, densities: Sequence[float], sites: Sequence[WidthSite]
@@ -88,6 +82,23 @@ class WidthCosts:
             narrow = with_bits(work, bits)
             found.append([priced_at(narrow, hardware, self.report, d) for d in densities])
         return np.array(found).T.reshape(len(densities), *(len(site.widths) for site in sites))
+
+
+def _fractions(energies: NDArray[np.float64], widest: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Energies (densities, ...) over those at the widest widths; 1 of what costs nothing."""
+    whole = widest.reshape(-1, *(1 for _ in energies.shape[1:]))
+    return np.divide(energies, whole, out=np.ones_like(energies), where=whole > 0)
+
+
+def _scaled(
+    item: JointItem, sites: Sequence[WidthSite], fractions: NDArray[np.float64]
+) -> JointItem:
+    """The item times fractions (densities, ...) that the sites' widths leave."""
+    places = (*item.scaled_by, *(site.place for site in sites))
+    if not item.scaled_by:
+        return replace(item, scaled_by=places, factors=fractions[0])
+    by_density = item.factors.reshape(-1, *(1 for _ in sites))
+    return replace(item, scaled_by=places, factors=by_density * _on_grid(fractions))
 
 
 def _on_grid(table: NDArray[np.float64]) -> NDArray[np.float64]:
