@@ -59,7 +59,7 @@ class WidthPlan:
     @cached_property
     def lowest_ratio(self) -> float:
         """The energy with the least of everything over the dense energy."""
-        return self._ratio(self._decisions.cost(self._decisions.cheapest))
+        return self._ratio(self.decisions.cost(self.decisions.cheapest))
 
     def predicted(self, budget: float, tail: float = 0.0) -> Predicted:
         """What is expected at a budget; widths are those for it, a tail changes the rest alone."""
@@ -67,7 +67,7 @@ class WidthPlan:
 
     def choice(self, budget: float) -> JointChoice:
         """What loses least for a budget, or the least of everything where none keeps it."""
-        decisions, limit = self._decisions, budget * self.dense_energy
+        decisions, limit = self.decisions, budget * self.dense_energy
         chosen = decisions.filled(allocate(decisions, limit), limit)
         predicted = Predicted(decisions.error(chosen), self._ratio(decisions.cost(chosen)))
         return JointChoice(self._bits(chosen), *self._rest(chosen), predicted)
@@ -76,7 +76,8 @@ class WidthPlan:
         return energy / self.dense_energy if self.dense_energy else 1.0
 
     @cached_property
-    def _decisions(self) -> JointDecisions:
+    def decisions(self) -> JointDecisions:
+        """What a budget is shared out over: groups, layers, then widths, in the curves' order."""
         own = [np.array(curve.errors) for curve in self.widths]
         return JointDecisions([*self.channels.errors(), *own], list(self._items()))
 
