@@ -8,15 +8,14 @@ from typing import ClassVar
 
 from eapc.allocation import Curves
 from eapc.errors import UsageError
-from eapc.layers import choose, layers_of
 from eapc.pipeline import (
     AllowedWidths,
     Compilation,
     Names,
     Numbers,
     Pass,
+    Recipe,
     width_plan,
-    with_curves,
     with_repriced_curves,
     with_widths,
     without_pruning,
@@ -24,8 +23,6 @@ from eapc.pipeline import (
 from eapc.registry import CRITERIA
 from eapc.structured import DEFAULT_CRITERION, ChannelPlan
 from eapc.widths import WidthPlan
-
-from .prune_channels import PruneChannels
 
 _WIDTHS = tuple(range(2, 9))
 
@@ -96,22 +93,20 @@ class ChooseWidths(Pass):
 
     def _pruning(self, compilation: Compilation) -> ChannelPlan:
         """The curves of what goes behind, and what channels cost; nothing has gone yet."""
-        if self.structured:
-            step = PruneChannels(
-                energy=1.0,
-                criterion=self.criterion,
-                include=self.include,
-                exclude=self.exclude,
-                zeros=self.zeros,
-            )
-            made = step.run(compilation)
-            assert made.record.channel_plan is not None  # it was asked for a budget
-            return made.record.channel_plan
-        if not self.zeros:
+        if not (self.structured or self.zeros):
             return without_pruning(compilation)
-        found = choose(layers_of(compilation.model), self.include, self.exclude)
-        curves = with_curves(compilation, found).record.curves
-        return without_pruning(compilation, curves.layers if curves else ())
+        recipe = Recipe(
+            structured=self.structured,
+            zeros=self.structured and self.zeros,
+            criterion=self.criterion,
+            include=self.include,
+            exclude=self.exclude,
+        )
+        prune, *_ = recipe.steps(recipe.budget(1.0))
+        record = prune.run(compilation.with_record(curves=None, channel_plan=None)).record
+        if record.channel_plan is not None:
+            return record.channel_plan
+        return without_pruning(compilation, record.curves.layers if record.curves else ())
 
 
 def _falling(widths: Numbers) -> tuple[int, ...]:

@@ -143,6 +143,17 @@ def test_budgets_share_a_plan() -> None:
     assert other.record.width_plan is not first.record.width_plan
 
 
+def test_prices_of_other_widths_are_not_taken_over() -> None:
+    """Curves that a pass in front has left on record are those of the file's own widths."""
+    begun = start(residual())
+    behind = Pipeline.parse("annotate-energy, prune-weights{energy=1.0}", load_passes()).run(begun)
+    assert behind.record.curves is not None
+    fresh, later = (chosen(each, "energy=0.3, zeros=true").record for each in (begun, behind))
+    assert fresh.width_plan is not None
+    assert later.width_plan is not None
+    assert later.width_plan.channels.zeros == fresh.width_plan.channels.zeros
+
+
 def test_finished_curves_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = replace(start(residual()), checkpoints=Checkpoints(tmp_path / "out.partial", "run"))
     first = chosen(kept, "energy=0.3")

@@ -1,11 +1,11 @@
 """What widths leave of a node's energy, by the real energy model.
 
 A node depends on the density of its weights and on the widths of those, of its ifmap and of its
-ofmap. At every density of an error curve it is priced with every pair of widths of what it reads,
-since a MAC's energy goes with both, but with those of what it writes alone, all else at its
-widest: that traffic is its own. So the fraction that widths leave is known at these densities,
-and taken to be linear between them. What this leaves out: a machine may map a layer otherwise
-when several widths change at once, and with fewer channels the fractions may be others.
+ofmap. At a few densities it is priced with every pair of widths of what it reads, since a MAC's
+energy goes with both, but with those of what it writes alone, all else at its widest: that
+traffic is its own. So the fraction that widths leave is known at these densities, and taken to
+be linear between them. What this leaves out: a machine may map a layer otherwise when several
+widths change at once, and with fewer channels the fractions may be others.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 from eapc.allocation import GRID, JointItem
 from eapc.calibration import DENSITIES
 from eapc.energy import EnergyReport, NodeWork, operand_tensors, priced_at, with_bits
+
+_POINTS = DENSITIES[::2]
+"""Densities that widths are priced at: what they leave changes little between these."""
 
 _TOGETHER = 2
 """Sites whose widths are priced with each other's."""
@@ -51,7 +54,7 @@ class WidthCosts:
         sites = self._sites_of(node)
         if not sites:
             return [item]
-        densities = DENSITIES if item.scaled_by else (1.0,)
+        densities = _POINTS if item.scaled_by else (1.0,)
         widest = self._energies(node, densities, ())
         together, alone = sites[:_TOGETHER], sites[_TOGETHER:]
         parts = [
@@ -103,6 +106,5 @@ def _scaled(
 
 def _on_grid(table: NDArray[np.float64]) -> NDArray[np.float64]:
     """A table (densities, ...) at every density of `GRID`, linear between the points."""
-    points = np.eye(len(DENSITIES))
-    shares = [np.interp(GRID, DENSITIES[::-1], point[::-1]) for point in points]
+    shares = [np.interp(GRID, _POINTS[::-1], point[::-1]) for point in np.eye(len(_POINTS))]
     return np.tensordot(np.array(shares).T, table, axes=1)
