@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from .annotate_energy import AnnotateEnergy
+from .choose_widths import ChooseWidths
 from .fine_tune import FineTune
 from .hold_out_inputs import HoldOutInputs
 from .keep_classes import KeepClasses
@@ -33,6 +34,7 @@ PASSES: Mapping[str, type[Pass]] = MappingProxyType(
         kind.name: kind
         for kind in (
             AnnotateEnergy,
+            ChooseWidths,
             FineTune,
             HoldOutInputs,
             KeepClasses,

@@ -6,14 +6,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from eapc.calibration import probes_of
 from eapc.channels import ChannelGroup
 from eapc.checkpoints import Checkpoint
-from eapc.energy import estimate
+from eapc.energy import GivenBits, estimate
 from eapc.errors import ModelError, UsageError
 from eapc.layers import PrunableLayers, Skipped, TiedLayers, choose, layers_of, with_plain_layers
 from eapc.model import Model, infer_shapes, input_shapes
@@ -50,6 +50,18 @@ from eapc.structured import (
 )
 
 _STAGE = "channel-curves"
+
+
+class _Basis(NamedTuple):
+    """What a plan's curves and prices depend on."""
+
+    criterion: str
+    is_of_energy: bool
+    bits: GivenBits
+
+
+def _is_of(plan: ChannelPlan, groups: Sequence[ChannelGroup]) -> bool:
+    return [curve.name for curve in plan.curves] == [group.name for group in groups]
 
 
 @dataclass(frozen=True)
@@ -182,6 +194,17 @@ class PruneChannels(Pass):
         stage = (_STAGE, f"{_STAGE} {survey.criterion} {survey.with_errors}")
         return one_by_one(compilation, stage, subjects, _read, measured)
 
+    def _known_curves(
+        self, compilation: Compilation, groups: Sequence[LayeredGroup]
+    ) -> tuple[ChannelCurve, ...]:
+        """Those of an earlier plan for the same groups by the same criterion, if there is one."""
+        plan = compilation.record.channel_plan
+        if plan is not None and _is_of(plan, [each.group for each in groups]):
+            basis = plan.basis
+            if isinstance(basis, _Basis) and basis.criterion == self.criterion:
+                return plan.curves
+        return self._curves(compilation, groups)
+
     def _even_counts(self, curves: Sequence[ChannelCurve]) -> Mapping[str, int]:
         left = 1 - (self.fraction or 0.0)
         return {curve.name: max(1, round(left * curve.size)) for curve in curves}
@@ -208,11 +231,10 @@ class PruneChannels(Pass):
         """
         groups = [each.group for each in chosen]
         plan = compilation.record.channel_plan
-        basis = (self.criterion, self.latency is None)
-        names = [group.name for group in groups]
-        if not plan or plan.basis != basis or [curve.name for curve in plan.curves] != names:
+        basis = _Basis(self.criterion, self.latency is None, compilation.conditions.bits)
+        if not plan or plan.basis != basis or not _is_of(plan, groups):
             prices = _energy_costs if self.latency is None else _latency_costs
-            costs, curves = prices(compilation, groups), self._curves(compilation, chosen)
+            costs, curves = prices(compilation, groups), self._known_curves(compilation, chosen)
             steps = () if self.latency is None else curves
             allowed = {curve.name: right_edges(curve, costs) for curve in steps}
             plan = ChannelPlan(curves, costs, allowed, basis)

@@ -31,6 +31,7 @@ LAYERS = (
     "quantization repair synthesis",
     "allocation",
     "structured routing",
+    "widths",
     "pipeline",
     "goals",
     "commands",

@@ -49,6 +49,20 @@ def test_a_recipe_is_typed_and_read_again(recipe: Recipe, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("recipe", "text"),
+    [
+        (Recipe(include=("conv1",)), "zeros=True, include=conv1"),
+        (Recipe(structured=True, criterion="l1"), "structured=True, criterion=l1"),
+        (Recipe(structured=True, zeros=True), "structured=True, zeros=True"),
+    ],
+)
+def test_widths_are_chosen_with_what_goes_behind(recipe: Recipe, text: str) -> None:
+    pipeline = Pipeline(recipe.choosing_widths(0.3))
+    assert str(pipeline) == f"choose-widths{{energy=0.3, {text}}}"
+    assert Pipeline.parse(str(pipeline), recipe.passes) == pipeline
+
+
+@pytest.mark.parametrize(
     ("recipe", "said"),
     [
         (Recipe(method="best"), "unknown method 'best'; choose from admm"),

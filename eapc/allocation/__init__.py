@@ -17,6 +17,7 @@ from eapc.allocation.allocator import (
     share_out_evenly,
 )
 from eapc.allocation.energy_order import LIMITS, Schedule
+from eapc.allocation.turns import JointDecisions, JointItem
 
 __all__ = [
     "GRID",
@@ -24,6 +25,8 @@ __all__ = [
     "LOWEST_DENSITY",
     "Choice",
     "Curves",
+    "JointDecisions",
+    "JointItem",
     "LayerCurve",
     "Plan",
     "Predicted",

@@ -8,7 +8,7 @@ the outputs from the original's is KL divergence for classifiers, relative error
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -71,6 +71,47 @@ def error_curves(
     first: int = 0,
 ) -> Iterator[ErrorCurve]:
     """The error curve of every layer in turn from `first` on, measured on a few inputs."""
+    for found in layer_effects(model, layers, probes, engine, _probes, first):
+        tied = found.tied
+        if not tied.users:
+            yield _unknown_curve(model, tied)
+            continue
+        errors = tuple(np.maximum.accumulate([0.0, *found.effects]).tolist())
+        logger.info("sensitivity of %s: %s", tied.first.node.key, np.round(errors, 5))
+        kept = tuple(_weights(each, tied) != 0 for each in (model, *found.models))
+        yield ErrorCurve(tied.weight, errors, kept)
+
+
+Changes = Callable[[Model, TiedLayers, Sequence[Moments]], Iterator[Model]]
+"""(model, layer, moments of each user) -> the model with other weights in that layer, in turn."""
+
+
+@dataclass(frozen=True)
+class LayerEffects:
+    """What changes of one layer do to the outputs; of one that no input comes to nothing is known.
+
+    `tied` has the users that inputs come to; `effects` go with `models`.
+    """
+
+    tied: TiedLayers
+    effects: tuple[float, ...] = ()
+    models: tuple[Model, ...] = ()
+
+
+def layer_effects(
+    model: Model,
+    layers: Sequence[TiedLayers],
+    probes: Probes,
+    engine: Engine,
+    changes: Changes,
+    first: int = 0,
+    beyond_first: bool = False,
+) -> Iterator[LayerEffects]:
+    """What the outputs lose by changes of every layer alone, in turn from `first` on.
+
+    With `beyond_first` they are held against those of the first change, not of the model: so what
+    that has done does not hide what little the others do on top of it.
+    """
     if first == len(layers):
         return
     yardstick = Yardstick.of(model, probes.shown, engine.threads)
@@ -81,20 +122,18 @@ def error_curves(
     for tied, downstream, seen in islice(steps, first, None):
         tied = seen.reaching(tied)
         if not tied.users:
-            yield _unknown_curve(model, tied)
+            yield LayerEffects(tied)
             continue
         moments = probe_moments(model, tied, seen, engine.seed)
         run = DownstreamRun(
             model, downstream, seen.shown, changed_constants(model, tied), engine.threads
         )
-        effects, kept = [0.0], [_weights(model, tied) != 0]
-        for pruned in _probes(model, tied, moments):
-            outputs = run.outputs(changed_constants(pruned, tied))
-            effects.append(yardstick.divergence({**yardstick.reference, **outputs}))
-            kept.append(_weights(pruned, tied) != 0)
-        errors = tuple(np.maximum.accumulate(effects).tolist())
-        logger.info("sensitivity of %s: %s", tied.first.node.key, np.round(errors, 5))
-        yield ErrorCurve(tied.weight, errors, tuple(kept))
+        models = tuple(changes(model, tied, moments))
+        outputs = [
+            {**yardstick.reference, **run.outputs(changed_constants(each, tied))} for each in models
+        ]
+        judge = replace(yardstick, reference=outputs[0]) if beyond_first else yardstick
+        yield LayerEffects(tied, tuple(map(judge.divergence, outputs)), models)
 
 
 @dataclass(frozen=True)

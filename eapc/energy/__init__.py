@@ -28,7 +28,14 @@ from eapc.energy.uncertainty import (
     interval_factor,
     ratio_interval,
 )
-from eapc.energy.worklist import COUNT_ONCE, NodeWork, resized, work_list
+from eapc.energy.worklist import (
+    COUNT_ONCE,
+    NodeWork,
+    operand_tensors,
+    resized,
+    with_bits,
+    work_list,
+)
 
 __all__ = [
     "COUNT_ONCE",
@@ -47,6 +54,7 @@ __all__ = [
     "interval_factor",
     "measured_table",
     "node_annotations",
+    "operand_tensors",
     "priced_as",
     "priced_at",
     "ratio_interval",
@@ -55,6 +63,7 @@ __all__ = [
     "require_known",
     "resized",
     "weights_priced_at",
+    "with_bits",
     "work_list",
     "work_list_with_bodies",
 ]

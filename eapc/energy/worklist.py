@@ -7,7 +7,7 @@ their densities can be measured, and the energy model prices it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 
 from eapc.energy.fusion import Fusion
 from eapc.energy.given import GivenBits
@@ -101,6 +101,23 @@ def _like(part: Part, old: Part, item: NodeWork) -> Part:
     part = _without_traffic(part) if item.fused_into else part
     workload = replace(part.workload, bits=old.workload.bits)
     return replace(part, workload=workload, times=old.times)
+
+
+def with_bits(item: NodeWork, bits: Mapping[str, int]) -> NodeWork:
+    """The work of a node if some tensors that it reads or writes had other widths, by name."""
+    parts = []
+    for part in item.work.parts:
+        own, names = part.workload.bits, (part.weights, part.ifmap, item.ofmap_of(part))
+        widths = (bits.get(n, b) for n, b in zip(names, astuple(own), strict=True))
+        parts.append(replace(part, workload=replace(part.workload, bits=BitWidths(*widths))))
+    return replace(item, work=Work(tuple(parts)))
+
+
+def operand_tensors(item: NodeWork) -> tuple[str, ...]:
+    """The tensors whose widths a node's work depends on: what it reads, then what it writes."""
+    parts = item.work.parts
+    read = [name for part in parts for name in (part.weights, part.ifmap)]
+    return tuple(dict.fromkeys(filter(None, (*read, *map(item.ofmap_of, parts)))))
 
 
 def _with_groups(node: Node, shapes: tuple[Shape | None, ...]) -> Node:

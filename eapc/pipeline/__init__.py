@@ -10,6 +10,7 @@ from eapc.pipeline.analyses import (
     one_by_one,
     shapes_of,
     with_curves,
+    with_repriced_curves,
     works_of,
 )
 from eapc.pipeline.compilation import (
@@ -22,11 +23,13 @@ from eapc.pipeline.compilation import (
 )
 from eapc.pipeline.near_dead import NearDead, near_dead_of, near_dead_weights_of
 from eapc.pipeline.output_change import OutputChange, change_of_outputs
-from eapc.pipeline.passes import Names, Pass, Pipeline, load_passes
+from eapc.pipeline.passes import Names, Numbers, Pass, Pipeline, load_passes
 from eapc.pipeline.recipe import Options, Recipe
 from eapc.pipeline.typed_widths import TypedWidths
+from eapc.pipeline.width_plans import AllowedWidths, width_plan, with_widths, without_pruning
 
 __all__ = [
+    "AllowedWidths",
     "ChannelRecord",
     "Compilation",
     "Conditions",
@@ -34,6 +37,7 @@ __all__ = [
     "LayerRecord",
     "Names",
     "NearDead",
+    "Numbers",
     "Options",
     "OutputChange",
     "Pass",
@@ -51,6 +55,10 @@ __all__ = [
     "near_dead_weights_of",
     "one_by_one",
     "shapes_of",
+    "width_plan",
     "with_curves",
+    "with_repriced_curves",
+    "with_widths",
+    "without_pruning",
     "works_of",
 ]

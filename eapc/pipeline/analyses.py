@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from eapc.allocation import Curves, LayerCurve
-from eapc.calibration import DENSITIES, ErrorCurve, Probes, error_curves, probe_inputs, probes_of
+from eapc.calibration import DENSITIES, Probes, error_curves, probe_inputs, probes_of
 from eapc.channels import ChannelGroups, find_groups
 from eapc.checkpoints import Checkpoint
 from eapc.data import Dataset
@@ -23,7 +23,7 @@ from eapc.energy import (
     work_list_with_bodies,
 )
 from eapc.errors import UsageError
-from eapc.layers import PrunableLayers, TiedLayers
+from eapc.layers import PrunableLayers, TiedLayers, layers_of
 from eapc.model import Array, InputShapes, Shapes, batch_of, infer_shapes, input_shapes
 from eapc.pipeline.compilation import Compilation
 from eapc.profiling import prepare_network
@@ -176,7 +176,7 @@ def _curves(compilation: Compilation, layers: Sequence[TiedLayers], apart: bool)
         engine = compilation.conditions.engine
         errors = error_curves(compilation.model, layers, probes, engine, first)
         for tied, curve in zip(layers[first:], errors, strict=True):
-            energies = costs.energies(tied, curve)
+            energies = costs.energies(tied, curve.kept)
             found = LayerCurve(curve.name, DENSITIES, curve.errors, energies, costs.nodes(tied))
             yield found, Checkpoint(facts={"errors": found.errors, "energies": found.energies})
 
@@ -186,11 +186,29 @@ def _curves(compilation: Compilation, layers: Sequence[TiedLayers], apart: bool)
 
     subjects = [(tied.weight, tied.first.node.key, tied) for tied in layers]
     bits = compilation.conditions.bits
-    priced = f" {bits}" if bits != GivenBits() else ""
-    stage = ("error-curves", f"error-curves{' apart' if apart else ''}{priced}")
-    curves = one_by_one(compilation, stage, subjects, read, measured)
-    changeable = sum(curve.energies[0] for curve in curves)
-    return Curves(curves, costs.report.energy_mac_units - changeable)
+    at = "" if bits == GivenBits() else f" {bits}"
+    stage = ("error-curves", f"error-curves{' apart' if apart else ''}{at}")
+    return costs.curves(one_by_one(compilation, stage, subjects, read, measured))
+
+
+def with_repriced_curves(compilation: Compilation) -> Compilation:
+    """The compilation with its layers' curves priced under its conditions; errors stay.
+
+    Where zeros of weights and of the ifmap were counted together, the counts go down with the
+    weights' density.
+    """
+    known = compilation.record.curves
+    if known is None:
+        return compilation
+    original = compilation.with_model(compilation.model.original)
+    costs = _DenseCosts.of(original)
+    by_weight = {tied.weight: tied for tied in layers_of(original.model).layers}
+    kept = [None for _ in DENSITIES]
+    layers = tuple(
+        replace(curve, energies=costs.energies(by_weight[curve.name], kept))
+        for curve in known.layers
+    )
+    return compilation.with_record(curves=costs.curves(layers))
 
 
 @dataclass(frozen=True)
@@ -208,26 +226,31 @@ class _DenseCosts:
         report = estimate(compilation.model, works, compilation.hardware, table, batch)
         return cls({item.node.key: item for item in works}, table, report)
 
-    def energies(self, tied: TiedLayers, curve: ErrorCurve) -> tuple[float, ...]:
-        """Energy of a weight's users with the weights kept at each point of its error curve.
+    def curves(self, layers: tuple[LayerCurve, ...]) -> Curves:
+        """The curves of these layers, and the energy that they cannot change."""
+        changeable = sum(curve.energies[0] for curve in layers)
+        return Curves(layers, self.report.energy_mac_units - changeable)
+
+    def energies(self, tied: TiedLayers, kept: Sequence[Array | None]) -> tuple[float, ...]:
+        """Energy of a weight's users with the weights kept at each of `DENSITIES`, if known which.
 
         Where weights' zeros meet the ifmap's, they are counted. Users that are not modelled cost
         nothing, so that there is nothing to be had from them.
         """
 
-        def price(node: str, density: float, kept: Array) -> float:
+        def price(node: str, density: float, flags: Array | None) -> float:
             count = self.table.macs_with.get(node)
-            pairs = None if count is None else count(kept)
+            pairs = None if count is None or flags is None else count(flags)
             return priced_at(self.works[node], self.report.hardware, self.report, density, pairs)
 
         own, parts = self.nodes(tied), self._parts(tied)
         return tuple(
-            sum(price(node, density, kept) for node in own)
+            sum(price(node, density, flags) for node in own)
             + sum(
                 weights_priced_at(self.works[node], self.report, tensor, density)
                 for node, tensor in parts
             )
-            for density, kept in zip(DENSITIES, curve.kept, strict=True)
+            for density, flags in zip(DENSITIES, kept, strict=True)
         )
 
     def nodes(self, tied: TiedLayers) -> tuple[str, ...]:

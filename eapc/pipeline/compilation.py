@@ -21,6 +21,7 @@ from eapc.repair import Repaired
 from eapc.runtime import Engine
 from eapc.structured import ChannelPlan
 from eapc.tuning import Tuned
+from eapc.widths import WidthPlan
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,8 @@ class Record:
 
     `channels` has those of each channel group that are to stay, by the group's name, `groups`
     how many each had and has; `latency` is what that saves on a measured machine, if it counts.
-    `budget` is the energy that was to be kept, a fraction of that of the curves; `repaired`
+    `widths` are those that weights and activations are to have, by `width_plan`, if they were
+    chosen. `budget` is the energy that was to be kept, a fraction of that of the curves; `repaired`
     and `tuned` what repair and fine-tuning came to. `notes` are sentences on what a pass has
     done or left undone, and why.
     """
@@ -117,6 +119,8 @@ class Record:
     curves: Curves | None = None
     channels: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     channel_plan: ChannelPlan | None = None
+    widths: GivenBits | None = None
+    width_plan: WidthPlan | None = None
     groups: tuple[ChannelRecord, ...] = ()
     latency: LatencyRecord | None = None
     budget: float | None = None

@@ -74,8 +74,12 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_split_names)]
 """An option that lists names: `conv1|block3/*`."""
 
 
+Numbers = Annotated[tuple[int, ...], BeforeValidator(_split_names)]
+"""An option that lists whole numbers: `2|4|8`."""
+
+
 def _typed(value: object) -> str:
-    return SEPARATOR.join(value) if isinstance(value, tuple) else str(value)
+    return SEPARATOR.join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,17 @@ class Recipe:
             return ()
         return (self._quantize(self.widths), self._annotated)
 
+    def choosing_widths(self, ratio: float) -> tuple[Pass, ...]:
+        """The step that chooses bits for a fraction of the dense energy, pruning's share included.
+
+        What comes behind it, conditions included, has these bits.
+        """
+        options: dict[str, Any] = {"zeros": self.zeros or not self.structured}
+        if self.structured:
+            options |= {"structured": True, **self._given("criterion")}
+        chosen = self._given("include", "exclude")
+        return (self._made("choose-widths", energy=ratio, **options, **chosen),)
+
     def untrained(self) -> Recipe:
         """The same without repair and training."""
         return replace(self, repair=0, finetune=False, minutes=math.inf)

@@ -12,7 +12,7 @@ from eapc.model import Model, infer_shapes
 from eapc.operators import operator_of
 from eapc.progress import Progress, silent
 from eapc.quantization.fitting import FittingTarget, with_fitted_weights
-from eapc.quantization.folding import folded
+from eapc.quantization.folding import Folded, folded
 from eapc.quantization.fusing import IntegerFusion, fusion_of
 from eapc.quantization.plan import WIDEST, QuantizationPlan, plan_of
 from eapc.quantization.ranges import with_grids
@@ -57,20 +57,31 @@ def quantize(
     bits, engine = bits or GivenBits(), engine or Engine()
     require_widths(bits)
     _require_names(model, bits)
-    if any(operator_of(node).kind in ("quantization", "quantized") for node in model.nodes):
-        raise ModelError(f"{model.name}: is quantized already; give the float network")
-    prepared = folded(raised(model))
+    prepared, plan = planned(model, data, bits)
     target = FittingTarget.of(model, reference, prepared)
-    model = prepared.model
-    plan = plan_of(model, infer_shapes(model, data.shapes(1)), prepared.renamed(bits))
-    if not any(each.weights for each in plan.nodes):
-        why = f": {plan.left[0].node}: {plan.left[0].reason}" if plan.left else _NONE_FOUND
-        raise ModelError(f"{model.name}: no layer can be quantized{why}")
-    plan = with_grids(plan, model, data, engine)
+    plan, model = with_grids(plan, prepared.model, data, engine), prepared.model
     plan, model = with_fitted_weights(plan, model, target, data, engine, pattern, progress)
     result = written(model, plan)
     unused = tuple(_without_grid(plan, bits, prepared.names))
     return Quantized(result, plan, fusion_of(result, plan, engine.threads), unused)
+
+
+def planned(
+    model: Model, data: Dataset, bits: GivenBits | None = None
+) -> tuple[Folded, QuantizationPlan]:
+    """The model as it is quantized, and its plan, without grids.
+
+    Its opset is one that grids can be written in. Raises ModelError where nothing can be quantized.
+    """
+    if any(operator_of(node).kind in ("quantization", "quantized") for node in model.nodes):
+        raise ModelError(f"{model.name}: is quantized already; give the float network")
+    prepared = folded(raised(model))
+    shapes = infer_shapes(prepared.model, data.shapes(1))
+    plan = plan_of(prepared.model, shapes, prepared.renamed(bits or GivenBits()))
+    if not any(each.weights for each in plan.nodes):
+        why = f": {plan.left[0].node}: {plan.left[0].reason}" if plan.left else _NONE_FOUND
+        raise ModelError(f"{model.name}: no layer can be quantized{why}")
+    return prepared, plan
 
 
 _NONE_FOUND = ", as none with constant weights stands in the main graph"

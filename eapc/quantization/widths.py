@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from eapc.energy import GivenBits
 from eapc.model import Model, Shapes
+from eapc.quantization.folding import folded
 from eapc.quantization.plan import plan_of
 
 
@@ -12,8 +13,10 @@ def widths_to_write(model: Model, shapes: Shapes, given: GivenBits) -> GivenBits
 
     What stays float is not named: its width is the model's own.
     """
-    plan = plan_of(model, shapes)
+    prepared = folded(model)
+    plan, old = plan_of(prepared.model, shapes), {new: old for old, new in prepared.names.items()}
     weights = (each.weights for each in plan.nodes if each.weights)
-    named = dict.fromkeys((*plan.tensors, *weights))
+    kept = (name if name in model.constants else old.get(name, name) for name in weights)
+    named = dict.fromkeys((*plan.tensors, *kept))
     widths = ((name, given.of(name, is_constant=name in model.constants)) for name in named)
     return GivenBits(by_tensor=tuple((name, bits) for name, bits in widths if bits is not None))

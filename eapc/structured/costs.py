@@ -95,9 +95,9 @@ class ChannelCosts:
             for place in self._touched[name]
         )
 
-    def places_of(self, name: str) -> Sequence[int]:
-        """The items that a group has a say in, by number."""
-        return self._touched[name]
+    def groups_of(self, place: int) -> Sequence[str]:
+        """The groups that have a say in an item."""
+        return self._groups[place]
 
     def readers(self) -> list[str]:
         """The reader of every item, by number."""

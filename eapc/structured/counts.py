@@ -6,7 +6,7 @@ One budget is shared out over both (see `eapc.allocation.allocator`).
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from eapc.allocation import (
     GRID,
-    Choice,
     Curves,
+    JointDecisions,
+    JointItem,
     LayerCurve,
     Predicted,
     allocate,
@@ -26,12 +27,6 @@ from eapc.structured.curves import ChannelCurve
 
 CANDIDATES = 16
 """Counts of each group that are looked at, evenly spaced, where no steps are known."""
-
-_TURNS = 6
-"""Rounds of turns that a choice is settled by: most need two or three."""
-
-_PRICES = 256
-"""Steps of the way down, evenly spaced by the price's logarithm."""
 
 _NOISE = 0.01
 """A step by less than this fraction of what a group has a say in may be noise of the clock."""
@@ -58,162 +53,6 @@ def right_edges(curve: ChannelCurve, costs: ChannelCosts) -> tuple[int, ...]:
                 edges.append(count)
                 level = cost
     return tuple(reversed(edges))
-
-
-class _Decisions:
-    """Counts of channel groups, and densities of the layers that are to have zeros as well.
-
-    What a group saves depends on the counts and densities of others: a choice is settled by turns,
-    each site's option the best for those of the others, until all stay.
-    A layer's zeros save the same fraction of its energy whatever channels are left.
-    """
-
-    def __init__(self, plan: ChannelPlan) -> None:
-        self._plan, self._costs = plan, plan.costs
-        self._counts = [plan.options(curve) for curve in plan.curves]
-        self._errors = [
-            np.array([curve.error_at(count) for count in counts])
-            for curve, counts in zip(plan.curves, self._counts, strict=True)
-        ]
-        self._errors += [layer.error_at(GRID) for layer in plan.zeros]
-        self._left = [layer.energy_at(GRID) / (layer.energies[0] or 1.0) for layer in plan.zeros]
-        places = {reader: place for place, reader in enumerate(plan.costs.readers())}
-        self._way = [np.zeros(self.sites, np.intp)]
-        self._cheapest = np.array([len(errors) - 1 for errors in self._errors], np.intp)
-        self._places = [[places[node] for node in layer.nodes] for layer in plan.zeros]
-
-    @property
-    def sites(self) -> int:
-        """Groups, then layers."""
-        return len(self._errors)
-
-    def neighbours(self, budget: float) -> tuple[Choice, Choice]:
-        """On the way down: the last choice beyond the budget, and the one behind it."""
-        before = self._way[0]
-        for step in range(1, _PRICES + 2):
-            choice = self._step(step)
-            if self.cost(choice) <= budget:
-                return before, choice
-            before = choice
-        return before, before
-
-    def _step(self, step: int) -> Choice:
-        """Choices at rising prices, each settled from the one before; so all budgets share it."""
-        while len(self._way) <= step:
-            place = len(self._way) - 1
-            last = place == len(self._prices)
-            self._way.append(
-                self._cheapest if last else self._settled(self._prices[place], self._way[-1])
-            )
-        return self._way[step]
-
-    @cached_property
-    def _prices(self) -> list[float]:
-        """From where the first site gives something up to where all have given up all they can."""
-        low = min(self._rates(self._way[0]), default=1.0)
-        high = max(self._rates(self._cheapest), default=1.0)
-        found: list[float] = np.geomspace(low, max(high, low), _PRICES).tolist()
-        return found
-
-    def _rates(self, choice: Choice) -> Iterator[float]:
-        """Error lost for cost saved between each option and the one that is chosen."""
-        for site, errors in enumerate(self._errors):
-            costs = self._site_costs(site, choice)
-            saved = np.abs(costs - costs[choice[site]])
-            rates = np.abs(errors - errors[choice[site]])[saved > 0] / saved[saved > 0]
-            yield from rates[rates > 0].tolist()
-
-    def _settled(self, price: float, start: Choice) -> Choice:
-        """The best options for a price by turns; of equals those that give up least."""
-        chosen = start
-        for _ in range(_TURNS):
-            before, chosen = chosen, chosen.copy()
-            for site, errors in enumerate(self._errors):
-                chosen[site] = np.argmin(errors + price * self._site_costs(site, chosen))
-            if np.array_equal(before, chosen):
-                break
-        return chosen
-
-    def cost(self, choice: Choice) -> float:
-        """Of all items."""
-        counts, left = self._state(choice)
-        items = range(len(self._costs.readers()))
-        return sum(self._costs.of_item(i, counts) * left.get(i, 1.0) for i in items)
-
-    def error(self, choice: Choice) -> float:
-        """The sum of all sites' own errors."""
-        return math.fsum(e[option] for e, option in zip(self._errors, choice, strict=True))
-
-    def counts(self, choice: Choice) -> dict[str, int]:
-        """Channels left, by group."""
-        groups = zip(self._plan.curves, self._counts, choice, strict=False)
-        return {curve.name: counts[option] for curve, counts, option in groups}
-
-    def _state(self, choice: Choice) -> tuple[dict[str, int], dict[int, float]]:
-        """The counts, and of items with zeros the fraction of the cost that these leave."""
-        options = choice[len(self._counts) :]
-        layers = zip(self._places, self._left, options, strict=True)
-        left = {place: float(kept[i]) for places, kept, i in layers for place in places}
-        return {**self._costs.sizes, **self.counts(choice)}, left
-
-    def _site_costs(self, site: int, choice: Choice) -> NDArray[np.float64]:
-        """What a site has a say in costs under each of its options."""
-        counts, left = self._state(choice)
-        layer = site - len(self._counts)
-        if layer >= 0:
-            dense = sum(self._costs.of_item(place, counts) for place in self._places[layer])
-            return np.asarray(dense * self._left[layer])
-        name = self._plan.curves[site].name
-        places = self._costs.places_of(name)
-        costs = []
-        for count in self._counts[site]:
-            counts[name] = count
-            costs.append(sum(self._costs.of_item(i, counts) * left.get(i, 1.0) for i in places))
-        return np.array(costs)
-
-    def filled(self, choice: Choice, budget: float) -> Choice:
-        """The choice, or the one before it on the way with one more step: what loses less.
-
-        Either is filled up first.
-        """
-        generous, frugal = self.neighbours(budget)
-        steps = sorted(self._steps(generous, budget), key=self.error)[:1]
-        ends = (self._filled(each, budget) for each in (choice, frugal, *steps))
-        return min(ends, key=self.error)
-
-    def _filled(self, choice: Choice, budget: float) -> Choice:
-        """Groups get channels back where the budget has room, where that wins most first.
-
-        What costs nothing needs no room: larger counts may be no dearer.
-        """
-        choice, room = choice.copy(), budget - self.cost(choice)
-        while True:
-            ways = [way for site in range(self.sites) for way in self._up(site, choice)]
-            fitting = [way for way in ways if way[3] <= max(room, 0)]
-            if not fitting:
-                return choice
-            _, _, (site, option), spent = max(fitting)
-            choice[site] = option
-            room -= spent
-
-    def _steps(self, choice: Choice, budget: float) -> Iterator[Choice]:
-        """The choices that differ in one site and keep the budget."""
-        missing = self.cost(choice) - budget
-        for site in range(self.sites if missing > 0 else 0):
-            costs = self._site_costs(site, choice)
-            enough = np.flatnonzero(costs[choice[site]] - costs >= missing)
-            if len(enough):
-                one = choice.copy()
-                one[site] = enough[0]
-                yield one
-
-    def _up(self, site: int, choice: Choice) -> Iterator[tuple[float, int, tuple[int, int], float]]:
-        """(won, count, site and option, spent) of every way up that wins or saves something."""
-        costs, errors, now = self._site_costs(site, choice), self._errors[site], choice[site]
-        for option in range(now):
-            won, spent = errors[now] - errors[option], costs[option] - costs[now]
-            if won > 0 or spent < 0:
-                yield won, self._counts[site][option], (site, option), spent
 
 
 @dataclass(frozen=True)
@@ -260,11 +99,52 @@ class ChannelPlan:
         """
         decisions, limit = self._decisions, budget * self.whole_cost
         choice = allocate(decisions, limit)
-        return decisions.counts(choice if self.zeros else decisions.filled(choice, limit))
+        if not self.zeros:
+            choice = decisions.filled(choice, limit)
+        groups = zip(self.curves, choice, strict=False)
+        return {curve.name: self.options(curve)[option] for curve, option in groups}
 
     @cached_property
-    def _decisions(self) -> _Decisions:
-        return _Decisions(self)
+    def _decisions(self) -> JointDecisions:
+        return JointDecisions(self.errors(), self.items())
+
+    def errors(self) -> list[NDArray[np.float64]]:
+        """By option of every site: of groups by their counts, then of layers by `GRID`."""
+        groups = [
+            np.array([curve.error_at(count) for count in self.options(curve)])
+            for curve in self.curves
+        ]
+        return [*groups, *(layer.error_at(GRID) for layer in self.zeros)]
+
+    def items(self) -> list[JointItem]:
+        """The cost by these sites' options, an item for each of the costs' own.
+
+        A layer's zeros save the same fraction of its energy whatever channels are left.
+        """
+        sites = {curve.name: site for site, curve in enumerate(self.curves)}
+        layers = {node: place for place, layer in enumerate(self.zeros) for node in layer.nodes}
+        found = []
+        for place, reader in enumerate(self.costs.readers()):
+            names = [name for name in self.costs.groups_of(place) if name in sites]
+            item = JointItem(tuple(sites[n] for n in names), self._price(place, names))
+            if reader in layers:
+                layer = self.zeros[layers[reader]]
+                left = layer.energy_at(GRID) / (layer.energies[0] or 1.0)
+                site = len(self.curves) + layers[reader]
+                item = replace(item, scaled_by=(site,), factors=left)
+            found.append(item)
+        return found
+
+    def _price(self, place: int, names: Sequence[str]) -> Callable[[tuple[int, ...]], float]:
+        """The cost of an item by the options of some groups, all others whole."""
+        sizes, by_name = self.costs.sizes, {curve.name: curve for curve in self.curves}
+        counts = [self.options(by_name[name]) for name in names]
+
+        def price(options: tuple[int, ...]) -> float:
+            chosen = {n: c[o] for n, c, o in zip(names, counts, options, strict=True)}
+            return self.costs.of_item(place, {**sizes, **chosen})
+
+        return price
 
     def layers_at(self, counts: Counts) -> Curves | None:
         """The curves of zeros in a network with these counts; None where there are to be none."""
