@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -79,7 +79,7 @@ class ChooseWidths(Pass):
         basis = (replace(self, energy=1.0), compilation.conditions.bits)
         plan, energy = compilation.record.width_plan, self.energy or 1.0
         if plan is None or plan.basis != basis:
-            allowed = AllowedWidths(_falling(self.weights), _falling(self.activations))
+            allowed = self._allowed(compilation)
             plan = replace(width_plan(compilation, allowed, self._pruning), basis=basis)
         chosen = with_widths(compilation, plan.choice(energy).bits.of_tensor)
         done = chosen.with_record(
@@ -90,6 +90,18 @@ class ChooseWidths(Pass):
             curves=Curves(plan.channels.zeros, 0.0) if self.zeros else None,
         )
         return with_repriced_curves(done)
+
+    def _allowed(self, compilation: Compilation) -> AllowedWidths:
+        """The widths that are asked for and that the machine knows."""
+        known = compilation.hardware.widths
+        weights, activations = set(self.weights), set(self.activations)
+        if known is not None:
+            weights, activations = weights & {*known.weights}, activations & {*known.activations}
+        if not weights or not activations:
+            raise UsageError(
+                f"choose-widths: {compilation.hardware.name} knows none of the widths asked for"
+            )
+        return AllowedWidths(_falling(weights), _falling(activations))
 
     def _pruning(self, compilation: Compilation) -> ChannelPlan:
         """The curves of what goes behind, and what channels cost; nothing has gone yet."""
@@ -109,7 +121,7 @@ class ChooseWidths(Pass):
         return without_pruning(compilation, record.curves.layers if record.curves else ())
 
 
-def _falling(widths: Numbers) -> tuple[int, ...]:
+def _falling(widths: Iterable[int]) -> tuple[int, ...]:
     return tuple(sorted(set(widths), reverse=True))
 
 

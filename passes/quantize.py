@@ -37,7 +37,7 @@ class Quantize(TypedWidths):
         data = compilation.calibration
         if data is None:
             raise UsageError("needs calibration data")
-        model, bits, record = compilation.model, self.bits(compilation.model), compilation.record
+        model, bits, record = compilation.model, self._bits(compilation), compilation.record
         require_known(bits, compilation.machine, model.constants.stored)
         done = quantize(
             *(model, data, bits, compilation.conditions.engine),
@@ -51,6 +51,16 @@ class Quantize(TypedWidths):
         conditions = replace(compilation.conditions, bits=GivenBits())  # the file tells them now
         result = replace(compilation, conditions=conditions)
         return result.with_model(done.model).with_record(notes=tuple(notes))
+
+    def _bits(self, compilation: Compilation) -> GivenBits:
+        """The widths that are given, else those that choose-widths has chosen of what is left."""
+        chosen, model = compilation.record.widths, compilation.model
+        if chosen is None or not self.is_open:
+            return self.bits(model)
+        nodes = model.view.main_nodes
+        known = {name for node in nodes for name in (*node.inputs, *node.outputs)}
+        left = tuple((name, bits) for name, bits in chosen.by_tensor if name in known)
+        return replace(chosen, by_tensor=left)
 
 
 _NAMED = 3

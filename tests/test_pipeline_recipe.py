@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -57,8 +58,8 @@ def test_a_recipe_is_typed_and_read_again(recipe: Recipe, text: str) -> None:
     ],
 )
 def test_widths_are_chosen_with_what_goes_behind(recipe: Recipe, text: str) -> None:
-    pipeline = Pipeline(recipe.choosing_widths(0.3))
-    assert str(pipeline) == f"choose-widths{{energy=0.3, {text}}}"
+    pipeline = Pipeline(replace(recipe, mixed_bits=True).settling(0.3))
+    assert str(pipeline) == f"choose-widths{{energy=0.3, {text}}}, annotate-energy"
     assert Pipeline.parse(str(pipeline), recipe.passes) == pipeline
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from typer import Option
 
 from eapc.errors import UsageError
-from eapc.goals import DEFAULT_GOAL, GOALS, Goal, Sparsity, Width
+from eapc.goals import DEFAULT_GOAL, GOALS, MIXED, Goal, Sparsity, Width
 
 
 class GoalOptions:
@@ -71,7 +71,7 @@ class OneGoal(GoalOptions):
         self._refuse_others(())
         if fixed is not None:
             return Sparsity(fixed)
-        return DEFAULT_GOAL if bits is None else Width(bits)
+        return DEFAULT_GOAL if bits in (None, MIXED) else Width(bits)
 
 
 class SeveralGoals(GoalOptions):

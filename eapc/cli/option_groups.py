@@ -262,8 +262,8 @@ class Layers:
         str | None,
         Option(
             "--bits",
-            metavar="8|weights=4,activations=8",
-            help="Quantize what is left; without a goal nothing is pruned.",
+            metavar="8|weights=4,activations=8|mixed",
+            help="Quantize what is left; alone, and not mixed, nothing is pruned.",
             rich_help_panel="Quantization",
         ),
     ] = None
@@ -272,8 +272,10 @@ class Layers:
         """What the options come to."""
         from eapc.classes import parse_classes
         from eapc.energy import read_bits
+        from eapc.goals import MIXED
         from eapc.pipeline import Recipe
 
+        is_mixed = self.bits == MIXED
         return Recipe(
             method=self.method,
             thorough=self.thorough,
@@ -289,5 +291,6 @@ class Layers:
             finetune=self.finetune,
             minutes=math.inf if self.minutes is None else self.minutes,
             classes=() if self.classes is None else parse_classes(self.classes),
-            bits=None if self.bits is None else read_bits(self.bits),
+            bits=None if self.bits is None or is_mixed else read_bits(self.bits),
+            mixed_bits=is_mixed,
         )

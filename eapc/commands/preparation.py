@@ -223,8 +223,8 @@ def checked(
         if metric is None:
             goal.require_share()
     compilation, uncut = prepare(model, settings), None
-    if recipe.bits is not None:
-        require_known(recipe.bits, compilation.machine, compilation.model.constants.stored)
+    if recipe.widths is not None:
+        require_known(recipe.widths, compilation.machine, compilation.model.constants.stored)
     if holds_bfloat16(compilation.model.view.proto):
         compilation = compilation.with_record(notes=(AS_FLOAT32,))
     if recipe.classes:
@@ -234,6 +234,7 @@ def checked(
     require_layers(layers_of(compilation.model))
     recipe = with_objective(recipe, compilation)
     for goal in goals:
+        _require_budget(goal, recipe)
         goal.pipeline(recipe).check(compilation.model)
     require_variety(compilation.calibration, goals)
     check_scale(compilation.model, compilation.calibration, "--calib", settings.threads)
@@ -289,6 +290,14 @@ def with_objective(recipe: Recipe, compilation: Compilation) -> Recipe:
             "a quantized network; give a machine that has energies by --hw"
         )
     return replace(recipe, objective="latency" if machine else "energy")
+
+
+def _require_budget(goal: Goal, recipe: Recipe) -> None:
+    if recipe.mixed_bits and not goal.has_budget:
+        raise UsageError(
+            f"{goal.option}: --bits mixed shares out an energy budget; give --target-energy, "
+            "--max-drop or --min-agreement, or widths such as --bits 8"
+        )
 
 
 def require_labels(goal: Goal, evaluation: DataSource | None) -> None:

@@ -19,7 +19,7 @@ from eapc.goals.sparsity import Sparsity
 from eapc.goals.target import Target
 from eapc.goals.target_energy import TargetEnergy
 from eapc.goals.target_latency import NEEDS_MEASUREMENTS, TargetLatency
-from eapc.goals.width import Width
+from eapc.goals.width import MIXED, Width
 
 if TYPE_CHECKING:
     from eapc.goals.pruners import pruner_of
@@ -37,6 +37,7 @@ __all__ = [
     "GOALS",
     "HELD_OUT",
     "MAX_OUTPUT_ERROR",
+    "MIXED",
     "NEEDS_MEASUREMENTS",
     "Bound",
     "Budget",

@@ -46,6 +46,7 @@ class Bound(Goal, Generic[V]):
     value: float
 
     unmet: ClassVar[str]
+    has_budget = True
     is_searched = True
     held_out: ClassVar[float | None] = None
 
@@ -79,7 +80,7 @@ class Bound(Goal, Generic[V]):
 
     def steps(self, recipe: Recipe) -> tuple[Pass, ...]:
         """Those of a budget, which is one of energies at the widths to come."""
-        return (*recipe.settling, *super().steps(recipe))
+        return (*recipe.settling(1.0), *super().steps(recipe))
 
     def kept_out(self, data: Dataset | None, has_labels: bool) -> float | None:  # noqa: ARG002
         """What decides, whatever the inputs: where they are too few, no search is possible."""

@@ -36,13 +36,13 @@ class Goal(ABC):
     that takes time: what it works on comes with `trials`.
 
     `option`, `metavar` and `help` are its option on the command line, `kind` reads its text and
-    `span` is the range of a fraction. `note` says what a search will change in the pipeline and
-    `is_searched` that no budget is known before; `remedy` says what to ask for where the outputs
-    suffer too much, and is empty where the goal itself sees to them; `needs_labels` is True where
-    it takes labelled inputs to decide. `held_out` is the fraction of the calibration inputs that
-    decides, or tells what is left of the outputs, and is never fitted, None where all of them are
-    fitted; see `kept_out`. Further fields, numbers, are options too where their metadata have
-    `option`, `metavar` and `help`.
+    `span` is the range of a fraction. `note` says what a search will change in the pipeline,
+    `is_searched` that no budget is known before and `has_budget` that it comes down to one;
+    `remedy` says what to ask for where the outputs suffer too much, and is empty where the goal
+    itself sees to them; `needs_labels` is True where it takes labelled inputs to decide.
+    `held_out` is the fraction of the calibration inputs that decides, or tells what is left of the
+    outputs, and is never fitted, None where all of them are fitted; see `kept_out`. Further fields,
+    numbers, are options too where their metadata have `option`, `metavar` and `help`.
     """
 
     value: Any
@@ -55,6 +55,7 @@ class Goal(ABC):
     note: ClassVar[str] = ""
     remedy: ClassVar[str] = ""
     is_searched: ClassVar[bool] = False
+    has_budget: ClassVar[bool] = False
     needs_labels: ClassVar[bool] = False
     held_out: ClassVar[float | None] = TOLD_BY
 

@@ -30,6 +30,9 @@ class Narrowed:
     on the dense network priced at the widths to come, and its budgets are fractions of that. What
     the file takes beside that, such as its inputs as floats, is taken to be the same for every
     budget. A budget that the dense network keeps once it is quantized takes no weights.
+
+    Mixed widths are chosen for each budget that is settled for good, and stay where another one
+    corrects it. Budgets that the widest ones keep have these.
     """
 
     def __init__(
@@ -48,17 +51,21 @@ class Narrowed:
     @property
     def plan(self) -> Plan:
         """The other's, in fractions of the dense network at its own widths."""
-        return self._at_widths(Budget(1.0))
+        if not self._recipe.mixed_bits:
+            return self._widest
+        record = self._chosen(self._recipe.settling(1.0)).record
+        assert record.width_plan is not None  # what chooses widths has worked it out
+        return _Mixed(record.width_plan, self._beside)
 
     @property
     def highest(self) -> float:
         """What quantizing alone leaves of the energy, rounded down."""
-        return self._at_widths(Budget(1.0)).highest
+        return self._widest.highest
 
     @property
     def can_correct(self) -> bool:
         """The other's answer."""
-        return self._at_widths(Budget(1.0)).pruner.can_correct
+        return self._widest.pruner.can_correct
 
     def predicted(self, budget: Budget) -> Predicted:
         """What the other's curves promise, and what rounding loses beside it."""
@@ -67,32 +74,72 @@ class Narrowed:
 
     def at(self, budget: Budget) -> Compilation:
         """The model pruned to a budget, then quantized; just quantized where that is enough."""
+        if budget.ratio >= self.highest:
+            return self._unpruned
         widths = self._at_widths(budget)
-        if budget.ratio >= widths.highest:
-            return widths.unpruned
         return self._run(self._recipe.quantizing, widths.pruner.at(widths.inner(budget)))
 
     def steps(self, budget: Budget) -> tuple[Pass, ...]:
         """The widths, what the other does, and quantizing."""
-        widths, settling = self._at_widths(budget), self._settling(budget)
-        keeps_all = budget.ratio >= widths.highest
-        pruning = () if keeps_all else widths.pruner.steps(widths.inner(budget))
-        return (*settling, *pruning, *self._recipe.quantizing)
+        if budget.ratio >= self.highest:
+            return (*self._recipe.at_widest().settling(1.0), *self._recipe.quantizing)
+        widths = self._at_widths(budget)
+        pruning = widths.pruner.steps(widths.inner(budget))
+        return (*self._settling(budget), *pruning, *self._recipe.quantizing)
 
-    def _settling(self, budget: Budget) -> tuple[Pass, ...]:  # noqa: ARG002
-        """The steps that settle the widths for a budget; the same ones for all of them."""
-        return self._recipe.settling
+    def _settling(self, budget: Budget) -> tuple[Pass, ...]:
+        """The steps that settle the widths for a budget."""
+        ratio = budget.ratio if budget.split_like is None else budget.split_like
+        return self._recipe.settling(max(_LEAST, round(ratio - self._beside, 6)))
 
     def _at_widths(self, budget: Budget) -> _AtWidths:
         """The network at the widths for a budget, and what prunes it."""
+        if not self._recipe.mixed_bits:
+            return self._widest
         steps = self._settling(budget)
         if steps not in self._known:
-            planned = self._run(steps, self._dense)
-            unpruned = self._run(self._recipe.quantizing, planned)
-            self._known[steps] = _AtWidths(
-                self._pruner_at(planned), self._ratio(planned), self._ratio(unpruned), unpruned
-            )
+            planned = self._chosen(steps)
+            ratio, pruner = self._ratio(planned), self._pruner_at(planned)
+            self._known[steps] = _AtWidths(pruner, ratio, ratio + self._beside, 0.0)
         return self._known[steps]
+
+    def _chosen(self, steps: tuple[Pass, ...]) -> Compilation:
+        """The network at the widths that some steps choose; what they measure is kept."""
+        planned = self._run(steps, self._dense)
+        self._dense = self._dense.with_record(width_plan=planned.record.width_plan)
+        return planned
+
+    @cached_property
+    def _widest(self) -> _AtWidths:
+        """The network at the widths that are given, or at the widest of mixed ones."""
+        planned, unpruned = self._at_widest
+        pruner, whole = self._pruner_at(planned), self._ratio(unpruned)
+        return _AtWidths(pruner, self._ratio(planned), whole, self._rounding)
+
+    @cached_property
+    def _at_widest(self) -> tuple[Compilation, Compilation]:
+        """The dense network at these widths, as it is planned and as its file is."""
+        planned = self._run(self._recipe.at_widest().settling(1.0), self._dense)
+        return planned, self._run(self._recipe.quantizing, planned)
+
+    @property
+    def _unpruned(self) -> Compilation:
+        return self._at_widest[1]
+
+    @property
+    def _beside(self) -> float:
+        """What a file takes beside the network as it is planned, as the widest one tells."""
+        return self._widest.whole - self._widest.planned
+
+    @cached_property
+    def _rounding(self) -> float:
+        """What quantizing alone does to the outputs, told as curves tell what pruning does."""
+        done = self._unpruned
+        assert done.calibration is not None  # ranges are told by it
+        judge = AgreementJudge.on_few(
+            done.reference, done.calibration, done.conditions.engine.threads
+        )
+        return judge.divergence(done.model)
 
     def _ratio(self, compilation: Compilation) -> float:
         """Energy over that of the dense network at its own widths."""
@@ -105,13 +152,14 @@ class _AtWidths:
     """The dense network at some widths: as it is `planned`, and `whole`, as its file takes it.
 
     Both are fractions of what it takes at its own widths; budgets of `pruner` are fractions of
-    the first. `unpruned` is the file. As a plan it is the pruner's, in the former fractions.
+    the first. As a plan it is the pruner's, in the former fractions; `rounding` is what the
+    outputs lose besides.
     """
 
     pruner: Pruner
     planned: float
     whole: float
-    unpruned: Compilation
+    rounding: float
 
     @property
     def highest(self) -> float:
@@ -137,18 +185,26 @@ class _AtWidths:
     def beside(self, planned: Predicted) -> Predicted:
         """What is promised of the planned network, with what its file takes and loses beside it."""
         ratio = planned.ratio * self.planned + self.whole - self.planned
-        return Predicted(planned.error + self._rounding, ratio)
+        return Predicted(planned.error + self.rounding, ratio)
 
     def _inner(self, ratio: float) -> float:
         left = (ratio - (self.whole - self.planned)) / self.planned
         return min(1.0, max(_LEAST, round(left, 6)))
 
-    @cached_property
-    def _rounding(self) -> float:
-        """What quantizing alone does to the outputs, told as curves tell what pruning does."""
-        done = self.unpruned
-        assert done.calibration is not None  # ranges are told by it
-        judge = AgreementJudge.on_few(
-            done.reference, done.calibration, done.conditions.engine.threads
-        )
-        return judge.divergence(done.model)
+
+@dataclass(frozen=True)
+class _Mixed:
+    """A plan of widths as one of files, which take so much `beside` the planned network."""
+
+    plan: Plan
+    beside: float
+
+    @property
+    def lowest_ratio(self) -> float:
+        """The least that can be left of the energy."""
+        return self.plan.lowest_ratio + self.beside
+
+    def predicted(self, budget: float, tail: float = 0.0) -> Predicted:
+        """What is expected at a budget."""
+        found = self.plan.predicted(max(_LEAST, budget - self.beside), tail)
+        return found._replace(ratio=found.ratio + self.beside)

@@ -49,6 +49,7 @@ class Target(Goal):
     objective: ClassVar[str] = ""
     other_objective: ClassVar[str] = ""
     span = "(0, 1]"
+    has_budget = True
     note = "where the result misses the goal, budgets beside it are tried"
 
     @abstractmethod
@@ -67,7 +68,7 @@ class Target(Goal):
 
     def steps(self, recipe: Recipe) -> tuple[Pass, ...]:
         """Those of a budget, which is one of energies at the widths to come."""
-        return (*recipe.settling, *super().steps(recipe))
+        return (*recipe.settling(self.value), *super().steps(recipe))
 
     def pursue(self, trials: Trials) -> Pruned:
         """The best of a few trials."""

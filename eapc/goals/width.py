@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from eapc.pipeline import Options, Pass, Recipe
 
 
+MIXED = "mixed"
+"""What is typed for bits that a budget decides, tensor by tensor."""
+
+
 @dataclass(frozen=True)
 class Width(Goal):
     """The widths that the recipe quantizes to, as they are typed, and no weight less."""

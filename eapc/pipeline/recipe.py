@@ -43,7 +43,8 @@ class Recipe:
     left empty, whichever the machine tells. Every result goes through `repair` rounds of repair;
     with `finetune` it is trained at the end, for `minutes` at most. `classes` are those that a
     classifier is cut to first, in their new order; none leaves it all of them. What comes out
-    is quantized to `bits`, if these are given; kinds that they leave out have 8.
+    is quantized to `bits`, if these are given; kinds that they leave out have 8. With
+    `mixed_bits` each tensor has the bits that lose least for the budget, 8 at most.
     """
 
     passes: Mapping[str, type[Pass]] = field(default_factory=load_passes)
@@ -62,6 +63,7 @@ class Recipe:
     minutes: float = math.inf
     classes: tuple[str, ...] = ()
     bits: GivenBits | None = None
+    mixed_bits: bool = False
 
     def __post_init__(self) -> None:
         if self.zeros and not self.structured:
@@ -114,12 +116,16 @@ class Recipe:
     @property
     def widths(self) -> GivenBits | None:
         """The widths of weights and activations that come out; None leaves them as they are."""
-        bits = self.bits
+        bits = GivenBits() if self.mixed_bits else self.bits
         return bits and replace(bits, weights=bits.weights or 8, activations=bits.activations or 8)
 
-    @property
-    def settling(self) -> tuple[Pass, ...]:
-        """The steps that price what is pruned at the widths to come; none without any."""
+    def settling(self, ratio: float) -> tuple[Pass, ...]:
+        """The steps that price what is pruned at the widths to come; none without any.
+
+        Mixed ones are chosen for a fraction of the dense energy, pruning's share included.
+        """
+        if self.mixed_bits:
+            return self._choosing_widths(ratio)
         if self.widths is None:
             return ()
         return (self._made("set-widths", **_typed_widths(self.widths)), self._annotated)
@@ -131,24 +137,24 @@ class Recipe:
             return ()
         return (self._quantize(self.widths), self._annotated)
 
-    def choosing_widths(self, ratio: float) -> tuple[Pass, ...]:
-        """The step that chooses bits for a fraction of the dense energy, pruning's share included.
-
-        What comes behind it, conditions included, has these bits.
-        """
+    def _choosing_widths(self, ratio: float) -> tuple[Pass, ...]:
         options: dict[str, Any] = {"zeros": self.zeros or not self.structured}
         if self.structured:
             options |= {"structured": True, **self._given("criterion")}
         chosen = self._given("include", "exclude")
-        return (self._made("choose-widths", energy=ratio, **options, **chosen),)
+        return (self._made("choose-widths", energy=ratio, **options, **chosen), self._annotated)
 
     def untrained(self) -> Recipe:
         """The same without repair and training."""
         return replace(self, repair=0, finetune=False, minutes=math.inf)
 
+    def at_widest(self) -> Recipe:
+        """The same with the widest bits everywhere where they are mixed."""
+        return replace(self, bits=self.widths, mixed_bits=False)
+
     def unquantized(self) -> Recipe:
         """The same at the model's own widths."""
-        return replace(self, bits=None)
+        return replace(self, bits=None, mixed_bits=False)
 
     def whole(self, steps: Sequence[Pass], held_out: float | None = None) -> Pipeline:
         """The pipeline that takes these steps on the inputs that are not held out."""
@@ -231,7 +237,9 @@ class Recipe:
 def _typed_widths(bits: GivenBits) -> dict[str, Any]:
     """Widths as the options of passes that have them."""
     named = _typable(tuple(f"{name}:{width}" for name, width in bits.by_tensor))
-    return {"weights": bits.weights, "activations": bits.activations, "tensors": named}
+    given = {"weights": bits.weights, "activations": bits.activations}
+    told = {kind: width for kind, width in given.items() if width != 8}
+    return {**told, "tensors": named}
 
 
 def _typable(value: Any) -> Any:

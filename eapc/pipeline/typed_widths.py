@@ -17,8 +17,12 @@ from eapc.quantization import require_widths
 class TypedWidths(Pass, ABC):
     """A pass whose options are widths."""
 
-    weights: int = field(default=8, metadata={"help": "bits of weights, 2 to 8"})
-    activations: int = field(default=8, metadata={"help": "bits of activations, 2 to 8"})
+    weights: int | None = field(
+        default=None, metadata={"help": "bits of weights, 2 to 8; 8 unless others are chosen"}
+    )
+    activations: int | None = field(
+        default=None, metadata={"help": "bits of activations, 2 to 8; 8 unless others are chosen"}
+    )
     tensors: Names = field(
         default=(), metadata={"help": "other bits of single tensors, globs: conv1.weight:4|relu*:6"}
     )
@@ -40,7 +44,12 @@ class TypedWidths(Pass, ABC):
             if not named:
                 raise UsageError(f"tensors: '{pattern}' is no tensor of the model")
             found |= dict.fromkeys(filter(None, named), width)
-        return GivenBits(self.weights, self.activations, tuple(found.items()))
+        return GivenBits(self.weights or 8, self.activations or 8, tuple(found.items()))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether no width is given, so that those which were chosen before hold."""
+        return self.weights is None and self.activations is None and not self.tensors
 
 
 def _entry(text: str) -> tuple[str, int]:
