@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-import os
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +24,7 @@ from eapc.commands.preparation import (
     open_axes,
     prepare,
 )
+from eapc.commands.turns import ONE_THREAD, Turns, turns_of
 from eapc.data import Dataset, dataset
 from eapc.energy import EnergyReport, RatioInterval, ratio_interval
 from eapc.errors import UsageError
@@ -42,14 +40,10 @@ from eapc.model import (
     tensors_of_model,
 )
 from eapc.profiling import Meter, Ratio, meter_in_turns, run_in_turns
-from eapc.runtime import as_it_runs, holds_bfloat16, open_model
+from eapc.runtime import as_it_runs, holds_bfloat16
 from eapc.synthesis import synthesise
 
 logger = logging.getLogger(__name__)
-
-_ROUNDS = (20, 1000)
-_SECONDS = 2.0
-"""Rounds of a latency: as many as take this long, within bounds."""
 
 RUN_AS_FLOAT32 = "bfloat16 runs as float32 here: outputs and latency are those of that"
 
@@ -183,7 +177,8 @@ def compare(
     _check_scales(models[0], settings, data if labelled else None)
     analyses = [analysis_of(prepare(model, settings)) for model in models]
     sides = [_side(model, each.energy) for model, each in zip(models, analyses, strict=True)]
-    turns = _turns(models, data, settings) if latency or meter else None
+    threads, batch = settings.threads or ONE_THREAD, settings.batch or 1
+    turns = turns_of(models, data, batch, threads) if latency or meter else None
     return Comparison(
         before=sides[0],
         after=sides[1],
@@ -314,32 +309,15 @@ def _likeness(models: list[Model], data: Dataset, threads: int) -> Likeness:
     return Likeness(found.metric, found.value, found.samples)
 
 
-@dataclass(frozen=True)
-class _Turns:
-    """Both models, opened: a run of each is of `batch` inferences."""
-
-    runs: tuple[Callable[[], object], ...]
-    batch: int
-    threads: int
-
-
-def _turns(models: list[Model], data: Dataset, settings: Settings) -> _Turns:
-    threads = settings.threads or _cores()
-    batch = data.fixed_batch or settings.batch or 1
-    feed = next(data.take(np.arange(batch) % len(data)).batches(batch))
-    runs = tuple(partial(open_model(model, threads).run, feed) for model in models)
-    return _Turns(runs, batch, threads)
-
-
-def _latency(turns: _Turns, repeats: int | None) -> RuntimeLatency:
-    rounds = repeats or _rounds(turns.runs)
+def _latency(turns: Turns, repeats: int | None) -> RuntimeLatency:
+    rounds = repeats or turns.rounds()
     laps = run_in_turns(turns.runs, rounds)
     before_ms, after_ms = (ms / turns.batch for ms in laps.median_ms)
     ratio = laps.ratio(1, 0)
     return RuntimeLatency(before_ms, after_ms, ratio, turns.batch, turns.threads, rounds)
 
 
-def _metered(turns: _Turns, meter: Meter) -> RuntimeEnergy:
+def _metered(turns: Turns, meter: Meter) -> RuntimeEnergy:
     log = meter_in_turns(meter, turns.runs)
     before_j, after_j = (log.run_j(place).times(1 / turns.batch) for place in (0, 1))
     return RuntimeEnergy(
@@ -353,17 +331,3 @@ def _metered(turns: _Turns, meter: Meter) -> RuntimeEnergy:
         rounds=len(log.busy),
         window_s=log.window_s,
     )
-
-
-def _rounds(runs: Sequence[Callable[[], object]]) -> int:
-    """How many rounds there is time for."""
-    fewest, most = _ROUNDS
-    round_ms = sum(run_in_turns(runs, 1).median_ms)
-    return min(most, max(fewest, int(1e3 * _SECONDS / max(round_ms, 1e-3))))
-
-
-def _cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

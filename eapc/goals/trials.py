@@ -75,6 +75,12 @@ class Trials:
             pruned, compilation=done, steps=steps, accuracy=None, decided=None, agreement=None
         )
 
+    def whole_quantized(self, pruned: Pruned) -> Pruned:
+        """What comes of quantizing alone, in place of a result."""
+        trials = self.of(pruned.goal)
+        done = replace(pruned, compilation=trials._dense, steps=trials.whole(()))
+        return self.quantized(done)
+
     def whole(self, steps: Sequence[Pass]) -> Pipeline:
         """The pipeline that takes these steps from the start, on the inputs that are fitted."""
         return self.recipe.whole(steps, self._fraction)

@@ -143,8 +143,9 @@ class Recipe:
     def channels(self, goal: Options) -> tuple[Pass, ...]:
         """The steps that take out channels; these leave zeros a share if there are to be any."""
         chosen = self._given("criterion", "include", "exclude", "zeros")
+        timed = {"bits": self.bits} if self.bits and self.objective == "latency" else {}
         return (
-            self._made("prune-channels", **goal, **chosen),
+            self._made("prune-channels", **goal, **chosen, **timed),
             self._made("reconstruct-outputs", keep_mask=True),
             self._made("shrink-channels", near_dead=True),
             self._annotated,
