@@ -1,5 +1,6 @@
 """Latency: layers timed on this machine, and networks read off a profile; joules by a meter."""
 
+from eapc.profiling.integer_use import NO_INTEGERS, IntegerUse, integer_use
 from eapc.profiling.joules import MeterLog, meter_in_turns
 from eapc.profiling.kernels import constant_tensors, find_kernels, notes_on_weights, running_graph
 from eapc.profiling.latency import NetworkLatency, prepare_network
@@ -11,6 +12,8 @@ from eapc.profiling.probe_neighbours import Probe
 from eapc.profiling.profiler import Profiler
 
 __all__ = [
+    "NO_INTEGERS",
+    "IntegerUse",
     "Laps",
     "LayerKind",
     "LayerTimer",
@@ -25,6 +28,7 @@ __all__ = [
     "Reading",
     "constant_tensors",
     "find_kernels",
+    "integer_use",
     "layer_kind",
     "meter_in_turns",
     "notes_on_weights",
