@@ -81,7 +81,7 @@ def test_all_channels_stay_where_fewer_win_no_time(monkeypatch: pytest.MonkeyPat
     assert not done.goal_met
     assert done.reason == (
         "with fewer channels the network at 8 bits takes 105.0% (105.0% to 105.0%) of its time "
-        "here, so all of them are kept"
+        "here, not surely less, so all of them are kept"
     )
     assert all(group.before == group.after for group in done.groups)
     assert done.latency is not None

@@ -66,11 +66,11 @@ class Turns:
     batch: int
     threads: int
 
-    def rounds(self) -> int:
-        """How many rounds there is time for."""
+    def rounds(self, times: int = 1) -> int:
+        """How many rounds there is time for, or so many times as many."""
         fewest, most = _ROUNDS
         round_ms = sum(run_in_turns(self.runs, 1).median_ms)
-        return min(most, max(fewest, int(1e3 * _SECONDS / max(round_ms, 1e-3))))
+        return times * min(most, max(fewest, int(1e3 * _SECONDS / max(round_ms, 1e-3))))
 
     def latencies(self, repeats: int | None) -> list[RuntimeLatency]:
         """Of the first model and each of the others, in as many rounds as asked."""

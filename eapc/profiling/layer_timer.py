@@ -142,6 +142,7 @@ class NetworkTimer:
 
 Clock = Callable[[], float]
 
+_PAIR = 2
 _DEVIATIONS = 1.96
 """Of a normal distribution, for 95 %."""
 
@@ -193,14 +194,21 @@ def run_in_turns(
 ) -> Laps:
     """Run everything once in each of `repeats` rounds, after `warmup` rounds that do not count.
 
-    Every second round goes backwards, so that nothing always comes first.
+    Of two every second round goes backwards, so that neither always comes first. More come in a
+    drawn order: there and back, those at the ends would find the caches as they left them.
     """
-    order = list(enumerate(runs))
-    ms = np.zeros((repeats, len(order)))
+    ms, rng = np.zeros((repeats, len(runs))), np.random.default_rng(0)
     for turn in range(-warmup, repeats):
-        for place, run in order if turn % 2 == 0 else reversed(order):
+        for place in _order(len(runs), turn, rng):
             start = clock()
-            run()
+            runs[place]()
             if turn >= 0:
                 ms[turn, place] = (clock() - start) * 1e3
     return Laps(ms)
+
+
+def _order(many: int, turn: int, rng: np.random.Generator) -> list[int]:
+    """The order of things in a round."""
+    if many > _PAIR:
+        return [int(place) for place in rng.permutation(many)]
+    return list(range(many))[:: 1 if turn % 2 == 0 else -1]
