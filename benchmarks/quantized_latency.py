@@ -3,11 +3,11 @@
 
     python benchmarks/quantized_latency.py [--rounds N] [--fraction F] [network ...]
 
-All files of a network run in turns, three runs each, on one thread, batch 1. Printed are medians over
-the rounds of each file's time over the float file's, with bounds that hold them with 95 % confidence,
-the quickest over the float's quickest, which a busy computer spoils least, and how many of its nodes
-onnxruntime runs on integers. Of the channels the same fraction goes everywhere, 0.3 and a half: 30 %
-leave counts that are no multiples of 16, the step of kernels on integers.
+All files of a network run in turns, three runs each, on one thread, batch 1. Printed are medians
+over the rounds of each file's time over the float file's, with bounds that hold them with 95 %
+confidence, the quickest over the float's quickest, which a busy computer spoils least, and how
+many of its nodes onnxruntime runs on integers. Of the channels the same fraction goes everywhere,
+0.3 and a half: 30 % leave counts that are no multiples of 16, the step of kernels on integers.
 Networks: resnet20 (CIFAR-10), vww (MobileNet of MLPerf Tiny). Ends with 1 where int8 of resnet20
 takes more than 0.55 of the float's time or leaves a Conv or Add in floats.
 """
