@@ -8,7 +8,8 @@ layers' latencies, and what the whole network takes in onnxruntime with its defa
 threads. Both are the least of many runs, those of the network in between the layers'. Networks:
 digits, mnist-8, resnet32, squeezenet1_1, ultraface, whose weights are inputs as well, googlenet and
 mobilenetv2 with random weights, and so resnet44, which is 44 layers of the CIFAR form (He et al.,
-CVPR 2016, section 4.2). Ends with 1 if a sum is off by more than 15 %.
+CVPR 2016, section 4.2). Of quantized layers are digits-int8, which eapc quantizes on noise, and
+resnet20-int8, vww-int8 and kws-int8 of other tools. Ends with 1 if a sum is off by more than 15 %.
 """
 
 from __future__ import annotations
@@ -20,11 +21,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnx
 from onnx import ModelProto
 from shared_data import ROOT, shared_folder
 
 from eapc.commands.machine_profile import ProfileSettings, profile
+from eapc.data import dataset
+from eapc.model import Model, input_shapes
+from eapc.quantization import quantize
 
 sys.path.insert(0, str(ROOT / "models"))
 from graph_builder import Builder, weights_from
@@ -46,6 +51,20 @@ def cifar_resnet(blocks: int) -> ModelProto:
     return b.finish(b.fully_connected(x, "fc", 10, gain=1.0), "logits", [10])
 
 
+def quantized(path: Path) -> ModelProto:
+    """A network at 8 bits, its ranges told by noise."""
+    model = Model.load(path)
+    rng = np.random.default_rng(0)
+    sizes = input_shapes(model, {}, 1)
+    noise = {n: rng.normal(size=(64, *size[1:])).astype(np.float32) for n, size in sizes.items()}
+    return quantize(model, dataset(noise, model.inputs, "noise")).model.to_proto(embed=True)
+
+
+def shared_model(name: str) -> ModelProto:
+    """A file of the shared models."""
+    return onnx.load(shared_folder() / "models" / name)
+
+
 NETWORKS: dict[str, Callable[[], ModelProto]] = {
     "digits": lambda: onnx.load(ROOT / "models/digits.onnx"),
     "mnist-8": lambda: onnx.load(shared_folder() / "models/mnist-8.onnx"),
@@ -54,6 +73,10 @@ NETWORKS: dict[str, Callable[[], ModelProto]] = {
     "squeezenet1_1": lambda: onnx.load(shared_folder() / "models/imagenet_squeezenet1_1.onnx"),
     "ultraface": lambda: onnx.load(shared_folder() / "models/ultraface_rfb320.onnx"),
     "googlenet": lambda: RECIPES["googlenet"](0, None),
+    "digits-int8": lambda: quantized(ROOT / "models/digits.onnx"),
+    "resnet20-int8": lambda: shared_model("cifar10_resnet20_qdq_int8.onnx"),
+    "vww-int8": lambda: shared_model("mlperf_tiny_vww_int8.onnx"),
+    "kws-int8": lambda: shared_model("mlperf_tiny_kws_int8.onnx"),
     "mobilenetv2": lambda: RECIPES["mobilenetv2"](0, None),
 }
 

@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from eapc.commands.comparison import Comparison, compare
+    from eapc.commands.comparison import Comparison, compare, compare_all
     from eapc.commands.compiler import Analysis, Ran, analyze, prune, run
     from eapc.commands.data_description import DataDescription, describe_data
     from eapc.commands.dynamic import dynamic
@@ -102,6 +102,7 @@ __all__ = [
     "__version__",
     "analyze",
     "compare",
+    "compare_all",
     "describe_data",
     "dynamic",
     "finetune",
@@ -117,7 +118,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "commands.comparison": "Comparison compare",
+    "commands.comparison": "Comparison compare compare_all",
     "commands.compiler": "Analysis Ran Settings analyze prune run",
     "commands.data_description": "DataDescription describe_data",
     "commands.dynamic": "dynamic",

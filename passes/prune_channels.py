@@ -31,6 +31,7 @@ from eapc.pipeline import (
     works_of,
 )
 from eapc.profiling import prepare_network
+from eapc.quantization import IntegerTwin, integer_twin, require_widths
 from eapc.registry import CRITERIA
 from eapc.structured import (
     DEFAULT_CRITERION,
@@ -57,6 +58,7 @@ class _Basis(NamedTuple):
 
     criterion: str
     is_of_energy: bool
+    timed_bits: int | None
     bits: GivenBits
 
 
@@ -89,6 +91,10 @@ class PruneChannels(Pass):
         metadata={"help": "groups to prune: nodes that make them, operators, or globs, by |"},
     )
     exclude: Names = field(default=(), metadata={"help": "groups to leave as they are"})
+    bits: int | None = field(
+        default=None,
+        metadata={"help": "latencies are those of the network quantized to this width"},
+    )
     zeros: bool = field(
         default=False, metadata={"help": "leave a share of the energy to zeros, if they lose less"}
     )
@@ -105,6 +111,11 @@ class PruneChannels(Pass):
         if self.zeros and self.energy is None:
             raise UsageError("prune-channels: zeros take a share of an energy budget: give energy")
 
+        if self.bits is not None and self.energy is not None:
+            raise UsageError("prune-channels: bits say which latencies count: give latency")
+        if self.bits is not None:
+            require_widths(GivenBits(self.bits, self.bits))
+
     @property
     def _budget(self) -> float | None:
         """What is to be kept of the energy or the latency."""
@@ -112,8 +123,9 @@ class PruneChannels(Pass):
 
     @property
     def needs_calibration(self) -> bool:
-        """Error curves take inputs, and so do most criteria."""
-        return self.fraction is None or CRITERIA[self.criterion].needs_data
+        """Error curves take inputs, and so do most criteria; ranges of codes too."""
+        needs_data = CRITERIA[self.criterion].needs_data or self.bits is not None
+        return self.fraction is None or needs_data
 
     def run(self, compilation: Compilation) -> Compilation:
         """The compilation with channels zeroed, ready to be reconstructed and shrunk."""
@@ -217,10 +229,11 @@ class PruneChannels(Pass):
         if machine is None or self.energy is not None:
             return None
         groups = [each.group for each in chosen]
-        costs = plan.costs if plan and self.latency else _latency_costs(compilation, groups)
+        known = plan.costs if plan and self.latency else None
+        costs = known or _latency_costs(compilation, groups, self.bits)
         whole = costs.total({})
         ratio = costs.total(counts) / whole if whole else 1.0
-        return LatencyRecord(machine.name, whole / machine.batch, ratio)
+        return LatencyRecord(machine.name, whole / machine.batch, ratio, self.bits)
 
     def _with_plan(
         self, compilation: Compilation, chosen: Sequence[LayeredGroup], layers: PrunableLayers
@@ -231,10 +244,13 @@ class PruneChannels(Pass):
         """
         groups = [each.group for each in chosen]
         plan = compilation.record.channel_plan
-        basis = _Basis(self.criterion, self.latency is None, compilation.conditions.bits)
+        basis = _Basis(self.criterion, self.latency is None, self.bits, compilation.conditions.bits)
         if not plan or plan.basis != basis or not _is_of(plan, groups):
-            prices = _energy_costs if self.latency is None else _latency_costs
-            costs, curves = prices(compilation, groups), self._known_curves(compilation, chosen)
+            if self.latency is None:
+                costs = _energy_costs(compilation, groups)
+            else:
+                costs = _latency_costs(compilation, groups, self.bits)
+            curves = self._known_curves(compilation, chosen)
             steps = () if self.latency is None else curves
             allowed = {curve.name: right_edges(curve, costs) for curve in steps}
             plan = ChannelPlan(curves, costs, allowed, basis)
@@ -259,22 +275,46 @@ def _energy_costs(compilation: Compilation, groups: Sequence[ChannelGroup]) -> C
     return energy_costs(works, report, groups)
 
 
-def _latency_costs(compilation: Compilation, groups: Sequence[ChannelGroup]) -> ChannelCosts:
-    """Raises UsageError where no machine was measured, or its profile lacks layers with weights."""
+def _latency_costs(
+    compilation: Compilation, groups: Sequence[ChannelGroup], bits: int | None
+) -> ChannelCosts:
+    """Raises UsageError where no machine was measured, or its profile lacks layers with weights.
+
+    With `bits` costs are those of the network quantized to them, by the groups of this one.
+    """
     machine = compilation.measured
     if machine is None:
         raise UsageError("latency is measured: `eapc profile MODEL -o host.yaml`, then --hw it")
     model, conditions = compilation.model, compilation.conditions
-    shapes = infer_shapes(model, input_shapes(model, conditions.input_shapes, machine.batch))
-    network = prepare_network(model, shapes, machine, conditions.engine.threads)
+    twin = IntegerTwin(model, {})
+    if bits is not None:
+        assert compilation.calibration is not None  # see `needs_calibration`
+        twin = integer_twin(model, compilation.calibration, bits, conditions.engine)
+    sizes = input_shapes(twin.model, conditions.input_shapes, machine.batch)
+    shapes = infer_shapes(twin.model, sizes)
+    network = prepare_network(twin.model, shapes, machine, conditions.engine.threads)
     users = {user.node.key for tied in layers_of(model).layers for user in tied.users}
     missing = [node.key for node in network.missing if node.key in users]
     if missing:
         raise UsageError(
-            f"{len(missing)} layers of {model.name} are not in the profile {machine.name}, such as "
-            f"'{missing[0]}': make one of this model, `eapc profile MODEL -o host.yaml`"
+            f"{len(missing)} layers of {model.name}{_at(bits)} are not in the profile "
+            f"{machine.name}, such as '{missing[0]}': make one of this model, {_to_type(bits)}"
         )
-    return latency_costs(network, shapes, groups)
+    return latency_costs(network, shapes, groups, twin.tensor_of)
+
+
+def _at(bits: int | None) -> str:
+    return "" if bits is None else f" at {bits} bits"
+
+
+def _to_type(bits: int | None) -> str:
+    """What makes a profile that has the layers."""
+    if bits is None:
+        return "`eapc profile MODEL -o host.yaml`"
+    return (
+        f"`eapc prune MODEL --calib DATA --bits {bits} -o q.onnx`, then "
+        "`eapc profile q.onnx -o host8.yaml`"
+    )
 
 
 def _record(tied: TiedLayers, model: Model) -> tuple[str, LayerRecord]:

@@ -201,6 +201,7 @@ def test_exported_names() -> None:
         "__version__",
         "analyze",
         "compare",
+        "compare_all",
         "describe_data",
         "dynamic",
         "finetune",

@@ -21,10 +21,10 @@ from test_report_comparisons import COMPARED
 
 from eapc import compare
 from eapc.cli import main
-from eapc.commands.comparison import RuntimeEnergy
 from eapc.commands.machine_profile import machine_yaml
 from eapc.commands.preparation import Settings
 from eapc.commands.timing import time_nodes
+from eapc.commands.turns import RuntimeEnergy
 from eapc.errors import HardwareError
 from eapc.hardware import MeasuredMachine, MeasuredPower, Metered, load_machine
 from eapc.profiling import Ratio, joules, layer_timer

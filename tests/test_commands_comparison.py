@@ -102,7 +102,7 @@ def network_of(hidden: int, batch: Axis = "N") -> Model:
 
 def test_rounds_fill_the_time_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     def rounds(seconds: float) -> int:
-        monkeypatch.setattr("eapc.commands.comparison._SECONDS", seconds)
+        monkeypatch.setattr("eapc.commands.turns._SECONDS", seconds)
         latency = compare(network_of(8), network_of(4), SETTINGS).latency
         assert latency is not None
         return latency.repeats

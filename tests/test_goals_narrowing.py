@@ -20,6 +20,7 @@ from eapc.commands import planning
 from eapc.commands.preparation import Settings
 from eapc.energy import GivenBits
 from eapc.errors import PassError, UsageError
+from eapc.evaluation import AgreementJudge
 from eapc.goals import (
     Budget,
     Densities,
@@ -48,13 +49,16 @@ RECIPES = {
     "channels": Recipe(RECIPE.passes, structured=True, bits=GivenBits(8, 8)),
     "both": Recipe(RECIPE.passes, structured=True, zeros=True, bits=GivenBits(8, 8)),
 }
+MIXED = {
+    f"mixed {name}": replace(recipe, bits=None, mixed_bits=True) for name, recipe in RECIPES.items()
+}
 
 
 @cache
 def reached(recipe: str, goal: Goal) -> Pruned:
     """The outcome of a goal on the residual network, worked out once."""
     net = varied()
-    return goal.pursue(Trials(start(net), RECIPES[recipe], labelled(net)))
+    return goal.pursue(Trials(start(net), {**RECIPES, **MIXED}[recipe], labelled(net)))
 
 
 def code_types(pruned: Pruned) -> set[str]:
@@ -285,11 +289,55 @@ def test_a_dry_run_tells_the_quantized_files_energy() -> None:
     assert planned.pipeline.endswith("quantize, annotate-energy")
 
 
-def test_latency_is_refused() -> None:
+def test_mixed_widths_have_no_latency() -> None:
     settings = Settings(hardware=machine(inputs=(16, 32)), threads=1)
-    for goal in (TargetLatency(0.7), Sparsity(0.5)):
-        with pytest.raises(UsageError, match=r"^--bits: here holds latencies of float"):
-            planning.plan(MODEL, settings, goal=goal, recipe=RECIPES["channels"])
+    recipe = replace(RECIPES["channels"], bits=None, mixed_bits=True)
+    with pytest.raises(UsageError, match=r"^--bits mixed: here holds measured latencies of 8 bits"):
+        planning.plan(MODEL, settings, goal=TargetLatency(0.7), recipe=recipe)
+
+
+def test_mixed_widths_take_a_budget() -> None:
+    recipe = replace(RECIPES["zeros"], bits=None, mixed_bits=True)
+    with pytest.raises(UsageError, match=r"^--sparsity: --bits mixed shares out an energy budget"):
+        planning.plan(
+            MODEL, Settings(calibration=varied().data, threads=1), goal=Sparsity(0.7), recipe=recipe
+        )
+
+
+@pytest.mark.parametrize("recipe", MIXED)
+def test_mixed_widths_meet_a_budget(recipe: str) -> None:
+    """And the printed pipeline gives the same file."""
+    done = reached(recipe, TargetEnergy(0.25))
+    assert done.goal_met
+    assert 0.24 < done.energy_ratio <= 0.25
+    assert "choose-widths{energy=" in done.pipeline
+    assert done.pipeline.endswith("quantize, annotate-energy")
+    priced = done.compilation.priced
+    layers = [node.bits for node in priced.nodes if node.macs]
+    widths = {bits or 16 for each in layers for bits in (each.weights, each.ifmap)}
+    assert max(widths) <= 8
+    assert len(widths) > 1
+    again = Pipeline.parse(done.pipeline, RECIPE.passes).run(start(varied()))
+    assert bytes_of(again.model) == bytes_of(done.model)
+
+
+def test_mixed_widths_are_the_widest_where_these_are_enough() -> None:
+    done = reached("mixed zeros", TargetEnergy(0.9))
+    assert done.energy_ratio == reached("zeros", TargetEnergy(0.9)).energy_ratio
+
+
+def test_mixed_widths_lose_less_than_one_width() -> None:
+    """The same energy, by the error on what was kept out of the fit."""
+    mixed, eight = (reached(name, TargetEnergy(0.2)) for name in ("mixed zeros", "zeros"))
+    assert mixed.goal_met
+    judge = AgreementJudge.on_few(varied().model, varied().data, 1)
+    assert judge.divergence(mixed.model) < judge.divergence(eight.model)
+
+
+def test_mixed_widths_are_searched_for_a_bound() -> None:
+    done = reached("mixed zeros", MaxDrop(0.2))
+    assert done.goal_met
+    assert done.energy_ratio < reached("zeros", MaxDrop(0.2)).energy_ratio
 
 
 def test_what_cannot_be_quantized_is_refused_before_it_is_pruned() -> None:

@@ -84,6 +84,8 @@ def test_a_layer_is_found_in_other_layouts() -> None:
         *(measured_layer((), (4,), [[1]], n) for n in (kept, first, "Relu: 1x* plain -> 1x* plain"))
     )
     assert without_layouts(kept) == "Conv Add: 1x*x8x8, 1x*x8x8 -> 1x*x4x4"
+    last = "Conv: 1x*x8x8 uint8 channels-last -> 1x*x4x4 uint8 channels-last/plain"
+    assert without_layouts(last) == "Conv: 1x*x8x8 uint8 -> 1x*x4x4 uint8"
     assert machine.find("Conv Add: 1x*x8x8 plain, 1x*x8x8 plain -> 1x*x4x4 plain") == kept
     assert machine.find("Relu: 1x* plain -> 1x* plain") == "Relu: 1x* plain -> 1x* plain"
     assert machine.find("Relu: 1x* plain -> 1x* blocked") == first

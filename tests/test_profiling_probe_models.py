@@ -57,9 +57,10 @@ def test_probes_of_every_layer_run(name: str, share: float) -> None:
 def test_readers_are_told_apart_by_layout() -> None:
     model = residual()
     sizing = sized(kinds_of(model)[0], shapes_of(model), 16, 16)
-    (_, more), *_, (layout, fewer) = readers_of(sizing)
+    (_, more), *_, (handed, fewer) = readers_of(sizing)
     assert (more, fewer) == (1, -1)
-    assert layout == "plain"
+    assert handed.layout == "plain"
+    assert handed.dtype == np.float32
     maker = ProbeMaker(model, {})
     assert len(run(maker.bare(sizing, 3, readers=2))) == 6
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -67,3 +68,12 @@ def test_the_confidence_is_what_it_is_said_to_be() -> None:
         ratio = laps.ratio(1, 0)
         hits += ratio.low <= 1 <= ratio.high
     assert 0.92 < hits / 400 < 0.99
+
+
+def test_more_than_two_follow_each_other_and_themselves_alike() -> None:
+    """There and back the middle one would never follow itself, the others every second time."""
+    clock = Clock()
+    run_in_turns([clock.job(name, 1) for name in "abc"], repeats=300, warmup=0, clock=clock)
+    pairs = Counter(zip(clock.done, clock.done[1:], strict=False))
+    assert all(pairs[name, name] / 300 == pytest.approx(1 / 9, abs=0.05) for name in "abc")
+    assert all(clock.done.count(name) == 300 for name in "abc")

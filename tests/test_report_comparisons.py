@@ -12,7 +12,8 @@ from dataclasses import replace
 import pytest
 from test_report import NODES, a_model, a_report, rendered, row_of
 
-from eapc.commands.comparison import Comparison, Likeness, RuntimeLatency, Side
+from eapc.commands.comparison import Comparison, Likeness, Side
+from eapc.commands.turns import RuntimeLatency
 from eapc.evaluation import Accuracy
 from eapc.hardware import load_hardware
 from eapc.profiling import Ratio

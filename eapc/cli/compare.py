@@ -15,10 +15,11 @@ from eapc.errors import UsageError
 def compare(
     before: opt.BeforePath,
     after: opt.AfterPath,
+    more: opt.MorePaths = None,
+    *,
     inputs: Inputs,
     evaluation: opt.Evaluation = None,
     metric: opt.OwnMetric = None,
-    *,
     density: opt.Density = None,
     bits: opt.Bits = None,
     latency: opt.MeasureLatency = True,
@@ -33,32 +34,40 @@ def compare(
     """Compare size, modelled energy, measured latency and answers of BEFORE and AFTER.
 
     The models may differ in all but their inputs and outputs. Without --eval it is told how
-    far the outputs agree.
+    far the outputs agree. More files stand beside BEFORE in columns of their own.
     """
     warnings = common.begin()
     if repeats is not None and not latency:
         raise UsageError("--repeats: measures latency, and --no-latency leaves it out")
     from eapc.commands import comparison
     from eapc.profiling import open_meter
-    from eapc.report import comparisons
+    from eapc.report import comparisons, comparisons_of_many
 
     meter = open_meter() if energy else None
     calibration, labelled = images.sources(inputs.calib, evaluation)
     settings = inputs.settings(common, calibration, density=density, bits=bits)
-    read = [before, after, inputs.calib, evaluation, Path(inputs.hw), opt.metric_file(metric)]
+    models = [before, after, *(more or ())]
+    read = [*models, inputs.calib, evaluation, Path(inputs.hw), opt.metric_file(metric)]
     require_rows(csv, json, force, read)
-    compared = comparison.compare(
-        *(before, after, settings),
+    compared = comparison.compare_all(
+        *(models, settings),
         evaluation=labelled,
         metric=metric,
         latency=latency,
         repeats=repeats,
         meter=meter,
     )
+    if more:
+        publish(
+            partial(comparisons_of_many.many_table, compared),
+            partial(comparisons_of_many.many_document, compared, warnings),
+            *(json, csv),
+            partial(comparisons_of_many.many_csv, compared),
+        )
+        return
     publish(
-        partial(comparisons.comparison_table, compared),
-        partial(comparisons.comparison_document, compared, warnings),
-        json,
-        csv,
-        partial(comparisons.comparison_csv, compared),
+        partial(comparisons.comparison_table, compared[0]),
+        partial(comparisons.comparison_document, compared[0], warnings),
+        *(json, csv),
+        partial(comparisons.comparison_csv, compared[0]),
     )

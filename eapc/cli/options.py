@@ -24,6 +24,10 @@ BeforePath = Annotated[
 AfterPath = Annotated[
     Path, Argument(metavar="AFTER", help="ONNX file to compare.", show_default=False)
 ]
+MorePaths = Annotated[
+    list[Path] | None,
+    Argument(metavar="MORE", help="Further files to compare with BEFORE.", show_default=False),
+]
 Hardware = Annotated[
     str,
     Option("--hw", metavar="NAME|PATH", help="A shipped machine or a YAML file."),

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -27,11 +26,11 @@ from eapc.commands.preparation import (
     open_axes,
     prepare,
 )
+from eapc.commands.turns import ONE_THREAD, RuntimeEnergy, RuntimeLatency, turns_of
 from eapc.data import Dataset, dataset
 from eapc.energy import EnergyReport, RatioInterval, ratio_interval
 from eapc.errors import UsageError
 from eapc.evaluation import Accuracy, AccuracyJudge, AgreementJudge, Metric
-from eapc.hardware import Metered
 from eapc.model import (
     Model,
     TensorSpec,
@@ -41,15 +40,13 @@ from eapc.model import (
     require_one_batch,
     tensors_of_model,
 )
-from eapc.profiling import Meter, Ratio, meter_in_turns, run_in_turns
-from eapc.runtime import as_it_runs, holds_bfloat16, open_model
+from eapc.profiling import NO_INTEGERS, IntegerUse, Meter, integer_use
+from eapc.runtime import as_it_runs, holds_bfloat16
 from eapc.synthesis import synthesise
 
 logger = logging.getLogger(__name__)
 
-_ROUNDS = (20, 1000)
-_SECONDS = 2.0
-"""Rounds of a latency: as many as take this long, within bounds."""
+_FEWEST = 2
 
 RUN_AS_FLOAT32 = "bfloat16 runs as float32 here: outputs and latency are those of that"
 
@@ -59,52 +56,17 @@ _NO_PARAMETERS = frozenset((onnx.TensorProto.INT64, onnx.TensorProto.BOOL, onnx.
 
 @dataclass(frozen=True)
 class Side:
-    """One of two models: what it stores, and its modelled energy per inference.
+    """One of the models: what it stores, and its modelled energy per inference.
 
     `parameters` counts the elements of all stored tensors but those of int64, bool and text;
-    `file_bytes` includes external data.
+    `file_bytes` includes external data. `integers` says which nodes run on integers here.
     """
 
     model: Model
     parameters: int
     file_bytes: int
     energy: EnergyReport
-
-
-@dataclass(frozen=True)
-class RuntimeLatency:
-    """What onnxruntime took on this computer: medians over rounds that run both in turns.
-
-    Milliseconds are per inference, that is of a run over its `batch`. `ratio` is that of after
-    to before within a round.
-    """
-
-    before_ms: float
-    after_ms: float
-    ratio: Ratio
-    batch: int
-    threads: int
-    repeats: int
-
-
-@dataclass(frozen=True)
-class RuntimeEnergy:
-    """What onnxruntime took on this computer by its meter, above idling: medians over windows.
-
-    Joules are per inference. `ratio` is that of after to before within a round, None where before
-    may have taken nothing above `idle_w`. Each window of a model lasts `window_s` seconds or
-    longer; its runs are of `batch` inferences.
-    """
-
-    meter: str
-    before_j: Metered
-    after_j: Metered
-    ratio: Ratio | None
-    idle_w: Metered
-    batch: int
-    threads: int
-    rounds: int
-    window_s: float
+    integers: IntegerUse = NO_INTEGERS
 
 
 @dataclass(frozen=True)
@@ -167,35 +129,82 @@ def compare(
     naming the difference where inputs or outputs are not the same, MeterError where the meter
     tells nothing.
     """
+    (compared,) = compare_all(
+        (before, after),
+        settings,
+        evaluation=evaluation,
+        metric=metric,
+        latency=latency,
+        repeats=repeats,
+        meter=meter,
+    )
+    return compared
+
+
+def compare_all(
+    models: Sequence[str | Path | Model],
+    settings: Settings | None = None,
+    *,
+    evaluation: DataSource | None = None,
+    metric: MetricSource | None = None,
+    latency: bool = True,
+    repeats: int | None = None,
+    meter: Meter | None = None,
+) -> tuple[Comparison, ...]:
+    """The first of several models beside each of the others, all run in the same rounds.
+
+    As `compare`, which is this for two. Raises UsageError for fewer.
+    """
     if repeats is not None and repeats < 1:
         raise UsageError(f"repeats: expected 1 or more, got {repeats}")
+    if len(models) < _FEWEST:
+        raise UsageError("compare: give two models or more")
     settings, measure = settings or Settings(), metric_of(metric, evaluation)
-    models = [each if isinstance(each, Model) else Model.load(each) for each in (before, after)]
-    for model in models:
+    opened = [each if isinstance(each, Model) else Model.load(each) for each in models]
+    for model in opened:
         require_one_batch(model, settings.input_shapes, settings.batch)
-    answering, kept = cut_alike(models)
-    specs = common_inputs(*answering)
-    settings = _alike(settings, models, specs, answering[0])
-    data = _inputs(models[0], specs, settings, evaluation, measure)
+    answering, kept = cut_alike(opened)
+    specs = _common(answering)
+    settings = _alike(settings, opened, specs, answering[0])
+    data = _inputs(opened[0], specs, settings, evaluation, measure)
     if evaluation is not None:
         data = of_kept_classes(answering[0], data, "--eval")
     labelled = evaluation is not None
-    _check_scales(models[0], settings, data if labelled else None)
-    analyses = [analysis_of(prepare(model, settings)) for model in models]
-    sides = [_side(model, each.energy) for model, each in zip(models, analyses, strict=True)]
-    turns = _turns(models, data, settings) if latency or meter else None
-    return Comparison(
-        before=sides[0],
-        after=sides[1],
-        latency=_latency(turns, repeats) if turns and latency else None,
-        accuracy=_accuracy(answering, data, settings.threads, measure) if labelled else None,
-        likeness=None if labelled else _likeness(answering, data, settings.threads),
-        made_up=data.synthesised,
-        inputs=data.origin,
-        notes=_notes(models, [note for each in analyses for note in each.notes], data),
-        metered=_metered(turns, meter) if turns and meter else None,
-        classes=kept,
+    _check_scales(opened[0], settings, data if labelled else None)
+    analyses = [analysis_of(prepare(model, settings)) for model in opened]
+    threads = settings.threads or ONE_THREAD
+    turns = turns_of(opened, data, settings.batch or 1, threads) if latency or meter else None
+    first, *others = (
+        _side(model, each.energy, threads) for model, each in zip(opened, analyses, strict=True)
     )
+    many = len(others)
+    answers = [
+        _answers([answering[0], each], data, settings.threads, measure if labelled else None)
+        for each in answering[1:]
+    ]
+    latencies = turns.latencies(repeats) if turns and latency else [None] * many
+    energies = turns.energies(meter) if turns and meter else [None] * many
+    notes = _notes(opened, [note for each in analyses for note in each.notes], data)
+    alone = Comparison(first, first, None, None, None, data.synthesised, data.origin, notes)
+    return tuple(
+        replace(alone, after=side, latency=time, metered=joules, classes=kept, **answer)
+        for side, time, joules, answer in zip(others, latencies, energies, answers, strict=True)
+    )
+
+
+def _common(models: Sequence[Model]) -> tuple[TensorSpec, ...]:
+    """The inputs of all models, with every axis that any of them fixes."""
+    first, *others = models
+    specs = common_inputs(first, others[0])
+    for other in others[1:]:
+        fixed = {spec.name: spec for spec in common_inputs(first, other)}
+        specs = tuple(_more_fixed(spec, fixed.get(spec.name, spec)) for spec in specs)
+    return specs
+
+
+def _more_fixed(one: TensorSpec, other: TensorSpec) -> TensorSpec:
+    axes = zip(one.shape, other.shape, strict=True)
+    return replace(one, shape=tuple(a if isinstance(a, int) else b for a, b in axes))
 
 
 def _notes(models: list[Model], analysed: list[str], data: Dataset) -> tuple[str, ...]:
@@ -290,10 +299,10 @@ def _check_scales(model: Model, settings: Settings, labelled: Dataset | None) ->
 # --- figures ---------------------------------------------------------------------------------
 
 
-def _side(model: Model, energy: EnergyReport) -> Side:
+def _side(model: Model, energy: EnergyReport, threads: int) -> Side:
     tensors = tensors_of_model(model.view.proto)
     parameters = sum(math.prod(t.dims) for t in tensors if t.data_type not in _NO_PARAMETERS)
-    return Side(model, parameters, _file_bytes(model), energy)
+    return Side(model, parameters, _file_bytes(model), energy, integer_use(model, threads))
 
 
 def _file_bytes(model: Model) -> int:
@@ -301,6 +310,15 @@ def _file_bytes(model: Model) -> int:
     if model.path is None or model.weights:
         return len(model.to_proto(embed=True).SerializeToString())
     return sum(path.stat().st_size for path in files_of(model.path, model.view.proto))
+
+
+def _answers(
+    models: list[Model], data: Dataset, threads: int, metric: Metric | None
+) -> dict[str, Any]:
+    """How well the second of two models does beside the first; likeness without a metric."""
+    if metric is None:
+        return {"likeness": _likeness(models, data, threads)}
+    return {"accuracy": _accuracy(models, data, threads, metric)}
 
 
 def _accuracy(models: list[Model], data: Dataset, threads: int, metric: Metric) -> Accuracy:
@@ -312,58 +330,3 @@ def _likeness(models: list[Model], data: Dataset, threads: int) -> Likeness:
     before, after = models
     found = AgreementJudge.of(before, data, threads).agreement(after, 0.0, math.inf)
     return Likeness(found.metric, found.value, found.samples)
-
-
-@dataclass(frozen=True)
-class _Turns:
-    """Both models, opened: a run of each is of `batch` inferences."""
-
-    runs: tuple[Callable[[], object], ...]
-    batch: int
-    threads: int
-
-
-def _turns(models: list[Model], data: Dataset, settings: Settings) -> _Turns:
-    threads = settings.threads or _cores()
-    batch = data.fixed_batch or settings.batch or 1
-    feed = next(data.take(np.arange(batch) % len(data)).batches(batch))
-    runs = tuple(partial(open_model(model, threads).run, feed) for model in models)
-    return _Turns(runs, batch, threads)
-
-
-def _latency(turns: _Turns, repeats: int | None) -> RuntimeLatency:
-    rounds = repeats or _rounds(turns.runs)
-    laps = run_in_turns(turns.runs, rounds)
-    before_ms, after_ms = (ms / turns.batch for ms in laps.median_ms)
-    ratio = laps.ratio(1, 0)
-    return RuntimeLatency(before_ms, after_ms, ratio, turns.batch, turns.threads, rounds)
-
-
-def _metered(turns: _Turns, meter: Meter) -> RuntimeEnergy:
-    log = meter_in_turns(meter, turns.runs)
-    before_j, after_j = (log.run_j(place).times(1 / turns.batch) for place in (0, 1))
-    return RuntimeEnergy(
-        meter=log.meter,
-        before_j=before_j,
-        after_j=after_j,
-        ratio=log.ratio(1, 0),
-        idle_w=log.idle_w,
-        batch=turns.batch,
-        threads=turns.threads,
-        rounds=len(log.busy),
-        window_s=log.window_s,
-    )
-
-
-def _rounds(runs: Sequence[Callable[[], object]]) -> int:
-    """How many rounds there is time for."""
-    fewest, most = _ROUNDS
-    round_ms = sum(run_in_turns(runs, 1).median_ms)
-    return min(most, max(fewest, int(1e3 * _SECONDS / max(round_ms, 1e-3))))
-
-
-def _cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

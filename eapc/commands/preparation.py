@@ -284,10 +284,9 @@ def with_objective(recipe: Recipe, compilation: Compilation) -> Recipe:
             f"{machine.name} holds measured latencies and no energies; give a machine that has "
             "them, or --structured and a goal of latency"
         )
-    if machine is not None and recipe.widths is not None:
+    if machine is not None and recipe.mixed_bits:
         raise UsageError(
-            f"--bits: {machine.name} holds latencies of float kernels only, which tell nothing of "
-            "a quantized network; give a machine that has energies by --hw"
+            f"--bits mixed: {machine.name} holds measured latencies of 8 bits alone; give --bits 8"
         )
     return replace(recipe, objective="latency" if machine else "energy")
 

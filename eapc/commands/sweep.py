@@ -10,6 +10,7 @@ from pathlib import Path
 
 from eapc.classes import ChosenClasses
 from eapc.commands.class_choice import with_classes
+from eapc.commands.integer_latency import no_slower_than_whole
 from eapc.commands.preparation import Begun, DataSource, MetricSource, Settings, checked
 from eapc.commands.results import Written, resumable, save
 from eapc.energy import EnergyReport
@@ -142,7 +143,7 @@ def _pursued(
     goal: Goal, output: Path | None, trials: Trials, force: bool, written: Written
 ) -> Pruned:
     start, known = time.perf_counter(), dict(trials.seconds)
-    pruned = goal.pursue(trials)
+    pruned = no_slower_than_whole(goal.pursue(trials), trials)
     stages = trials.seconds.items()
     seconds = {name: taken - known.get(name, 0.0) for name, taken in stages}
     with timed(seconds, "evaluate"):

@@ -54,11 +54,12 @@ class Pruner(Protocol):
 
 def pruner_of(recipe: Recipe, run: Run, dense: Compilation) -> Pruner:
     """The pruner that a recipe asks for; `dense` is annotated and has calibration data."""
-    if recipe.widths is not None:
+    if recipe.widths is not None and recipe.objective != "latency":
         return Narrowed(recipe, run, dense, partial(pruner_of, recipe.unquantized(), run))
     bare = recipe.untrained()
     pruner = TwoStages(bare, run, dense) if bare.zeros else OneStage(bare, run, dense)
-    return Trained(pruner, recipe.training, run) if recipe.training else pruner
+    behind = (*recipe.training, *recipe.quantizing)
+    return Trained(pruner, behind, run) if behind else pruner
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,8 @@ class TargetLatency(Target):
         found, latency = result.compilation, result.latency
         if latency is None or found.measured is None or not latency.before_ms:
             return {}
+        if latency.bits is not None:  # layers are those of the quantized network
+            return {}
         whole = latency.before_ms * found.measured.batch
         milliseconds = {**measured_milliseconds(found), BESIDE: found.measured.overhead_ms}
         return {key: taken / whole for key, taken in milliseconds.items()}

@@ -64,6 +64,18 @@ class Trials:
         """The model pruned by the recipe's steps."""
         return self._run(steps, self._dense)
 
+    def whole_quantized(self, pruned: Pruned) -> Pruned:
+        """What comes of quantizing alone, in place of a result; its outputs are to be judged."""
+        trials, steps = self.of(pruned.goal), self.recipe.quantizing
+        return replace(
+            pruned,
+            compilation=trials.pruned(steps),
+            steps=trials.whole(steps),
+            accuracy=None,
+            decided=None,
+            agreement=None,
+        )
+
     def whole(self, steps: Sequence[Pass]) -> Pipeline:
         """The pipeline that takes these steps from the start, on the inputs that are fitted."""
         return self.recipe.whole(steps, self._fraction)

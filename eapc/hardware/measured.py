@@ -23,7 +23,8 @@ from eapc.hardware.sections import Amount, Count, KnownWidths, Number, Price, Se
 
 Axis = Literal["in", "out"]
 
-_LAYOUTS = re.compile(r" (blocked|plain)(/plain)?(?=,| ->|$)")
+_LAYOUT = "(blocked|channels-last|plain)"
+_LAYOUTS = re.compile(rf" {_LAYOUT}(/{_LAYOUT})*(?=,| ->|$)")
 
 RISE = 0.04
 """A rise of latency by less than this share is noise: it begins no new step."""

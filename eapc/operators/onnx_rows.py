@@ -172,14 +172,15 @@ _VIEWS = (
 _QUANTIZATION = (
     Operator(
         "QuantizeLinear", kind="quantization", work="output", operations=2, fuses=True,
-        quantized=QuantizedOperands(output=2),
+        varies=True, quantized=QuantizedOperands(output=2),
     ),
     Operator(
-        "DequantizeLinear", kind="quantization", fuses=True, shows_weights=True,
+        "DequantizeLinear", kind="quantization", fuses=True, varies=True, shows_weights=True,
         quantized=QuantizedOperands(inputs=((0, 2),)),
     ),
     Operator(
-        "DynamicQuantizeLinear", kind="quantization", quantized=QuantizedOperands(zero_output=2)
+        "DynamicQuantizeLinear", kind="quantization", varies=True,
+        quantized=QuantizedOperands(zero_output=2),
     ),
 )  # fmt: skip
 

@@ -58,12 +58,12 @@ _FUSED = (
 
 _QUANTIZED = (
     _row(
-        "QuantizeLinear", kind="quantization", work="output", operations=2, fuses=True,
+        "QuantizeLinear", kind="quantization", work="output", operations=2, fuses=True, varies=True,
         quantized=QuantizedOperands(output=2),
         substitute=Substitute("QuantizeLinear", (0, 1, 2), attributes=("axis",)),
     ),
     _row(
-        "DequantizeLinear", kind="quantization", fuses=True, shows_weights=True,
+        "DequantizeLinear", kind="quantization", fuses=True, varies=True, shows_weights=True,
         like="DequantizeLinear", quantized=QuantizedOperands(((0, 2),)),
         substitute=Substitute("DequantizeLinear", (0, 1, 2), attributes=("axis",)),
     ),
@@ -98,7 +98,7 @@ _QUANTIZED = (
     ),
     *(
         _row(
-            name, kind="quantized", quantized=QuantizedOperands(PAIR, output=7),
+            name, kind="quantized", varies=True, quantized=QuantizedOperands(PAIR, output=7),
             substitute=Substitute("Add", (0, 3)),
         )
         for name in ("QLinearAdd", "QLinearMul")
@@ -106,6 +106,7 @@ _QUANTIZED = (
     *(
         _row(
             name, kind="quantized", like="AveragePool" if name == "QLinearAveragePool" else "",
+            varies=name != "QLinearReduceMean",
             quantized=QuantizedOperands(((0, 2),), output=4), substitute=substitute,
         )
         for name, substitute in (
@@ -118,7 +119,7 @@ _QUANTIZED = (
         )
     ),
     _row(
-        "QLinearConcat", kind="quantized",
+        "QLinearConcat", kind="quantized", varies=True,
         substitute=Substitute("Concat", (2,), step=3, attributes=("axis",)),
     ),
 )  # fmt: skip

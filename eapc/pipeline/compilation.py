@@ -90,11 +90,15 @@ class ChannelRecord:
 
 @dataclass(frozen=True)
 class LatencyRecord:
-    """What a machine's measurements say of a network, in ms per inference."""
+    """What a machine's measurements say of a network, in ms per inference.
+
+    With `bits` both are those of networks quantized to them.
+    """
 
     machine: str
     before_ms: float
     ratio: float
+    bits: int | None = None
 
     @property
     def after_ms(self) -> float:

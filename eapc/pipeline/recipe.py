@@ -126,7 +126,7 @@ class Recipe:
         """
         if self.mixed_bits:
             return self._choosing_widths(ratio)
-        if self.widths is None:
+        if self.widths is None or self.objective == "latency":
             return ()
         return (self._made("set-widths", **_typed_widths(self.widths)), self._annotated)
 
@@ -178,8 +178,9 @@ class Recipe:
     def channels(self, goal: Options) -> tuple[Pass, ...]:
         """The steps that take out channels; these leave zeros a share if there are to be any."""
         chosen = self._given("criterion", "include", "exclude", "zeros")
+        timed = {"bits": 8} if self.bits and self.objective == "latency" else {}
         return (
-            self._made("prune-channels", **goal, **chosen),
+            self._made("prune-channels", **goal, **chosen, **timed),
             self._made("reconstruct-outputs", keep_mask=True),
             self._made("shrink-channels", near_dead=True),
             self._annotated,

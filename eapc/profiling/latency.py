@@ -12,9 +12,14 @@ from dataclasses import dataclass, replace
 from eapc.energy import Unmodelled
 from eapc.hardware import MeasuredMachine
 from eapc.model import Model, Node, Shapes
-from eapc.profiling.kernels import Kernel, constant_tensors, find_kernels, nodes_within
+from eapc.profiling.kernels import (
+    Kernel,
+    constant_tensors,
+    find_kernels,
+    nodes_within,
+    running_graph,
+)
 from eapc.profiling.layer_kinds import ChannelCounts, LayerKind, NotTimedError, layer_kind
-from eapc.runtime import optimised_model
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ def prepare_network(
     model: Model, shapes: Shapes, machine: MeasuredMachine, threads: int = 0
 ) -> NetworkLatency:
     """Find a model's layers in a profile; shapes as inferred at the profile's batch."""
-    optimised = optimised_model(model.to_proto(embed=True), threads)
+    optimised = running_graph(model, threads)
     constants, kernels = constant_tensors(model, optimised), find_kernels(model, optimised)
     layers: dict[str, LayerKind] = {}
     fused: dict[str, str] = {}

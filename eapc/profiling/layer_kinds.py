@@ -9,20 +9,22 @@ A layer at other channel counts: the shapes of what it reads and writes and of i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from eapc.model import Array, Node, Shapes, TensorSpec, static_shape
 from eapc.operators import operator_of
-from eapc.profiling.kernels import Kernel
+from eapc.profiling.integer_layers import TIMED_TYPES, is_rounding, joins, weight_layout
+from eapc.profiling.kernels import Kernel, Layout
 
 _UNTIMED_ATTRIBUTES = frozenset(
     "epsilon momentum spatial is_test training_mode consumed_inputs".split()
 )
 _CHANNELS_FIRST_RANKS = (2, 4, 5)
 _BLOCKED_RANK = 4
+_LEAST_RANK = 3
 
 ChannelCounts = tuple[int, int]
 """(input, output) channels of a layer; input 0 where they are not independent."""
@@ -61,7 +63,7 @@ class LayerKind:
     @property
     def joins(self) -> bool:
         """Whether the layer is a concatenation."""
-        return any(operator_of(node).joins for node in self.kernel.nodes)
+        return any(joins(node) for node in self.kernel.nodes)
 
     def count(self, shape: tuple[Any, ...], tensor: str) -> int:
         """The channels of one of the kernel's tensors under a shape."""
@@ -71,6 +73,7 @@ class LayerKind:
 
 def layer_kind(kernel: Kernel, shapes: Shapes, constants: frozenset[str]) -> LayerKind:
     """What a kernel is once the shapes are known; NotTimedError where it cannot be timed."""
+    kernel = _without_layouts_of_rows(kernel, shapes)
     specs = _known_specs(kernel, shapes)
     independent = _is_independent(kernel, constants)
     axes = {name: _channel_axis(kernel, len(spec.shape)) for name, spec in specs.items()}
@@ -93,29 +96,57 @@ def _known_specs(kernel: Kernel, shapes: Shapes) -> dict[str, TensorSpec]:
         raise NotTimedError("holds subgraphs")
     if not kernel.inputs:
         raise NotTimedError("reads no computed tensor")
-    rows = [operator_of(node) for node in kernel.nodes]
-    if any(row.domain and not row.varies and row.weights is None for row in rows):
+    rows = [(operator_of(node), weight_layout(node)) for node in kernel.nodes]
+    if any(row.domain and not row.varies and layout is None for row, layout in rows):
         raise NotTimedError(f"an operator of the domain {kernel.host.domain or 'of another'}")
     specs = {}
     for name in (*kernel.inputs, *kernel.outputs):
         spec = shapes.by_scope[""].get(name)
         if spec is None or static_shape(spec) is None:
             raise NotTimedError(f"the shape of '{name}' is unknown")
-        specs[name] = spec
+        specs[name] = _as_run(spec, kernel)
     handed_on = [*zip(kernel.inputs, kernel.layouts, strict=True)]
     handed_on += [(kernel.outputs[0], layout) for layout in kernel.read_as]
     for name, layout in handed_on:
         if layout == "blocked" and len(specs[name].shape) != _BLOCKED_RANK:
             raise NotTimedError(f"the layout of '{name}' is unknown")
     for name in kernel.inputs:
-        if specs[name].dtype != np.float32:
-            raise NotTimedError(f"'{name}' holds {specs[name].dtype}; float32 layers are timed")
+        if specs[name].dtype.name not in TIMED_TYPES:
+            raise NotTimedError(
+                f"'{name}' holds {specs[name].dtype}; layers of float32 and of 8 bits are timed"
+            )
     return specs
+
+
+def _without_layouts_of_rows(kernel: Kernel, shapes: Shapes) -> Kernel:
+    """The kernel with plain layouts of what has a rank too low for any other."""
+
+    def of(tensor: str, layout: Layout) -> Layout:
+        shape = shapes.main(tensor)
+        return "plain" if shape is not None and len(shape) < _LEAST_RANK else layout
+
+    read_as = {of(kernel.outputs[0], layout) for layout in kernel.read_as}
+    return replace(
+        kernel,
+        layouts=tuple(map(of, kernel.inputs, kernel.layouts)),
+        read_as=tuple(sorted(read_as)),
+    )
+
+
+def _as_run(spec: TensorSpec, kernel: Kernel) -> TensorSpec:
+    """The tensor as onnxruntime has it: codes of int8 may run as those of uint8."""
+    return replace(spec, dtype=dtype_as_run(spec, kernel))
+
+
+def dtype_as_run(spec: TensorSpec, kernel: Kernel) -> np.dtype[Any]:
+    """The type of one of a kernel's tensors in the graph that runs."""
+    runs_unsigned = spec.name in kernel.unsigned and spec.dtype == np.int8
+    return np.dtype(np.uint8) if runs_unsigned else spec.dtype
 
 
 def _is_independent(kernel: Kernel, constants: frozenset[str]) -> bool:
     host = kernel.host
-    layout = operator_of(host).weights
+    layout = weight_layout(host)
     if layout is None or host.attribute(layout.x_swapped_by, 0):
         return False
     return layout.groups(host.attributes) == 1 and host.input(layout.operand) in constants
@@ -123,25 +154,27 @@ def _is_independent(kernel: Kernel, constants: frozenset[str]) -> bool:
 
 def is_depthwise(node: Node, shapes: Shapes) -> bool:
     """Whether a convolution has one filter, or a fixed number of them, for each channel alone."""
-    row = operator_of(node)
-    if row.weights is None or row.kind != "convolution":
+    layout = weight_layout(node)
+    if layout is None or operator_of(node).kind != "convolution":
         return False
-    weights = shapes.shape(node, node.input(row.weights.operand))
-    return weights is not None and weights[1] == 1 and row.weights.groups(node.attributes) > 1
+    weights = shapes.shape(node, node.input(layout.operand))
+    return weights is not None and weights[1] == 1 and layout.groups(node.attributes) > 1
 
 
 def _channel_axis(kernel: Kernel, rank: int) -> int | None:
     if rank < 2:
         return rank - 1 if rank else None
-    host = operator_of(kernel.host)
-    if host.weights is not None and host.weights.channels < 0:
-        return rank + host.weights.channels
-    is_convolution = host.weights is not None and host.weights.grouped
+    layout = weight_layout(kernel.host)
+    if layout is not None and layout.channels < 0:
+        return rank + layout.channels
+    is_convolution = layout is not None and layout.grouped
     return 1 if is_convolution or rank in _CHANNELS_FIRST_RANKS else rank - 1
 
 
 def _described(node: Node, shapes: Shapes, given: frozenset[str]) -> str:
     """`Conv[group=1 kernel_shape=3,3 ...]`; `given=1,2`: weights that a caller may replace."""
+    if is_rounding(node):
+        return node.op_type
     depthwise = is_depthwise(node, shapes)
     parts = [
         f"{name}={'*' if name == 'group' and depthwise else _value(value)}"
@@ -158,9 +191,10 @@ def _value(value: object) -> str:
 
 
 def _shaped(spec: TensorSpec, axis: int | None, layout: str) -> str:
-    """`1x*x32x32 blocked`, a star in place of the channels."""
+    """`1x*x32x32 uint8 channels-last`, a star in place of the channels, float32 unsaid."""
     sizes = ["*" if place == axis else str(size) for place, size in enumerate(spec.shape)]
-    return f"{'x'.join(sizes) or 'scalar'} {layout}".strip()
+    said = ["x".join(sizes) or "scalar", "" if spec.dtype == np.float32 else spec.dtype.name]
+    return " ".join(filter(None, (*said, layout)))
 
 
 # --- sizes ---------------------------------------------------------------------------------------
@@ -181,15 +215,16 @@ class Sizing:
 
     @property
     def bytes(self) -> int:
-        """Of the layer's float32 inputs, output and, roughly, weights."""
-        words = sum(int(np.prod(shape)) for shape in (*self.read.values(), self.written))
-        kernel = self.kind.kernel
-        layout = operator_of(kernel.host).weights
+        """Of the layer's inputs, output and, roughly, weights, as wide as the first input."""
+        kernel, specs = self.kind.kernel, self.shapes.by_scope[""]
+        tensors = (*self.read.items(), (kernel.outputs[0], self.written))
+        moved = sum(int(np.prod(shape)) * specs[n].dtype.itemsize for n, shape in tensors)
+        layout, weights = weight_layout(kernel.host), 0
         if layout is not None and self.kind.independent:
             shape = self.shapes.shape(kernel.host, kernel.host.input(layout.operand)) or (0,)
-            now, then = self.counts, self.kind.counts(self.shapes.by_scope[""])
-            words += int(np.prod(shape)) * now[0] * now[1] // (then[0] * then[1])
-        return 4 * words
+            now, then = self.counts, self.kind.counts(specs)
+            weights = int(np.prod(shape)) * now[0] * now[1] // (then[0] * then[1])
+        return moved + weights * specs[kernel.inputs[0]].dtype.itemsize
 
 
 def sized(kind: LayerKind, shapes: Shapes, in_channels: int, out_channels: int) -> Sizing:
@@ -234,7 +269,7 @@ def weight_shape(node: Node, shape: Shape, sizing: Sizing) -> Shape:
     """The shape of a node's weights; behind a Flatten there are several inputs a channel."""
     if is_depthwise(node, sizing.shapes):
         return (sizing.written[1], *shape[1:])
-    layout = operator_of(node).weights
+    layout = weight_layout(node)
     if layout is None or not sizing.kind.independent:
         return shape
     outputs, inputs = layout.axes(node.attributes, len(shape))

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eapc.errors import DataError, ModelError
-from eapc.profiling.kernels import Layout
 from eapc.profiling.layer_kinds import NotTimedError, Sizing
-from eapc.profiling.probe_models import Probe, ProbeMaker, readers_of
+from eapc.profiling.probe_models import ProbeMaker, inputs_handed, readers_of
+from eapc.profiling.probe_neighbours import Handed, Probe
 from eapc.runtime import Stopwatch
 
 _TURNS = 3
@@ -72,23 +72,23 @@ class LayerTimer:
     threads: int
     repeats: int
     footprint_bytes: int
-    _reader_ms: dict[Layout, float] = field(default_factory=dict)
+    _reader_ms: dict[Handed, float] = field(default_factory=dict)
 
     def overhead_ms(self) -> float:
         """What one run costs whatever the network."""
         return self._least([self.maker.empty()], self.repeats)[0]
 
     def calibrate(self, sizings: Sequence[Sizing]) -> None:
-        """Find out what a probe's readers cost, where a first input in each layout is smallest.
+        """Find out what a probe's readers cost, where a first input handed on so is smallest.
 
         There a reader costs what its node does; elsewhere what it finds in the caches counts too.
         """
         for sizing in sorted(sizings, key=lambda sizing: sizing.bytes):
-            layout = sizing.kind.kernel.layouts[0]
-            if layout not in self._reader_ms:
+            handed = inputs_handed(sizing)[0]
+            if handed not in self._reader_ms:
                 probes = [self.maker.bare(sizing, _MOST_COPIES, readers) for readers in (1, 2)]
                 one, two = self._least(probes, _CARE * self.repeats)
-                self._reader_ms[layout] = max(0.0, (two - one) / _MOST_COPIES)
+                self._reader_ms[handed] = max(0.0, (two - one) / _MOST_COPIES)
 
     def read(self, sizing: Sizing, repeats: int) -> Reading:
         """Time a layer once; NotTimedError where onnxruntime refuses its probe."""
@@ -99,7 +99,7 @@ class LayerTimer:
         except (ModelError, DataError) as error:
             raise NotTimedError(str(error)) from error
         readers = sum(
-            self._reader_ms.get(layout, 0.0) * count for layout, count in readers_of(sizing)
+            self._reader_ms.get(handed, 0.0) * count for handed, count in readers_of(sizing)
         )
         return Reading(bare, whole, copies, readers)
 
@@ -142,6 +142,7 @@ class NetworkTimer:
 
 Clock = Callable[[], float]
 
+_PAIR = 2
 _DEVIATIONS = 1.96
 """Of a normal distribution, for 95 %."""
 
@@ -193,14 +194,21 @@ def run_in_turns(
 ) -> Laps:
     """Run everything once in each of `repeats` rounds, after `warmup` rounds that do not count.
 
-    Every second round goes backwards, so that nothing always comes first.
+    Of two every second round goes backwards, so that neither always comes first. More come in a
+    drawn order: there and back, those at the ends would find the caches as they left them.
     """
-    order = list(enumerate(runs))
-    ms = np.zeros((repeats, len(order)))
+    ms, rng = np.zeros((repeats, len(runs))), np.random.default_rng(0)
     for turn in range(-warmup, repeats):
-        for place, run in order if turn % 2 == 0 else reversed(order):
+        for place in _order(len(runs), turn, rng):
             start = clock()
-            run()
+            runs[place]()
             if turn >= 0:
                 ms[turn, place] = (clock() - start) * 1e3
     return Laps(ms)
+
+
+def _order(many: int, turn: int, rng: np.random.Generator) -> list[int]:
+    """The order of things in a round."""
+    if many > _PAIR:
+        return [int(place) for place in rng.permutation(many)]
+    return list(range(many))[:: 1 if turn % 2 == 0 else -1]

@@ -4,42 +4,40 @@ A layer is timed as it runs in a network: fused with what follows it, its inputs
 the layouts that they have there. So a probe gives each copy of the layer inputs that a node has
 computed in that layout, and reads one position of what comes out. The same probe without the
 layer is what is taken off; what converts a layout on the way in or out counts as the layer's.
+
+Quantized layers keep what stands around them in the file: codes come in and go out, weights and
+biases are codes with their scales per channel, all of them resized.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
 
 from eapc.model import Array, Model, Node
 from eapc.operators import operator_of
-from eapc.profiling.kernels import Layout
+from eapc.profiling.integer_layers import weight_layout
 from eapc.profiling.layer_kinds import (
     NotTimedError,
     Shape,
     Sizing,
     as_wide,
+    dtype_as_run,
     is_depthwise,
     steering,
     weight_shape,
-    with_axis,
 )
+from eapc.profiling.probe_neighbours import Handed, Probe, ProbeDraft, produced, read_one
 
 _SMALL = 1
-_SLICE_WITH_INPUTS = 10
+_ZERO_POINT = 2
+"""The place of the zero point among what rounds, and what makes real numbers, of codes."""
 
-
-@dataclass(frozen=True)
-class Probe:
-    """A model to time and what to feed it."""
-
-    model: onnx.ModelProto
-    feed: Mapping[str, Array]
+_HALF = 128
+"""What codes of uint8 are above those of int8."""
 
 
 @dataclass(frozen=True)
@@ -51,180 +49,172 @@ class ProbeMaker:
 
     def layer(self, sizing: Sizing, copies: int) -> Probe:
         """Copies of a layer between its neighbours; NotTimedError where it cannot be resized."""
-        draft, kernel = _ProbeModel(self.model, self.folded), sizing.kind.kernel
+        draft, kernel = self._draft(), sizing.kind.kernel
+        writer, fixed = _LayerWriter(self.model, self.folded, draft, sizing), _is_fixed(sizing)
         for copy in range(copies):
-            names = draft.producers(sizing, copy)
-            names |= draft.layer(sizing, names, copy)
-            for layout in kernel.read_as or ("plain",):
-                draft.reader(names[kernel.outputs[0]], sizing.written, layout)
-            for tensor, layout in list(zip(kernel.inputs, kernel.layouts, strict=True))[1:]:
-                draft.reader(names[tensor], sizing.read[tensor], layout)
+            names = _producers(draft, sizing, copy)
+            names |= writer.written(names, copy)
+            for handed in results_handed(sizing):
+                read_one(draft, names[kernel.outputs[0]], sizing.written, handed, fixed)
+            for tensor, handed in zip(kernel.inputs[1:], inputs_handed(sizing)[1:], strict=True):
+                read_one(draft, names[tensor], sizing.read[tensor], handed, fixed)
         return draft.finish()
 
     def bare(self, sizing: Sizing, copies: int, readers: int = 1) -> Probe:
         """The neighbours alone: the first input is read `readers` times, the others once."""
-        draft, kernel = _ProbeModel(self.model, self.folded), sizing.kind.kernel
+        draft, kernel, fixed = self._draft(), sizing.kind.kernel, _is_fixed(sizing)
         for copy in range(copies):
-            names = draft.producers(sizing, copy)
-            for place, (name, layout) in enumerate(zip(kernel.inputs, kernel.layouts, strict=True)):
+            names = _producers(draft, sizing, copy)
+            handed = inputs_handed(sizing)
+            for place, (name, each) in enumerate(zip(kernel.inputs, handed, strict=True)):
                 for _ in range(1 if place else readers):
-                    draft.reader(names[name], sizing.read[name], layout)
+                    read_one(draft, names[name], sizing.read[name], each, fixed)
         return draft.finish()
 
     def empty(self) -> Probe:
         """Next to nothing: what a run costs by itself."""
-        draft = _ProbeModel(self.model, self.folded)
+        draft = self._draft()
         draft.feed["x"] = np.ones(1, np.float32)
-        draft.outputs.append(draft.node("Relu", ["x"], "y"))
+        draft.node("Relu", ["x"], draft.output(np.dtype(np.float32)))
         return draft.finish()
 
+    def _draft(self) -> ProbeDraft:
+        return ProbeDraft(self.model.view.proto)
 
-@dataclass
-class _ProbeModel:
-    """A model that grows node by node."""
+
+def inputs_handed(sizing: Sizing) -> tuple[Handed, ...]:
+    """How each input of a layer is handed to it."""
+    kernel, specs = sizing.kind.kernel, sizing.shapes.by_scope[""]
+    pairs = zip(kernel.inputs, kernel.layouts, strict=True)
+    return tuple(Handed(layout, dtype_as_run(specs[name], kernel)) for name, layout in pairs)
+
+
+def results_handed(sizing: Sizing) -> tuple[Handed, ...]:
+    """How a layer's result is read, once for each layout."""
+    kernel, specs = sizing.kind.kernel, sizing.shapes.by_scope[""]
+    dtype = dtype_as_run(specs[kernel.outputs[0]], kernel)
+    return tuple(Handed(layout, dtype) for layout in kernel.read_as or ("plain",))
+
+
+def readers_of(sizing: Sizing) -> Iterator[tuple[Handed, int]]:
+    """The readers that a probe with the layer has and the bare one lacks; negative where fewer."""
+    yield from ((handed, 1) for handed in results_handed(sizing))
+    yield inputs_handed(sizing)[0], -1
+
+
+def _is_fixed(sizing: Sizing) -> bool:
+    """Whether the layer has to do with codes, which onnxruntime moves about."""
+    return any(each.is_code for each in (*inputs_handed(sizing), *results_handed(sizing)))
+
+
+def _producers(draft: ProbeDraft, sizing: Sizing, copy: int) -> dict[str, str]:
+    """Nodes that compute the layer's inputs as they are handed on; names by original tensor."""
+    kind = sizing.kind
+    pairs = enumerate(zip(kind.kernel.inputs, inputs_handed(sizing), strict=True))
+    return {
+        tensor: produced(draft, f"{copy}.in{place}", sizing.read[tensor], kind.axes[tensor], handed)
+        for place, (tensor, handed) in pairs
+    }
+
+
+@dataclass(frozen=True)
+class _LayerWriter:
+    """Writes copies of a layer, resized, into a probe."""
 
     model: Model
     folded: Mapping[str, Array]
-    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
-    nodes: list[onnx.NodeProto] = field(default_factory=list)
-    initializers: dict[str, onnx.TensorProto] = field(default_factory=dict)
-    feed: dict[str, Array] = field(default_factory=dict)
-    outputs: list[str] = field(default_factory=list)
-    given: set[str] = field(default_factory=set)
+    draft: ProbeDraft
+    sizing: Sizing
 
-    def node(self, op_type: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
-        self.nodes.append(helper.make_node(op_type, list(inputs), [output], **attributes))
-        return output
-
-    def constant(self, name: str, value: Array) -> str:
-        if name not in self.initializers:
-            self.initializers[name] = numpy_helper.from_array(value, name)
-        return name
-
-    def normal(self, name: str, shape: Shape) -> str:
-        """Weights that keep the scale of what they multiply; the first axis is the output's."""
-        scale = max(1.0, float(np.prod(shape[1:]))) ** -0.5
-        return self.constant(name, self.rng.normal(0, scale, shape).astype(np.float32))
-
-    def producers(self, sizing: Sizing, copy: int) -> dict[str, str]:
-        """Nodes that compute the layer's inputs in their layouts; names by original tensor."""
-        kernel = sizing.kind.kernel
-        return {
-            tensor: self._producer(
-                f"{copy}.in{place}", sizing.read[tensor], sizing.kind.axes[tensor], layout
-            )
-            for place, (tensor, layout) in enumerate(
-                zip(kernel.inputs, kernel.layouts, strict=True)
-            )
-        }
-
-    def _producer(self, name: str, shape: Shape, axis: int | None, layout: Layout) -> str:
-        source = self._source(with_axis(shape, axis, 1))
-        if layout == "blocked":
-            weights = self.normal(f"{name}.weights", (shape[1], *(1 for _ in shape[1:])))
-            plain = self.node("Conv", [source, weights], f"{name}.conv")
-            return self.node("Relu", [plain], name)
-        ones = with_axis((1,) * len(shape), axis, 1 if axis is None else shape[axis])
-        factor = self.rng.uniform(0.5, 1.5, ones).astype(np.float32)
-        return self.node("Mul", [source, self.constant(f"{name}.factor", factor)], name)
-
-    def _source(self, shape: Shape) -> str:
-        name = "x" + "x".join(map(str, shape))
-        if name not in self.feed:
-            self.feed[name] = self.rng.normal(0, 1, shape).astype(np.float32)
-        return name
-
-    def reader(self, tensor: str, shape: Shape, layout: Layout) -> None:
-        """An output of the model that depends on one position of a tensor."""
-        output = f"y{len(self.outputs)}"
-        self.outputs.append(output)
-        if layout == "blocked":
-            weights = self.normal(f"{output}.weights", (1, shape[1], *(1 for _ in shape[2:])))
-            self.node("Conv", [tensor, weights], output, strides=list(shape[2:]))
-        elif shape:
-            self._slice(tensor, len(shape), output)
-        else:
-            self.node("Identity", [tensor], output)
-
-    def _slice(self, tensor: str, rank: int, output: str) -> None:
-        if self._opset < _SLICE_WITH_INPUTS:
-            self.node("Slice", [tensor], output, starts=[0] * rank, ends=[1] * rank)
-            return
-        starts = self.constant(f"zeros{rank}", np.zeros(rank, np.int64))
-        ends = self.constant(f"ones{rank}", np.ones(rank, np.int64))
-        self.node("Slice", [tensor, starts, ends], output)
-
-    @property
-    def _opset(self) -> int:
-        imports = self.model.view.proto.opset_import
-        return next((i.version for i in imports if i.domain in ("", "ai.onnx")), 1)
-
-    def layer(self, sizing: Sizing, names: Mapping[str, str], copy: int) -> dict[str, str]:
+    def written(self, names: Mapping[str, str], copy: int) -> dict[str, str]:
         """The nodes of one copy of the layer; names of all that they compute."""
-        known = dict(names)
-        for place, node in enumerate(sizing.kind.kernel.nodes):
+        known, kernel = dict(names), self.sizing.kind.kernel
+        for place, node in enumerate(kernel.nodes):
             proto = onnx.NodeProto()
             proto.CopyFrom(self.model.node_proto(node))
             inputs = [
-                known.get(name) or self._parameter(node, index, sizing, f"{copy}.{place}.{index}")
+                known.get(name) or self._parameter(node, index, f"{copy}.{place}.{index}")
                 for index, name in enumerate(node.inputs)
             ]
             pairs = zip(node.inputs, inputs, strict=True)
-            self.given |= {name for tensor, name in pairs if tensor in sizing.kind.kernel.given}
+            self.draft.given |= {name for tensor, name in pairs if tensor in kernel.given}
             known |= {name: f"{copy}.{place}.out{i}" for i, name in enumerate(node.outputs) if name}
             proto.name = ""
             proto.input[:] = inputs
             proto.output[:] = [known[name] if name else "" for name in node.outputs]
-            if is_depthwise(node, sizing.shapes):
-                channels = sizing.read[sizing.kind.kernel.inputs[0]][1]
+            if is_depthwise(node, self.sizing.shapes):
+                channels = self.sizing.read[kernel.inputs[0]][1]
                 for attribute in proto.attribute:
                     if attribute.name == "group":
                         attribute.i = channels
-            self.nodes.append(proto)
+            self.draft.nodes.append(proto)
         return known
 
-    def _parameter(self, node: Node, index: int, sizing: Sizing, name: str) -> str:
+    def _parameter(self, node: Node, index: int, name: str) -> str:
         """A constant of the layer, resized: made up, unless its values decide about the work."""
-        tensor = node.inputs[index]
+        tensor, sizing = node.inputs[index], self.sizing
         if not tensor:
             return ""
-        spec = sizing.shapes.spec(node, tensor)
-        shape = sizing.shapes.shape(node, tensor)
+        spec, shape = sizing.shapes.spec(node, tensor), sizing.shapes.shape(node, tensor)
         if spec is None or shape is None:
             raise NotTimedError(f"the shape of '{tensor}' is unknown")
-        constants, row = self.model.constants, operator_of(node)
-        value = constants[tensor] if tensor in constants.plain else None
-        if row.steered or spec.dtype.kind != "f" or int(np.prod(shape)) <= _SMALL:
-            value = self.folded.get(tensor) if value is None else value
-            if value is None:
-                raise NotTimedError(f"the value of '{tensor}' is unknown")
+        rounded = self._rounded(tensor)
+        if rounded is not None:
+            return self._codes(rounded, shape, self._resized(node, index, shape), name)
+        row, is_small = operator_of(node), int(np.prod(shape)) <= _SMALL
+        if row.quantized is not None and spec.dtype.kind in "iu" and not is_small:
+            codes = np.resize(self._value(tensor), self._resized(node, index, shape))
+            return self.draft.constant(f"{name}.codes", codes)
+        if row.steered or spec.dtype.kind != "f" or is_small:
+            value = self._as_run(node, index, self._value(tensor))
             value = steering(node, value, sizing) if row.steered else value
-            return self.constant(f"{name}.value", value)
+            return self.draft.constant(f"{name}.value", value)
         if row.weights is not None and index == row.weights.operand:
-            return self.normal(f"{name}.weights", weight_shape(node, shape, sizing))
-        values = self.rng.uniform(0.5, 1.5, as_wide(shape, sizing))
-        return self.constant(f"{name}.values", values.astype(spec.dtype))
+            return self.draft.normal(f"{name}.weights", weight_shape(node, shape, sizing))
+        values = self.draft.rng.uniform(0.5, 1.5, as_wide(shape, sizing))
+        return self.draft.constant(f"{name}.values", values.astype(spec.dtype))
 
-    def finish(self) -> Probe:
-        replaceable = (self.initializers[name] for name in sorted(self.given))
-        graph = helper.make_graph(
-            self.nodes,
-            "probe",
-            [
-                *(helper.make_tensor_value_info(n, 1, v.shape) for n, v in self.feed.items()),
-                *(helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in replaceable),
-            ],
-            [helper.make_tensor_value_info(name, 1, None) for name in self.outputs],
-            list(self.initializers.values()),
-        )
-        source = self.model.view.proto
-        proto = helper.make_model(graph, opset_imports=source.opset_import)
-        proto.ir_version = max(4, source.ir_version)
-        return Probe(proto, self.feed)
+    def _as_run(self, node: Node, index: int, value: Array) -> Array:
+        """A zero point of int8 where the codes run as those of uint8, else the value itself."""
+        codes = {"QuantizeLinear": node.outputs, "DequantizeLinear": node.inputs}
+        rounded = codes.get(node.op_type, ("",))[0]
+        is_moved = index == _ZERO_POINT and value.dtype == np.int8
+        if not is_moved or rounded not in self.sizing.kind.kernel.unsigned:
+            return value
+        return (value.astype(np.int16) + _HALF).astype(np.uint8)
 
+    def _value(self, tensor: str) -> Array:
+        constants = self.model.constants
+        value = constants[tensor] if tensor in constants.plain else self.folded.get(tensor)
+        if value is None:
+            raise NotTimedError(f"the value of '{tensor}' is unknown")
+        return value
 
-def readers_of(sizing: Sizing) -> Iterator[tuple[Layout, int]]:
-    """The readers that a probe with the layer has and the bare one lacks; negative where fewer."""
-    kernel = sizing.kind.kernel
-    yield from ((layout, 1) for layout in kernel.read_as or ("plain",))
-    yield kernel.layouts[0], -1
+    def _resized(self, node: Node, index: int, shape: Shape) -> Shape:
+        """The shape of a constant at the layer's counts."""
+        layout = weight_layout(node)
+        is_weight = layout is not None and index == layout.operand
+        return weight_shape(node, shape, self.sizing) if is_weight else as_wide(shape, self.sizing)
+
+    def _rounded(self, tensor: str) -> Node | None:
+        """The DequantizeLinear that makes a constant of stored codes."""
+        maker = self.model.view.producer(tensor)
+        if maker is None or maker.op_type != "DequantizeLinear":
+            return None
+        return maker if all(name in self.model.constants for name in maker.inputs) else None
+
+    def _codes(self, maker: Node, then: Shape, now: Shape, name: str) -> str:
+        """A constant as its codes, with a scale for as many channels as there are now."""
+        axis = maker.attribute("axis", 1) % max(1, len(then))
+        operands = []
+        for place, tensor in enumerate(maker.inputs):
+            value = self._value(tensor)
+            shape = now if place == 0 else value.shape
+            if place and value.ndim == 1 and value.size == then[axis]:
+                shape = (now[axis],)
+            operands.append(self.draft.constant(f"{name}.{place}", np.resize(value, shape)))
+        proto = onnx.NodeProto()
+        proto.CopyFrom(self.model.node_proto(maker))
+        proto.name, proto.input[:], proto.output[:] = "", operands, [f"{name}.rounded"]
+        self.draft.nodes.append(proto)
+        return f"{name}.rounded"

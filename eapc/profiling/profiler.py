@@ -17,14 +17,19 @@ import onnx
 
 from eapc.checkpoints import Checkpoint, Finished
 from eapc.hardware import Axis, MeasuredLayer, Scan
-from eapc.model import Model, Shapes
-from eapc.profiling.kernels import constant_tensors, find_kernels, folded_constants
+from eapc.model import Array, Model, Shapes, numpy_type
+from eapc.profiling.integer_layers import is_rounding
+from eapc.profiling.kernels import (
+    constant_tensors,
+    find_kernels,
+    folded_constants,
+    running_graph,
+)
 from eapc.profiling.layer_grid import DEEPEST_LEVEL, LayerGrid, digits, step_width
 from eapc.profiling.layer_kinds import ChannelCounts, NotTimedError, Sizing, layer_kind, sized
 from eapc.profiling.layer_timer import LayerTimer, NetworkTimer, Reading
 from eapc.profiling.probe_models import ProbeMaker
 from eapc.progress import Progress, Step
-from eapc.runtime import optimised_model
 
 _STAGE = "time layers"
 _SCAN_STAGE = "look for steps"
@@ -66,12 +71,14 @@ class Profiler:
 
     def run(self) -> Profile:
         """Measure; parts that are finished already are taken as they are, with their times."""
-        optimised = optimised_model(self.model.to_proto(embed=True), self.threads)
+        optimised = running_graph(self.model, self.threads)
         grids = self._grids(optimised)
-        maker = ProbeMaker(self.model, folded_constants(self.model, optimised))
+        maker = ProbeMaker(self.model, self._folded(optimised))
         sizings = [self._sizing(grid, counts) for grid in grids for counts in grid.own]
         constants = self.model.constants.plain.values()
-        weight_bytes = sum(4 * math.prod(tensor.dims) for tensor in constants)
+        weight_bytes = sum(
+            numpy_type(tensor.data_type).itemsize * math.prod(tensor.dims) for tensor in constants
+        )
         footprint = weight_bytes + max((sizing.bytes for sizing in sizings), default=0)
         timer = LayerTimer(maker, self.threads, self.repeats, footprint)
         timer.calibrate(sizings)
@@ -93,6 +100,15 @@ class Profiler:
             missing=tuple(self._missing),
             sum_ms=overhead + sum(own),
             whole_ms=self.network.least_ms,
+        )
+
+    def _folded(self, optimised: onnx.ModelProto) -> dict[str, Array]:
+        """Constants that onnxruntime computes; in quantized models it turns some for layouts."""
+        known = folded_constants(self.model, optimised)
+        if not any(map(is_rounding, self.model.view.main_nodes)):
+            return known
+        return known | folded_constants(
+            self.model, running_graph(self.model, self.threads, blocked=False)
         )
 
     def _levels(self, timer: LayerTimer, grids: Sequence[LayerGrid]) -> list[Scan]:

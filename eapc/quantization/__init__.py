@@ -5,6 +5,7 @@ from eapc.quantization.folding import Folded, folded
 from eapc.quantization.fusing import IntegerFusion
 from eapc.quantization.grids import TensorGrid, activation_grid, bias_codes, weight_grid
 from eapc.quantization.plan import LeftFloat, QuantizationPlan, QuantizedNode, plan_of
+from eapc.quantization.twin import IntegerTwin, integer_twin
 from eapc.quantization.value_counts import ValueCounts
 from eapc.quantization.width_curves import (
     WidthCurve,
@@ -18,6 +19,7 @@ from eapc.quantization.widths import widths_to_write
 __all__ = [
     "Folded",
     "IntegerFusion",
+    "IntegerTwin",
     "LeftFloat",
     "QuantizationPlan",
     "Quantized",
@@ -29,6 +31,7 @@ __all__ = [
     "activation_grid",
     "bias_codes",
     "folded",
+    "integer_twin",
     "names_in_nodes",
     "names_of_weights",
     "plan_of",

@@ -70,6 +70,11 @@ def code_name(tensor: str) -> str:
     return f"{tensor}@codes"
 
 
+def names_of(tensor: str) -> tuple[str, ...]:
+    """What a tensor of the float network may be called where its grid is written in."""
+    return code_name(tensor), f"{tensor}@rounded", f"{tensor}@float"
+
+
 class _Writer:
     def __init__(
         self, model: Model, plan: QuantizationPlan, proto: onnx.ModelProto, weights: bool

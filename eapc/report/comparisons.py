@@ -11,8 +11,10 @@ from functools import partial
 
 from rich.console import Group, RenderableType
 
-from eapc.commands.comparison import Comparison, RuntimeEnergy, RuntimeLatency, Side
+from eapc.commands.comparison import Comparison, Side
+from eapc.commands.turns import RuntimeEnergy, RuntimeLatency
 from eapc.evaluation import TOP1
+from eapc.profiling import IntegerUse
 from eapc.report.classes import classes_said, map_document
 from eapc.report.csv import csv_text
 from eapc.report.documents import Document, accuracy_of, model_name, totals
@@ -62,7 +64,7 @@ class Figure:
         return self.after / self.before if self.before else None
 
 
-def _figures(compared: Comparison) -> Iterator[Figure]:
+def figures_of(compared: Comparison) -> Iterator[Figure]:
     """What both models have of everything that is better smaller."""
     before, after = compared.before, compared.after
     one, two = before.energy, after.energy
@@ -117,10 +119,26 @@ def comparison_table(compared: Comparison, width: int) -> Group:
 
 def _rows(compared: Comparison) -> Iterator[tuple[str, str, str, str]]:
     """(figure, before, after, how they compare)."""
-    for figure in _figures(compared):
+    for figure in figures_of(compared):
         amounts = figure.shown(figure.before), figure.shown(figure.after)
         yield figure.label, *amounts, percent(figure.ratio)
+    before, after = (integer_nodes(each.integers) for each in (compared.before, compared.after))
+    if before or after:
+        yield "nodes on integers", before or "none", after or "none", ""
     yield from accuracy_row(compared.accuracy)
+
+
+def integer_nodes(use: IntegerUse) -> str:
+    """`28 of 29`: how many of the nodes that could run on integers do; empty for float files."""
+    fused, able = use.counts
+    return f"{fused} of {able}" if able else ""
+
+
+def integer_facts(sides: Sequence[Side]) -> Iterator[tuple[str, str]]:
+    """By operator, for each file that has codes."""
+    for side in sides:
+        if side.integers.able:
+            yield "on integers", plain(f"{side.model.name}: {side.integers}")
 
 
 def _facts(compared: Comparison, width: int) -> Iterator[tuple[str, RenderableType]]:
@@ -130,7 +148,7 @@ def _facts(compared: Comparison, width: int) -> Iterator[tuple[str, RenderableTy
     if compared.classes is not None:
         yield "answers", f"of both on the classes kept: {classes_said(compared.classes)}"
     if (latency := compared.latency) is not None:
-        yield "latency", _measured(latency)
+        yield "latency", measured_latency(latency)
     if (energy := compared.metered) is not None:
         yield "energy", plain(_metered(energy))
         yield "energy ratio", plain(_metered_ratio(energy, compared))
@@ -145,6 +163,7 @@ def _facts(compared: Comparison, width: int) -> Iterator[tuple[str, RenderableTy
         if side.energy.unmodelled:
             yield "energy of", plain(side.model.name)
             yield from coverage(side.energy, width)
+    yield from integer_facts((compared.before, compared.after))
     yield from (("note", plain(note)) for note in compared.notes)
     measured = "latency measured" if compared.latency is not None else ""
     measured = "the rest measured" if compared.metered is not None else measured
@@ -152,7 +171,7 @@ def _facts(compared: Comparison, width: int) -> Iterator[tuple[str, RenderableTy
     yield "note", f"energy is modelled for the machine named above{here}"
 
 
-def _measured(latency: RuntimeLatency) -> str:
+def measured_latency(latency: RuntimeLatency) -> str:
     """Under what conditions, and how sure the ratio is."""
     ratio = latency.ratio
     return (
@@ -193,7 +212,7 @@ def comparison_document(compared: Comparison, warnings: Sequence[str] = ()) -> D
         "batch": report.batch,
         "before": _side(compared.before),
         "after": _side(compared.after),
-        "ratios": {figure.key: figure.ratio for figure in _figures(compared)},
+        "ratios": {figure.key: figure.ratio for figure in figures_of(compared)},
         "energy_ratio_interval": interval_document(compared.energy_ratio_interval),
         "measured_latency": None
         if latency is None
@@ -220,6 +239,7 @@ def _side(side: Side) -> Document:
         "model": model_name(side.model),
         "parameters": side.parameters,
         "file_bytes": side.file_bytes,
+        "integer_nodes": {"able": dict(side.integers.able), "fused": dict(side.integers.fused)},
         "modelled": totals(side.energy),
     }
 
@@ -228,7 +248,7 @@ def comparison_csv(compared: Comparison) -> str:
     """A heading and one row per figure: before, after and their ratio, empty where unknown."""
     columns = ("figure", "before", "after", "ratio")
     rows: list[tuple[object, ...]] = [
-        (figure.key, figure.before, figure.after, figure.ratio) for figure in _figures(compared)
+        (figure.key, figure.before, figure.after, figure.ratio) for figure in figures_of(compared)
     ]
     if (accuracy := compared.accuracy) is not None:
         name = "accuracy" if accuracy.metric == TOP1 else accuracy.metric

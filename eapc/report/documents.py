@@ -130,6 +130,7 @@ def _latency(found: LatencyRecord | None, **more: float | None) -> Document | No
         "before_ms": found.before_ms,
         "after_ms": found.after_ms,
         "ratio": found.ratio,
+        **({} if found.bits is None else {"bits": found.bits}),
         **more,
     }
 

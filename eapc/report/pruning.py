@@ -175,7 +175,8 @@ def _changes(pruned: Pruned) -> Iterator[tuple[str, str, str, str]]:
     yield from width_rows(before, after)
     if pruned.latency is not None:
         one, other = pruned.latency.before_ms, pruned.latency.after_ms
-        name = f"latency on {pruned.latency.machine}, ms"
+        bits = f", {pruned.latency.bits} bits" if pruned.latency.bits else ""
+        name = f"latency on {pruned.latency.machine}{bits}, ms"
         yield name, f"{one:.3g}", f"{other:.3g}", percent(pruned.latency.ratio)
     one, other = before.weights, after.weights
     if one != other:

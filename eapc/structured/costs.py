@@ -144,60 +144,70 @@ def energy_costs(
 
 
 def latency_costs(
-    network: NetworkLatency, shapes: Shapes, groups: Sequence[ChannelGroup]
+    network: NetworkLatency,
+    shapes: Shapes,
+    groups: Sequence[ChannelGroup],
+    tensor_of: Mapping[str, str] | None = None,
 ) -> ChannelCosts:
     """The latency of a network by its channel counts, in ms per run on the measured machine.
 
-    `shapes` are those that the network was prepared with.
+    `shapes` are those that the network was prepared with. Where the groups are another network's,
+    whose quantized twin it is, `tensor_of` names that one's tensor for each of its own.
     """
-    machine, specs = network.machine, shapes.by_scope[""]
+    machine = network.machine
+    read = partial(_TimedLayer, shapes.by_scope[""], machine, tensor_of or {})
     layers = [
-        Item(
-            key,
-            (*kind.kernel.inputs, *kind.kernel.outputs),
-            partial(_ms, kind, specs, machine),
-            partial(_is_measured, kind, specs, machine),
-        )
+        Item(key, layer.tensors, layer.ms, layer.is_measured)
         for key, kind in network.layers.items()
+        for layer in [read(kind)]
     ]
     return ChannelCosts([*layers, Item("", (), lambda _: machine.overhead_ms)], groups)
 
 
-def _ms(
-    kind: LayerKind, specs: Mapping[str, TensorSpec], machine: MeasuredMachine, shrink: Shrink
-) -> float:
-    """Latency of a layer at smaller shapes; nothing with no channels left."""
-    counts = _counts(kind, specs, shrink)
-    return 0.0 if counts is None else machine.node_ms(kind.name, *counts)
+@dataclass(frozen=True)
+class _TimedLayer:
+    """A layer of a network whose tensors' shapes `specs` has, on a measured machine."""
 
+    specs: Mapping[str, TensorSpec]
+    machine: MeasuredMachine
+    tensor_of: Mapping[str, str]
+    kind: LayerKind
 
-def _is_measured(
-    kind: LayerKind, specs: Mapping[str, TensorSpec], machine: MeasuredMachine, shrink: Shrink
-) -> bool:
-    """Whether the layer was timed at those counts of these shapes that are not the whole ones."""
-    counts, whole = _counts(kind, specs, shrink), kind.counts(specs)
-    layer = machine.by_layer[kind.name]
-    known = (
-        (*measured, own)
-        for measured, own in zip((layer.in_channels, layer.out_channels), whole, strict=True)
-    )
-    return counts is None or all(map(contains, known, counts))
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return (*self.kind.kernel.inputs, *self.kind.kernel.outputs)
 
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """What it reads and writes, by the names that groups have for it."""
+        return tuple(self.tensor_of.get(name, name) for name in self._names)
 
-def _counts(
-    kind: LayerKind, specs: Mapping[str, TensorSpec], shrink: Shrink
-) -> tuple[int, int] | None:
-    """(input, output) channels of a layer at smaller shapes; None with no channels left."""
-    names = (*kind.kernel.inputs, *kind.kernel.outputs)
-    shapes = {name: static_shape(specs[name]) for name in names}
-    smaller = {
-        name: replace(specs[name], shape=shrink(name, shape))
-        for name, shape in shapes.items()
-        if shape is not None
-    }
-    if any(_is_emptied(shapes[name], spec.shape) for name, spec in smaller.items()):
-        return None
-    return kind.counts({**specs, **smaller})
+    def ms(self, shrink: Shrink) -> float:
+        """Latency at smaller shapes; nothing with no channels left."""
+        counts = self._counts(shrink)
+        return 0.0 if counts is None else self.machine.node_ms(self.kind.name, *counts)
+
+    def is_measured(self, shrink: Shrink) -> bool:
+        """Whether it was timed at those counts of these shapes that are not the whole ones."""
+        counts, whole = self._counts(shrink), self.kind.counts(self.specs)
+        layer = self.machine.by_layer[self.kind.name]
+        known = (
+            (*measured, own)
+            for measured, own in zip((layer.in_channels, layer.out_channels), whole, strict=True)
+        )
+        return counts is None or all(map(contains, known, counts))
+
+    def _counts(self, shrink: Shrink) -> tuple[int, int] | None:
+        """(input, output) channels at smaller shapes; None with no channels left."""
+        specs, shapes = self.specs, {name: static_shape(self.specs[name]) for name in self._names}
+        smaller = {
+            name: replace(specs[name], shape=shrink(self.tensor_of.get(name, name), shape))
+            for name, shape in shapes.items()
+            if shape is not None
+        }
+        if any(_is_emptied(shapes[name], spec.shape) for name, spec in smaller.items()):
+            return None
+        return self.kind.counts({**specs, **smaller})
 
 
 def _item(item: NodeWork, report: EnergyReport) -> Item:

@@ -1,0 +1,112 @@
+"""One model beside several others, as table, document and comma-separated values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import Group, RenderableType
+
+from eapc.commands.comparison import Comparison
+from eapc.report.comparisons import (
+    comparison_document,
+    figures_of,
+    integer_facts,
+    integer_nodes,
+    measured_latency,
+)
+from eapc.report.csv import csv_text
+from eapc.report.documents import Document
+from eapc.report.layout import (
+    Column,
+    count,
+    facts,
+    likeness_of,
+    page,
+    percent,
+    plain,
+    table,
+    title,
+)
+from eapc.report.tables import heading, metric_value
+from eapc.report.uncertainty import energy_uncertainty, ratio_uncertainty
+
+
+def many_table(compared: Sequence[Comparison], width: int) -> Group:
+    """A column of values for each model and, but for the first, of ratios to the first's."""
+    first = compared[0].before
+    columns = [Column("", "left"), Column(first.model.name)]
+    for each in compared:
+        columns += [Column(each.after.model.name), Column("ratio")]
+    names = ", ".join(each.after.model.name for each in compared)
+    return page(
+        title(heading(f"{first.model.name} beside {names}", first.energy)),
+        table(tuple(columns), list(_rows(compared)), width),
+        facts(_facts(compared)),
+    )
+
+
+def _rows(compared: Sequence[Comparison]) -> Iterator[tuple[str, ...]]:
+    for figures in zip(*map(figures_of, compared), strict=False):
+        first = figures[0]
+        cells = [first.label, first.shown(first.before)]
+        for figure in figures:
+            cells += [figure.shown(figure.after), percent(figure.ratio)]
+        yield tuple(cells)
+    nodes = [integer_nodes(each.after.integers) for each in compared]
+    own = integer_nodes(compared[0].before.integers)
+    if own or any(nodes):
+        cells = ["nodes on integers", own or "none"]
+        yield tuple(cells + [cell for found in nodes for cell in (found or "none", "")])
+    if (accuracy := compared[0].accuracy) is not None:
+        name = f"{plain(accuracy.title)} on {count(accuracy.samples, 'input')}"
+        cells = [name, metric_value(accuracy, accuracy.before)]
+        for each in compared:
+            assert each.accuracy is not None  # all are judged, or none
+            cells += [metric_value(each.accuracy, each.accuracy.after), ""]
+        yield tuple(cells)
+    if (likeness := compared[0].likeness) is not None:
+        kind = "made-up input" if compared[0].made_up else "input"
+        name = likeness.metric.removeprefix("relative ")
+        cells = [f"{name} on {count(likeness.samples, kind)}", ""]
+        for each in compared:
+            assert each.likeness is not None  # all are judged, or none
+            cells += [likeness_of(each.likeness.metric, each.likeness.value), ""]
+        yield tuple(cells)
+
+
+def _facts(compared: Sequence[Comparison]) -> Iterator[tuple[str, RenderableType]]:
+    first = compared[0].before
+    for each in compared:
+        yield "beside", plain(each.after.model.name)
+        yield from ratio_uncertainty(first.energy, each.after.energy)
+        if each.latency is not None:
+            yield "latency", measured_latency(each.latency)
+        if each.metered is not None and each.metered.ratio is not None:
+            ratio = each.metered.ratio
+            low, high = percent(ratio.low), percent(ratio.high)
+            yield "measured energy", f"{percent(ratio.median)}, {low} to {high}, 95 % confidence"
+    yield "uncertainty", energy_uncertainty(first.energy.hardware)
+    yield from integer_facts((first, *(each.after for each in compared)))
+    yield from (("note", plain(note)) for note in compared[0].notes)
+    here = ", latency measured on this computer" if compared[0].latency is not None else ""
+    yield "note", f"energy is modelled for the machine named above{here}"
+
+
+def many_document(compared: Sequence[Comparison], warnings: Sequence[str] = ()) -> Document:
+    """`eapc.compare-many/1`: a document of `eapc.compare/1` for each but the first."""
+    return {
+        "schema": "eapc.compare-many/1",
+        "compared": [comparison_document(each) for each in compared],
+        "warnings": list(warnings),
+    }
+
+
+def many_csv(compared: Sequence[Comparison]) -> str:
+    """A heading and a row per figure and model: its value, and the ratio to the first model's."""
+    columns = ("figure", "model", "value", "ratio")
+    rows: list[tuple[object, ...]] = []
+    for figures in zip(*map(figures_of, compared), strict=False):
+        rows.append((figures[0].key, compared[0].before.model.name, figures[0].before, 1.0))
+        for each, figure in zip(compared, figures, strict=True):
+            rows.append((figure.key, each.after.model.name, figure.after, figure.ratio))
+    return csv_text(columns, (dict(zip(columns, row, strict=True)) for row in rows))
