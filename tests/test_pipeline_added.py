@@ -50,7 +50,7 @@ def test_it_is_listed(network: Network, monkeypatch: pytest.MonkeyPatch) -> None
     assert "clip-weights" in said
     assert "largest magnitude left" in said
     said = network.eapc("run", network.path, "--pipeline", "clip", code=2)
-    assert "there are annotate-energy, clip-weights" in said
+    assert "there are annotate-energy, choose-widths, clip-weights" in said
     wrong = ("--pipeline", "clip-weights{limits=1}")
     assert "limit" in network.eapc("run", network.path, *wrong, code=2)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +10,12 @@ from builders import Array
 from evaluation_builders import relative_output_error
 from pruning_builders import NETS, Net, branches, residual
 
+from eapc.calibration import LayerFit
 from eapc.errors import PassError, UsageError
 from eapc.goals import Densities, Sparsity, TargetEnergy, Trials
 from eapc.hardware import load_hardware
 from eapc.layers import find_layers
+from eapc.model import Array
 from eapc.pipeline import Compilation, Conditions, Pipeline, Recipe, load_passes
 from eapc.registry import METHODS
 from eapc.runtime import Engine, collect_outputs
@@ -77,12 +78,11 @@ def test_published_scores_leave_survivors_and_biases_alone(method: str) -> None:
 def test_only_admm_refits_behind_activations(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[object] = []
 
-    def noting(*given: Any) -> Any:
-        calls.append(given)
-        return given[4], given[3], given[2]
+    def noting(self: LayerFit, matrix: Array) -> tuple[LayerFit, Array]:
+        calls.append(matrix)
+        return self, matrix
 
-    real = "eapc.passes.reconstruct_outputs._rectified"
-    monkeypatch.setattr(real, noting)
+    monkeypatch.setattr(LayerFit, "behind_activation", noting)
     for method in METHODS:
         compiled(residual(), "sparsity=0.5", f"method={method}")
         assert bool(calls) == METHODS[method].refits_behind_activations

@@ -15,6 +15,8 @@ from eapc.operators import operator_of
 
 def told_bits(model: Model, node: Node) -> int | None:
     """Bits of a node's integers as its metadata tell; None where they tell nothing."""
+    if not model.view.has_node(node):
+        return None
     for entry in model.view.node_proto(node).metadata_props:
         if entry.key == BITS_KEY and entry.value.isdecimal() and int(entry.value):
             return int(entry.value)
