@@ -15,7 +15,6 @@ from eapc.errors import PassError, UsageError
 from eapc.goals import Densities, Sparsity, TargetEnergy, Trials
 from eapc.hardware import load_hardware
 from eapc.layers import find_layers
-from eapc.model import Array
 from eapc.pipeline import Compilation, Conditions, Pipeline, Recipe, load_passes
 from eapc.registry import METHODS
 from eapc.runtime import Engine, collect_outputs
