@@ -41,7 +41,7 @@ _ALONE = "8 bits"
 
 
 def loss(done: Pruned, images: Dataset) -> Accuracy:
-    """Accuracy on the images that decided nothing: half of them for 8 bits alone, as for a search."""
+    """Accuracy on images that decided nothing: half of them for 8 bits alone, as for a search."""
     if not isinstance(done.goal, Width):
         assert done.accuracy is not None  # there are labels
         return done.accuracy
