@@ -13,7 +13,7 @@ from pruning_builders import residual
 from structured_builders import EYERISS, inputs_of
 
 from eapc.allocation import GRID
-from eapc.energy import DensityTable, GivenBits, NodeWork, with_bits, work_list
+from eapc.energy import DensityTable, GivenBits, NodeWork, operand_tensors, with_bits, work_list
 from eapc.layers import layers_of
 from eapc.model import Model, infer_shapes, input_shapes
 from eapc.pipeline import (
@@ -59,6 +59,18 @@ def test_a_nodes_work_at_other_widths() -> None:
     assert part.workload.bits.ofmap == 8
     named = works_of(model, GivenBits(8, 8, (("v", 3), ("r", 5))))
     assert named["y"].work.parts == (part,)
+
+
+def test_a_sum_reads_at_the_wider_of_its_operands() -> None:
+    nodes = [op("Sigmoid", "x", "a"), op("Tanh", "x", "b"), op("Add", "a b", "s", "sum")]
+    model = Model.from_proto(make_model(nodes, {"x": ("N", 16)}, ["s"], {}))
+    works = works_of(model, GivenBits(8, 8))
+    assert operand_tensors(works["s"]) == ("a", "b", "s")
+    for bits, widest in (({"a": 4}, 8), ({"a": 4, "b": 6}, 6), ({"a": 5, "b": 3}, 5)):
+        (part,) = with_bits(works["s"], bits).work.parts
+        assert part.workload.bits.ifmap == widest
+        named = works_of(model, GivenBits(8, 8, tuple(bits.items())))
+        assert named["s"].work.parts == (part,)
 
 
 def zeroed(model: Model, densities: dict[str, float]) -> Model:

@@ -7,7 +7,7 @@ their densities can be measured, and the energy model prices it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 
 from eapc.energy.fusion import Fusion
 from eapc.energy.given import GivenBits
@@ -107,16 +107,27 @@ def with_bits(item: NodeWork, bits: Mapping[str, int]) -> NodeWork:
     """The work of a node if some tensors that it reads or writes had other widths, by name."""
     parts = []
     for part in item.work.parts:
-        own, names = part.workload.bits, (part.weights, part.ifmap, item.ofmap_of(part))
-        widths = (bits.get(n, b) for n, b in zip(names, astuple(own), strict=True))
+        own, read = part.workload.bits, (part.ifmap, *part.more)
+        weights, ofmap = (part.weights, own.weights), (item.ofmap_of(part), own.ofmap)
+        widths = (
+            bits.get(*weights),
+            _widest([bits.get(name, own.ifmap) for name in read]),
+            bits.get(*ofmap),
+        )
         parts.append(replace(part, workload=replace(part.workload, bits=BitWidths(*widths))))
     return replace(item, work=Work(tuple(parts)))
+
+
+def _widest(widths: Sequence[int | None]) -> int | None:
+    """The widest of some tensors; None where one has no width of its own."""
+    known = [width for width in widths if width is not None]
+    return max(known) if known and len(known) == len(widths) else None
 
 
 def operand_tensors(item: NodeWork) -> tuple[str, ...]:
     """The tensors whose widths a node's work depends on: what it reads, then what it writes."""
     parts = item.work.parts
-    read = [name for part in parts for name in (part.weights, part.ifmap)]
+    read = [name for part in parts for name in (part.weights, part.ifmap, *part.more)]
     return tuple(dict.fromkeys(filter(None, (*read, *map(item.ofmap_of, parts)))))
 
 
@@ -263,15 +274,14 @@ def _with_widths(
     item: NodeWork, bits: Mapping[str, int], constants: set[str], given: GivenBits
 ) -> NodeWork:
     def width(names: Sequence[str]) -> int | None:
-        """The widest of some tensors; None where one has no width of its own."""
-        known = [given.of(name, is_constant=name in constants) or bits.get(name) for name in names]
-        own = [found for found in known if found is not None]
-        return max(own) if own and len(own) == len(known) else None
+        own = (given.of(name, is_constant=name in constants) for name in names)
+        return _widest([found or bits.get(name) for name, found in zip(names, own, strict=True)])
 
     fixed = [name for name in item.node.inputs if name in constants]
     parts = []
     for part in item.work.parts:
         weights = [part.weights] if part.weights else fixed
-        found = BitWidths(width(weights), width([part.ifmap]), width([item.ofmap_of(part)]))
+        read = width([part.ifmap, *part.more])
+        found = BitWidths(width(weights), read, width([item.ofmap_of(part)]))
         parts.append(replace(part, workload=replace(part.workload, bits=found)))
     return replace(item, work=Work(tuple(parts)))

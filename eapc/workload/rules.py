@@ -79,7 +79,8 @@ class Operands:
 class Part:
     """A loop nest, the tensors that play its weights, ifmap and ofmap, and how often it runs.
 
-    What has no name in the graph (the gates of a recurrent cell) is empty. Nothing stays on
+    What has no name in the graph (the gates of a recurrent cell) is empty. Where several operands
+    are read as one ifmap, `more` are those behind the first. Nothing stays on
     chip from one of the `times` to the next; a mean over inputs may be a fraction.
     """
 
@@ -88,6 +89,7 @@ class Part:
     ifmap: str = ""
     ofmap: str = ""
     times: float = 1
+    more: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

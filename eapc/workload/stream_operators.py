@@ -33,8 +33,8 @@ def stream(
         requantises=requantises,
         requantising=requantising,
     )
-    ifmap = node.inputs[moving[0]] if moving else ""
-    return Work((Part(workload, ifmap=ifmap, ofmap=node.outputs[0]),))
+    ifmap, *more = [node.inputs[i] for i in moving] or [""]
+    return Work((Part(workload, ifmap=ifmap, ofmap=node.outputs[0], more=tuple(more)),))
 
 
 def element_wise(operands: Operands) -> Work:
