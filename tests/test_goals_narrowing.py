@@ -93,7 +93,9 @@ class _Line:
         return ()
 
 
-def narrowed(planned: float, whole: float) -> tuple[Narrowed, list[Budget], list[str]]:
+def narrowed(
+    planned: float, whole: float, recipe: Recipe = RECIPES["zeros"]
+) -> tuple[Narrowed, list[Budget], list[str]]:
     """A network whose widths leave these shares of its energy, its inner budgets and passes."""
     dense = RECIPE.annotation().run(start(varied()))
     report, asked, names = dense.priced, list[Budget](), list[str]()
@@ -106,9 +108,9 @@ def narrowed(planned: float, whole: float) -> tuple[Narrowed, list[Budget], list
 
     def run(steps: Sequence[Pass], _: Compilation) -> Compilation:
         names.extend(step.name for step in steps)
-        return scaled(whole if steps[0].name == "quantize" else planned)
+        return scaled(planned if steps[0].name == "set-widths" else whole)
 
-    made = Narrowed(RECIPES["zeros"], run, dense, lambda given: _Line(asked, given))
+    made = Narrowed(recipe, run, dense, lambda given: _Line(asked, given))
     return made, asked, names
 
 
@@ -134,6 +136,21 @@ def test_nothing_is_pruned_where_quantizing_is_enough(budget: float, prunes: boo
     assert made.highest == 0.6
     made.at(Budget(budget))
     assert bool(asked) == prunes
+
+
+def test_what_quantizing_leaves_is_trained_where_it_is_a_result_and_once() -> None:
+    made, _, names = narrowed(0.5, 0.6, replace(RECIPES["zeros"], finetune=True))
+    assert made.highest == 0.6
+    assert made.plan.lowest_ratio == pytest.approx(0.2)
+    assert names == ["set-widths", "annotate-energy", "quantize", "annotate-energy"]
+    names.clear()
+    assert made.at(Budget(0.6)) is made.at(Budget(1.0))
+    assert names == ["fine-tune", "annotate-energy"]
+    names.clear()
+    made.at(Budget(0.35))
+    assert names == ["quantize", "annotate-energy", "fine-tune", "annotate-energy"]
+    told = [step.name for step in made.steps(Budget(0.35))]
+    assert told == ["set-widths", "annotate-energy", *names]
 
 
 def test_a_budget_below_all_that_is_left_is_the_least_one() -> None:
@@ -263,7 +280,7 @@ def test_fixed_shares_are_quantized_at_the_end(tmp_path: Path) -> None:
         assert 0.45 < done.sparsity < 0.55
 
 
-def test_training_comes_before_quantizing() -> None:
+def test_repair_comes_before_quantizing() -> None:
     recipe = replace(RECIPES["zeros"], repair=1)
     done = TargetEnergy(0.5).pursue(Trials(start(varied()), recipe))
     names = [step.name for step in done.steps.passes]

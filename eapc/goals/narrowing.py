@@ -24,12 +24,13 @@ _LEAST = 1e-3
 
 
 class Narrowed:
-    """What another pruner makes, quantized.
+    """What another pruner makes, quantized, and trained on its grids where the recipe says so.
 
     Budgets are fractions of the dense network's energy at its own widths. The other pruner works
     on the dense network priced at the widths to come, and its budgets are fractions of that. What
     the file takes beside that, such as its inputs as floats, is taken to be the same for every
-    budget. A budget that the dense network keeps once it is quantized takes no weights.
+    budget. A budget that the dense network keeps once it is quantized takes no weights. Training is
+    expected to cost nothing.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Narrowed:
         self._dense = dense
         self._pruner_at = pruner_at
         self._known: dict[tuple[Pass, ...], _AtWidths] = {}
+        self._trained: dict[int, Compilation] = {}
 
     @property
     def plan(self) -> Plan:
@@ -69,19 +71,29 @@ class Narrowed:
         """The model pruned to a budget, then quantized; just quantized where that is enough."""
         widths = self._at_widths(budget)
         if budget.ratio >= widths.highest:
-            return widths.unpruned
-        return self._run(self._recipe.quantizing, widths.pruner.at(widths.inner(budget)))
+            return self._finished(widths)
+        return self._run(self._recipe.finishing, widths.pruner.at(widths.inner(budget)))
 
     def steps(self, budget: Budget) -> tuple[Pass, ...]:
         """The widths, what the other does, and quantizing."""
         widths, settling = self._at_widths(budget), self._settling(budget)
         keeps_all = budget.ratio >= widths.highest
         pruning = () if keeps_all else widths.pruner.steps(widths.inner(budget))
-        return (*settling, *pruning, *self._recipe.quantizing)
+        return (*settling, *pruning, *self._recipe.finishing)
 
     def _settling(self, budget: Budget) -> tuple[Pass, ...]:  # noqa: ARG002
         """The steps that settle the widths for a budget; the same ones for all of them."""
         return self._recipe.settling
+
+    def _finished(self, widths: _AtWidths) -> Compilation:
+        """What quantizing alone leaves, trained if it is to be."""
+        training = self._recipe.training_on_grids
+        if not training:
+            return widths.unpruned
+        key = id(widths)
+        if key not in self._trained:
+            self._trained[key] = self._run(training, widths.unpruned)
+        return self._trained[key]
 
     def _at_widths(self, budget: Budget) -> _AtWidths:
         """The network at the widths for a budget, and what prunes it."""

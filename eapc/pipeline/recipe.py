@@ -41,9 +41,9 @@ class Recipe:
     With `structured` whole channels go, chosen by `criterion`; with `zeros` as well, weights of
     what is left are zeroed then. `objective` says what a budget is one of: energy, latency, or,
     left empty, whichever the machine tells. Every result goes through `repair` rounds of repair;
-    with `finetune` it is trained at the end, for `minutes` at most. `classes` are those that a
-    classifier is cut to first, in their new order; none leaves it all of them. What comes out
-    is quantized to `bits`, if these are given; kinds that they leave out have 8.
+    what comes out is quantized to `bits`, if these are given; kinds that they leave out have 8.
+    With `finetune` it is trained at the end, on its grids, for `minutes` at most. `classes` are
+    those that a classifier is cut to first, in their new order; none leaves it all of them.
     """
 
     passes: Mapping[str, type[Pass]] = field(default_factory=load_passes)
@@ -105,10 +105,13 @@ class Recipe:
 
     @property
     def training(self) -> tuple[Pass, ...]:
-        """The steps that repair or train what has been pruned; none unless that is asked for."""
+        """The steps that repair or train what has been pruned; none unless that is asked for.
+
+        What is to be quantized is trained behind that.
+        """
         steps = [self._made("repair-outputs", rounds=self.repair)] if self.repair else []
-        if self.finetune:
-            steps.append(self._made("fine-tune", minutes=self.minutes))
+        if self.finetune and self.widths is None:
+            steps.append(self._fine_tuning)
         return (*steps, self._annotated) if steps else ()
 
     @property
@@ -131,6 +134,18 @@ class Recipe:
             return ()
         return (self._quantize(self.widths), self._annotated)
 
+    @property
+    def training_on_grids(self) -> tuple[Pass, ...]:
+        """The steps that train what is quantized; none unless both are asked for."""
+        if self.widths is None or not self.finetune:
+            return ()
+        return (self._fine_tuning, self._annotated)
+
+    @property
+    def finishing(self) -> tuple[Pass, ...]:
+        """All that is behind pruning, repair and the training of floats."""
+        return (*self.quantizing, *self.training_on_grids)
+
     def choosing_widths(self, ratio: float) -> tuple[Pass, ...]:
         """The step that chooses bits for a fraction of the dense energy, pruning's share included.
 
@@ -146,9 +161,9 @@ class Recipe:
         """The same without repair and training."""
         return replace(self, repair=0, finetune=False, minutes=math.inf)
 
-    def unquantized(self) -> Recipe:
-        """The same at the model's own widths."""
-        return replace(self, bits=None)
+    def before_quantizing(self) -> Recipe:
+        """What goes before quantizing, which leaves out the training."""
+        return replace(self, bits=None, finetune=False, minutes=math.inf)
 
     def whole(self, steps: Sequence[Pass], held_out: float | None = None) -> Pipeline:
         """The pipeline that takes these steps on the inputs that are not held out."""
@@ -214,6 +229,10 @@ class Recipe:
 
     def _quantize(self, bits: GivenBits) -> Pass:
         return self._made("quantize", **_typed_widths(bits), **self._given("pattern"))
+
+    @property
+    def _fine_tuning(self) -> Pass:
+        return self._made("fine-tune", minutes=self.minutes)
 
     @property
     def _annotated(self) -> Pass:
