@@ -18,6 +18,7 @@ from eapc.allocation import Plan, Predicted
 from eapc.cli import main
 from eapc.commands import planning
 from eapc.commands.preparation import Settings
+from eapc.data import load_data
 from eapc.energy import GivenBits
 from eapc.errors import PassError, UsageError
 from eapc.goals import (
@@ -38,6 +39,7 @@ from eapc.goals.search import budgets_between
 from eapc.model import Model, infer_shapes
 from eapc.pipeline import Compilation, Pass, Pipeline, Recipe
 from eapc.quantization import widths_to_write
+from eapc.runtime import collect_outputs
 
 MODELS = Path(__file__).parents[1] / "models"
 DIGITS = [str(MODELS / "digits.onnx"), "--calib", str(MODELS / "digits_calibration.npz")]
@@ -332,6 +334,23 @@ def test_reports_name_the_widths(capsys: pytest.CaptureFixture[str], tmp_path: P
     assert "16 -> 8" in shown
     assert main(["prune", *FEW, "--dry-run"]) == 0
     assert "nothing is pruned" in capsys.readouterr().out
+
+
+def test_what_is_cut_to_few_classes_is_quantized_and_can_be_cut_again(tmp_path: Path) -> None:
+    out, again = tmp_path / "out.onnx", tmp_path / "again.onnx"
+    fewer = ["--classes", "7,1,4", "--sparsity", "0.5"]
+    assert main(["prune", *FEW, *fewer, "-o", str(out)]) == 0
+    cut = Model.load(out)
+    assert "QuantizeLinear" in {node.op_type for node in cut.nodes}
+    floats = [*DIGITS, "--samples", "64", "--threads", "1"]
+    both = ["--classes", "4,7", "--sparsity", "0.1", "-o", str(again)]
+    assert main(["prune", str(out), *floats[1:], *both]) == 0
+    found = Model.load(again)
+    data = load_data(Path(DIGITS[2]), cut.inputs).first(50)
+    three, two = (next(iter(collect_outputs(each, data, 1).values())) for each in (cut, found))
+    assert (three.shape[1], two.shape[1]) == (3, 2)
+    same = three[:, [2, 0]].argmax(axis=1) == two.argmax(axis=1)
+    assert same.mean() >= 0.9
 
 
 def test_a_sweep_quantizes_every_row(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -42,8 +42,9 @@ class Recipe:
     what is left are zeroed then. `objective` says what a budget is one of: energy, latency, or,
     left empty, whichever the machine tells. Every result goes through `repair` rounds of repair;
     what comes out is quantized to `bits`, if these are given; kinds that they leave out have 8.
-    With `finetune` it is trained at the end, on its grids, for `minutes` at most. `classes` are
-    those that a classifier is cut to first, in their new order; none leaves it all of them.
+    With `finetune` it is trained for `minutes` at most: what is pruned and what is quantized half
+    of them each, where there are bits. `classes` are those that a classifier is cut to first, in
+    their new order; none leaves it all of them.
     """
 
     passes: Mapping[str, type[Pass]] = field(default_factory=load_passes)
@@ -105,12 +106,9 @@ class Recipe:
 
     @property
     def training(self) -> tuple[Pass, ...]:
-        """The steps that repair or train what has been pruned; none unless that is asked for.
-
-        What is to be quantized is trained behind that.
-        """
+        """The steps that repair or train what has been pruned; none unless that is asked for."""
         steps = [self._made("repair-outputs", rounds=self.repair)] if self.repair else []
-        if self.finetune and self.widths is None:
+        if self.finetune:
             steps.append(self._fine_tuning)
         return (*steps, self._annotated) if steps else ()
 
@@ -143,7 +141,7 @@ class Recipe:
 
     @property
     def finishing(self) -> tuple[Pass, ...]:
-        """All that is behind pruning, repair and the training of floats."""
+        """All that is behind pruning, and repair and training in floats."""
         return (*self.quantizing, *self.training_on_grids)
 
     def choosing_widths(self, ratio: float) -> tuple[Pass, ...]:
@@ -162,8 +160,8 @@ class Recipe:
         return replace(self, repair=0, finetune=False, minutes=math.inf)
 
     def before_quantizing(self) -> Recipe:
-        """What goes before quantizing, which leaves out the training."""
-        return replace(self, bits=None, finetune=False, minutes=math.inf)
+        """What goes before quantizing: the same with its part of the minutes."""
+        return replace(self, bits=None, minutes=self._minutes)
 
     def whole(self, steps: Sequence[Pass], held_out: float | None = None) -> Pipeline:
         """The pipeline that takes these steps on the inputs that are not held out."""
@@ -232,7 +230,12 @@ class Recipe:
 
     @property
     def _fine_tuning(self) -> Pass:
-        return self._made("fine-tune", minutes=self.minutes)
+        return self._made("fine-tune", minutes=self._minutes)
+
+    @property
+    def _minutes(self) -> float:
+        """What one training may take: floats take less of a step, codes have the last word."""
+        return self.minutes if self.widths is None else self.minutes / 2
 
     @property
     def _annotated(self) -> Pass:
