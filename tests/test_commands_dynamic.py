@@ -29,6 +29,7 @@ from routing_builders import (
 from eapc import dynamic
 from eapc.commands.compiler import analyze
 from eapc.data import dataset
+from eapc.energy import GivenBits
 from eapc.errors import DataError, EapcError, ModelError, UsageError
 from eapc.model import Model
 from eapc.routing import split
@@ -287,3 +288,28 @@ def test_measured_machines_have_no_energies() -> None:
 def test_too_few_inputs_are_refused() -> None:
     with pytest.raises(DataError, match="99 inputs are too few"):
         made(evaluation=data(inputs(99)))
+
+
+# --- quantized networks ---------------------------------------------------------------------------
+
+
+def test_both_levels_are_quantized_and_priced_so() -> None:
+    """The original of opset 11 is raised, so that it may be a level too; the selector is float."""
+    original = Model.from_proto(convolutional(0, opset=11))
+    given = dataset({"x": images(200)}, original.inputs, "here")
+    settings = replace(SETTINGS, calibration=dataset({"x": images(64, 7)}, original.inputs, "here"))
+    options: dict[str, Any] = {"evaluation": given, "max_drop": 0.3, "bits": GivenBits(4, 8)}
+    done = dynamic(original, settings, mild=0.5, aggressive=0.3, **options)
+    for level, ratio in ((done.mild, 0.5), (done.aggressive, 0.3)):
+        assert "QuantizeLinear" in {node.op_type for node in level.model.nodes}
+        assert done.ratio(level.energy.energy_mac_units) <= ratio
+    priced = analyze(done.model, settings).energy.energy_mac_units
+    assert priced == pytest.approx(done.energy_mac_units)
+    assert done.second.energy_mac_units == pytest.approx(
+        done.mild.energy.energy_mac_units, rel=0.15
+    )
+
+
+def test_bits_need_a_network_that_is_pruned() -> None:
+    with pytest.raises(UsageError, match=r"^--bits: both networks are given"):
+        made(bits=GivenBits(8, 8))

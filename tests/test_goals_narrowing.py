@@ -18,6 +18,7 @@ from eapc.allocation import Plan, Predicted
 from eapc.cli import main
 from eapc.commands import planning
 from eapc.commands.preparation import Settings
+from eapc.data import load_data
 from eapc.energy import GivenBits
 from eapc.errors import PassError, UsageError
 from eapc.evaluation import AgreementJudge
@@ -39,6 +40,7 @@ from eapc.goals.search import budgets_between
 from eapc.model import Model, infer_shapes
 from eapc.pipeline import Compilation, Pass, Pipeline, Recipe
 from eapc.quantization import widths_to_write
+from eapc.runtime import collect_outputs
 
 MODELS = Path(__file__).parents[1] / "models"
 DIGITS = [str(MODELS / "digits.onnx"), "--calib", str(MODELS / "digits_calibration.npz")]
@@ -97,7 +99,9 @@ class _Line:
         return ()
 
 
-def narrowed(planned: float, whole: float) -> tuple[Narrowed, list[Budget], list[str]]:
+def narrowed(
+    planned: float, whole: float, recipe: Recipe = RECIPES["zeros"]
+) -> tuple[Narrowed, list[Budget], list[str]]:
     """A network whose widths leave these shares of its energy, its inner budgets and passes."""
     dense = RECIPE.annotation().run(start(varied()))
     report, asked, names = dense.priced, list[Budget](), list[str]()
@@ -110,9 +114,9 @@ def narrowed(planned: float, whole: float) -> tuple[Narrowed, list[Budget], list
 
     def run(steps: Sequence[Pass], _: Compilation) -> Compilation:
         names.extend(step.name for step in steps)
-        return scaled(whole if steps[0].name == "quantize" else planned)
+        return scaled(planned if steps[0].name == "set-widths" else whole)
 
-    made = Narrowed(RECIPES["zeros"], run, dense, lambda given: _Line(asked, given))
+    made = Narrowed(recipe, run, dense, lambda given: _Line(asked, given))
     return made, asked, names
 
 
@@ -138,6 +142,21 @@ def test_nothing_is_pruned_where_quantizing_is_enough(budget: float, prunes: boo
     assert made.highest == 0.6
     made.at(Budget(budget))
     assert bool(asked) == prunes
+
+
+def test_what_quantizing_leaves_is_trained_where_it_is_a_result_and_once() -> None:
+    made, _, names = narrowed(0.5, 0.6, replace(RECIPES["zeros"], finetune=True))
+    assert made.highest == 0.6
+    assert made.plan.lowest_ratio == pytest.approx(0.2)
+    assert names == ["set-widths", "annotate-energy", "quantize", "annotate-energy"]
+    names.clear()
+    assert made.at(Budget(0.6)) is made.at(Budget(1.0))
+    assert names == ["fine-tune", "annotate-energy"]
+    names.clear()
+    made.at(Budget(0.35))
+    assert names == ["quantize", "annotate-energy", "fine-tune", "annotate-energy"]
+    told = [step.name for step in made.steps(Budget(0.35))]
+    assert told == ["set-widths", "annotate-energy", *names]
 
 
 def test_a_budget_below_all_that_is_left_is_the_least_one() -> None:
@@ -267,7 +286,7 @@ def test_fixed_shares_are_quantized_at_the_end(tmp_path: Path) -> None:
         assert 0.45 < done.sparsity < 0.55
 
 
-def test_training_comes_before_quantizing() -> None:
+def test_repair_comes_before_quantizing() -> None:
     recipe = replace(RECIPES["zeros"], repair=1)
     done = TargetEnergy(0.5).pursue(Trials(start(varied()), recipe))
     names = [step.name for step in done.steps.passes]
@@ -363,6 +382,23 @@ def test_reports_name_the_widths(capsys: pytest.CaptureFixture[str], tmp_path: P
     assert "16 -> 8" in shown
     assert main(["prune", *FEW, "--dry-run"]) == 0
     assert "nothing is pruned" in capsys.readouterr().out
+
+
+def test_what_is_cut_to_few_classes_is_quantized_and_can_be_cut_again(tmp_path: Path) -> None:
+    out, again = tmp_path / "out.onnx", tmp_path / "again.onnx"
+    fewer = ["--classes", "7,1,4", "--sparsity", "0.5"]
+    assert main(["prune", *FEW, *fewer, "-o", str(out)]) == 0
+    cut = Model.load(out)
+    assert "QuantizeLinear" in {node.op_type for node in cut.nodes}
+    floats = [*DIGITS, "--samples", "64", "--threads", "1"]
+    both = ["--classes", "4,7", "--sparsity", "0.1", "-o", str(again)]
+    assert main(["prune", str(out), *floats[1:], *both]) == 0
+    found = Model.load(again)
+    data = load_data(Path(DIGITS[2]), cut.inputs).first(50)
+    three, two = (next(iter(collect_outputs(each, data, 1).values())) for each in (cut, found))
+    assert (three.shape[1], two.shape[1]) == (3, 2)
+    same = three[:, [2, 0]].argmax(axis=1) == two.argmax(axis=1)
+    assert same.mean() >= 0.9
 
 
 def test_a_sweep_quantizes_every_row(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

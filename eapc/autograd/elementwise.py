@@ -153,11 +153,13 @@ def fast_gelu(_: Call, x: Tensor, bias: Tensor | None = None) -> Tensor:
 
 @rule("Clip")
 def clip(call: Call, x: Tensor, least: Tensor | None = None, most: Tensor | None = None) -> Tensor:
-    """x within bounds, which are attributes up to opset 10; the upper one wins."""
-    low, high = (call.get("min"), call.get("max")) if call.opset < 11 else (least, most)
-    if low is not None:
-        x = torch.maximum(x, torch.as_tensor(low, dtype=x.dtype))
-    return x if high is None else torch.minimum(x, torch.as_tensor(high, dtype=x.dtype))
+    """x within bounds, which are attributes up to opset 10; the upper one wins.
+
+    What is a bound has its whole gradient: codes, which are whole numbers, often are.
+    """
+    ends = (call.get("min"), call.get("max")) if call.opset < 11 else (least, most)
+    low, high = (None if end is None else torch.as_tensor(end, dtype=x.dtype) for end in ends)
+    return x if low is None and high is None else torch.clamp(x, low, high)
 
 
 @rule("IsInf")

@@ -19,6 +19,7 @@ def dynamic(
     mild: opt.Mild = None,
     aggressive: opt.Aggressive = None,
     max_drop: opt.DynamicDrop = 0.01,
+    bits: opt.LevelBits = None,
     output: opt.Output = None,
     force: opt.Force = False,
     json: opt.Json = False,
@@ -36,6 +37,7 @@ def dynamic(
     second = opt.read_network("--mild", mild)
     first = opt.read_network("--aggressive", aggressive)
     from eapc.commands import dynamic as two_levels
+    from eapc.energy import read_bits
     from eapc.report import dynamic as report
 
     calibration, labelled = images.sources(inputs.calib, evaluation)
@@ -49,6 +51,7 @@ def dynamic(
             aggressive=first,
             evaluation=labelled,
             max_drop=max_drop,
+            bits=None if bits is None else read_bits(bits),
             output=target,
             force=force,
             progress=progress,

@@ -91,6 +91,14 @@ Bits = Annotated[
         rich_help_panel=_DATA,
     ),
 ]
+LevelBits = Annotated[
+    str | None,
+    Option(
+        "--bits",
+        metavar="8|weights=4,activations=8",
+        help="Quantize the networks that are pruned; what answers which inputs stays in floats.",
+    ),
+]
 Evaluation = Annotated[
     Path | None,
     Option(

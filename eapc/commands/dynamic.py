@@ -16,10 +16,12 @@ from eapc.commands.network_answers import NetworkAnswers, scores_of_network
 from eapc.commands.preparation import DataSource, Settings, load_dataset, open_axes, prepare
 from eapc.commands.routed_energy import part_energies
 from eapc.data import Dataset
+from eapc.energy import GivenBits
 from eapc.errors import ModelError, UsageError
 from eapc.hardware import MeasuredMachine, load_machine
 from eapc.model import Model
 from eapc.progress import Progress, silent, timed
+from eapc.quantization import LOWEST_OPSET, raised
 from eapc.routing import (
     CONFIDENCE_ALONE,
     DynamicNetwork,
@@ -55,6 +57,7 @@ def dynamic(
     mild: NetworkSource | None = None,
     aggressive: NetworkSource | None = None,
     max_drop: float = DEFAULT_DROP,
+    bits: GivenBits | None = None,
     output: str | Path | None = None,
     force: bool = False,
     progress: Progress = silent,
@@ -62,7 +65,8 @@ def dynamic(
     """Let an aggressively pruned network answer what it can, and a mild one the rest.
 
     `mild` and `aggressive` are ratios of the original's energy, reached by channels and zeros, or
-    ready networks; what is not given is chosen among several ratios. Inputs of `evaluation`, which
+    ready networks; what is not given is chosen among several ratios. What is pruned is quantized
+    to `bits`, if these are given, and ratios are what that takes. Inputs of `evaluation`, which
     no network may have been fitted on, are shared out: some fit the selector, some choose its
     threshold, and the figures are on the rest. Without labels an answer is right where it is the
     original's. At most `max_drop` of the answers are lost on those that choose.
@@ -73,13 +77,14 @@ def dynamic(
     given = (_given(mild), _given(aggressive))
     _check_ratios(*given)
     ready = [each for each in given if isinstance(each, Model)]
+    original = _at_opset_of(ready, original, quantizes=bits is not None)
     require_classifiers([original, *ready])
     for each in (original, *ready) if output is not None else ():
         each.require_writable(str(output), force)
     data = _evaluation_data(evaluation, original, ready, settings)
     rows = split(data)
     with timed(seconds, "networks"):
-        networks, settings, pruner = networks_of(original, settings, *given, progress)
+        networks, settings, pruner = networks_of(*(original, settings, *given, progress), bits)
     with timed(seconds, "judge-networks"):
         table = NetworkAnswers.of(networks, data, rows, settings)
     pair = best_pair(table.levels, *given, table.right, rows, table.doubts, max_drop)
@@ -117,6 +122,13 @@ def _given(source: NetworkSource | None) -> float | Model | None:
     if source is None or isinstance(source, Model):
         return source
     return float(source) if isinstance(source, int | float) else Model.load(source)
+
+
+def _at_opset_of(ready: Sequence[Model], original: Model, *, quantizes: bool) -> Model:
+    """The original at the opset that quantized networks made of it have."""
+    if quantizes or any(network.opset == LOWEST_OPSET for network in ready):
+        return raised(original)
+    return original
 
 
 def _check_ratios(mild: float | Model | None, aggressive: float | Model | None) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from eapc.commands.preparation import Settings, checked, prepare
+from eapc.energy import GivenBits
 from eapc.errors import UsageError
 from eapc.goals import Pruned, TargetEnergy
 from eapc.model import Array, Model
@@ -34,10 +35,12 @@ class Pair(NamedTuple):
 
 
 class LevelPruner:
-    """Prunes one network to ratios of its energy, by channels and zeros."""
+    """Prunes one network to ratios of its energy, by channels and zeros, then quantizes it."""
 
-    def __init__(self, original: Model, settings: Settings, progress: Progress) -> None:
-        recipe = Recipe(structured=True, zeros=True)
+    def __init__(
+        self, original: Model, settings: Settings, progress: Progress, bits: GivenBits | None
+    ) -> None:
+        recipe = Recipe(structured=True, zeros=True, bits=bits)
         goal = TargetEnergy(1.0)
         begun = checked(original, settings, (goal,), recipe, None, (), force=False)
         begun = begun.with_inputs(settings.samples)
@@ -61,9 +64,17 @@ class Networks(NamedTuple):
 
 
 def networks_of(
-    original: Model, settings: Settings, mild: Given, aggressive: Given, progress: Progress
+    original: Model,
+    settings: Settings,
+    mild: Given,
+    aggressive: Given,
+    progress: Progress,
+    bits: GivenBits | None = None,
 ) -> Networks:
-    """The networks that are given, or pruned to what is given, or to several ratios."""
+    """The networks that are given, or pruned to what is given, or to several ratios.
+
+    What is pruned has these bits. Raises UsageError where nothing is to be pruned that could.
+    """
     ratios = [each for each in (mild, aggressive) if isinstance(each, float)]
     if mild is None or aggressive is None:
         ratios += RATIOS
@@ -73,9 +84,11 @@ def networks_of(
         networks[_unused(source_of(network), networks)] = network
     wanted = sorted({ratio for ratio in ratios if ratio < 1}, reverse=True)
     if not wanted:
+        if bits is not None:
+            raise UsageError("--bits: both networks are given: nothing is left to quantize")
         calibration = prepare(original, settings).calibration
         return Networks(networks, replace(settings, calibration=calibration))
-    pruner = LevelPruner(original, settings, progress)
+    pruner = LevelPruner(original, settings, progress, bits)
     for ratio in wanted:
         row = pruner.pruned(ratio)
         if row.shortfall and ratio in (mild, aggressive):

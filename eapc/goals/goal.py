@@ -89,7 +89,7 @@ class Goal(ABC):
 
     def steps(self, recipe: Recipe) -> tuple[Pass, ...]:
         """What is done to the annotated network: pruning, then quantizing, if it is to be."""
-        return (*recipe.steps(self.options(recipe)), *recipe.quantizing)
+        return (*recipe.steps(self.options(recipe)), *recipe.finishing)
 
     def pursue(self, trials: Trials) -> Pruned:
         """The best result: of the pipeline as it stands, unless searched."""

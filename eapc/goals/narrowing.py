@@ -24,12 +24,13 @@ _LEAST = 1e-3
 
 
 class Narrowed:
-    """What another pruner makes, quantized.
+    """What another pruner makes, quantized, and trained on its grids where the recipe says so.
 
     Budgets are fractions of the dense network's energy at its own widths. The other pruner works
     on the dense network priced at the widths to come, and its budgets are fractions of that. What
     the file takes beside that, such as its inputs as floats, is taken to be the same for every
-    budget. A budget that the dense network keeps once it is quantized takes no weights.
+    budget. A budget that the dense network keeps once it is quantized takes no weights. Training is
+    expected to cost nothing.
 
     Mixed widths are chosen for each budget that is settled for good, and stay where another one
     corrects it. Budgets that the widest ones keep have these.
@@ -75,22 +76,28 @@ class Narrowed:
     def at(self, budget: Budget) -> Compilation:
         """The model pruned to a budget, then quantized; just quantized where that is enough."""
         if budget.ratio >= self.highest:
-            return self._unpruned
+            return self._finished
         widths = self._at_widths(budget)
-        return self._run(self._recipe.quantizing, widths.pruner.at(widths.inner(budget)))
+        return self._run(self._recipe.finishing, widths.pruner.at(widths.inner(budget)))
 
     def steps(self, budget: Budget) -> tuple[Pass, ...]:
         """The widths, what the other does, and quantizing."""
         if budget.ratio >= self.highest:
-            return (*self._recipe.at_widest().settling(1.0), *self._recipe.quantizing)
+            return (*self._recipe.at_widest().settling(1.0), *self._recipe.finishing)
         widths = self._at_widths(budget)
         pruning = widths.pruner.steps(widths.inner(budget))
-        return (*self._settling(budget), *pruning, *self._recipe.quantizing)
+        return (*self._settling(budget), *pruning, *self._recipe.finishing)
 
     def _settling(self, budget: Budget) -> tuple[Pass, ...]:
         """The steps that settle the widths for a budget."""
         ratio = budget.ratio if budget.split_like is None else budget.split_like
         return self._recipe.settling(max(_LEAST, round(ratio - self._beside, 6)))
+
+    @cached_property
+    def _finished(self) -> Compilation:
+        """What quantizing alone leaves, trained if it is to be."""
+        training = self._recipe.training_on_grids
+        return self._run(training, self._unpruned) if training else self._unpruned
 
     def _at_widths(self, budget: Budget) -> _AtWidths:
         """The network at the widths for a budget, and what prunes it."""

@@ -55,10 +55,10 @@ class Pruner(Protocol):
 def pruner_of(recipe: Recipe, run: Run, dense: Compilation) -> Pruner:
     """The pruner that a recipe asks for; `dense` is annotated and has calibration data."""
     if recipe.widths is not None and recipe.objective != "latency":
-        return Narrowed(recipe, run, dense, partial(pruner_of, recipe.unquantized(), run))
+        return Narrowed(recipe, run, dense, partial(pruner_of, recipe.before_quantizing(), run))
     bare = recipe.untrained()
     pruner = TwoStages(bare, run, dense) if bare.zeros else OneStage(bare, run, dense)
-    behind = (*recipe.training, *recipe.quantizing)
+    behind = (*recipe.training, *recipe.finishing)
     return Trained(pruner, behind, run) if behind else pruner
 
 

@@ -35,5 +35,5 @@ class Width(Goal):
         return {}
 
     def steps(self, recipe: Recipe) -> tuple[Pass, ...]:
-        """Those that quantize."""
-        return recipe.quantizing
+        """Those that quantize, and train what they leave."""
+        return recipe.finishing

@@ -41,10 +41,11 @@ class Recipe:
     With `structured` whole channels go, chosen by `criterion`; with `zeros` as well, weights of
     what is left are zeroed then. `objective` says what a budget is one of: energy, latency, or,
     left empty, whichever the machine tells. Every result goes through `repair` rounds of repair;
-    with `finetune` it is trained at the end, for `minutes` at most. `classes` are those that a
-    classifier is cut to first, in their new order; none leaves it all of them. What comes out
-    is quantized to `bits`, if these are given; kinds that they leave out have 8. With
-    `mixed_bits` each tensor has the bits that lose least for the budget, 8 at most.
+    what comes out is quantized to `bits`, if these are given; kinds that they leave out have 8.
+    With `mixed_bits` each tensor has the bits that lose least for the budget, 8 at most.
+    With `finetune` it is trained for `minutes` at most: what is pruned and what is quantized half
+    of them each, where there are bits. `classes` are those that a classifier is cut to first, in
+    their new order; none leaves it all of them.
     """
 
     passes: Mapping[str, type[Pass]] = field(default_factory=load_passes)
@@ -110,7 +111,7 @@ class Recipe:
         """The steps that repair or train what has been pruned; none unless that is asked for."""
         steps = [self._made("repair-outputs", rounds=self.repair)] if self.repair else []
         if self.finetune:
-            steps.append(self._made("fine-tune", minutes=self.minutes))
+            steps.append(self._fine_tuning)
         return (*steps, self._annotated) if steps else ()
 
     @property
@@ -137,6 +138,18 @@ class Recipe:
             return ()
         return (self._quantize(self.widths), self._annotated)
 
+    @property
+    def training_on_grids(self) -> tuple[Pass, ...]:
+        """The steps that train what is quantized; none unless both are asked for."""
+        if self.widths is None or not self.finetune:
+            return ()
+        return (self._fine_tuning, self._annotated)
+
+    @property
+    def finishing(self) -> tuple[Pass, ...]:
+        """All that is behind pruning, and repair and training in floats."""
+        return (*self.quantizing, *self.training_on_grids)
+
     def _choosing_widths(self, ratio: float) -> tuple[Pass, ...]:
         options: dict[str, Any] = {"zeros": self.zeros or not self.structured}
         if self.structured:
@@ -152,9 +165,9 @@ class Recipe:
         """The same with the widest bits everywhere where they are mixed."""
         return replace(self, bits=self.widths, mixed_bits=False)
 
-    def unquantized(self) -> Recipe:
-        """The same at the model's own widths."""
-        return replace(self, bits=None, mixed_bits=False)
+    def before_quantizing(self) -> Recipe:
+        """What goes before quantizing: the same with its part of the minutes."""
+        return replace(self, bits=None, mixed_bits=False, minutes=self._minutes)
 
     def whole(self, steps: Sequence[Pass], held_out: float | None = None) -> Pipeline:
         """The pipeline that takes these steps on the inputs that are not held out."""
@@ -221,6 +234,15 @@ class Recipe:
 
     def _quantize(self, bits: GivenBits) -> Pass:
         return self._made("quantize", **_typed_widths(bits), **self._given("pattern"))
+
+    @property
+    def _fine_tuning(self) -> Pass:
+        return self._made("fine-tune", minutes=self._minutes)
+
+    @property
+    def _minutes(self) -> float:
+        """What one training may take: floats take less of a step, codes have the last word."""
+        return self.minutes if self.widths is None else self.minutes / 2
 
     @property
     def _annotated(self) -> Pass:

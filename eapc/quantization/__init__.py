@@ -15,8 +15,10 @@ from eapc.quantization.width_curves import (
     weight_curves,
 )
 from eapc.quantization.widths import widths_to_write
+from eapc.quantization.writing import LOWEST_OPSET, raised
 
 __all__ = [
+    "LOWEST_OPSET",
     "Folded",
     "IntegerFusion",
     "IntegerTwin",
@@ -37,6 +39,7 @@ __all__ = [
     "plan_of",
     "planned",
     "quantize",
+    "raised",
     "require_widths",
     "weight_curves",
     "weight_grid",

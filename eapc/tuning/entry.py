@@ -8,6 +8,7 @@ from eapc.errors import UsageError
 from eapc.layers import without_integers
 from eapc.model import Model
 from eapc.progress import Progress, silent
+from eapc.tuning.clock import Clock
 from eapc.tuning.options import Options
 from eapc.tuning.results import Tuned
 
@@ -43,11 +44,13 @@ def tune(
     """Train a pruned network until its outputs come back, on inputs for which labels are optional.
 
     Zeros of weights stay zero, quantised weights stay on their grids. The state that was best on
-    an eighth of the inputs is kept, which is the first one where training gains nothing. Raises
+    an eighth of the inputs is kept, which is the first one where training gains nothing. The
+    minutes of the options begin here and are kept to, to a step and what judging it takes. Raises
     UsageError without torch, ModelError where the network cannot be trained, DataError where data
     are too few or labels are missing.
     """
+    clock = Clock(options.minutes)  # importing torch takes seconds
     require_torch()
     from eapc.tuning.training import Run
 
-    return Run(student, teacher, data, options, threads).result(kept or Finished(), progress)
+    return Run(student, teacher, data, options, threads, clock).result(kept or Finished(), progress)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -23,6 +22,7 @@ from eapc.model import Array, Model
 from eapc.progress import Progress, Step
 from eapc.runtime import Session, with_outputs
 from eapc.tuning.augmentation import Augmentation
+from eapc.tuning.clock import Clock, Schedule
 from eapc.tuning.options import Options
 from eapc.tuning.results import Epoch, Tuned
 from eapc.tuning.student import Batch, Student
@@ -35,9 +35,6 @@ HELD_OUT = 1 / 8
 
 RATE = 0.025
 """The rate unless given: a step changes a weight by up to this share of its tensor's size."""
-
-_TIMED_STEPS = 8
-"""Steps by which it is told how many epochs there is time for."""
 
 _WARM = 0.05
 """The share of a run in which the rate rises."""
@@ -58,8 +55,15 @@ class Run:
     """One training run; see `tune`."""
 
     def __init__(
-        self, student: Model, teacher: Model, data: Dataset, options: Options, threads: int
+        self,
+        student: Model,
+        teacher: Model,
+        data: Dataset,
+        options: Options,
+        threads: int,
+        clock: Clock | None = None,
     ) -> None:
+        self._clock = clock or Clock(options.minutes)
         torch.set_num_threads(threads or os.cpu_count() or 1)
         labels = data.require_labels("training") if options.labels else None
         self._model, self._options = student, options
@@ -78,6 +82,7 @@ class Run:
         asked = with_outputs(student.to_proto(embed=True), self._teacher.names)
         self._student.require_same(Session(asked, threads), first)
         self._student.settle(self._held_out)
+        self._optimiser = self._adam()  # whose import takes seconds, which count
 
     def result(self, kept: Finished, progress: Progress) -> Tuned:
         """The whole run, from where it was left."""
@@ -85,8 +90,10 @@ class Run:
         if state is None:
             state = self._begun()
             kept.save(_STAGE, state.checkpoint())
+        else:
+            self._clock.earlier = state.seconds
         self._restore(state)
-        while state.goes_on:
+        while state.goes_on and self._has_time(state):
             progress(Step(_STAGE, len(state.epochs), state.planned, "epoch", state.best_loss))
             self._advance(state)
             kept.save(_STAGE, state.checkpoint())
@@ -110,49 +117,64 @@ class Run:
 
     def _begun(self) -> TrainingState:
         """The state to start from, and how many epochs there is time for."""
-        start = self._student.snapshot()
+        start, began = self._student.snapshot(), self._clock.spent
         before = self._student.mean_loss(self._held_out)
-        planned = min(self._options.epochs, self._affordable())
-        return TrainingState(planned, before, start, before, start, {}, [])
+        judging = self._clock.spent - began
+        planned = self._schedule(judging)
+        state = TrainingState(planned.epochs, before, start, before, start, {}, [])
+        state.steps, state.judging = planned.steps, judging
+        state.begun = state.seconds = self._clock.spent
+        return state
 
-    def _affordable(self) -> int:
-        """How many epochs fit into the minutes: one at least."""
+    def _schedule(self, judging: float) -> Schedule:
+        """How many epochs fit into the minutes, or how much of one."""
         if self._options.minutes == math.inf:
-            return self._options.epochs
+            return Schedule(self._options.epochs, self._steps)
         batches = self._batches(np.random.default_rng(self._options.seed))
-        steps = list(zip(range(_TIMED_STEPS), batches, strict=False))
-        begun = time.perf_counter()
-        for _, batch in steps:
-            self._student.loss(batch).backward()  # type: ignore[no-untyped-call]
-        seconds = (time.perf_counter() - begun) / len(steps) * self._steps
-        return max(1, min(self._options.epochs, int(60 * self._options.minutes / seconds)))
+
+        def step() -> None:
+            self._student.loss(next(batches)).backward()  # type: ignore[no-untyped-call]
+
+        seconds = self._clock.timed([step] * self._steps)
+        return self._clock.schedule(self._options.epochs, self._steps, seconds, judging)
 
     # --- epochs ----------------------------------------------------------------------------------
 
+    def _has_time(self, state: TrainingState) -> bool:
+        """Whether another epoch can begin; the first one always can."""
+        return not state.epochs or self._clock.left > state.judging
+
     def _restore(self, state: TrainingState) -> None:
         self._student.restore(state.current)
-        groups = [
-            {"params": [value], "lr": 0.0, "scale": self._scales[name]}
-            for name, value in self._student.values.items()
-        ]
-        self._optimiser = torch.optim.Adam(groups)
+        self._optimiser = self._adam()
         for name, value in self._student.values.items():
             if moments := state.moments.get(name):
                 self._optimiser.state[value] = {
                     key: torch.from_numpy(np.array(array)) for key, array in moments.items()
                 }
 
+    def _adam(self) -> torch.optim.Adam:
+        groups = [
+            {"params": [value], "lr": 0.0, "scale": self._scales[name]}
+            for name, value in self._student.values.items()
+        ]
+        return torch.optim.Adam(groups)
+
     def _advance(self, state: TrainingState) -> None:
         """One epoch more."""
         number = len(state.epochs)
         rng = np.random.default_rng((self._options.seed, number))
-        losses = []
-        for step, batch in enumerate(self._batches(rng)):
-            done = (number + step / self._steps) / state.planned
-            _set_rate(self._optimiser, _annealed(self._rate, done))
+        losses: list[float] = []
+        for step, batch in zip(range(state.steps), self._batches(rng), strict=False):
+            timed = self._clock.share(state.begun, state.judging)
+            if timed >= 1 and losses:
+                break
+            done = max(timed, (number + step / state.steps) / state.planned)
+            _set_rate(self._optimiser, _annealed(self._rate, min(1.0, done)))
             losses.append(self._step(self._optimiser, batch))
         held_out = self._student.mean_loss(self._held_out)
         state.epochs.append(Epoch(number + 1, float(np.mean(losses)), held_out))
+        state.seconds = self._clock.spent
         logger.info("epoch %d: loss %.4g, held out %.4g", number + 1, losses[-1], held_out)
         state.current = self._student.snapshot()
         state.moments = {
@@ -196,7 +218,11 @@ class Run:
 
 @dataclass
 class TrainingState:
-    """Where a run stands, as it can be kept: epochs, values, Adam's moments."""
+    """Where a run stands, as it can be kept: epochs, values, Adam's moments.
+
+    An epoch has `steps`, and judging what it came to takes `judging` seconds. `seconds` of the
+    minutes are over, of which `begun` were before the first epoch.
+    """
 
     planned: int
     before: float
@@ -205,6 +231,10 @@ class TrainingState:
     best: dict[str, Array]
     moments: dict[str, dict[str, Array]]
     epochs: list[Epoch]
+    steps: int = 0
+    begun: float = 0.0
+    judging: float = 0.0
+    seconds: float = 0.0
 
     @property
     def goes_on(self) -> bool:
@@ -228,6 +258,7 @@ class TrainingState:
             "before": self.before,
             "best_loss": self.best_loss,
             "epochs": [(each.number, each.loss, each.held_out) for each in self.epochs],
+            "times": (self.steps, self.begun, self.judging, self.seconds),
         }
         return Checkpoint(arrays, facts)
 
@@ -248,7 +279,7 @@ class TrainingState:
         facts = part.facts
         epochs = [Epoch(*each) for each in facts["epochs"]]
         numbers = (facts["planned"], facts["before"])
-        return cls(*numbers, current, facts["best_loss"], best, moments, epochs)
+        return cls(*numbers, current, facts["best_loss"], best, moments, epochs, *facts["times"])
 
 
 def _annealed(rate: float, done: float) -> float:
