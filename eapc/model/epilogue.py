@@ -8,6 +8,7 @@ the way must take up the change of the mean.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -57,14 +58,21 @@ class BiasSink:
         step: Array = (self.factor * change).reshape(constant.shape)
         return constant.astype(np.float32) + step
 
-    def changed(self, model: Model, change: Array, now: Model | None = None) -> Array:
+    def changed(
+        self,
+        model: Model,
+        change: Array,
+        now: Model | None = None,
+        scales: Mapping[str, Array] | None = None,
+    ) -> Array:
         """The new value of the model's constant, in its own type, on its grid where it has one.
 
-        What is no part of it stays what it is in `now`.
+        What is no part of it stays what it is in `now`. The grid may have other `scales`.
         """
         constant = real_values(model, self.source)
         current = None if now is None else real_values(now, self.source)
-        return values_stored(model, self.source, self.moved(constant, change, current))
+        grid = model.with_weights(scales) if scales else model
+        return values_stored(grid, self.source, self.moved(constant, change, current))
 
 
 @dataclass(frozen=True)
