@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
-from builders import make_model, normal, op
-from onnx import NodeProto
+from builders import make_model, normal, op, save
+from onnx import ModelProto, NodeProto, numpy_helper
 from pruning_builders import Net, quantized_net, rounded_net
 from test_passes import compile_net, error_of
 from test_prune_stored_weights import PIPELINES
 
 from eapc.calibration import OwnScale, weight_grid
+from eapc.errors import ModelError
 from eapc.layers import find_layers
 from eapc.model import Array, Model
 from eapc.runtime import Session, with_outputs
@@ -141,3 +144,28 @@ def test_pruned_alone_scales_stay(net: object) -> None:
     before = done.model.original.constants
     for name in ("cs", "gs", "ms"):
         np.testing.assert_array_equal(done.model.constants[name], before[name])
+
+
+def silent_filter() -> Net:
+    """The second of two outputs has a scale of 0, whatever its codes: onnxruntime computes 0."""
+    return doubling(ENDS, np.array([0.01, 0], np.float32))
+
+
+def test_a_weight_scale_of_zero_is_a_channel_of_zeros(tmp_path: Path) -> None:
+    path = save(silent_filter().proto, tmp_path / "silent.onnx")
+    model = Model.load(path)
+    (tied,) = find_layers(model).layers
+    assert tied.nonzero(model) == 2
+    np.testing.assert_allclose(tied.matrix(model)[0], [[1.27, 1.26], [0.0, 0.0]], rtol=1e-6)
+    done = compile_net(silent_filter(), HALF)
+    assert done.model.constants["s"][1] == 0
+    assert error_of(done) < 1e-3
+
+
+def test_a_scale_of_zero_for_activations_is_refused(tmp_path: Path) -> None:
+    net = biased("bs")
+    proto = ModelProto.FromString(net.proto.SerializeToString())
+    held = next(each for each in proto.graph.initializer if each.name == "xs")
+    held.CopyFrom(numpy_helper.from_array(np.array(0, np.float32), "xs"))
+    with pytest.raises(ModelError, match="its scale 'xs' holds 0, and scales have to be positive"):
+        Model.load(save(proto, tmp_path / "flat.onnx"))

@@ -288,8 +288,8 @@ def count_nonzero(
     That is `zero_point`, a list of which runs along `axis`, or what DequantizeLinear says.
     """
     root = model.constants[source.root]
-    block = 1
-    if source.reading is not None or source.quantizer is not None:
+    block, is_read = 1, reading_of(source) is not None
+    if source.reading is not None or (is_read and not obstacle(model, source)):
         codes = codes_of(model, source)
         assert codes is not None  # there is a reading
         own = _own_codes(source, codes, root)
