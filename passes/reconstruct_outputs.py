@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from eapc.calibration import LayerFit, LayerwiseReconstruction, Reference, weight_grid
+from eapc.calibration import LayerFit, LayerwiseReconstruction, Reference, on_layers_grid
 from eapc.checkpoints import Checkpoint, arrays_digest, digest
 from eapc.errors import UsageError
 from eapc.layers import TiedLayers, layers_of, pattern_of
@@ -18,7 +18,7 @@ from eapc.model import Array, Model
 from eapc.pipeline import Compilation, LayerRecord, Pass
 from eapc.progress import Step
 from eapc.registry import METHODS
-from eapc.solvers import PATTERNS, LayerProblem, on_grid, parse_pattern, refit, solve
+from eapc.solvers import PATTERNS, LayerProblem, parse_pattern, refit, solve
 
 logger = logging.getLogger(__name__)
 
@@ -110,10 +110,10 @@ class ReconstructOutputs(Pass):
         matrix = self._solved(fit.problem, tied, pruned)
         if method.refits_behind_activations:
             fit, matrix = fit.behind_activation(matrix)
-        grid = weight_grid(tied, sweep.original) if method.fits else None
-        if grid is not None:
-            matrix = on_grid(fit.problem, matrix, grid)
-        constants = sweep.replace(tied, matrix, fit.aims if method.fits else None)
+        scales: dict[str, Array] = {}
+        if method.fits:
+            matrix, scales = on_layers_grid(fit.problem, matrix, tied, sweep.original)
+        constants = sweep.replace(tied, matrix, fit.aims if method.fits else None, scales)
         read = (pruned != 0).any(axis=(0, 1)) if self.keep_mask else np.ones(matrix.shape[2])
         record = LayerRecord.of(
             *(tied, matrix.size, tied.nonzero(sweep.model)),

@@ -367,9 +367,6 @@ BROKEN: Mapping[str, Broken] = {
         dequantized(s=scalar(0)),
         "QuantizeLinear 'round': its scale 's' holds 0," + _POSITIVE,
     ),
-    "a scale of weights of zero": Broken(
-        dequantized(t=_with(2, 0)), "DequantizeLinear 'weights': its scale 't' holds 0," + _POSITIVE
-    ),
     "a negative scale": Broken(
         dequantized(t=_with(7, -0.5)),
         "DequantizeLinear 'weights': its scale 't' holds -0.5," + _POSITIVE,
@@ -397,18 +394,18 @@ BROKEN: Mapping[str, Broken] = {
     "a grid along no axis": Broken(
         dequantized(axis=7), "DequantizeLinear 'weights': its axis is 7, and 'w' has 2 axes"
     ),
-    "a scale of zero within an integer operator": Broken(
+    "a negative scale within an integer operator": Broken(
         lambda: network(
             op("QuantizeLinear", "x s z", "q", "round"),
             op("QLinearMatMul", "q s z w t u s z", "p", "product"),
             op("DequantizeLinear", "p s z", "y", "back"),
             s=scalar(0.1),
             z=scalar(3, np.uint8),
-            t=scalar(0),
+            t=scalar(-1),
             u=scalar(0, np.int8),
             w=np.ones((8, 8), np.int8),
         ),
-        "QLinearMatMul 'product': its scale 't' holds 0," + _POSITIVE,
+        "QLinearMatMul 'product': its scale 't' holds -1," + _POSITIVE,
     ),
     # functions
     "a function that calls itself": Broken(

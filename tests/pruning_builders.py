@@ -367,6 +367,47 @@ NETS: Mapping[str, Callable[[], Net]] = {
 }
 
 
+def rounded_net() -> Net:
+    """Real weights that the file itself quantizes: by channel, through a Clip, behind a Transpose.
+
+    A BatchNormalization comes behind the convolution, whose largest weights are beyond the range.
+    """
+    nodes = [
+        op("QuantizeLinear", "x xs xz", "xq"),
+        op("DequantizeLinear", "xq xs xz", "xd"),
+        op("QuantizeLinear", "c cs cz", "cq", axis=0),
+        op("DequantizeLinear", "cq cs cz", "cw", axis=0),
+        op("Conv", "xd cw", "conv_y", "conv", pads=[1, 1, 1, 1]),
+        op("BatchNormalization", "conv_y bg bb bm bv", "bn_y", "bn"),
+        op("Relu", "bn_y", "a"),
+        op("GlobalAveragePool", "a", "pooled"),
+        op("Flatten", "pooled", "flat"),
+        op("QuantizeLinear", "g gs gz", "gq"),
+        op("Clip", "gq low high", "gc"),
+        op("DequantizeLinear", "gc gs gz", "gw"),
+        op("Gemm", "flat gw gb", "h", "gemm", transB=1),
+        op("Relu", "h", "r"),
+        op("QuantizeLinear", "m ms mz", "mq", axis=0),
+        op("DequantizeLinear", "mq ms mz", "md", axis=0),
+        op("Transpose", "md", "mw", perm=[1, 0]),
+        op("MatMul", "r mw", "y", "matmul"),
+    ]
+    tensors: dict[str, Array] = {
+        "xs": np.array(0.03, np.float32), "xz": np.array(0, np.int8),
+        "c": normal((8, 3, 3, 3), 1, 0.2), "cz": np.zeros(8, np.int8),
+        "cs": np.linspace(0.002, 0.004, 8).astype(np.float32),
+        "bg": np.ones(8, np.float32), "bb": normal((8,), 5, 0.3),
+        "bm": normal((8,), 6, 0.1), "bv": np.linspace(0.5, 2, 8).astype(np.float32),
+        "g": normal((6, 8), 2, 0.3), "gs": np.array(0.01, np.float32),
+        "gz": np.array(0, np.int8), "gb": normal((6,), 3, 0.2),
+        "low": np.array(-127, np.int8), "high": np.array(127, np.int8),
+        "m": normal((5, 6), 4, 0.5), "mz": np.zeros(5, np.int8),
+        "ms": np.linspace(0.01, 0.02, 5).astype(np.float32),
+    }  # fmt: skip
+    proto = make_model(nodes, {"x": ("N", 3, 8, 8)}, ["y"], tensors, opset=17)
+    return Net(proto, {"x": images(200)})
+
+
 def quantized_net() -> Net:
     """A convolution, a turned and a plain product of int8, uint8 and int4 weights.
 

@@ -48,7 +48,7 @@ def test_the_file_is_of_the_same_kind_and_has_the_zeros_asked_for(name: str, pip
     changed = {t.name for t in after.graph.initializer} - {
         t.name for t in before.graph.initializer if t in after.graph.initializer
     }
-    assert changed <= {"w", "v", "r", "b", "c"}
+    assert changed <= {"w", "ws", "v", "vs", "r", "b", "c"}  # those of activations stay
 
 
 @pytest.mark.parametrize("name", NETS)

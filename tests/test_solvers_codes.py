@@ -10,8 +10,14 @@ from numpy.typing import NDArray
 from test_solvers import layer, problem_of
 
 from eapc.solvers import LayerProblem, coded, parse_pattern, refit
-from eapc.solvers.codes import _projected, nearest_steps_of_rows
+from eapc.solvers.codes import _projected, fitting_factors, rescaled
+from eapc.solvers.grids import WeightGrid, on_grid
 from eapc.solvers.patterns import Unstructured
+
+
+def grid_of(shape: tuple[int, ...], low: int, high: int) -> WeightGrid:
+    """Codes of step 1."""
+    return WeightGrid(np.ones(shape), np.full(shape, float(low)), np.full(shape, float(high)))
 
 
 def best_of_all(problem: LayerProblem, last: int) -> float:
@@ -47,10 +53,42 @@ def test_first_steps_leave_the_least_square_of_what_is_lost() -> None:
 
     With 0.9 in place of 1 five of the mean, 0.42, lose less: 0.288.
     """
-    ones = np.ones((1, 1, 5))
-    assert nearest_steps_of_rows(np.array([[[1, 0.3, 0.3, 0.3, 0.3]]]), ones, 1).item() == 1
-    found = nearest_steps_of_rows(np.array([[[0.9, 0.3, 0.3, 0.3, 0.3]]]), ones, 1)
+    grid = grid_of((1, 1, 5), -1, 1)
+    assert fitting_factors(np.array([[[1, 0.3, 0.3, 0.3, 0.3]]]), grid).item() == 1
+    found = fitting_factors(np.array([[[0.9, 0.3, 0.3, 0.3, 0.3]]]), grid)
     assert found.item() == pytest.approx(0.42, abs=0.01)
+
+
+def test_a_grid_is_stretched_by_a_factor_for_each_row_or_for_all() -> None:
+    """H = diag(1, 3), codes up to 1: rows (1, 2) and (2, 4) have steps of 1.75 and 3.5.
+
+    One step for all is (1 + 6 + 2 + 12) / 8 = 2.625.
+    """
+    problem = problem_of([[1, 2], [2, 4]], [[1, 0], [0, 3]])
+    grid = grid_of((1, 2, 2), -1, 1)
+    rows = rescaled(problem, problem.weight, grid)
+    np.testing.assert_allclose(rows.weight, [[[1.75, 1.75], [3.5, 3.5]]], rtol=1e-6)
+    np.testing.assert_allclose(rows.steps, [[[1.75], [3.5]]], rtol=1e-6)
+    whole = rescaled(problem, problem.weight, grid, is_one=True)
+    np.testing.assert_allclose(whole.weight, np.full((1, 2, 2), 2.625), rtol=1e-6)
+    assert whole.steps.shape == (1, 1, 1)
+
+
+def test_what_is_to_stay_becomes_no_zero_and_zeros_stay() -> None:
+    problem = problem_of([[0.9, -1.1, 0.1]], np.eye(3).tolist())
+    weight = np.array([[[0.9, 0, 0.1]]], np.float32)
+    found = rescaled(problem, weight, grid_of((1, 1, 3), -1, 1)).weight
+    np.testing.assert_array_equal(found != 0, weight != 0)
+
+
+def test_survivors_beyond_the_range_lose_less_by_a_longer_step() -> None:
+    """Weights of about 100 are cut off at 4 steps of 1."""
+    weight, _, problem = layer()
+    large = (weight * 100).astype(np.float32)
+    problem = LayerProblem(large, problem.gram, problem.G * 100)
+    grid = grid_of(weight.shape, -4, 4)
+    stays = problem.objective(on_grid(problem, large, grid))
+    assert problem.objective(rescaled(problem, large, grid).weight) < stays
 
 
 def test_the_projection_takes_the_weights_that_gain_most_and_their_step() -> None:
@@ -72,7 +110,7 @@ def test_the_projection_keeps_the_zeros_of_a_mask() -> None:
 
 def nearest(weight: NDArray[np.float32], bits: int) -> NDArray[np.float32]:
     last = 2 ** (bits - 1) - 1
-    steps = nearest_steps_of_rows(weight, np.ones(weight.shape), last)
+    steps = fitting_factors(weight, grid_of(weight.shape, -last, last))
     return np.asarray(steps * np.clip(np.rint(weight / steps), -last, last), np.float32)
 
 

@@ -12,6 +12,7 @@ from eapc.calibration.activations import (
 from eapc.calibration.fitting import LayerFit
 from eapc.calibration.grids import weight_grid
 from eapc.calibration.lockstep import LayerwiseReconstruction, Reference, is_cut_from
+from eapc.calibration.own_scales import OwnScale, on_layers_grid
 from eapc.calibration.reaching import unreached
 from eapc.calibration.sensitivity import (
     DENSITIES,
@@ -50,6 +51,7 @@ __all__ = [
     "LayerRows",
     "LayerwiseReconstruction",
     "MemoryBudget",
+    "OwnScale",
     "Probes",
     "Reference",
     "Seen",
@@ -60,6 +62,7 @@ __all__ = [
     "is_rectified",
     "layer_effects",
     "moved_biases",
+    "on_layers_grid",
     "probe_inputs",
     "probe_moments",
     "probed_tensors",

@@ -103,15 +103,22 @@ class LayerwiseReconstruction:
         return targets, pruned.step(step, exposed(self.model))
 
     def replace(
-        self, tied: TiedLayers, matrix: Array, moments: Sequence[Moments] | None
+        self,
+        tied: TiedLayers,
+        matrix: Array,
+        moments: Sequence[Moments] | None,
+        scales: Mapping[str, Array] | None = None,
     ) -> dict[str, Array]:
         """Give a layer its new W of z, and move the biases that belong to it; None moves none.
 
-        Returns the constants' new values as they are stored.
+        `scales` are new ones of its codes. Returns the constants' new values as they are stored.
         """
-        biases = moved_biases(tied, self.original, matrix, moments, self.model) if moments else {}
-        weight = tied.stored(self.original, unscaled_matrix(tied, matrix))
-        changed = {tied.weight: weight, **biases}
+        given = dict(scales or {})
+        biases: dict[str, Array] = {}
+        if moments:
+            biases = moved_biases(tied, self.original, matrix, moments, self.model, given)
+        weight = tied.stored(self.original.with_weights(given), unscaled_matrix(tied, matrix))
+        changed = {tied.weight: weight, **biases, **given}
         self.model = self.model.with_weights(changed)
         return {name: self.model.weights[name] for name in changed}
 

@@ -263,18 +263,19 @@ def moved_biases(
     matrix: Array,
     moments: Sequence[Moments],
     now: Model | None = None,
+    scales: Mapping[str, Array] | None = None,
 ) -> dict[str, Array]:
     """New values of the constants that take up the change of each user's mean output.
 
     `matrix` is the new W of z, `moments` one per user. What other layers have made of these
-    constants is as the model has it `now`.
+    constants is as the model has it `now`; `scales` are new ones of codes.
     """
     changed: dict[str, Array] = {}
     for layer, moment in zip(tied.users, moments, strict=True):
         if layer.bias is None:
             continue
         change = moment.bias(matrix).ravel()
-        changed[layer.bias.tensor] = layer.bias.changed(model, change, now)
+        changed[layer.bias.tensor] = layer.bias.changed(model, change, now, scales)
     return changed
 
 

@@ -116,9 +116,10 @@ def quantized(constants: ChannelConstants, stated: NodeConstraints, y: Axis) -> 
 
 
 def dequantized(constants: ChannelConstants, stated: NodeConstraints, y: Axis) -> Array:
-    """DequantizeLinear: what a constant code stands for."""
+    """DequantizeLinear: what a constant code stands for; 0 by a scale of 0, whatever the code."""
     scale, zero = _grids(constants, stated, y)
-    return _real(constants.spread_of(stated.axes.input(0), stated, y), scale, zero)
+    real = _real(constants.spread_of(stated.axes.input(0), stated, y), scale, zero)
+    return np.where(scale == 0, 0.0, real)
 
 
 def _grids(

@@ -1,5 +1,6 @@
 """The ONNX file: its graph, constants and shapes, and new weights laid over it."""
 
+from eapc.model.code_tensors import tensor_bits, zero_points
 from eapc.model.codes import Codes, Dequantization, code_range, is_code, nearest_steps
 from eapc.model.constants import (
     LARGEST_ELEMENTS,
@@ -73,13 +74,12 @@ from eapc.model.weights import (
     find_weights,
     float_types,
     obstacle,
+    reading_of,
     seen_shapes,
     seen_through,
     spread_zero_points,
-    tensor_bits,
     value_seen,
     weights_stored,
-    zero_points,
 )
 from eapc.model.windows import excess_of, weights_fault
 
@@ -161,6 +161,7 @@ __all__ = [
     "per_channel",
     "plain_by_unique_name",
     "plain_tensors",
+    "reading_of",
     "rename_all",
     "require_batchable",
     "require_fitting",

@@ -74,18 +74,20 @@ class Dequantization:
 class Codes:
     """How a constant's integers of some type are read: scales and zero points, all of its shape.
 
-    `bits` are how many of the type's they have, None if all.
+    `bits` are how many of the type's they have, None if all; `ends` the least and the greatest
+    where a Clip says so.
     """
 
     dtype: np.dtype[Any]
     scale: Array
     zero: Array
     bits: int | None = None
+    ends: tuple[int, int] | None = None
 
     @property
     def bounds(self) -> tuple[Array, Array]:
         """How many steps below and above zero the type's range reaches; int64."""
-        least, greatest = code_range(self.dtype, self.bits)
+        least, greatest = self.ends or code_range(self.dtype, self.bits)
         zero = self.zero.astype(np.int64)
         return least - zero, greatest - zero
 
@@ -100,3 +102,12 @@ class Codes:
         scale = self.scale.astype(np.float64)
         steps = nearest_steps(values.astype(np.float64), scale, *self.bounds)
         return (steps.astype(np.int64) + self.zero.astype(np.int64)).astype(self.dtype)
+
+    def rounded(self, values: Array) -> Array:
+        """The codes that QuantizeLinear makes of real numbers, in float32; any may be zero."""
+        scale = np.asarray(self.scale, np.float32)
+        steps = np.rint(values.astype(np.float32) / np.where(scale == 0, 1, scale))
+        low, high = self.bounds
+        whole = np.clip(np.where(scale == 0, 0, steps), low, high).astype(np.int64)
+        found: Array = (whole + self.zero.astype(np.int64)).astype(self.dtype)
+        return found

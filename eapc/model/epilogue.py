@@ -8,6 +8,7 @@ the way must take up the change of the mean.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from eapc.model.codes import code_range, is_code
 from eapc.model.graph import Node
 from eapc.model.model import Model
-from eapc.model.rounding import clip_of_codes
+from eapc.model.rounding import clip_bounds, clip_of_codes
 from eapc.model.tensors import Array, Shape
 from eapc.model.weights import (
     WeightSource,
@@ -57,14 +58,21 @@ class BiasSink:
         step: Array = (self.factor * change).reshape(constant.shape)
         return constant.astype(np.float32) + step
 
-    def changed(self, model: Model, change: Array, now: Model | None = None) -> Array:
+    def changed(
+        self,
+        model: Model,
+        change: Array,
+        now: Model | None = None,
+        scales: Mapping[str, Array] | None = None,
+    ) -> Array:
         """The new value of the model's constant, in its own type, on its grid where it has one.
 
-        What is no part of it stays what it is in `now`.
+        What is no part of it stays what it is in `now`. The grid may have other `scales`.
         """
         constant = real_values(model, self.source)
         current = None if now is None else real_values(now, self.source)
-        return values_stored(model, self.source, self.moved(constant, change, current))
+        grid = model.with_weights(scales) if scales else model
+        return values_stored(grid, self.source, self.moved(constant, change, current))
 
 
 @dataclass(frozen=True)
@@ -167,7 +175,7 @@ def _clipping(model: Model, node: Node | None, shift: Array | None) -> Clipping 
         return Clipping(shift, *ends) if ends else None
     if node.op_type != "Clip":
         return None
-    bounds = _bounds(model, node)
+    bounds = clip_bounds(model, node)
     return None if bounds is None else Clipping(shift, *bounds)
 
 
@@ -182,7 +190,7 @@ def _ends(model: Model, node: Node) -> tuple[float, float] | None:
     least, greatest = code_range(zero.dtype)
     clip = clip_of_codes(model, node)
     if clip is not None:
-        bounds = _bounds(model, clip)
+        bounds = clip_bounds(model, clip)
         if bounds is None:
             return None
         least, greatest = int(max(least, bounds[0])), int(min(greatest, bounds[1]))
@@ -208,20 +216,6 @@ def _past_grid(model: Model, stage: str, node: Node | None) -> tuple[str, Node |
         return stage, node
     after, add = _next(model, reader.outputs[0])
     return (after, add) if add is not None and add.op_type == "Add" else (stage, node)
-
-
-def _bounds(model: Model, clip: Node) -> tuple[float, float] | None:
-    """The bounds of a Clip, infinite where it has none; None where one is computed."""
-    low = _bound(model, clip, 1, "min", -math.inf)
-    high = _bound(model, clip, 2, "max", math.inf)
-    return None if low is None or high is None else (low, high)
-
-
-def _bound(model: Model, node: Node, place: int, name: str, default: float) -> float | None:
-    """A bound of a Clip, an attribute before opset 11; None where it is computed."""
-    if not node.input(place):
-        return float(node.attribute(name, default))
-    return model.constants.scalar(node.input(place))
 
 
 def _next(model: Model, tensor: str) -> tuple[str, Node | None]:

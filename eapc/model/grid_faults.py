@@ -1,6 +1,7 @@
 """What is wrong with the scales and zero points of quantized tensors, where the file stores them.
 
 A missing zero point is zero. Runtimes take some of what is refused here, and compute nonsense.
+Stored constants may have a scale of 0, which some quantizers write for filters of zeros.
 """
 
 from __future__ import annotations
@@ -44,27 +45,34 @@ def grid_faults(graph: onnx.GraphProto, outer: Known | None = None) -> Iterator[
 
 
 def _node_faults(node: onnx.NodeProto, known: Known) -> Iterator[str]:
-    for name in _scales(node):
+    for name, scaled in _scales(node):
         if name in known and not is_external(known[name]):
-            yield from _scale_faults(name, numpy_helper.to_array(known[name]))
+            values = numpy_helper.to_array(known[name])
+            yield from _scale_faults(name, values, may_be_zero=scaled in known)
     if node.op_type in _PAIR and len(node.input) > 1:
         names = [*node.input, ""][:3]
         yield from _shape_faults(node, *(known.get(name) for name in names))
 
 
-def _scales(node: onnx.NodeProto) -> Iterator[str]:
-    """Scales stand between what is quantized and its zero point, that of a result before it."""
+def _scales(node: onnx.NodeProto) -> Iterator[tuple[str, str]]:
+    """Scales and the operands that they scale, without a name for results.
+
+    They stand between what is quantized and its zero point, that of a result before it.
+    """
     places = operator(node.op_type, node.domain).quantized
     if places is None or places.plain:
         return
-    zeros = [zero for place, zero in places.inputs if zero - place == _TO_ZERO_POINT]
-    for zero in (*zeros, *([] if places.output is None else [places.output])):
-        yield from node.input[zero - 1 : zero]
+    operands = [place for place, zero in places.inputs if zero - place == _TO_ZERO_POINT]
+    for place in operands:
+        yield from ((name, node.input[place]) for name in node.input[place + 1 : place + 2])
+    if places.output is not None:
+        yield from ((name, "") for name in node.input[places.output - 1 : places.output])
 
 
-def _scale_faults(name: str, scale: Array) -> Iterator[str]:
+def _scale_faults(name: str, scale: Array, may_be_zero: bool) -> Iterator[str]:
     values = scale.astype(np.float64).reshape(-1)
-    wrong = values[~(np.isfinite(values) & (values > 0))]
+    is_right = np.isfinite(values) & ((values > 0) | ((values == 0) & may_be_zero))
+    wrong = values[~is_right]
     if wrong.size:
         yield (
             f"its scale '{name}' holds {wrong[0]:g}, and scales have to be positive numbers; "

@@ -6,6 +6,8 @@ rounding. A pair behind what only moves values of the same grid changes none of 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from eapc.model.graph import Node
@@ -30,6 +32,20 @@ def clip_of_codes(model: Model, node: Node) -> Node | None:
     readers = model.view.consumers(node.outputs[0])
     is_clip = len(readers) == 1 and readers[0].op_type == "Clip" and not readers[0].domain
     return readers[0] if is_clip and readers[0].input(0) == node.outputs[0] else None
+
+
+def clip_bounds(model: Model, clip: Node) -> tuple[float, float] | None:
+    """The bounds of a Clip, infinite where it has none; None where one is computed."""
+    low = _bound(model, clip, 1, "min", -math.inf)
+    high = _bound(model, clip, 2, "max", math.inf)
+    return None if low is None or high is None else (low, high)
+
+
+def _bound(model: Model, node: Node, place: int, name: str, default: float) -> float | None:
+    """A bound of a Clip, an attribute before opset 11; None where it is computed."""
+    if not node.input(place):
+        return float(node.attribute(name, default))
+    return model.constants.scalar(node.input(place))
 
 
 def is_part_of_rounding(model: Model, node: Node) -> bool:

@@ -1,11 +1,7 @@
-"""Where a node's weights come from: the constant behind Identity, Transpose and the like.
-
-Which tensors hold integers that stand for real numbers: their widths and zero points.
-"""
+"""Where a node's weights come from: the constant behind Identity, Transpose and the like."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +12,11 @@ from eapc.model.float_types import in_types
 from eapc.model.graph import Node
 from eapc.model.model import Model
 from eapc.model.packed_weights import Packing
+from eapc.model.rounded_constants import code_ends, code_type, rounding_fault, roundings
 from eapc.model.rounding import told_bits
 from eapc.model.scaled_integers import scaled_integers
-from eapc.model.shapes import Shapes
-from eapc.model.tensors import Array, Shape, is_float, numpy_type, type_bits
-from eapc.operators import QuantizedOperands, operator_of
+from eapc.model.tensors import Array, Shape, is_float, numpy_type
+from eapc.operators import operator_of
 
 
 @dataclass(frozen=True)
@@ -28,7 +24,7 @@ class WeightSource:
     """A constant and the nodes between it and the tensor that a layer reads, root first.
 
     `reading` says how integers are read where no DequantizeLinear of the chain does, `packing` how
-    bytes hold them.
+    bytes hold them. The root of a chain with a QuantizeLinear holds real numbers, which it rounds.
     """
 
     tensor: str
@@ -41,6 +37,24 @@ class WeightSource:
     def tensors(self) -> tuple[str, ...]:
         """The constant and what each node of the chain makes of it."""
         return (self.root, *(node.outputs[0] for node in self.chain))
+
+    @property
+    def quantizer(self) -> Node | None:
+        """What rounds the root's real numbers."""
+        return self._first("QuantizeLinear")
+
+    @property
+    def reader(self) -> Node | None:
+        """What makes real numbers of integers."""
+        return self._first("DequantizeLinear")
+
+    @property
+    def clip(self) -> Node | None:
+        """What cuts the codes off that the quantizer makes."""
+        return self._first("Clip")
+
+    def _first(self, op_type: str) -> Node | None:
+        return next((node for node in self.chain if node.op_type == op_type), None)
 
 
 def find_weights(model: Model, tensor: str) -> WeightSource | None:
@@ -63,7 +77,7 @@ def find_weights(model: Model, tensor: str) -> WeightSource | None:
                 return None
             break
         else:
-            chain.append(node)
+            chain += [node, *roundings(model, node)]
         name = chain[-1].input(0)
     return WeightSource(tensor, name, tuple(reversed(chain)), reading)
 
@@ -74,7 +88,7 @@ def obstacle(model: Model, source: WeightSource) -> str:
     for node in source.chain:
         if node.op_type == "DequantizeLinear":
             is_read = True
-        elif node.op_type in ("Mul", "Sub") and source.reading is not None:
+        elif node.op_type in (_ROUNDING if source.reading is None else ("Mul", "Sub")):
             continue
         elif node.op_type == "Cast":
             if not is_read and is_code(model.constants.dtype(source.root)):
@@ -94,6 +108,12 @@ def obstacle(model: Model, source: WeightSource) -> str:
 def _grid_obstacle(model: Model, source: WeightSource, dtype: np.dtype[Any]) -> str:
     """The same of weights behind DequantizeLinear."""
     reading, readers = reading_of(source), [n for n in source.chain if n.op_type == _READER]
+    quantizer = source.quantizer
+    if quantizer is not None:
+        reason = rounding_fault(model, source.chain)
+        if reason or not is_float(dtype):
+            return reason or f"weights that are quantized have type {dtype}; fold them"
+        dtype = code_type(model, quantizer)
     if reading is None or len(readers) > 1 or not is_code(dtype):
         return f"quantized weights have type {dtype}; prune the float model first"
     values = [model.constants.value(name) for name in reading.names]
@@ -109,10 +129,13 @@ _FIX_SHAPES = "fix the model's input shapes and simplify it"
 
 _READER = "DequantizeLinear"
 
+_ROUNDING = ("QuantizeLinear", "Clip")
+"""What may stand in front of a reader; no other chain has them."""
+
 
 def reading_of(source: WeightSource) -> Dequantization | None:
     """How the root's integers are read; None where it holds real numbers."""
-    reader = next((node for node in source.chain if node.op_type == _READER), None)
+    reader = source.reader
     if source.reading is not None or reader is None:
         return source.reading
     axis, block = reader.attribute("axis", 1), reader.attribute("block_size", 0) or 1
@@ -126,8 +149,12 @@ def codes_of(model: Model, source: WeightSource) -> Codes | None:
         return None
     if source.packing is not None:
         return source.packing.codes(model.constants, reading)
-    dtype, places = model.constants.dtype(source.root), enumerate(source.chain)
-    place = next((i for i, node in places if node.op_type in (_READER, "Cast")), 0)
+    quantizer, reader = source.quantizer, source.reader
+    dtype = model.constants.dtype(source.root)
+    if quantizer is not None:
+        dtype = code_type(model, quantizer)
+    kinds, first = [node.op_type for node in source.chain], _READER if reader else "Cast"
+    place = kinds.index(first) if first in kinds else 0
     before = WeightSource("", source.root, source.chain[:place])
     shape = seen_shapes(model, before)[-1]
 
@@ -139,9 +166,11 @@ def codes_of(model: Model, source: WeightSource) -> Codes | None:
     for name in reading.scales:
         scale = scale * spread(model.constants[name])
     zero = model.constants[reading.zero] if reading.zero else np.zeros(1, dtype)
-    reader = next((node for node in source.chain if node.op_type == _READER), None)
-    told = told_bits(model, reader) if reader else None
-    return Codes(dtype, np.broadcast_to(scale, seen_shapes(model, source)[0]), spread(zero), told)
+    own = model.view.producer(reader.outputs[0]) if reader else None
+    told = told_bits(model, own) if own else None
+    ends = code_ends(model, quantizer, source.clip) if quantizer else None
+    whole = np.broadcast_to(scale, seen_shapes(model, source)[0])
+    return Codes(dtype, whole, spread(zero), told, ends)
 
 
 def _spread(values: Array, shape: Shape, reading: Dequantization) -> Array:
@@ -160,7 +189,9 @@ def float_types(model: Model, source: WeightSource) -> list[np.dtype[Any]]:
     Those that are read of integers have their scale's.
     """
     reading = reading_of(source)
-    named = source.root if reading is None else "".join(reading.scales[:1])
+    named = source.root
+    if reading is not None and source.quantizer is None:
+        named = "".join(reading.scales[:1])
     casts = (node for node in source.chain if node.op_type == "Cast")
     return [
         model.constants.dtype(named) if named else np.dtype(np.float32),
@@ -182,9 +213,14 @@ def seen_shapes(model: Model, source: WeightSource) -> list[Shape]:
 def real_values(model: Model, source: WeightSource) -> Array:
     """What the root's values stand for, in its own shape, or that of what it packs."""
     root, codes = model.constants[source.root], codes_of(model, source)
+    return root if codes is None else codes.values(_own_codes(source, codes, root))
+
+
+def _own_codes(source: WeightSource, codes: Codes, root: Array) -> Array:
+    """The integers that a layer reads, in the root's shape or that of what it packs."""
     if source.packing is not None:
-        root = source.packing.unpacked(root)
-    return root if codes is None else codes.values(root)
+        return source.packing.unpacked(root)
+    return codes.rounded(root) if source.quantizer is not None else root
 
 
 def as_seen(model: Model, source: WeightSource) -> Array:
@@ -238,6 +274,8 @@ def values_stored(model: Model, source: WeightSource, values: Array) -> Array:
     if codes is None:
         return real
     nearest = codes.nearest(real)
+    if source.quantizer is not None:
+        return codes.values(nearest).astype(model.constants.dtype(source.root))
     packing = source.packing
     return packing.packed(nearest, model.constants[source.root]) if packing else nearest
 
@@ -250,13 +288,13 @@ def count_nonzero(
     That is `zero_point`, a list of which runs along `axis`, or what DequantizeLinear says.
     """
     root = model.constants[source.root]
-    block = 1
-    if source.reading is not None:
+    block, is_read = 1, reading_of(source) is not None
+    if source.reading is not None or (is_read and not obstacle(model, source)):
         codes = codes_of(model, source)
         assert codes is not None  # there is a reading
-        own = source.packing.unpacked(root) if source.packing else root
+        own = _own_codes(source, codes, root)
         return int(np.count_nonzero((own != codes.zero) & (codes.scale != 0))), own.size
-    dequantize = next((n for n in source.chain if n.op_type == "DequantizeLinear"), None)
+    dequantize = source.reader
     if dequantize is not None and dequantize.input(2):
         zero_point = model.constants.value(dequantize.input(2))
         if zero_point is None:
@@ -295,82 +333,3 @@ def all_finite(array: Array) -> bool:
         return True
     wide = array if array.dtype.kind == "f" else array.astype(np.float32)
     return bool(np.isfinite(wide).all())
-
-
-# --- quantized weights ---------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ZeroPoint:
-    """The tensor that says which integer stands for zero; a list of them runs along `axis`."""
-
-    tensor: str
-    axis: int
-
-
-def zero_points(node: Node) -> dict[str, ZeroPoint]:
-    """Zero points of a node's quantized operands, by tensor; those left out are zero."""
-    places = operator_of(node).quantized or QuantizedOperands()
-    found = {node.input(place): node.input(zero) for place, zero in places.inputs}
-    if places.output is not None:
-        found[node.outputs[0]] = node.input(places.output)
-    if places.zero_output is not None:
-        found[node.outputs[0]] = node.outputs[places.zero_output]
-    axis = 0 if node.attribute("transB", 0) else places.channel_axis  # QGemm may turn them
-    return {name: ZeroPoint(zero, axis) for name, zero in found.items() if name and zero}
-
-
-def tensor_bits(model: Model, shapes: Shapes) -> dict[str, Mapping[str, int]]:
-    """Bits of an element, per scope, of the tensors that hold integers for real numbers.
-
-    What DequantizeLinear makes of such a tensor counts as wide as the integers: a machine
-    computes with these. A node that tells fewer bits than its type has is believed. Floating-point
-    tensors have no entry, whatever their type.
-    """
-    known: dict[str, dict[str, int]] = {"": {}}
-    for node in model.nodes:
-        found = known[node.scope]
-        told = told_bits(model, node)
-        for name, bits in _bits_of_node(node, shapes, found):
-            found.setdefault(name, min(told or bits, bits))
-        for scope in node.subgraphs:
-            known[scope] = dict(found)
-    return dict(known)
-
-
-def _bits_of_node(
-    node: Node, shapes: Shapes, known: Mapping[str, int]
-) -> Iterator[tuple[str, int]]:
-    row = operator_of(node)
-    places = row.quantized
-    if places is None:
-        if row.keeps_width and node.input(0) in known:
-            yield from ((name, known[node.input(0)]) for name in node.outputs if name)
-        elif row.joins and all(name in known for name in node.inputs):
-            yield node.outputs[0], max(known[name] for name in node.inputs)
-        return
-    if places.packed is not None:
-        yield node.input(places.packed), node.attribute("bits", 4)
-    told = [
-        (node.input(place), node.input(place), node.input(zero)) for place, zero in places.inputs
-    ]
-    result = node.outputs[0]
-    if node.op_type == "DequantizeLinear":
-        told.append((result, node.input(0), node.input(2)))
-    elif places.output is not None:
-        told.append((result, result, node.input(places.output)))
-    elif places.zero_output is not None or places.plain:
-        told.append((result, result, ""))
-    for name, tensor, zero in told:
-        bits = _declared_bits(shapes, node, tensor, zero)
-        if bits is not None:
-            yield name, bits
-
-
-def _declared_bits(shapes: Shapes, node: Node, tensor: str, zero: str) -> int | None:
-    """Bits by a tensor's own type, else by that of its zero point, which is the same."""
-    for name in (tensor, zero):
-        spec = shapes.spec(node, name) if name else None
-        if spec is not None:
-            return None if spec.is_float else type_bits(spec.dtype)
-    return None

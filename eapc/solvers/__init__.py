@@ -6,7 +6,7 @@ roughly to several numbers of non-zeros; `eliminate` takes whole channels away.
 """
 
 from eapc.solvers.blas import single_thread
-from eapc.solvers.codes import CodedWeight, coded
+from eapc.solvers.codes import CodedWeight, coded, rescaled
 from eapc.solvers.elimination import Consumer, Elimination, eliminate, fitted
 from eapc.solvers.gram import DenseGram, Gram, RowGram
 from eapc.solvers.grids import WeightGrid, on_grid
@@ -41,6 +41,7 @@ __all__ = [
     "parts_by_scale",
     "quick_prune",
     "refit",
+    "rescaled",
     "single_thread",
     "solve",
 ]

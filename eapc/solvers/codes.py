@@ -7,7 +7,7 @@ codes is least at
 
 So the first steps, of the least error by the diagonal of H, and the codes by them (see `grids`)
 are improved in turn: the step by equation 1, then one code after another. Neither raises the
-error.
+error. Where all rows have one step, both sums of equation 1 are those of all rows.
 
 Few codes are far apart, and weights rounded one by one end in a poor corner. There the codes are
 first sought by ADMM, as the places of zeros are (see `admm`): V fits the outputs, Z is the nearest
@@ -16,7 +16,7 @@ weight of so many non-zeros on a grid of its own steps.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,67 +65,97 @@ def coded(
     """
     last = 2 ** (bits - 1) - 1
     layer, mask = scaled(problem), weight != 0
-    start = layer.scaled(weight)
-    steps = nearest_steps_of_rows(start, layer.unit, last)
-    rounded = fed_back(layer.problem, start, mask, _grid(layer, steps, last))
-    best = _improved(layer, rounded, steps, mask, last)
+    start, units = layer.scaled(weight), _units(layer, last)
+    steps = fitting_factors(start, units)
+    rounded = fed_back(layer.problem, start, mask, _at(units, steps))
+    best = _improved(layer.problem, rounded, units, steps, mask)
     if last <= _FEW_CODES:
         pattern = None if mask.all() else pattern
         found, steps = _sought(layer, start, steps, mask, last, pattern)
         own = mask if pattern is None else found != 0
-        best = _better(layer.problem, best, _improved(layer, found, steps, own, last))
+        best = _better(layer.problem, best, _improved(layer.problem, found, units, steps, own))
     found, steps = best
     return CodedWeight(layer.unscaled(found), np.where(found.any(axis=2, keepdims=True), steps, 0))
 
 
-def nearest_steps_of_rows(values: NDArray[np.floating], unit: Steps, last: int) -> Steps:
-    """The step s of each row of the least sum of (v - s u q)^2 over its values, q its best codes.
+@single_thread()
+def rescaled(
+    problem: LayerProblem, weight: Float32, grid: WeightGrid, is_one: bool = False
+) -> CodedWeight:
+    """The weight on a grid whose steps have a factor for each row, or one for all: its `steps`.
 
-    `values` (groups, m, k) are in units u (groups, 1 or m, k).
+    `weight` is the best without a grid. What is zero stays so, and nothing else becomes it.
     """
-    whole = np.abs(values / unit).max(axis=2, keepdims=True) / last
+    layer, mask = scaled(problem), (weight != 0) & (grid.step != 0)
+    units = replace(grid, step=grid.step * layer.unit)
+    start = np.where(mask, layer.scaled(weight), 0)
+    factors = fitting_factors(start, units, is_one)
+    factors = np.where(factors > 0, factors, 1)
+    rounded = fed_back(layer.problem, start, mask, _at(units, factors))
+    found, factors = _improved(layer.problem, rounded, units, factors, mask, is_one)
+    return CodedWeight(_at(grid, factors).nearest(layer.unscaled(found), mask), factors)
+
+
+def fitting_factors(values: NDArray[np.floating], grid: WeightGrid, is_one: bool = False) -> Steps:
+    """The factor of each row's steps, or of all, for the least sum of (v - f s q)^2.
+
+    q are the best codes of the values v (groups, m, k) by steps f s of the grid.
+    """
+    axis = None if is_one else 2
+    step, reach = np.where(grid.step == 0, 1, grid.step), np.where(values < 0, -grid.low, grid.high)
+    ratio = np.abs(values / step) / np.where(reach > 0, reach, 1)
+    whole = np.where(reach > 0, ratio, 0).max(axis=axis, keepdims=True)
     best, least = whole.copy(), np.full(whole.shape, np.inf)
     for fraction in _SHRINK:
-        error = np.square(values - _rounded(values, unit, whole * fraction, last))
-        total = error.sum(axis=2, keepdims=True)
+        error = np.square(values - _rounded(values, _at(grid, whole * fraction)))
+        total = error.sum(axis=axis, keepdims=True)
         best = np.where(total < least, whole * fraction, best)
         least = np.minimum(total, least)
     return np.asarray(best, np.float64)
 
 
-def _rounded(values: NDArray[np.floating], unit: Steps, steps: Steps, last: int) -> Steps:
-    size = steps * unit
-    codes = np.rint(values / np.where(size == 0, 1, size))
-    return np.asarray(np.clip(codes, -last, last) * size)
+def _rounded(values: NDArray[np.floating], grid: WeightGrid) -> Steps:
+    codes = np.rint(values / np.where(grid.step == 0, 1, grid.step))
+    return np.asarray(np.clip(codes, grid.low, grid.high) * grid.step)
 
 
-def _grid(layer: ScaledProblem, steps: Steps, last: int) -> WeightGrid:
-    """The grid of rows' steps, in the scaled problem's units."""
-    step = np.broadcast_to(steps * layer.unit, layer.problem.weight.shape)
+def _at(grid: WeightGrid, factors: Steps) -> WeightGrid:
+    return replace(grid, step=factors * grid.step)
+
+
+def _units(layer: ScaledProblem, last: int) -> WeightGrid:
+    """The grid of codes up to `last` whose steps are 1, in the scaled problem's units."""
+    step = np.broadcast_to(layer.unit, layer.problem.weight.shape)
     high = np.broadcast_to(np.float64(last), step.shape)
     return WeightGrid(step, -high, high, zeros=True)
 
 
 def _improved(
-    layer: ScaledProblem, weight: Float32, steps: Steps, mask: NDArray[np.bool_], last: int
+    problem: LayerProblem,
+    weight: Float32,
+    grid: WeightGrid,
+    factors: Steps,
+    mask: NDArray[np.bool_],
+    is_one: bool = False,
 ) -> tuple[Float32, Steps]:
-    """A weight on a grid, its codes and steps (equation 1) bettered in turn."""
-    weight = descended(layer.problem, weight, mask, _grid(layer, steps, last))
+    """A weight on a grid, its codes and the factors of its steps (equation 1) bettered in turn."""
+    weight = descended(problem, weight, mask, _at(grid, factors))
+    sums = "gmk,gmk->" if is_one else "gmk,gmk->gm"
     for _ in range(_ROUNDS):
-        product = np.einsum("gmk,gmk->gm", weight, layer.problem.G, dtype=np.float64)
-        square = np.einsum(
-            "gmk,gmk->gm", weight, layer.problem.gram.times(weight), dtype=np.float64
+        product, square = (
+            np.asarray(np.einsum(sums, weight, other, dtype=np.float64))
+            for other in (problem.G, problem.gram.times(weight))
         )
         factor = np.divide(product, square, out=np.ones_like(square), where=square > 0)
-        factor = np.where(factor > 0, factor, 1)[:, :, None]
-        steps = steps * factor
+        factor = np.where(factor > 0, factor, 1)[..., None]
+        factors = factors * factor
         moved = (weight * factor).astype(np.float32)
-        found = descended(layer.problem, moved, mask, _grid(layer, steps, last))
+        found = descended(problem, moved, mask, _at(grid, factors))
         is_same = np.array_equal(found, moved)
         weight = found
         if is_same:
             break
-    return weight, steps
+    return weight, factors
 
 
 def _sought(
@@ -163,9 +193,9 @@ def _projected(
 
     The nearest of a pattern leaves out those that gain least over 0.
     """
-    nonzeros = int(np.count_nonzero(mask))
+    nonzeros, ends = int(np.count_nonzero(mask)), np.full(values.shape, float(last))
     for _ in range(2):
-        rounded = _rounded(values, unit, steps, last)
+        rounded = _rounded(values, WeightGrid(steps * unit, -ends, ends))
         if pattern is not None:
             gain = np.square(values) - np.square(values - rounded)
             mask = pattern.mask(np.sqrt(np.maximum(gain, 0)), nonzeros)

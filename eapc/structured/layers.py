@@ -152,19 +152,26 @@ def without_channels(
     Of codes that is their zero point. `removed` has the channels by the group's name. Nothing else
     changes: the tensors keep their shapes.
     """
-    grids = {tied.weight: codes_of(model, tied.first.source) for tied in layers}
+    zeros = {tied.weight: _zeros(model, tied) for tied in layers}
     changed: dict[str, Array] = {}
     for group in groups:
         channels = list(removed.get(group.name, ()))
         for part in group.slices:
-            if part.tensor in grids and channels:
+            if part.tensor in zeros and channels:
                 value = changed.get(part.tensor)
                 value = model.constants[part.tensor].copy() if value is None else value
                 index = (slice(None),) * part.axis + (part.indices[channels].ravel(),)
-                codes = grids[part.tensor]
-                value[index] = 0 if codes is None else codes.zero[index]
+                zero = zeros[part.tensor]
+                value[index] = 0 if zero is None else zero[index]
                 changed[part.tensor] = value
     return model.with_weights(changed)
+
+
+def _zeros(model: Model, tied: TiedLayers) -> Array | None:
+    """Which integers stand for zero, in the constant's shape; None where it stores real numbers."""
+    source = tied.first.source
+    codes = None if source.quantizer is not None else codes_of(model, source)
+    return None if codes is None else codes.zero
 
 
 # --- layers left alone ---------------------------------------------------------------------------
