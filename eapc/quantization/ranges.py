@@ -28,6 +28,20 @@ def with_grids(
     return replace(plan, grids={name: by_group[plan.tied[name]] for name in plan.tensors})
 
 
+def with_constants(plan: QuantizationPlan, model: Model) -> QuantizationPlan:
+    """The plan with the grids that suit the model's constants, of those that share them with none.
+
+    Such as sums' constants that took up what layers in front changed of the means.
+    """
+    alone = [names[0] for names in plan.groups.values() if len(names) == 1]
+    grids = {
+        name: activation_grid(ValueCounts.of([model.constants[name]]), plan.bits[plan.tied[name]])
+        for name in alone
+        if name in model.constants and plan.tied[name] == name
+    }
+    return replace(plan, grids={**plan.grids, **grids})
+
+
 def _value_counts(
     plan: QuantizationPlan, model: Model, data: Dataset, engine: Engine
 ) -> Mapping[str, ValueCounts]:
