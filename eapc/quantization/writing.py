@@ -82,7 +82,7 @@ class _Writer:
         self._codes: dict[str, str] = {}
         self._grid_operands: dict[str, tuple[str, str]] = {}
         self._last_codes: dict[int, str] = {}
-        self._moved = {each.makes for each in plan.nodes if each.moves}
+        self._moved = {name for each in plan.nodes if each.moves for name in each.results}
         self._read_as = {
             name: name if name in model.outputs else f"{name}@rounded"
             for name in plan.tensors
