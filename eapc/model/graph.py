@@ -191,6 +191,10 @@ class GraphView:
         """Every main-graph node that depends on the tensors."""
         return _reached(tensors, self.consumers, lambda node: node.outputs)
 
+    def holds(self, node: Node) -> bool:
+        """Whether a node is one of this graph or its bodies; another form of it has others."""
+        return node in self._keyed
+
     def node_proto(self, node: Node) -> onnx.NodeProto:
         """The node as it is in the file; to read only."""
         return self._keyed[node]
