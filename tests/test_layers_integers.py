@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 from pruning_builders import Net
 
 from eapc.layers import find_layers, without_integers
-from eapc.model import Array, Model, as_seen, codes_of, find_weights
+from eapc.model import Array, Model, as_seen, codes_of, find_weights, told_bits
 
 
 def test_a_model_of_real_numbers_is_left_as_it_is() -> None:
@@ -111,3 +111,11 @@ def test_gemm_of_integers_has_its_bias_in_units_of_both_scales_and_alpha() -> No
     layer = find_layers(model).layers[0].first
     np.testing.assert_allclose(layer.offset, [1, 2, -3], rtol=1e-6)
     assert layer.bias is None  # its unit is no constant of the file
+
+
+def test_a_node_that_the_file_has_not_tells_no_width() -> None:
+    """Operators on integers are taken apart into nodes that the file has not."""
+    proto = make_model([op("Relu", "x", "y", name="relu")], {"x": (1,)}, ["y"], {})
+    other = make_model([op("Sqrt", "x", "y", name="root")], {"x": (1,)}, ["y"], {})
+    model, stranger = Model.from_proto(proto), Model.from_proto(other).nodes[0]
+    assert told_bits(model, stranger) is None

@@ -142,14 +142,16 @@ def test_a_rectifier_with_other_readers_is_not_folded() -> None:
     nodes = [
         op("Conv", "x w", "c", name="one"),
         op("Relu", "c", "r", name="relu"),
-        op("Add", "c r", "y", name="sum"),
+        op("Add", "c r", "s", name="sum"),
+        op("Conv", "s w2", "y", name="two"),
     ]
-    proto = make_model(nodes, {"x": ("N", 3, 4, 4)}, ["y"], {"w": normal((2, 3, 1, 1))})
+    weights = {"w": normal((2, 3, 1, 1)), "w2": normal((2, 2, 1, 1))}
+    proto = make_model(nodes, {"x": ("N", 3, 4, 4)}, ["y"], weights)
     plan = plan_of(
         Model.from_proto(proto), infer_shapes(Model.from_proto(proto), {"x": (1, 3, 4, 4)})
     )
-    assert [each.folded for each in plan.nodes] == ["", ""]
-    assert plan.tensors == ("x", "c", "r", "y")
+    assert [each.folded for each in plan.nodes] == ["", "", ""]
+    assert plan.tensors == ("x", "c", "r", "s", "y")
 
 
 def test_a_layer_that_stays_float_is_named_with_its_reason() -> None:

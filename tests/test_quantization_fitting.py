@@ -175,3 +175,42 @@ def test_channels_of_folded_normalizations_are_known_of_the_dense_network() -> N
     assert target.origin.parts["conv@bias"].indices[0].tolist() == kept.tolist()
     done = compiler.run(dense, f"{text}, quantize", settings).compilation.model
     assert relative_error(cut, done) < 0.01
+
+
+def projected() -> Model:
+    """MatMul and a constant of its own, added to what the first such pair made."""
+    nodes = [
+        op("MatMul", "x w1", "m1", name="one"),
+        op("Add", "b1 m1", "s1", name="bias1"),
+        op("Relu", "s1", "r1"),
+        op("MatMul", "r1 w2", "m2", name="two"),
+        op("Add", "b2 m2", "s2", name="bias2"),
+        op("Add", "s2 r1", "s3", name="residual"),
+        op("MatMul", "s3 w3", "y", name="three"),
+    ]
+    weights = {
+        "w1": normal((8, 8), 1), "b1": normal((8,), 2), "w2": normal((8, 8), 3),
+        "b2": normal((8,), 4), "w3": normal((8, 3), 5),
+    }  # fmt: skip
+    return Model.from_proto(make_model(nodes, {"x": ("N", 6, 8)}, ["y"], weights))
+
+
+def test_a_constant_behind_a_product_is_no_other_branch() -> None:
+    """Its result and the residual sum behind it are fitted as if it were the product's bias."""
+    model = projected()
+    done = quantize(model, inputs_of(model, 64), engine=Engine(1))
+    answers = [
+        next(iter(collect_outputs(each, inputs_of(model, 64), 1).values()))
+        for each in (model, done.model)
+    ]
+    error = np.square(answers[1] - answers[0]).sum() / np.square(answers[0]).sum()
+    assert error < 1e-3
+    assert done.fusion.left == ()
+
+
+def test_a_constant_that_was_moved_too_far_comes_back() -> None:
+    model = projected()
+    shifted = model.with_weights({"b2": model.constants["b2"] + np.float32(4)})
+    done = quantize(shifted, inputs_of(model, 64), engine=Engine(1), reference=model)
+    grid, codes = done.plan.grids["b2"], done.model.constants["b2@codes"]
+    assert np.abs(grid.values(codes) - model.constants["b2"]).max() < 0.1

@@ -176,8 +176,8 @@ class LayerRows:
     @property
     def has_branch(self) -> bool:
         """Whether another branch of the outputs' shape is added to them."""
-        branch = self.activations.branch
-        return branch is not None and branch[0][0].shape == self.activations.y[0].shape
+        branch, shape = self.activations.branch, self.activations.y[0].shape
+        return branch is not None and all(each[0].shape == shape for each in branch)
 
 
 # --- kinds of samples ----------------------------------------------------------------------------

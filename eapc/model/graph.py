@@ -191,8 +191,8 @@ class GraphView:
         """Every main-graph node that depends on the tensors."""
         return _reached(tensors, self.consumers, lambda node: node.outputs)
 
-    def has_node(self, node: Node) -> bool:
-        """Whether a node is one of the file's, and not of a network that was made of it."""
+    def holds(self, node: Node) -> bool:
+        """Whether a node is one of this graph or its bodies; another form of it has others."""
         return node in self._keyed
 
     def node_proto(self, node: Node) -> onnx.NodeProto:

@@ -16,8 +16,11 @@ from eapc.operators import operator_of
 
 
 def told_bits(model: Model, node: Node) -> int | None:
-    """Bits of a node's integers as its metadata tell; None where they tell nothing."""
-    if not model.view.has_node(node):
+    """Bits of a node's integers as its metadata tell; None where they tell nothing.
+
+    So is it for a node that is not the file's: operators on integers are taken apart into such.
+    """
+    if not model.view.holds(node):
         return None
     for entry in model.view.node_proto(node).metadata_props:
         if entry.key == BITS_KEY and entry.value.isdecimal() and int(entry.value):

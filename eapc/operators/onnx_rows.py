@@ -233,7 +233,8 @@ _GRIDS: dict[str, Literal["own grid", "same grid"]] = {
     **dict.fromkeys("Add AveragePool Conv Gemm GlobalAveragePool MatMul Mul".split(), "own grid"),
     **dict.fromkeys("LeakyRelu Sigmoid".split(), "own grid"),
     **dict.fromkeys("Concat Flatten MaxPool Pad Reshape Resize Slice".split(), "same grid"),
-    **dict.fromkeys("Squeeze Transpose Unsqueeze".split(), "same grid"),
+    **dict.fromkeys("Squeeze Transpose Unsqueeze Split".split(), "same grid"),
+    **dict.fromkeys("DepthToSpace Expand Gather Tile".split(), "same grid"),
 }
 """Operators that onnxruntime runs on integers between quantized tensors."""
 

@@ -20,6 +20,7 @@ from eapc.progress import Progress, Step, silent
 from eapc.quantization.folding import Folded, folded
 from eapc.quantization.grids import TensorGrid, bias_codes, storable
 from eapc.quantization.plan import QuantizationPlan, QuantizedNode
+from eapc.quantization.ranges import with_constants
 from eapc.quantization.writing import raised, written
 from eapc.runtime import Engine
 from eapc.solvers import coded, refit
@@ -76,7 +77,8 @@ def with_fitted_weights(
             grids[tied.weight] = grid
             sweep.resume(dict(_rounded_biases(sweep.model, tied, grid, planned, plan)))
     progress(Step("quantize", len(layers), len(layers)))
-    return replace(plan, weight_grids=grids), model.with_weights(sweep.model.weights)
+    fitted = model.with_weights(sweep.model.weights)
+    return replace(with_constants(plan, fitted), weight_grids=grids), fitted
 
 
 def _can_be_fitted(tied: TiedLayers, planned: Mapping[str, QuantizedNode]) -> bool:

@@ -64,8 +64,8 @@ def _float_results(run: onnx.ModelProto) -> Iterator[str]:
 
 def _is_float(planned: QuantizedNode, float_results: set[str]) -> bool:
     """Whether a node's result is a float that is rounded, or made of rounded floats."""
-    made = code_name(planned.makes) if planned.makes else planned.node.outputs[0]
-    return made in float_results
+    made = [code_name(name) for name in planned.results] or [planned.node.outputs[0]]
+    return not float_results.isdisjoint(made)
 
 
 def _reason(planned: QuantizedNode, plan: QuantizationPlan) -> str:

@@ -20,8 +20,9 @@ class QuantizedNode:
 
     `reads` are the tensors that it reads off grids of activations, `makes` is what it makes on
     one: behind an activation `folded` into the range, if there is one; empty where the result
-    stays float. Of a layer `weights` are constants of `weight_bits` with a scale per channel along
-    `axis`, and `bias` is what is added.
+    stays float. `more` are further results of a node that but moves values. Of a layer `weights`
+    are constants of `weight_bits` with a scale per channel along `axis`, and `bias` is what is
+    added.
     """
 
     node: Node
@@ -33,6 +34,12 @@ class QuantizedNode:
     bias: str = ""
     folded: str = ""
     weight_bits: int = WIDEST
+    more: tuple[str, ...] = ()
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """All that it makes on grids."""
+        return tuple(filter(None, (self.makes, *self.more)))
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,7 @@ class QuantizationPlan:
     @property
     def sources(self) -> tuple[str, ...]:
         """The tensors whose values are not just moved from others with a grid."""
-        moved = {each.makes for each in self.nodes if each.moves}
+        moved = {name for each in self.nodes if each.moves for name in each.results}
         return tuple(name for name in self.tensors if name not in moved)
 
     @property
@@ -84,9 +91,11 @@ def plan_of(model: Model, shapes: Shapes, bits: GivenBits | None = None) -> Quan
     Tensors that share a grid have the greatest of the widths that they are given, 8 without any.
     """
     planner = _NodePlanner(model, shapes.by_scope[""], bits or GivenBits())
-    for node in model.view.main_nodes:
-        if node in model.view.needed:
-            planner.take(node)
+    nodes = [node for node in model.view.main_nodes if node in model.view.needed]
+    for node in reversed(nodes):
+        planner.look_behind(node)
+    for node in nodes:
+        planner.take(node)
     return planner.plan()
 
 
@@ -99,6 +108,7 @@ class _NodePlanner:
         self._floats: list[str] = []
         self._tensors: dict[str, str] = {}
         self._unfolded: dict[str, str] = {}
+        self._wanted: set[str] = set()
 
     def plan(self) -> QuantizationPlan:
         tied = {name: self._standing_for(name) for name in self._tensors}
@@ -108,10 +118,32 @@ class _NodePlanner:
             bits[group] = max(bits.get(group, 0), self._width(name))
         return QuantizationPlan(tuple(self._nodes), tuple(self._tensors), tied, left, floats, bits)
 
+    def look_behind(self, node: Node) -> None:
+        """Note what a node wants on grids, before those in front of it: what comes to a layer.
+
+        Behind the last layers nothing gains by integers: boxes and scores of a detector, or a
+        mask and what it is added to, would share a grid that is too coarse for the smaller.
+        """
+        row = operator_of(node)
+        if not row.on_integers:
+            return
+        if row.on_integers == "same grid":
+            reads = tuple(node.inputs) if row.joins else (node.input(0),)
+            self._wanted.update(reads if self._is_wanted(node) else ())
+            return
+        weights, reads = self._operands(node, row)
+        is_layer = row.weights is not None and not self._obstacle(node, row, weights, reads)
+        if is_layer or (row.weights is None and self._is_wanted(node)):
+            self._wanted.update(reads)
+
+    def _is_wanted(self, node: Node) -> bool:
+        folded = self._folded(node)
+        return not self._wanted.isdisjoint(folded.outputs if folded else node.outputs)
+
     def take(self, node: Node) -> None:
         """Plan a node, after those in front of it."""
         row = operator_of(node)
-        if not row.on_integers:
+        if not row.on_integers or (row.weights is None and not self._is_wanted(node)):
             self._note_float(node)
             return
         if row.on_integers == "same grid":
@@ -124,7 +156,7 @@ class _NodePlanner:
             return
         folded = self._folded(node)
         made = folded.outputs[0] if folded else node.outputs[0]
-        makes = "" if row.kind == "product" and self._ends(made) else made
+        makes = "" if row.kind == "product" and made not in self._wanted else made
         axis, bias = self._layout(node, row, weights)
         key, width = folded.key if folded else "", self._width(weights)
         self._add(QuantizedNode(node, reads, makes, False, weights, axis, bias, key, width))
@@ -142,18 +174,19 @@ class _NodePlanner:
         computed = [name for name in reads if name not in self._model.constants]
         if not any(name in self._tensors for name in computed):
             return
-        if any(name for name in node.outputs[1:]):
-            self._left.append(LeftFloat(node.key, "it has several results"))
+        makes, *more = filter(None, node.outputs)
+        if not all(self._is_float(name) for name in more):
+            self._left.append(LeftFloat(node.key, "it has results that are no floats"))
         elif all(self._is_float(name) for name in reads):
-            self._add(QuantizedNode(node, reads, node.outputs[0], moves=True))
-            for name in reads:
-                self._tie(name, node.outputs[0])
+            self._add(QuantizedNode(node, reads, makes, moves=True, more=tuple(more)))
+            for name in (*reads, *more):
+                self._tie(name, makes)
 
     def _add(self, planned: QuantizedNode) -> None:
         self._nodes.append(planned)
         if planned.folded:
             self._unfolded[planned.makes] = planned.node.outputs[0]
-        for name in filter(None, (*planned.reads, planned.makes)):
+        for name in (*planned.reads, *planned.results):
             self._tensors.setdefault(name, name)
 
     def _operands(self, node: Node, row: Operator) -> tuple[str, tuple[str, ...]]:
@@ -201,10 +234,6 @@ class _NodePlanner:
         if is_clip and self._model.constants.scalar(reader.input(1)) == 0:
             return reader
         return reader if reader.op_type == "Relu" else None
-
-    def _ends(self, tensor: str) -> bool:
-        """Whether nothing that runs on integers reads a tensor."""
-        return not any(operator_of(node).on_integers for node in self._view.consumers(tensor))
 
     def _is_float(self, name: str) -> bool:
         if name in self._model.constants:

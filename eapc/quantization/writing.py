@@ -48,9 +48,9 @@ def written(model: Model, plan: QuantizationPlan, weights: bool = True) -> Model
     """The model with its plan's grids written in; inputs and outputs stay as they are.
 
     What made a tensor with a grid is followed by QuantizeLinear and DequantizeLinear, and all
-    that read it read the result. Weights and biases are stored as integers, or, without
-    `weights`, left as they are. Codes of fewer than 8 bits stand in 8: activations go through a
-    Clip, and metadata of the nodes tell the width.
+    that read it read the result. Weights, biases and other constants are stored as integers, or,
+    without `weights`, left as they are. Codes of fewer than 8 bits stand in 8: activations go
+    through a Clip, and metadata of the nodes tell the width.
     """
     proto = model.to_proto(embed=True)
     writer = _Writer(model, plan, proto, weights)
@@ -87,9 +87,11 @@ class _Writer:
         self._codes: dict[str, str] = {}
         self._grid_operands: dict[str, tuple[str, str]] = {}
         self._last_codes: dict[int, str] = {}
-        self._moved = {each.makes for each in plan.nodes if each.moves}
+        self._moved = {name for each in plan.nodes if each.moves for name in each.results}
         self._read_as = {
-            name: name if name in model.outputs else f"{name}@rounded" for name in plan.tensors
+            name: name if name in model.outputs else f"{name}@rounded"
+            for name in plan.tensors
+            if weights or name not in model.constants
         }
 
     def nodes(self) -> Iterator[NodeProto]:
@@ -97,7 +99,8 @@ class _Writer:
         inputs = {spec.name for spec in self._model.inputs}
         for name in self._plan.tensors:
             if name in self._model.constants:
-                yield self._stored_codes(name, self._model.constants[name], self._grid(name))
+                if self._weights:
+                    yield self._stored_codes(name, self._model.constants[name], self._grid(name))
             elif name in inputs:
                 yield from self._pair(name, name)
         protos = list(self._graph.node)
