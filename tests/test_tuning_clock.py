@@ -12,7 +12,7 @@ import pytest
 from pruning_builders import halved, residual
 
 from eapc.tuning import Options, tune
-from eapc.tuning.clock import Clock, Schedule
+from eapc.tuning.clock import Clock, Timetable
 from eapc.tuning.training import Run
 
 
@@ -56,13 +56,13 @@ def test_the_first_step_warms_up_and_few_are_timed() -> None:
 @pytest.mark.parametrize(
     ("minutes", "fits"),
     [
-        (2.0, Schedule(5, 10)),  # 120 s of 22 s each
-        (math.inf, Schedule(30, 10)),
-        (0.2, Schedule(1, 5)),  # 12 s, of which judging takes 2
-        (0.01, Schedule(1, 1)),
+        (2.0, Timetable(5, 10)),  # 120 s of 22 s each
+        (math.inf, Timetable(30, 10)),
+        (0.2, Timetable(1, 5)),  # 12 s, of which judging takes 2
+        (0.01, Timetable(1, 1)),
     ],
 )
-def test_what_fits_in(minutes: float, fits: Schedule) -> None:
+def test_what_fits_in(minutes: float, fits: Timetable) -> None:
     assert Clock(minutes, Watch()).schedule(30, steps=10, step=2, judging=2) == fits
 
 

@@ -16,7 +16,7 @@ _TIMED_SHARE = 0.1
 
 
 @dataclass(frozen=True)
-class Schedule:
+class Timetable:
     """Epochs that there is time for, and steps of each: fewer than all where not one fits in."""
 
     epochs: int
@@ -62,9 +62,9 @@ class Clock:
                 break
         return statistics.median(took[1:] or took)
 
-    def schedule(self, epochs: int, steps: int, step: float, judging: float) -> Schedule:
+    def schedule(self, epochs: int, steps: int, step: float, judging: float) -> Timetable:
         """What fits in, of epochs of so many steps; both take seconds, judging once an epoch."""
         fitting = self.left / (steps * step + judging)
         if fitting >= 1:
-            return Schedule(epochs if fitting >= epochs else int(fitting), steps)
-        return Schedule(1, min(steps, max(1, int((self.left - judging) / step))))
+            return Timetable(epochs if fitting >= epochs else int(fitting), steps)
+        return Timetable(1, min(steps, max(1, int((self.left - judging) / step))))

@@ -22,7 +22,7 @@ from eapc.model import Array, Model
 from eapc.progress import Progress, Step
 from eapc.runtime import Session, with_outputs
 from eapc.tuning.augmentation import Augmentation
-from eapc.tuning.clock import Clock, Schedule
+from eapc.tuning.clock import Clock, Timetable
 from eapc.tuning.options import Options
 from eapc.tuning.results import Epoch, Tuned
 from eapc.tuning.student import Batch, Student
@@ -126,10 +126,10 @@ class Run:
         state.begun = state.seconds = self._clock.spent
         return state
 
-    def _schedule(self, judging: float) -> Schedule:
+    def _schedule(self, judging: float) -> Timetable:
         """How many epochs fit into the minutes, or how much of one."""
         if self._options.minutes == math.inf:
-            return Schedule(self._options.epochs, self._steps)
+            return Timetable(self._options.epochs, self._steps)
         batches = self._batches(np.random.default_rng(self._options.seed))
 
         def step() -> None:
