@@ -31,7 +31,7 @@ from eapc.pipeline import (
     works_of,
 )
 from eapc.profiling import prepare_network
-from eapc.quantization import IntegerTwin, integer_twin, require_widths
+from eapc.quantization import IntegerTwin, integer_twin
 from eapc.registry import CRITERIA
 from eapc.structured import (
     DEFAULT_CRITERION,
@@ -51,6 +51,9 @@ from eapc.structured import (
 )
 
 _STAGE = "channel-curves"
+
+_TIMED_BITS = 8
+"""The width that runtimes have kernels for."""
 
 
 class _Basis(NamedTuple):
@@ -113,8 +116,8 @@ class PruneChannels(Pass):
 
         if self.bits is not None and self.energy is not None:
             raise UsageError("prune-channels: bits say which latencies count: give latency")
-        if self.bits is not None:
-            require_widths(GivenBits(self.bits, self.bits))
+        if self.bits not in (None, _TIMED_BITS):
+            raise UsageError(f"prune-channels: bits: expected {_TIMED_BITS}, got {self.bits}")
 
     @property
     def _budget(self) -> float | None:

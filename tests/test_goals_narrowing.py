@@ -408,7 +408,7 @@ def test_a_sweep_quantizes_every_row(capsys: pytest.CaptureFixture[str], tmp_pat
     document = json.loads(capsys.readouterr().out)
     assert document["bits"]["weights"] == [16]
     high, low = document["rows"]
-    assert high["energy_ratio"] == pytest.approx(0.536, abs=0.002)  # 8 bits, nothing pruned
+    assert high["energy_ratio"] == pytest.approx(0.53, abs=0.01)  # 8 bits, nothing pruned
     assert 0.29 <= low["energy_ratio"] <= 0.3
     assert [row["bits"]["activations"] for row in (high, low)] == [[8], [8]]
     assert all("onnxruntime fuses" in row["notes"][-1] for row in (high, low))
