@@ -167,6 +167,19 @@ def test_a_layer_that_stays_float_is_named_with_its_reason() -> None:
     assert "not fused: scaled because alpha, beta or transA" in str(done.fusion)
 
 
+@pytest.mark.parametrize("shape", [(1, 3), (1,), ()])
+def test_a_bias_of_any_shape_that_broadcasts_becomes_a_number_per_channel(
+    shape: tuple[int, ...],
+) -> None:
+    nodes = [op("Gemm", "x w b", "y", name="classify")]
+    weights = {"w": normal((4, 3)), "b": np.asarray(normal(shape, 1), np.float32)}
+    model = Model.from_proto(make_model(nodes, {"x": ("N", 4)}, ["y"], weights))
+    done = quantized(model)
+    assert done.fusion.left == ()
+    assert done.model.constants.shape("classify@bias@codes") == (3,)
+    assert relative_error(model, done) < 1e-3
+
+
 def test_what_computes_on_floats_is_counted() -> None:
     nodes = [op("MatMul", "x w", "a"), op("Softmax", "a", "s"), op("MatMul", "s v", "y")]
     weights = {"w": normal((4, 3)), "v": normal((3, 2))}

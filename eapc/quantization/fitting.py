@@ -131,7 +131,8 @@ def _rounded_biases(
     for user in tied.users:
         node = planned[user.y]
         if node.bias in model.weights:
-            bias, given = model.constants[node.bias], plan.grids[node.reads[0]].scale
-            own = storable(grid, bias / given)
+            stored, given = model.constants[node.bias], plan.grids[node.reads[0]].scale
+            own = storable(grid, stored.ravel() / given)
             step = float(given) * own.scale.astype(np.float64)
-            yield node.bias, (bias_codes(bias, given, own) * step).astype(np.float32)
+            rounded = (bias_codes(stored.ravel(), given, own) * step).astype(np.float32)
+            yield node.bias, rounded.reshape(stored.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -21,8 +22,8 @@ class QuantizedNode:
     `reads` are the tensors that it reads off grids of activations, `makes` is what it makes on
     one: behind an activation `folded` into the range, if there is one; empty where the result
     stays float. `more` are further results of a node that but moves values. Of a layer `weights`
-    are constants of `weight_bits` with a scale per channel along `axis`, and `bias` is what is
-    added.
+    are constants of `weight_bits` with a scale per channel along `axis`, and `bias` is the constant
+    that is added: one number per channel, or one for all, with ones for further axes.
     """
 
     node: Node
@@ -217,11 +218,14 @@ class _NodePlanner:
         if scaled or attributes.get(layout.x_swapped_by, 0):
             return "alpha, beta or transA change what it computes"
         bias = layout.bias_of(node.inputs)
-        if bias and (bias not in self._model.constants or len(self._shape(bias)) != 1):
+        if bias and not self._is_per_channel(bias):
             return "its bias is no constant with a number per channel"
         if weights and len(self._shape(weights)) < 2:
             return "its weights are no matrix"
         return ""
+
+    def _is_per_channel(self, bias: str) -> bool:
+        return bias in self._model.constants and math.prod(self._shape(bias)[:-1]) == 1
 
     def _folded(self, node: Node) -> Node | None:
         """The Relu, or Clip from 0 on, that alone reads what a node makes."""

@@ -191,7 +191,7 @@ class _Writer:
         constants, given = self._model.constants, self._grid(planned.reads[0]).scale
         weights = constants[planned.weights]
         channels = weights.shape[planned.axis]
-        bias = constants[planned.bias] if planned.bias else np.zeros(channels, np.float32)
+        bias = constants[planned.bias].ravel() if planned.bias else np.zeros(channels, np.float32)
         fitted = self._plan.weight_grids.get(planned.weights)
         grid = (
             weight_grid(weights, planned.axis, bias / given, planned.weight_bits)
