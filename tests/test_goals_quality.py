@@ -17,6 +17,7 @@ from eapc.goals import (
     Sparsity,
     TargetEnergy,
     Trials,
+    Width,
     few_rows,
     measured,
     warning,
@@ -70,6 +71,15 @@ def test_spoilt_outputs_are_warned_of(
     assert not text or text.endswith("; a higher --target-energy keeps more")
     for goal in (DEFAULT_GOAL, MaxDrop(0.1)):
         assert not warning(replace(found, goal=goal), "unstructured")
+
+
+def test_outputs_that_narrow_bits_spoil_are_warned_of() -> None:
+    found = judged(None, Agreement(RELATIVE_ERROR, 1.19, 0.25, 4))
+    text = warning(replace(found, goal=Width("weights=2")), "unstructured")
+    assert text == (
+        "--bits weights=2 spoils the outputs: their relative error on 4 inputs kept out of the fit "
+        "is 1.2; more bits, up to 8, or more calibration inputs keep more"
+    )
 
 
 def test_a_warning_says_that_its_inputs_were_fitted() -> None:

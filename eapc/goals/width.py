@@ -22,6 +22,7 @@ class Width(Goal):
     value: str
 
     option = "--bits"
+    remedy = "more bits, up to 8, or more calibration inputs keep more"
     held_out = 0.125
 
     def __post_init__(self) -> None:
