@@ -157,14 +157,65 @@ def test_a_rectifier_with_other_readers_is_not_folded() -> None:
 def test_a_layer_that_stays_float_is_named_with_its_reason() -> None:
     nodes = [
         op("Gemm", "x w", "a", name="plain"),
-        op("Gemm", "a v", "y", name="scaled", alpha=0.5),
+        op("Gemm", "a v c", "y", name="shifted"),
     ]
-    weights = {"w": normal((4, 3)), "v": normal((3, 2))}
-    model = Model.from_proto(make_model(nodes, {"x": ("N", 4)}, ["y"], weights))
+    weights = {"w": normal((4, 3)), "v": normal((3, 2)), "c": normal((2, 2))}
+    model = Model.from_proto(make_model(nodes, {"x": (2, 4)}, ["y"], weights))
     done = quantized(model)
     (left,) = done.fusion.left
-    assert left.node == "scaled"
-    assert "not fused: scaled because alpha, beta or transA" in str(done.fusion)
+    assert left.node == "shifted"
+    assert "not fused: shifted because its bias is no constant" in str(done.fusion)
+
+
+def test_factors_of_a_product_go_into_its_weights() -> None:
+    """0.5 x W + 2 b is a product with 0.5 W and 2 b."""
+    nodes = [op("Gemm", "x w b", "y", name="scaled", alpha=0.5, beta=2.0)]
+    weights = {"w": normal((4, 3)), "b": normal((1, 3), 1)}
+    model = Model.from_proto(make_model(nodes, {"x": ("N", 4)}, ["y"], weights))
+    made = folded(model).model
+    (node,) = made.nodes
+    assert not node.attributes
+    assert made.constants[node.input(1)] == pytest.approx(0.5 * weights["w"])
+    assert made.constants[node.input(2)] == pytest.approx(2 * weights["b"][0])
+    done = quantized(model)
+    assert done.fusion.left == ()
+    assert relative_error(model, done) < 1e-3
+
+
+def test_a_product_without_bias_is_not_given_one() -> None:
+    """Beta multiplies nothing then."""
+    nodes = [op("Gemm", "x w", "y", name="scaled", alpha=-3.0, beta=7.0, transB=1)]
+    model = Model.from_proto(make_model(nodes, {"x": ("N", 4)}, ["y"], {"w": normal((3, 4))}))
+    (node,) = folded(model).model.nodes
+    assert len(node.inputs) == 2
+    assert node.attributes == {"transB": 1}
+    assert relative_error(model, quantized(model)) < 1e-3
+
+
+def test_a_normalization_behind_a_scaled_product_is_folded_with_its_factors() -> None:
+    """The bias may have any shape that broadcasts."""
+    nodes = [
+        op("Gemm", "x w b", "a", name="scaled", alpha=0.25, beta=3.0),
+        op("BatchNormalization", "a g h m v", "y", name="norm"),
+    ]
+    weights = {
+        "w": normal((4, 3)), "b": normal((1, 3), 1), "g": normal((3,), 2), "h": normal((3,), 3),
+        "m": normal((3,), 4), "v": np.abs(normal((3,), 5)),
+    }  # fmt: skip
+    model = Model.from_proto(make_model(nodes, {"x": ("N", 4)}, ["y"], weights))
+    done = quantized(model)
+    assert done.fusion.left == ()
+    assert not [node for node in done.model.nodes if node.op_type == "BatchNormalization"]
+    assert relative_error(model, done) < 1e-2
+
+
+def test_half_precision_is_refused_by_its_name() -> None:
+    weights = {"w": normal((4, 3)).astype(np.float16)}
+    made = make_model([op("Gemm", "x w", "y", name="half")], {"x": ("N", 4)}, ["y"], weights)
+    for value in (*made.graph.input, *made.graph.output):
+        value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    with pytest.raises(ModelError, match="'x' is float16, not float32"):
+        quantized(Model.from_proto(made))
 
 
 @pytest.mark.parametrize("shape", [(1, 3), (1,), ()])

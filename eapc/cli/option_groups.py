@@ -291,6 +291,6 @@ class Layers:
             finetune=self.finetune,
             minutes=math.inf if self.minutes is None else self.minutes,
             classes=() if self.classes is None else parse_classes(self.classes),
-            bits=None if self.bits is None or is_mixed else read_bits(self.bits),
+            bits=None if self.bits is None or is_mixed else read_bits(self.bits, MIXED),
             mixed_bits=is_mixed,
         )

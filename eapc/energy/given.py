@@ -161,10 +161,10 @@ def require_known(
 Kind = Literal["weights", "activations"]
 
 
-def read_bits(text: str | None) -> GivenBits:
+def read_bits(text: str | None, other: str = "") -> GivenBits:
     """Widths of 1 to 64 bits from `8` for both, or `weights=8,activations=8`, one of them or none.
 
-    Raises UsageError.
+    Raises UsageError, which names the `other` word that the option takes as well.
     """
     if text is not None and text.strip().isdecimal():
         text = f"weights={text},activations={text}"
@@ -172,7 +172,9 @@ def read_bits(text: str | None) -> GivenBits:
     for entry in (text or "").split(",") if text is not None else ():
         kind, _, bits = (part.strip() for part in entry.partition("="))
         if kind not in ("weights", "activations") or not bits.isdecimal():
-            raise UsageError(f"--bits: expected 8 or weights=8,activations=8, got '{text}'")
+            taken = ["8", "weights=8,activations=8", *filter(None, (other,))]
+            expected = f"{', '.join(taken[:-1])} or {taken[-1]}"
+            raise UsageError(f"--bits: expected {expected}, got '{text}'")
         if kind in given:
             raise UsageError(f"--bits: {kind} are given twice")
         if not 1 <= int(bits) <= _WIDEST:

@@ -1,12 +1,12 @@
-"""BatchNormalization as part of the convolution in front of it, which then runs on integers.
+"""Factors of a layer as part of its weights, which then run on integers.
 
-scale * (W x + b - mean) / sqrt(variance + epsilon) + shift is a product with other weights and
-another bias.
+A BatchNormalization behind it, scale * (W x + b - mean) / sqrt(variance + epsilon) + shift, is a
+product with other weights and another bias, and so is alpha W x + beta b of a Gemm.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +14,7 @@ import onnx
 
 from eapc.energy import GivenBits
 from eapc.model import Array, GraphEditor, GraphView, KeptPart, Model, Node, normalization_of
-from eapc.operators import operator_of
+from eapc.operators import WeightLayout, operator_of
 
 
 @dataclass(frozen=True)
@@ -60,54 +60,74 @@ class SharedChannels:
 
 @dataclass(frozen=True)
 class _Foldable:
-    """A layer, the BatchNormalization that alone reads it, and the layer's new operands."""
+    """A layer, the BatchNormalization that alone reads it, if any, and the layer's new operands."""
 
     layer: Node
-    normalization: Node
+    normalization: Node | None
     weights: Array
-    bias: Array
+    bias: Array | None
     axis: int
 
 
 def folded(model: Model) -> Folded:
-    """The model with every BatchNormalization folded that alone reads a layer with weights."""
-    pairs = list(_pairs(model))
-    if not pairs:
-        return Folded(model, {})
-    return _Folding(model, pairs).done()
+    """The model with factors folded into weights.
+
+    They are alpha and beta of a layer, and every BatchNormalization that alone reads one.
+    """
+    found = [each for node in model.view.main_nodes if (each := _foldable(model, node))]
+    return _Folding(model, found).done() if found else Folded(model, {})
 
 
-def _pairs(model: Model) -> Iterator[_Foldable]:
-    for node in model.view.main_nodes:
-        readers = model.view.consumers(node.outputs[0]) if node.outputs else ()
-        if len(readers) == 1 and node.outputs[0] not in model.outputs:
-            pair = _pair(model, node, readers[0])
-            if pair is not None:
-                yield pair
-
-
-def _pair(model: Model, layer: Node, reader: Node) -> _Foldable | None:
-    row, constants = operator_of(layer), model.constants
+def _foldable(model: Model, layer: Node) -> _Foldable | None:
+    """A layer with what can be folded into it; None where there is nothing."""
+    row = operator_of(layer)
     layout = row.weights if row.on_integers else None
     if layout is None or layout.bias is None or layout.channels != 1:
         return None
-    name, bias = layer.input(1), layout.bias_of(layer.inputs)
-    attributes = layer.attributes
-    scaled = layout.factor(attributes) != 1 or layout.bias_factor(attributes) != 1
-    if scaled or any(each not in constants for each in (name, *filter(None, (bias,)))):
+    operands = layer.input(1), layout.bias_of(layer.inputs)
+    if any(name not in model.constants for name in filter(None, operands)):
         return None
-    weights = constants[name]
-    axis, _ = layout.axes(attributes, weights.ndim)
-    channels = weights.shape[axis]
-    offset = constants[bias] if bias else np.zeros(channels, np.float32)
-    if weights.dtype != np.float32 or offset.shape != (channels,) or len(reader.outputs) > 1:
+    weights = model.constants[operands[0]]
+    factor, beta = layout.factor(layer.attributes), layout.bias_factor(layer.attributes)
+    axis, _ = layout.axes(layer.attributes, weights.ndim)
+    bias = _per_channel(model, operands[1], weights.shape[axis])
+    if weights.dtype != np.float32 or (operands[1] and bias is None):
         return None
-    found = normalization_of(model, reader, layer.outputs[0], offset)
+    scaled = _Foldable(
+        layer,
+        None,
+        weights * np.float32(factor),
+        None if bias is None else bias * np.float32(beta),
+        axis,
+    )
+    is_scaled = factor != 1 or (bias is not None and beta != 1)
+    return _with_normalization(model, scaled) or (scaled if is_scaled else None)
+
+
+def _per_channel(model: Model, bias: str, channels: int) -> Array | None:
+    """A constant bias as a number per channel; None where it is no such thing."""
+    if not bias:
+        return None
+    value = model.constants[bias]
+    if value.size not in (1, channels) or value.shape[-1:] not in ((), (1,), (channels,)):
+        return None
+    return np.broadcast_to(value.reshape(-1), (channels,))
+
+
+def _with_normalization(model: Model, layer: _Foldable) -> _Foldable | None:
+    """The layer with the BatchNormalization that alone reads it, if there is one."""
+    made = layer.layer.outputs[0]
+    readers = model.view.consumers(made)
+    if len(readers) != 1 or made in model.outputs or len(readers[0].outputs) > 1:
+        return None
+    weights, axis = layer.weights, layer.axis
+    offset = np.zeros(weights.shape[axis], np.float32) if layer.bias is None else layer.bias
+    found = normalization_of(model, readers[0], made, offset)
     if found is None:
         return None
     scale, shift = found
     along = [-1 if place == axis else 1 for place in range(weights.ndim)]
-    return _Foldable(layer, reader, weights * scale.reshape(along), shift, axis)
+    return _Foldable(layer.layer, readers[0], weights * scale.reshape(along), shift, axis)
 
 
 class _Folding:
@@ -125,7 +145,8 @@ class _Folding:
         for pair in self._pairs:
             self._fold(pair, protos[pair.layer])
         for pair in self._pairs:
-            graph.node.remove(protos[pair.normalization])
+            if pair.normalization is not None:
+                graph.node.remove(protos[pair.normalization])
         kept = [info for info in graph.value_info if info.name not in self._names]
         del graph.value_info[:]
         graph.value_info.extend(kept)
@@ -134,22 +155,29 @@ class _Folding:
 
     def _fold(self, pair: _Foldable, proto: onnx.NodeProto) -> None:
         layout = operator_of(pair.layer).weights
-        assert layout is not None  # see `_pair`
+        assert layout is not None  # see `_foldable`
         assert layout.bias is not None
-        proto.input.extend([""] * (layout.bias + 1 - len(proto.input)))
         weights, place = proto.input[1], layout.bias
-        for at, value, axis in ((1, pair.weights, None), (place, pair.bias, pair.axis)):
-            name = "weights" if at == 1 else "bias"
-            new = self._entered(pair.layer, proto.input[at], value, name)
-            if new != proto.input[at]:
-                self._channels[new] = SharedChannels(weights, axis)
-            proto.input[at] = new
-        self._names[proto.output[0]] = proto.output[0] = pair.normalization.outputs[0]
+        proto.input[1] = self._entered(pair.layer, weights, pair.weights, "weights")
+        if proto.input[1] != weights:
+            self._channels[proto.input[1]] = SharedChannels(weights, None)
+        if pair.bias is not None:
+            proto.input.extend([""] * (place + 1 - len(proto.input)))
+            old = proto.input[place]
+            proto.input[place] = self._entered(pair.layer, old, pair.bias, "bias")
+            if proto.input[place] != old:
+                self._channels[proto.input[place]] = SharedChannels(weights, pair.axis)
+        factors = [each for each in proto.attribute if each.name in _factors(layout)]
+        for each in factors:
+            proto.attribute.remove(each)
+        if pair.normalization is not None:
+            self._names[proto.output[0]] = proto.output[0] = pair.normalization.outputs[0]
 
     def _entered(self, layer: Node, name: str, value: Array, what: str) -> str:
         """The name of a constant with a value: its own where nothing else reads it."""
         readers = self._model.view.consumers(name) if name else ()
         is_own = readers == (layer,) and layer.inputs.count(name) == 1
+        is_own = is_own and self._model.constants.shape(name) == value.shape
         if is_own and name not in self._model.outputs:
             self._values[name] = value
             return name
@@ -157,3 +185,8 @@ class _Folding:
         if name:
             self._names[name] = new
         return new
+
+
+def _factors(layout: WeightLayout) -> tuple[str, ...]:
+    """The attributes that multiply weights and bias; 1 where they are not given."""
+    return tuple(filter(None, (layout.scale, layout.bias_scale)))

@@ -208,21 +208,29 @@ class _NodePlanner:
     def _obstacle(self, node: Node, row: Operator, weights: str, reads: Sequence[str]) -> str:
         """Why a node stays float; empty where it need not."""
         if not all(self._is_float(name) for name in (*reads, *filter(None, (weights,)))):
-            return "its operands are not all known to be float32"
+            return self._no_floats((*reads, *filter(None, (weights,))))
         if row.weights is None:
             return ""
         if not weights:
             return "" if row.weights.bias is None else "its weights are computed"
         attributes, layout = node.attributes, row.weights
-        scaled = layout.factor(attributes) != 1 or layout.bias_factor(attributes) != 1
-        if scaled or attributes.get(layout.x_swapped_by, 0):
-            return "alpha, beta or transA change what it computes"
+        if attributes.get(layout.x_swapped_by, 0):
+            return "transA turns what it reads"
         bias = layout.bias_of(node.inputs)
         if bias and not self._is_per_channel(bias):
             return "its bias is no constant with a number per channel"
         if weights and len(self._shape(weights)) < 2:
             return "its weights are no matrix"
-        return ""
+        is_scaled = layout.factor(attributes) != 1 or layout.bias_factor(attributes) != 1
+        return "alpha or beta change what it computes" if is_scaled else ""
+
+    def _no_floats(self, names: Sequence[str]) -> str:
+        """Why operands cannot be quantized, by the first one that is not known to be float32."""
+        name = next(name for name in names if not self._is_float(name))
+        known = self._specs[name].dtype if name in self._specs else ""
+        if name in self._model.constants:
+            known = self._model.constants.dtype(name)
+        return f"'{name}' is {known}, not float32" if known else f"the type of '{name}' is unknown"
 
     def _is_per_channel(self, bias: str) -> bool:
         return bias in self._model.constants and math.prod(self._shape(bias)[:-1]) == 1
