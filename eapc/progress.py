@@ -12,15 +12,17 @@ from dataclasses import dataclass
 class Step:
     """`done` of a stage's `total` layers are finished and `layer` is being worked on.
 
-    `error` is the relative output error of the layer finished last, where that is known;
-    `layer` is empty at the end.
+    `total` is None where nobody knows how much there is to do. `error` is the relative output
+    error of the layer finished last, where that is known; `layer` is empty at the end. `trial` is
+    the number of the trial that a search begins, 0 where it has found its answer.
     """
 
     stage: str
     done: int
-    total: int
+    total: int | None
     layer: str = ""
     error: float | None = None
+    trial: int | None = None
 
 
 Progress = Callable[[Step], None]
@@ -28,6 +30,11 @@ Progress = Callable[[Step], None]
 
 def silent(_: Step) -> None:
     """Tell nobody."""
+
+
+def begin(progress: Progress, stage: str, subject: str = "", trial: int | None = None) -> None:
+    """Tell that a stage has begun whose length nobody knows."""
+    progress(Step(stage, 0, None, subject, trial=trial))
 
 
 @contextmanager

@@ -72,6 +72,7 @@ def test_the_document_holds_what_the_schema_promises() -> None:
         "goal_met": True,
         "confirmed": True,
         "reason": None,
+        "latency": None,
         "energy_ratio": pytest.approx(0.699),
         "sparsity": 0.5,
         "bits": {"weights": [], "activations": []},

@@ -10,6 +10,7 @@ from eapc.cli import options as opt
 from eapc.cli.image_options import ImageOptions
 from eapc.cli.option_groups import Common, Inputs
 from eapc.cli.session import publish, require_rows
+from eapc.cli.table_options import TableOptions
 from eapc.errors import UsageError
 
 
@@ -24,6 +25,7 @@ def analyze(
     csv: opt.Csv = None,
     annotate: opt.Annotate = None,
     force: opt.Force = False,
+    rows: TableOptions,
     images: ImageOptions,
     common: Common,
 ) -> None:
@@ -40,6 +42,7 @@ def analyze(
     from eapc.report import csv as energy_rows
     from eapc.report import documents, tables, timings
 
+    shown = rows.rows()
     calibration, _ = images.sources(inputs.calib)
     settings = inputs.settings(common, calibration, density=density, bits=bits)
     require_rows(csv, json, force, [model, inputs.calib, Path(inputs.hw), annotate])
@@ -51,17 +54,17 @@ def analyze(
     if isinstance(machine, HardwareModel):
         analysis = analyze_energies(loaded, replace(settings, hardware=machine), share)
         save = analysis.save
-        table = partial(tables.analysis_table, analysis, settings, written=written)
+        table = partial(tables.analysis_table, analysis, settings, written=written, rows=shown)
         document = partial(documents.analysis_document, analysis, warnings, annotate)
-        rows = partial(energy_rows.analysis_csv, analysis.energy)
+        values = partial(energy_rows.analysis_csv, analysis.energy)
     else:
         if share is not None:
             raise UsageError("--share: decides about energies, and --hw holds measured latencies")
         timing = time_nodes(loaded, machine, settings)
         save = timing.save
-        table = partial(timings.timing_table, timing, written=written)
+        table = partial(timings.timing_table, timing, written=written, rows=shown)
         document = partial(timings.timing_document, timing, warnings, annotate)
-        rows = partial(timings.timing_csv, timing)
+        values = partial(timings.timing_csv, timing)
     if annotate is not None:
         save(annotate, force)
-    publish(table, document, json, csv, rows)
+    publish(table, document, json, csv, values)

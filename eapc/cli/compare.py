@@ -9,6 +9,7 @@ from eapc.cli import options as opt
 from eapc.cli.image_options import LabelledImageOptions
 from eapc.cli.option_groups import Common, Inputs
 from eapc.cli.session import publish, require_rows
+from eapc.cli.table_options import TableOptions
 from eapc.errors import UsageError
 
 
@@ -28,6 +29,7 @@ def compare(
     json: opt.Json = False,
     csv: opt.CompareCsv = None,
     force: opt.Force = False,
+    rows: TableOptions,
     images: LabelledImageOptions,
     common: Common,
 ) -> None:
@@ -43,6 +45,7 @@ def compare(
     from eapc.profiling import open_meter
     from eapc.report import comparisons, comparisons_of_many
 
+    shown = rows.rows()
     meter = open_meter() if energy else None
     calibration, labelled = images.sources(inputs.calib, evaluation)
     settings = inputs.settings(common, calibration, density=density, bits=bits)
@@ -59,14 +62,14 @@ def compare(
     )
     if more:
         publish(
-            partial(comparisons_of_many.many_table, compared),
+            partial(comparisons_of_many.many_table, compared, rows=shown),
             partial(comparisons_of_many.many_document, compared, warnings),
             *(json, csv),
             partial(comparisons_of_many.many_csv, compared),
         )
         return
     publish(
-        partial(comparisons.comparison_table, compared[0]),
+        partial(comparisons.comparison_table, compared[0], rows=shown),
         partial(comparisons.comparison_document, compared[0], warnings),
         *(json, csv),
         partial(comparisons.comparison_csv, compared[0]),

@@ -12,7 +12,9 @@ from eapc.cli.goal_options import OneGoal
 from eapc.cli.image_options import LabelledImageOptions
 from eapc.cli.option_groups import Common, Inputs, Layers
 from eapc.cli.session import progress_bar, publish
+from eapc.cli.table_options import TableOptions
 from eapc.errors import GoalError
+from eapc.progress import begin
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +38,7 @@ def prune(
     dry_run: opt.DryRun = False,
     resume: opt.Resume = False,
     memory: opt.Memory = None,
+    rows: TableOptions,
     images: LabelledImageOptions,
     common: Common,
 ) -> None:
@@ -45,33 +48,38 @@ def prune(
     up. Without a goal the lowest energy is sought at which 98 % of the answers stay.
     """
     warnings = common.begin()
-    from eapc.commands import compiler, planning
-    from eapc.report.documents import plan_document, prune_document
-    from eapc.report.pruning import plan_table, prune_table
-
-    calibration, labelled = images.sources(inputs.calib, evaluation)
-    settings = inputs.settings(common, calibration, memory=memory)
-    goal, recipe = aim.goal(layers.pattern, layers.bits), layers.recipe()
-    target = output or compiler.default_output(model)
-    asked = Asked(
-        goal=goal,
-        recipe=recipe,
-        evaluation=labelled,
-        metric=metric,
-        output=target,
-        force=force,
-    )
     with progress_bar(common.quiet) as progress:
+        begin(progress, "loading", str(model))
+        from eapc.commands import compiler, planning
+
+        shown = rows.rows()
+        calibration, labelled = images.sources(inputs.calib, evaluation)
+        settings = inputs.settings(common, calibration, memory=memory)
+        goal, recipe = aim.goal(layers.pattern, layers.bits), layers.recipe()
+        target = output or compiler.default_output(model)
+        asked = Asked(
+            goal=goal,
+            recipe=recipe,
+            evaluation=labelled,
+            metric=metric,
+            output=target,
+            force=force,
+        )
         if dry_run:
             plan = planning.plan(model, settings, **asked, progress=progress)
         else:
             done = compiler.prune(model, settings, **asked, resume=resume, progress=progress)
+    from eapc.report.documents import plan_document, prune_document
+    from eapc.report.pruning import plan_table, prune_table
+
     if dry_run:
         if plan.note:
             logger.warning(plan.note)
         publish(partial(plan_table, plan), partial(plan_document, plan, warnings), json)
     else:
-        publish(partial(prune_table, done), partial(prune_document, done, warnings), json)
+        publish(
+            partial(prune_table, done, rows=shown), partial(prune_document, done, warnings), json
+        )
         if done.shortfall:
             raise GoalError(f"goal {done.shortfall}")
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from eapc.errors import UsageError
 from eapc.progress import Progress, Step, silent
@@ -131,7 +131,9 @@ def show(table: Callable[[int], RenderableType]) -> None:
     from eapc.report.layout import UNLIMITED
 
     width = None if sys.stdout.isatty() else UNLIMITED
-    console = Console(width=width, markup=False, emoji=False, highlight=False)
+    console = Console(
+        width=width, color_system=_colors(), markup=False, emoji=False, highlight=False
+    )
     with console.capture() as capture:
         console.print(table(console.width))
     lines = capture.get().splitlines()
@@ -143,6 +145,11 @@ def show(table: Callable[[int], RenderableType]) -> None:
 
 _WINDOW_SECONDS = 3600.0
 """Layers take from milliseconds to minutes: the time left goes by all of them."""
+
+_BAR_WIDTH = 16
+_CLOCK_WIDTH = 7
+_BAR_GAPS = 5
+_LEAST_SUBJECT = 8
 
 
 @contextmanager
@@ -158,18 +165,25 @@ def progress_bar(quiet: bool) -> Iterator[Progress]:
 def _shown() -> rich_progress.Progress:
     from rich import progress
     from rich.console import Console
+    from rich.table import Column
 
+    whole = Column(no_wrap=True)
     return progress.Progress(
-        progress.TextColumn("{task.description}", markup=False),
-        progress.BarColumn(bar_width=24),
-        progress.MofNCompleteColumn(),
-        progress.TimeRemainingColumn(),
-        progress.TextColumn("{task.fields[layer]}{task.fields[error]}", markup=False),
-        console=Console(stderr=True, highlight=False),
+        progress.TextColumn("{task.description}", markup=False, table_column=whole),
+        progress.BarColumn(bar_width=_BAR_WIDTH, table_column=whole),
+        progress.TextColumn("{task.fields[count]}", markup=False, table_column=whole),
+        progress.TimeRemainingColumn(compact=True, table_column=whole),
+        progress.TextColumn("{task.fields[layer]}", markup=False, table_column=whole),
+        console=Console(stderr=True, highlight=False, color_system=_colors()),
         transient=True,
         refresh_per_second=4,
         speed_estimate_period=_WINDOW_SECONDS,
     )
+
+
+def _colors() -> Literal["auto"] | None:
+    """No escape codes for colours and the like where NO_COLOR is set, see no-color.org."""
+    return None if os.environ.get("NO_COLOR") else "auto"
 
 
 def _last(error: float | None) -> str:
@@ -185,20 +199,37 @@ class _Bar:
     def __init__(self, shown: rich_progress.Progress) -> None:
         self._shown = shown
         self._stage = ""
-        self._task = shown.add_task("", visible=False, layer="", error="")
+        self._trial = 0
+        self._task = shown.add_task("", visible=False, total=None, layer="", count="")
 
     def __call__(self, step: Step) -> None:
-        is_running = step.done < step.total
+        if step.trial is not None:
+            self._trial = step.trial
+        is_running = step.total is None or step.done < step.total
+        trial = f"trial {self._trial}: " if self._trial else ""
+        stage = f"{trial}{step.stage}"
+        count = "" if step.total is None else f"{step.done}/{step.total}"
         line: dict[str, Any] = {
-            "description": step.stage,
+            "description": stage,
             "total": step.total,
             "completed": step.done,
             "visible": is_running,
-            "layer": step.layer,
-            "error": _last(step.error),
+            "count": count,
+            "layer": self._subject(step, len(stage) + len(count)),
         }
-        if step.stage == self._stage:
+        if stage == self._stage:
             self._shown.update(self._task, **line)
         else:  # the time left goes by this stage alone
-            self._shown.reset(self._task, **line)
-        self._stage = step.stage if is_running else ""
+            self._shown.remove_task(self._task)
+            self._task = self._shown.add_task(**line)
+            self._shown.refresh()
+        self._stage = stage if is_running else ""
+
+    def _subject(self, step: Step, taken: int) -> str:
+        """The layer and the last error as far as the line has room for them."""
+        from eapc.report.names import shorten
+
+        room = self._shown.console.width - taken - _BAR_WIDTH - _CLOCK_WIDTH - _BAR_GAPS
+        if len(step.layer) + len(_last(step.error)) <= room:
+            return f"{step.layer}{_last(step.error)}"
+        return shorten(step.layer, room) if room >= _LEAST_SUBJECT else ""

@@ -11,6 +11,7 @@ from eapc.cli.image_options import LabelledImageOptions
 from eapc.cli.option_groups import Common, Inputs, Layers
 from eapc.cli.session import progress_bar, publish, require_rows
 from eapc.errors import GoalError, UsageError
+from eapc.progress import begin
 
 
 def sweep(
@@ -36,17 +37,18 @@ def sweep(
     -o no model is written.
     """
     warnings = common.begin()
-    goals = aim.goals(layers.pattern)
-    from eapc.commands import sweep as goal_sweep
-    from eapc.report import sweeps
-
-    calibration, labelled = images.sources(inputs.calib, evaluation)
-    settings = inputs.settings(common, calibration, memory=memory)
     if output is not None and not output.is_dir():
         raise UsageError(f"{output}: no such folder; make it first")
-    read = [model, inputs.calib, evaluation, Path(inputs.hw), opt.metric_file(metric)]
-    require_rows(csv, json, force, read)
     with progress_bar(common.quiet) as progress:
+        begin(progress, "loading", str(model))
+        goals = aim.goals(layers.pattern)
+        from eapc.commands import sweep as goal_sweep
+        from eapc.report import sweeps
+
+        calibration, labelled = images.sources(inputs.calib, evaluation)
+        settings = inputs.settings(common, calibration, memory=memory)
+        read = [model, inputs.calib, evaluation, Path(inputs.hw), opt.metric_file(metric)]
+        require_rows(csv, json, force, read)
         swept = goal_sweep.sweep(
             *(model, settings),
             goals=goals,

@@ -161,7 +161,7 @@ def prune(
     outputs = {} if output is None else {goal: Path(output)}
     to_write = tuple(outputs.values())
     begun = checked(model, settings, (goal,), recipe, evaluation, to_write, force, metric)
-    begun = begun.with_inputs(settings.samples)
+    begun = begun.with_inputs(settings.samples, progress)
     (pruned,) = pursue_all(begun, (goal,), outputs, output, force, resume, progress)
     shared = begun.compilation.record.seconds
     total = time.perf_counter() - start

@@ -49,7 +49,7 @@ from eapc.model import (
     require_one_batch,
 )
 from eapc.pipeline import Compilation, Conditions, Pipeline, Recipe, estimate_energy
-from eapc.progress import timed
+from eapc.progress import Progress, begin, silent, timed
 from eapc.runtime import Engine, as_it_runs, holds_bfloat16
 from eapc.synthesis import synthesise
 
@@ -178,8 +178,10 @@ class Begun:
     metric: Metric = TOP1_ACCURACY
     uncut: Model | None = None
 
-    def with_inputs(self, samples: int | None) -> Begun:
-        """The same with inputs to fit, made up where none were given."""
+    def with_inputs(self, samples: int | None, progress: Progress = silent) -> Begun:
+        """The same with inputs to fit, made up where none were given, which is told."""
+        if self.compilation.calibration is None:
+            begin(progress, "making up inputs")
         return replace(self, compilation=with_inputs(self.compilation, samples))
 
     def pipeline(self, goal: Goal) -> Pipeline:

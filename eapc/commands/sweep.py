@@ -77,7 +77,7 @@ def sweep(
     outputs = _outputs(model, goals, folder)
     to_write = () if resume else tuple(outputs.values())
     begun = checked(model, settings, goals, recipe, evaluation, to_write, force, metric)
-    begun = begun.with_inputs(settings.samples)
+    begun = begun.with_inputs(settings.samples, progress)
     kept = None if folder is None else Path(folder) / f"{_stem(model)}.sweep"
     rows = pursue_all(begun, goals, outputs, kept, force, resume, progress)
     data = begun.compilation.calibration
@@ -149,6 +149,7 @@ def _pursued(
     with timed(seconds, "evaluate"):
         pruned = measured(pruned, trials)
     if output is not None:
+        trials.tell("verifying and writing", output.name)
         with timed(seconds, "verify-and-save"):
             save(pruned.compilation, output, force or written.holds(output))
             written.note(output)

@@ -1,6 +1,7 @@
 """The energy of a model on a machine, from the work of each node to the report."""
 
 from eapc.dataflow import OPERANDS
+from eapc.energy.blocks import NamedNode, blocks_of
 from eapc.energy.estimation import (
     EnergyReport,
     NodeEnergy,
@@ -44,10 +45,12 @@ __all__ = [
     "EnergyReport",
     "Footprint",
     "GivenBits",
+    "NamedNode",
     "NodeEnergy",
     "NodeWork",
     "RatioInterval",
     "Unmodelled",
+    "blocks_of",
     "changed_share",
     "estimate",
     "have_equal_widths",

@@ -20,7 +20,7 @@ from eapc.goals.result import Pruned
 from eapc.goals.search import BudgetSearch
 from eapc.model import Model
 from eapc.pipeline import Compilation, LayerRecord, Pass, Pipeline, Recipe
-from eapc.progress import timed
+from eapc.progress import begin, timed
 from eapc.solvers import parse_pattern
 
 _SHARED = "shared"
@@ -49,6 +49,7 @@ class Trials:
         self._seconds = dict(compilation.record.seconds)
         self._searches: dict[type[Bound[Any]], BudgetSearch[Any]] = {}
         self._apart: dict[float, Trials] = {}
+        self._tried: list[float] = []
 
     @property
     def before(self) -> EnergyReport:
@@ -142,10 +143,16 @@ class Trials:
         if kind not in self._searches:
 
             def judge(model: Model) -> V:
+                self.tell("judging")
                 with timed(self._seconds, "judge"):
                     return bound.judge(self, model)
 
             def prune(ratio: float) -> Compilation:
+                if ratio in self._tried:
+                    self.tell("pruning to the answer", trial=0)
+                else:
+                    self._tried.append(ratio)
+                    self.tell("pruning", trial=len(self._tried))
                 return self.pruner.at(Budget(ratio))
 
             plan = self.pruner.plan  # passes work it out, which are timed on their own
@@ -197,8 +204,13 @@ class Trials:
             raise UsageError("accuracy needs --eval with labels y, or --metric")
         return self.accuracy.halves()
 
+    def tell(self, stage: str, subject: str = "", trial: int | None = None) -> None:
+        """Tell whoever watches what is done now; `trial` is as in `Step`."""
+        begin(self._compilation.progress, stage, subject, trial)
+
     @cached_property
     def _dense(self) -> Compilation:
+        self.tell("pricing", self._compilation.model.name)
         return self._run(self.recipe.annotation().passes, self._compilation)
 
     @cached_property
@@ -231,6 +243,7 @@ def measured(pruned: Pruned, trials: Trials) -> Pruned:
     Else by agreement with the original on the inputs that the goal has kept out of the fit, or on
     inputs of the fit where there are none.
     """
+    trials.tell("judging", trial=0)
     if trials.is_blind:
         pruned = replace(pruned, doubt=ALIKE)
     if pruned.accuracy is None and trials.accuracy is not None:

@@ -18,6 +18,8 @@ from eapc.profiling import IntegerUse
 from eapc.report.classes import classes_said, map_document
 from eapc.report.csv import csv_text
 from eapc.report.documents import Document, accuracy_of, model_name, totals
+from eapc.report.grouping import ALL_ROWS, RowChoice, change_table
+from eapc.report.hardware_files import hardware_facts, hardware_file
 from eapc.report.layout import (
     Column,
     count,
@@ -106,13 +108,19 @@ def _metered_figure(energy: RuntimeEnergy) -> Figure:
     )
 
 
-def comparison_table(compared: Comparison, width: int) -> Group:
-    """Everything known of two models, for an output of `width` characters."""
+def comparison_table(compared: Comparison, width: int, rows: RowChoice = ALL_ROWS) -> Group:
+    """Everything known of two models, for an output of `width` characters.
+
+    Energies of single nodes, blocks or operators are in it where `rows` asks for them.
+    """
+    before, after = compared.before.energy, compared.after.energy
+    changes = [Group(*change_table(before, after, rows, width))] if rows.is_given else []
     models = f"{compared.before.model.name} and {compared.after.model.name}"
     columns = (Column("", "left"), Column("before"), Column("after"), Column("ratio"))
     return page(
         title(heading(models, compared.before.energy)),
         table(columns, list(_rows(compared)), width),
+        *changes,
         facts(_facts(compared, width)),
     )
 
@@ -145,6 +153,7 @@ def _facts(compared: Comparison, width: int) -> Iterator[tuple[str, RenderableTy
     before, after = compared.before.energy, compared.after.energy
     yield from ratio_uncertainty(before, after)
     yield "uncertainty", energy_uncertainty(before.hardware)
+    yield from hardware_facts(before.hardware)
     if compared.classes is not None:
         yield "answers", f"of both on the classes kept: {classes_said(compared.classes)}"
     if (latency := compared.latency) is not None:
@@ -208,6 +217,7 @@ def comparison_document(compared: Comparison, warnings: Sequence[str] = ()) -> D
     return {
         "schema": "eapc.compare/1",
         "hardware": report.hardware.name,
+        **hardware_file(report.hardware),
         "validation": validation_document(report.hardware.validation),
         "batch": report.batch,
         "before": _side(compared.before),

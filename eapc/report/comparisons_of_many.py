@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rich.console import Group, RenderableType
+from rich.text import Text
 
 from eapc.commands.comparison import Comparison
 from eapc.report.comparisons import (
@@ -16,6 +17,8 @@ from eapc.report.comparisons import (
 )
 from eapc.report.csv import csv_text
 from eapc.report.documents import Document
+from eapc.report.grouping import ALL_ROWS, RowChoice, change_table
+from eapc.report.hardware_files import hardware_facts
 from eapc.report.layout import (
     Column,
     count,
@@ -31,8 +34,11 @@ from eapc.report.tables import heading, metric_value
 from eapc.report.uncertainty import energy_uncertainty, ratio_uncertainty
 
 
-def many_table(compared: Sequence[Comparison], width: int) -> Group:
-    """A column of values for each model and, but for the first, of ratios to the first's."""
+def many_table(compared: Sequence[Comparison], width: int, rows: RowChoice = ALL_ROWS) -> Group:
+    """A column of values for each model and, but for the first, of ratios to the first's.
+
+    Where `rows` asks for them, energies of nodes, blocks or operators follow, model by model.
+    """
     first = compared[0].before
     columns = [Column("", "left"), Column(first.model.name)]
     for each in compared:
@@ -41,8 +47,15 @@ def many_table(compared: Sequence[Comparison], width: int) -> Group:
     return page(
         title(heading(f"{first.model.name} beside {names}", first.energy)),
         table(tuple(columns), list(_rows(compared)), width),
+        *(_changes(each, rows, width) for each in compared if rows.is_given),
         facts(_facts(compared)),
     )
+
+
+def _changes(each: Comparison, rows: RowChoice, width: int) -> Group:
+    """What one model has of the first one's energy, by what `rows` asks for."""
+    name = Text(plain(each.after.model.name), style="bold")
+    return Group(name, *change_table(each.before.energy, each.after.energy, rows, width))
 
 
 def _rows(compared: Sequence[Comparison]) -> Iterator[tuple[str, ...]]:
@@ -86,6 +99,7 @@ def _facts(compared: Sequence[Comparison]) -> Iterator[tuple[str, RenderableType
             low, high = percent(ratio.low), percent(ratio.high)
             yield "measured energy", f"{percent(ratio.median)}, {low} to {high}, 95 % confidence"
     yield "uncertainty", energy_uncertainty(first.energy.hardware)
+    yield from hardware_facts(first.energy.hardware)
     yield from integer_facts((first, *(each.after for each in compared)))
     yield from (("note", plain(note)) for note in compared[0].notes)
     here = ", latency measured on this computer" if compared[0].latency is not None else ""

@@ -24,6 +24,7 @@ from eapc.model import Model
 from eapc.pipeline import LatencyRecord, LayerRecord, NearDead
 from eapc.repair import Repaired
 from eapc.report.classes import map_document, ratios_of
+from eapc.report.hardware_files import hardware_file
 from eapc.report.uncertainty import interval_document, validation_document
 from eapc.report.widths import widths_of
 from eapc.tuning import Tuned
@@ -40,6 +41,7 @@ def analysis_document(
         "schema": "eapc.analyze/1",
         "model": model_name(analysis.model),
         "hardware": report.hardware.name,
+        **hardware_file(report.hardware),
         "validation": validation_document(report.hardware.validation),
         "batch": report.batch,
         "calibration_samples": analysis.samples,
@@ -67,6 +69,7 @@ def prune_document(pruned: Pruned, warnings: Sequence[str] = ()) -> Document:
         "schema": "eapc.prune/1",
         "model": model_name(pruned.model),
         "hardware": pruned.after.hardware.name,
+        **hardware_file(pruned.after.hardware, pruned.compilation.measured),
         "validation": validation_document(pruned.after.hardware.validation),
         "batch": pruned.after.batch,
         "pipeline": pruned.pipeline,
@@ -84,7 +87,7 @@ def prune_document(pruned: Pruned, warnings: Sequence[str] = ()) -> Document:
         "confidence": pruned.confidence,
         "agreement": agreement_of(pruned.agreement),
         "agreement_fitted": pruned.fitted,
-        "latency": _latency(pruned.latency, lowest_ratio=pruned.floor),
+        "latency": latency_of(pruned.latency, lowest_ratio=pruned.floor),
         "lowest_energy_ratio": None if pruned.latency else pruned.floor,
         "repair": repair_of(pruned.compilation.record.repaired),
         "training": training_of(pruned.compilation.record.tuned),
@@ -121,7 +124,7 @@ def class_document(pruned: Pruned) -> Document:
     return {"classes": found}
 
 
-def _latency(found: LatencyRecord | None, **more: float | None) -> Document | None:
+def latency_of(found: LatencyRecord | None, **more: float | None) -> Document | None:
     """What measurements of single layers add up to, and more; None without them."""
     if found is None:
         return None
@@ -143,6 +146,7 @@ def run_document(ran: Ran, warnings: Sequence[str] = ()) -> Document:
         "schema": "eapc.run/1",
         "model": model_name(done.model),
         "hardware": done.hardware.name,
+        **hardware_file(done.hardware, done.measured),
         "validation": validation_document(done.hardware.validation),
         "pipeline": ran.pipeline,
         "totals": totals(report) if report else None,
@@ -171,7 +175,7 @@ def plan_document(plan: DryRun, warnings: Sequence[str] = ()) -> Document:
         "bits": {"before": widths_of(before), "after": widths_of(after)}
         if before and after
         else None,
-        "latency": _latency(expected.latency) if expected else None,
+        "latency": latency_of(expected.latency) if expected else None,
         "channels": [asdict(group) for group in expected.groups] if expected else [],
         "layers": layers(expected.layers, before, after) if expected else [],
         "warnings": list(warnings),

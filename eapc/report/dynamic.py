@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 
 from eapc.evaluation import Accuracy
 from eapc.report.documents import Document, accuracy_of, model_name, path_of, totals
+from eapc.report.hardware_files import hardware_facts, hardware_file
 from eapc.report.layout import (
     Column,
     count,
@@ -76,6 +77,7 @@ def _facts(done: DynamicNetwork, width: int) -> Iterator[tuple[str, RenderableTy
     yield "verdict", plain(done.verdict)
     for report in (done.first, done.second):
         yield from coverage(report, width) if report.unmodelled else ()
+    yield from hardware_facts(done.original.energy.hardware)
     if done.output is not None:
         yield "written", plain(str(done.output))
     yield "time", seconds(done.seconds.get("total", 0.0))
@@ -105,6 +107,7 @@ def dynamic_document(done: DynamicNetwork, warnings: Sequence[str] = ()) -> Docu
         "schema": "eapc.dynamic/1",
         "model": model_name(done.original.model),
         "hardware": done.original.energy.hardware.name,
+        **hardware_file(done.original.energy.hardware),
         "batch": done.original.energy.batch,
         "networks": [_network(done, level) for level in done.singles],
         "mild": done.mild.source,

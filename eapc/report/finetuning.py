@@ -15,6 +15,7 @@ from eapc.report.documents import (
     totals,
     training_of,
 )
+from eapc.report.hardware_files import hardware_facts, hardware_file
 from eapc.report.layout import Column, facts, page, percent, plain, seconds, table, title
 from eapc.report.pruning import trained
 from eapc.report.tables import heading, metric_value
@@ -25,6 +26,7 @@ def finetune_table(done: FineTuned, width: int) -> Group:
     columns = (Column("", "left"), Column("before"), Column("after"))
     entries = [
         *trained(done.tuned),
+        *hardware_facts(done.after.hardware),
         ("pipeline", plain(done.pipeline)),
         *([("output", plain(str(done.output)))] if done.output else []),
         ("time", seconds(done.seconds)),
@@ -52,6 +54,7 @@ def finetune_document(done: FineTuned, warnings: Sequence[str] = ()) -> Document
     return {
         "schema": "eapc.finetune/1",
         "model": model_name(done.model),
+        **hardware_file(done.after.hardware),
         "pipeline": done.pipeline,
         "before": totals(done.before),
         "after": totals(done.after),

@@ -10,14 +10,17 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from rich import box
-from rich.console import Group, RenderableType
-from rich.padding import Padding
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.segment import Segment
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
 from eapc.evaluation import TOP1_AGREEMENT
 from eapc.hardware import Metered
+from eapc.report.names import Cut, apart, cells, cropped
+from eapc.report.names import plain as plain
+from eapc.report.names import shorten as shorten
 
 UNLIMITED = 10_000
 """Width of an output that is no terminal: nothing is cut, wrapped or left out."""
@@ -26,56 +29,116 @@ NOT_FINITE = "not finite"
 """In place of a figure that is no number, or has no end."""
 
 _GAP = 2
+_ROOM_FOR_NAMES = 28
+"""Rather than to cut names to fewer characters, spare columns are left out."""
+
+_PLAIN, _BOLD, _DIM = Style(), Style(bold=True), Style(dim=True)
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table; where space is short, names are cut to `least` characters."""
+    """A column of a table; where space is short, names are cut to `least` characters.
+
+    A `spare` column is left out where names would have little room beside it.
+    """
 
     heading: str
     justify: Literal["left", "right"] = "right"
     least: int | None = None
-    cut: Literal["middle", "end"] = "middle"
+    cut: Cut = "middle"
+    spare: bool = False
 
 
 Row = Sequence[str]
 
 
+@dataclass(frozen=True)
+class TextTable:
+    """A table that is laid out: a line of text each, in the style of all of it.
+
+    Rich's own tables take their time over thousands of rows, cell by cell.
+    """
+
+    lines: Sequence[tuple[str, Style]]
+
+    def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
+        for text, style in self.lines:
+            yield Segment(cropped(text, options.max_width), style)
+            yield Segment.line()
+
+
 def table(
     columns: Sequence[Column], rows: Sequence[Row], width: int, dimmed: Collection[int] = ()
-) -> Table:
+) -> TextTable:
     """A table of our look in `width` characters; the rows with indices in `dimmed` are dim."""
-    grid = Table(
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, _GAP - 1, 0, 0),
-        header_style="bold",
-        border_style="dim",
-        show_edge=False,
-    )
-    widths = _widths(columns, rows, width)
-    for column in columns:
-        grid.add_column(column.heading, justify=column.justify, no_wrap=True, vertical="bottom")
-    for i, row in enumerate(rows):
-        cells = [
-            cell if column.least is None else shorten(cell, most, column.cut)
-            for column, cell, most in zip(columns, row, widths, strict=True)
+    cells_of = [[*cells] for cells in zip(*rows, strict=True)] or [[] for _ in columns]
+    kept = _kept(columns, cells_of, width)
+    columns, cells_of = [columns[i] for i in kept], [cells_of[i] for i in kept]
+    for i, most in enumerate(_widths(columns, cells_of, width)):
+        column = columns[i]
+        if column.least is not None:
+            names = apart(cells_of[i], most, column.cut)
+            cells_of[i] = [names[cell] for cell in cells_of[i]]
+    headings = [column.heading.split("\n") for column in columns]
+    height = max(map(len, headings))
+    headings = [[""] * (height - len(own)) + own for own in headings]
+    texts = _aligned(columns, [[*a, *b] for a, b in zip(headings, cells_of, strict=True)])
+    styles = [_DIM if i in dimmed else _PLAIN for i in range(len(rows))]
+    rule = "─" * max(map(cells, texts))
+    return TextTable(
+        [
+            *((text, _BOLD) for text in texts[:height]),
+            (rule, _DIM),
+            *zip(texts[height:], styles, strict=True),
         ]
-        grid.add_row(*cells, style="dim" if i in dimmed else None)
-    return grid
+    )
 
 
-def table_of(columns: Mapping[Column, Iterable[str]], width: int) -> Table:
+def _aligned(columns: Sequence[Column], cells_of: Sequence[Sequence[str]]) -> list[str]:
+    """The columns side by side, a text for each row; nothing stands behind the last cell."""
+    padded = [
+        _padded(own, column.justify == "right")
+        for column, own in zip(columns, cells_of, strict=True)
+    ]
+    gap = " " * _GAP
+    return [gap.join(row).rstrip() for row in zip(*padded, strict=True)]
+
+
+def _padded(texts: Sequence[str], to_the_right: bool) -> list[str]:
+    """Texts filled up with spaces to the width of the widest."""
+    widths = [cells(text) for text in texts]
+    most = max(widths)
+    if to_the_right:
+        return [" " * (most - own) + text for text, own in zip(texts, widths, strict=True)]
+    return [text + " " * (most - own) for text, own in zip(texts, widths, strict=True)]
+
+
+def table_of(columns: Mapping[Column, Iterable[str]], width: int) -> TextTable:
     """The same of columns that each come with their cells."""
     return table(list(columns), list(zip(*columns.values(), strict=True)), width)
 
 
-def _widths(columns: Sequence[Column], rows: Sequence[Row], width: int) -> list[int]:
-    """Natural widths, less what columns that may be cut must give up, the last one first."""
-    texts = [
-        [*column.heading.split("\n"), *cells] for column, *cells in zip(columns, *rows, strict=True)
+def _natural(columns: Sequence[Column], cells_of: Sequence[Sequence[str]]) -> list[int]:
+    return [
+        max(map(cells, [*column.heading.split("\n"), *own]))
+        for column, own in zip(columns, cells_of, strict=True)
     ]
-    widths = [max(map(len, column)) for column in texts]
+
+
+def _kept(columns: Sequence[Column], cells_of: Sequence[Sequence[str]], width: int) -> list[int]:
+    """The columns that have a place: without spare ones where names have little room."""
+    natural = _natural(columns, cells_of)
+    least = [
+        own if column.least is None else min(own, column.least if i else _ROOM_FOR_NAMES)
+        for i, (column, own) in enumerate(zip(columns, natural, strict=True))
+    ]
+    is_tight = sum(least) + _GAP * (len(columns) - 1) > width
+    return [i for i, column in enumerate(columns) if not (is_tight and column.spare)]
+
+
+def _widths(columns: Sequence[Column], cells_of: Sequence[Sequence[str]], width: int) -> list[int]:
+    """Natural widths, less what columns that may be cut must give up, the last one first."""
+    widths = _natural(columns, cells_of)
     excess = sum(widths) + _GAP * (len(columns) - 1) - width
     for i, column in reversed(list(enumerate(columns))):
         if column.least is not None and excess > 0:
@@ -102,27 +165,10 @@ def title(text: str) -> Text:
 
 def page(*parts: RenderableType) -> Group:
     """The parts one below the other, with an empty line before each but the first."""
-    return Group(
-        *(Padding(part, (1 if i else 0, 0, 0, 0), expand=False) for i, part in enumerate(parts))
-    )
-
-
-def plain(text: str) -> str:
-    """The text with anything that could steer a terminal or break a line replaced."""
-    return "".join(c if c.isprintable() else "�" for c in text)
-
-
-def shorten(name: str, width: int, cut: Literal["middle", "end"] = "middle") -> str:
-    """The name in at most `width` characters: where it is too long, something is left out.
-
-    Of a node's name the end says most: cut in the middle, it gets two thirds of the space.
-    """
-    name = plain(name)
-    if len(name) <= width:
-        return name
-    tail = 2 * (width - 1) // 3 if cut == "middle" else 0
-    head = width - 1 - tail
-    return f"{name[:head]}…{name[len(name) - tail :]}"
+    apart_by_lines: list[RenderableType] = []
+    for part in parts:
+        apart_by_lines += ["", part] if apart_by_lines else [part]
+    return Group(*apart_by_lines)
 
 
 # --- numbers -------------------------------------------------------------------------------------

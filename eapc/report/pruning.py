@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
-from rich.console import Group
-from rich.table import Table
+from rich.console import Group, RenderableType
+from rich.text import Text
 
 from eapc.allocation import LOWEST_DENSITY
 from eapc.commands.compiler import Ran
@@ -21,8 +22,11 @@ from eapc.pipeline import ChannelRecord, Compilation, LatencyRecord, LayerRecord
 from eapc.repair import Repaired
 from eapc.report.classes import class_facts
 from eapc.report.documents import layer_energy
+from eapc.report.grouping import ALL_ROWS, RowChoice, change_table
+from eapc.report.hardware_files import hardware_facts
 from eapc.report.layout import (
     NOT_FINITE,
+    UNLIMITED,
     Column,
     count,
     engineering,
@@ -43,6 +47,8 @@ from eapc.report.uncertainty import energy_uncertainty, ratio_uncertainty
 from eapc.report.widths import width_rows
 from eapc.tuning import Tuned
 
+AnyRecord = TypeVar("AnyRecord", ChannelRecord, LayerRecord)
+
 _EXPECTED = "weights zeroed by magnitude; refitting chooses anew and moves energies a little"
 _NOT_REFITTED = "before refitting, which moves energies a little"
 _NOT_PRUNED = "nothing is pruned"
@@ -53,15 +59,27 @@ _CLOSE_TO_FLOOR = 0.05
 """Above the floor by less than this fraction of the dense energy, little is left to save."""
 
 
-def prune_table(pruned: Pruned, width: int) -> Group:
-    """Everything known about a pruned model, for an output of `width` characters."""
+def prune_table(pruned: Pruned, width: int, rows: RowChoice = ALL_ROWS) -> Group:
+    """Everything known about a pruned model, for an output of `width` characters.
+
+    In place of layers and channels there are the rows that `rows` asks for by another word.
+    """
     before, after = pruned.before, pruned.after
+    measured = pruned.compilation.measured
+    if rows.by is None:
+        parts = [
+            *_channel_table(pruned.groups, width, rows.top),
+            *_layer_table(pruned.layers, before, after, width, rows.top),
+        ]
+    else:
+        parts = [Group(*change_table(before, after, rows, width))]
     columns = (Column("", "left"), Column("before"), Column("after"), Column("", "right"))
     entries = [
         ("goal", plain(pruned.shortfall) or "met"),
         *class_facts(pruned),
         *ratio_uncertainty(before, after),
         ("uncertainty", energy_uncertainty(after.hardware)),
+        *hardware_facts(after.hardware, measured),
         *_repaired(pruned.compilation.record.repaired),
         *trained(pruned.compilation.record.tuned),
         *_agreement(pruned),
@@ -76,10 +94,9 @@ def prune_table(pruned: Pruned, width: int) -> Group:
         ("note", NO_COMPARISON if pruned.groups else NOT_MEASURED),
     ]
     return page(
-        title(heading(pruned.model.name, after)),
+        title(heading(pruned.model.name, after, measured)),
         table(columns, list(_changes(pruned)), width),
-        *_channel_table(pruned.groups, width),
-        *_layer_table(pruned.layers, before, after, width),
+        *parts,
         facts(entries),
     )
 
@@ -111,10 +128,13 @@ def run_table(ran: Ran, width: int) -> Group:
     energies = [*totals(done.energy), *coverage(done.energy, width)] if done.energy else [unknown]
     made = _made(ran.pipeline, ran.output, done.record.seconds)
     repaired = _repaired(done.record.repaired)
+    hardware = hardware_facts(done.hardware, done.measured)
     return page(
         title(f"{done.model.name} on {done.hardware.name}"),
         *_layer_table(layers, None, done.energy, width),
-        facts([*energies, *repaired, *_skipped(done.record.skipped), *_notes(done), *made]),
+        facts(
+            [*energies, *hardware, *repaired, *_skipped(done.record.skipped), *_notes(done), *made]
+        ),
     )
 
 
@@ -132,6 +152,7 @@ def plan_table(plan: DryRun, width: int) -> Group:
         ("expected energy", said),
         *widths,
         *_expected_latency(expected.latency),
+        *hardware_facts(after.hardware, expected.compilation.measured),
         ("note", note),
     ]
     layers = _layer_table(expected.layers, before, after, width)
@@ -160,8 +181,13 @@ def _expected_latency(latency: LatencyRecord | None) -> Iterator[tuple[str, str]
 
 
 def _changes(pruned: Pruned) -> Iterator[tuple[str, str, str, str]]:
-    """(figure, before, after, how they compare)."""
+    """(figure, before, after, how they compare); milliseconds come first where they count."""
     before, after = pruned.before, pruned.after
+    if pruned.latency is not None:
+        one_ms, other_ms = pruned.latency.before_ms, pruned.latency.after_ms
+        bits = f", {pruned.latency.bits} bits" if pruned.latency.bits else ""
+        name = f"latency on {plain(pruned.latency.machine)}{bits}, ms"
+        yield name, f"{one_ms:.3g}", f"{other_ms:.3g}", percent(pruned.latency.ratio)
     amounts = engineering(before.energy_mac_units), engineering(after.energy_mac_units)
     yield "energy, MAC units", *amounts, percent(pruned.energy_ratio)
     if before.energy_pj is not None and after.energy_pj is not None:
@@ -173,27 +199,44 @@ def _changes(pruned: Pruned) -> Iterator[tuple[str, str, str, str]]:
     ):
         yield name, engineering(one), engineering(other), _ratio(one, other)
     yield from width_rows(before, after)
-    if pruned.latency is not None:
-        one, other = pruned.latency.before_ms, pruned.latency.after_ms
-        bits = f", {pruned.latency.bits} bits" if pruned.latency.bits else ""
-        name = f"latency on {pruned.latency.machine}{bits}, ms"
-        yield name, f"{one:.3g}", f"{other:.3g}", percent(pruned.latency.ratio)
     one, other = before.weights, after.weights
     if one != other:
         yield "weights", engineering(one), engineering(other), _ratio(one, other)
     yield from accuracy_row(pruned.accuracy)
 
 
-def _channel_table(groups: Sequence[ChannelRecord], width: int) -> Iterator[Table]:
+def _channel_table(
+    groups: Sequence[ChannelRecord], width: int, top: int | None = None
+) -> Iterator[RenderableType]:
     """A row per channel group that lost channels, where there are any groups."""
     changed = [group for group in groups if group.after < group.before]
+    shown = _most(changed, lambda group: group.before - group.after, top)
     columns = {
-        Column("channels made by", "left", least=12): [group.name for group in changed],
-        Column("before"): [str(group.before) for group in changed],
-        Column("after"): [str(group.after) for group in changed],
+        Column("channels made by", "left", least=12): [group.name for group in shown],
+        Column("before"): [str(group.before) for group in shown],
+        Column("after"): [str(group.after) for group in shown],
     }
-    if groups:
-        yield table_of(columns, width)
+    if not groups:
+        return
+    yield Group(
+        table_of(columns, width),
+        *_folded(len(changed) - len(shown), "group", "fewer channels each have gone"),
+        *_folded(len(groups) - len(changed), "group", "no channel has gone"),
+    )
+
+
+def _most(
+    records: Sequence[AnyRecord], amount: Callable[[AnyRecord], float], top: int | None
+) -> list[AnyRecord]:
+    """The `top` records of the largest amount, all without it, in their order."""
+    ranked = sorted(range(len(records)), key=lambda place: -amount(records[place]))
+    return [records[place] for place in sorted(ranked[:top])]
+
+
+def _folded(number: int, noun: str, why: str) -> Iterator[Text]:
+    """One line in place of rows that say nothing, or less than those above."""
+    if number:
+        yield Text(f"{count(number, noun)} not shown: {why}", style="dim")
 
 
 def _ratio(before: float, after: float) -> str:
@@ -205,14 +248,22 @@ def _layer_table(
     before: EnergyReport | None,
     after: EnergyReport | None,
     width: int,
-) -> Iterator[Table]:
-    """A row per pruned weight tensor, if any, in data-flow order, with its share of the energy."""
-    then, now = ([layer_energy(report, record) for record in records] for report in (before, after))
+    top: int | None = None,
+) -> Iterator[RenderableType]:
+    """A row per pruned weight tensor, if any, in data-flow order, with its share of the energy.
+
+    On a terminal those of which nothing was zeroed are summed up in a line; `top` are as many of
+    the others, those that took the most energy.
+    """
+    is_folding = width < UNLIMITED
+    pruned = [record for record in records if record.sparsity or not is_folding]
+    shown = _most(pruned, lambda record: layer_energy(before or after, record) or 0.0, top)
+    then, now = ([layer_energy(report, record) for record in shown] for report in (before, after))
     columns = {
-        Column("layer", "left", least=12): [record.name for record in records],
-        Column("weights"): [engineering(record.weights) for record in records],
-        Column("zeros"): [percent(record.sparsity) for record in records],
-        Column("output\nerror"): [_error(record.relative_output_error) for record in records],
+        Column("layer", "left", least=12): [record.name for record in shown],
+        Column("weights"): [engineering(record.weights) for record in shown],
+        Column("zeros"): [percent(record.sparsity) for record in shown],
+        Column("output\nerror"): [_error(record.relative_output_error) for record in shown],
     }
     if before is None:
         columns[Column("energy")] = [_amount(energy) for energy in now]
@@ -221,7 +272,11 @@ def _layer_table(
         columns[Column("energy\nafter")] = [_amount(energy) for energy in now]
         columns[Column("")] = [_ratio(a or 0, b or 0) for a, b in zip(then, now, strict=True)]
     if records:
-        yield table_of(columns, width)
+        yield Group(
+            table_of(columns, width),
+            *_folded(len(pruned) - len(shown), "layer", "each takes less than those above"),
+            *_folded(len(records) - len(pruned), "layer", "nothing was zeroed"),
+        )
 
 
 def _amount(mac_units: float | None) -> str:

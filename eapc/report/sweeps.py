@@ -11,6 +11,7 @@ from rich.console import Group
 from eapc.classes import class_map
 from eapc.commands.sweep import Swept
 from eapc.goals import Pruned
+from eapc.hardware import MeasuredMachine
 from eapc.report.classes import classes_said
 from eapc.report.csv import csv_text
 from eapc.report.documents import (
@@ -18,10 +19,12 @@ from eapc.report.documents import (
     accuracy_of,
     agreement_of,
     class_document,
+    latency_of,
     model_name,
     path_of,
     totals,
 )
+from eapc.report.hardware_files import hardware_facts, hardware_file
 from eapc.report.layout import (
     Column,
     count,
@@ -44,6 +47,8 @@ _COLUMNS = (
     "value",
     "goal_met",
     "confirmed",
+    "latency_ms",
+    "latency_ratio",
     "energy_ratio",
     "sparsity",
     "weights_bits",
@@ -59,6 +64,8 @@ _COLUMNS = (
     "seconds",
     "reason",
     "output",
+    "hardware_path",
+    "hardware_sha256",
 )
 
 
@@ -66,15 +73,21 @@ def sweep_table(swept: Swept, width: int) -> Group:
     """Everything a sweep found, for an output of `width` characters."""
     missed = [(row.name, plain(row.shortfall)) for row in swept.missed]
     written = [("written", plain(str(row.output))) for row in swept.rows if row.output]
+    hardware = hardware_facts(swept.before.hardware, _measured(swept))
     measured_on = *_measured_on(swept.rows), *_classes(swept.rows)
     quantized = *_widths(swept), *_shared_notes(swept.rows)
     said = (*measured_on, *quantized, *map(plain, _made_up(swept)), NOT_MEASURED)
     notes = [("note", note) for note in said]
     return page(
-        title(heading(swept.model.name, swept.before)),
+        title(heading(swept.model.name, swept.before, _measured(swept))),
         table_of(_columns(swept.rows), width),
-        facts([*missed, *written, ("time", seconds(swept.seconds)), *notes]),
+        facts([*missed, *written, *hardware, ("time", seconds(swept.seconds)), *notes]),
     )
+
+
+def _measured(swept: Swept) -> MeasuredMachine | None:
+    """The machine whose latencies were read, if any."""
+    return swept.rows[0].compilation.measured if swept.rows else None
 
 
 def _classes(rows: Sequence[Pruned]) -> Iterator[str]:
@@ -110,6 +123,7 @@ def _made_up(swept: Swept) -> tuple[str, ...]:
 def _columns(rows: Sequence[Pruned]) -> dict[Column, list[str]]:
     columns = {
         Column("goal", "left"): [row.name for row in rows],
+        **_latency_columns(rows),
         Column("energy"): [percent(row.energy_ratio) for row in rows],
         Column("zeros"): [percent(row.sparsity) for row in rows],
     }
@@ -127,6 +141,17 @@ def _columns(rows: Sequence[Pruned]) -> dict[Column, list[str]]:
     columns[Column("time")] = [seconds(row.seconds["total"]) for row in rows]
     columns[Column("met", "left")] = [_met(row) for row in rows]
     return columns
+
+
+def _latency_columns(rows: Sequence[Pruned]) -> dict[Column, list[str]]:
+    """Milliseconds, and what they are of the whole network's; nothing where none are known."""
+    latencies = [row.latency for row in rows]
+    if not any(latencies):
+        return {}
+    return {
+        Column("latency,\nms"): [f"{known.after_ms:.3g}" if known else "-" for known in latencies],
+        Column("latency"): [percent(known.ratio if known else None) for known in latencies],
+    }
 
 
 def _met(row: Pruned) -> str:
@@ -151,6 +176,7 @@ def sweep_document(swept: Swept, warnings: Sequence[str] = ()) -> Document:
         "schema": "eapc.sweep/1",
         "model": model_name(swept.model),
         "hardware": swept.before.hardware.name,
+        **hardware_file(swept.before.hardware, _measured(swept)),
         "batch": swept.before.batch,
         "before": totals(swept.before),
         "bits": widths_of(swept.before),
@@ -171,6 +197,7 @@ def _document(row: Pruned) -> Document:
         "goal_met": row.goal_met,
         "confirmed": row.confirmed,
         "reason": row.reason or row.doubt or None,
+        "latency": latency_of(row.latency),
         "energy_ratio": row.energy_ratio,
         "sparsity": row.sparsity,
         "bits": widths_of(row.after),
@@ -192,6 +219,11 @@ def _figures(row: Pruned) -> dict[str, Any]:
     accuracy, agreement = row.accuracy, row.agreement
     figures = _document(row) | {"accuracy": None, "agreement": None}
     figures |= {f"{name}_bits": widths_text(bits) for name, bits in widths_of(row.after).items()}
+    if (latency := row.latency) is not None:
+        figures |= {"latency_ms": latency.after_ms, "latency_ratio": latency.ratio}
+    machine = row.compilation.machine
+    if (source := machine.source) is not None:
+        figures |= {"hardware_path": source.path, "hardware_sha256": source.digest}
     if accuracy is not None:
         figures |= {
             "accuracy_metric": accuracy.metric,

@@ -18,11 +18,13 @@ from eapc.commands.preparation import Settings
 from eapc.commands.timing import NodeLatency, Timing
 from eapc.energy import COUNT_ONCE, OPERANDS, EnergyReport, Footprint, NodeEnergy, Unmodelled
 from eapc.evaluation import Accuracy
-from eapc.hardware import HardwareModel
+from eapc.hardware import HardwareModel, MeasuredMachine
 from eapc.pipeline import NearDead
+from eapc.report.grouping import ALL_ROWS, RowChoice, by_cost, energy_groups, group_table
+from eapc.report.hardware_files import hardware_facts
 from eapc.report.layout import (
-    UNLIMITED,
     Column,
+    TextTable,
     count,
     engineering,
     facts,
@@ -35,12 +37,11 @@ from eapc.report.layout import (
     table_of,
     title,
 )
+from eapc.report.names import apart
 from eapc.report.uncertainty import energy_uncertainty
 
 AnyNode = TypeVar("AnyNode", NodeEnergy, NodeLatency)
 
-_TAIL_SHARE = 0.0005
-_ALWAYS_SHOWN = 40
 _LISTED = 8
 _NAMED = 3
 
@@ -49,7 +50,7 @@ _COLUMNS = (
     Column("operator", "left", least=12, cut="end"),
     Column("energy"),
     Column("share"),
-    Column("running\nshare"),
+    Column("running\nshare", spare=True),
     Column("MACs"),
     Column("weights\nnot 0"),
     Column("ifmap\nnot 0"),
@@ -60,15 +61,20 @@ _ABSOLUTE = (Column("ms"), Column("joules"))
 
 
 def analysis_table(
-    analysis: Analysis, settings: Settings, width: int, written: Sequence[Path] = ()
+    analysis: Analysis,
+    settings: Settings,
+    width: int,
+    written: Sequence[Path] = (),
+    rows: RowChoice = ALL_ROWS,
 ) -> Group:
     """Everything an analysis found and the files made of it, in `width` characters."""
     report = analysis.energy
-    nodes = [Group(*_nodes_and_notes(report, width))] if report.nodes else []
+    nodes = [Group(*_rows_and_notes(report, width, rows))] if report.nodes else []
     entries = [
         *totals(report),
         *_near_dead(analysis.near_dead, report.weights),
         ("densities", _density_source(analysis, settings)),
+        *hardware_facts(report.hardware),
         *coverage(report, width),
         *(("note", plain(note)) for note in (*analysis.notes, *_counted_once(report))),
         *(("written", plain(str(path))) for path in written),
@@ -86,9 +92,14 @@ def _counted_once(report: EnergyReport) -> Iterator[str]:
         yield f"nodes within {said}{more} count once each, however often they run"
 
 
-def heading(model: str, report: EnergyReport) -> str:
-    """What was looked at: `resnet20.onnx on eyeriss, per inference at batch 4`."""
-    return f"{model} on {report.hardware.name}, per inference at batch {report.batch}"
+def heading(model: str, report: EnergyReport, measured: MeasuredMachine | None = None) -> str:
+    """What was looked at: `resnet20.onnx on eyeriss, per inference at batch 4`.
+
+    The machine that was measured, if any, is the one that counts.
+    """
+    machine = report.hardware if measured is None else measured
+    batch = report.batch if measured is None else measured.batch
+    return f"{model} on {machine.name}, per inference at batch {batch}"
 
 
 def totals(report: EnergyReport) -> Iterator[tuple[str, str]]:
@@ -127,7 +138,7 @@ def _near_dead(found: NearDead, weights: int) -> Iterator[tuple[str, str]]:
         yield "near-dead", f"{amount} below the last bit of the sums that they are added to{how}"
 
 
-def near_dead_table(found: NearDead, width: int) -> Iterator[Table]:
+def near_dead_table(found: NearDead, width: int) -> Iterator[TextTable]:
     """A row per layer that has near-dead weights, or makes near-dead channels."""
     layers = found.layers
     columns = {
@@ -212,9 +223,18 @@ def _density_source(analysis: Analysis, settings: Settings) -> str:
 # --- nodes -----------------------------------------------------------------------------------
 
 
-def _nodes_and_notes(report: EnergyReport, width: int) -> Iterator[RenderableType]:
+def _rows_and_notes(report: EnergyReport, width: int, rows: RowChoice) -> Iterator[RenderableType]:
+    by = rows.by or "node"
+    if by == "node":
+        yield from _nodes_and_notes(report, width, rows.top)
+        return
+    total = report.energy_mac_units or 1.0
+    yield from group_table(energy_groups(report, by), total, by, width, rows.top)
+
+
+def _nodes_and_notes(report: EnergyReport, width: int, top: int | None) -> Iterator[RenderableType]:
     nodes, total = report.nodes, report.energy_mac_units
-    shown, rest = by_cost(nodes, _energy, total, width)
+    shown, rest = by_cost(nodes, _energy, total, width, top)
     if report.hardware.machine.cycles_of_mac_unit is None:
         yield cost_table(_COLUMNS, shown, _energy, total or 1.0, _cells, width)
     else:
@@ -232,22 +252,6 @@ def _nodes_and_notes(report: EnergyReport, width: int) -> Iterator[RenderableTyp
         yield left_out(rest, f", {what}")
 
 
-def by_cost(
-    nodes: Iterable[AnyNode], cost: Callable[[AnyNode], float], total: float, width: int
-) -> tuple[list[AnyNode], list[AnyNode]]:
-    """The nodes that are worth a row, the costliest first, and the others.
-
-    All are where nothing limits the width; else neither those that cost nothing nor a long tail
-    of those that hardly do.
-    """
-    ranked = sorted(nodes, key=lambda node: (-cost(node), node.key))
-    shown = len(ranked)
-    if width < UNLIMITED:
-        notable = sum(cost(node) >= _TAIL_SHARE * total for node in ranked)
-        shown = min(max(notable, _ALWAYS_SHOWN), sum(cost(node) > 0 for node in ranked))
-    return ranked[:shown], ranked[shown:]
-
-
 def cost_table(
     columns: Sequence[Column],
     nodes: Sequence[AnyNode],
@@ -255,7 +259,7 @@ def cost_table(
     total: float,
     cells: Callable[[AnyNode], tuple[str, ...]],
     width: int,
-) -> Table:
+) -> TextTable:
     """A row per node: its key, two `cells`, its share of the total, the running one, more cells."""
     rows = []
     for node, running in zip(nodes, accumulate(map(cost, nodes)), strict=True):
@@ -304,9 +308,9 @@ def _unmodelled_table(nodes: Sequence[Unmodelled], width: int) -> Table:
     """One line per node, or per reason where they are many."""
     grid = Table.grid(padding=(0, 2))
     if len(nodes) <= _LISTED:
+        keys = apart((node.key for node in nodes), max(12, width // 4))
         for node in nodes:
-            key = shorten(node.key, max(12, width // 4))
-            grid.add_row(key, plain(node.op_type), plain(node.reason))
+            grid.add_row(keys[node.key], plain(node.op_type), plain(node.reason))
         return grid
     alike: dict[str, list[str]] = defaultdict(list)
     for node in nodes:
@@ -325,5 +329,5 @@ def tally(names: Iterable[str]) -> str:
 def some(names: Sequence[str]) -> str:
     """The first few names, and how many more there are."""
     more = len(names) - _NAMED
-    listed = ", ".join(shorten(name, 40) for name in names[:_NAMED])
+    listed = ", ".join(apart(names[:_NAMED], 40).values())
     return f"{listed} and {more:,} more" if more > 0 else listed

@@ -10,18 +10,21 @@ from rich.console import Group, RenderableType
 
 from eapc.commands.machine_profile import Profiled
 from eapc.commands.timing import NodeLatency, Timing
+from eapc.energy import NamedNode, blocks_of
 from eapc.hardware import MeasuredMachine
 from eapc.report.csv import csv_text
 from eapc.report.documents import Document, model_name, path_of
+from eapc.report.grouping import ALL_ROWS, By, RowChoice, by_cost, group_table, grouped
+from eapc.report.hardware_files import hardware_facts, hardware_file
 from eapc.report.layout import Column, count, facts, metered, page, percent, plain, title
-from eapc.report.tables import by_cost, cost_table, coverage, left_out
+from eapc.report.tables import cost_table, coverage, left_out
 
 _COLUMNS = (
     Column("node", "left", least=12),
     Column("operator", "left", least=12, cut="end"),
     Column("ms"),
     Column("share"),
-    Column("running\nshare"),
+    Column("running\nshare", spare=True),
     Column("channels"),
 )
 _CSV_COLUMNS = (
@@ -37,7 +40,9 @@ _CSV_COLUMNS = (
 )
 
 
-def timing_table(timing: Timing, width: int, written: Sequence[Path] = ()) -> Group:
+def timing_table(
+    timing: Timing, width: int, written: Sequence[Path] = (), rows: RowChoice = ALL_ROWS
+) -> Group:
     """Every node by its time, the sum, and what is not covered, in `width` characters."""
     machine = timing.machine
     heading = f"{timing.model.name} on {machine.name}, per inference at batch {timing.batch}"
@@ -45,13 +50,32 @@ def timing_table(timing: Timing, width: int, written: Sequence[Path] = ()) -> Gr
         ("time", f"{timing.latency_ms:.4g} ms, {timing.overhead_ms:.2g} ms of it for each run"),
         *_energy(timing),
         ("measured", plain(f"{machine.date}, {_conditions(machine)}")),
+        *hardware_facts(machine),
         *coverage(timing, width, "covered"),
         *(("note", plain(note)) for note in timing.notes),
         *(("written", plain(str(path))) for path in written),
     ]
-    shown, rest = by_cost(timing.nodes, _latency, timing.latency_ms, width)
-    nodes = cost_table(_COLUMNS, shown, _latency, timing.latency_ms, _cells, width)
-    return page(title(heading), nodes, *([left_out(rest)] if rest else []), facts(entries))
+    return page(title(heading), Group(*_rows(timing, width, rows)), facts(entries))
+
+
+def _rows(timing: Timing, width: int, rows: RowChoice) -> Iterator[RenderableType]:
+    """A row per node, block or operator, and what has none."""
+    total, by = timing.latency_ms, rows.by or "node"
+    if by == "node":
+        shown, rest = by_cost(timing.nodes, _latency, total, width, rows.top)
+        yield cost_table(_COLUMNS, shown, _latency, total, _cells, width)
+        if rest:
+            yield left_out(rest)
+        return
+    groups = grouped((name, node.latency_ms, 0.0) for node, name in _named(timing, by))
+    yield from group_table(groups, total, by, width, rows.top, ("ms", "{:.4g}".format))
+
+
+def _named(timing: Timing, by: By) -> Iterator[tuple[NodeLatency, str]]:
+    """Each node with what it is summed up in; those with channels have work of their own."""
+    blocks = blocks_of(NamedNode(n.key, n.fused_into, n.out_channels > 0) for n in timing.nodes)
+    for node in timing.nodes:
+        yield node, blocks[node.key] if by == "block" else node.op_type
 
 
 def _energy(timing: Timing) -> Iterator[tuple[str, RenderableType]]:
@@ -84,6 +108,7 @@ def timing_document(
         "schema": "eapc.analyze/1",
         "model": model_name(timing.model),
         "hardware": timing.machine.name,
+        **hardware_file(timing.machine),
         "batch": timing.batch,
         "totals": {
             "energy_mac_units": None,

@@ -1,0 +1,59 @@
+"""Programs run in a pseudo-terminal, and what they write to it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+PROJECT = Path(__file__).parents[1]
+
+
+def in_terminal(
+    arguments: Sequence[str], columns: int, settings: Mapping[str, str] | None = None
+) -> str:
+    """What `eapc` with these arguments writes to a terminal so wide, control codes included."""
+    near, far = pty.openpty()
+    fcntl.ioctl(far, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    known = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS", "FORCE_COLOR")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "eapc.cli", *arguments],
+        cwd=PROJECT,
+        stdin=far,
+        stdout=far,
+        stderr=far,
+        env={**known, "TERM": "xterm-256color", **(settings or {})},
+    )
+    os.close(far)
+    try:
+        return _read_all(near)
+    finally:
+        process.wait()
+        os.close(near)
+
+
+def _read_all(near: int) -> str:
+    """All that is written until nobody holds the other end."""
+    found = b""
+    while True:
+        try:
+            part = os.read(near, 65536)
+        except OSError:  # how Linux says that the other end is closed
+            part = b""
+        if not part:
+            return found.decode().replace("\r\n", "\n")
+        found += part
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines without control codes and trailing spaces."""
+    return [line.rstrip() for line in CONTROL.sub("", text).splitlines()]
