@@ -26,7 +26,7 @@ from eapc.workload import BitWidths
 def pruning_page(pruned: Pruned, warnings: Iterable[str] = ()) -> Page:
     """Everything known about a pruned network."""
     facts = [
-        ("asked", f"{pruned.name}, {pruned.pipeline}"),
+        ("asked", pruned.name),
         *result_facts(pruned),
         *(("warning", warning) for warning in warnings),
     ]
@@ -41,7 +41,7 @@ def pruning_page(pruned: Pruned, warnings: Iterable[str] = ()) -> Page:
         *unmodelled_section(pruned.after.unmodelled),
         Section("How it was made", [Facts(list(made_facts(pruned)))]),
     ]
-    return Page(heading(pruned.model.name, pruned.after), facts, sections)
+    return Page(f"{heading(pruned.model.name, pruned.after)}, pruned", facts, sections)
 
 
 def layer_table(pruned: Pruned) -> Table:

@@ -58,9 +58,9 @@ def tradeoff_chart(points: Sequence[Point], cost: str, loss: str = "loss") -> Ch
 def _spec(values: list[dict[str, Any]], cost: str, loss: str) -> dict[str, Any]:
     kinds = [kind for kind in KINDS if any(value["kind"] == kind for value in values)]
     looks = {
-        KINDS[0]: (CHOSEN, "diamond", 220),
-        KINDS[1]: (COLOURS[1], "circle", 80),
-        KINDS[2]: (LINES, "cross", 80),
+        KINDS[0]: (CHOSEN, "diamond"),
+        KINDS[1]: (COLOURS[1], "circle"),
+        KINDS[2]: (LINES, "cross"),
     }
 
     def by_kind(look: int) -> dict[str, Any]:
@@ -81,7 +81,10 @@ def _spec(values: list[dict[str, Any]], cost: str, loss: str) -> dict[str, Any]:
             "y": axis("y", loss, "~g"),
             "color": by_kind(0),
             "shape": by_kind(1),
-            "size": {**by_kind(2), "legend": None},
+            "size": {
+                "condition": {"test": f"datum.kind === '{KINDS[0]}'", "value": 220},
+                "value": 90,
+            },
             "description": {"field": "said"},
         },
     }
