@@ -45,6 +45,14 @@ def test_deep_networks_stand_in_columns() -> None:
     assert len(turns) == columns - 1  # from each foot to the next head
 
 
+def test_deep_networks_keep_to_their_columns() -> None:
+    count = 1000
+    chain = [(i, i + 1) for i in range(count - 1)]
+    layout = lay_out(count, chain + [(i, i + 5) for i in range(0, count - 5, 3)])
+    near = [abs(x - layout.nodes[place - 1][0]) for place, (x, _) in enumerate(layout.nodes)][1:]
+    assert sum(step > 1 for step in near) < 40  # but from a column's foot to the next head
+
+
 def test_lines_go_around_what_lies_between() -> None:
     layout = lay_out(4, [(0, 1), (1, 2), (2, 3), (0, 3)])
     _, *bends, _ = layout.lines[3]

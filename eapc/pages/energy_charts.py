@@ -20,6 +20,9 @@ STACKS: tuple[Stack, ...] = ("operand", "memory level")
 LARGEST = 30
 """Bars of a chart; what the others come to stands beside the axis."""
 
+_TAIL_SHARE = 0.0005
+"""Bars below this fraction of all would not be seen."""
+
 
 @dataclass(frozen=True)
 class Bar:
@@ -64,11 +67,13 @@ def stacked(
 ) -> dict[str, object]:
     """Horizontal bars, each in parts of a colour of their own; the axis tells of those left out."""
     total = sum(bar.total for bar in bars) or 1.0
-    shown, rest = bars[:most], bars[most:]
+    notable = sum(bar.total >= _TAIL_SHARE * total for bar in bars[:most])
+    shown, rest = bars[:notable], bars[notable:]
+    titles = [axis]
     if rest:
         amount = sum(bar.total for bar in rest)
         others = f"{count(len(rest), f'other {noun}')}: {engineering(amount)}"
-        axis = f"{axis} ({others}, {percent(amount / total)} of all)"
+        titles.append(f"{others}, {percent(amount / total)} of all")
     return {
         "height": {"step": 20},
         "data": {"values": [value for bar in shown for value in _values(bar, names, total)]},
@@ -79,7 +84,7 @@ def stacked(
                 "field": "amount",
                 "type": "quantitative",
                 "stack": "zero",
-                "axis": {"title": axis, "format": "~s"},
+                "axis": {"title": titles, "format": "~s"},
             },
             "color": {"field": "part", "type": "nominal", "scale": colours(names)},
             "order": {"field": "at"},

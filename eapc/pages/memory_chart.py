@@ -51,10 +51,11 @@ def roofline(report: EnergyReport) -> Chart:
     """MACs per second against MACs per byte of the outermost memory, a point per node."""
     hardware = report.hardware
     values: list[dict[str, Any]] = []
+    total = report.energy_mac_units or 1.0
     for node in _timed(report):
         rate, intensity = macs_per_second(node, hardware), macs_per_byte(node, hardware)
         text = f"{engineering(rate)} MACs/s, {intensity:.3g} MACs per byte of {outermost(hardware)}"
-        share = percent(node.energy_mac_units / (report.energy_mac_units or 1.0))
+        share = percent(node.energy_mac_units / total)
         values.append(
             {
                 "x": intensity,
@@ -142,7 +143,7 @@ def _layers(values: list[dict[str, Any]], lines: list[Any], points: Any) -> dict
 def _points(across: str, up: str) -> dict[str, Any]:
     def axis(field: str, title: str) -> dict[str, Any]:
         scale = {"type": "log", "nice": False, "padding": 12}
-        axis = {"title": title, "format": "~s"}
+        axis = {"title": title, "format": ".3~s"}
         return {"field": field, "type": "quantitative", "scale": scale, "axis": axis}
 
     return {

@@ -37,7 +37,7 @@ class Cell:
     @property
     def entry(self) -> Any:
         """As it stands in the page's data."""
-        text = plain(self.text)
+        text = self.text if self.text.isprintable() else plain(self.text)
         known = self.value is not None and math.isfinite(self.value)
         return [text, float(f"{self.value:.7g}")] if known else text
 
