@@ -25,7 +25,7 @@ _TAIL_SHARE = 0.0005
 
 
 @dataclass(frozen=True)
-class Bar:
+class StackedBar:
     """A bar: its name and what each part of it comes to."""
 
     name: str
@@ -50,7 +50,7 @@ def parts_of(report: EnergyReport, stack: Stack) -> tuple[str, ...]:
     return ("compute", *OPERANDS) if stack == "operand" else ("mac", *report.hardware.memories)
 
 
-def energy_bars(report: EnergyReport, grouping: Grouping, stack: Stack) -> list[Bar]:
+def energy_bars(report: EnergyReport, grouping: Grouping, stack: Stack) -> list[StackedBar]:
     """A bar for each group that costs anything, the costliest first."""
     sums: dict[str, dict[str, float]] = {}
     for name, node in zip(_groups(report.nodes, grouping), report.nodes, strict=True):
@@ -58,12 +58,12 @@ def energy_bars(report: EnergyReport, grouping: Grouping, stack: Stack) -> list[
         found = node.by_operand if stack == "operand" else node.by_level
         for part, energy in found.items():
             own[part] = own.get(part, 0.0) + energy
-    bars = (Bar(name, parts) for name, parts in sums.items())
+    bars = (StackedBar(name, parts) for name, parts in sums.items())
     return sorted((bar for bar in bars if bar.total > 0), key=lambda bar: -bar.total)
 
 
 def stacked(
-    bars: Sequence[Bar], names: tuple[str, ...], axis: str, noun: str, most: int = LARGEST
+    bars: Sequence[StackedBar], names: tuple[str, ...], axis: str, noun: str, most: int = LARGEST
 ) -> dict[str, object]:
     """Horizontal bars, each in parts of a colour of their own; the axis tells of those left out."""
     total = sum(bar.total for bar in bars) or 1.0
@@ -93,7 +93,7 @@ def stacked(
     }
 
 
-def _values(bar: Bar, names: tuple[str, ...], total: float) -> Iterator[dict[str, object]]:
+def _values(bar: StackedBar, names: tuple[str, ...], total: float) -> Iterator[dict[str, object]]:
     """The parts of a bar that are not nothing, with what to say of each."""
     name = said(bar.name)
     whole = f"together {engineering(bar.total)} ({percent(bar.total / total)})"
