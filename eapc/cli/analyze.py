@@ -7,10 +7,11 @@ from functools import partial
 from pathlib import Path
 
 from eapc.cli import options as opt
+from eapc.cli.budget_options import BudgetOptions
 from eapc.cli.image_options import ImageOptions
 from eapc.cli.option_groups import Common, Inputs
 from eapc.cli.session import publish, require_rows
-from eapc.errors import UsageError
+from eapc.errors import GoalError, UsageError
 
 
 def analyze(
@@ -24,6 +25,7 @@ def analyze(
     csv: opt.Csv = None,
     annotate: opt.Annotate = None,
     force: opt.Force = False,
+    budgets: BudgetOptions,
     images: ImageOptions,
     common: Common,
 ) -> None:
@@ -33,35 +35,45 @@ def analyze(
     the weights and from calibration inputs; without any, activations count as dense.
     """
     warnings = common.begin()
+    limits = budgets.limits()
+    from eapc.commands.budgets import gate_of
     from eapc.commands.compiler import analyze as analyze_energies
     from eapc.commands.timing import time_nodes
     from eapc.hardware import HardwareModel, load_machine
     from eapc.model import Model
     from eapc.report import csv as energy_rows
     from eapc.report import documents, tables, timings
+    from eapc.report.budgets import exceeded
 
     calibration, _ = images.sources(inputs.calib)
     settings = inputs.settings(common, calibration, density=density, bits=bits)
-    require_rows(csv, json, force, [model, inputs.calib, Path(inputs.hw), annotate])
+    read = (model, inputs.calib, Path(inputs.hw), limits.baseline)
+    require_rows(csv, json, force, [*read, annotate])
     loaded = Model.load(model)
     if annotate is not None:
         loaded.require_writable(annotate, force)
     machine = load_machine(inputs.hw)
+    limits.require_units(machine)
+    priced = replace(settings, hardware=machine)
     written = [path for path in (csv, annotate) if path is not None]
     if isinstance(machine, HardwareModel):
-        analysis = analyze_energies(loaded, replace(settings, hardware=machine), share)
+        analysis = analyze_energies(loaded, priced, share)
+        gate = gate_of(limits, loaded, analysis.energy, priced, share)
         save = analysis.save
-        table = partial(tables.analysis_table, analysis, settings, written=written)
-        document = partial(documents.analysis_document, analysis, warnings, annotate)
+        table = partial(tables.analysis_table, analysis, settings, gate=gate, written=written)
+        document = partial(documents.analysis_document, analysis, warnings, annotate, gate)
         rows = partial(energy_rows.analysis_csv, analysis.energy)
     else:
         if share is not None:
             raise UsageError("--share: decides about energies, and --hw holds measured latencies")
         timing = time_nodes(loaded, machine, settings)
+        gate = gate_of(limits, loaded, timing, priced)
         save = timing.save
-        table = partial(timings.timing_table, timing, written=written)
-        document = partial(timings.timing_document, timing, warnings, annotate)
+        table = partial(timings.timing_table, timing, gate=gate, written=written)
+        document = partial(timings.timing_document, timing, warnings, annotate, gate)
         rows = partial(timings.timing_csv, timing)
     if annotate is not None:
         save(annotate, force)
     publish(table, document, json, csv, rows)
+    if not gate.is_within:
+        raise GoalError(exceeded(loaded.name, gate))

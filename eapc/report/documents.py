@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from eapc.classes import class_map
+from eapc.commands.budgets import NO_GATE, Gate
 from eapc.commands.compiler import Analysis, Ran
 from eapc.commands.planning import DryRun
 from eapc.energy import EnergyReport, NodeEnergy
@@ -23,6 +24,7 @@ from eapc.hardware import HardwareModel, MeasuredMachine
 from eapc.model import Model
 from eapc.pipeline import LatencyRecord, LayerRecord, NearDead
 from eapc.repair import Repaired
+from eapc.report.budgets import budget_document
 from eapc.report.classes import map_document, ratios_of
 from eapc.report.uncertainty import interval_document, validation_document
 from eapc.report.widths import widths_of
@@ -32,7 +34,10 @@ Document = dict[str, Any]
 
 
 def analysis_document(
-    analysis: Analysis, warnings: Sequence[str] = (), output: Path | None = None
+    analysis: Analysis,
+    warnings: Sequence[str] = (),
+    output: Path | None = None,
+    gate: Gate = NO_GATE,
 ) -> Document:
     """`eapc.analyze/1`: totals, every node, and what is not modelled."""
     report = analysis.energy
@@ -45,6 +50,7 @@ def analysis_document(
         "calibration_samples": analysis.samples,
         "totals": totals(report),
         "near_dead": near_dead_document(analysis.near_dead),
+        **budget_document(gate),
         **_memory(report),
         **_nodes(report),
         "output": path_of(output),

@@ -13,6 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from eapc.commands.budgets import NO_GATE, Gate
 from eapc.commands.compiler import Analysis
 from eapc.commands.preparation import Settings
 from eapc.commands.timing import NodeLatency, Timing
@@ -20,6 +21,7 @@ from eapc.energy import COUNT_ONCE, OPERANDS, EnergyReport, Footprint, NodeEnerg
 from eapc.evaluation import Accuracy
 from eapc.hardware import HardwareModel
 from eapc.pipeline import NearDead
+from eapc.report.budgets import budget_facts
 from eapc.report.layout import (
     UNLIMITED,
     Column,
@@ -60,13 +62,18 @@ _ABSOLUTE = (Column("ms"), Column("joules"))
 
 
 def analysis_table(
-    analysis: Analysis, settings: Settings, width: int, written: Sequence[Path] = ()
+    analysis: Analysis,
+    settings: Settings,
+    width: int,
+    written: Sequence[Path] = (),
+    gate: Gate = NO_GATE,
 ) -> Group:
     """Everything an analysis found and the files made of it, in `width` characters."""
     report = analysis.energy
     nodes = [Group(*_nodes_and_notes(report, width))] if report.nodes else []
     entries = [
         *totals(report),
+        *budget_facts(gate),
         *_near_dead(analysis.near_dead, report.weights),
         ("densities", _density_source(analysis, settings)),
         *coverage(report, width),
