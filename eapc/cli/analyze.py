@@ -61,7 +61,9 @@ def analyze(
         gate = gate_of(limits, loaded, analysis.energy, priced, share)
         save = analysis.save
         table = partial(tables.analysis_table, analysis, settings, gate=gate, written=written)
-        document = partial(documents.analysis_document, analysis, warnings, annotate, gate)
+        document = partial(
+            documents.analysis_document, analysis, warnings, annotate, gate, settings
+        )
         rows = partial(energy_rows.analysis_csv, analysis.energy)
     else:
         if share is not None:

@@ -17,6 +17,7 @@ from eapc.classes import class_map
 from eapc.commands.budgets import NO_GATE, Gate
 from eapc.commands.compiler import Analysis, Ran
 from eapc.commands.planning import DryRun
+from eapc.commands.preparation import Settings
 from eapc.energy import EnergyReport, NodeEnergy
 from eapc.evaluation import Accuracy, Agreement
 from eapc.goals import Pruned
@@ -26,6 +27,7 @@ from eapc.pipeline import LatencyRecord, LayerRecord, NearDead
 from eapc.repair import Repaired
 from eapc.report.budgets import budget_document
 from eapc.report.classes import map_document, ratios_of
+from eapc.report.savings import savings_document
 from eapc.report.uncertainty import interval_document, validation_document
 from eapc.report.widths import widths_of
 from eapc.tuning import Tuned
@@ -38,6 +40,7 @@ def analysis_document(
     warnings: Sequence[str] = (),
     output: Path | None = None,
     gate: Gate = NO_GATE,
+    settings: Settings | None = None,
 ) -> Document:
     """`eapc.analyze/1`: totals, every node, and what is not modelled."""
     report = analysis.energy
@@ -51,6 +54,7 @@ def analysis_document(
         "totals": totals(report),
         "near_dead": near_dead_document(analysis.near_dead),
         **budget_document(gate),
+        "savings": savings_document(analysis, settings),
         **_memory(report),
         **_nodes(report),
         "output": path_of(output),

@@ -37,6 +37,7 @@ from eapc.report.layout import (
     table_of,
     title,
 )
+from eapc.report.savings import savings_part
 from eapc.report.uncertainty import energy_uncertainty
 
 AnyNode = TypeVar("AnyNode", NodeEnergy, NodeLatency)
@@ -81,7 +82,8 @@ def analysis_table(
         *(("written", plain(str(path))) for path in written),
     ]
     near = near_dead_table(analysis.near_dead, width)
-    return page(title(heading(analysis.model.name, report)), *nodes, *near, facts(entries))
+    last = savings_part(analysis, settings)
+    return page(title(heading(analysis.model.name, report)), *nodes, *near, facts(entries), *last)
 
 
 def _counted_once(report: EnergyReport) -> Iterator[str]:
