@@ -119,6 +119,11 @@ class Spending:
         known = len(report.nodes), len(report.unmodelled)
         return cls(network, machine.name, dict(_amounts(report)), *known)
 
+    @property
+    def gap(self) -> str:
+        """`3 of 72 nodes`: those that are not modelled."""
+        return f"{self.unmodelled} of {self.modelled + self.unmodelled} nodes"
+
 
 def _amounts(report: EnergyReport | Timing) -> Iterator[tuple[str, float]]:
     if isinstance(report, EnergyReport):
@@ -263,18 +268,16 @@ def _figure(limit: CostLimit, unit: str, spending: Spending) -> float:
 
 
 def _warn_of_gaps(what: str, spending: Spending, baseline: Spending | None) -> None:
-    """Say how many nodes a limit says nothing of, and where that makes a comparison unfair."""
-    missing, all_nodes = spending.unmodelled, spending.modelled + spending.unmodelled
-    if missing:
+    """Say how many nodes a limit says nothing of, and where that makes a ratio unfair."""
+    if spending.unmodelled:
         logger.warning(
-            f"{what} covers modelled nodes only: {missing} of {all_nodes} nodes of "
-            f"{spending.network} are not modelled"
+            f"{what} covers modelled nodes only: {spending.gap} of {spending.network} are not "
+            "modelled"
         )
-    if baseline is not None and missing != baseline.unmodelled:
-        less = spending.network if missing > baseline.unmodelled else baseline.network
+    if baseline is not None and spending.unmodelled != baseline.unmodelled:
         logger.warning(
-            f"{spending.network} has {missing} nodes that are not modelled, {baseline.network} "
-            f"{baseline.unmodelled}: the ratio leaves more of {less} out"
+            f"{spending.network} leaves out {spending.gap}, {baseline.network} "
+            f"{baseline.gap.removesuffix(' nodes')}: the ratio is unfair"
         )
 
 
@@ -313,9 +316,7 @@ class RatioLimits:
     def read(cls, energy: str | None, latency: str | None, *, is_timed: bool) -> RatioLimits:
         """Limits as they are typed; UsageError for others, and for latency that isn't measured."""
         if latency is not None and not is_timed:
-            raise UsageError(
-                f"{LATENCY_RATIO_OPTION}: needs latency, which --no-latency leaves out"
-            )
+            raise UsageError(f"{LATENCY_RATIO_OPTION}: --no-latency leaves latency out")
         typed: list[tuple[str, Quantity, str | None]] = [
             (ENERGY_RATIO_OPTION, "energy", energy),
             (LATENCY_RATIO_OPTION, "latency", latency),
