@@ -6,7 +6,8 @@ EapcError                 one line for the user, an exit code for the shell
 ├── HardwareError         3  the hardware description is unknown or invalid
 ├── DataError             3  calibration or evaluation data does not fit
 ├── MeterError            3  the machine has no energy meter that can be read
-├── GoalError             4  the goal could not be met; the best result was still written
+├── GoalError             4  the goal could not be met, the best result was still written; or a
+│                            budget is exceeded, the report was still printed
 ├── VerificationError     5  the rewritten model failed a check; nothing was written
 └── PassError             a pass failed: carries its cause's exit code
 
@@ -53,7 +54,7 @@ class MeterError(EapcError):
 
 
 class GoalError(EapcError):
-    """The goal could not be met; the best result was written and reported."""
+    """The goal could not be met, or a budget is exceeded; the result was written and reported."""
 
     exit_code = 4
 

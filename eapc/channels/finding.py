@@ -65,6 +65,7 @@ class _Search:
         nodes = [numbered(place, each, self._indices) for place, each in enumerate(stated)]
         self._ends = tuple(ends(graph, stated, self._indices))
         self.settled = settle(self._indices, nodes, self._ends)
+        self._spare: int | None = None
         self._further: dict[str, Blocker] = {}
 
     def held(self) -> dict[str, str]:
@@ -113,8 +114,11 @@ class _Search:
         for place, other in others.items():
             nodes[place] = numbered(place, other, self._indices)
         settled = settle(self._indices, nodes, self._ends)
-        if _Channels(settled).spare() > _Channels(self.settled).spare():
-            self.settled = settled
+        if self._spare is None:
+            self._spare = _Channels(self.settled).spare()
+        spare = _Channels(settled).spare()
+        if spare > self._spare:
+            self.settled, self._spare = settled, spare
             return
         for node, blocker in settled.held().items():
             self._further[node] = self._furthest(node, blocker)
@@ -210,9 +214,14 @@ def _kinds(axes: Iterable[Array], alive: Array) -> Array:
     indices.
     """
     kinds = np.where(alive, 0, _STAYS)
-    following = 1
+    following, seen = 1, set[bytes]()
     for components in axes:
-        labels, widths = np.unique(components[alive[components]], return_counts=True)
+        living = components[alive[components]]
+        mark = living.tobytes()
+        if not len(living) or mark in seen:  # most axes are like another: it parts nothing more
+            continue
+        seen.add(mark)
+        labels, widths = np.unique(living, return_counts=True)
         pairs = kinds[labels] * (widths.max(initial=0) + 1) + widths
         found, places = np.unique(pairs, return_inverse=True)
         kinds[labels] = following + places

@@ -6,11 +6,12 @@ from functools import partial
 from pathlib import Path
 
 from eapc.cli import options as opt
+from eapc.cli.budget_options import RatioBudgetOptions
 from eapc.cli.image_options import LabelledImageOptions
 from eapc.cli.option_groups import Common, Inputs
 from eapc.cli.session import publish, require_rows
 from eapc.cli.table_options import TableOptions
-from eapc.errors import UsageError
+from eapc.errors import GoalError, UsageError
 
 
 def compare(
@@ -30,6 +31,7 @@ def compare(
     csv: opt.CompareCsv = None,
     force: opt.Force = False,
     rows: TableOptions,
+    budgets: RatioBudgetOptions,
     images: LabelledImageOptions,
     common: Common,
 ) -> None:
@@ -41,9 +43,11 @@ def compare(
     warnings = common.begin()
     if repeats is not None and not latency:
         raise UsageError("--repeats: measures latency, and --no-latency leaves it out")
+    limits = budgets.limits(is_timed=latency)
     from eapc.commands import comparison
     from eapc.profiling import open_meter
     from eapc.report import comparisons, comparisons_of_many
+    from eapc.report.budgets import all_exceeded
 
     shown = rows.rows()
     meter = open_meter() if energy else None
@@ -60,17 +64,20 @@ def compare(
         repeats=repeats,
         meter=meter,
     )
+    gates = limits.check(compared)
     if more:
         publish(
-            partial(comparisons_of_many.many_table, compared, rows=shown),
-            partial(comparisons_of_many.many_document, compared, warnings),
+            partial(comparisons_of_many.many_table, compared, rows=shown, gates=gates),
+            partial(comparisons_of_many.many_document, compared, warnings, gates),
             *(json, csv),
             partial(comparisons_of_many.many_csv, compared),
         )
-        return
-    publish(
-        partial(comparisons.comparison_table, compared[0], rows=shown),
-        partial(comparisons.comparison_document, compared[0], warnings),
-        *(json, csv),
-        partial(comparisons.comparison_csv, compared[0]),
-    )
+    else:
+        publish(
+            partial(comparisons.comparison_table, compared[0], rows=shown, gate=gates[0]),
+            partial(comparisons.comparison_document, compared[0], warnings, gates[0]),
+            *(json, csv),
+            partial(comparisons.comparison_csv, compared[0]),
+        )
+    if not all(gate.is_within for gate in gates):
+        raise GoalError(all_exceeded([each.after.model.name for each in compared], gates))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from eapc.classes import ChosenClasses
@@ -25,6 +26,7 @@ from eapc.commands.preparation import (
 )
 from eapc.commands.results import default_output, save
 from eapc.commands.routed_energy import routed_energy
+from eapc.commands.savings import Saving, savings_of
 from eapc.commands.sweep import pursue_all
 from eapc.energy import EnergyReport, node_annotations
 from eapc.errors import UsageError
@@ -57,13 +59,22 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Analysis:
-    """A model, annotated, with the energy of every node and what of its weights is near-dead."""
+    """A model, annotated, with the energy of every node and what of its weights is near-dead.
+
+    `compilation` is what it was made of; missing of dynamic networks, whose parts are priced apart.
+    """
 
     model: Model
     energy: EnergyReport
     samples: int
     notes: tuple[str, ...] = ()
     near_dead: NearDead = field(default_factory=NearDead)
+    compilation: Compilation | None = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def savings(self) -> tuple[Saving, ...]:
+        """What would save most, the most first; worked out when it is asked for."""
+        return savings_of(self.compilation, self.energy) if self.compilation else ()
 
     def save(self, path: str | Path, force: bool = False) -> None:
         """Write the annotated model once it has been verified."""
@@ -104,7 +115,8 @@ def analysis_of(compilation: Compilation, share: float | None = None) -> Analysi
     samples = len(done.calibration) if done.calibration else 0
     held = done.priced.footprint
     notes = (*_notes(compilation), *(held.shortfalls if held else ()))
-    return Analysis(done.model, done.priced, samples, notes, near_dead_of(compilation))
+    near = near_dead_of(compilation)
+    return Analysis(done.model, done.priced, samples, notes, near, compilation)
 
 
 def _routed_analysis(compilation: Compilation, parts: RoutedParts, share: float | None) -> Analysis:

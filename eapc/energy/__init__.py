@@ -22,6 +22,7 @@ from eapc.energy.given import (
 )
 from eapc.energy.local_functions import work_list_with_bodies
 from eapc.energy.measured_zeros import measured_table
+from eapc.energy.residency import all_kept
 from eapc.energy.uncertainty import (
     RatioInterval,
     changed_share,
@@ -50,6 +51,7 @@ __all__ = [
     "NodeWork",
     "RatioInterval",
     "Unmodelled",
+    "all_kept",
     "blocks_of",
     "changed_share",
     "estimate",

@@ -98,7 +98,8 @@ class Unmodelled:
 class EnergyReport:
     """The energy of every node of a model on a machine, per inference.
 
-    `footprint` is there for machines whose memories have to hold the whole network.
+    `footprint` is there for machines whose memories have to hold the whole network. `densities`
+    are those that it was made with.
     """
 
     hardware: HardwareModel
@@ -109,6 +110,7 @@ class EnergyReport:
     nonzero_weights: int
     residency: Residency = field(default_factory=Residency)
     footprint: Footprint | None = None
+    densities: DensityTable = field(default_factory=DensityTable, compare=False, repr=False)
 
     @cached_property
     def by_node(self) -> Mapping[str, NodeEnergy]:
@@ -155,8 +157,9 @@ def estimate(
     hardware: HardwareModel,
     densities: DensityTable,
     batch: int = 1,
+    residency: Residency | None = None,
 ) -> EnergyReport:
-    """Price a work list made for `batch` inferences.
+    """Price a work list made for `batch` inferences; `residency` is planned unless it is given.
 
     Raises ModelError where weights hold NaN or infinity.
     """
@@ -184,13 +187,15 @@ def estimate(
         priced = price(place, stay)
         return priced.energy_mac_units if isinstance(priced, NodeEnergy) else math.inf
 
-    residency = plan(model, works, hardware, cost)
+    if residency is None:
+        residency = plan(model, works, hardware, cost)
     stays = (residency.stays.get(place, NOTHING) for place in range(len(works)))
     priced = [price(place, stay) for place, stay in enumerate(stays)]
     nodes = tuple(node for node in priced if isinstance(node, NodeEnergy))
     unmodelled = tuple(node for node in priced if isinstance(node, Unmodelled))
-    held = footprint(model, works, hardware, batch)
-    return EnergyReport(hardware, batch, nodes, unmodelled, *weights.totals(), residency, held)
+    counts, held = weights.totals(), footprint(model, works, hardware, batch)
+    used = replace(densities, macs_with={})  # which holds arrays
+    return EnergyReport(hardware, batch, nodes, unmodelled, *counts, residency, held, used)
 
 
 def _part_densities(

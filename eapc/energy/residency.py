@@ -24,7 +24,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from eapc.dataflow.integers import ceil_div
 from eapc.energy.worklist import NodeWork
@@ -97,6 +97,23 @@ def plan(
     return Residency(planner.stays, planner.tensor_bytes, planner.spared)
 
 
+def all_kept(
+    model: Model, works: tuple[NodeWork, ...], hardware: HardwareModel
+) -> tuple[Residency, int]:
+    """Every feature map that could stay does, in room beside the level's own; and the most bytes.
+
+    That room is what all feature maps that live at once take, in whole banks.
+    """
+    assert hardware.feature_maps_kept_in is not None
+    memory = hardware.memories[hardware.feature_maps_kept_in]
+    planner = _Planner(hardware, memory, lambda _, __: 0.0)
+    for life in lives(model, works):
+        planner.keep(life, planner.bytes_of(life))
+    most = max((stay.taken_bytes for stay in planner.stays.values()), default=0)
+    beside = {place: replace(stay, taken_bytes=0) for place, stay in planner.stays.items()}
+    return Residency(beside, planner.tensor_bytes), most
+
+
 def _rank(
     life: Life, size: int, works: tuple[NodeWork, ...], hardware: HardwareModel
 ) -> tuple[float, str]:
@@ -138,6 +155,11 @@ class _Planner:
         self._costs.update(after)
         self.tensor_bytes[life.tensor] = size
         self.spared += before - total
+
+    def keep(self, life: Life, size: int) -> None:
+        """Keep a feature map whatever it costs."""
+        self.stays.update(self._with(life, size))
+        self.tensor_bytes[life.tensor] = size
 
     def _with(self, life: Life, size: int) -> dict[int, Stay]:
         stays = {place: self._stay(place).joined(size, {}) for place in life.places}

@@ -11,10 +11,12 @@ from functools import partial
 
 from rich.console import Group, RenderableType
 
+from eapc.commands.budgets import NO_GATE, Gate
 from eapc.commands.comparison import Comparison, Side
 from eapc.commands.turns import RuntimeEnergy, RuntimeLatency
 from eapc.evaluation import TOP1
 from eapc.profiling import IntegerUse
+from eapc.report.budgets import budget_facts, ratio_budget_document
 from eapc.report.classes import classes_said, map_document
 from eapc.report.csv import csv_text
 from eapc.report.documents import Document, accuracy_of, model_name, totals
@@ -108,7 +110,9 @@ def _metered_figure(energy: RuntimeEnergy) -> Figure:
     )
 
 
-def comparison_table(compared: Comparison, width: int, rows: RowChoice = ALL_ROWS) -> Group:
+def comparison_table(
+    compared: Comparison, width: int, rows: RowChoice = ALL_ROWS, gate: Gate = NO_GATE
+) -> Group:
     """Everything known of two models, for an output of `width` characters.
 
     Energies of single nodes, blocks or operators are in it where `rows` asks for them.
@@ -121,7 +125,7 @@ def comparison_table(compared: Comparison, width: int, rows: RowChoice = ALL_ROW
         title(heading(models, compared.before.energy)),
         table(columns, list(_rows(compared)), width),
         *changes,
-        facts(_facts(compared, width)),
+        facts([*budget_facts(gate), *_facts(compared, width)]),
     )
 
 
@@ -211,7 +215,9 @@ def _metered_ratio(energy: RuntimeEnergy, compared: Comparison) -> str:
     return f"measured {percent(ratio.median)}, {low} to {high} with 95 % confidence; {modelled}"
 
 
-def comparison_document(compared: Comparison, warnings: Sequence[str] = ()) -> Document:
+def comparison_document(
+    compared: Comparison, warnings: Sequence[str] = (), gate: Gate = NO_GATE
+) -> Document:
     """`eapc.compare/1`: both models, ratios of after to before, null where before is nothing."""
     report, latency = compared.before.energy, compared.latency
     return {
@@ -224,6 +230,7 @@ def comparison_document(compared: Comparison, warnings: Sequence[str] = ()) -> D
         "after": _side(compared.after),
         "ratios": {figure.key: figure.ratio for figure in figures_of(compared)},
         "energy_ratio_interval": interval_document(compared.energy_ratio_interval),
+        **ratio_budget_document(gate),
         "measured_latency": None
         if latency is None
         else {"runtime": "onnxruntime"} | asdict(latency),

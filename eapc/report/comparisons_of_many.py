@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from eapc.commands.budgets import NO_GATE, Gate
 from eapc.commands.comparison import Comparison
+from eapc.report.budgets import budget_facts
 from eapc.report.comparisons import (
     comparison_document,
     figures_of,
@@ -34,7 +36,12 @@ from eapc.report.tables import heading, metric_value
 from eapc.report.uncertainty import energy_uncertainty, ratio_uncertainty
 
 
-def many_table(compared: Sequence[Comparison], width: int, rows: RowChoice = ALL_ROWS) -> Group:
+def many_table(
+    compared: Sequence[Comparison],
+    width: int,
+    rows: RowChoice = ALL_ROWS,
+    gates: Sequence[Gate] = (),
+) -> Group:
     """A column of values for each model and, but for the first, of ratios to the first's.
 
     Where `rows` asks for them, energies of nodes, blocks or operators follow, model by model.
@@ -48,7 +55,7 @@ def many_table(compared: Sequence[Comparison], width: int, rows: RowChoice = ALL
         title(heading(f"{first.model.name} beside {names}", first.energy)),
         table(tuple(columns), list(_rows(compared)), width),
         *(_changes(each, rows, width) for each in compared if rows.is_given),
-        facts(_facts(compared)),
+        facts(_facts(compared, gates or [NO_GATE] * len(compared))),
     )
 
 
@@ -87,10 +94,13 @@ def _rows(compared: Sequence[Comparison]) -> Iterator[tuple[str, ...]]:
         yield tuple(cells)
 
 
-def _facts(compared: Sequence[Comparison]) -> Iterator[tuple[str, RenderableType]]:
+def _facts(
+    compared: Sequence[Comparison], gates: Sequence[Gate]
+) -> Iterator[tuple[str, RenderableType]]:
     first = compared[0].before
-    for each in compared:
+    for each, gate in zip(compared, gates, strict=True):
         yield "beside", plain(each.after.model.name)
+        yield from budget_facts(gate)
         yield from ratio_uncertainty(first.energy, each.after.energy)
         if each.latency is not None:
             yield "latency", measured_latency(each.latency)
@@ -106,11 +116,16 @@ def _facts(compared: Sequence[Comparison]) -> Iterator[tuple[str, RenderableType
     yield "note", f"energy is modelled for the machine named above{here}"
 
 
-def many_document(compared: Sequence[Comparison], warnings: Sequence[str] = ()) -> Document:
+def many_document(
+    compared: Sequence[Comparison], warnings: Sequence[str] = (), gates: Sequence[Gate] = ()
+) -> Document:
     """`eapc.compare-many/1`: a document of `eapc.compare/1` for each but the first."""
+    gates = gates or [NO_GATE] * len(compared)
     return {
         "schema": "eapc.compare-many/1",
-        "compared": [comparison_document(each) for each in compared],
+        "compared": [
+            comparison_document(each, gate=gate) for each, gate in zip(compared, gates, strict=True)
+        ],
         "warnings": list(warnings),
     }
 

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from eapc.classes import class_map
+from eapc.commands.budgets import NO_GATE, Gate
 from eapc.commands.compiler import Analysis, Ran
 from eapc.commands.planning import DryRun
+from eapc.commands.preparation import Settings
 from eapc.energy import EnergyReport, NodeEnergy
 from eapc.evaluation import Accuracy, Agreement
 from eapc.goals import Pruned, Trial
@@ -23,8 +25,10 @@ from eapc.hardware import HardwareModel, MeasuredMachine
 from eapc.model import Model
 from eapc.pipeline import LatencyRecord, LayerRecord, NearDead
 from eapc.repair import Repaired
+from eapc.report.budgets import budget_document
 from eapc.report.classes import map_document, ratios_of
 from eapc.report.hardware_files import hardware_file
+from eapc.report.savings import savings_document
 from eapc.report.uncertainty import interval_document, validation_document
 from eapc.report.widths import widths_of
 from eapc.tuning import Tuned
@@ -33,7 +37,11 @@ Document = dict[str, Any]
 
 
 def analysis_document(
-    analysis: Analysis, warnings: Sequence[str] = (), output: Path | None = None
+    analysis: Analysis,
+    warnings: Sequence[str] = (),
+    output: Path | None = None,
+    gate: Gate = NO_GATE,
+    settings: Settings | None = None,
 ) -> Document:
     """`eapc.analyze/1`: totals, every node, and what is not modelled."""
     report = analysis.energy
@@ -47,6 +55,8 @@ def analysis_document(
         "calibration_samples": analysis.samples,
         "totals": totals(report),
         "near_dead": near_dead_document(analysis.near_dead),
+        **budget_document(gate),
+        "savings": savings_document(analysis, settings),
         **_memory(report),
         **_nodes(report),
         "output": path_of(output),

@@ -13,6 +13,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from eapc.commands.budgets import NO_GATE, Gate
 from eapc.commands.compiler import Analysis
 from eapc.commands.preparation import Settings
 from eapc.commands.timing import NodeLatency, Timing
@@ -20,6 +21,7 @@ from eapc.energy import COUNT_ONCE, OPERANDS, EnergyReport, Footprint, NodeEnerg
 from eapc.evaluation import Accuracy
 from eapc.hardware import HardwareModel, MeasuredMachine
 from eapc.pipeline import NearDead
+from eapc.report.budgets import budget_facts
 from eapc.report.grouping import ALL_ROWS, RowChoice, by_cost, energy_groups, group_table
 from eapc.report.hardware_files import hardware_facts
 from eapc.report.layout import (
@@ -38,6 +40,7 @@ from eapc.report.layout import (
     title,
 )
 from eapc.report.names import apart
+from eapc.report.savings import savings_part
 from eapc.report.uncertainty import energy_uncertainty
 
 AnyNode = TypeVar("AnyNode", NodeEnergy, NodeLatency)
@@ -66,12 +69,14 @@ def analysis_table(
     width: int,
     written: Sequence[Path] = (),
     rows: RowChoice = ALL_ROWS,
+    gate: Gate = NO_GATE,
 ) -> Group:
     """Everything an analysis found and the files made of it, in `width` characters."""
     report = analysis.energy
     nodes = [Group(*_rows_and_notes(report, width, rows))] if report.nodes else []
     entries = [
         *totals(report),
+        *budget_facts(gate),
         *_near_dead(analysis.near_dead, report.weights),
         ("densities", _density_source(analysis, settings)),
         *hardware_facts(report.hardware),
@@ -80,7 +85,8 @@ def analysis_table(
         *(("written", plain(str(path))) for path in written),
     ]
     near = near_dead_table(analysis.near_dead, width)
-    return page(title(heading(analysis.model.name, report)), *nodes, *near, facts(entries))
+    last = savings_part(analysis, settings)
+    return page(title(heading(analysis.model.name, report)), *nodes, *near, facts(entries), *last)
 
 
 def _counted_once(report: EnergyReport) -> Iterator[str]:

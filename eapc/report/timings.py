@@ -8,10 +8,12 @@ from pathlib import Path
 
 from rich.console import Group, RenderableType
 
+from eapc.commands.budgets import NO_GATE, Gate
 from eapc.commands.machine_profile import Profiled
 from eapc.commands.timing import NodeLatency, Timing
 from eapc.energy import NamedNode, blocks_of
 from eapc.hardware import MeasuredMachine
+from eapc.report.budgets import budget_document, budget_facts
 from eapc.report.csv import csv_text
 from eapc.report.documents import Document, model_name, path_of
 from eapc.report.grouping import ALL_ROWS, By, RowChoice, by_cost, group_table, grouped
@@ -41,7 +43,11 @@ _CSV_COLUMNS = (
 
 
 def timing_table(
-    timing: Timing, width: int, written: Sequence[Path] = (), rows: RowChoice = ALL_ROWS
+    timing: Timing,
+    width: int,
+    written: Sequence[Path] = (),
+    rows: RowChoice = ALL_ROWS,
+    gate: Gate = NO_GATE,
 ) -> Group:
     """Every node by its time, the sum, and what is not covered, in `width` characters."""
     machine = timing.machine
@@ -49,6 +55,7 @@ def timing_table(
     entries: list[tuple[str, RenderableType]] = [
         ("time", f"{timing.latency_ms:.4g} ms, {timing.overhead_ms:.2g} ms of it for each run"),
         *_energy(timing),
+        *budget_facts(gate),
         ("measured", plain(f"{machine.date}, {_conditions(machine)}")),
         *hardware_facts(machine),
         *coverage(timing, width, "covered"),
@@ -100,7 +107,10 @@ def _cells(node: NodeLatency) -> tuple[str, ...]:
 
 
 def timing_document(
-    timing: Timing, warnings: Sequence[str] = (), output: Path | None = None
+    timing: Timing,
+    warnings: Sequence[str] = (),
+    output: Path | None = None,
+    gate: Gate = NO_GATE,
 ) -> Document:
     """`eapc.analyze/1` of a measured machine: latencies, and null for every node's energy."""
     energy = timing.energy_j
@@ -120,6 +130,7 @@ def timing_document(
             "modelled_nodes": len(timing.nodes),
             "unmodelled_nodes": len(timing.unmodelled),
         },
+        **budget_document(gate),
         "nodes": [
             {**asdict(node), "energy_mac_units": None, "fused_into": node.fused_into or None}
             for node in timing.nodes
