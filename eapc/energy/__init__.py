@@ -13,6 +13,7 @@ from eapc.energy.estimation import (
 )
 from eapc.energy.footprint import Footprint
 from eapc.energy.given import (
+    BitsSource,
     DensityTable,
     GivenBits,
     read_bits,
@@ -40,6 +41,7 @@ from eapc.energy.worklist import (
 __all__ = [
     "COUNT_ONCE",
     "OPERANDS",
+    "BitsSource",
     "DensityTable",
     "EnergyReport",
     "Footprint",

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from eapc.commands.machine_profile import Profiled
 from eapc.commands.timing import NodeLatency, Timing
 from eapc.hardware import MeasuredMachine
-from eapc.report.csv import csv_text
+from eapc.report.csv import Rows, csv_text
 from eapc.report.documents import Document, model_name, path_of
 from eapc.report.layout import Column, count, facts, metered, page, percent, plain, title
 from eapc.report.tables import by_cost, cost_table, coverage, left_out
@@ -106,13 +106,18 @@ def timing_document(
 
 
 def timing_csv(timing: Timing) -> str:
-    """A heading and one row per node; nodes that no measurement covers have the reason."""
+    """A heading and the `timing_rows`."""
+    return csv_text(*timing_rows(timing))
+
+
+def timing_rows(timing: Timing) -> Rows:
+    """One row per node; nodes that no measurement covers have the reason."""
     nodes = (
         {**asdict(node), "latency_share": node.latency_ms / timing.latency_ms}
         for node in timing.nodes
     )
     missing = ({**asdict(entry), "unmodelled": entry.reason} for entry in timing.unmodelled)
-    return csv_text(_CSV_COLUMNS, [*nodes, *missing])
+    return _CSV_COLUMNS, [*nodes, *missing]
 
 
 def profile_table(profiled: Profiled, seconds: float, written: Path) -> Group:
