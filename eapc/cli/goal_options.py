@@ -82,8 +82,12 @@ def _refining(panel: str) -> list[Parameter]:
 
 def _read(goal: type[Goal], text: str) -> list[Any]:
     """The comma-separated values of a goal's option."""
+    return [_value(goal, part.strip()) for part in text.split(",")]
+
+
+def _value(goal: type[Goal], text: str) -> Any:
     try:
-        return [goal.kind(part.strip()) for part in text.split(",")]
+        return goal.kind(text)
     except ValueError as error:
         expected = f"expected numbers like 0.9,0.8,0.7, got '{text}'"
         raise UsageError(f"{goal.option}: {expected}") from error
