@@ -103,6 +103,8 @@ def test_external_data_is_missed_in_bytes(tmp_path: Path) -> None:
 def test_the_second_model_is_named() -> None:
     with pytest.raises(TypeError, match=r"^model 2: expected a path"):
         eapc.compare(DIGITS, 3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="models: expected several models, got str"):
+        eapc.compare_all("model.onnx")
     with pytest.raises(TypeError, match=r"^teacher: expected a path"):
         eapc.finetune(DIGITS, 3, data="x.npz")  # type: ignore[arg-type]
 
@@ -183,9 +185,31 @@ def test_a_generator_serves_a_command_that_reads_twice() -> None:
     assert compared.energy_ratio == 1.0
 
 
+class Nameless(eapc.Pass):
+    """Has no name."""
+
+    def run(self, compilation: eapc.Compilation) -> eapc.Compilation:
+        return compilation
+
+
+class Forgetful(eapc.Pass):
+    """Gives nothing back."""
+
+    name = "forgetful"
+
+    def run(self, compilation: eapc.Compilation) -> eapc.Compilation:
+        return None  # type: ignore[return-value]
+
+
+def test_a_pass_has_to_give_a_compilation_back() -> None:
+    with pytest.raises(eapc.PassError, match="forgetful: its run gave NoneType, not a Co"):
+        eapc.run(DIGITS, Forgetful())
+
+
 @pytest.mark.parametrize(
     ("steps", "said"),
     [
+        (Nameless(), "pipeline: Nameless has no name: it needs a line such as name: ClassVar"),
         ([], "pipeline: empty; name at least one pass"),
         (3, "expected text, passes such as MyPass.., or an eapc.Pipeline, got int"),
         ([eapc.Pass], "got the class Pass"),

@@ -127,6 +127,8 @@ def test_keywords_that_are_unknown_or_given_twice(options: dict[str, Any], said:
         ({"output": 1}, "output: expected a path, got int"),
         ({"memory": 1.5}, "memory: expected bytes or a size such as '2GB', got float"),
         ({"include": 3}, "include: expected a name or several, got int"),
+        ({"progress": "bar"}, "progress: expected a function of steps, got str"),
+        ({"classes": 3}, "classes: expected numbers or names of classes, or a path, got int"),
     ],
 )
 def test_values_of_the_wrong_type(options: dict[str, Any], said: str) -> None:

@@ -183,6 +183,13 @@ def test_a_generator_serves_two_readings() -> None:
     assert len(second) == 6
 
 
+def test_messages_call_data_by_its_name() -> None:
+    with pytest.raises(DataError, match="evaluation: array for input 'x' has shape"):
+        Remembered(x[0], "evaluation").named([X], None).dataset([X])
+    with pytest.raises(DataError, match="evaluation: item 0: expected input x"):
+        Remembered([(x, y, y)], "evaluation").named([X], None)
+
+
 def test_whole_arrays_are_as_in_a_file() -> None:
     found = gather({"x": x, "y": y, "scale": np.float32(2)}, [X])
     assert isinstance(found, NamedArrays)
@@ -216,6 +223,8 @@ def test_what_is_no_data(source: Any, said: str) -> None:
         (x, [X, MASK], "expected the inputs x, mask, and labels .*, got 1 arrays; a dict"),
         ([{"x": x[0]}, {"x": x[0], "y": 1}], [X], "expected the same inputs in every item"),
         ([x[:2], x[:, :1]], [X], "shapes .* of 'x' do not go together"),
+        ([x, y], [X], "do not go together; inputs and labels are a tuple"),
+        (iter(()), [X], "data: gave no inputs; a generator gives them once"),
         ([[1.0], [1.0, 2.0]], [X], "the input has 3 axes"),
         (([[1.0], [1.0, 2.0]], y), [X], "list cannot be read as an array"),
         ((x[0], y), [X], r"has shape \(2, 3\), the input has 3 axes"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from os import PathLike, fspath
 from pathlib import Path
@@ -128,6 +128,8 @@ def compare_all(
 ) -> tuple[Comparison, ...]:
     """The first of several models beside each of the others, all run in the same rounds."""
     given = Given("compare", options, CompareOptions)
+    if isinstance(models, str | bytes) or not isinstance(models, Iterable):
+        raise ArgumentError(f"models: expected several models, got {type(models).__name__}")
     opened = [open_model(each, f"model {place}") for place, each in enumerate(models, 1)]
     if not opened:
         raise UsageError("compare: give two models or more")

@@ -19,6 +19,7 @@ from eapc.goals import GOALS, MIXED, AskedGoals, Goal, keyword_of, refinements
 from eapc.hardware import HardwareModel, MeasuredMachine
 from eapc.model import InputShapes, Model
 from eapc.pipeline import Recipe
+from eapc.profiling import Meter
 
 _PATHS = (str, PathLike)
 
@@ -72,6 +73,9 @@ _KINDS: Mapping[str, _Kind] = {
         _FLAG,
     ),
     "name": _NAME,
+    "progress": _Kind((Callable,), "a function of steps"),  # type: ignore[arg-type]
+    "meter": _Kind((Meter,), "an eapc.Meter"),
+    "classes": _Kind((*_PATHS, Sequence), "numbers or names of classes, or a path"),
 }
 
 _OF_SETTINGS = {"hw": "hardware", "input_shape": "input_shapes"}
@@ -176,7 +180,7 @@ class Given:
             return
         if not isinstance(given, kind) or isinstance(given, str):
             article = f"a series of {name}" if kind is Sequence else f"an eapc.{kind.__name__}"
-            more = " or keywords such as hw='eyeriss'" if kind is Settings else ""
+            more = " or keywords such as hw= and calibration=" if kind is Settings else ""
             raise ArgumentError(f"{name}: expected {article}{more}, got {kind_of(given)}")
         if taken:
             other = next(iter(taken))
@@ -196,7 +200,7 @@ def data_source(name: str, source: Any) -> DataSource:
     if not is_data(source):
         expected = f"expected a path, an eapc.DataFiles or Dataset, {FORMS}"
         raise ArgumentError(f"{name}: {expected}, got {kind_of(source)}")
-    return Remembered(source)
+    return Remembered(source, name)
 
 
 def shapes_of(given: Any, model: Model) -> InputShapes:

@@ -27,7 +27,7 @@ from eapc.data import (
     load_data,
 )
 from eapc.energy import BitsSource, read_bits, read_densities, require_known
-from eapc.errors import UsageError
+from eapc.errors import ArgumentError, UsageError
 from eapc.evaluation import (
     TOP1_ACCURACY,
     AccuracyJudge,
@@ -274,7 +274,7 @@ def metric_of(source: MetricSource | None, evaluation: DataSource | None) -> Met
     if isinstance(source, str):
         return load_metric(source)
     if not callable(source):
-        raise UsageError(f"metric: expected a function, got {type(source).__name__}")
+        raise ArgumentError(f"metric: expected a function, got {type(source).__name__}")
     return OwnMetric.of(source)
 
 

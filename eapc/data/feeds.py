@@ -61,36 +61,40 @@ class NamedArrays:
 class Remembered:
     """Data in memory that is read once, so that a generator serves a command that reads twice.
 
-    A later reading of more samples than the first one took does not get them.
+    A later reading of more samples than the first one took does not get them. Messages call the
+    data by its `name`.
     """
 
-    def __init__(self, source: InMemory) -> None:
-        self._source = source
+    def __init__(self, source: InMemory, name: str = "data") -> None:
+        self._source, self._name = source, name
         self._gathered: NamedArrays | None = None
 
     def named(self, specs: Sequence[TensorSpec], samples: int | None) -> NamedArrays:
         """As `gather`, the first time."""
         if self._gathered is None:
-            self._gathered = gather(self._source, specs, samples)
+            self._gathered = gather(self._source, specs, samples, self._name)
         return self._gathered
 
 
 def gather(
-    source: InMemory, specs: Sequence[TensorSpec], samples: int | None = None
+    source: InMemory,
+    specs: Sequence[TensorSpec],
+    samples: int | None = None,
+    name: str = "data",
 ) -> NamedArrays:
     """Read data in memory for a model with the given inputs; see docs/python.md for its forms.
 
     Whole arrays may be laid out as in files; items of an iterable are single samples, or batches
     as the model is fed them. Of an iterable no more is taken than `samples` need. Raises
-    ArgumentError for what is no data, DataError for data that does not fit.
+    ArgumentError for what is no data and DataError for data that does not fit, calling it `name`.
     """
     if is_reader(source):
         return _collected(_dicts(source), specs, samples, "data reader")
     if isinstance(source, Mapping | tuple) or is_array(source):
-        return NamedArrays(_named(source, specs, "data"), "data")
+        return NamedArrays(_named(source, specs, name), name)
     if not is_data(source):
-        raise ArgumentError(f"data: expected {FORMS}, got {kind_of(source)}")
-    return _collected(_items(source), specs, samples, "data")
+        raise ArgumentError(f"{name}: expected {FORMS}, got {kind_of(source)}")
+    return _collected(_items(source), specs, samples, name)
 
 
 def is_data(source: object) -> TypeGuard[InMemory]:
@@ -207,7 +211,7 @@ def _collected(
         if samples is not None and found >= samples:
             break
     if not feeds:
-        raise DataError(f"{origin}: gave no inputs")
+        raise DataError(f"{origin}: gave no inputs; a generator gives them once")
     return NamedArrays(_joined_all(feeds, specs, origin), origin, are_samples=True)
 
 
@@ -269,4 +273,6 @@ def _joined(name: str, parts: Sequence[Array], origin: str) -> Array:
         return np.concatenate(parts)
     except ValueError as error:
         shapes = sorted({part.shape for part in parts})
-        raise DataError(f"{origin}: shapes {shapes} of '{name}' do not go together") from error
+        said = f"{origin}: shapes {shapes} of '{name}' do not go together"
+        hint = "; inputs and labels are a tuple, and a list is one of samples or batches"
+        raise DataError(said + hint * (len(parts) == 2)) from error

@@ -101,23 +101,14 @@ class Pipeline:
         """
         if isinstance(steps, Pipeline):
             return steps
-        if isinstance(steps, str):
-            return cls.parse(steps, table)
-        is_one = isinstance(steps, Pass | type) or not isinstance(steps, Iterable)
+        is_one = isinstance(steps, str | Pass | type) or not isinstance(steps, Iterable)
         listed: list[Any] = [steps] if is_one else list(cast("Iterable[Any]", steps))
-        parts = [
-            cls.parse(each, table).passes if isinstance(each, str) else (each,) for each in listed
-        ]
-        passes = tuple(each for part in parts for each in part)
-        for each in passes:
-            if not isinstance(each, Pass):
-                is_class = isinstance(each, type) and issubclass(each, Pass)
-                found = f"the class {each.__name__}" if is_class else type(each).__name__
-                expected = "expected text, passes such as MyPass(), or an eapc.Pipeline"
-                raise ArgumentError(f"pipeline: {expected}, got {found}")
-        if not passes:
+        if not listed:
             raise UsageError("pipeline: empty; name at least one pass")
-        return cls(passes)
+        parts = (
+            cls.parse(each, table).passes if isinstance(each, str) else (each,) for each in listed
+        )
+        return cls(tuple(_checked(each) for part in parts for each in part))
 
     def check(self, model: Model) -> None:
         """Check every pass's options; raises PassError with the name of the one that is wrong."""
@@ -133,7 +124,7 @@ class Pipeline:
         for step in self.passes:
             start = time.perf_counter()
             try:
-                compilation = step.run(compilation)
+                compilation = _done(step.run(compilation))
             except EapcError as error:
                 raise PassError(step.name, error) from error
             spent = dict(compilation.record.seconds)
@@ -144,6 +135,26 @@ class Pipeline:
     def __str__(self) -> str:
         """The pipeline as it would be typed."""
         return ", ".join(str(step) for step in self.passes)
+
+
+def _checked(step: object) -> Pass:
+    """The pass; ArgumentError for anything else, and for one without a name."""
+    if not isinstance(step, Pass):
+        is_class = isinstance(step, type) and issubclass(step, Pass)
+        found = f"the class {getattr(step, '__name__', '')}" if is_class else type(step).__name__
+        expected = "expected text, passes such as MyPass(), or an eapc.Pipeline"
+        raise ArgumentError(f"pipeline: {expected}, got {found}")
+    if not isinstance(getattr(step, "name", None), str):
+        said = "has no name: it needs a line such as name: ClassVar[str] = 'my-pass'"
+        raise ArgumentError(f"pipeline: {type(step).__name__} {said}")
+    return step
+
+
+def _done(given: object) -> Compilation:
+    """What a pass has given back; ArgumentError where it is no compilation."""
+    if not isinstance(given, Compilation):
+        raise ArgumentError(f"its run gave {type(given).__name__}, not a Compilation")
+    return given
 
 
 Steps = str | Pass | Pipeline | Sequence[str | Pass]
