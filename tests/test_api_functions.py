@@ -197,7 +197,7 @@ class Forgetful(eapc.Pass):
 
     name = "forgetful"
 
-    def run(self, compilation: eapc.Compilation) -> eapc.Compilation:
+    def run(self, compilation: eapc.Compilation) -> eapc.Compilation:  # noqa: ARG002
         return None  # type: ignore[return-value]
 
 
