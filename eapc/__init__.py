@@ -2,7 +2,7 @@
 
     import eapc
 
-    done = eapc.prune("model.onnx", eapc.Settings(calibration="data.npz"), output="out.onnx")
+    done = eapc.prune("model.onnx", calibration="data.npz", target_energy=0.7, output="out.onnx")
     print(done.energy_ratio)
 
 Names are loaded when they are first used, so that importing eapc costs next to nothing.
@@ -14,23 +14,36 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from eapc.commands.comparison import Comparison, compare, compare_all
-    from eapc.commands.compiler import Analysis, Ran, analyze, prune, run
+    from eapc.api.functions import (
+        analyze,
+        compare,
+        compare_all,
+        dynamic,
+        finetune,
+        profile,
+        prune,
+        run,
+        sweep,
+        time_nodes,
+    )
+    from eapc.commands.comparison import Comparison
+    from eapc.commands.compiler import Analysis, Ran
     from eapc.commands.data_description import DataDescription, describe_data
-    from eapc.commands.dynamic import dynamic
-    from eapc.commands.finetuning import FineTuned, finetune
-    from eapc.commands.machine_profile import Profiled, ProfileSettings, profile
+    from eapc.commands.finetuning import FineTuned
+    from eapc.commands.machine_profile import Profiled, ProfileSettings
     from eapc.commands.preparation import Settings
-    from eapc.commands.sweep import SweepRow, Swept, sweep
-    from eapc.commands.timing import Timing, time_nodes
+    from eapc.commands.sweep import SweepRow, Swept
+    from eapc.commands.timing import Timing
     from eapc.data import CalibrationDataReader, DataFiles, Dataset, Preprocessing, load_data
     from eapc.energy import DensityTable, EnergyReport, NodeEnergy
     from eapc.errors import (
+        ArgumentError,
         DataError,
         EapcError,
         GoalError,
         HardwareError,
         MeterError,
+        MissingLibraryError,
         ModelError,
         PassError,
         UsageError,
@@ -56,6 +69,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Analysis",
+    "ArgumentError",
     "CalibrationDataReader",
     "Comparison",
     "Compilation",
@@ -78,6 +92,7 @@ __all__ = [
     "Meter",
     "MeterError",
     "MinAgreement",
+    "MissingLibraryError",
     "Model",
     "ModelError",
     "NodeEnergy",
@@ -118,24 +133,26 @@ __all__ = [
 ]
 
 _HOMES = {
-    "commands.comparison": "Comparison compare compare_all",
-    "commands.compiler": "Analysis Ran Settings analyze prune run",
+    "api.functions": """analyze compare compare_all dynamic finetune profile prune run sweep
+        time_nodes""",
+    "commands.comparison": "Comparison",
+    "commands.compiler": "Analysis Ran",
     "commands.data_description": "DataDescription describe_data",
-    "commands.dynamic": "dynamic",
+    "commands.finetuning": "FineTuned",
+    "commands.machine_profile": "ProfileSettings Profiled",
+    "commands.preparation": "Settings",
+    "commands.sweep": "SweepRow Swept",
+    "commands.timing": "Timing",
     "data": "CalibrationDataReader DataFiles Dataset Preprocessing load_data",
     "energy": "DensityTable EnergyReport NodeEnergy",
-    "errors": """DataError EapcError GoalError HardwareError MeterError ModelError PassError
-        UsageError VerificationError""",
-    "commands.sweep": "SweepRow Swept sweep",
+    "errors": """ArgumentError DataError EapcError GoalError HardwareError MeterError
+        MissingLibraryError ModelError PassError UsageError VerificationError""",
     "goals": "Densities Goal MaxDrop MinAgreement Pruned Sparsity TargetEnergy TargetLatency",
     "hardware": "HardwareModel MeasuredMachine load_hardware load_machine",
-    "commands.machine_profile": "ProfileSettings Profiled profile",
     "model": "Model",
-    "profiling": "Meter open_meter",
     "pipeline": "Compilation Pass Pipeline Recipe",
-    "commands.finetuning": "FineTuned finetune",
+    "profiling": "Meter open_meter",
     "routing": "DynamicNetwork",
-    "commands.timing": "Timing time_nodes",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 
@@ -150,4 +167,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

@@ -2,6 +2,8 @@
 
 EapcError                 one line for the user, an exit code for the shell
 ├── UsageError            2  options that contradict each other or make no sense
+│   ├── ArgumentError        a Python call with what it does not take: a TypeError too
+│   └── MissingLibraryError  a library that is not installed: an ImportError too
 ├── ModelError            3  the model cannot be read, or holds what eapc cannot work on
 ├── HardwareError         3  the hardware description is unknown or invalid
 ├── DataError             3  calibration or evaluation data does not fit
@@ -27,6 +29,14 @@ class UsageError(EapcError):
     """Options that contradict each other or make no sense."""
 
     exit_code = 2
+
+
+class ArgumentError(UsageError, TypeError):
+    """A Python call was given something of the wrong type, an unknown keyword, or one twice."""
+
+
+class MissingLibraryError(UsageError, ImportError):
+    """What was asked for takes a library that is not installed; the line says how to install it."""
 
 
 class ModelError(EapcError):

@@ -1,4 +1,4 @@
-"""What can be added by name: dataflows, solver methods, criteria for channels.
+"""What can be added by name: dataflows, solver methods, criteria for channels, views of results.
 
 Each table lists what eapc comes with as `module:attribute`, loaded when it is asked for: so the
 command line can name the choices at no cost, whatever they need. `add` enters one of your own,
@@ -100,3 +100,20 @@ CRITERIA: Table[Any] = Table(
     },
 )
 """Which channels go first (`eapc.structured.Criterion`), by --criterion."""
+
+VIEWS: Table[Any] = Table(
+    "view",
+    {
+        "Analysis": "eapc.report.views:ANALYSIS",
+        "Comparison": "eapc.report.views:COMPARISON",
+        "DataDescription": "eapc.report.views:DATA_DESCRIPTION",
+        "DynamicNetwork": "eapc.report.views:DYNAMIC_NETWORK",
+        "FineTuned": "eapc.report.views:FINE_TUNED",
+        "Profiled": "eapc.report.views:PROFILED",
+        "Pruned": "eapc.report.views:PRUNED",
+        "Ran": "eapc.report.views:RAN",
+        "Swept": "eapc.report.views:SWEPT",
+        "Timing": "eapc.report.views:TIMING",
+    },
+)
+"""How a result shows itself (`eapc.report.views.View`), by the name of its class."""

@@ -23,8 +23,9 @@ from threadpoolctl import threadpool_limits
 
 import eapc
 from eapc.cli import main
-from eapc.cli.options import read_input_shapes, read_size
+from eapc.cli.options import read_input_shapes
 from eapc.cli.session import begin
+from eapc.commands.arguments import read_size
 from eapc.errors import UsageError
 from eapc.hardware import shipped_hardware
 from eapc.registry import METHODS
@@ -150,76 +151,6 @@ def test_help_imports_nothing_heavy() -> None:
 def test_the_command_is_this_function() -> None:
     (script,) = entry_points(group="console_scripts", name="eapc")
     assert script.load() is main
-
-
-def test_exported_names() -> None:
-    assert sorted(eapc.__all__) == [
-        "Analysis",
-        "CalibrationDataReader",
-        "Comparison",
-        "Compilation",
-        "DataDescription",
-        "DataError",
-        "DataFiles",
-        "Dataset",
-        "Densities",
-        "DensityTable",
-        "DynamicNetwork",
-        "EapcError",
-        "EnergyReport",
-        "FineTuned",
-        "Goal",
-        "GoalError",
-        "HardwareError",
-        "HardwareModel",
-        "MaxDrop",
-        "MeasuredMachine",
-        "Meter",
-        "MeterError",
-        "MinAgreement",
-        "Model",
-        "ModelError",
-        "NodeEnergy",
-        "Pass",
-        "PassError",
-        "Pipeline",
-        "Preprocessing",
-        "ProfileSettings",
-        "Profiled",
-        "Pruned",
-        "Ran",
-        "Recipe",
-        "Settings",
-        "Sparsity",
-        "SweepRow",
-        "Swept",
-        "TargetEnergy",
-        "TargetLatency",
-        "Timing",
-        "UsageError",
-        "VerificationError",
-        "__version__",
-        "analyze",
-        "compare",
-        "compare_all",
-        "describe_data",
-        "dynamic",
-        "finetune",
-        "load_data",
-        "load_hardware",
-        "load_machine",
-        "open_meter",
-        "profile",
-        "prune",
-        "run",
-        "sweep",
-        "time_nodes",
-    ]
-    for name in eapc.__all__:
-        assert getattr(eapc, name) is not None
-        assert name in dir(eapc)
-    with pytest.raises(AttributeError, match="nothing_such"):
-        _ = eapc.nothing_such
 
 
 # --- analyze ---------------------------------------------------------------------------------

@@ -258,7 +258,7 @@ def test_a_function_from_python(run: Run) -> None:  # noqa: ARG001
     assert done.accuracy is not None
     assert done.accuracy.metric == "closeness"
     assert done.energy_ratio < 0.95
-    with pytest.raises(eapc.UsageError, match="expected a function, got int"):
+    with pytest.raises(TypeError, match="expected a function, got int"):
         eapc.prune("net.onnx", evaluation="val.npz", metric=3)  # type: ignore[arg-type]
 
 

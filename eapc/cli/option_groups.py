@@ -8,7 +8,6 @@ table are those that it has when the command line is made.
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
@@ -101,6 +100,7 @@ class Inputs:
         memory: str | None = None,
     ) -> Settings:
         """What the options that commands share come to; `calibration` is `calib` as it is read."""
+        from eapc.commands.arguments import read_size
         from eapc.commands.preparation import Settings
 
         return Settings(
@@ -113,7 +113,7 @@ class Inputs:
             bits=bits,
             threads=common.threads,
             seed=common.seed,
-            memory=None if memory is None else opt.read_size(memory),
+            memory=None if memory is None else read_size(memory),
         )
 
 
@@ -270,27 +270,6 @@ class Layers:
 
     def recipe(self) -> Recipe:
         """What the options come to."""
-        from eapc.classes import parse_classes
-        from eapc.energy import read_bits
-        from eapc.goals import MIXED
-        from eapc.pipeline import Recipe
+        from eapc.commands.arguments import recipe_of
 
-        is_mixed = self.bits == MIXED
-        return Recipe(
-            method=self.method,
-            thorough=self.thorough,
-            pattern=self.pattern,
-            include=tuple(self.include or ()),
-            exclude=tuple(self.exclude or ()),
-            order=self.order,
-            structured=self.structured,
-            zeros=self.zeros,
-            criterion=self.criterion,
-            objective=self.objective,
-            repair=self.repair,
-            finetune=self.finetune,
-            minutes=math.inf if self.minutes is None else self.minutes,
-            classes=() if self.classes is None else parse_classes(self.classes),
-            bits=None if self.bits is None or is_mixed else read_bits(self.bits, MIXED),
-            mixed_bits=is_mixed,
-        )
+        return recipe_of({each.name: getattr(self, each.name) for each in fields(self)})

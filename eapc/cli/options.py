@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -313,21 +312,6 @@ def read_network(option: str, text: str | None) -> float | Path | None:
     if not path.is_file():
         raise UsageError(f"{option}: expected a fraction such as 0.7 or a file, got '{text}'")
     return path
-
-
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?", re.IGNORECASE)
-
-
-def read_size(text: str) -> int:
-    """Bytes of `2GB`, `1.5 GiB` or `800M`: powers of 1000, or of 1024 with an i."""
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        raise UsageError(f"--memory: expected a size such as 2GB, got '{text}'")
-    base = 1024 if match[3] else 1000
-    size = int(float(match[1]) * base ** " KMGT".index(match[2].upper() or " "))
-    if size == 0:
-        raise UsageError(f"--memory: expected a size above 0, such as 2GB, got '{text}'")
-    return size
 
 
 def read_input_shapes(texts: Sequence[str] | None) -> dict[str, tuple[int, ...]]:

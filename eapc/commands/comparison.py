@@ -42,6 +42,7 @@ from eapc.model import (
 )
 from eapc.profiling import NO_INTEGERS, IntegerUse, Meter, integer_use
 from eapc.runtime import as_it_runs, holds_bfloat16
+from eapc.showing import Shown
 from eapc.synthesis import synthesise
 
 logger = logging.getLogger(__name__)
@@ -78,8 +79,8 @@ class Likeness:
     samples: int
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Shown):
     """Two models of the same inputs and outputs.
 
     `accuracy` is known with labelled inputs, `likeness` of the outputs is measured without;

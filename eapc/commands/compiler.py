@@ -32,10 +32,11 @@ from eapc.energy import EnergyReport, node_annotations
 from eapc.errors import UsageError
 from eapc.goals import DEFAULT_GOAL, Goal, Pruned, few_rows
 from eapc.model import Model, assumed_sizes
-from eapc.pipeline import Compilation, NearDead, Pipeline, Recipe, load_passes, near_dead_of
+from eapc.pipeline import Compilation, NearDead, Pipeline, Recipe, Steps, load_passes, near_dead_of
 from eapc.progress import Progress, silent
 from eapc.routing import RoutedParts, routed_parts
 from eapc.runtime import verifier
+from eapc.showing import Shown
 
 __all__ = [
     "Analysis",
@@ -57,8 +58,8 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Analysis:
+@dataclass(frozen=True, repr=False)
+class Analysis(Shown):
     """A model, annotated, with the energy of every node and what of its weights is near-dead.
 
     `compilation` is what it was made of; missing of dynamic networks, whose parts are priced apart.
@@ -81,13 +82,18 @@ class Analysis:
         self.model.save(path, verifier(self.model, frozenset(), None), force)
 
 
-@dataclass(frozen=True)
-class Ran:
+@dataclass(frozen=True, repr=False)
+class Ran(Shown):
     """What a typed pipeline made of a model."""
 
     compilation: Compilation
     pipeline: str
     output: Path | None
+
+    @property
+    def model(self) -> Model:
+        """The model that came out."""
+        return self.compilation.model
 
 
 def analyze(
@@ -182,15 +188,15 @@ def prune(
 
 def run(
     model: str | Path | Model,
-    pipeline: str,
+    pipeline: Steps,
     settings: Settings | None = None,
     *,
     output: str | Path | None = None,
     force: bool = False,
     progress: Progress = silent,
 ) -> Ran:
-    """Run a typed pipeline over a model; verify and write what comes out."""
-    parsed = Pipeline.parse(pipeline, load_passes())
+    """Run a pipeline, as it is typed or of pass objects, over a model; verify and write it."""
+    parsed = Pipeline.of(pipeline, load_passes())
     settings = settings or Settings()
     compilation = prepare(model, settings)
     parsed.check(compilation.model)

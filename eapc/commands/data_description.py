@@ -25,6 +25,7 @@ from eapc.data import (
 from eapc.errors import DataError
 from eapc.model import Array, InputShapes, Model
 from eapc.scale import scale_misfit
+from eapc.showing import Shown
 
 _AT_ONCE = 32
 
@@ -59,8 +60,8 @@ class FedInput:
     ranges: tuple[ValueRange, ...]
 
 
-@dataclass(frozen=True)
-class DataDescription:
+@dataclass(frozen=True, repr=False)
+class DataDescription(Shown):
     """Data as a network sees it, or, where there is none that it fits, as it is stored.
 
     `labels` counts samples by label, `unlabelled` says why images have none. `misfit` says why

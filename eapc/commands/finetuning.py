@@ -18,6 +18,7 @@ from eapc.model import Model
 from eapc.pipeline import Compilation, Pipeline, load_passes
 from eapc.progress import Progress, silent
 from eapc.runtime import as_it_runs
+from eapc.showing import Shown
 from eapc.tuning import Options, Tuned, require_torch
 
 logger = logging.getLogger(__name__)
@@ -26,8 +27,8 @@ _PRICED_ON = 1024
 """Inputs that densities are measured on."""
 
 
-@dataclass(frozen=True)
-class FineTuned:
+@dataclass(frozen=True, repr=False)
+class FineTuned(Shown):
     """A fine-tuned model and everything known about it.
 
     `pruned` is the accuracy of the model as it was given, `accuracy` that of the result, both

@@ -28,6 +28,7 @@ from eapc.profiling import (
 )
 from eapc.progress import Progress, silent
 from eapc.runtime import Stopwatch, runtime_version
+from eapc.showing import Shown
 
 _CPU_FACTS = Path("/proc/cpuinfo")
 
@@ -43,8 +44,8 @@ class ProfileSettings:
     minutes: float = 4.0
 
 
-@dataclass(frozen=True)
-class Profiled:
+@dataclass(frozen=True, repr=False)
+class Profiled(Shown):
     """A machine as measured, and the layers that were not, by node, with the reason.
 
     `sum_ms` is what the layers that were timed add up to, with what a run costs by itself;

@@ -19,15 +19,15 @@ from eapc.commands.data_checks import (
     warn_of_repeats,
 )
 from eapc.data import (
-    CalibrationDataReader,
     DataFiles,
     Dataset,
+    InMemory,
     OpenAxes,
-    from_reader,
+    Remembered,
     load_data,
 )
-from eapc.energy import read_bits, read_densities, require_known
-from eapc.errors import UsageError
+from eapc.energy import BitsSource, read_bits, read_densities, require_known
+from eapc.errors import ArgumentError, UsageError
 from eapc.evaluation import (
     TOP1_ACCURACY,
     AccuracyJudge,
@@ -59,7 +59,8 @@ DEFAULT_HARDWARE = "eyeriss"
 
 AS_FLOAT32 = "bfloat16 runs as float32 here: outputs are judged on that, the file stays bfloat16"
 
-DataSource = str | Path | DataFiles | Dataset | CalibrationDataReader
+DataSource = str | Path | DataFiles | Dataset | Remembered | InMemory
+"""Paths, or what is in memory: arrays, dicts, iterables, readers; see docs/python.md."""
 
 MetricSource = str | MetricFunction
 """`FILE.py:NAME`, or a function of outputs and arrays; see docs/metrics.md."""
@@ -81,7 +82,7 @@ class Settings:
     calibration: DataSource | None = None
     samples: int | None = None
     density: float | str | Path | None = None
-    bits: str | None = None
+    bits: BitsSource | None = None
     threads: int = 0
     seed: int = 0
     memory: int | None = None
@@ -125,11 +126,14 @@ def load_dataset(
     samples: int | None = None,
     axes: OpenAxes | None = None,
 ) -> Dataset:
-    """A dataset from files, a CalibrationDataReader, or as it is; no more than `samples` of it."""
+    """A dataset from files, from memory, or as it is; no more than `samples` of it."""
     if isinstance(source, str | Path | DataFiles):
         return load_data(source, specs, samples, axes)
-    data = source if isinstance(source, Dataset) else from_reader(source, specs)
-    return data.first(samples)
+    if isinstance(source, Dataset):
+        return source.first(samples)
+    if not isinstance(source, Remembered):
+        source = Remembered(source)
+    return source.named(specs, samples).dataset(specs, samples)
 
 
 def load_evaluation(
@@ -272,7 +276,7 @@ def metric_of(source: MetricSource | None, evaluation: DataSource | None) -> Met
     if isinstance(source, str):
         return load_metric(source)
     if not callable(source):
-        raise UsageError(f"metric: expected a function, got {type(source).__name__}")
+        raise ArgumentError(f"metric: expected a function, got {type(source).__name__}")
     return OwnMetric.of(source)
 
 

@@ -19,14 +19,15 @@ from eapc.goals import Goal, Pruned, Trials, measured, warning
 from eapc.model import Model
 from eapc.pipeline import Recipe
 from eapc.progress import Progress, silent, timed
+from eapc.showing import Shown
 
 logger = logging.getLogger(__name__)
 
 SweepRow = Pruned
 
 
-@dataclass(frozen=True)
-class Swept:
+@dataclass(frozen=True, repr=False)
+class Swept(Shown):
     """A model pruned towards several goals, one row each in the order asked for.
 
     A row's seconds are the goal's own.

@@ -12,6 +12,7 @@ from eapc.hardware import MeasuredMachine, Metered
 from eapc.model import Model, batch_of, infer_shapes, input_shapes, require_one_batch
 from eapc.profiling import NetworkLatency, notes_on_weights, prepare_network
 from eapc.runtime import runtime_version, verifier
+from eapc.showing import Shown
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class NodeLatency:
     fused_into: str = ""
 
 
-@dataclass(frozen=True)
-class Timing:
+@dataclass(frozen=True, repr=False)
+class Timing(Shown):
     """The latency of every node of a model, per inference; `overhead_ms` is that of a run."""
 
     model: Model

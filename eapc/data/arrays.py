@@ -1,11 +1,10 @@
-"""Named arrays and readers become a `Dataset` that fits a model's inputs."""
+"""Named arrays become a `Dataset` that fits a model's inputs."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
 
 import numpy as np
 
@@ -23,51 +22,6 @@ RESERVED = (LABELS, *_SCALING)
 """Names of arrays that are no inputs, unless the model has inputs of these names."""
 
 
-class CalibrationDataReader(Protocol):
-    """onnxruntime's protocol: one feed per call, None at the end."""
-
-    def get_next(self) -> dict[str, Array] | None:
-        """The next feed: input name to array with a leading batch axis."""
-
-
-def from_reader(reader: CalibrationDataReader, specs: Sequence[TensorSpec]) -> Dataset:
-    """Collect every feed of a CalibrationDataReader."""
-    feeds: list[dict[str, Array]] = []
-    while (feed := reader.get_next()) is not None:
-        feeds.append(feed)
-    if not feeds:
-        raise DataError("the data reader gave no inputs")
-    if not all(isinstance(feed, Mapping) and feed.keys() == feeds[0].keys() for feed in feeds):
-        raise DataError("data reader: expected a dict of the same inputs from every call")
-    batch = common_batch(specs)
-    by_name = {spec.name: spec for spec in specs}
-    arrays = {}
-    for name in feeds[0]:
-        parts = [np.asarray(feed[name]) for feed in feeds]
-        spec = by_name.get(name)
-        if spec and all(_is_shared(spec, part, batch) for part in parts):
-            arrays[name] = _the_same(name, parts)
-        else:
-            axis = spec.batch_axis if spec else 0
-            in_front = [np.moveaxis(a, axis, 0) if axis < a.ndim else a for a in parts]
-            arrays[name] = _joined(name, in_front)
-    return dataset(arrays, specs, "data reader", are_samples=True)
-
-
-def _the_same(name: str, parts: Sequence[Array]) -> Array:
-    if not all(np.array_equal(part, parts[0]) for part in parts):
-        raise DataError(f"data reader: '{name}' has no batch axis and must be the same every time")
-    return parts[0]
-
-
-def _joined(name: str, parts: Sequence[Array]) -> Array:
-    try:
-        return np.concatenate(parts)
-    except ValueError as error:
-        shapes = sorted({part.shape for part in parts})
-        raise DataError(f"data reader: shapes {shapes} of '{name}' do not go together") from error
-
-
 def dataset(
     arrays: Mapping[str, Array],
     specs: Sequence[TensorSpec],
@@ -79,12 +33,12 @@ def dataset(
     Where samples are not along the network's first axis, arrays may have either layout, see
     `of_samples`; `are_samples` says that samples come first.
     """
-    matched = _match_inputs(arrays, specs, origin)
+    matched = match_inputs(arrays, specs, origin)
     inputs = {name: arrays[given] for name, given in matched.items()}
     by_name = {spec.name: spec for spec in specs}
     others = {name: array for name, array in arrays.items() if name not in matched.values()}
     batch = common_batch(specs)
-    shared = {n: a for n, a in inputs.items() if _is_shared(by_name[n], a, batch)}
+    shared = {n: a for n, a in inputs.items() if is_shared(by_name[n], a, batch)}
     sampled = {name: array for name, array in inputs.items() if name not in shared}
     if not sampled:
         raise DataError(f"{origin}: no input has a leading axis of samples")
@@ -141,7 +95,7 @@ def _images(array: Array) -> Array:
     return array[None] if array.ndim == 3 else array
 
 
-def _match_inputs(
+def match_inputs(
     arrays: Mapping[str, Array], specs: Sequence[TensorSpec], origin: str
 ) -> dict[str, str]:
     """The name of each input's array: its own, or any where input and array are the only ones."""
@@ -168,7 +122,7 @@ def common_batch(specs: Iterable[TensorSpec]) -> int | None:
     return size if isinstance(size, int) else None
 
 
-def _is_shared(spec: TensorSpec, array: Array, batch: int | None) -> bool:
+def is_shared(spec: TensorSpec, array: Array, batch: int | None) -> bool:
     """Inputs without a leading batch axis: scalars, and a first axis fixed above one.
 
     A first axis that all inputs have in common is the `batch`.

@@ -14,6 +14,7 @@ from eapc.energy.estimation import (
 )
 from eapc.energy.footprint import Footprint
 from eapc.energy.given import (
+    BitsSource,
     DensityTable,
     GivenBits,
     read_bits,
@@ -42,6 +43,7 @@ from eapc.energy.worklist import (
 __all__ = [
     "COUNT_ONCE",
     "OPERANDS",
+    "BitsSource",
     "DensityTable",
     "EnergyReport",
     "Footprint",

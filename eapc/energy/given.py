@@ -161,15 +161,27 @@ def require_known(
 Kind = Literal["weights", "activations"]
 
 
-def read_bits(text: str | None, other: str = "") -> GivenBits:
-    """Widths of 1 to 64 bits from `8` for both, or `weights=8,activations=8`, one of them or none.
+BitsSource = str | int | Mapping[str, int] | GivenBits
+"""Widths as people write them: `8`, `weights=4,activations=8`, {"weights": 4}."""
+
+
+def read_bits(given: BitsSource | None, other: str = "") -> GivenBits:
+    """Widths of 1 to 64 bits from 8 for both, or `weights=8,activations=8`, one of them or none.
 
     Raises UsageError, which names the `other` word that the option takes as well.
     """
-    if text is not None and text.strip().isdecimal():
+    if given is None or isinstance(given, GivenBits):
+        return given or GivenBits()
+    if isinstance(given, Mapping):
+        given = ",".join(f"{kind}={bits}" for kind, bits in given.items())
+    return _read_bits(str(given), other)
+
+
+def _read_bits(text: str, other: str) -> GivenBits:
+    if text.strip().isdecimal():
         text = f"weights={text},activations={text}"
     given: dict[str, int] = {}
-    for entry in (text or "").split(",") if text is not None else ():
+    for entry in text.split(","):
         kind, _, bits = (part.strip() for part in entry.partition("="))
         if kind not in ("weights", "activations") or not bits.isdecimal():
             taken = ["8", "weights=8,activations=8", *filter(None, (other,))]

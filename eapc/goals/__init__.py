@@ -22,6 +22,7 @@ from eapc.goals.target_latency import NEEDS_MEASUREMENTS, TargetLatency
 from eapc.goals.width import MIXED, Width
 
 if TYPE_CHECKING:
+    from eapc.goals.asked import AskedGoals, keyword_of, refinements
     from eapc.goals.pruners import pruner_of
     from eapc.goals.trials import Trials, few_rows, measured, warning
 
@@ -39,6 +40,7 @@ __all__ = [
     "MAX_OUTPUT_ERROR",
     "MIXED",
     "NEEDS_MEASUREMENTS",
+    "AskedGoals",
     "Bound",
     "Budget",
     "Densities",
@@ -55,19 +57,24 @@ __all__ = [
     "Width",
     "costs_of",
     "few_rows",
+    "keyword_of",
     "measured",
     "pruner_of",
+    "refinements",
     "warning",
 ]
 
 _LATER = {
+    "AskedGoals": "asked",
+    "keyword_of": "asked",
+    "refinements": "asked",
     "Trials": "trials",
     "few_rows": "trials",
     "measured": "trials",
     "pruner_of": "pruners",
     "warning": "trials",
 }
-"""What takes time to load, and its module."""
+"""What takes time to load, or reads the table of goals, and its module."""
 
 
 def __getattr__(name: str) -> object:

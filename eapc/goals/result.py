@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eapc.goals.holders import Held
+from eapc.showing import Shown
 
 if TYPE_CHECKING:
     from eapc.energy import EnergyReport, RatioInterval
@@ -52,8 +53,8 @@ _ALL = 0.995
 """From here on no zeros were meant: some weights are zero by themselves."""
 
 
-@dataclass(frozen=True)
-class Pruned:
+@dataclass(frozen=True, repr=False)
+class Pruned(Shown):
     """A pruned model and everything known about it.
 
     `goal_met` is False when the best that could be done falls short; `reason` says why.

@@ -47,6 +47,7 @@ from eapc.model.refusals import ONNX, ONNXRUNTIME, explained
 from eapc.model.rounding import clip_of_codes, is_part_of_rounding, told_bits
 from eapc.model.scopes import Scopes, graphs_by_scope, plain_by_unique_name, scopes_of
 from eapc.model.shapes import InputShapes, Shapes, infer_shapes, static_shape
+from eapc.model.sources import ModelSource, open_model
 from eapc.model.tensors import (
     Array,
     Shape,
@@ -103,6 +104,7 @@ __all__ = [
     "InputShapes",
     "KeptPart",
     "Model",
+    "ModelSource",
     "Node",
     "Origin",
     "Packing",
@@ -157,6 +159,7 @@ __all__ = [
     "normalization_of",
     "numpy_type",
     "obstacle",
+    "open_model",
     "packing_of",
     "per_channel",
     "plain_by_unique_name",

@@ -50,23 +50,28 @@ def read(path: Path) -> ModelProto:
         content = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
-    proto = _parse(path, content)
-    for tensor in tensors_of_model(proto):
-        _check_payload(path, tensor)
-    require_valid(proto, path)
-    return proto
+    return parse(content, path)
 
 
-def _parse(path: Path, content: bytes) -> ModelProto:
+def parse(content: bytes, path: Path) -> ModelProto:
+    """The model of a file's content, checked as `read` does; `path` is where external data is."""
     proto = ModelProto()
     try:
         proto.ParseFromString(content)
     except DecodeError as error:
         raise ModelError(f"{path}: not an ONNX file, or a truncated one") from error
+    require_complete(proto, path)
+    return proto
+
+
+def require_complete(proto: ModelProto, path: Path) -> None:
+    """Raise ModelError, naming `path`, for what is not a complete, valid ONNX model."""
     has_version = proto.ir_version > 0 and len(proto.opset_import) > 0
     if not (has_version and proto.HasField("graph") and proto.graph.output):
         raise ModelError(f"{path}: not an ONNX model (no IR version, opset or graph with outputs)")
-    return proto
+    for tensor in tensors_of_model(proto):
+        _check_payload(path, tensor)
+    require_valid(proto, path)
 
 
 def _check_payload(path: Path, tensor: TensorProto) -> None:

@@ -77,7 +77,7 @@ class Origin:
     removed: Mapping[str, Mapping[int, Array]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Model:
     """An ONNX model with new weights and annotations laid over it.
 
@@ -118,6 +118,11 @@ class Model:
     def require_writable(self, path: str | Path, force: bool) -> None:
         """Raise UsageError if `save` would refuse this name, before any work is done."""
         modelfile.require_writable(self.view.proto, Path(path), self.path, force)
+
+    def __repr__(self) -> str:
+        fed = ", ".join(spec.name for spec in self.inputs)
+        found = f"{len(self.nodes)} nodes, {fed} to {', '.join(self.outputs)}"
+        return f"<Model {self.path or self.name}: {found}>"
 
     @property
     def original(self) -> Model:

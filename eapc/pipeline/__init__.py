@@ -23,7 +23,7 @@ from eapc.pipeline.compilation import (
 )
 from eapc.pipeline.near_dead import NearDead, near_dead_of, near_dead_weights_of
 from eapc.pipeline.output_change import OutputChange, change_of_outputs
-from eapc.pipeline.passes import Names, Numbers, Pass, Pipeline, load_passes
+from eapc.pipeline.passes import Names, Numbers, Pass, Pipeline, Steps, load_passes
 from eapc.pipeline.recipe import Options, Recipe
 from eapc.pipeline.typed_widths import TypedWidths
 from eapc.pipeline.width_plans import AllowedWidths, width_plan, with_widths, without_pruning
@@ -44,6 +44,7 @@ __all__ = [
     "Pipeline",
     "Recipe",
     "Record",
+    "Steps",
     "TypedWidths",
     "change_of_outputs",
     "density_table",

@@ -11,15 +11,15 @@ import importlib
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar, cast
 
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
-from eapc.errors import EapcError, PassError, UsageError
+from eapc.errors import ArgumentError, EapcError, PassError, UsageError
 from eapc.model import Model
 from eapc.pipeline.compilation import Compilation
 from eapc.solvers import single_thread
@@ -93,6 +93,23 @@ class Pipeline:
         """Read `name{option=value, ...}, name`; raises UsageError naming what is wrong."""
         return cls(tuple(_make_pass(name, body, table) for name, body in _split(text)))
 
+    @classmethod
+    def of(cls, steps: Steps, table: Mapping[str, type[Pass]]) -> Pipeline:
+        """The pipeline of what is typed, of a pass or several, or as it is.
+
+        Raises UsageError for text that names no passes, ArgumentError for what is none.
+        """
+        if isinstance(steps, Pipeline):
+            return steps
+        is_one = isinstance(steps, str | Pass | type) or not isinstance(steps, Iterable)
+        listed: list[Any] = [steps] if is_one else list(cast("Iterable[Any]", steps))
+        if not listed:
+            raise UsageError("pipeline: empty; name at least one pass")
+        parts = (
+            cls.parse(each, table).passes if isinstance(each, str) else (each,) for each in listed
+        )
+        return cls(tuple(_checked(each) for part in parts for each in part))
+
     def check(self, model: Model) -> None:
         """Check every pass's options; raises PassError with the name of the one that is wrong."""
         for step in self.passes:
@@ -107,7 +124,7 @@ class Pipeline:
         for step in self.passes:
             start = time.perf_counter()
             try:
-                compilation = step.run(compilation)
+                compilation = _done(step.run(compilation))
             except EapcError as error:
                 raise PassError(step.name, error) from error
             spent = dict(compilation.record.seconds)
@@ -119,6 +136,29 @@ class Pipeline:
         """The pipeline as it would be typed."""
         return ", ".join(str(step) for step in self.passes)
 
+
+def _checked(step: object) -> Pass:
+    """The pass; ArgumentError for anything else, and for one without a name."""
+    if not isinstance(step, Pass):
+        is_class = isinstance(step, type) and issubclass(step, Pass)
+        found = f"the class {getattr(step, '__name__', '')}" if is_class else type(step).__name__
+        expected = "expected text, passes such as MyPass(), or an eapc.Pipeline"
+        raise ArgumentError(f"pipeline: {expected}, got {found}")
+    if not isinstance(getattr(step, "name", None), str):
+        said = "has no name: it needs a line such as name: ClassVar[str] = 'my-pass'"
+        raise ArgumentError(f"pipeline: {type(step).__name__} {said}")
+    return step
+
+
+def _done(given: object) -> Compilation:
+    """What a pass has given back; ArgumentError where it is no compilation."""
+    if not isinstance(given, Compilation):
+        raise ArgumentError(f"its run gave {type(given).__name__}, not a Compilation")
+    return given
+
+
+Steps = str | Pass | Pipeline | Sequence[str | Pass]
+"""A pipeline as people have it: typed, or objects; text may stand among them."""
 
 _PASS = re.compile(r"\s*([A-Za-z][\w.-]*)\s*(?:\{([^{}]*)\})?\s*(?:,|$)")
 

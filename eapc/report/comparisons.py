@@ -18,7 +18,7 @@ from eapc.evaluation import TOP1
 from eapc.profiling import IntegerUse
 from eapc.report.budgets import budget_facts, ratio_budget_document
 from eapc.report.classes import classes_said, map_document
-from eapc.report.csv import csv_text
+from eapc.report.csv import Rows, csv_text
 from eapc.report.documents import Document, accuracy_of, model_name, totals
 from eapc.report.grouping import ALL_ROWS, RowChoice, change_table
 from eapc.report.hardware_files import hardware_facts, hardware_file
@@ -262,14 +262,19 @@ def _side(side: Side) -> Document:
 
 
 def comparison_csv(compared: Comparison) -> str:
-    """A heading and one row per figure: before, after and their ratio, empty where unknown."""
+    """A heading and the `comparison_rows`."""
+    return csv_text(*comparison_rows(compared))
+
+
+def comparison_rows(compared: Comparison) -> Rows:
+    """One row per figure: before, after and their ratio, empty where unknown."""
     columns = ("figure", "before", "after", "ratio")
     rows: list[tuple[object, ...]] = [
         (figure.key, figure.before, figure.after, figure.ratio) for figure in figures_of(compared)
     ]
     if (accuracy := compared.accuracy) is not None:
         name = "accuracy" if accuracy.metric == TOP1 else accuracy.metric
-        rows.append((name, accuracy.before, accuracy.after, ""))
+        rows.append((name, accuracy.before, accuracy.after, None))
     if (likeness := compared.likeness) is not None:
-        rows.append((likeness.metric, "", likeness.value, ""))
-    return csv_text(columns, (dict(zip(columns, row, strict=True)) for row in rows))
+        rows.append((likeness.metric, None, likeness.value, None))
+    return columns, [dict(zip(columns, row, strict=True)) for row in rows]

@@ -37,6 +37,10 @@ _PLAIN = (
 )
 
 
+Rows = tuple[Sequence[str], list[Mapping[str, object]]]
+"""Columns in their order, and rows that have what is known of them."""
+
+
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
     """A heading and the rows' entries of these columns; what is unknown is empty."""
     stream = io.StringIO(newline="")
@@ -53,7 +57,12 @@ def _known(figure: object) -> object:
 
 
 def analysis_csv(report: EnergyReport) -> str:
-    """A heading and one row per node; nodes without a model have a reason and no figures.
+    """A heading and the `analysis_rows`."""
+    return csv_text(*analysis_rows(report))
+
+
+def analysis_rows(report: EnergyReport) -> Rows:
+    """One row per node; nodes without a model have a reason and no figures.
 
     Columns of the form `energy_LEVEL` and `accesses_LEVEL_OPERAND` follow the machine's
     memory levels; energies are in MAC units, accesses in words, all per inference.
@@ -69,7 +78,7 @@ def analysis_csv(report: EnergyReport) -> str:
         *(ABSOLUTE if report.hardware.machine.cycles_of_mac_unit is not None else ()),
         "unmodelled",
     ]
-    return csv_text(columns, _rows(report))
+    return columns, list(_rows(report))
 
 
 def _rows(report: EnergyReport) -> Iterator[dict[str, object]]:

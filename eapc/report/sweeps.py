@@ -13,7 +13,7 @@ from eapc.commands.sweep import Swept
 from eapc.goals import Pruned
 from eapc.hardware import MeasuredMachine
 from eapc.report.classes import classes_said
-from eapc.report.csv import csv_text
+from eapc.report.csv import Rows, csv_text
 from eapc.report.documents import (
     Document,
     accuracy_of,
@@ -212,7 +212,12 @@ def _document(row: Pruned) -> Document:
 
 def sweep_csv(swept: Swept) -> str:
     """A heading and one row per goal; what is not known is empty."""
-    return csv_text(_COLUMNS, map(_figures, swept.rows))
+    return csv_text(*sweep_rows(swept))
+
+
+def sweep_rows(swept: Swept) -> Rows:
+    """One row per goal."""
+    return _COLUMNS, list(map(_figures, swept.rows))
 
 
 def _figures(row: Pruned) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from eapc.commands.timing import NodeLatency, Timing
 from eapc.energy import NamedNode, blocks_of
 from eapc.hardware import MeasuredMachine
 from eapc.report.budgets import budget_document, budget_facts
-from eapc.report.csv import csv_text
+from eapc.report.csv import Rows, csv_text
 from eapc.report.documents import Document, model_name, path_of
 from eapc.report.grouping import ALL_ROWS, By, RowChoice, by_cost, group_table, grouped
 from eapc.report.hardware_files import hardware_facts, hardware_file
@@ -142,13 +142,18 @@ def timing_document(
 
 
 def timing_csv(timing: Timing) -> str:
-    """A heading and one row per node; nodes that no measurement covers have the reason."""
+    """A heading and the `timing_rows`."""
+    return csv_text(*timing_rows(timing))
+
+
+def timing_rows(timing: Timing) -> Rows:
+    """One row per node; nodes that no measurement covers have the reason."""
     nodes = (
         {**asdict(node), "latency_share": node.latency_ms / timing.latency_ms}
         for node in timing.nodes
     )
     missing = ({**asdict(entry), "unmodelled": entry.reason} for entry in timing.unmodelled)
-    return csv_text(_CSV_COLUMNS, [*nodes, *missing])
+    return _CSV_COLUMNS, [*nodes, *missing]
 
 
 def profile_table(profiled: Profiled, seconds: float, written: Path) -> Group:

@@ -11,6 +11,7 @@ from eapc.evaluation import Accuracy
 from eapc.model import Model
 from eapc.routing.selector import Selection
 from eapc.routing.threshold import Cut, share_interval
+from eapc.showing import Shown
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class Level:
     judged: Accuracy
 
 
-@dataclass(frozen=True)
-class DynamicNetwork:
+@dataclass(frozen=True, repr=False)
+class DynamicNetwork(Shown):
     """A network in which an aggressively pruned one answers what it can, a mild one the rest.
 
     `first` and `second` are the energies of what every input runs, the selector included, and of
