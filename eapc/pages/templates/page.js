@@ -165,7 +165,9 @@
       this.pointers = new Map();
       this.listen();
       new ResizeObserver(() => this.resize()).observe(this.canvas);
-      matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
+      for (const kind of ["(prefers-color-scheme: dark)", "print"]) {
+        matchMedia(kind).addEventListener("change", () => this.paint());
+      }
     }
 
     said() {
@@ -182,7 +184,7 @@
       const search = make("input", { type: "search", placeholder: "Find a node", "aria-label": "Find a node in the drawing" });
       search.addEventListener("input", () => this.find(search.value));
       search.addEventListener("keydown", (event) => { if (event.key === "Enter") this.find(search.value, this.chosen + 1); });
-      const legend = make("span", { class: "legend" }, "0", make("i"), "most energy");
+      const legend = make("span", { class: "legend" }, "0", make("i"), "most");
       return make("div", { class: "bar" },
         button("+", "Zoom in", () => this.zoom(1.4)), button("−", "Zoom out", () => this.zoom(1 / 1.4)),
         button("All", "Show everything", () => this.fit()), search, legend);
