@@ -57,12 +57,13 @@
   const CHUNK = 150;
   const PRINTED = 2000;
   const SEARCHED_FROM = 12;
+  const words = new Intl.Collator("en", { numeric: true });
   const textOf = (cell) => (Array.isArray(cell) ? cell[0] : cell);
   const order = (one, other) => {
     const [a, b] = [Array.isArray(one) ? one[1] : null, Array.isArray(other) ? other[1] : null];
     if (a !== null && b !== null) return a - b;
     if (a !== null || b !== null) return a === null ? -1 : 1;
-    return textOf(one).localeCompare(textOf(other), "en", { numeric: true });
+    return words.compare(textOf(one), textOf(other));
   };
 
   class Grid {
@@ -93,10 +94,10 @@
     bar(title) {
       const search = make("input", { type: "search", placeholder: "Search", "aria-label": `Search in ${title}` });
       search.addEventListener("input", () => {
-        const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+        const wanted = search.value.toLowerCase().split(/\s+/).filter(Boolean);
         this.found = this.rows.filter((row) => {
           const text = row.map(textOf).join(" ").toLowerCase();
-          return words.every((word) => text.includes(word));
+          return wanted.every((word) => text.includes(word));
         });
         this.show();
       });
