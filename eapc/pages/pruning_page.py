@@ -46,11 +46,13 @@ def pruning_page(pruned: Pruned, warnings: Iterable[str] = ()) -> Page:
 
 
 def layer_table(pruned: Pruned) -> Sheet:
-    """A row per layer, in data-flow order."""
+    """A row per layer, in data-flow order; columns of which nothing is known are left out."""
     columns = ["layer", "energy before", "energy after", "after / before"]
     columns += ["weights", "zeros", "output error", "bits before", "bits after"]
     rows = [_row(change) for change in layer_changes(pruned)]
-    return Sheet("layers before and after", columns, rows)
+    known = [at for at in range(len(columns)) if any(row[at].text for row in rows)]
+    shown = [[row[at] for at in known] for row in rows]
+    return Sheet("layers before and after", [columns[at] for at in known], shown)
 
 
 def _row(change: LayerChange) -> list[Entry]:
@@ -116,7 +118,9 @@ def _trials(pruned: Pruned) -> Iterator[PageSection]:
     if not trials:
         return
     charts: dict[str, Part] = {
-        cost: tradeoff_chart(points_of(trials, cost), cost) for cost in costs_in(trials)
+        cost: tradeoff_chart(points_of(trials, cost), cost)
+        for cost in costs_in(trials)
+        if len(points_of(trials, cost)) > 1
     }
     names = list(dict.fromkeys(name for trial in trials for name in trial.costs))
     rows = [

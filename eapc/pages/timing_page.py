@@ -10,7 +10,7 @@ from eapc.pages.blocks import blocks_of
 from eapc.pages.chart import Chart
 from eapc.pages.energy_charts import GROUPINGS, Grouping, StackedBar, stacked
 from eapc.pages.network_chart import drawing
-from eapc.pages.page import Drawing, Entry, Page, PageSection, Part, Sheet, Switch
+from eapc.pages.page import Entry, Page, PageSection, Part, Sheet, Switch
 from eapc.report.layout import milliseconds, percent
 
 OVERHEAD = "(a run by itself)"
@@ -56,7 +56,7 @@ def time_bars(timing: Timing, grouping: Grouping) -> list[StackedBar]:
     return sorted(bars, key=lambda bar: -bar.total)
 
 
-def _drawing(timing: Timing) -> Drawing:
+def _drawing(timing: Timing) -> Part:
     costs = {node.key: node.latency_ms for node in timing.nodes}
     total = timing.latency_ms or 1.0
     reasons = {node.key: node.reason for node in timing.unmodelled}
