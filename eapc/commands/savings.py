@@ -218,12 +218,12 @@ def _all_energy(report: EnergyReport) -> float:
 def _fetched(report: EnergyReport, *operands: str) -> float:
     """What moving operands takes in all memory levels but the innermost, which every MAC reads."""
     outer = list(report.hardware.memories.items())[:-1]
-    return sum(
-        getattr(node.accesses[name], operand) * memory.energy_mac_units_per_word
-        for node in report.nodes
-        for name, memory in outer
-        for operand in operands
-    )
+    total = 0.0
+    for node in report.nodes:
+        for name, memory in outer:
+            words = sum(getattr(node.accesses[name], operand) for operand in operands)
+            total += words * memory.energy_mac_units_per_word
+    return total
 
 
 def _of_weights(report: EnergyReport) -> float:
