@@ -70,7 +70,8 @@ def document_of(text: str) -> dict[str, Any]:
 )
 def test_energies(text: str, limit: float, unit: str) -> None:
     found = read_limit("--max-energy", "energy", text)
-    assert (found.limit, found.unit, found.text) == (pytest.approx(limit), unit, text)
+    assert found.limit == pytest.approx(limit)
+    assert (found.unit, found.text) == (unit, text)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,8 @@ def test_energies(text: str, limit: float, unit: str) -> None:
 )
 def test_latencies(text: str, limit: float) -> None:
     found = read_limit("--max-latency", "latency", text)
-    assert (found.limit, found.unit) == (pytest.approx(limit), "ms")
+    assert found.limit == pytest.approx(limit)
+    assert found.unit == "ms"
 
 
 @pytest.mark.parametrize(
@@ -127,6 +129,14 @@ def test_latency(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*arguments, "6.4us"]) == 0
     assert main([*arguments, "6.3us"]) == 4
     assert "6.31 µs, which is 0.1% above" in capsys.readouterr().err
+
+
+def test_both_exceeded_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["analyze", GEMM, "--hw", "cortex-m4", "--max-energy", "338 MAC"]
+    assert main([*arguments, "--max-latency", "3us"]) == 4
+    energy = "--max-energy 338 MAC: 676 MAC units, which is 100.0% above"
+    latency = "--max-latency 3us: 6.31 µs, which is 110.3% above"
+    assert capsys.readouterr().err == f"eapc: {GEMM}: {energy}, {latency}\n"
 
 
 def test_a_percentage_of_a_baseline(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

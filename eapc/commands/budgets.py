@@ -12,9 +12,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from eapc.commands.comparison import Comparison
 from eapc.commands.compiler import analyze
 from eapc.commands.preparation import Settings
 from eapc.commands.timing import Timing, time_nodes
@@ -23,6 +22,9 @@ from eapc.errors import UsageError
 from eapc.hardware import HardwareModel, MeasuredMachine
 from eapc.model import Model
 from eapc.routing import routed_parts
+
+if TYPE_CHECKING:
+    from eapc.commands.comparison import Comparison
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ a rule of thumb, and none says what the change does to the answers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -31,6 +31,9 @@ SavingKind = Literal["bits", "zeros", "channels", "batch", "feature maps"]
 
 LEAST = 0.01
 """A change that saves less of the energy is not told."""
+
+LEAST_OF_MOST = 0.1
+"""Nor is one that saves less than this fraction of what the best one does."""
 
 BATCH = 16
 """Inferences at once, by which weights that are fetched once are spread thin."""
@@ -70,9 +73,17 @@ def savings_of(compilation: Compilation, report: EnergyReport) -> tuple[Saving, 
     """
     if not report.energy_mac_units:
         return ()
-    found = [saving for kind in _KINDS for saving in kind(compilation, report)]
-    worth = [saving for saving in found if saving.saved >= LEAST]
+    found: list[Saving] = []
+    for kind, most in KINDS:
+        if most(report) >= _least(found) * report.energy_mac_units:
+            found += kind(compilation, report)
+    worth = [saving for saving in found if saving.saved >= _least(found)]
     return tuple(sorted(worth, key=lambda saving: (-saving.saved, saving.kind)))
+
+
+def _least(found: Sequence[Saving]) -> float:
+    """What a change has to save beside others to be told."""
+    return max([LEAST, *(LEAST_OF_MOST * saving.saved for saving in found)])
 
 
 def _saving(
@@ -197,10 +208,51 @@ def _kept_maps(compilation: Compilation, report: EnergyReport) -> Iterator[Savin
         yield replace(saving, level=level, room_bytes=room)
 
 
-_KINDS: tuple[Callable[[Compilation, EnergyReport], Iterator[Saving]], ...] = (
-    _narrower,
-    _zeros,
-    _channels,
-    _batched,
-    _kept_maps,
+# --- what a change can save at most, told before it is priced -------------------------------------
+
+
+def _all_energy(report: EnergyReport) -> float:
+    return report.energy_mac_units
+
+
+def _fetched(report: EnergyReport, *operands: str) -> float:
+    """What moving operands takes in all memory levels but the innermost, which every MAC reads."""
+    outer = list(report.hardware.memories.items())[:-1]
+    total = 0.0
+    for node in report.nodes:
+        for name, memory in outer:
+            words = sum(getattr(node.accesses[name], operand) for operand in operands)
+            total += words * memory.energy_mac_units_per_word
+    return total
+
+
+def _of_weights(report: EnergyReport) -> float:
+    return _fetched(report, "weights")
+
+
+def _of_maps(report: EnergyReport) -> float:
+    return _fetched(report, "ifmap", "ofmap")
+
+
+def _of_zeros(report: EnergyReport) -> float:
+    """Nothing on machines that skip no zeros and code no weights."""
+    hardware = report.hardware
+    gains = (
+        hardware.zeros.skip_mac == "either",
+        hardware.zeros.skip_register_file,
+        hardware.compression.weights.code != "none",
+    )
+    return report.energy_mac_units if any(gains) else 0.0
+
+
+KINDS: tuple[
+    tuple[Callable[[Compilation, EnergyReport], Iterator[Saving]], Callable[[EnergyReport], float]],
+    ...,
+] = (
+    (_narrower, _all_energy),
+    (_kept_maps, _of_maps),
+    (_zeros, _of_zeros),
+    (_channels, _all_energy),
+    (_batched, _of_weights),
 )
+"""Ways to change a network, and what each could save at most; those that tell most come first."""

@@ -46,11 +46,9 @@ def _shown(value: float, unit: str) -> str:
 
 def exceeded(network: str, gate: Gate) -> str:
     """What to say on stderr of a network's limits that do not hold; empty where all do."""
-    return "; ".join(
-        f"{network}: {_asked(check.limit)}: {_outcome(check)}"
-        for check in gate.checks
-        if not check.is_within
-    )
+    missed = [check for check in gate.checks if not check.is_within]
+    said = ", ".join(f"{_asked(check.limit)}: {_outcome(check)}" for check in missed)
+    return f"{network}: {said}" if missed else ""
 
 
 def budget_document(gate: Gate) -> dict[str, Any]:
