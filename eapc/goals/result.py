@@ -168,6 +168,10 @@ class Pruned(Shown):
         given = done.conditions.input_shapes
         return (*assumed_sizes(self.model, given, data.shapes(1)), *data.notes)
 
+    def save(self, path: str | Path, force: bool = False) -> None:
+        """Write the pruned model once it has been verified, where `output` has not."""
+        self.compilation.save(path, force)
+
     def spending(self, seconds: Mapping[str, float]) -> Pruned:
         """The same, having taken this time."""
         return replace(self, compilation=self.compilation.with_record(seconds=seconds))
