@@ -112,6 +112,11 @@ def test_the_second_model_is_named() -> None:
         eapc.finetune(DIGITS, 3, data="x.npz")  # type: ignore[arg-type]
 
 
+def test_a_run_that_is_resumed_has_an_output() -> None:
+    with pytest.raises(UsageError, match="resume: needs output: finished layers are kept beside"):
+        eapc.prune(DIGITS, sparsity=0.5, resume=True)
+
+
 # --- functions -----------------------------------------------------------------------------------
 
 
