@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from eapc.commands.machine_profile import machine_yaml
 from eapc.errors import ArgumentError, ModelError, UsageError
 from eapc.model import open_model
 from eapc.profiling import layer_timer
+from eapc.registry import VIEWS
+from eapc.tuning import Options as TrainingOptions
 
 DIGITS = Path(__file__).parents[1] / "models" / "digits.onnx"
 OPS = ["Conv", "Relu", "GlobalAveragePool", "Flatten", "Gemm"]
@@ -109,6 +112,11 @@ def test_the_second_model_is_named() -> None:
         eapc.finetune(DIGITS, 3, data="x.npz")  # type: ignore[arg-type]
 
 
+def test_a_run_that_is_resumed_has_an_output() -> None:
+    with pytest.raises(UsageError, match="resume: needs output: finished layers are kept beside"):
+        eapc.prune(DIGITS, sparsity=0.5, resume=True)
+
+
 # --- functions -----------------------------------------------------------------------------------
 
 
@@ -168,6 +176,45 @@ def test_two_levels_by_keywords() -> None:
     )
     assert sum(done.parts) == len(x)
     assert done.judged.metric == "top-1"
+    assert repr(done).startswith("<DynamicNetwork ")
+    assert "sent on" in done._repr_html_()
+    networks = json.loads(done.to_json())["networks"]
+    rows = VIEWS["DynamicNetwork"].table(done)[1]
+    assert [row["accuracy"] for row in rows] == [each["accuracy"]["after"] for each in networks]
+
+
+def test_training_by_keywords() -> None:
+    pytest.importorskip("torch", reason="torch is not installed: pip install torch")
+    with np.load(DIGITS.with_name("digits_calibration.npz")) as stored:
+        x = (stored["x"][:64] * stored["scale"] - stored["mean"]) / stored["std"]
+        y = stored["y"][:64]
+    pruned = eapc.prune(DIGITS, calibration=x, sparsity=0.8, method="magnitude", threads=1).model
+    done = eapc.finetune(
+        pruned, DIGITS, data=(x, y), labels=True, epochs=1, batch_size=16, seed=2, threads=1
+    )
+    assert done.pipeline == "fine-tune{epochs=1, batch=16, labels=True}"
+    assert len(VIEWS["FineTuned"].table(done)[1]) == len(done.tuned.epochs) == 1
+    assert repr(done).startswith("<FineTuned digits.onnx: loss ")
+    with pytest.raises(ArgumentError, match="training and epochs are both given"):
+        eapc.finetune(pruned, DIGITS, training=TrainingOptions(), epochs=1)
+    with pytest.raises(UsageError, match="fine-tuning needs inputs: --data"):
+        eapc.finetune(pruned, DIGITS)
+
+
+def test_data_is_described() -> None:
+    described = eapc.describe_data(DIGITS.with_name("digits_eval.npz"), DIGITS)
+    assert "samples 597, inputs image float32 (597, 1, 8, 8)" in repr(described)
+    assert VIEWS["DataDescription"].table(described)[1][0]["name"] == "image"
+    assert json.loads(described.to_json())["samples"] == 597
+
+
+def test_a_run_shows_what_it_did() -> None:
+    ran = eapc.run(DIGITS, "annotate-energy, prune-weights{sparsity=0.5}", threads=1)
+    assert repr(ran).startswith("<Ran digits.onnx: pipeline annotate-energy, prune-weights")
+    assert VIEWS["Ran"].table(ran) == ([], [])
+    priced = eapc.run(DIGITS, "annotate-energy")
+    assert len(VIEWS["Ran"].table(priced)[1]) == 21
+    assert json.loads(priced.to_json())["schema"] == "eapc.run/1"
 
 
 def test_a_dynamic_network_needs_inputs() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -254,7 +254,9 @@ def test_a_goal_of_keywords(options: dict[str, Any], goal: Goal) -> None:
     ("options", "said"),
     [
         ({"sparsity": "0.8"}, "sparsity: expected a number, got str"),
-        ({"densities": [1]}, "densities: expected text or a path, got list"),
+        ({"densities": [1]}, "densities: expected a path, got list"),
+        ({"densities": 0.5}, "densities: expected a path, got float"),
+        ({"confidence": "high"}, "confidence: expected a number, got str"),
         ({"sparsity": 2}, r"--sparsity: expected a fraction in \[0, 1\), got 2.0"),
         ({"sparsity": 0.5, "confidence": 0.9}, "--confidence: goes with --max-drop"),
         ({"target_energy": 0.7, "pattern": "2:4"}, "--pattern 2:4 fixes the share of zeros"),
@@ -277,12 +279,21 @@ def test_goals_of_a_sweep() -> None:
 
 @dataclass(frozen=True)
 class MostWeights(Target):
-    """Non-zero weights at most this fraction of the dense network's."""
+    """Non-zero weights at most so many."""
+
+    value: Any
+    counted: str = field(
+        default="", metadata={"option": "--counted", "metavar": "K", "kind": str, "help": "How."}
+    )
 
     option = "--most-weights"
     metavar = "F"
     help = "At most this fraction of non-zero weights."
+    kind = str
     cost = "weights"
+
+    def __post_init__(self) -> None:
+        """Any text."""
 
     def ratio(self, result: Pruned) -> float:
         return result.after.nonzero_weights / result.before.nonzero_weights
@@ -292,7 +303,11 @@ def test_a_goal_of_ones_own_is_a_keyword(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(ArgumentError, match="no keyword 'most_weights'"):
         pruning(most_weights=0.5)
     monkeypatch.setitem(GOALS, MostWeights.option, MostWeights)
-    assert pruning(most_weights=0.5).goal(None, Recipe()) == MostWeights(0.5)
+    given = pruning(most_weights="half", counted="twice")
+    assert given.goal(None, Recipe()) == MostWeights("half", "twice")
+    assert pruning(most_weights=0.5).goal(None, Recipe()) == MostWeights("0.5")
+    with pytest.raises(ArgumentError, match="most_weights: expected a number or text, got list"):
+        pruning(most_weights=[0.5]).goal(None, Recipe())
 
 
 def test_data_in_memory_is_read_once() -> None:

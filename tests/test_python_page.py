@@ -9,8 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+import eapc
 from eapc.api import functions
 from eapc.commands.compiler import Analysis
 from eapc.goals import Pruned
@@ -104,6 +106,10 @@ def test_the_other_blocks_follow_each_other(names: dict[str, Any]) -> None:
     for block in others()[2:]:
         if "to_dataframe" not in block:
             execute(block, names)
+    saved = eapc.Model.load("pruned.onnx")
+    assert saved.weights == {}
+    for name in (weights := names["pruned"].model.weights):
+        np.testing.assert_array_equal(saved.constants[name], weights[name])
     assert Path("pruned.json").read_text().startswith('{\n  "schema": "eapc.prune/1"')
     assert {row.name for row in names["swept"].rows} == {"--sparsity 0.9", "--sparsity 0.8"}
     assert sorted(path.name for path in Path().glob("model.*.onnx")) == [

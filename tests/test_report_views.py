@@ -134,6 +134,15 @@ def test_names_are_escaped(pruned: eapc.Pruned) -> None:
     assert "<script>" not in hostile.html(pruned)
 
 
+def test_saving_refuses_what_is_there(pruned: eapc.Pruned, tmp_path: Path) -> None:
+    out = tmp_path / "out.onnx"
+    pruned.save(out)
+    with pytest.raises(UsageError, match="exists"):
+        pruned.save(out)
+    pruned.save(str(out), force=True)
+    assert eapc.analyze(out).energy.nonzero_weights == pruned.after.nonzero_weights
+
+
 class FakeFrame:
     def __init__(self, rows: list[list[Any]], columns: list[str]) -> None:
         self.rows, self.columns = rows, columns

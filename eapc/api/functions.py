@@ -76,6 +76,8 @@ def prune(
     written. A goal out of reach is no error: see `Pruned.goal_met`.
     """
     given, opened = Given("prune", options, PruneOptions), open_model(model)
+    if given.rest.get("resume") and "output" not in given.rest:
+        raise UsageError("resume: needs output: finished layers are kept beside it")
     said, how = given.settings(settings, opened), given.recipe(recipe)
     return compiler.prune(opened, said, goal=given.goal(goal, how), recipe=how, **given.rest)
 

@@ -244,14 +244,24 @@ def _goal_options() -> dict[str, str]:
 def _by_option(
     taken: Mapping[str, Any], read: Callable[[str, type[Any], Any], Any]
 ) -> dict[str, Any]:
+    """Values of goals by option, read by `read`; what refines goals has one value."""
     options = _goal_options()
     found = {}
     for name, value in taken.items():
-        kind = GOALS.get(options[name])
-        is_refining = kind is None
-        reader = _value if is_refining else read
-        found[options[name]] = reader(name, float if kind is None else kind.kind, value)
+        option = options[name]
+        if option in GOALS:
+            found[option] = read(name, GOALS[option].kind, value)
+        else:
+            found[option] = _value(name, _refining_kind(option), value)
     return found
+
+
+def _refining_kind(option: str) -> type[Any]:
+    """What a refinement of a goal is: a number unless its metadata say otherwise."""
+    parts = (each for kind in GOALS.values() for each in refinements(kind))
+    found = next(each for each in parts if each.metadata["option"] == option)
+    kind: type[Any] = found.metadata.get("kind", float)
+    return kind
 
 
 def _value(name: str, kind: type[Any], value: Any) -> Any:
@@ -261,9 +271,10 @@ def _value(name: str, kind: type[Any], value: Any) -> Any:
         return kind(value)
     if isinstance(value, str | PathLike):
         return kind(fspath(value))
-    if isinstance(value, Real):
+    if isinstance(value, Real) and kind is not Path:
         return kind(str(value))
-    raise ArgumentError(f"{name}: expected text or a path, got {kind_of(value)}")
+    expected = "a path" if kind is Path else "a number or text"
+    raise ArgumentError(f"{name}: expected {expected}, got {kind_of(value)}")
 
 
 def _values(name: str, kind: type[Any], values: Any) -> list[Any]:

@@ -95,6 +95,10 @@ class Ran(Shown):
         """The model that came out."""
         return self.compilation.model
 
+    def save(self, path: str | Path, force: bool = False) -> None:
+        """Write that once it has been verified."""
+        self.compilation.save(path, force)
+
 
 def analyze(
     model: str | Path | Model, settings: Settings | None = None, share: float | None = None

@@ -23,15 +23,11 @@ from eapc.checkpoints import (
 )
 from eapc.errors import DataError, EapcError, UsageError
 from eapc.pipeline import Compilation
-from eapc.runtime import verifier
 
 
 def save(compilation: Compilation, output: str | Path, force: bool) -> None:
     """Write a rewritten model once it has been verified."""
-    model = compilation.model
-    threads = compilation.conditions.engine.threads
-    check = verifier(model, frozenset(model.weights), compilation.calibration, threads)
-    model.save(output, check, force)
+    compilation.save(output, force)
 
 
 def default_output(model: str | Path) -> Path:

@@ -208,6 +208,10 @@ class Pruned(Shown):
         )
         return replace(self, trials=trials)
 
+    def save(self, path: str | Path, force: bool = False) -> None:
+        """Write the pruned model once it has been verified, where `output` has not."""
+        self.compilation.save(path, force)
+
     def spending(self, seconds: Mapping[str, float]) -> Pruned:
         """The same, having taken this time."""
         return replace(self, compilation=self.compilation.with_record(seconds=seconds))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import onnx
@@ -18,7 +19,7 @@ from eapc.layers import Skipped, TiedLayers
 from eapc.model import InputShapes, Model
 from eapc.progress import Progress, silent
 from eapc.repair import Repaired
-from eapc.runtime import Engine
+from eapc.runtime import Engine, verifier
 from eapc.structured import ChannelPlan
 from eapc.tuning import Tuned
 from eapc.widths import WidthPlan
@@ -187,6 +188,12 @@ class Compilation:
             digest(step, *map(model_digest, models), data_digest(self.calibration)),
             results,
         )
+
+    def save(self, path: str | Path, force: bool = False) -> None:
+        """Write the model once it has been verified; raises what `Model.save` does."""
+        model, threads = self.model, self.conditions.engine.threads
+        check = verifier(model, frozenset(model.weights), self.calibration, threads)
+        model.save(path, check, force)
 
     def with_model(self, model: Model) -> Compilation:
         """The same with another model; its energy is unknown until it is estimated."""
