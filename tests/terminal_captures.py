@@ -24,14 +24,13 @@ def in_terminal(
     """What `eapc` with these arguments writes to a terminal so wide, control codes included."""
     near, far = pty.openpty()
     fcntl.ioctl(far, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
-    known = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS", "FORCE_COLOR")}
     process = subprocess.Popen(
         [sys.executable, "-m", "eapc.cli", *arguments],
         cwd=PROJECT,
         stdin=far,
         stdout=far,
         stderr=far,
-        env={**known, "TERM": "xterm-256color", **(settings or {})},
+        env=surroundings() | dict(settings or {}),
     )
     os.close(far)
     try:
@@ -39,6 +38,13 @@ def in_terminal(
     finally:
         process.wait()
         os.close(near)
+
+
+def surroundings() -> dict[str, str]:
+    """The environment, without what tells a program another terminal than the one that it has."""
+    misleading = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "TERM")
+    known = {name: value for name, value in os.environ.items() if name not in misleading}
+    return {**known, "TERM": "xterm-256color"}
 
 
 def _read_all(near: int) -> str:

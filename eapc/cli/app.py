@@ -15,6 +15,7 @@ from eapc.cli.analyze import analyze
 from eapc.cli.compare import compare
 from eapc.cli.data import data_show
 from eapc.cli.dynamic import dynamic
+from eapc.cli.examples import epilog
 from eapc.cli.finetune import finetune
 from eapc.cli.fit import hw_fit
 from eapc.cli.listing import hw_list, hw_show, hw_validate, passes
@@ -62,22 +63,22 @@ def _data() -> None:
 def make_app() -> typer.Typer:
     """The app with its commands; `prune` and `sweep` have an option for each goal known by now."""
     app = typer.Typer(
-        add_completion=False,
+        add_completion=True,
         pretty_exceptions_enable=False,
         rich_markup_mode="markdown",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_eapc)
     for command in (analyze, profile, prune, finetune, sweep, dynamic, compare, run, passes):
-        app.command()(spread(command))
+        app.command(epilog=epilog(command.__name__))(spread(command))
     hw = typer.Typer(help="List the machines that come with eapc, show one, check a file, fit one.")
     for name, subcommand in (("list", hw_list), ("show", hw_show), ("validate", hw_validate)):
-        hw.command(name)(subcommand)
-    hw.command("fit")(hw_fit)
+        hw.command(name, epilog=epilog(f"hw {name}"))(subcommand)
+    hw.command("fit", epilog=epilog("hw fit"))(hw_fit)
     app.add_typer(hw, name="hw")
     data = typer.Typer(help="Show what a network will see of data.")
     data.callback()(_data)
-    data.command("show")(spread(data_show))
+    data.command("show", epilog=epilog("data show"))(spread(data_show))
     app.add_typer(data, name="data")
     return app
 
@@ -88,7 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = make_app()(args=given, prog_name="eapc", standalone_mode=False)
         sys.stdout.flush()
-    except (BrokenPipeError, SystemExit):  # typer and rich make the latter of the former
+    except (BrokenPipeError, SystemExit) as end:  # typer and rich make the latter of the former
+        if isinstance(end, SystemExit) and not end.code:  # what completes has been said
+            return 0
         _abandon_stdout()
         return BROKEN_PIPE
     except (KeyboardInterrupt, typer.Abort):
