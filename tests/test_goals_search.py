@@ -101,10 +101,13 @@ def search_of(costs: dict[float, float]) -> tuple[BudgetSearch[Lost], list[float
     def judge(model: Any) -> Lost:
         return Lost(1 - float(model))
 
-    def known(result: Any) -> dict[str, float]:
-        return {"energy": costs.get(float(result.model), float(result.model))}
+    def cost(result: Any) -> float:
+        return costs.get(float(result.model), float(result.model))
 
-    return BudgetSearch(prune, curves, judge, lambda error: error, known), pruned
+    def known(result: Any) -> dict[str, float]:
+        return {"energy": cost(result)}
+
+    return BudgetSearch(prune, curves, judge, lambda error: error, known, cost), pruned
 
 
 def test_the_lowest_budget_is_the_answer_where_costs_follow_it() -> None:

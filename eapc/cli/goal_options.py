@@ -1,20 +1,27 @@
-"""Options for goals: one per kind of goal, with one value in `prune` and several in `sweep`."""
+"""Options for goals: one per kind of goal, with one value in `prune` and several in `sweep`.
+
+A cost to lower and a bound on the outputs go together, and make a joint goal.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import Field, fields
 from inspect import Parameter
+from itertools import product
 from typing import Annotated, Any
 
 from typer import Option
 
 from eapc.errors import UsageError
-from eapc.goals import DEFAULT_GOAL, GOALS, MIXED, Goal, Sparsity, Width
+from eapc.goals import DEFAULT_GOAL, GOALS, MIXED, Bound, Goal, Joint, Sparsity, Target, Width
 
 
 class GoalOptions:
-    """A group of an option per kind of goal, one of which may be given, and what refines them."""
+    """A group of an option per kind of goal, and what refines them.
+
+    One may be given, or a cost to lower and a bound.
+    """
 
     def __init__(self, **values: Any) -> None:
         given = {
@@ -29,8 +36,19 @@ class GoalOptions:
         """The goal of an option, refined as far as is given."""
         kind = GOALS[option]
         names = {each.metadata["option"]: each.name for each in _refinements(kind)}
-        self._refuse_others(names)
-        return kind(value, **{names[o]: value for o, value in self._refined.items()})
+        return kind(value, **{names[o]: v for o, v in self._refined.items() if o in names})
+
+    def _require_pair(self) -> None:
+        """Raise UsageError unless one goal is given, or a cost and a bound."""
+        given = list(self._given)
+        kinds = [GOALS[option] for option in given]
+        costs, bounds = ([k for k in kinds if issubclass(k, of)] for of in (Target, Bound))
+        if len(costs) > 1 or len(bounds) > 1 or len(given) > max(1, len(costs) + len(bounds)):
+            raise UsageError(f"{' and '.join(given)}: {_PAIR}")
+
+    def _require_known(self) -> None:
+        """Raise UsageError where what refines a goal is given without it."""
+        self._refuse_others({each for option in self._given for each in _options_of(GOALS[option])})
 
     def _refuse_others(self, known: Collection[str]) -> None:
         for option in self._refined:
@@ -45,7 +63,7 @@ class OneGoal(GoalOptions):
     @classmethod
     def parameters(cls) -> list[Parameter]:
         """An option per kind of goal, with one value."""
-        panel = f"Goal (one of these; {DEFAULT_GOAL} if none is given)"
+        panel = f"Goal (one, or a cost and a bound; {DEFAULT_GOAL} if none)"
         return [
             _parameter(
                 kind.option,
@@ -62,41 +80,59 @@ class OneGoal(GoalOptions):
 
         Without any of these the default with `bits` is to quantize alone.
         """
-        if len(self._given) > 1:
-            raise UsageError(f"{' and '.join(self._given)}: give one goal at a time")
+        self._require_pair()
+        self._require_known()
         goals = [self._made(option, value) for option, value in self._given.items()]
         fixed = _fixed_sparsity(pattern, goals)
         if goals:
-            return goals[0]
-        self._refuse_others(())
+            return _joined(goals)
         if fixed is not None:
             return Sparsity(fixed)
         return DEFAULT_GOAL if bits in (None, MIXED) else Width(bits)
 
 
 class SeveralGoals(GoalOptions):
-    """The group of the same options in `sweep`, each with several values."""
+    """The group of the same options in `sweep`, one with several values."""
 
     @classmethod
     def parameters(cls) -> list[Parameter]:
         """An option per kind of goal, with comma-separated values."""
-        shown = {"help": "As for prune.", "rich_help_panel": "Goals (values of one of these)"}
+        panel = "Goals (values of one; a cost and a bound go together)"
+        shown = {"help": "As for prune.", "rich_help_panel": panel}
         return [
             _parameter(kind.option, str, metavar=f"{kind.metavar},{kind.metavar},...", **shown)
             for kind in GOALS.values()
         ] + _refining(shown["rich_help_panel"])
 
     def goals(self, pattern: str) -> list[Goal]:
-        """The goals of one option's comma-separated values, in their order."""
+        """The goals of an option's comma-separated values, in their order.
+
+        Beside them one value of another may stand, which holds for each.
+        """
         if not self._given:
             raise UsageError(f"a sweep needs values of a goal: {', '.join(GOALS)}")
-        if len(self._given) > 1:
-            raise UsageError(f"{' and '.join(self._given)}: give values of one goal")
-        ((option, text),) = self._given.items()
-        values = [_read(GOALS[option], part.strip()) for part in text.split(",")]
-        goals = [self._made(option, value) for value in values]
-        _fixed_sparsity(pattern, goals)
-        return goals
+        self._require_pair()
+        self._require_known()
+        values = [
+            [self._made(option, _read(GOALS[option], part.strip())) for part in text.split(",")]
+            for option, text in self._given.items()
+        ]
+        if sum(len(each) > 1 for each in values) > 1:
+            raise UsageError(f"{' and '.join(self._given)}: give several values of one of them")
+        for each in values:
+            _fixed_sparsity(pattern, each)
+        return [_joined(goals) for goals in product(*values)]
+
+
+_PAIR = "give one goal, or one cost to lower and one bound"
+
+
+def _joined(goals: Sequence[Goal]) -> Goal:
+    """The goal, or the joint one of a cost and a bound in either order."""
+    if len(goals) == 1:
+        return goals[0]
+    target = next(each for each in goals if isinstance(each, Target))
+    return Joint(target, next(each for each in goals if isinstance(each, Bound)))
 
 
 def _parameter(option: str, kind: Any, **shown: Any) -> Parameter:
@@ -114,7 +150,7 @@ def _refining(panel: str) -> list[Parameter]:
     return [
         _parameter(
             option,
-            float,
+            each.metadata.get("kind", float),
             metavar=each.metadata["metavar"],
             help=each.metadata["help"],
             rich_help_panel=panel,

@@ -21,6 +21,7 @@ from eapc.pipeline import ChannelRecord, Compilation, LatencyRecord, LayerRecord
 from eapc.repair import Repaired
 from eapc.report.classes import class_facts
 from eapc.report.documents import layer_energy
+from eapc.report.goals import asked_rows, frontier_table
 from eapc.report.layout import (
     NOT_FINITE,
     Column,
@@ -59,6 +60,7 @@ def prune_table(pruned: Pruned, width: int) -> Group:
     columns = (Column("", "left"), Column("before"), Column("after"), Column("", "right"))
     entries = [
         ("goal", plain(pruned.shortfall) or "met"),
+        *asked_rows(pruned),
         *class_facts(pruned),
         *ratio_uncertainty(before, after),
         ("uncertainty", energy_uncertainty(after.hardware)),
@@ -80,6 +82,7 @@ def prune_table(pruned: Pruned, width: int) -> Group:
         table(columns, list(_changes(pruned)), width),
         *_channel_table(pruned.groups, width),
         *_layer_table(pruned.layers, before, after, width),
+        *frontier_table(pruned, width),
         facts(entries),
     )
 
@@ -264,8 +267,9 @@ def _decided(pruned: Pruned) -> Iterator[tuple[str, str]]:
     yield "loss", _loss(other)
     if pruned.confidence is not None:
         told = f"{percent(pruned.confidence)} by the inputs that did not decide"
-        yield "confidence", f"{told} that {pruned.goal.option} {pruned.goal.value:g} holds"
-        drop = pruned.goal.value
+        bound = next(part for part in pruned.goal.parts if part.needs_labels)
+        drop = bound.value
+        yield "confidence", f"{told} that {bound.option} {drop:g} holds"
         enough = other.samples_to_tell(drop) if drop else None
         if enough is not None and enough > other.samples:
             needed = count(2 * enough, "labelled input" if other.metric == TOP1 else "input")

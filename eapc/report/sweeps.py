@@ -22,6 +22,7 @@ from eapc.report.documents import (
     path_of,
     totals,
 )
+from eapc.report.goals import asked_document, trial_document
 from eapc.report.layout import (
     Column,
     count,
@@ -165,9 +166,12 @@ def sweep_document(swept: Swept, warnings: Sequence[str] = ()) -> Document:
 
 
 def _document(row: Pruned) -> Document:
+    first = row.goal.parts[0]
     return {
-        "goal": row.goal.option.removeprefix("--"),
-        "value": str(value) if isinstance(value := row.goal.value, Path) else value,
+        "goal": first.option.removeprefix("--"),
+        "value": str(value) if isinstance(value := first.value, Path) else value,
+        "asked": asked_document(row),
+        "trials": [trial_document(trial) for trial in row.trials],
         "goal_met": row.goal_met,
         "confirmed": row.confirmed,
         "reason": row.reason or row.doubt or None,
