@@ -1,6 +1,7 @@
 """The energy of a model on a machine, from the work of each node to the report."""
 
 from eapc.dataflow import OPERANDS
+from eapc.energy.annotations import node_annotations
 from eapc.energy.estimation import (
     EnergyReport,
     Figure,
@@ -8,7 +9,6 @@ from eapc.energy.estimation import (
     Unmodelled,
     energy_of,
     estimate,
-    node_annotations,
     nonskipped_macs_of,
     priced_as,
     priced_at,

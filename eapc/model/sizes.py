@@ -15,6 +15,9 @@ GZIP_LEVEL = 6
 """That of `gzip` where none is given."""
 
 
+_LONG_NAME = 32
+
+
 def stored_bytes(model: Model) -> int:
     """Bytes of a model's file and its external data as they are, whatever they are changed to."""
     proto = model.view.proto
@@ -31,9 +34,12 @@ def constant_bytes(model: Model, name: str) -> float:
 
 
 def written_bytes(model: Model, packed: bool = False) -> int:
-    """Bytes of the files that `Model.save` writes, each packed by gzip if so asked."""
+    """Bytes of the files that `Model.save` writes, each packed by gzip if so asked.
+
+    Tensors outside name their file, whose name is taken to be a long one.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
+        path = Path(folder) / f"{'m' * _LONG_NAME}.onnx"
         model.save(path)
         return sum(_bytes(file, packed) for file in Path(folder).iterdir())
 

@@ -39,6 +39,13 @@ def asked_rows(pruned: Pruned) -> Iterator[tuple[str, str]]:
             yield "size of the file", f"{held} of the original's; at most {most} wanted"
 
 
+def shown_cost(goal: Goal) -> Target | None:
+    """The cost of a sweep's goals that has a column of its own: what the others do not show."""
+    target = goal.parts[0]
+    has_own = isinstance(target, Target) and target.cost not in ("energy", "latency")
+    return target if has_own and isinstance(target, Target) else None
+
+
 def trial_document(trial: Trial) -> dict[str, Any]:
     """A network that a search has tried; costs are ratios to the dense network's."""
     return {

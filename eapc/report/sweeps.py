@@ -22,7 +22,7 @@ from eapc.report.documents import (
     path_of,
     totals,
 )
-from eapc.report.goals import asked_document, trial_document
+from eapc.report.goals import asked_document, shown_cost, trial_document
 from eapc.report.layout import (
     Column,
     count,
@@ -60,6 +60,10 @@ _COLUMNS = (
     "seconds",
     "reason",
     "output",
+    "reached",
+    "bound",
+    "bound_value",
+    "bound_reached",
 )
 
 
@@ -114,6 +118,8 @@ def _columns(rows: Sequence[Pruned]) -> dict[Column, list[str]]:
         Column("energy"): [percent(row.energy_ratio) for row in rows],
         Column("zeros"): [percent(row.sparsity) for row in rows],
     }
+    if (cost := shown_cost(rows[0].goal)) is not None:
+        columns[Column(cost.cost)] = [percent(row.goal.parts[0].reached(row)) for row in rows]
     accuracies = [row.accuracy for row in rows]
     if any(accuracies):
         name = plain(next(known.metric for known in accuracies if known))
@@ -195,6 +201,12 @@ def sweep_csv(swept: Swept) -> str:
 def _figures(row: Pruned) -> dict[str, Any]:
     accuracy, agreement = row.accuracy, row.agreement
     figures = _document(row) | {"accuracy": None, "agreement": None}
+    first, *bounds = figures["asked"]
+    figures["reached"] = first["reached"]
+    for bound in bounds:
+        name = bound["option"].removeprefix("--")
+        told = {"bound": name, "bound_value": bound["value"], "bound_reached": bound["reached"]}
+        figures |= told
     figures |= {f"{name}_bits": widths_text(bits) for name, bits in widths_of(row.after).items()}
     if accuracy is not None:
         figures |= {
