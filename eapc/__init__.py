@@ -39,12 +39,17 @@ if TYPE_CHECKING:
     from eapc.goals import (
         Densities,
         Goal,
+        Joint,
         MaxDrop,
         MinAgreement,
         Pruned,
         Sparsity,
         TargetEnergy,
         TargetLatency,
+        TargetMacs,
+        TargetSize,
+        TargetWeights,
+        Trial,
     )
     from eapc.hardware import HardwareModel, MeasuredMachine, load_hardware, load_machine
     from eapc.model import Model
@@ -73,6 +78,7 @@ __all__ = [
     "GoalError",
     "HardwareError",
     "HardwareModel",
+    "Joint",
     "MaxDrop",
     "MeasuredMachine",
     "Meter",
@@ -96,7 +102,11 @@ __all__ = [
     "Swept",
     "TargetEnergy",
     "TargetLatency",
+    "TargetMacs",
+    "TargetSize",
+    "TargetWeights",
     "Timing",
+    "Trial",
     "UsageError",
     "VerificationError",
     "__version__",
@@ -127,7 +137,8 @@ _HOMES = {
     "errors": """DataError EapcError GoalError HardwareError MeterError ModelError PassError
         UsageError VerificationError""",
     "commands.sweep": "SweepRow Swept sweep",
-    "goals": "Densities Goal MaxDrop MinAgreement Pruned Sparsity TargetEnergy TargetLatency",
+    "goals": """Densities Goal Joint MaxDrop MinAgreement Pruned Sparsity TargetEnergy
+        TargetLatency TargetMacs TargetSize TargetWeights Trial""",
     "hardware": "HardwareModel MeasuredMachine load_hardware load_machine",
     "commands.machine_profile": "ProfileSettings Profiled profile",
     "model": "Model",

@@ -22,6 +22,7 @@ from eapc.goals import (
     Trial,
     Trials,
     best_trials,
+    joined,
 )
 
 WEIGHTS = replace(RECIPE, objective="weights")
@@ -123,6 +124,15 @@ def test_what_does_not_go_together() -> None:
         Joint(TargetMacs(0.5), TargetEnergy(0.5))  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="--sparsity and --max-drop: give one cost"):
         Joint(Sparsity(0.5), MaxDrop(0.1))  # type: ignore[arg-type]
+
+
+def test_parts_are_joined_in_either_order() -> None:
+    target, bound = TargetEnergy(0.7), MaxDrop(0.01)
+    assert joined([bound]) is bound
+    assert joined([bound, target]) == joined([target, bound]) == Joint(target, bound)
+    for parts in ([], [target, bound, bound], [bound, bound], [target, Sparsity(0.5)]):
+        with pytest.raises(UsageError, match="give one"):
+            joined(parts)
 
 
 def test_what_its_parts_ask_for_it_asks_for() -> None:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from typer import Option
 
 from eapc.errors import UsageError
-from eapc.goals import DEFAULT_GOAL, GOALS, MIXED, Bound, Goal, Joint, Sparsity, Target, Width
+from eapc.goals import DEFAULT_GOAL, GOALS, MIXED, Bound, Goal, Sparsity, Target, Width, joined
 
 
 class GoalOptions:
@@ -85,7 +85,7 @@ class OneGoal(GoalOptions):
         goals = [self._made(option, value) for option, value in self._given.items()]
         fixed = _fixed_sparsity(pattern, goals)
         if goals:
-            return _joined(goals)
+            return joined(goals)
         if fixed is not None:
             return Sparsity(fixed)
         return DEFAULT_GOAL if bits in (None, MIXED) else Width(bits)
@@ -121,18 +121,10 @@ class SeveralGoals(GoalOptions):
             raise UsageError(f"{' and '.join(self._given)}: give several values of one of them")
         for each in values:
             _fixed_sparsity(pattern, each)
-        return [_joined(goals) for goals in product(*values)]
+        return [joined(goals) for goals in product(*values)]
 
 
 _PAIR = "give one goal, or one cost to lower and one bound"
-
-
-def _joined(goals: Sequence[Goal]) -> Goal:
-    """The goal, or the joint one of a cost and a bound in either order."""
-    if len(goals) == 1:
-        return goals[0]
-    target = next(each for each in goals if isinstance(each, Target))
-    return Joint(target, next(each for each in goals if isinstance(each, Bound)))
 
 
 def _parameter(option: str, kind: Any, **shown: Any) -> Parameter:

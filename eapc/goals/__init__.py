@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from eapc.goals.bound import ALIKE, Bound
 from eapc.goals.densities import Densities
 from eapc.goals.goal import Budget, Goal
-from eapc.goals.joint import Joint
+from eapc.goals.joint import Joint, joined
 from eapc.goals.max_drop import MaxDrop
 from eapc.goals.min_agreement import DEFAULT_GOAL, HELD_OUT, MAX_OUTPUT_ERROR, MinAgreement
 from eapc.goals.result import Pruned, Trial, best_trials, costs_of
@@ -74,6 +74,7 @@ __all__ = [
     "best_trials",
     "costs_of",
     "few_rows",
+    "joined",
     "measured",
     "pruner_of",
     "warning",

@@ -140,6 +140,20 @@ class Joint(Goal):
         return replace(best, goal=self, goal_met=met, reason=reason, **figures)
 
 
+def joined(parts: Sequence[Goal]) -> Goal:
+    """The one goal that is given, or the joint one of a cost and a bound, in either order.
+
+    Raises UsageError for anything else.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    targets: list[Any] = sorted(parts, key=lambda part: not isinstance(part, Target))
+    if len(targets) != 2:
+        names = " and ".join(_named(part) for part in parts) or "no goals"
+        raise UsageError(f"{names}: give one goal, or one cost to lower and one bound")
+    return Joint(*targets)
+
+
 def _chosen(result: Pruned) -> Trial:
     """The trial that a result is of."""
     return next(each for each in result.trials if each.is_chosen)
