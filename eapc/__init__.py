@@ -52,12 +52,17 @@ if TYPE_CHECKING:
     from eapc.goals import (
         Densities,
         Goal,
+        Joint,
         MaxDrop,
         MinAgreement,
         Pruned,
         Sparsity,
         TargetEnergy,
         TargetLatency,
+        TargetMacs,
+        TargetSize,
+        TargetWeights,
+        Trial,
     )
     from eapc.hardware import HardwareModel, MeasuredMachine, load_hardware, load_machine
     from eapc.model import Model
@@ -87,6 +92,7 @@ __all__ = [
     "GoalError",
     "HardwareError",
     "HardwareModel",
+    "Joint",
     "MaxDrop",
     "MeasuredMachine",
     "Meter",
@@ -111,7 +117,11 @@ __all__ = [
     "Swept",
     "TargetEnergy",
     "TargetLatency",
+    "TargetMacs",
+    "TargetSize",
+    "TargetWeights",
     "Timing",
+    "Trial",
     "UsageError",
     "VerificationError",
     "__version__",
@@ -147,7 +157,8 @@ _HOMES = {
     "energy": "DensityTable EnergyReport NodeEnergy",
     "errors": """ArgumentError DataError EapcError GoalError HardwareError MeterError
         MissingLibraryError ModelError PassError UsageError VerificationError""",
-    "goals": "Densities Goal MaxDrop MinAgreement Pruned Sparsity TargetEnergy TargetLatency",
+    "goals": """Densities Goal Joint MaxDrop MinAgreement Pruned Sparsity TargetEnergy
+        TargetLatency TargetMacs TargetSize TargetWeights Trial""",
     "hardware": "HardwareModel MeasuredMachine load_hardware load_machine",
     "model": "Model",
     "pipeline": "Compilation Pass Pipeline Recipe",

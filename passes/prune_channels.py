@@ -13,17 +13,20 @@ import numpy as np
 from eapc.calibration import probes_of
 from eapc.channels import ChannelGroup
 from eapc.checkpoints import Checkpoint
-from eapc.energy import GivenBits, estimate
+from eapc.energy import GivenBits, estimate, nonskipped_macs_of
 from eapc.errors import ModelError, UsageError
 from eapc.layers import PrunableLayers, Skipped, TiedLayers, choose, layers_of, with_plain_layers
 from eapc.model import Model, infer_shapes, input_shapes
 from eapc.pipeline import (
+    OBJECTIVES,
     ChannelRecord,
     Compilation,
     LatencyRecord,
     LayerRecord,
     Names,
     Pass,
+    amount_of,
+    counted_by_name,
     density_table,
     groups_of,
     one_by_one,
@@ -41,6 +44,7 @@ from eapc.structured import (
     ChannelPlan,
     LayeredGroup,
     Survey,
+    constant_costs,
     energy_costs,
     latency_costs,
     left_alone,
@@ -60,7 +64,7 @@ class _Basis(NamedTuple):
     """What a plan's curves and prices depend on."""
 
     criterion: str
-    is_of_energy: bool
+    objective: str
     timed_bits: int | None
     bits: GivenBits
 
@@ -85,6 +89,11 @@ class PruneChannels(Pass):
     latency: float | None = field(
         default=None, metadata={"help": "the same for latency, on a measured machine"}
     )
+    weights: float | None = field(default=None, metadata={"help": "the same for non-zero weights"})
+    macs: float | None = field(default=None, metadata={"help": "the same for MACs not skipped"})
+    size: float | None = field(
+        default=None, metadata={"help": "the same for bytes of the file, zeros left out"}
+    )
     criterion: str = field(
         default=DEFAULT_CRITERION,
         metadata={"help": "which channels go first", "choices": CRITERIA},
@@ -104,25 +113,32 @@ class PruneChannels(Pass):
 
     def __post_init__(self) -> None:
         CRITERIA.require(self.criterion)
-        goals = (self.fraction, self.energy, self.latency)
-        if sum(goal is not None for goal in goals) != 1:
-            raise UsageError("prune-channels: give either fraction or energy or latency")
+        budgets = [getattr(self, objective) for objective in OBJECTIVES]
+        if sum(goal is not None for goal in (self.fraction, *budgets)) != 1:
+            known = " or ".join(OBJECTIVES)
+            raise UsageError(f"prune-channels: give either fraction or {known}")
         if self.fraction is not None and not 0 <= self.fraction < 1:
             raise UsageError(f"prune-channels: fraction must be in [0, 1), got {self.fraction}")
         if self._budget is not None and not 0 < self._budget <= 1:
             raise UsageError(f"prune-channels: a budget must be in (0, 1], got {self._budget}")
-        if self.zeros and self.energy is None:
+        if self.zeros and (self._budget is None or self.latency is not None):
             raise UsageError("prune-channels: zeros take a share of an energy budget: give energy")
 
-        if self.bits is not None and self.energy is not None:
+        if self.bits is not None and self._objective not in ("", "latency"):
             raise UsageError("prune-channels: bits say which latencies count: give latency")
         if self.bits not in (None, _TIMED_BITS):
             raise UsageError(f"prune-channels: bits: expected {_TIMED_BITS}, got {self.bits}")
 
     @property
+    def _objective(self) -> str:
+        """What the budget is of; empty where there is none."""
+        return next((name for name in OBJECTIVES if getattr(self, name) is not None), "")
+
+    @property
     def _budget(self) -> float | None:
-        """What is to be kept of the energy or the latency."""
-        return self.latency if self.energy is None else self.energy
+        """What is to be kept of the objective."""
+        found: float | None = getattr(self, self._objective) if self._objective else None
+        return found
 
     @property
     def needs_calibration(self) -> bool:
@@ -229,7 +245,7 @@ class PruneChannels(Pass):
     ) -> LatencyRecord | None:
         """What the measured machine says of these counts; None where energy is what counts."""
         machine, plan = compilation.measured, compilation.record.channel_plan
-        if machine is None or self.energy is not None:
+        if machine is None or self._objective not in ("", "latency"):
             return None
         groups = [each.group for each in chosen]
         known = plan.costs if plan and self.latency else None
@@ -247,10 +263,11 @@ class PruneChannels(Pass):
         """
         groups = [each.group for each in chosen]
         plan = compilation.record.channel_plan
-        basis = _Basis(self.criterion, self.latency is None, self.bits, compilation.conditions.bits)
+        objective, bits = self._objective, compilation.conditions.bits
+        basis = _Basis(self.criterion, objective, self.bits, bits)
         if not plan or plan.basis != basis or not _is_of(plan, groups):
             if self.latency is None:
-                costs = _energy_costs(compilation, groups)
+                costs = _costs(compilation, groups, objective)
             else:
                 costs = _latency_costs(compilation, groups, self.bits)
             curves = self._known_curves(compilation, chosen)
@@ -260,7 +277,7 @@ class PruneChannels(Pass):
         if self.zeros != bool(plan.zeros):
             named = choose(layers, self.include, self.exclude)
             if self.zeros:
-                compilation = with_curves(compilation, named, apart=True)
+                compilation = with_curves(compilation, named, apart=True, objective=objective)
             known = compilation.record.curves if self.zeros else None
             plan = replace(plan, zeros=known.layers if known else ())
         return compilation.with_record(channel_plan=plan)
@@ -271,11 +288,19 @@ def _read(layered: LayeredGroup, part: Checkpoint) -> ChannelCurve:
     return ChannelCurve(layered.group.name, part.arrays["order"], counts, errors)
 
 
-def _energy_costs(compilation: Compilation, groups: Sequence[ChannelGroup]) -> ChannelCosts:
+def _costs(
+    compilation: Compilation, groups: Sequence[ChannelGroup], objective: str
+) -> ChannelCosts:
+    """What is modelled or counted by channels, for an objective that is not latency."""
     works, batch = works_of(compilation)
-    table = density_table(compilation, works)
-    report = estimate(compilation.model, works, compilation.hardware, table, batch)
-    return energy_costs(works, report, groups)
+    table, model = density_table(compilation, works), compilation.model
+    report = estimate(model, works, compilation.hardware, table, batch)
+    if objective == "energy":
+        return energy_costs(works, report, groups)
+    if objective == "macs":
+        return energy_costs(works, report, groups, nonskipped_macs_of)
+    whole = amount_of(replace(compilation, energy=report), objective)
+    return constant_costs(works, report, groups, counted_by_name(model, objective), whole)
 
 
 def _latency_costs(

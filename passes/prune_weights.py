@@ -27,10 +27,13 @@ from eapc.layers import (
     without,
 )
 from eapc.model import Model
-from eapc.pipeline import Compilation, LayerRecord, Names, Pass, with_curves
+from eapc.pipeline import OBJECTIVES, Compilation, LayerRecord, Names, Pass, with_curves
 from eapc.solvers import PATTERNS, parse_pattern
 
 NOT_REACHED = "no calibration input comes to it; give some that do"
+
+_OBJECTIVES = tuple(name for name in OBJECTIVES if name != "latency")
+"""What budgets of zeros are of: zeros save no time on stock runtimes."""
 
 _ROUNDING = 0.005
 """How near the sparsity that is typed must come to the one that a pattern fixes."""
@@ -48,6 +51,11 @@ class PruneWeights(Pass):
     energy: float | None = field(
         default=None,
         metadata={"help": "energy to keep, as a fraction of the dense network's, shared out"},
+    )
+    weights: float | None = field(default=None, metadata={"help": "the same for non-zero weights"})
+    macs: float | None = field(default=None, metadata={"help": "the same for MACs not skipped"})
+    size: float | None = field(
+        default=None, metadata={"help": "the same for bytes of the file, zeros left out"}
     )
     densities: Path | None = field(
         default=None, metadata={"help": "YAML file of layers and their densities; others stay"}
@@ -72,20 +80,24 @@ class PruneWeights(Pass):
         self._require_one_goal()
         if self.sparsity is not None and not 0 <= self.sparsity < 1:
             raise UsageError(f"prune-weights: sparsity must be in [0, 1), got {self.sparsity}")
-        if self.energy is not None and not 0 < self.energy <= 1:
-            raise UsageError(f"prune-weights: energy must be in (0, 1], got {self.energy}")
+        budget = self._budget
+        if budget is not None and not 0 < budget <= 1:
+            raise UsageError(f"prune-weights: {self._objective} must be in (0, 1], got {budget}")
         if self.order not in ORDERS:
             choice = ", ".join(ORDERS)
             raise UsageError(f"prune-weights: unknown order '{self.order}'; choose from {choice}")
-        if self.energy is None and (self.order != DEFAULT_ORDER or self.late):
+        if budget is None and (self.order != DEFAULT_ORDER or self.late):
             raise UsageError("prune-weights: order and late share an energy budget: give energy")
 
     def _require_one_goal(self) -> None:
-        goals = (self.sparsity, self.energy, self.densities)
+        goals = (self.sparsity, self.densities, *(getattr(self, name) for name in _OBJECTIVES))
         given = sum(goal is not None for goal in goals)
         density = parse_pattern(self.pattern).fixed_density
         if density is None and given != 1:
-            raise UsageError("prune-weights: give either sparsity or energy or densities")
+            raise UsageError(
+                "prune-weights: give either sparsity or densities or a budget: "
+                f"{', '.join(_OBJECTIVES)}"
+            )
         if density is None or given == 0:
             return
         sparsity = 1 - density
@@ -96,9 +108,20 @@ class PruneWeights(Pass):
             )
 
     @property
+    def _objective(self) -> str:
+        """What the budget is of; empty where there is none."""
+        return next((name for name in _OBJECTIVES if getattr(self, name) is not None), "")
+
+    @property
+    def _budget(self) -> float | None:
+        """What is to be kept of the objective."""
+        found: float | None = getattr(self, self._objective) if self._objective else None
+        return found
+
+    @property
     def needs_calibration(self) -> bool:
         """Sharing out a budget takes error curves."""
-        return self.energy is not None
+        return self._budget is not None
 
     def check(self, model: Model) -> None:
         """Find the layers that names and patterns mean."""
@@ -109,9 +132,10 @@ class PruneWeights(Pass):
     def run(self, compilation: Compilation) -> Compilation:
         """The compilation with weights zeroed by magnitude, ready to be reconstructed."""
         chosen = self._reached(compilation, self._chosen(compilation.model))
-        if self.energy is not None:
-            compilation = with_curves(_without_other_curves(compilation, chosen), chosen)
-            compilation = compilation.with_record(budget=self.energy)
+        if self._budget is not None:
+            fitting = _without_other_curves(compilation, chosen)
+            compilation = with_curves(fitting, chosen, objective=self._objective)
+            compilation = compilation.with_record(budget=self._budget)
         densities = self._densities(compilation, chosen)
         return self._zeroed(compilation, chosen, densities)
 
@@ -136,8 +160,8 @@ class PruneWeights(Pass):
         if self.densities is not None:
             table = read_layer_densities(self.densities)
             return given_densities(chosen, table, self.densities)
-        if self.energy is not None:
-            densities = ORDERS[self.order](compilation, chosen, self.energy)
+        if self._budget is not None:
+            densities = ORDERS[self.order](compilation, chosen, self._budget)
             return correct_tail(_curves_of(compilation), densities, self.late)
         return dict.fromkeys((tied.weight for tied in chosen.layers), 1 - (self.sparsity or 0.0))
 

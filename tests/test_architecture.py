@@ -190,12 +190,12 @@ def test_every_exported_name_is_there() -> None:
 EXPORTED = """
     Analysis ArgumentError CalibrationDataReader Comparison Compilation DataDescription DataError
     DataFiles Dataset Densities DensityTable DynamicNetwork EapcError EnergyReport FineTuned Goal
-    GoalError HardwareError HardwareModel MaxDrop MeasuredMachine Meter MeterError MinAgreement
-    MissingLibraryError Model ModelError NodeEnergy Pass PassError Pipeline Preprocessing
-    ProfileSettings Profiled Pruned Ran Recipe Settings Sparsity SweepRow Swept TargetEnergy
-    TargetLatency Timing UsageError VerificationError __version__ analyze compare compare_all
-    describe_data dynamic finetune load_data load_hardware load_machine open_meter profile prune run
-    sweep time_nodes
+    GoalError HardwareError HardwareModel Joint MaxDrop MeasuredMachine Meter MeterError
+    MinAgreement MissingLibraryError Model ModelError NodeEnergy Pass PassError Pipeline
+    Preprocessing ProfileSettings Profiled Pruned Ran Recipe Settings Sparsity SweepRow Swept
+    TargetEnergy TargetLatency TargetMacs TargetSize TargetWeights Timing Trial UsageError
+    VerificationError __version__ analyze compare compare_all describe_data dynamic finetune
+    load_data load_hardware load_machine open_meter profile prune run sweep time_nodes
 """
 
 

@@ -25,7 +25,17 @@ from eapc.commands.compiler import prune
 from eapc.commands.machine_profile import machine_yaml
 from eapc.commands.preparation import Settings, prepare
 from eapc.commands.results import partial_folder
-from eapc.goals import Goal, MinAgreement, Pruned, Sparsity, TargetEnergy, TargetLatency
+from eapc.goals import (
+    Goal,
+    Joint,
+    MinAgreement,
+    Pruned,
+    Sparsity,
+    TargetEnergy,
+    TargetLatency,
+    TargetSize,
+    TargetWeights,
+)
 from eapc.pipeline import Pipeline, Recipe, load_passes
 from eapc.progress import Progress, Step
 
@@ -88,7 +98,17 @@ def resumed(
     return done, count.layers
 
 
-@pytest.mark.parametrize("goal", [Sparsity(0.7), TargetEnergy(0.75), MinAgreement(0.9)])
+@pytest.mark.parametrize(
+    "goal",
+    [
+        Sparsity(0.7),
+        TargetEnergy(0.75),
+        MinAgreement(0.9),
+        Joint(TargetWeights(0.3), MinAgreement(0.9)),
+        TargetSize(0.5, "gzip"),
+    ],
+    ids=str,
+)
 def test_a_resumed_run_ends_in_the_same_bytes(goal: Goal, tmp_path: Path) -> None:
     whole = Count()
     prune(MODEL, SETTINGS, goal=goal, output=tmp_path / "whole.onnx", progress=whole)

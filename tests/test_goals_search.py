@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+from eapc.goals.bound import Broken
 from eapc.goals.search import BudgetSearch, Judgement, budgets_between, lowest_meeting
 
 COUNT = 65
@@ -101,10 +102,13 @@ def search_of(costs: dict[float, float]) -> tuple[BudgetSearch[Lost], list[float
     def judge(model: Any) -> Lost:
         return Lost(1 - float(model))
 
-    def known(result: Any) -> dict[str, float]:
-        return {"energy": costs.get(float(result.model), float(result.model))}
+    def cost(result: Any) -> float:
+        return costs.get(float(result.model), float(result.model))
 
-    return BudgetSearch(prune, curves, judge, lambda error: error, known), pruned
+    def known(result: Any) -> dict[str, float]:
+        return {"energy": cost(result)}
+
+    return BudgetSearch(prune, curves, judge, lambda error: error, known, cost), pruned
 
 
 def test_the_lowest_budget_is_the_answer_where_costs_follow_it() -> None:
@@ -113,6 +117,34 @@ def test_the_lowest_budget_is_the_answer_where_costs_follow_it() -> None:
     assert found.budget == 0.75
     assert found.below == (0.7422, Lost(1 - 0.7422))
     assert pruned.count(0.75) <= 2
+
+
+def test_what_is_known_to_break_is_not_tried() -> None:
+    """0.7 loses 0.3, as predicted: nothing at or below it is tried, and the answer is the same."""
+    search, pruned = search_of({})
+    found = search.lowest(lambda verdict: verdict.loss <= 0.25, 0.25, Broken(0.7, 0.3))
+    assert found.budget == 0.75
+    assert min(pruned) > 0.7
+    search, pruned = search_of({})
+    found = search.lowest(lambda verdict: verdict.loss <= 0.25, 0.25, Broken(0.748, 0.252))
+    assert found.budget == 0.75
+    assert set(pruned) == {0.75}
+
+
+def test_a_known_loss_scales_the_prediction() -> None:
+    """0.6 loses twice what is predicted, 0.8: half of 0.25 is predicted at 0.875."""
+    search, pruned = search_of({})
+    search.lowest(lambda verdict: verdict.loss <= 0.25, 0.25, Broken(0.6, 0.8))
+    assert pruned[0] == 0.875
+
+
+def test_trials_are_told_in_their_order() -> None:
+    search, pruned = search_of({})
+    found = search.lowest(lambda verdict: verdict.loss <= 0.25, 0.25)
+    told = search.trials(lambda verdict: verdict.loss <= 0.25, found.budget)
+    assert [trial.costs["energy"] for trial in told] == list(dict.fromkeys(pruned))
+    assert [trial.is_kept for trial in told] == [trial.costs["energy"] >= 0.75 for trial in told]
+    assert [trial.costs["energy"] for trial in told if trial.is_chosen] == [0.75]
 
 
 def test_a_budget_above_that_costs_less_is_the_answer() -> None:

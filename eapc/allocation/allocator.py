@@ -123,10 +123,14 @@ class Plan(Protocol):
 
 @dataclass(frozen=True)
 class Curves:
-    """The curves of every layer, and the energy that no weight can change."""
+    """The curves of every layer, and the energy that no weight can change.
+
+    Where budgets are of another `objective` that takes the place of energy throughout.
+    """
 
     layers: tuple[LayerCurve, ...]
     fixed_energy: float
+    objective: str = "energy"
 
     @property
     def dense_energy(self) -> float:

@@ -89,11 +89,15 @@ class RecipeOptions(TypedDict, total=False):
 
 
 class GoalOptions(TypedDict, total=False):
-    """One of these is the goal; without any the lowest energy that keeps 98 % of the answers."""
+    """A goal, or a cost and a bound; without any the least energy that keeps 98 % of answers."""
 
     sparsity: float | None
     target_energy: float | None
     target_latency: float | None
+    target_size: float | str | None
+    packed: str | None
+    target_weights: float | None
+    target_macs: float | None
     min_agreement: float | None
     max_drop: float | None
     confidence: float | None
@@ -106,6 +110,10 @@ class GoalLists(TypedDict, total=False):
     sparsity: float | Sequence[float] | None
     target_energy: float | Sequence[float] | None
     target_latency: float | Sequence[float] | None
+    target_size: float | str | Sequence[float | str] | None
+    packed: str | None
+    target_weights: float | Sequence[float] | None
+    target_macs: float | Sequence[float] | None
     min_agreement: float | Sequence[float] | None
     max_drop: float | Sequence[float] | None
     confidence: float | None

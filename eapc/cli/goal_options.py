@@ -1,4 +1,7 @@
-"""Options for goals: one per kind of goal, with one value in `prune` and several in `sweep`."""
+"""Options for goals: one per kind of goal, with one value in `prune` and several in `sweep`.
+
+A cost to lower and a bound on the outputs go together, and make a joint goal.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ class OneGoal(AskedGoals):
     @classmethod
     def parameters(cls) -> list[Parameter]:
         """An option per kind of goal, with one value."""
-        panel = f"Goal (one of these; {DEFAULT_GOAL} if none is given)"
+        panel = f"Goal (one, or a cost and a bound; {DEFAULT_GOAL} if none)"
         return [
             _parameter(
                 kind.option,
@@ -34,7 +37,7 @@ class OneGoal(AskedGoals):
 
 
 class SeveralGoals(AskedGoals):
-    """The group of the same options in `sweep`, each with several values."""
+    """The group of the same options in `sweep`, one with several values."""
 
     def __init__(self, **values: Any) -> None:
         read = {
@@ -46,7 +49,8 @@ class SeveralGoals(AskedGoals):
     @classmethod
     def parameters(cls) -> list[Parameter]:
         """An option per kind of goal, with comma-separated values."""
-        shown = {"help": "As for prune.", "rich_help_panel": "Goals (values of one of these)"}
+        panel = "Goals (values of one; a cost and a bound go together)"
+        shown = {"help": "As for prune.", "rich_help_panel": panel}
         return [
             _parameter(kind.option, str, metavar=f"{kind.metavar},{kind.metavar},...", **shown)
             for kind in GOALS.values()
@@ -71,7 +75,7 @@ def _refining(panel: str) -> list[Parameter]:
     return [
         _parameter(
             option,
-            float,
+            each.metadata.get("kind", float),
             metavar=each.metadata["metavar"],
             help=each.metadata["help"],
             rich_help_panel=panel,

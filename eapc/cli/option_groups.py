@@ -215,8 +215,8 @@ class Layers:
         Option(
             "--objective",
             metavar="NAME",
-            help="What is to fall: energy, or latency on a measured --hw; "
-            "by default what --hw tells.",
+            help="What is to fall: energy, weights, macs, size, or latency on a measured --hw; "
+            "by default what the goal or --hw tells.",
             rich_help_panel=_CHANNELS,
         ),
     ] = ""

@@ -32,7 +32,16 @@ from eapc.energy import EnergyReport, node_annotations
 from eapc.errors import UsageError
 from eapc.goals import DEFAULT_GOAL, Goal, Pruned, few_rows
 from eapc.model import Model, assumed_sizes
-from eapc.pipeline import Compilation, NearDead, Pipeline, Recipe, Steps, load_passes, near_dead_of
+from eapc.pipeline import (
+    Compilation,
+    NearDead,
+    Pipeline,
+    Recipe,
+    Steps,
+    amount_of,
+    load_passes,
+    near_dead_of,
+)
 from eapc.progress import Progress, silent
 from eapc.routing import RoutedParts, routed_parts
 from eapc.runtime import verifier
@@ -229,6 +238,7 @@ def _missed_budget(done: Compilation) -> str:
     curves, budget = done.record.curves, done.record.budget
     if curves is None or budget is None or curves.lowest_ratio <= budget:
         return ""
-    energy = done.energy.energy_mac_units / curves.dense_energy if done.energy else None
-    ratio = f"about {curves.lowest_ratio:.3f}" if energy is None else f"{energy:.3f}"
-    return f"energy={budget:g} is out of reach: the network still takes {ratio} of the energy"
+    name, ratio = curves.objective, f"about {curves.lowest_ratio:.3f}"
+    if done.energy:
+        ratio = f"{amount_of(done, name) / curves.dense_energy:.3f}"
+    return f"{name}={budget:g} is out of reach: the network still takes {ratio} of the {name}"

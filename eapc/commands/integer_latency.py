@@ -51,8 +51,8 @@ def _kept_whole(pruned: Pruned, whole: Pruned, latency: LatencyRecord, ratio: Ra
     kept = whole.compilation.with_record(
         latency=replace(latency, ratio=1.0), groups=groups, notes=notes
     )
-    goal = pruned.goal
-    met = isinstance(goal, TargetLatency) and goal.value >= 1
+    parts = pruned.goal.parts
+    met = all(isinstance(part, TargetLatency) and part.value >= 1 for part in parts)
     others = (replace(each, is_chosen=False) for each in pruned.trials)
     chosen = Trial(costs_of(kept, pruned.before), is_kept=met, is_chosen=True)
     return replace(

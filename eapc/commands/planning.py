@@ -6,8 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from eapc.commands.preparation import Begun, DataSource, MetricSource, Settings, checked
-from eapc.goals import Budget, Goal, Pruned, Target, pruner_of
+from eapc.commands.preparation import (
+    Begun,
+    DataSource,
+    MetricSource,
+    Settings,
+    checked,
+    targets_of,
+)
+from eapc.goals import Budget, Goal, Pruned, pruner_of
 from eapc.model import Model
 from eapc.pipeline import Compilation, Pass, Pipeline, Recipe
 from eapc.progress import Progress, silent
@@ -44,7 +51,7 @@ def plan(
     begun = checked(model, settings, (goal,), recipe, evaluation, outputs, force, metric)
     begun = replace(begun, compilation=replace(begun.compilation, progress=progress))
     pipeline, expected = begun.pipeline(goal), None
-    if not (goal.is_searched or recipe.zeros):
+    if goal.is_known(begun.recipe) and not recipe.zeros:
         begun, expected = _expected(begun, settings, goal)
         pipeline = expected.steps
     return DryRun(begun.compilation.model, str(pipeline), goal.note, expected)
@@ -69,9 +76,10 @@ def _before_refitting(steps: Sequence[Pass]) -> tuple[Pass, ...]:
 
 def _steps(goal: Goal, recipe: Recipe, dense: Compilation) -> tuple[Pass, ...]:
     """What a goal does to a network; budgets of a quantized file are told by quantizing it."""
-    if recipe.widths is None or not isinstance(goal, Target):
+    targets = targets_of((goal,))
+    if recipe.widths is None or not targets:
         return goal.steps(recipe)
-    return pruner_of(recipe, _run, dense).steps(Budget(goal.value))
+    return pruner_of(recipe, _run, dense).steps(Budget(targets[0].limit(dense.model)))
 
 
 def _run(steps: Sequence[Pass], compilation: Compilation) -> Compilation:

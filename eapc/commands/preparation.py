@@ -36,7 +36,7 @@ from eapc.evaluation import (
     OwnMetric,
     load_metric,
 )
-from eapc.goals import NEEDS_MEASUREMENTS, Goal, Pruned, Trials
+from eapc.goals import NEEDS_MEASUREMENTS, Goal, Pruned, Target, Trials
 from eapc.hardware import HardwareModel, MeasuredMachine, load_hardware, load_machine
 from eapc.layers import layers_of, require_layers
 from eapc.model import (
@@ -224,10 +224,10 @@ def checked(
 ) -> Begun:
     """What a user has given, loaded and checked before any work; see `Begun.with_inputs`."""
     measure = metric_of(metric, evaluation)
-    for goal in goals:
-        require_labels(goal, evaluation)
+    for part in (part for goal in goals for part in goal.parts):
+        require_labels(part, evaluation)
         if metric is None:
-            goal.require_share()
+            part.require_share()
     compilation, uncut = prepare(model, settings), None
     if recipe.widths is not None:
         require_known(recipe.widths, compilation.machine, compilation.model.constants.stored)
@@ -238,7 +238,7 @@ def checked(
         uncut, recipe = compilation.model, with_numbers(recipe, compilation, is_told=is_told)
         compilation = cut_to_classes(with_inputs(compilation, settings.samples), recipe)
     require_layers(layers_of(compilation.model))
-    recipe = with_objective(recipe, compilation)
+    recipe = with_objective(recipe, compilation, goals)
     for goal in goals:
         _require_budget(goal, recipe)
         goal.pipeline(recipe).check(compilation.model)
@@ -280,12 +280,15 @@ def metric_of(source: MetricSource | None, evaluation: DataSource | None) -> Met
     return OwnMetric.of(source)
 
 
-def with_objective(recipe: Recipe, compilation: Compilation) -> Recipe:
-    """The recipe with the objective that the machine tells of; UsageError where it does not."""
+def with_objective(recipe: Recipe, compilation: Compilation, goals: Sequence[Goal] = ()) -> Recipe:
+    """The recipe with the objective that the machine tells of, or else a goal's own.
+
+    Raises UsageError where the machine does not tell of it.
+    """
     machine = compilation.measured
     if machine is None and recipe.objective == "latency":
         raise UsageError(f"--objective latency: {NEEDS_MEASUREMENTS}")
-    if machine is not None and (recipe.objective == "energy" or not recipe.structured):
+    if machine is not None and (recipe.objective not in ("", "latency") or not recipe.structured):
         raise UsageError(
             f"{machine.name} holds measured latencies and no energies; give a machine that has "
             "them, or --structured and a goal of latency"
@@ -294,10 +297,23 @@ def with_objective(recipe: Recipe, compilation: Compilation) -> Recipe:
         raise UsageError(
             f"--bits mixed: {machine.name} holds measured latencies of 8 bits alone; give --bits 8"
         )
-    return replace(recipe, objective="latency" if machine else "energy")
+    preferred = [each.prefers for each in targets_of(goals) if each.prefers]
+    if machine is None and recipe.mixed_bits:
+        preferred = []  # widths share out energies
+    chosen = recipe.objective or next(iter(preferred), "energy")
+    return replace(recipe, objective="latency" if machine else chosen)
+
+
+def targets_of(goals: Sequence[Goal]) -> list[Target]:
+    """The costs that goals are to lower."""
+    return [part for goal in goals for part in goal.parts if isinstance(part, Target)]
 
 
 def _require_budget(goal: Goal, recipe: Recipe) -> None:
+    if recipe.mixed_bits and not recipe.is_of_energy:
+        raise UsageError(
+            f"--bits mixed: widths share out energies, not {recipe.objective}; give --bits 8"
+        )
     if recipe.mixed_bits and not goal.has_budget:
         raise UsageError(
             f"{goal.option}: --bits mixed shares out an energy budget; give --target-energy, "

@@ -127,12 +127,17 @@ def _outputs(
         return {}
     outputs: dict[Goal, Path] = {}
     for goal in goals:
-        value = goal.value.stem if isinstance(goal.value, Path) else goal.value
-        name = f"{_stem(model)}.{goal.option.removeprefix('--')}-{value}.onnx"
+        name = f"{_stem(model)}.{'.'.join(map(_file_name, goal.parts))}.onnx"
         if (output := Path(folder) / name) in outputs.values():
             raise UsageError(f"{goal}: a goal before it is written as {name} too; rename it")
         outputs[goal] = output
     return outputs
+
+
+def _file_name(part: Goal) -> str:
+    """`target-energy-0.7`."""
+    value = part.value.stem if isinstance(part.value, Path) else part.value
+    return f"{part.option.removeprefix('--')}-{value}"
 
 
 def _stem(model: str | Path | Model) -> str:

@@ -1,13 +1,16 @@
 """The energy of a model on a machine, from the work of each node to the report."""
 
 from eapc.dataflow import OPERANDS
+from eapc.energy.annotations import node_annotations
 from eapc.energy.blocks import NamedNode, blocks_of
 from eapc.energy.estimation import (
     EnergyReport,
+    Figure,
     NodeEnergy,
     Unmodelled,
+    energy_of,
     estimate,
-    node_annotations,
+    nonskipped_macs_of,
     priced_as,
     priced_at,
     weights_priced_at,
@@ -46,6 +49,7 @@ __all__ = [
     "BitsSource",
     "DensityTable",
     "EnergyReport",
+    "Figure",
     "Footprint",
     "GivenBits",
     "NamedNode",
@@ -56,11 +60,13 @@ __all__ = [
     "all_kept",
     "blocks_of",
     "changed_share",
+    "energy_of",
     "estimate",
     "have_equal_widths",
     "interval_factor",
     "measured_table",
     "node_annotations",
+    "nonskipped_macs_of",
     "operand_tensors",
     "priced_as",
     "priced_at",

@@ -10,7 +10,7 @@ figures of a report are per inference: the batch's, divided by the batch.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -82,6 +82,20 @@ class NodeEnergy:
     def nonskipped_counted(self) -> bool | None:
         """True if `nonskipped_macs` is a count, False if an estimate, None without MACs."""
         return any(own.macs is not None for own in self.part_densities) if self.macs else None
+
+
+Figure = Callable[[NodeEnergy], float]
+"""What counts of a priced node, per inference; it adds up over nodes."""
+
+
+def energy_of(node: NodeEnergy) -> float:
+    """Its energy in MAC units."""
+    return node.energy_mac_units
+
+
+def nonskipped_macs_of(node: NodeEnergy) -> float:
+    """Its multiply-accumulates with both operands non-zero."""
+    return node.nonskipped_macs
 
 
 @dataclass(frozen=True)
@@ -300,8 +314,9 @@ def priced_at(
     report: EnergyReport,
     weight_density: float,
     macs: MacFractions | None = None,
+    figure: Figure = energy_of,
 ) -> float:
-    """Energy per inference of a node if its weights had another density, all else equal.
+    """Energy per inference, or another figure, of a node whose weights had another density.
 
     A weight density above the node's own in `report` counts as its own. MACs that were counted
     become `macs`, or go down in proportion, as if the further zeros fell independently of the
@@ -311,11 +326,15 @@ def priced_at(
     sparser = [own.with_weights_at_most(weight_density) for own in node.part_densities]
     if macs is not None:
         sparser = [own if own.macs is None else replace(own, macs=macs) for own in sparser]
-    return _price(item, hardware, tuple(sparser), report.batch, node.stay).energy_mac_units
+    return figure(_price(item, hardware, tuple(sparser), report.batch, node.stay))
 
 
 def weights_priced_at(
-    item: NodeWork, report: EnergyReport, tensor: str, weight_density: float
+    item: NodeWork,
+    report: EnergyReport,
+    tensor: str,
+    weight_density: float,
+    figure: Figure = energy_of,
 ) -> float:
     """Energy per inference of those parts of a node that read a weight tensor, as `priced_at`.
 
@@ -327,17 +346,19 @@ def weights_priced_at(
     found = tuple(node.part_densities[i].with_weights_at_most(weight_density) for i in places)
     kept = {new: node.stay.parts[i] for new, i in enumerate(places) if i in node.stay.parts}
     stay = replace(node.stay, parts=kept)
-    return _price(alone, report.hardware, found, report.batch, stay).energy_mac_units
+    return figure(_price(alone, report.hardware, found, report.batch, stay))
 
 
-def priced_as(item: NodeWork, hardware: HardwareModel, report: EnergyReport) -> float:
-    """Energy per inference of a node whose operands have other shapes than in `report`.
+def priced_as(
+    item: NodeWork, hardware: HardwareModel, report: EnergyReport, figure: Figure = energy_of
+) -> float:
+    """Energy, or another figure, of a node whose operands have other shapes than in `report`.
 
     Densities are those of the report, as is what stays on chip.
     """
     node = report.by_node[item.node.key]
     found = node.part_densities[: len(item.work.parts)]
-    return _price(item, hardware, found, report.batch, node.stay).energy_mac_units
+    return figure(_price(item, hardware, found, report.batch, node.stay))
 
 
 def _nonskipped(load: Workload) -> float:
@@ -372,27 +393,3 @@ def _sum(runs: Runs, level: str, batch: int) -> Accesses:
             for operand in OPERANDS
         )
     )
-
-
-def node_annotations(report: EnergyReport) -> dict[str, dict[str, str]]:
-    """Metadata for every node, by key: its energy and share, or why it has none."""
-    total = report.energy_mac_units or 1.0
-    found = {node.key: _annotation(node, total) for node in report.nodes}
-    for missing in report.unmodelled:
-        found[missing.key] = {"eapc.unmodelled": missing.reason}
-    return found
-
-
-def _annotation(node: NodeEnergy, total: float) -> dict[str, str]:
-    entries = {
-        "eapc.energy_mac_units": f"{node.energy_mac_units:.6g}",
-        "eapc.energy_percent": f"{100 * node.energy_mac_units / total:.4g}",
-    }
-    if node.macs:
-        entries["eapc.macs"] = f"{node.macs:.12g}"
-        entries["eapc.weight_density"] = f"{node.densities.weights:.4g}"
-    if node.fused_into:
-        entries["eapc.fused_into"] = node.fused_into
-    if node.stay.operands:
-        entries["eapc.kept_on_chip"] = " ".join(node.stay.operands)
-    return entries

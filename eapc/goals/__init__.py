@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING
 from eapc.goals.bound import ALIKE, Bound
 from eapc.goals.densities import Densities
 from eapc.goals.goal import Budget, Goal
+from eapc.goals.joint import Joint, joined
 from eapc.goals.max_drop import MaxDrop
 from eapc.goals.min_agreement import DEFAULT_GOAL, HELD_OUT, MAX_OUTPUT_ERROR, MinAgreement
-from eapc.goals.result import Pruned, Trial, costs_of
+from eapc.goals.result import Pruned, Trial, best_trials, costs_of
 from eapc.goals.sparsity import Sparsity
 from eapc.goals.target import Target
 from eapc.goals.target_energy import TargetEnergy
 from eapc.goals.target_latency import NEEDS_MEASUREMENTS, TargetLatency
+from eapc.goals.target_macs import TargetMacs
+from eapc.goals.target_size import TargetSize
+from eapc.goals.target_weights import TargetWeights
 from eapc.goals.width import MIXED, Width
 
 if TYPE_CHECKING:
@@ -28,7 +32,17 @@ if TYPE_CHECKING:
 
 GOALS: dict[str, type[Goal]] = {
     kind.option: kind
-    for kind in (Sparsity, TargetEnergy, TargetLatency, MinAgreement, MaxDrop, Densities)
+    for kind in (
+        Sparsity,
+        TargetEnergy,
+        TargetLatency,
+        TargetSize,
+        TargetWeights,
+        TargetMacs,
+        MinAgreement,
+        MaxDrop,
+        Densities,
+    )
 }
 """The kinds of goal by option, in the order of `eapc prune --help`."""
 
@@ -45,6 +59,7 @@ __all__ = [
     "Budget",
     "Densities",
     "Goal",
+    "Joint",
     "MaxDrop",
     "MinAgreement",
     "Pruned",
@@ -52,11 +67,16 @@ __all__ = [
     "Target",
     "TargetEnergy",
     "TargetLatency",
+    "TargetMacs",
+    "TargetSize",
+    "TargetWeights",
     "Trial",
     "Trials",
     "Width",
+    "best_trials",
     "costs_of",
     "few_rows",
+    "joined",
     "keyword_of",
     "measured",
     "pruner_of",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import Field, fields
+from itertools import product
 from typing import Any
 
 from eapc.errors import UsageError
-from eapc.goals import DEFAULT_GOAL, GOALS, MIXED, Goal, Sparsity, Width
+from eapc.goals import DEFAULT_GOAL, GOALS, MIXED, Bound, Goal, Sparsity, Target, Width, joined
 
 
 def refinements(kind: type[Goal]) -> list[Field[Any]]:
@@ -21,7 +22,10 @@ def keyword_of(option: str) -> str:
 
 
 class AskedGoals:
-    """Values of goals by option, one of which may be given, and what refines them."""
+    """Values of goals by option, and what refines them.
+
+    One may be given, or a cost to lower and a bound on the outputs, which make a joint goal.
+    """
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         known = {option: value for option, value in given.items() if value is not None}
@@ -33,40 +37,60 @@ class AskedGoals:
 
         Without any of these the default with `bits` is to quantize alone.
         """
-        if len(self._given) > 1:
-            raise UsageError(f"{' and '.join(self._given)}: give one goal at a time")
+        self._require_pair()
+        self._require_known()
         goals = [self._made(option, value) for option, value in self._given.items()]
         fixed = _fixed_sparsity(pattern, goals)
         if goals:
-            return goals[0]
-        self._refuse_others(())
+            return joined(goals)
         if fixed is not None:
             return Sparsity(fixed)
         return DEFAULT_GOAL if bits in (None, MIXED) else Width(bits)
 
     def goals(self, pattern: str) -> list[Goal]:
-        """The goals of one option's values, a sequence, in their order."""
+        """The goals of an option's values, a sequence, in their order.
+
+        Beside them one value of another may stand, which holds for each.
+        """
         if not self._given:
             raise UsageError(f"a sweep needs values of a goal: {', '.join(GOALS)}")
-        if len(self._given) > 1:
-            raise UsageError(f"{' and '.join(self._given)}: give values of one goal")
-        ((option, values),) = self._given.items()
-        goals = [self._made(option, value) for value in values]
-        _fixed_sparsity(pattern, goals)
-        return goals
+        self._require_pair()
+        self._require_known()
+        values = [
+            [self._made(option, value) for value in given] for option, given in self._given.items()
+        ]
+        if sum(len(each) > 1 for each in values) > 1:
+            raise UsageError(f"{' and '.join(self._given)}: give several values of one of them")
+        for each in values:
+            _fixed_sparsity(pattern, each)
+        return [joined(goals) for goals in product(*values)]
 
     def _made(self, option: str, value: Any) -> Goal:
         """The goal of an option, refined as far as is given."""
         kind = GOALS[option]
         names = {each.metadata["option"]: each.name for each in refinements(kind)}
-        self._refuse_others(names)
-        return kind(value, **{names[o]: value for o, value in self._refined.items()})
+        return kind(value, **{names[o]: v for o, v in self._refined.items() if o in names})
+
+    def _require_pair(self) -> None:
+        """Raise UsageError unless one goal is given, or a cost and a bound."""
+        given = list(self._given)
+        kinds = [GOALS[option] for option in given]
+        costs, bounds = ([k for k in kinds if issubclass(k, of)] for of in (Target, Bound))
+        if len(costs) > 1 or len(bounds) > 1 or len(given) > max(1, len(costs) + len(bounds)):
+            raise UsageError(f"{' and '.join(given)}: {_PAIR}")
+
+    def _require_known(self) -> None:
+        """Raise UsageError where what refines a goal is given without it."""
+        self._refuse_others({each for option in self._given for each in _options_of(GOALS[option])})
 
     def _refuse_others(self, known: Collection[str]) -> None:
         for option in self._refined:
             if option not in known:
                 owners = [o for o, kind in GOALS.items() if option in _options_of(kind)]
                 raise UsageError(f"{option}: goes with {' or '.join(owners)}")
+
+
+_PAIR = "give one goal, or one cost to lower and one bound"
 
 
 def _options_of(kind: type[Goal]) -> set[str]:

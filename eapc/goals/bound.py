@@ -6,7 +6,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 from eapc.goals.goal import Budget, Goal
 from eapc.goals.result import Pruned
@@ -22,6 +22,13 @@ logger = logging.getLogger(__name__)
 
 ALIKE = "the calibration inputs are all the same: nothing tells what the outputs lose"
 """Why nothing can be searched for on such inputs, and no result of a fit on them be confirmed."""
+
+
+class Broken(NamedTuple):
+    """A cost at which a bound is known to break, and what is lost there."""
+
+    cost: float
+    loss: float
 
 
 class Verdict(Protocol):
@@ -86,11 +93,24 @@ class Bound(Goal, Generic[V]):
         """What decides, whatever the inputs: where they are too few, no search is possible."""
         return self.held_out
 
+    def require_judge(self, trials: Trials) -> None:
+        """Raise DataError or UsageError where the inputs that decide cannot tell networks apart."""
+
+    def judged(self, trials: Trials, model: Model) -> V:
+        """`judge`, timed."""
+        with trials.judging():
+            return self.judge(trials, model)
+
     def pursue(self, trials: Trials) -> Pruned:
         """Search for the lowest budget that keeps the bound."""
         trials = trials.of(self)
+        self.require_judge(trials)
+        return self.lowest(trials)
+
+    def lowest(self, trials: Trials, broken: Broken | None = None) -> Pruned:
+        """The result at the lowest budget that keeps the bound; `broken` is known not to."""
         allowed, search = self.allowed(trials), trials.search(self)
-        found = search.lowest(self.is_kept, allowed)
+        found = search.lowest(self.is_kept, allowed, broken)
         is_met, lost = self.is_kept(found.verdict), self._unmet(found, trials)
         if is_met and found.budget >= trials.pruner.highest and found.below:
             logger.warning(f"nothing is {'pruned' if trials.recipe.widths else 'saved'}: {lost}")

@@ -41,8 +41,9 @@ class Goal(ABC):
     `remedy` says what to ask for where the outputs suffer too much, and is empty where the goal
     itself sees to them; `needs_labels` is True where it takes labelled inputs to decide.
     `held_out` is the fraction of the calibration inputs that decides, or tells what is left of the
-    outputs, and is never fitted, None where all of them are fitted; see `kept_out`. Further fields,
-    numbers, are options too where their metadata have `option`, `metavar` and `help`.
+    outputs, and is never fitted, None where all of them are fitted; see `kept_out`. Further fields
+    are options too where their metadata have `option`, `metavar` and `help`, and `kind` where they
+    are no numbers.
     """
 
     value: Any
@@ -64,6 +65,19 @@ class Goal(ABC):
         if not (0 < self.value < 1 or ends.get(self.value)):
             expected = f"expected a fraction in {self.span}, got {self.value}"
             raise UsageError(f"{self.option}: {expected}")
+
+    @property
+    def parts(self) -> tuple[Goal, ...]:
+        """What the goal is put together of: itself, unless it is a joint one."""
+        return (self,)
+
+    def reached(self, pruned: Pruned) -> float | None:  # noqa: ARG002
+        """What a result comes to in the unit of the value; None where that is not known."""
+        return None
+
+    def is_known(self, recipe: Recipe) -> bool:  # noqa: ARG002
+        """Whether the budget is known before anything is fitted."""
+        return not self.is_searched
 
     def require_share(self) -> None:  # noqa: B027
         """Raise UsageError where what decides lies in [0, 1] and the value goes beyond."""

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from eapc.errors import DataError, UsageError
 from eapc.goals.bound import Bound
-from eapc.goals.result import Pruned
 
 if TYPE_CHECKING:
     from eapc.evaluation import Accuracy
+    from eapc.goals.result import Pruned
     from eapc.goals.trials import Trials
     from eapc.model import Model
 
@@ -60,15 +60,18 @@ class MaxDrop(Bound["Accuracy"]):
         sure = f" --confidence {self.confidence:g}" if self.confidence != 0.5 else ""
         return super().__str__() + sure
 
-    def pursue(self, trials: Trials) -> Pruned:
-        """The search, if the labelled inputs can tell networks apart."""
+    def reached(self, pruned: Pruned) -> float | None:
+        """The drop on the inputs that did not decide."""
+        return None if pruned.accuracy is None else pruned.accuracy.loss
+
+    def require_judge(self, trials: Trials) -> None:
+        """Raise an error where the labelled inputs cannot tell networks apart."""
         for half in trials.halves:
             if half.data.are_alike:
                 raise DataError("--eval: the inputs are all the same: they decide nothing")
             half.require_answers()
             if half.is_share:
                 self.require_share()
-        return super().pursue(trials)
 
     def judge(self, trials: Trials, model: Model) -> Accuracy:
         """The metric on the half that decides."""

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from eapc.errors import DataError
 from eapc.goals.bound import Bound
-from eapc.goals.result import Pruned
 
 if TYPE_CHECKING:
     from eapc.evaluation import Agreement
+    from eapc.goals.result import Pruned
     from eapc.goals.trials import Trials
     from eapc.model import Model
 
@@ -45,8 +45,12 @@ class MinAgreement(Bound["Agreement"]):
     unmet = "no energy below the original's keeps the outputs"
     held_out = HELD_OUT
 
-    def pursue(self, trials: Trials) -> Pruned:
-        """The search, if the inputs that are held out can tell networks apart."""
+    def reached(self, pruned: Pruned) -> float | None:
+        """The share that agrees, or the error where that decides."""
+        return None if pruned.agreement is None else pruned.agreement.value
+
+    def require_judge(self, trials: Trials) -> None:
+        """Raise DataError where the inputs that are held out cannot tell networks apart."""
         judge = trials.of(self).agreement_judge
         samples, made_up = judge.yardstick.samples, judge.data.synthesised
         advice = f"give {'real ones by --calib' if made_up else 'others'}, or an explicit goal"
@@ -66,7 +70,6 @@ class MinAgreement(Bound["Agreement"]):
                 f"the outputs are {obstacle} {samples} {which} that are held out: nothing tells "
                 f"what they lose; {advice}"
             )
-        return super().pursue(trials)
 
     def judge(self, trials: Trials, model: Model) -> Agreement:
         """Agreement on the inputs that were held out."""

@@ -13,7 +13,7 @@ from eapc.evaluation import AgreementJudge
 from eapc.goals.goal import Budget
 from eapc.goals.narrowing import Narrowed
 from eapc.goals.splits import BudgetSplit, Outcome, SplitCandidate, best_split, split_at
-from eapc.pipeline import Compilation, Pass, Recipe
+from eapc.pipeline import Compilation, Pass, Recipe, amount_of
 from eapc.structured import ChannelPlan, predicted_error
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Pruner(Protocol):
 
 def pruner_of(recipe: Recipe, run: Run, dense: Compilation) -> Pruner:
     """The pruner that a recipe asks for; `dense` is annotated and has calibration data."""
-    if recipe.widths is not None and recipe.objective != "latency":
+    if recipe.widths is not None and recipe.is_of_energy:
         return Narrowed(recipe, run, dense, partial(pruner_of, recipe.before_quantizing(), run))
     bare = recipe.untrained()
     pruner = TwoStages(bare, run, dense) if bare.zeros else OneStage(bare, run, dense)
@@ -249,14 +249,17 @@ class TwoStages:
         return _ShrunkNetwork(split, OneStage(self._recipe.zeroing(), self._run, dense))
 
     def _cost(self, compilation: Compilation) -> float:
-        """Energy over that of the dense network."""
-        dense = self._dense.priced.energy_mac_units
-        return compilation.priced.energy_mac_units / dense if dense else 1.0
+        """What a network takes of the objective over what the dense one does."""
+        dense = self._amount(self._dense)
+        return self._amount(compilation) / dense if dense else 1.0
+
+    def _amount(self, compilation: Compilation) -> float:
+        return amount_of(compilation, self._recipe.objective or "energy")
 
     def _left(self, second: OneStage, budget: Budget) -> Budget:
-        """The same as fractions of the first stage's energy, as they are typed."""
-        energy = second.dense.priced.energy_mac_units
-        scale = self._dense.priced.energy_mac_units / energy if energy else 1.0
+        """The same as fractions of what the first stage leaves, as they are typed."""
+        amount = self._amount(second.dense)
+        scale = self._amount(self._dense) / amount if amount else 1.0
         return Budget(round(budget.ratio * scale, 6), round(budget.tail * scale, 6))
 
 

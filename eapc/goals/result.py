@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,6 +48,22 @@ def costs_of(compilation: Compilation, before: EnergyReport) -> dict[str, float]
     costs = {name: one / other if other else 1.0 for name, (one, other) in pairs.items()}
     latency = compilation.record.latency
     return costs if latency is None else {**costs, "latency": latency.ratio}
+
+
+def best_trials(trials: Sequence[Trial], cost: str) -> tuple[Trial, ...]:
+    """The trials that no other beats in a cost and in loss alike (Pareto), the cheapest first.
+
+    Those of unknown cost or loss take no part; of equals the first counts.
+    """
+    known = [(each.costs[cost], each.loss, each) for each in trials if cost in each.costs]
+    told = [(spent, lost, each) for spent, lost, each in known if lost is not None]
+    found: list[Trial] = []
+    least = math.inf
+    for _, lost, each in sorted(told, key=lambda one: one[:2]):
+        if lost < least:
+            found.append(each)
+            least = lost
+    return tuple(found)
 
 
 _ALL = 0.995
@@ -153,6 +170,11 @@ class Pruned(Shown):
         return f"with {after} of {before} channels{zeroed} left"
 
     @property
+    def is_pruned(self) -> bool:
+        """Whether any weights or channels were to go."""
+        return bool(self.layers or self.groups)
+
+    @property
     def layers(self) -> tuple[LayerRecord, ...]:
         """What each pruned weight tensor has kept."""
         return tuple(self.compilation.record.layers.values())
@@ -199,6 +221,15 @@ class Pruned(Shown):
             return ()
         given = done.conditions.input_shapes
         return (*assumed_sizes(self.model, given, data.shapes(1)), *data.notes)
+
+    def with_trials_of(self, found: Sequence[Pruned]) -> Pruned:
+        """The same with the trials of several results, itself among them; its own is the chosen."""
+        trials = (
+            each if result is self else replace(each, is_chosen=False)
+            for result in found
+            for each in result.trials
+        )
+        return replace(self, trials=tuple(trials))
 
     def with_loss(self, loss: float) -> Pruned:
         """The same with what the outputs lose on record, where no judge of the search told it."""

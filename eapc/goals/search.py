@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple
@@ -11,7 +12,7 @@ from typing import Generic, NamedTuple
 import numpy as np
 
 from eapc.allocation import Plan
-from eapc.goals.bound import V
+from eapc.goals.bound import Broken, V
 from eapc.goals.result import Trial
 from eapc.model import Model
 from eapc.pipeline import Compilation
@@ -37,15 +38,19 @@ class Judgement(NamedTuple):
 
 
 def lowest_meeting(
-    predicted: Sequence[float], allowed: float, judge: Callable[[int], Judgement]
+    predicted: Sequence[float],
+    allowed: float,
+    judge: Callable[[int], Judgement],
+    first: int = 0,
+    scale: float = 1.0,
 ) -> int:
     """The lowest index that is good enough, where all above it are and the last one is.
 
-    The first index counts as not good enough; neither it nor the last one is tried. The
+    The `first` index counts as not good enough; neither it nor the last one is tried. The
     answer is bisection's, whatever `predicted` losses by index say: they choose what is tried
-    first. Each trial that follows scales them to what the one before has lost.
+    first, times `scale`. Each trial that follows scales them to what the one before has lost.
     """
-    low, high, scale, guesses = 0, len(predicted) - 1, 1.0, _GUESSES
+    low, high, guesses = first, len(predicted) - 1, _GUESSES
     while high - low > 1:
         index = (low + high) // 2
         if guesses:
@@ -80,18 +85,19 @@ class Found(Generic[V]):
 
 
 class _Tried(NamedTuple, Generic[V]):
-    """What a budget has come to: costs are ratios to the dense network's, by name."""
+    """What a budget has come to: ratios to what the dense network takes, and `costs` by name."""
 
     verdict: V
+    cost: float
     costs: Mapping[str, float]
 
 
 class BudgetSearch(Generic[V]):
     """Searches budgets for one judge; verdicts are remembered from one search to the next.
 
-    `costs` are what a result takes over what the dense network takes, by name, and `objective` is
-    the one that budgets are of: feature maps of other zeros may make it rise where a budget
-    falls. From the budget `highest` on nothing is pruned.
+    `costs` are what a result takes over what the dense network takes, by name, and `cost` is the
+    one that budgets are of: feature maps of other zeros may make it rise where a budget falls.
+    From the budget `highest` on nothing is pruned.
     """
 
     def __init__(
@@ -101,13 +107,13 @@ class BudgetSearch(Generic[V]):
         judge: Callable[[Model], V],
         expected_loss: Callable[[float], float],
         costs: Callable[[Compilation], Mapping[str, float]],
+        cost: Callable[[Compilation], float],
         highest: float = 1.0,
-        objective: str = "energy",
     ) -> None:
         self._prune = prune
         self._judge = judge
         self._costs = costs
-        self._objective = objective
+        self._cost = cost
         self._highest = highest
         self._budgets = budgets_between(curves.lowest_ratio, highest)
         errors = np.minimum.accumulate([curves.predicted(budget).error for budget in self._budgets])
@@ -115,8 +121,12 @@ class BudgetSearch(Generic[V]):
         self._tried: dict[float, _Tried[V]] = {}
         self._latest: tuple[float, Compilation] | None = None
 
-    def lowest(self, is_met: Callable[[V], bool], allowed: float) -> Found[V]:
+    def lowest(
+        self, is_met: Callable[[V], bool], allowed: float, broken: Broken | None = None
+    ) -> Found[V]:
         """The result at the lowest budget that is good enough: a loss of `allowed` is about right.
+
+        Budgets up to a cost that is known to break it are not tried.
 
         Where that costs more than its budget, so that a higher one may cost less, a few above it
         are tried too, and the cheapest is the answer. Where even what is not pruned is another
@@ -130,7 +140,8 @@ class BudgetSearch(Generic[V]):
         if self._highest < 1 and not is_met(self._trial(self._budgets[-1]).verdict):
             whole = self._budgets[-1]
             return Found(whole, self._result(whole), self._trial(whole).verdict)
-        lowest = lowest_meeting(self._predicted, allowed, judge)
+        first, scale = self._known_by(broken)
+        lowest = lowest_meeting(self._predicted, allowed, judge, first, scale)
         place = self._cheapest(lowest, is_met)
         budget, next_lower = self._budgets[place], self._budgets[max(0, lowest - 1)]
         tried = self._tried.get(next_lower)
@@ -138,12 +149,21 @@ class BudgetSearch(Generic[V]):
         below = (next_lower, tried.verdict) if is_below and tried else None
         return Found(budget, self._result(budget), self._trial(budget).verdict, below)
 
+    def _known_by(self, broken: Broken | None) -> tuple[int, float]:
+        """The last place that is known not to do, and what it loses over what is predicted."""
+        if broken is None:
+            return 0, 1.0
+        highest = len(self._budgets) - 2
+        first = max(0, min(highest, bisect_right(self._budgets, broken.cost) - 1))
+        predicted = self._predicted[first]
+        is_telling = 0 < predicted < math.inf and 0 < broken.loss < math.inf
+        return first, broken.loss / predicted if is_telling else 1.0
+
     def _cheapest(self, lowest: int, is_met: Callable[[V], bool]) -> int:
         """The cheapest of the lowest index that is good enough and a few above it."""
         costs: dict[int, float] = {}
         for index in range(lowest, min(lowest + _NEIGHBOURS, len(self._budgets) - 1) + 1):
-            verdict, known = self._trial(self._budgets[index])
-            cost = known[self._objective]
+            verdict, cost, _ = self._trial(self._budgets[index])
             if index == lowest or is_met(verdict):
                 costs[index] = cost
             if cost <= self._budgets[index] + _RESOLUTION:
@@ -154,9 +174,9 @@ class BudgetSearch(Generic[V]):
     def _trial(self, budget: float) -> _Tried[V]:
         if budget not in self._tried:
             result = self._result(budget)
-            verdict, costs = self._judge(result.model), self._costs(result)
-            logger.info("budget %.4f of the %s: %s, %s", budget, self._objective, verdict, costs)
-            self._tried[budget] = _Tried(verdict, costs)
+            verdict, cost = self._judge(result.model), self._cost(result)
+            logger.info("budget %.4f: %s, costs %.4f", budget, verdict, cost)
+            self._tried[budget] = _Tried(verdict, cost, self._costs(result))
         return self._tried[budget]
 
     def trials(self, is_met: Callable[[V], bool], chosen: float) -> tuple[Trial, ...]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
 from eapc.data import Dataset
-from eapc.energy import EnergyReport
+from eapc.energy import EnergyReport, GivenBits
 from eapc.errors import UsageError
 from eapc.evaluation import AccuracyJudge, AgreementJudge
 from eapc.goals.bound import ALIKE, Bound, V
@@ -18,12 +19,17 @@ from eapc.goals.min_agreement import MAX_OUTPUT_ERROR
 from eapc.goals.pruners import Pruner, pruner_of
 from eapc.goals.result import Pruned, costs_of
 from eapc.goals.search import BudgetSearch
+from eapc.goals.target import Target
+from eapc.hardware import HardwareModel, MeasuredMachine
 from eapc.model import Model
-from eapc.pipeline import Compilation, LayerRecord, Pass, Pipeline, Recipe
+from eapc.pipeline import Compilation, LayerRecord, Pass, Pipeline, Recipe, amount_of
 from eapc.progress import begin, timed
 from eapc.solvers import parse_pattern
 
 _SHARED = "shared"
+
+_JUDGES = {"agreement_judge", "telling_judge", "halves", "_few_inputs"}
+"""What is worked out of the dense network and the inputs alone, see `Trials.at_bits`."""
 
 
 class Trials:
@@ -50,6 +56,8 @@ class Trials:
         self._searches: dict[type[Bound[Any]], BudgetSearch[Any]] = {}
         self._apart: dict[float, Trials] = {}
         self._tried: list[float] = []
+        self._at_bits: dict[GivenBits, Trials] = {}
+        self._target: Target | None = None
 
     @property
     def before(self) -> EnergyReport:
@@ -60,6 +68,42 @@ class Trials:
     def seconds(self) -> Mapping[str, float]:
         """Time spent so far, by pass, all trials together."""
         return self._seconds
+
+    @property
+    def original(self) -> Model:
+        """The dense network that results are held against."""
+        return self._compilation.reference
+
+    @property
+    def hardware(self) -> HardwareModel | MeasuredMachine:
+        """The machine that was asked for."""
+        return self._compilation.machine
+
+    def least_diverging(self, found: Sequence[Pruned]) -> Pruned:
+        """The result whose outputs are closest to the original's on a few inputs of the fit.
+
+        That tells results apart that differ by a few answers, or by none.
+        """
+        if len(found) == 1:
+            return found[0]
+        with self.judging():
+            return min(found, key=lambda each: self._few_inputs.divergence(each.model))
+
+    @cached_property
+    def _few_inputs(self) -> AgreementJudge:
+        threads = self._compilation.conditions.engine.threads
+        return AgreementJudge.on_few(self._compilation.reference, self.calibration, threads)
+
+    def at_bits(self, bits: GivenBits) -> Trials:
+        """Trials whose results are quantized to these widths; what tells losses is shared."""
+        if bits not in self._at_bits:
+            other = Trials(self._compilation, replace(self.recipe, bits=bits), self.accuracy)
+            other._fraction, other.held_out = self._fraction, self.held_out
+            other._seconds = self._seconds
+            for name in _JUDGES & self.__dict__.keys():
+                other.__dict__[name] = self.__dict__[name]
+            self._at_bits[bits] = other
+        return self._at_bits[bits]
 
     def pruned(self, steps: Sequence[Pass]) -> Compilation:
         """The model pruned by the recipe's steps."""
@@ -137,6 +181,10 @@ class Trials:
         with timed(self._seconds, "judge"):
             return AgreementJudge.of(self._compilation.reference, self.held_out, threads)
 
+    def judging(self) -> AbstractContextManager[None]:
+        """Counts the time of what is done within as that of judging."""
+        return timed(self._seconds, "judge")
+
     def search(self, bound: Bound[V]) -> BudgetSearch[V]:
         """The search for a kind of bound; predictions, of all budgets, and verdicts are timed."""
         kind = type(bound)
@@ -144,8 +192,7 @@ class Trials:
 
             def judge(model: Model) -> V:
                 self.tell("judging")
-                with timed(self._seconds, "judge"):
-                    return bound.judge(self, model)
+                return bound.judged(self, model)
 
             def prune(ratio: float) -> Compilation:
                 if ratio in self._tried:
@@ -164,8 +211,8 @@ class Trials:
                     judge,
                     expected_loss,
                     self.costs,
+                    self.cost,
                     self.pruner.highest,
-                    self.objective,
                 )
         return self._searches[kind]
 
@@ -176,7 +223,23 @@ class Trials:
 
     def costs(self, result: Compilation) -> Mapping[str, float]:
         """What a result takes over what the dense network takes, by name."""
-        return {self.objective: 1.0, **costs_of(result, self.before)}
+        known = costs_of(result, self.before)
+        if self._target is None:
+            return known
+        whole = Pruned(self._target, result, self.before, Pipeline(()))
+        return {**known, self._target.cost: self._target.ratio(whole)}
+
+    def counts_also(self, target: Target) -> None:
+        """Let `costs` tell what a target measures from now on."""
+        self._target = target
+
+    def cost(self, result: Compilation) -> float:
+        """What a result takes of the objective over what the dense network takes."""
+        if self.objective == "latency":
+            latency = result.record.latency
+            return 1.0 if latency is None else latency.ratio
+        dense = amount_of(self._dense, self.objective)
+        return amount_of(result, self.objective) / dense if dense else 1.0
 
     def few_rows(self, pruned: Pruned) -> str:
         """What to say of a result whose inputs do not determine its layers' weights; else empty."""

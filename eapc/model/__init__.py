@@ -47,6 +47,7 @@ from eapc.model.refusals import ONNX, ONNXRUNTIME, explained
 from eapc.model.rounding import clip_of_codes, is_part_of_rounding, told_bits
 from eapc.model.scopes import Scopes, graphs_by_scope, plain_by_unique_name, scopes_of
 from eapc.model.shapes import InputShapes, Shapes, infer_shapes, static_shape
+from eapc.model.sizes import constant_bytes, input_bytes, stored_bytes, written_bytes
 from eapc.model.sources import ModelSource, open_model
 from eapc.model.tensors import (
     Array,
@@ -128,6 +129,7 @@ __all__ = [
     "code_range",
     "codes_of",
     "common_inputs",
+    "constant_bytes",
     "count_nonzero",
     "count_packed",
     "declare_constants",
@@ -146,6 +148,7 @@ __all__ = [
     "graphs_by_scope",
     "infer_shapes",
     "inlined",
+    "input_bytes",
     "input_shapes",
     "is_code",
     "is_external",
@@ -176,6 +179,7 @@ __all__ = [
     "spec_of",
     "spread_zero_points",
     "static_shape",
+    "stored_bytes",
     "stored_in",
     "subgraphs_of_node",
     "tensor_bits",
@@ -186,5 +190,6 @@ __all__ = [
     "walk",
     "weights_fault",
     "weights_stored",
+    "written_bytes",
     "zero_points",
 ]

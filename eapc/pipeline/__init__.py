@@ -22,6 +22,7 @@ from eapc.pipeline.compilation import (
     Record,
 )
 from eapc.pipeline.near_dead import NearDead, near_dead_of, near_dead_weights_of
+from eapc.pipeline.objectives import OBJECTIVES, amount_of, counted_by_name
 from eapc.pipeline.output_change import OutputChange, change_of_outputs
 from eapc.pipeline.passes import Names, Numbers, Pass, Pipeline, Steps, load_passes
 from eapc.pipeline.recipe import Options, Recipe
@@ -29,6 +30,7 @@ from eapc.pipeline.typed_widths import TypedWidths
 from eapc.pipeline.width_plans import AllowedWidths, width_plan, with_widths, without_pruning
 
 __all__ = [
+    "OBJECTIVES",
     "AllowedWidths",
     "ChannelRecord",
     "Compilation",
@@ -46,7 +48,9 @@ __all__ = [
     "Record",
     "Steps",
     "TypedWidths",
+    "amount_of",
     "change_of_outputs",
+    "counted_by_name",
     "density_table",
     "estimate_energy",
     "groups_of",

@@ -16,16 +16,19 @@ from eapc.energy import (
     EnergyReport,
     GivenBits,
     NodeWork,
+    energy_of,
     estimate,
     measured_table,
+    nonskipped_macs_of,
     priced_at,
     weights_priced_at,
     work_list_with_bodies,
 )
 from eapc.errors import UsageError
 from eapc.layers import PrunableLayers, TiedLayers, layers_of
-from eapc.model import Array, InputShapes, Shapes, batch_of, infer_shapes, input_shapes
+from eapc.model import Array, InputShapes, Model, Shapes, batch_of, infer_shapes, input_shapes
 from eapc.pipeline.compilation import Compilation
+from eapc.pipeline.objectives import COUNTED, amount_of, counted
 from eapc.profiling import prepare_network
 from eapc.progress import Step
 from eapc.runtime import with_shapes_of_run
@@ -149,25 +152,33 @@ def one_by_one(
 
 
 def with_curves(
-    compilation: Compilation, found: PrunableLayers, *, apart: bool = False
+    compilation: Compilation,
+    found: PrunableLayers,
+    *,
+    apart: bool = False,
+    objective: str = "energy",
 ) -> Compilation:
-    """The compilation with error and energy curves of its layers, computed if need be.
+    """The compilation with error and cost curves of its layers, computed if need be.
 
     With `apart` layers are fitted on other inputs than those that show their errors: so they
     compare with those of channels. Raises UsageError without calibration data.
     """
-    if compilation.record.curves is not None:
-        return compilation
+    known = compilation.record.curves
+    if known is not None:
+        is_priced = known.objective == objective
+        return compilation if is_priced else with_repriced_curves(compilation, objective)
     if compilation.calibration is None:
         raise UsageError("an energy budget is shared out on calibration data; there is none")
     original = compilation.with_model(compilation.model.original)
-    return compilation.with_record(curves=_curves(original, found.layers, apart))
+    return compilation.with_record(curves=_curves(original, found.layers, apart, objective))
 
 
-def _curves(compilation: Compilation, layers: Sequence[TiedLayers], apart: bool) -> Curves:
+def _curves(
+    compilation: Compilation, layers: Sequence[TiedLayers], apart: bool, objective: str
+) -> Curves:
     data = compilation.calibration
     assert data is not None  # `with_curves` has seen to it
-    costs = _DenseCosts.of(compilation)
+    costs = _DenseCosts.of(compilation, objective)
     macs = costs.report.macs * len(layers) * (len(DENSITIES) - 1)
     shown = probe_inputs(data, macs)
     probes = probes_of(data, macs) if apart else Probes(shown, shown)
@@ -187,11 +198,12 @@ def _curves(compilation: Compilation, layers: Sequence[TiedLayers], apart: bool)
     subjects = [(tied.weight, tied.first.node.key, tied) for tied in layers]
     bits = compilation.conditions.bits
     at = "" if bits == GivenBits() else f" {bits}"
+    at += "" if objective == "energy" else f" {objective}"
     stage = ("error-curves", f"error-curves{' apart' if apart else ''}{at}")
     return costs.curves(one_by_one(compilation, stage, subjects, read, measured))
 
 
-def with_repriced_curves(compilation: Compilation) -> Compilation:
+def with_repriced_curves(compilation: Compilation, objective: str = "energy") -> Compilation:
     """The compilation with its layers' curves priced under its conditions; errors stay.
 
     Where zeros of weights and of the ifmap were counted together, the counts go down with the
@@ -201,7 +213,7 @@ def with_repriced_curves(compilation: Compilation) -> Compilation:
     if known is None:
         return compilation
     original = compilation.with_model(compilation.model.original)
-    costs = _DenseCosts.of(original)
+    costs = _DenseCosts.of(original, objective)
     by_weight = {tied.weight: tied for tied in layers_of(original.model).layers}
     kept = [None for _ in DENSITIES]
     layers = tuple(
@@ -213,41 +225,52 @@ def with_repriced_curves(compilation: Compilation) -> Compilation:
 
 @dataclass(frozen=True)
 class _DenseCosts:
-    """What a dense network takes, node by node."""
+    """What a dense network takes of an objective, node by node."""
 
+    model: Model
     works: dict[str, NodeWork]
     table: DensityTable
     report: EnergyReport
+    objective: str
+    whole: float
 
     @classmethod
-    def of(cls, compilation: Compilation) -> _DenseCosts:
+    def of(cls, compilation: Compilation, objective: str) -> _DenseCosts:
         works, batch = works_of(compilation)
         table = density_table(compilation, works)
         report = estimate(compilation.model, works, compilation.hardware, table, batch)
-        return cls({item.node.key: item for item in works}, table, report)
+        whole = amount_of(replace(compilation, energy=report), objective)
+        by_key = {item.node.key: item for item in works}
+        return cls(compilation.model, by_key, table, report, objective, whole)
 
     def curves(self, layers: tuple[LayerCurve, ...]) -> Curves:
-        """The curves of these layers, and the energy that they cannot change."""
+        """The curves of these layers, and what of the objective they cannot change."""
         changeable = sum(curve.energies[0] for curve in layers)
-        return Curves(layers, self.report.energy_mac_units - changeable)
+        left = self.whole - changeable
+        fixed = left if self.objective == "energy" else max(0.0, left)
+        return Curves(layers, fixed, self.objective)
 
     def energies(self, tied: TiedLayers, kept: Sequence[Array | None]) -> tuple[float, ...]:
-        """Energy of a weight's users with the weights kept at each of `DENSITIES`, if known which.
+        """What a weight's users take with the weights kept at each of `DENSITIES`, if known which.
 
         Where weights' zeros meet the ifmap's, they are counted. Users that are not modelled cost
         nothing, so that there is nothing to be had from them.
         """
+        if self.objective in COUNTED:
+            return tuple(counted(self.model, tied, self.objective, d) for d in DENSITIES)
+        figure = nonskipped_macs_of if self.objective == "macs" else energy_of
 
         def price(node: str, density: float, flags: Array | None) -> float:
             count = self.table.macs_with.get(node)
             pairs = None if count is None or flags is None else count(flags)
-            return priced_at(self.works[node], self.report.hardware, self.report, density, pairs)
+            hardware = self.report.hardware
+            return priced_at(self.works[node], hardware, self.report, density, pairs, figure)
 
         own, parts = self.nodes(tied), self._parts(tied)
         return tuple(
             sum(price(node, density, flags) for node in own)
             + sum(
-                weights_priced_at(self.works[node], self.report, tensor, density)
+                weights_priced_at(self.works[node], self.report, tensor, density, figure)
                 for node, tensor in parts
             )
             for density, flags in zip(DENSITIES, kept, strict=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from eapc.energy import GivenBits
 from eapc.errors import UsageError
+from eapc.pipeline.objectives import OBJECTIVES
 from eapc.pipeline.passes import SEPARATOR, Pass, Pipeline, load_passes
 from eapc.registry import CRITERIA
 from eapc.structured import DEFAULT_CRITERION
@@ -20,8 +21,6 @@ _UNTYPABLE = re.compile(rf"[,{{}}{re.escape(SEPARATOR)}\s]")
 
 Options = Mapping[str, Any]
 """What is asked of the pass that prunes, by its options' names."""
-
-OBJECTIVES = ("energy", "latency")
 
 _OF_ZEROS: dict[str, Any] = {
     "method": "admm",
@@ -39,8 +38,8 @@ class Recipe:
     `method` and `thorough` say how each layer is pruned, `pattern` which weights survive
     together, `include` and `exclude` name layers, `order` shares out an energy budget.
     With `structured` whole channels go, chosen by `criterion`; with `zeros` as well, weights of
-    what is left are zeroed then. `objective` says what a budget is one of: energy, latency, or,
-    left empty, whichever the machine tells. Every result goes through `repair` rounds of repair;
+    what is left are zeroed then. `objective` says what a budget is one of, see `OBJECTIVES`; left
+    empty it is whichever the machine tells. Every result goes through `repair` rounds of repair;
     what comes out is quantized to `bits`, if these are given; kinds that they leave out have 8.
     With `mixed_bits` each tensor has the bits that lose least for the budget, 8 at most.
     With `finetune` it is trained for `minutes` at most: what is pruned and what is quantized half
@@ -127,9 +126,14 @@ class Recipe:
         """
         if self.mixed_bits:
             return self._choosing_widths(ratio)
-        if self.widths is None or self.objective == "latency":
+        if self.widths is None or not self.is_of_energy:
             return ()
         return (self._made("set-widths", **_typed_widths(self.widths)), self._annotated)
+
+    @property
+    def is_of_energy(self) -> bool:
+        """Whether a budget is one of energy."""
+        return self.objective in ("", "energy")
 
     @property
     def quantizing(self) -> tuple[Pass, ...]:

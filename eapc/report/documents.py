@@ -20,13 +20,14 @@ from eapc.commands.planning import DryRun
 from eapc.commands.preparation import Settings
 from eapc.energy import EnergyReport, NodeEnergy
 from eapc.evaluation import Accuracy, Agreement
-from eapc.goals import Pruned, Trial
+from eapc.goals import Pruned
 from eapc.hardware import HardwareModel, MeasuredMachine
 from eapc.model import Model
 from eapc.pipeline import LatencyRecord, LayerRecord, NearDead
 from eapc.repair import Repaired
 from eapc.report.budgets import budget_document
 from eapc.report.classes import map_document, ratios_of
+from eapc.report.goals import asked_document, trial_document
 from eapc.report.hardware_files import hardware_file
 from eapc.report.savings import savings_document
 from eapc.report.uncertainty import interval_document, validation_document
@@ -85,6 +86,7 @@ def prune_document(pruned: Pruned, warnings: Sequence[str] = ()) -> Document:
         "pipeline": pruned.pipeline,
         "goal_met": pruned.goal_met,
         "reason": pruned.reason or pruned.doubt or None,
+        "asked": asked_document(pruned),
         "held_by": [asdict(holder) for holder in pruned.held.holders],
         "before": totals(pruned.before),
         "after": totals(pruned.after),
@@ -113,16 +115,6 @@ def prune_document(pruned: Pruned, warnings: Sequence[str] = ()) -> Document:
         "output": path_of(pruned.output),
         "seconds": dict(pruned.seconds),
         "warnings": list(warnings),
-    }
-
-
-def trial_document(trial: Trial) -> Document:
-    """A network that a search has tried; costs are ratios to the dense network's."""
-    return {
-        "costs": dict(trial.costs),
-        "loss": trial.loss,
-        "kept": trial.is_kept,
-        "chosen": trial.is_chosen,
     }
 
 

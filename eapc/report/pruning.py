@@ -22,6 +22,7 @@ from eapc.pipeline import ChannelRecord, Compilation, LatencyRecord, LayerRecord
 from eapc.repair import Repaired
 from eapc.report.classes import class_facts
 from eapc.report.documents import layer_energy
+from eapc.report.goals import asked_rows, frontier_table
 from eapc.report.grouping import ALL_ROWS, RowChoice, change_table
 from eapc.report.hardware_files import hardware_facts
 from eapc.report.layout import (
@@ -84,6 +85,7 @@ def prune_table(pruned: Pruned, width: int, rows: RowChoice = ALL_ROWS) -> Group
         title(heading(pruned.model.name, after, measured)),
         table(columns, list(changes(pruned)), width),
         *parts,
+        *frontier_table(pruned, width),
         facts(entries),
     )
 
@@ -91,6 +93,7 @@ def prune_table(pruned: Pruned, width: int, rows: RowChoice = ALL_ROWS) -> Group
 def result_facts(pruned: Pruned) -> Iterator[tuple[str, str]]:
     """What the goal has come to, how sure that is, and on which inputs."""
     yield "goal", plain(pruned.shortfall) or "met"
+    yield from asked_rows(pruned)
     yield from class_facts(pruned)
     yield from ratio_uncertainty(pruned.before, pruned.after)
     yield "uncertainty", energy_uncertainty(pruned.after.hardware)
@@ -330,8 +333,9 @@ def _decided(pruned: Pruned) -> Iterator[tuple[str, str]]:
     yield "loss", _loss(other)
     if pruned.confidence is not None:
         told = f"{percent(pruned.confidence)} by the inputs that did not decide"
-        yield "confidence", f"{told} that {pruned.goal.option} {pruned.goal.value:g} holds"
-        drop = pruned.goal.value
+        bound = next(part for part in pruned.goal.parts if part.needs_labels)
+        drop = bound.value
+        yield "confidence", f"{told} that {bound.option} {drop:g} holds"
         enough = other.samples_to_tell(drop) if drop else None
         if enough is not None and enough > other.samples:
             needed = count(2 * enough, "labelled input" if other.metric == TOP1 else "input")

@@ -24,6 +24,7 @@ from eapc.report.documents import (
     path_of,
     totals,
 )
+from eapc.report.goals import asked_document, shown_cost, trial_document
 from eapc.report.hardware_files import hardware_facts, hardware_file
 from eapc.report.layout import (
     Column,
@@ -66,6 +67,10 @@ _COLUMNS = (
     "output",
     "hardware_path",
     "hardware_sha256",
+    "reached",
+    "bound",
+    "bound_value",
+    "bound_reached",
 )
 
 
@@ -127,6 +132,8 @@ def _columns(rows: Sequence[Pruned]) -> dict[Column, list[str]]:
         Column("energy"): [percent(row.energy_ratio) for row in rows],
         Column("zeros"): [percent(row.sparsity) for row in rows],
     }
+    if (cost := shown_cost(rows[0].goal)) is not None:
+        columns[Column(cost.cost)] = [percent(row.goal.parts[0].reached(row)) for row in rows]
     accuracies = [row.accuracy for row in rows]
     if any(accuracies):
         name = plain(next(known.metric for known in accuracies if known))
@@ -191,9 +198,12 @@ def sweep_document(swept: Swept, warnings: Sequence[str] = ()) -> Document:
 
 
 def _document(row: Pruned) -> Document:
+    first = row.goal.parts[0]
     return {
-        "goal": row.goal.option.removeprefix("--"),
-        "value": str(value) if isinstance(value := row.goal.value, Path) else value,
+        "goal": first.option.removeprefix("--"),
+        "value": str(value) if isinstance(value := first.value, Path) else value,
+        "asked": asked_document(row),
+        "trials": [trial_document(trial) for trial in row.trials],
         "goal_met": row.goal_met,
         "confirmed": row.confirmed,
         "reason": row.reason or row.doubt or None,
@@ -223,6 +233,12 @@ def sweep_rows(swept: Swept) -> Rows:
 def _figures(row: Pruned) -> dict[str, Any]:
     accuracy, agreement = row.accuracy, row.agreement
     figures = _document(row) | {"accuracy": None, "agreement": None}
+    first, *bounds = figures["asked"]
+    figures["reached"] = first["reached"]
+    for bound in bounds:
+        name = bound["option"].removeprefix("--")
+        told = {"bound": name, "bound_value": bound["value"], "bound_reached": bound["reached"]}
+        figures |= told
     figures |= {f"{name}_bits": widths_text(bits) for name, bits in widths_of(row.after).items()}
     if (latency := row.latency) is not None:
         figures |= {"latency_ms": latency.after_ms, "latency_ratio": latency.ratio}

@@ -1,6 +1,6 @@
 """Channel pruning: what groups of channels cost, what the outputs lose, which go."""
 
-from eapc.structured.costs import ChannelCosts, energy_costs, latency_costs
+from eapc.structured.costs import ChannelCosts, constant_costs, energy_costs, latency_costs
 from eapc.structured.counts import ChannelPlan, predicted_error, right_edges
 from eapc.structured.criteria import DEFAULT_CRITERION, Criterion, Evidence
 from eapc.structured.curves import FRACTIONS, ChannelCurve
@@ -23,6 +23,7 @@ __all__ = [
     "Evidence",
     "LayeredGroup",
     "Survey",
+    "constant_costs",
     "energy_costs",
     "latency_costs",
     "left_alone",

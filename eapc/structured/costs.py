@@ -1,4 +1,4 @@
-"""What a network costs with fewer channels in its groups: modelled energy or measured latency.
+"""What a network costs with fewer channels in its groups: energy, latency, or what it stores.
 
 It is told without rewriting the network. A cost is a sum over items: nodes of an energy model,
 layers of a latency profile. Each is priced at the shapes that its tensors would have. Prices are
@@ -7,13 +7,14 @@ kept by item and counts, so a search asks for each once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from operator import contains
 
 from eapc.channels import ChannelGroup
-from eapc.energy import EnergyReport, NodeWork, priced_as, resized
+from eapc.energy import EnergyReport, Figure, NodeWork, energy_of, priced_as, resized
 from eapc.hardware import MeasuredMachine
 from eapc.model import Shapes, TensorSpec, static_shape
 from eapc.profiling import LayerKind, NetworkLatency
@@ -133,14 +134,62 @@ class ChannelCosts:
 
 
 def energy_costs(
-    works: Iterable[NodeWork], report: EnergyReport, groups: Sequence[ChannelGroup]
+    works: Iterable[NodeWork],
+    report: EnergyReport,
+    groups: Sequence[ChannelGroup],
+    figure: Figure = energy_of,
 ) -> ChannelCosts:
-    """The energy of a network by its channel counts, in MAC units per inference.
+    """The energy, or another figure, of a network by its channel counts, per inference.
 
     `report` is that of these works; nodes that it does not cover cost nothing.
     """
-    items = [_item(item, report) for item in works if item.node.key in report.by_node]
+    items = [_item(item, report, figure) for item in works if item.node.key in report.by_node]
     return ChannelCosts(items, groups)
+
+
+def constant_costs(
+    works: Iterable[NodeWork],
+    report: EnergyReport,
+    groups: Sequence[ChannelGroup],
+    amounts: Mapping[str, float],
+    whole: float,
+) -> ChannelCosts:
+    """What the constants of a network take by its channel counts, `whole` in all.
+
+    `amounts` has what each takes with all channels, by the name that a node reads it by; the first
+    node counts. What no node of the report takes is the same whatever channels there are.
+    """
+    items, left = [], dict(amounts)
+    for work in works:
+        if work.node.key in report.by_node:
+            own = {name: left.pop(name) for name in dict.fromkeys(work.node.inputs) if name in left}
+            items.append(_constants(work, own))
+    spent = sum(item.price(_whole) for item in items)
+    return ChannelCosts([*items, Item("", (), lambda _: whole - spent)], groups)
+
+
+def _constants(work: NodeWork, amounts: Mapping[str, float]) -> Item:
+    """What a node of the main graph reads of constants, each in proportion to its elements."""
+    shapes = work.operands.input_shapes if work.operands and not work.node.scope else ()
+    known = {
+        name: (shape, amounts[name] / _elements(shape))
+        for name, shape in zip(work.node.inputs, shapes, strict=False)
+        if shape is not None and name in amounts and _elements(shape)
+    }
+
+    def price(shrink: Shrink) -> float:
+        left = [(shrink(name, shape), unit) for name, (shape, unit) in known.items()]
+        return math.fsum(_elements(shape) * unit for shape, unit in left)
+
+    return Item(work.node.key, tuple(known), price)
+
+
+def _elements(shape: Shape) -> int:
+    return math.prod(shape)
+
+
+def _whole(_: str, shape: Shape) -> Shape:
+    return shape
 
 
 def latency_costs(
@@ -210,17 +259,17 @@ class _TimedLayer:
         return self.kind.counts({**specs, **smaller})
 
 
-def _item(item: NodeWork, report: EnergyReport) -> Item:
+def _item(item: NodeWork, report: EnergyReport, figure: Figure) -> Item:
     node = item.node
     if item.operands is None or node.scope:
-        energy = report.by_node[node.key].energy_mac_units
-        return Item(node.key, (), lambda _: energy)
+        known = figure(report.by_node[node.key])
+        return Item(node.key, (), lambda _: known)
     tensors = tuple(name for name in (*node.inputs, *node.outputs) if name)
-    return Item(node.key, tensors, partial(_energy, item, report))
+    return Item(node.key, tensors, partial(_figure, item, report, figure))
 
 
-def _energy(item: NodeWork, report: EnergyReport, shrink: Shrink) -> float:
-    """Energy of a node at smaller shapes, or as it is where its work cannot be told then.
+def _figure(item: NodeWork, report: EnergyReport, figure: Figure, shrink: Shrink) -> float:
+    """A figure of a node at smaller shapes, or as it is where its work cannot be told then.
 
     Nothing with no channels left.
     """
@@ -232,7 +281,7 @@ def _energy(item: NodeWork, report: EnergyReport, shrink: Shrink) -> float:
     if any(map(_is_emptied, before, (*inputs, *outputs))):
         return 0.0
     smaller = resized(item, inputs, outputs)
-    return priced_as(item if smaller.reason else smaller, report.hardware, report)
+    return priced_as(item if smaller.reason else smaller, report.hardware, report, figure)
 
 
 def _shrunk(
