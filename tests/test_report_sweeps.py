@@ -81,6 +81,15 @@ def test_the_document_holds_what_the_schema_promises() -> None:
         "agreement_fitted": False,
         "notes": [],
         "output": "out.onnx",
+        "asked": [
+            {
+                "option": "--target-energy",
+                "value": 0.7,
+                "reached": pytest.approx(0.699),
+                "limit": 0.7,
+            }
+        ],
+        "trials": [],
         "seconds": 1.5,
     }
     assert (missed["goal_met"], missed["reason"], missed["output"]) == (False, "too low", None)

@@ -121,7 +121,7 @@ class Bound(Goal, Generic[V]):
             trials.pipeline_at(Budget(found.budget)),
             goal_met=is_met,
             reason="" if is_met else lost,
-            floor=trials.pruner.plan.lowest_ratio,
+            floor=trials.floor,
             trials=search.trials(self.is_kept, found.budget),
             **self.figures(trials, found.result.model, found.verdict),
         )

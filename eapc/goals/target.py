@@ -135,7 +135,7 @@ class Target(Goal):
         limit = self.limit(trials.original)
         best = self._best_of(trials, judge)
         if best.is_pruned:
-            best = replace(best, floor=trials.pruner.plan.lowest_ratio)
+            best = replace(best, floor=trials.floor)
         ratio = self.ratio(best)
         if ratio <= limit:
             return best

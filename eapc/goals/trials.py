@@ -229,6 +229,12 @@ class Trials:
         whole = Pruned(self._target, result, self.before, Pipeline(()))
         return {**known, self._target.cost: self._target.ratio(whole)}
 
+    @property
+    def floor(self) -> float | None:
+        """About the lowest fraction that can be asked of energy or latency; of others none."""
+        known = self.objective in ("energy", "latency")
+        return self.pruner.plan.lowest_ratio if known else None
+
     def counts_also(self, target: Target) -> None:
         """Let `costs` tell what a target measures from now on."""
         self._target = target
