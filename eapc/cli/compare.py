@@ -8,7 +8,7 @@ from pathlib import Path
 from eapc.cli import options as opt
 from eapc.cli.image_options import LabelledImageOptions
 from eapc.cli.option_groups import Common, Inputs
-from eapc.cli.session import publish, require_rows
+from eapc.cli.session import progress_bar, publish, require_rows
 from eapc.cli.table_options import TableOptions
 from eapc.errors import UsageError
 
@@ -52,14 +52,15 @@ def compare(
     models = [before, after, *(more or ())]
     read = [*models, inputs.calib, evaluation, Path(inputs.hw), opt.metric_file(metric)]
     require_rows(csv, json, force, read)
-    compared = comparison.compare_all(
-        *(models, settings),
-        evaluation=labelled,
-        metric=metric,
-        latency=latency,
-        repeats=repeats,
-        meter=meter,
-    )
+    with progress_bar(common.quiet, "comparing", " ".join(map(str, models))):
+        compared = comparison.compare_all(
+            *(models, settings),
+            evaluation=labelled,
+            metric=metric,
+            latency=latency,
+            repeats=repeats,
+            meter=meter,
+        )
     if more:
         publish(
             partial(comparisons_of_many.many_table, compared, rows=shown),
