@@ -12,7 +12,8 @@ from dataclasses import dataclass
 class Step:
     """`done` of a stage's `total` layers are finished and `layer` is being worked on.
 
-    `total` is None where nobody knows how much there is to do. `error` is the relative output
+    `total` is None where nobody knows how much there is to do; `subject` is then what the stage is
+    about, such as a file. `error` is the relative output
     error of the layer finished last, where that is known; `layer` is empty at the end. `trial` is
     the number of the trial that a search begins, 0 where it has found its answer.
     """
@@ -23,6 +24,7 @@ class Step:
     layer: str = ""
     error: float | None = None
     trial: int | None = None
+    subject: str = ""
 
 
 Progress = Callable[[Step], None]
@@ -34,7 +36,7 @@ def silent(_: Step) -> None:
 
 def begin(progress: Progress, stage: str, subject: str = "", trial: int | None = None) -> None:
     """Tell that a stage has begun whose length nobody knows."""
-    progress(Step(stage, 0, None, subject, trial=trial))
+    progress(Step(stage, 0, None, trial=trial, subject=subject))
 
 
 @contextmanager

@@ -83,6 +83,14 @@ def test_a_stage_of_unknown_length_has_no_count(monkeypatch: pytest.MonkeyPatch)
     assert "/" not in line
 
 
+def test_a_bar_may_start_with_a_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = a_terminal(monkeypatch)
+    with progress_bar(False, "comparing", "a.onnx b.onnx"):
+        line = latest(terminal)
+    assert line.startswith("comparing ")
+    assert line.endswith("a.onnx b.onnx")
+
+
 def test_the_number_of_a_trial_ends_with_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = a_terminal(monkeypatch)
     with progress_bar(quiet=False) as progress:

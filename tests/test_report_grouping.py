@@ -24,9 +24,10 @@ from test_report import (
 from test_report_comparisons import COMPARED
 from test_report_sweeps import GOOD, MISSED, swept
 
+from eapc.channels import NearDeadLayer
 from eapc.errors import UsageError
 from eapc.hardware import HardwareSource, load_hardware
-from eapc.pipeline import ChannelRecord, LatencyRecord, LayerRecord
+from eapc.pipeline import ChannelRecord, LatencyRecord, LayerRecord, NearDead
 from eapc.report.comparisons import comparison_document, comparison_table
 from eapc.report.comparisons_of_many import many_table
 from eapc.report.documents import analysis_document, prune_document, to_json
@@ -122,6 +123,14 @@ def test_layers_of_which_nothing_went_are_one_line_on_terminals() -> None:
     assert "4 layers not shown: nothing was zeroed" in on_terminal
     assert "kept1" not in on_terminal
     assert row_of(piped, "kept1")[:2] == ["kept1", "10"]
+
+
+def test_near_dead_layers_have_as_many_rows_as_asked_for() -> None:
+    layers = tuple(NearDeadLayer(f"l{i}", 100, i, 0) for i in (1, 3, 2))
+    found = replace(an_analysis(), near_dead=NearDead(6, 0, layers))
+    text = rendered(analysis_table(found, HARMLESS, UNLIMITED, rows=row_choice(2, None)))
+    assert row_of(text, "l3 ") == ["l3", "100", "3", "0"]
+    assert "1 layer not shown: fewer weights each are near-dead" in text
 
 
 def test_channels_that_stayed_are_one_line() -> None:

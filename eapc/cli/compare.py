@@ -9,7 +9,7 @@ from eapc.cli import options as opt
 from eapc.cli.budget_options import RatioBudgetOptions
 from eapc.cli.image_options import LabelledImageOptions
 from eapc.cli.option_groups import Common, Inputs
-from eapc.cli.session import publish, require_rows
+from eapc.cli.session import progress_bar, publish, require_rows
 from eapc.cli.table_options import TableOptions
 from eapc.errors import GoalError, UsageError
 
@@ -56,14 +56,15 @@ def compare(
     models = [before, after, *(more or ())]
     read = [*models, inputs.calib, evaluation, Path(inputs.hw), opt.metric_file(metric)]
     require_rows(csv, json, force, read)
-    compared = comparison.compare_all(
-        *(models, settings),
-        evaluation=labelled,
-        metric=metric,
-        latency=latency,
-        repeats=repeats,
-        meter=meter,
-    )
+    with progress_bar(common.quiet, "comparing", " ".join(map(str, models))):
+        compared = comparison.compare_all(
+            *(models, settings),
+            evaluation=labelled,
+            metric=metric,
+            latency=latency,
+            repeats=repeats,
+            meter=meter,
+        )
     gates = limits.check(compared)
     if more:
         publish(

@@ -44,7 +44,7 @@ def dynamic(
     assert labelled is not None  # as evaluation is given
     settings = inputs.settings(common, calibration)
     target = output or model.with_name(f"{model.stem}.dynamic.onnx")
-    with progress_bar(common.quiet) as progress:
+    with progress_bar(common.quiet, "loading", str(model)) as progress:
         done = two_levels.dynamic(
             *(model, settings),
             mild=second,

@@ -124,7 +124,7 @@ def finetune(
         labels=labels,
         seed=common.seed,
     )
-    with progress_bar(common.quiet) as progress:
+    with progress_bar(common.quiet, "loading", str(model)) as progress:
         done = finetuning.finetune(
             model,
             teacher,

@@ -70,7 +70,7 @@ def profile(
     )
     meter = open_meter() if energy else None
     start = time.perf_counter()
-    with progress_bar(quiet) as progress:
+    with progress_bar(quiet, "loading", str(model)) as progress:
         done = machine_profile.profile(
             *(model, settings),
             name=output.stem,

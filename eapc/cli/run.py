@@ -33,7 +33,7 @@ def run(
 
     calibration, _ = images.sources(inputs.calib)
     settings = inputs.settings(common, calibration, memory=memory)
-    with progress_bar(common.quiet) as progress:
+    with progress_bar(common.quiet, "loading", str(model)) as progress:
         done = compiler.run(
             model, pipeline, settings, output=output, force=force, progress=progress
         )

@@ -153,13 +153,19 @@ _LEAST_SUBJECT = 8
 
 
 @contextmanager
-def progress_bar(quiet: bool) -> Iterator[Progress]:
-    """What to tell of a long pass: a bar while there is one on a terminal, nobody otherwise."""
+def progress_bar(quiet: bool, stage: str = "", subject: str = "") -> Iterator[Progress]:
+    """What to tell of a long pass: a bar while there is one on a terminal, nobody otherwise.
+
+    It starts with a stage, if one is given, and what that is about.
+    """
     if quiet or not sys.stderr.isatty():
         yield silent
         return
     with _shown() as shown:
-        yield _Bar(shown)
+        bar = _Bar(shown)
+        if stage:
+            bar(Step(stage, 0, None, subject=subject))
+        yield bar
 
 
 def _shown() -> rich_progress.Progress:
@@ -230,6 +236,7 @@ class _Bar:
         from eapc.report.names import shorten
 
         room = self._shown.console.width - taken - _BAR_WIDTH - _CLOCK_WIDTH - _BAR_GAPS
-        if len(step.layer) + len(_last(step.error)) <= room:
-            return f"{step.layer}{_last(step.error)}"
-        return shorten(step.layer, room) if room >= _LEAST_SUBJECT else ""
+        subject = step.layer or step.subject
+        if len(subject) + len(_last(step.error)) <= room:
+            return f"{subject}{_last(step.error)}"
+        return shorten(subject, room) if room >= _LEAST_SUBJECT else ""

@@ -62,6 +62,7 @@ class Keyed(Protocol):
 
 
 Item = TypeVar("Item", bound=Keyed)
+AnyRow = TypeVar("AnyRow")
 
 
 def by_cost(
@@ -84,6 +85,20 @@ def by_cost(
         shown = min(wanted, sum(cost(item) > 0 for item in ranked))
     shown = shown if top is None else min(shown, top)
     return ranked[:shown], ranked[shown:]
+
+
+def most_of(
+    records: Sequence[AnyRow], amount: Callable[[AnyRow], float], top: int | None
+) -> list[AnyRow]:
+    """The `top` records of the largest amount, all without it, in their order."""
+    ranked = sorted(range(len(records)), key=lambda place: -amount(records[place]))
+    return [records[place] for place in sorted(ranked[:top])]
+
+
+def folded(number: int, noun: str, why: str) -> Iterator[Text]:
+    """One line in place of rows that say nothing, or less than those above."""
+    if number:
+        yield Text(f"{count(number, noun)} not shown: {why}", style="dim")
 
 
 # --- groups of nodes -----------------------------------------------------------------------------

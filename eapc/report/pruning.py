@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from rich.console import Group, RenderableType
-from rich.text import Text
 
 from eapc.allocation import LOWEST_DENSITY
 from eapc.commands.compiler import Ran
@@ -23,7 +21,7 @@ from eapc.repair import Repaired
 from eapc.report.classes import class_facts
 from eapc.report.documents import layer_energy
 from eapc.report.goals import asked_rows, frontier_table
-from eapc.report.grouping import ALL_ROWS, RowChoice, change_table
+from eapc.report.grouping import ALL_ROWS, RowChoice, change_table, folded, most_of
 from eapc.report.hardware_files import hardware_facts
 from eapc.report.layout import (
     NOT_FINITE,
@@ -47,8 +45,6 @@ from eapc.report.tables import accuracy_row, coverage, heading, metric_value, so
 from eapc.report.uncertainty import energy_uncertainty, ratio_uncertainty
 from eapc.report.widths import width_rows
 from eapc.tuning import Tuned
-
-AnyRecord = TypeVar("AnyRecord", ChannelRecord, LayerRecord)
 
 _EXPECTED = "weights zeroed by magnitude; refitting chooses anew and moves energies a little"
 _NOT_REFITTED = "before refitting, which moves energies a little"
@@ -224,7 +220,7 @@ def _channel_table(
 ) -> Iterator[RenderableType]:
     """A row per channel group that lost channels, where there are any groups."""
     changed = [group for group in groups if group.after < group.before]
-    shown = _most(changed, lambda group: group.before - group.after, top)
+    shown = most_of(changed, lambda group: group.before - group.after, top)
     columns = {
         Column("channels made by", "left", least=12): [group.name for group in shown],
         Column("before"): [str(group.before) for group in shown],
@@ -234,23 +230,9 @@ def _channel_table(
         return
     yield Group(
         table_of(columns, width),
-        *_folded(len(changed) - len(shown), "group", "fewer channels each have gone"),
-        *_folded(len(groups) - len(changed), "group", "no channel has gone"),
+        *folded(len(changed) - len(shown), "group", "fewer channels each have gone"),
+        *folded(len(groups) - len(changed), "group", "no channel has gone"),
     )
-
-
-def _most(
-    records: Sequence[AnyRecord], amount: Callable[[AnyRecord], float], top: int | None
-) -> list[AnyRecord]:
-    """The `top` records of the largest amount, all without it, in their order."""
-    ranked = sorted(range(len(records)), key=lambda place: -amount(records[place]))
-    return [records[place] for place in sorted(ranked[:top])]
-
-
-def _folded(number: int, noun: str, why: str) -> Iterator[Text]:
-    """One line in place of rows that say nothing, or less than those above."""
-    if number:
-        yield Text(f"{count(number, noun)} not shown: {why}", style="dim")
 
 
 def _ratio(before: float, after: float) -> str:
@@ -271,7 +253,7 @@ def _layer_table(
     """
     is_folding = width < UNLIMITED
     pruned = [record for record in records if record.sparsity or not is_folding]
-    shown = _most(pruned, lambda record: layer_energy(before or after, record) or 0.0, top)
+    shown = most_of(pruned, lambda record: layer_energy(before or after, record) or 0.0, top)
     then, now = ([layer_energy(report, record) for record in shown] for report in (before, after))
     columns = {
         Column("layer", "left", least=12): [record.name for record in shown],
@@ -288,8 +270,8 @@ def _layer_table(
     if records:
         yield Group(
             table_of(columns, width),
-            *_folded(len(pruned) - len(shown), "layer", "each takes less than those above"),
-            *_folded(len(records) - len(pruned), "layer", "nothing was zeroed"),
+            *folded(len(pruned) - len(shown), "layer", "each takes less than those above"),
+            *folded(len(records) - len(pruned), "layer", "nothing was zeroed"),
         )
 
 

@@ -22,7 +22,15 @@ from eapc.evaluation import Accuracy
 from eapc.hardware import HardwareModel, MeasuredMachine
 from eapc.pipeline import NearDead
 from eapc.report.budgets import budget_facts
-from eapc.report.grouping import ALL_ROWS, RowChoice, by_cost, energy_groups, group_table
+from eapc.report.grouping import (
+    ALL_ROWS,
+    RowChoice,
+    by_cost,
+    energy_groups,
+    folded,
+    group_table,
+    most_of,
+)
 from eapc.report.hardware_files import hardware_facts
 from eapc.report.layout import (
     Column,
@@ -84,7 +92,7 @@ def analysis_table(
         *(("note", plain(note)) for note in (*analysis.notes, *_counted_once(report))),
         *(("written", plain(str(path))) for path in written),
     ]
-    near = near_dead_table(analysis.near_dead, width)
+    near = near_dead_table(analysis.near_dead, width, rows.top)
     last = savings_part(analysis, settings)
     return page(title(heading(analysis.model.name, report)), *nodes, *near, facts(entries), *last)
 
@@ -144,9 +152,11 @@ def _near_dead(found: NearDead, weights: int) -> Iterator[tuple[str, str]]:
         yield "near-dead", f"{amount} below the last bit of the sums that they are added to{how}"
 
 
-def near_dead_table(found: NearDead, width: int) -> Iterator[TextTable]:
-    """A row per layer that has near-dead weights, or makes near-dead channels."""
-    layers = found.layers
+def near_dead_table(
+    found: NearDead, width: int, top: int | None = None
+) -> Iterator[RenderableType]:
+    """A row per layer that has near-dead weights, or makes near-dead channels; `top` at most."""
+    layers = most_of(found.layers, lambda layer: layer.near_dead_weights, top)
     columns = {
         Column("near-dead in", "left", least=12): [plain(layer.node) for layer in layers],
         Column("weights"): [engineering(layer.weights) for layer in layers],
@@ -154,7 +164,8 @@ def near_dead_table(found: NearDead, width: int) -> Iterator[TextTable]:
         Column("channels\nnear-dead"): [str(layer.near_dead_channels) for layer in layers],
     }
     if layers:
-        yield table_of(columns, width)
+        rest = folded(len(found.layers) - len(layers), "layer", "fewer weights each are near-dead")
+        yield Group(table_of(columns, width), *rest)
 
 
 def _time(report: EnergyReport) -> str:
