@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class Joint(Goal):
     """The cost of a target at the least loss, if the bound is kept there.
 
-    Where it breaks, the lowest cost that keeps it is sought; the goal is then missed.
+    Where it breaks, the lowest cost that keeps it is sought, by the way of least loss where there
+    are several; the goal is then missed.
     """
 
     value: tuple[Target, Bound[Any]]
@@ -94,9 +95,10 @@ class Joint(Goal):
         if met:
             best = trials.least_diverging(met).with_trials_of(reached)
             return replace(best, goal=self, **self._figures(trials, best.model))
-        cheapest = [self._cheapest(way, result) for way, result in ways]
-        best = self._best(cheapest).with_trials_of([*reached, *_others(cheapest, reached)])
-        return self._settled(trials, best, reached[-1])
+        way, missed = min(ways, key=lambda one: _loss(one[1]))
+        lowest = self._cheapest(way, missed)
+        found = [*reached, *_others([lowest], reached)]
+        return self._settled(trials, self._best(found).with_trials_of(found), missed)
 
     def _judge(self, trials: Trials) -> Judge:
         def judge(model: Model) -> tuple[float, bool]:

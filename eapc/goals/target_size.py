@@ -36,7 +36,7 @@ class TargetSize(Target):
     `value` is a fraction up to 1, or bytes: a number above 1, or text such as `200kB`, `1.5MB`
     or `64KiB`. With `packed` they are those of the files packed by gzip, at its default level.
     Where the recipe names no bits they are chosen as well: those of the file, 8, or, packed, 4 of
-    weights, whichever reaches the size with the least loss.
+    weights, whichever reaches the size with the least loss of those that may.
     """
 
     value: float | str
@@ -118,19 +118,22 @@ class TargetSize(Target):
         return bool(self.packed) or recipe.structured
 
     def ways(self, trials: Trials) -> Iterator[Trials]:
-        """By the recipe's bits; without any as the file has them, then narrower ones."""
-        from eapc.energy import GivenBits, require_known
-        from eapc.hardware import MeasuredMachine
-
-        recipe, machine = trials.recipe, trials.hardware
-        is_measured = isinstance(machine, MeasuredMachine)
-        is_given = recipe.widths is not None or is_measured
+        """By the recipe's bits; without any by 8, then by fewer, then as the file has them."""
+        recipe = trials.recipe
+        is_given = recipe.widths is not None or _is_measured(trials)
+        if not is_given:
+            yield from self._narrower(trials)
         if is_given or self.can_fall(recipe):
             yield trials
-        for weights in () if is_given else _WIDTHS if self.packed else _WIDTHS[:1]:
+
+    def _narrower(self, trials: Trials) -> Iterator[Trials]:
+        """Trials by the bits that the machine knows; a plain file gets no smaller below 8."""
+        from eapc.energy import GivenBits, require_known
+
+        for weights in _WIDTHS if self.packed else _WIDTHS[:1]:
             bits = GivenBits(weights=weights, activations=8)
             try:
-                require_known(bits, machine)
+                require_known(bits, trials.hardware)
             except EapcError:
                 continue
             yield trials.at_bits(bits)
@@ -138,22 +141,29 @@ class TargetSize(Target):
     def tried_ways(
         self, trials: Trials, judge: Judge | None = None
     ) -> Iterator[tuple[Trials, Pruned]]:
-        """What each way comes to; widths that this network cannot have are left out.
+        """What each way comes to, of those that may be the best.
 
-        Raises UsageError where nothing that may be done makes the file smaller.
+        Where 8 bits alone are small enough, fewer lose more; where they are not, the file's own
+        bits would take a quarter of the weights that 8 leave. Widths that this network cannot have
+        are left out. Raises UsageError where nothing that may be done makes the file smaller.
         """
-        found = super().tried_ways(trials, judge)
-        several = trials.recipe.widths is None
-        seen = 0
-        try:
-            for each in found:
-                yield each
-                seen += 1
-        except EapcError as error:
-            if not several or error.exit_code != _INVALID:
-                raise
-            if not seen:
-                raise UsageError(f"{self.option}: {_NO_SMALLER} ({error})") from error
+        reached: list[Pruned] = []
+        said = "this machine knows no bits to quantize to"
+        for way in self.ways(trials):
+            is_narrow = way is not trials
+            if reached and (_is_alone(reached[0]) if is_narrow else not _is_alone(reached[0])):
+                continue
+            try:
+                found = self.closest(way, judge)
+            except EapcError as error:
+                if not is_narrow or error.exit_code != _INVALID:
+                    raise
+                said = str(error)
+                continue
+            reached.append(found)
+            yield way, found
+        if not reached:
+            raise UsageError(f"{self.option}: {_NO_SMALLER} ({said})")
 
     def unpruned(self, trials: Trials) -> Pruned | None:
         """The network quantized alone, if it is to be: what that saves is not known before."""
@@ -170,6 +180,18 @@ class TargetSize(Target):
 
 _INVALID = 3
 """The exit code of what the network or its data do not allow."""
+
+
+def _is_alone(found: Pruned) -> bool:
+    """Whether a size was reached with nothing pruned."""
+    return found.goal_met and not found.is_pruned
+
+
+def _is_measured(trials: Trials) -> bool:
+    """Whether latencies of the file's own widths count."""
+    from eapc.hardware import MeasuredMachine
+
+    return isinstance(trials.hardware, MeasuredMachine)
 
 
 def _is_number(text: str) -> bool:
