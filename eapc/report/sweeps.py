@@ -47,8 +47,6 @@ _COLUMNS = (
     "value",
     "goal_met",
     "confirmed",
-    "latency_ms",
-    "latency_ratio",
     "energy_ratio",
     "sparsity",
     "weights_bits",
@@ -64,6 +62,8 @@ _COLUMNS = (
     "seconds",
     "reason",
     "output",
+    "latency_ms",
+    "latency_ratio",
     "hardware_path",
     "hardware_sha256",
 )
