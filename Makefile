@@ -28,8 +28,8 @@ check: $(VENV)/installed-test    ## lint and types
 test: check                      ## lint, types, tests
 	$(BIN)/pytest
 
-golden: $(VENV)/installed-test   ## record the golden files anew
-	$(BIN)/pytest tests/test_golden.py --regenerate
+golden: $(VENV)/installed-test   ## record the golden files and screens anew
+	$(BIN)/pytest tests/test_golden.py tests/test_cli_terminal.py --regenerate
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo

@@ -1,6 +1,6 @@
 """What terminals of 80 and 200 columns show, with and without colours, and what is piped.
 
-The screens are recorded in tests/captures; `pytest tests/test_cli_terminal.py --regenerate`
+The screens are recorded in tests/captures; `make golden`
 records them anew.
 """
 

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -25,6 +26,7 @@ from test_report_comparisons import COMPARED
 from test_report_sweeps import GOOD, MISSED, swept
 
 from eapc.channels import NearDeadLayer
+from eapc.commands.comparison import Side
 from eapc.errors import UsageError
 from eapc.hardware import HardwareSource, load_hardware
 from eapc.pipeline import ChannelRecord, LatencyRecord, LayerRecord, NearDead
@@ -112,6 +114,17 @@ def test_comparisons_have_rows_where_they_are_asked_for() -> None:
     assert row_of(text, "Conv ")[:2] == ["Conv", "2"]
     many = rendered(many_table([COMPARED, COMPARED], UNLIMITED, row_choice(1, "node")))
     assert many.count("of the energy before") == 2
+
+
+def test_long_names_of_models_leave_room_for_every_column() -> None:
+    def named(name: str) -> Side:
+        return replace(COMPARED.after, model=replace(COMPARED.after.model, path=Path(name)))
+
+    ends = [named(f"a_model_with_a_rather_long_name_{end}.onnx") for end in ("a", "b")]
+    compared = [replace(COMPARED, before=ends[0], after=end) for end in (ends[1], ends[0])]
+    text = rendered(many_table(compared, 80), 80)
+    row = row_of(text, "parameters")
+    assert row[1:] == ["500", "500", "100.0%", "500", "100.0%"]
 
 
 def test_layers_of_which_nothing_went_are_one_line_on_terminals() -> None:

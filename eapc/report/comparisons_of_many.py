@@ -32,8 +32,12 @@ from eapc.report.layout import (
     table,
     title,
 )
+from eapc.report.names import apart
 from eapc.report.tables import heading, metric_value
 from eapc.report.uncertainty import energy_uncertainty, ratio_uncertainty
+
+_LABEL_WIDTH, _RATIO_WIDTH, _LEAST_HEAD, _GAP = 35, 9, 8, 2
+"""Columns of a terminal: for what a figure is called, a ratio, a model's name at least, between."""
 
 
 def many_table(
@@ -47,9 +51,12 @@ def many_table(
     Where `rows` asks for them, energies of nodes, blocks or operators follow, model by model.
     """
     first = compared[0].before
-    columns = [Column("", "left"), Column(first.model.name)]
-    for each in compared:
-        columns += [Column(each.after.model.name), Column("ratio")]
+    room = (width - _LABEL_WIDTH - _RATIO_WIDTH * len(compared)) // (1 + len(compared))
+    models = [first.model.name, *(each.after.model.name for each in compared)]
+    heads = apart(models, max(_LEAST_HEAD, room - _GAP))
+    columns = [Column("", "left"), Column(heads[models[0]])]
+    for name in models[1:]:
+        columns += [Column(heads[name]), Column("ratio")]
     names = ", ".join(each.after.model.name for each in compared)
     return page(
         title(heading(f"{first.model.name} beside {names}", first.energy)),
