@@ -36,6 +36,7 @@ LAYERS = (
     "goals",
     "commands",
     "report",
+    "pages",
     "cli",
 )
 """Lowest first: a module imports from the lines above its own only.
@@ -51,6 +52,9 @@ SOLE_IMPORTERS = {
     "onnx_graphsurgeon": "graph",
     "PIL": "images",
     "zeus": "meters",
+    "jinja2": "page",
+    "vl_convert": "plot",
+    "igraph": "network_layout",
 }
 
 

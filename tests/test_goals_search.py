@@ -101,10 +101,10 @@ def search_of(costs: dict[float, float]) -> tuple[BudgetSearch[Lost], list[float
     def judge(model: Any) -> Lost:
         return Lost(1 - float(model))
 
-    def cost(result: Any) -> float:
-        return costs.get(float(result.model), float(result.model))
+    def known(result: Any) -> dict[str, float]:
+        return {"energy": costs.get(float(result.model), float(result.model))}
 
-    return BudgetSearch(prune, curves, judge, lambda error: error, cost), pruned
+    return BudgetSearch(prune, curves, judge, lambda error: error, known), pruned
 
 
 def test_the_lowest_budget_is_the_answer_where_costs_follow_it() -> None:

@@ -5,12 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eapc.cli import options as opt
 from eapc.cli.image_options import ImageOptions
 from eapc.cli.option_groups import Common, Inputs
+from eapc.cli.picture_options import PictureOptions
 from eapc.cli.session import publish, require_rows
 from eapc.errors import UsageError
+
+if TYPE_CHECKING:
+    from eapc.commands.compiler import Analysis
+    from eapc.commands.timing import Timing
 
 
 def analyze(
@@ -23,6 +29,7 @@ def analyze(
     json: opt.Json = False,
     csv: opt.Csv = None,
     annotate: opt.Annotate = None,
+    pictures: PictureOptions,
     force: opt.Force = False,
     images: ImageOptions,
     common: Common,
@@ -42,18 +49,21 @@ def analyze(
 
     calibration, _ = images.sources(inputs.calib)
     settings = inputs.settings(common, calibration, density=density, bits=bits)
-    require_rows(csv, json, force, [model, inputs.calib, Path(inputs.hw), annotate])
+    taken = [model, inputs.calib, Path(inputs.hw), annotate]
+    require_rows(csv, json, force, taken)
+    pictures.check(force, [*taken, csv])
     loaded = Model.load(model)
     if annotate is not None:
         loaded.require_writable(annotate, force)
     machine = load_machine(inputs.hw)
-    written = [path for path in (csv, annotate) if path is not None]
+    written = [path for path in (csv, annotate, *pictures.paths) if path is not None]
     if isinstance(machine, HardwareModel):
         analysis = analyze_energies(loaded, replace(settings, hardware=machine), share)
         save = analysis.save
         table = partial(tables.analysis_table, analysis, settings, written=written)
         document = partial(documents.analysis_document, analysis, warnings, annotate)
         rows = partial(energy_rows.analysis_csv, analysis.energy)
+        draw = partial(_draw, pictures, analysis, warnings)
     else:
         if share is not None:
             raise UsageError("--share: decides about energies, and --hw holds measured latencies")
@@ -62,6 +72,24 @@ def analyze(
         table = partial(timings.timing_table, timing, written=written)
         document = partial(timings.timing_document, timing, warnings, annotate)
         rows = partial(timings.timing_csv, timing)
+        draw = partial(_draw_times, pictures, timing, warnings)
     if annotate is not None:
         save(annotate, force)
+    draw()
     publish(table, document, json, csv, rows)
+
+
+def _draw(pictures: PictureOptions, analysis: Analysis, warnings: list[str]) -> None:
+    if pictures.paths:
+        from eapc.pages.analysis_page import analysis_page
+        from eapc.pages.energy_charts import energy_chart
+
+        chart = partial(energy_chart, analysis.energy, "node", "operand")
+        pictures.write(partial(analysis_page, analysis, warnings), chart)
+
+
+def _draw_times(pictures: PictureOptions, timing: Timing, warnings: list[str]) -> None:
+    if pictures.paths:
+        from eapc.pages.timing_page import time_chart, timing_page
+
+        pictures.write(partial(timing_page, timing, warnings), partial(time_chart, timing))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from eapc.commands.turns import Turns, turns_of
-from eapc.goals import Pruned, TargetLatency, Trials
+from eapc.goals import Pruned, TargetLatency, Trial, Trials, costs_of
 from eapc.pipeline import LatencyRecord
 from eapc.profiling import Ratio, run_in_turns
 
@@ -53,7 +53,15 @@ def _kept_whole(pruned: Pruned, whole: Pruned, latency: LatencyRecord, ratio: Ra
     )
     goal = pruned.goal
     met = isinstance(goal, TargetLatency) and goal.value >= 1
-    return replace(whole, compilation=kept, goal_met=met, reason="" if met else said)
+    others = (replace(each, is_chosen=False) for each in pruned.trials)
+    chosen = Trial(costs_of(kept, pruned.before), is_kept=met, is_chosen=True)
+    return replace(
+        whole,
+        compilation=kept,
+        goal_met=met,
+        reason="" if met else said,
+        trials=(*others, chosen) if pruned.trials else (),
+    )
 
 
 def _said(ratio: Ratio, bits: int, rounds: int, turns: Turns) -> str:

@@ -14,7 +14,7 @@ from eapc.goals.densities import Densities
 from eapc.goals.goal import Budget, Goal
 from eapc.goals.max_drop import MaxDrop
 from eapc.goals.min_agreement import DEFAULT_GOAL, HELD_OUT, MAX_OUTPUT_ERROR, MinAgreement
-from eapc.goals.result import Pruned
+from eapc.goals.result import Pruned, Trial, costs_of
 from eapc.goals.sparsity import Sparsity
 from eapc.goals.target import Target
 from eapc.goals.target_energy import TargetEnergy
@@ -50,8 +50,10 @@ __all__ = [
     "Target",
     "TargetEnergy",
     "TargetLatency",
+    "Trial",
     "Trials",
     "Width",
+    "costs_of",
     "few_rows",
     "measured",
     "pruner_of",

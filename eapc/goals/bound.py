@@ -89,8 +89,8 @@ class Bound(Goal, Generic[V]):
     def pursue(self, trials: Trials) -> Pruned:
         """Search for the lowest budget that keeps the bound."""
         trials = trials.of(self)
-        allowed = self.allowed(trials)
-        found = trials.search(self).lowest(self.is_kept, allowed)
+        allowed, search = self.allowed(trials), trials.search(self)
+        found = search.lowest(self.is_kept, allowed)
         is_met, lost = self.is_kept(found.verdict), self._unmet(found, trials)
         if is_met and found.budget >= trials.pruner.highest and found.below:
             logger.warning(f"nothing is {'pruned' if trials.recipe.widths else 'saved'}: {lost}")
@@ -102,6 +102,7 @@ class Bound(Goal, Generic[V]):
             goal_met=is_met,
             reason="" if is_met else lost,
             floor=trials.pruner.plan.lowest_ratio,
+            trials=search.trials(self.is_kept, found.budget),
             **self.figures(trials, found.result.model, found.verdict),
         )
 

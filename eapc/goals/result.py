@@ -18,6 +18,36 @@ if TYPE_CHECKING:
     from eapc.pipeline import ChannelRecord, Compilation, LatencyRecord, LayerRecord, Pipeline
 
 
+@dataclass(frozen=True)
+class Trial:
+    """A network that a search has tried: what it costs and what it lost.
+
+    `costs` are ratios to the dense network's by name, those that are known: `energy`, `weights`
+    (non-zero ones), `macs` (those that are not skipped), `latency`, `size` (bytes of the file).
+    `loss` is what a judge says the outputs lost, None where none was asked. `is_kept` tells whether
+    the bound on the outputs is kept, or, where there is none, the target reached; `is_chosen` is
+    that of the result.
+    """
+
+    costs: Mapping[str, float]
+    loss: float | None = None
+    is_kept: bool = True
+    is_chosen: bool = False
+
+
+def costs_of(compilation: Compilation, before: EnergyReport) -> dict[str, float]:
+    """What a network costs over what the dense one does, by name; 1 where that is nothing."""
+    after = compilation.priced
+    pairs = {
+        "energy": (after.energy_mac_units, before.energy_mac_units),
+        "weights": (after.nonzero_weights, before.nonzero_weights),
+        "macs": (after.nonskipped_macs, before.nonskipped_macs),
+    }
+    costs = {name: one / other if other else 1.0 for name, (one, other) in pairs.items()}
+    latency = compilation.record.latency
+    return costs if latency is None else {**costs, "latency": latency.ratio}
+
+
 _ALL = 0.995
 """From here on no zeros were meant: some weights are zero by themselves."""
 
@@ -34,6 +64,7 @@ class Pruned:
     `floor` is about the lowest fraction of the objective that the goal could have asked, if known.
     Where inputs that did not decide are there to confirm the goal, `confidence` says how surely it
     holds by them. `doubt` says why a goal that was met is not confirmed, and is empty where it is.
+    `trials` are the networks that a search has tried, in its order.
     `held` names what holds the cost of a goal that is missed. `uncut` is the energy of a classifier
     before it was cut to some of its classes, where it was; `before` is that of the cut one.
     """
@@ -54,6 +85,7 @@ class Pruned:
     held: Held = field(default_factory=Held)
     output: Path | None = None
     uncut: EnergyReport | None = None
+    trials: tuple[Trial, ...] = ()
 
     @property
     def shortfall(self) -> str:
@@ -166,6 +198,14 @@ class Pruned:
             return ()
         given = done.conditions.input_shapes
         return (*assumed_sizes(self.model, given, data.shapes(1)), *data.notes)
+
+    def with_loss(self, loss: float) -> Pruned:
+        """The same with what the outputs lose on record, where no judge of the search told it."""
+        trials = tuple(
+            replace(each, loss=loss) if each.is_chosen and each.loss is None else each
+            for each in self.trials
+        )
+        return replace(self, trials=trials)
 
     def spending(self, seconds: Mapping[str, float]) -> Pruned:
         """The same, having taken this time."""

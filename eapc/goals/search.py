@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from eapc.allocation import Plan
 from eapc.goals.bound import V
+from eapc.goals.result import Trial
 from eapc.model import Model
 from eapc.pipeline import Compilation
 
@@ -79,17 +80,18 @@ class Found(Generic[V]):
 
 
 class _Tried(NamedTuple, Generic[V]):
-    """What a budget has come to: `cost` is a ratio to the dense network's."""
+    """What a budget has come to: costs are ratios to the dense network's, by name."""
 
     verdict: V
-    cost: float
+    costs: Mapping[str, float]
 
 
 class BudgetSearch(Generic[V]):
     """Searches budgets for one judge; verdicts are remembered from one search to the next.
 
-    `cost` is what a result takes over what the dense network takes: feature maps of other zeros
-    may make that rise where a budget falls. From the budget `highest` on nothing is pruned.
+    `costs` are what a result takes over what the dense network takes, by name, and `objective` is
+    the one that budgets are of: feature maps of other zeros may make it rise where a budget
+    falls. From the budget `highest` on nothing is pruned.
     """
 
     def __init__(
@@ -98,12 +100,14 @@ class BudgetSearch(Generic[V]):
         curves: Plan,
         judge: Callable[[Model], V],
         expected_loss: Callable[[float], float],
-        cost: Callable[[Compilation], float],
+        costs: Callable[[Compilation], Mapping[str, float]],
         highest: float = 1.0,
+        objective: str = "energy",
     ) -> None:
         self._prune = prune
         self._judge = judge
-        self._cost = cost
+        self._costs = costs
+        self._objective = objective
         self._highest = highest
         self._budgets = budgets_between(curves.lowest_ratio, highest)
         errors = np.minimum.accumulate([curves.predicted(budget).error for budget in self._budgets])
@@ -138,7 +142,8 @@ class BudgetSearch(Generic[V]):
         """The cheapest of the lowest index that is good enough and a few above it."""
         costs: dict[int, float] = {}
         for index in range(lowest, min(lowest + _NEIGHBOURS, len(self._budgets) - 1) + 1):
-            verdict, cost = self._trial(self._budgets[index])
+            verdict, known = self._trial(self._budgets[index])
+            cost = known[self._objective]
             if index == lowest or is_met(verdict):
                 costs[index] = cost
             if cost <= self._budgets[index] + _RESOLUTION:
@@ -149,10 +154,17 @@ class BudgetSearch(Generic[V]):
     def _trial(self, budget: float) -> _Tried[V]:
         if budget not in self._tried:
             result = self._result(budget)
-            verdict, cost = self._judge(result.model), self._cost(result)
-            logger.info("budget %.4f of the energy: %s, costs %.4f", budget, verdict, cost)
-            self._tried[budget] = _Tried(verdict, cost)
+            verdict, costs = self._judge(result.model), self._costs(result)
+            logger.info("budget %.4f of the %s: %s, %s", budget, self._objective, verdict, costs)
+            self._tried[budget] = _Tried(verdict, costs)
         return self._tried[budget]
+
+    def trials(self, is_met: Callable[[V], bool], chosen: float) -> tuple[Trial, ...]:
+        """What was tried so far, in that order; the budget `chosen` is the answer."""
+        return tuple(
+            Trial(tried.costs, tried.verdict.loss, is_met(tried.verdict), budget == chosen)
+            for budget, tried in self._tried.items()
+        )
 
     def _result(self, budget: float) -> Compilation:
         """The model pruned to a budget; only the latest is kept, whatever its size."""

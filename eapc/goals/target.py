@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from eapc.errors import UsageError
 from eapc.goals.goal import Budget, Goal
 from eapc.goals.holders import held_by
-from eapc.goals.result import Pruned
+from eapc.goals.result import Pruned, Trial, costs_of
 
 if TYPE_CHECKING:
     from eapc.goals.trials import Trials
@@ -73,7 +73,7 @@ class Target(Goal):
     def pursue(self, trials: Trials) -> Pruned:
         """The best of a few trials."""
         trials = trials.of(self)
-        best = min(self._tried(trials), key=self._missed_by)
+        best = self._best_of(self._tried(trials))
         best = replace(best, floor=trials.pruner.plan.lowest_ratio)
         ratio = self.ratio(best)
         if ratio <= self.value:
@@ -82,6 +82,20 @@ class Target(Goal):
         said = f"{best.left} the network still takes {ratio:.3f} of the {self.cost}"
         why = f"; of the original {self.cost} {held}" if held.holders else ""
         return replace(best, goal_met=False, held=held, reason=f"{said}, not {self.value:g}{why}")
+
+    def _best_of(self, tried: Iterator[Pruned]) -> Pruned:
+        """What misses least, with a record of all that was tried; one network is kept at a time."""
+        best: Pruned | None = None
+        seen: list[Trial] = []
+        place = 0
+        for each in tried:
+            costs = {**costs_of(each.compilation, each.before), self.cost: self.ratio(each)}
+            seen.append(Trial(costs, is_kept=costs[self.cost] <= self.value))
+            if best is None or self._missed_by(each) < self._missed_by(best):
+                best, place = each, len(seen) - 1
+        assert best is not None  # something is always tried
+        seen[place] = replace(seen[place], is_chosen=True)
+        return replace(best, trials=tuple(seen))
 
     def _tried(self, trials: Trials) -> Iterator[Pruned]:
         """Results to within the tolerance; while the last one misses it, corrected by as much.

@@ -16,7 +16,7 @@ from eapc.goals.bound import ALIKE, Bound, V
 from eapc.goals.goal import Budget, Goal
 from eapc.goals.min_agreement import MAX_OUTPUT_ERROR
 from eapc.goals.pruners import Pruner, pruner_of
-from eapc.goals.result import Pruned
+from eapc.goals.result import Pruned, costs_of
 from eapc.goals.search import BudgetSearch
 from eapc.model import Model
 from eapc.pipeline import Compilation, LayerRecord, Pass, Pipeline, Recipe
@@ -152,17 +152,24 @@ class Trials:
             with timed(self._seconds, "predict"):
                 expected_loss = partial(bound.expected_loss, self)
                 self._searches[kind] = BudgetSearch(
-                    prune, plan, judge, expected_loss, self._cost, self.pruner.highest
+                    prune,
+                    plan,
+                    judge,
+                    expected_loss,
+                    self.costs,
+                    self.pruner.highest,
+                    self.objective,
                 )
         return self._searches[kind]
 
-    def _cost(self, result: Compilation) -> float:
-        """What a result takes of the recipe's objective over what the dense network takes."""
-        if self.recipe.objective == "latency":
-            latency = result.record.latency
-            return 1.0 if latency is None else latency.ratio
-        dense = self.before.energy_mac_units
-        return result.priced.energy_mac_units / dense if dense else 1.0
+    @property
+    def objective(self) -> str:
+        """What budgets are of."""
+        return self.recipe.objective or "energy"
+
+    def costs(self, result: Compilation) -> Mapping[str, float]:
+        """What a result takes over what the dense network takes, by name."""
+        return {self.objective: 1.0, **costs_of(result, self.before)}
 
     def few_rows(self, pruned: Pruned) -> str:
         """What to say of a result whose inputs do not determine its layers' weights; else empty."""
@@ -231,6 +238,12 @@ def measured(pruned: Pruned, trials: Trials) -> Pruned:
     Else by agreement with the original on the inputs that the goal has kept out of the fit, or on
     inputs of the fit where there are none.
     """
+    found = _measured(pruned, trials)
+    judged = found.accuracy or found.agreement
+    return found if judged is None else found.with_loss(judged.loss)
+
+
+def _measured(pruned: Pruned, trials: Trials) -> Pruned:
     if trials.is_blind:
         pruned = replace(pruned, doubt=ALIKE)
     if pruned.accuracy is None and trials.accuracy is not None:

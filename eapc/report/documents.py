@@ -18,7 +18,7 @@ from eapc.commands.compiler import Analysis, Ran
 from eapc.commands.planning import DryRun
 from eapc.energy import EnergyReport, NodeEnergy
 from eapc.evaluation import Accuracy, Agreement
-from eapc.goals import Pruned
+from eapc.goals import Pruned, Trial
 from eapc.hardware import HardwareModel, MeasuredMachine
 from eapc.model import Model
 from eapc.pipeline import LatencyRecord, LayerRecord, NearDead
@@ -86,6 +86,7 @@ def prune_document(pruned: Pruned, warnings: Sequence[str] = ()) -> Document:
         "agreement_fitted": pruned.fitted,
         "latency": _latency(pruned.latency, lowest_ratio=pruned.floor),
         "lowest_energy_ratio": None if pruned.latency else pruned.floor,
+        "trials": [trial_document(trial) for trial in pruned.trials],
         "repair": repair_of(pruned.compilation.record.repaired),
         "training": training_of(pruned.compilation.record.tuned),
         "channels": [asdict(group) for group in pruned.groups],
@@ -99,6 +100,16 @@ def prune_document(pruned: Pruned, warnings: Sequence[str] = ()) -> Document:
         "output": path_of(pruned.output),
         "seconds": dict(pruned.seconds),
         "warnings": list(warnings),
+    }
+
+
+def trial_document(trial: Trial) -> Document:
+    """A network that a search has tried; costs are ratios to the dense network's."""
+    return {
+        "costs": dict(trial.costs),
+        "loss": trial.loss,
+        "kept": trial.is_kept,
+        "chosen": trial.is_chosen,
     }
 
 

@@ -1,0 +1,90 @@
+"""The page of an analysis: where the energy goes, and what is not modelled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from eapc.commands.compiler import Analysis
+from eapc.commands.timing import Timing
+from eapc.energy import EnergyReport, NodeEnergy, Unmodelled
+from eapc.pages.energy_charts import GROUPINGS, STACKS, energy_chart
+from eapc.pages.memory_chart import memory_chart
+from eapc.pages.network_chart import network_drawing
+from eapc.pages.page import Cell, Choice, Page, Section, Table
+from eapc.report.layout import count, engineering, joules, percent
+from eapc.report.tables import heading, totals
+
+
+def analysis_page(analysis: Analysis, warnings: Iterable[str] = ()) -> Page:
+    """Everything an analysis has found."""
+    report = analysis.energy
+    facts = [
+        *totals(report),
+        ("modelled", coverage(report)),
+        *(("note", note) for note in analysis.notes),
+        *(("warning", warning) for warning in warnings),
+    ]
+    sections = [
+        Section("Where the energy goes", [energy_choice(report)]),
+        Section("Memory against compute", [memory_chart(report)]),
+        Section("The network", [network_drawing(analysis.model, report)]),
+        Section("Every node", [node_table(report)]),
+        *unmodelled_section(report.unmodelled),
+    ]
+    return Page(
+        heading(analysis.model.name, report), facts, sections if report.nodes else sections[3:]
+    )
+
+
+def energy_choice(report: EnergyReport) -> Choice:
+    """The energy grouped and stacked each way."""
+    return Choice(
+        "grouped by",
+        {
+            grouping: Choice(
+                "stacked by", {stack: energy_chart(report, grouping, stack) for stack in STACKS}
+            )
+            for grouping in GROUPINGS
+        },
+    )
+
+
+def node_table(report: EnergyReport) -> Table:
+    """A row per node, the costliest first."""
+    total = report.energy_mac_units or 1.0
+    is_timed, pj = report.latency_ms is not None, report.hardware.mac_unit_pj
+    columns = ["node", "operator", "energy, MAC units", "share", *(["energy"] if pj else [])]
+    columns += ["MACs", "weights not 0", "ifmap not 0", *(["at least, ms"] if is_timed else [])]
+
+    def row(node: NodeEnergy) -> list[Cell]:
+        energy, ms = node.energy_mac_units, _milliseconds(report, node)
+        cells = [Cell(node.key), Cell(f"{node.op_type}{' (fused)' if node.fused_into else ''}")]
+        cells += [Cell(engineering(energy), energy), Cell(percent(energy / total), energy)]
+        cells += [Cell(joules(energy * pj), energy)] if pj else []
+        cells += [Cell(engineering(node.macs) if node.macs else "", node.macs)]
+        known = (node.densities.weights, node.densities.ifmap)
+        cells += [Cell(percent(d), d) if node.macs else Cell("") for d in known]
+        return cells + ([Cell("" if ms is None else f"{ms:.3g}", ms)] if is_timed else [])
+
+    ranked = sorted(report.nodes, key=lambda node: (-node.energy_mac_units, node.key))
+    return Table("energy of every node", columns, [row(node) for node in ranked], names=2)
+
+
+def unmodelled_section(nodes: Sequence[Unmodelled]) -> Iterator[Section]:
+    """What has no figure and why, where anything has none."""
+    if nodes:
+        rows = [[Cell(node.key), Cell(node.op_type), Cell(node.reason)] for node in nodes]
+        table = Table("nodes without a model", ["node", "operator", "reason"], rows, names=3)
+        note = "The totals leave these out."
+        yield Section(f"Not modelled: {count(len(nodes), 'node')}", [table], note)
+
+
+def coverage(report: EnergyReport | Timing) -> str:
+    """How many nodes the totals hold."""
+    known, missing = len(report.nodes), len(report.unmodelled)
+    left = "; the totals leave out the others, listed at the end" if missing else ""
+    return f"{known:,} of {count(known + missing, 'node')}{left}"
+
+
+def _milliseconds(report: EnergyReport, node: NodeEnergy) -> float | None:
+    return None if node.cycles is None else report.hardware.milliseconds(node.cycles)

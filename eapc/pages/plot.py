@@ -1,0 +1,83 @@
+"""Charts as pictures: SVG and PNG files, and SVG that stands within a page."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+
+import vl_convert
+
+from eapc.errors import UsageError
+from eapc.pages.chart import PAPER, TEXT, Chart
+
+WIDTH = 760
+"""Pixels of a picture of its own."""
+
+_PIXELS = 2
+"""Of a PNG for each pixel of the SVG, so that it is sharp in print."""
+
+_DARK = {TEXT: "#e6edf3", PAPER: "#0d1117"}
+"""What readers who prefer dark pages see in place of a colour."""
+
+ENDINGS = (".svg", ".png")
+
+
+def require_ending(option: str, path: Path) -> None:
+    """Raise UsageError where the ending of a picture's name is none that can be written."""
+    if path.suffix.lower() not in ENDINGS:
+        raise UsageError(f"{option}: {path}: expected a name that ends in .svg or .png")
+
+
+def svg(chart: Chart, width: int = WIDTH) -> str:
+    """The chart as SVG, light or dark as its reader prefers."""
+    drawn = _draw(chart, width)
+    rules = "".join(
+        f"[{name}='{light}']{{{name}:{dark}}}"
+        for light, dark in _DARK.items()
+        for name in ("fill", "stroke")
+    )
+    style = f"<style>@media (prefers-color-scheme:dark){{{rules}}}</style>"
+    title = f"<title>{_escaped(chart.title)}</title>"
+    return re.sub(r"(<svg\b[^>]*>)", lambda found: found[1] + title + style, drawn, count=1)
+
+
+def inline_svg(chart: Chart, width: int) -> str:
+    """The chart as SVG for a page: its text has the colour of the page's, its ground none."""
+    drawn = _draw(chart, width).replace(TEXT, "currentColor").replace(f'fill="{PAPER}"', "")
+    drawn = drawn.replace(f'fill="{PAPER}"', 'fill="none"')
+    name = f'role="img" aria-label="{_escaped(chart.title)}"'
+    return re.sub(r"<svg\b", f"<svg {name}", drawn, count=1)
+
+
+def png(chart: Chart, width: int = WIDTH) -> bytes:
+    """The chart as PNG on white."""
+    return vl_convert.vegalite_to_png(chart.sized(width), scale=_PIXELS)
+
+
+def write_plot(path: Path, chart: Chart) -> None:
+    """Write a picture whole or not at all; raises UsageError where the file system refuses."""
+    picture = png(chart) if path.suffix.lower() == ".png" else svg(chart).encode()
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+            written = Path(folder) / path.name
+            written.write_bytes(picture)
+            written.replace(path)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+_LONG_FRACTION = re.compile(r"(\d+\.\d\d)\d+")
+_UNSEEN = re.compile(r'<text[^>]* opacity="0">[^<]*</text>')
+
+
+def _draw(chart: Chart, width: int) -> str:
+    """What the library draws, without labels that nobody sees and digits beyond a hundredth."""
+    drawn = vl_convert.vegalite_to_svg(chart.sized(width))
+    return _UNSEEN.sub("", drawn)
+
+
+def _escaped(text: str) -> str:
+    for mark, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;")):
+        text = text.replace(mark, entity)
+    return text

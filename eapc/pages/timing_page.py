@@ -1,0 +1,82 @@
+"""The page of an analysis on a measured machine: where the time goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from eapc.commands.timing import Timing
+from eapc.pages.analysis_page import coverage, unmodelled_section
+from eapc.pages.blocks import blocks_of
+from eapc.pages.chart import Chart
+from eapc.pages.energy_charts import GROUPINGS, Bar, Grouping, largest, stacked
+from eapc.pages.network_chart import drawing
+from eapc.pages.page import Cell, Choice, Drawing, Page, Section, Table
+from eapc.report.layout import milliseconds, percent
+
+OVERHEAD = "(a run by itself)"
+
+
+def timing_page(timing: Timing, warnings: Iterable[str] = ()) -> Page:
+    """Everything that a machine's measurements tell of a network."""
+    name, machine = timing.model.name, timing.machine.name
+    facts = [
+        ("time", f"{timing.latency_ms:.3g} ms, as layers were measured one by one"),
+        ("machine", machine),
+        ("batch", str(timing.batch)),
+        ("covered", coverage(timing)),
+        *(("note", note) for note in timing.notes),
+        *(("warning", warning) for warning in warnings),
+    ]
+    charts = {grouping: time_chart(timing, grouping) for grouping in GROUPINGS}
+    sections = [
+        Section("Where the time goes", [Choice("grouped by", charts)]),
+        Section("The network", [_drawing(timing)]),
+        Section("Every node", [_table(timing)]),
+        *unmodelled_section(timing.unmodelled),
+    ]
+    return Page(f"{name} on {machine}, per inference at batch {timing.batch}", facts, sections)
+
+
+def time_chart(timing: Timing, grouping: Grouping = "node") -> Chart:
+    """The time of a network in seconds, the slowest first; all bars are its total."""
+    bars = largest(time_bars(timing, grouping), grouping)
+    total = timing.latency_ms / 1e3
+    return Chart(f"time by {grouping}", stacked(bars, ("time",), "time, s", total))
+
+
+def time_bars(timing: Timing, grouping: Grouping) -> list[Bar]:
+    """Seconds of each group that takes any, and of a run by itself, the most first."""
+    sums = {OVERHEAD: timing.overhead_ms / 1e3}
+    nodes = timing.nodes
+    names = [node.key if grouping == "node" else node.op_type for node in nodes]
+    if grouping == "block":
+        names = blocks_of([node.name or node.key for node in nodes])
+    for name, node in zip(names, nodes, strict=True):
+        sums[name] = sums.get(name, 0.0) + node.latency_ms / 1e3
+    bars = [Bar(name, {"time": amount}) for name, amount in sums.items() if amount > 0]
+    return sorted(bars, key=lambda bar: -bar.total)
+
+
+def _drawing(timing: Timing) -> Drawing:
+    costs = {node.key: node.latency_ms for node in timing.nodes}
+    total = timing.latency_ms or 1.0
+    reasons = {node.key: node.reason for node in timing.unmodelled}
+
+    def said(amount: float) -> str:
+        return f"{milliseconds(amount)}, {percent(amount / total)} of the time"
+
+    return drawing("time of the network", timing.model, costs, said, reasons)
+
+
+def _table(timing: Timing) -> Table:
+    total = timing.latency_ms or 1.0
+    rows = [
+        [
+            Cell(node.key),
+            Cell(f"{node.op_type}{' (fused)' if node.fused_into else ''}"),
+            Cell(milliseconds(node.latency_ms), node.latency_ms),
+            Cell(percent(node.latency_ms / total), node.latency_ms),
+        ]
+        for node in sorted(timing.nodes, key=lambda node: (-node.latency_ms, node.key))
+    ]
+    return Table("time of every node", ["node", "operator", "time", "share"], rows, names=2)
