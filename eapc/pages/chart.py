@@ -24,7 +24,7 @@ LINES = "#8b949e"
 PAPER = "#ffffff"
 """Colours of text, of axes and of the ground on paper; elsewhere others are put in their place."""
 
-FONT = "system-ui, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif"
+FONT = "Arial, 'Liberation Sans', Helvetica, sans-serif"
 
 _LETTERS_PER_PIXEL = 1 / 19
 """Letters of a name beside an axis: a third of the width."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +18,7 @@ GROUPINGS: tuple[Grouping, ...] = ("node", "block", "operator")
 STACKS: tuple[Stack, ...] = ("operand", "memory level")
 
 LARGEST = 30
-"""Bars of a chart; the others are one bar together."""
+"""Bars of a chart; what the others come to stands beside the axis."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class Bar:
 
 
 def energy_chart(report: EnergyReport, grouping: Grouping, stack: Stack) -> Chart:
-    """The energy of a network in MAC units, the costliest first; all bars are its total."""
+    """The energy of a network in MAC units, the costliest first."""
     names = parts_of(report, stack)
-    bars = largest(energy_bars(report, grouping, stack), grouping)
+    bars = energy_bars(report, grouping, stack)
     title = f"energy by {grouping}, stacked by {stack}"
-    return Chart(title, stacked(bars, names, "energy, MAC units", report.energy_mac_units))
+    return Chart(title, stacked(bars, names, "energy, MAC units", grouping))
 
 
 def parts_of(report: EnergyReport, stack: Stack) -> tuple[str, ...]:
@@ -59,39 +59,19 @@ def energy_bars(report: EnergyReport, grouping: Grouping, stack: Stack) -> list[
     return sorted((bar for bar in bars if bar.total > 0), key=lambda bar: -bar.total)
 
 
-def largest(bars: Sequence[Bar], noun: str, most: int = LARGEST) -> list[Bar]:
-    """The first bars, and one for all others together."""
-    rest = bars[most:]
-    if len(rest) < 2:
-        return list(bars)
-    sums: dict[str, float] = {}
-    for bar in rest:
-        for part, energy in bar.parts.items():
-            sums[part] = sums.get(part, 0.0) + energy
-    return [*bars[:most], Bar(f"({count(len(rest), f'other {noun}')})", sums)]
-
-
 def stacked(
-    bars: Iterable[Bar], names: tuple[str, ...], axis: str, total: float
+    bars: Sequence[Bar], names: tuple[str, ...], axis: str, noun: str, most: int = LARGEST
 ) -> dict[str, object]:
-    """Horizontal bars, each in parts of a colour of their own."""
-    values = [
-        {
-            "bar": said(bar.name),
-            "part": name,
-            "at": place,
-            "amount": amount,
-            "said": f"{said(bar.name)}\n{name}: {engineering(amount)} "
-            f"({percent(amount / (total or 1.0))} of all); "
-            f"together {engineering(bar.total)} ({percent(bar.total / (total or 1.0))})",
-        }
-        for bar in bars
-        for place, name in enumerate(names)
-        if (amount := bar.parts.get(name, 0.0)) > 0
-    ]
+    """Horizontal bars, each in parts of a colour of their own; the axis tells of those left out."""
+    total = sum(bar.total for bar in bars) or 1.0
+    shown, rest = bars[:most], bars[most:]
+    if rest:
+        amount = sum(bar.total for bar in rest)
+        others = f"{count(len(rest), f'other {noun}')}: {engineering(amount)}"
+        axis = f"{axis} ({others}, {percent(amount / total)} of all)"
     return {
         "height": {"step": 20},
-        "data": {"values": values},
+        "data": {"values": [value for bar in shown for value in _values(bar, names, total)]},
         "mark": {"type": "bar", "height": {"band": 0.8}},
         "encoding": {
             "y": {"field": "bar", "type": "nominal", "sort": None, "axis": NAME_AXIS},
@@ -106,6 +86,18 @@ def stacked(
             "description": {"field": "said"},
         },
     }
+
+
+def _values(bar: Bar, names: tuple[str, ...], total: float) -> Iterator[dict[str, object]]:
+    """The parts of a bar that are not nothing, with what to say of each."""
+    name = said(bar.name)
+    whole = f"together {engineering(bar.total)} ({percent(bar.total / total)})"
+    for place, part in enumerate(names):
+        amount = bar.parts.get(part, 0.0)
+        if amount > 0:
+            own = f"{part}: {engineering(amount)} ({percent(amount / total)} of all)"
+            text = f"{name}\n{own}; {whole}"
+            yield {"bar": name, "part": part, "at": place, "amount": amount, "said": text}
 
 
 def _groups(nodes: Sequence[NodeEnergy], grouping: Grouping) -> list[str]:

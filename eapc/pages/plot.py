@@ -44,7 +44,7 @@ def svg(chart: Chart, width: int = WIDTH) -> str:
 
 def inline_svg(chart: Chart, width: int) -> str:
     """The chart as SVG for a page: its text has the colour of the page's, its ground none."""
-    drawn = _draw(chart, width).replace(TEXT, "currentColor").replace(f'fill="{PAPER}"', "")
+    drawn = _draw(chart, width).replace(TEXT, "currentColor")
     drawn = drawn.replace(f'fill="{PAPER}"', 'fill="none"')
     name = f'role="img" aria-label="{_escaped(chart.title)}"'
     return re.sub(r"<svg\b", f"<svg {name}", drawn, count=1)
@@ -67,14 +67,19 @@ def write_plot(path: Path, chart: Chart) -> None:
         raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
 
 
-_LONG_FRACTION = re.compile(r"(\d+\.\d\d)\d+")
+_LONG_FRACTION = re.compile(r"(\d\.\d\d)\d+")
+_COORDINATES = re.compile(r' (?:d|x|y|x2|y2|width|height|transform)="[^"]*"')
 _UNSEEN = re.compile(r'<text[^>]* opacity="0">[^<]*</text>')
 
 
 def _draw(chart: Chart, width: int) -> str:
     """What the library draws, without labels that nobody sees and digits beyond a hundredth."""
     drawn = vl_convert.vegalite_to_svg(chart.sized(width))
-    return _UNSEEN.sub("", drawn)
+    return _COORDINATES.sub(_shortened, _UNSEEN.sub("", drawn))
+
+
+def _shortened(attribute: re.Match[str]) -> str:
+    return _LONG_FRACTION.sub(r"\1", attribute[0])
 
 
 def _escaped(text: str) -> str:

@@ -8,7 +8,7 @@ from eapc.commands.timing import Timing
 from eapc.pages.analysis_page import coverage, unmodelled_section
 from eapc.pages.blocks import blocks_of
 from eapc.pages.chart import Chart
-from eapc.pages.energy_charts import GROUPINGS, Bar, Grouping, largest, stacked
+from eapc.pages.energy_charts import GROUPINGS, Bar, Grouping, stacked
 from eapc.pages.network_chart import drawing
 from eapc.pages.page import Cell, Choice, Drawing, Page, Section, Table
 from eapc.report.layout import milliseconds, percent
@@ -38,10 +38,9 @@ def timing_page(timing: Timing, warnings: Iterable[str] = ()) -> Page:
 
 
 def time_chart(timing: Timing, grouping: Grouping = "node") -> Chart:
-    """The time of a network in seconds, the slowest first; all bars are its total."""
-    bars = largest(time_bars(timing, grouping), grouping)
-    total = timing.latency_ms / 1e3
-    return Chart(f"time by {grouping}", stacked(bars, ("time",), "time, s", total))
+    """The time of a network in seconds, the slowest first."""
+    bars = time_bars(timing, grouping)
+    return Chart(f"time by {grouping}", stacked(bars, ("time",), "time, s", grouping))
 
 
 def time_bars(timing: Timing, grouping: Grouping) -> list[Bar]:
