@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eapc.cli import options as opt
 from eapc.cli.image_options import LabelledImageOptions
 from eapc.cli.option_groups import Common, Inputs
+from eapc.cli.picture_options import PictureOptions
 from eapc.cli.session import publish, require_rows
 from eapc.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from eapc.commands.comparison import Comparison
 
 
 def compare(
@@ -27,6 +34,7 @@ def compare(
     energy: opt.MeasureEnergy = False,
     json: opt.Json = False,
     csv: opt.CompareCsv = None,
+    pictures: PictureOptions,
     force: opt.Force = False,
     images: LabelledImageOptions,
     common: Common,
@@ -49,6 +57,7 @@ def compare(
     models = [before, after, *(more or ())]
     read = [*models, inputs.calib, evaluation, Path(inputs.hw), opt.metric_file(metric)]
     require_rows(csv, json, force, read)
+    pictures.check(force, [*read, csv])
     compared = comparison.compare_all(
         *(models, settings),
         evaluation=labelled,
@@ -57,6 +66,7 @@ def compare(
         repeats=repeats,
         meter=meter,
     )
+    _draw(pictures, compared, warnings)
     if more:
         publish(
             partial(comparisons_of_many.many_table, compared),
@@ -71,3 +81,12 @@ def compare(
         *(json, csv),
         partial(comparisons.comparison_csv, compared[0]),
     )
+
+
+def _draw(pictures: PictureOptions, compared: Sequence[Comparison], warnings: list[str]) -> None:
+    if pictures.paths:
+        from eapc.pages.comparison_charts import layer_chart
+        from eapc.pages.comparison_page import comparison_page, labels_of, reports_of
+
+        sides = dict(zip(labels_of(compared), reports_of(compared), strict=True))
+        pictures.write(partial(comparison_page, compared, warnings), partial(layer_chart, sides))

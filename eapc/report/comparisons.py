@@ -112,12 +112,12 @@ def comparison_table(compared: Comparison, width: int) -> Group:
     columns = (Column("", "left"), Column("before"), Column("after"), Column("ratio"))
     return page(
         title(heading(models, compared.before.energy)),
-        table(columns, list(_rows(compared)), width),
-        facts(_facts(compared, width)),
+        table(columns, list(comparison_rows(compared)), width),
+        facts(comparison_facts(compared, width)),
     )
 
 
-def _rows(compared: Comparison) -> Iterator[tuple[str, str, str, str]]:
+def comparison_rows(compared: Comparison) -> Iterator[tuple[str, str, str, str]]:
     """(figure, before, after, how they compare)."""
     for figure in figures_of(compared):
         amounts = figure.shown(figure.before), figure.shown(figure.after)
@@ -141,7 +141,8 @@ def integer_facts(sides: Sequence[Side]) -> Iterator[tuple[str, str]]:
             yield "on integers", plain(f"{side.model.name}: {side.integers}")
 
 
-def _facts(compared: Comparison, width: int) -> Iterator[tuple[str, RenderableType]]:
+def comparison_facts(compared: Comparison, width: int) -> Iterator[tuple[str, RenderableType]]:
+    """How sure the figures are and what they were measured on, in `width` characters."""
     before, after = compared.before.energy, compared.after.energy
     yield from ratio_uncertainty(before, after)
     yield "uncertainty", energy_uncertainty(before.hardware)

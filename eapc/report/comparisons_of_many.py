@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rich.console import Group, RenderableType
+from rich.console import Group
 
 from eapc.commands.comparison import Comparison
 from eapc.report.comparisons import (
@@ -40,12 +40,13 @@ def many_table(compared: Sequence[Comparison], width: int) -> Group:
     names = ", ".join(each.after.model.name for each in compared)
     return page(
         title(heading(f"{first.model.name} beside {names}", first.energy)),
-        table(tuple(columns), list(_rows(compared)), width),
-        facts(_facts(compared)),
+        table(tuple(columns), list(many_rows(compared)), width),
+        facts(many_facts(compared)),
     )
 
 
-def _rows(compared: Sequence[Comparison]) -> Iterator[tuple[str, ...]]:
+def many_rows(compared: Sequence[Comparison]) -> Iterator[tuple[str, ...]]:
+    """A figure, the first model's, then each other's with its ratio to the first."""
     for figures in zip(*map(figures_of, compared), strict=False):
         first = figures[0]
         cells = [first.label, first.shown(first.before)]
@@ -74,7 +75,8 @@ def _rows(compared: Sequence[Comparison]) -> Iterator[tuple[str, ...]]:
         yield tuple(cells)
 
 
-def _facts(compared: Sequence[Comparison]) -> Iterator[tuple[str, RenderableType]]:
+def many_facts(compared: Sequence[Comparison]) -> Iterator[tuple[str, str]]:
+    """How sure the figures are and what they were measured on."""
     first = compared[0].before
     for each in compared:
         yield "beside", plain(each.after.model.name)
