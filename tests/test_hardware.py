@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import sys
 from collections.abc import Iterator
@@ -10,12 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from measured_builders import measured_layer, measured_machine
 
 from eapc.dataflow import RowStationaryMachine
 from eapc.dataflow.execution import mac_energy
 from eapc.energy import GivenBits, require_known
 from eapc.errors import HardwareError, UsageError
-from eapc.hardware import HardwareModel, load_hardware, shipped_hardware
+from eapc.hardware import (
+    HardwareModel,
+    HardwareSource,
+    load_hardware,
+    load_machine,
+    shipped_hardware,
+    with_less_room,
+)
 from eapc.hardware.schema import parse_machine
 from eapc.hardware.sections import NoCode, RunLengthCode
 
@@ -86,6 +96,62 @@ def test_a_file_wins_over_a_shipped_name(tmp_path: Path, monkeypatch: pytest.Mon
 def test_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(HardwareError, match=r"^eyeris: no such file.*one of eyeriss"):
         load_hardware("eyeris")
+
+
+def test_a_misspelt_file_suggests_those_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "host.yaml").write_text("")
+    with pytest.raises(HardwareError, match=f"one of {tmp_path / 'host.yaml'}$"):
+        load_hardware(tmp_path / "hots.yaml")
+    with pytest.raises(HardwareError, match="one of cortex-m33, cortex-m4,"):
+        load_hardware(tmp_path / "zzz")
+
+
+def sha256_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_shipped_machine_names_its_file() -> None:
+    file = HWMODELS / "eyeriss.yaml"
+    for name in ("eyeriss", "eyeriss.yaml"):
+        source = load_hardware(name).source
+        assert source == HardwareSource("eyeriss", str(file), sha256_of(file), is_shipped=True)
+    assert str(source) == f"shipped eyeriss, sha256 {sha256_of(file)[:12]}"
+
+
+def test_a_file_of_ones_own_is_named_as_it_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "eyeriss.yaml"
+    file.write_text(EYERISS.replace("name: eyeriss", "name: mine", 1))
+    digest = sha256_of(file)
+    monkeypatch.chdir(tmp_path)
+    source = load_hardware(file).source
+    assert source == HardwareSource("mine", str(file), digest, is_shipped=False)
+    assert str(source) == f"{file}, sha256 {digest[:12]}"
+    hiding = load_hardware("eyeriss.yaml").source
+    assert str(hiding) == (
+        f"eyeriss.yaml, a file here and not the shipped machine, sha256 {digest[:12]}"
+    )
+
+
+def test_a_profile_names_its_file_too(tmp_path: Path) -> None:
+    file = tmp_path / "host.yaml"
+    machine = measured_machine(measured_layer([8], [8], [[1.0]]))
+    file.write_text(yaml.safe_dump(machine.model_dump(mode="json", by_alias=True)))
+    source = load_machine(file).source
+    assert source is not None
+    assert (source.path, source.digest) == (str(file), sha256_of(file))
+
+
+def test_where_a_machine_was_read_does_not_tell_it_apart(tmp_path: Path) -> None:
+    (tmp_path / "copy.yaml").write_text(EYERISS)
+    shipped, copied = load_hardware("eyeriss"), load_hardware(tmp_path / "copy.yaml")
+    assert shipped == copied
+    assert hash(shipped) == hash(copied)
+    assert shipped.source != copied.source
+    assert HardwareModel.model_validate(shipped.model_dump(by_alias=True)).source is None
+    assert with_less_room(shipped, "glb", 1024).source == shipped.source
+    assert with_less_room(shipped, "glb", 1024) != shipped
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:

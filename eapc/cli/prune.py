@@ -11,6 +11,7 @@ from eapc.cli import options as opt
 from eapc.cli.goal_options import OneGoal
 from eapc.cli.image_options import LabelledImageOptions
 from eapc.cli.option_groups import Common, Inputs, Layers
+from eapc.cli.picture_options import PictureOptions
 from eapc.cli.session import progress_bar, publish
 from eapc.errors import GoalError
 
@@ -18,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from eapc.data import DataFiles
-    from eapc.goals import Goal
+    from eapc.goals import Goal, Pruned
     from eapc.pipeline import Recipe
 
 
@@ -31,6 +32,7 @@ def prune(
     aim: OneGoal,
     layers: Layers,
     output: opt.Output = None,
+    pictures: PictureOptions,
     force: opt.Force = False,
     json: opt.Json = False,
     dry_run: opt.DryRun = False,
@@ -53,6 +55,9 @@ def prune(
     settings = inputs.settings(common, calibration, memory=memory)
     goal, recipe = aim.goal(layers.pattern, layers.bits), layers.recipe()
     target = output or compiler.default_output(model)
+    pictures.check(force, [model, inputs.calib, evaluation, Path(inputs.hw), target])
+    if dry_run:
+        pictures.refuse("goes with a result, and --dry-run makes none")
     asked = Asked(
         goal=goal,
         recipe=recipe,
@@ -71,9 +76,18 @@ def prune(
             logger.warning(plan.note)
         publish(partial(plan_table, plan), partial(plan_document, plan, warnings), json)
     else:
+        _draw(pictures, done, warnings)
         publish(partial(prune_table, done), partial(prune_document, done, warnings), json)
         if done.shortfall:
             raise GoalError(f"goal {done.shortfall}")
+
+
+def _draw(pictures: PictureOptions, done: Pruned, warnings: list[str]) -> None:
+    if pictures.paths:
+        from eapc.pages.pruning_charts import energy_of_layers
+        from eapc.pages.pruning_page import pruning_page
+
+        pictures.write(partial(pruning_page, done, warnings), partial(energy_of_layers, done))
 
 
 class Asked(TypedDict):

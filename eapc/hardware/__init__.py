@@ -29,6 +29,7 @@ from eapc.hardware.sections import (
     ZeroSkipping,
     require_sizes,
 )
+from eapc.hardware.source import HardwareSource
 from eapc.hardware.validation import PairErrors, RowErrors, Validation
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "Axis",
     "Count",
     "HardwareModel",
+    "HardwareSource",
     "KnownWidths",
     "MachineSection",
     "MeasuredLayer",

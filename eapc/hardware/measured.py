@@ -20,6 +20,7 @@ import numpy as np
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from eapc.hardware.sections import Amount, Count, KnownWidths, Number, Price, Section, Text
+from eapc.hardware.source import SourcedSection
 
 Axis = Literal["in", "out"]
 
@@ -155,7 +156,7 @@ class MeasuredPower(Section):
     inference_ms: Amount
 
 
-class MeasuredMachine(Section):
+class MeasuredMachine(SourcedSection):
     """A machine whose layers were timed, by `eapc profile`; it knows no layer's energy.
 
     `power` is that of one whole network, where it was metered. `steps` are the widths, in

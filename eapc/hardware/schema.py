@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -33,6 +33,7 @@ from eapc.hardware.sections import (
     Text,
     ZeroSkipping,
 )
+from eapc.hardware.source import HardwareSource, SourcedSection
 from eapc.hardware.validation import Validation, mark_of_figures
 from eapc.hardware.yaml_file import Document, parse_document, report_errors, spelling
 
@@ -42,7 +43,7 @@ AnyMachine = TypeVar("AnyMachine", bound=MachineSection)
 AnySection = TypeVar("AnySection", bound=Section)
 
 
-class HardwareModel(Section):
+class HardwareModel(SourcedSection):
     """A machine: what its arithmetic and memories cost, how it maps layers, what zeros save.
 
     `machine` holds the parameters of one dataflow, told apart by `machine.dataflow`; `memories`
@@ -222,22 +223,44 @@ def load_hardware(name_or_path: str | Path) -> HardwareModel:
 def load_machine(name_or_path: str | Path) -> HardwareModel | MeasuredMachine:
     """The machine in a YAML file, of either kind, or one that is shipped, by its name.
 
-    A file that exists wins over a shipped name; `eyeriss.yaml` is a name too. Raises
-    HardwareError with file, line, field and remedy.
+    A file that exists wins over a shipped name; `eyeriss.yaml` is a name too. The machine's
+    `source` says which it was. Raises HardwareError with file, line, field and remedy.
     """
-    path = Path(name_or_path)
+    path, name = Path(name_or_path), str(name_or_path).removesuffix(".yaml")
+    is_shipped = name in shipped_hardware()
     if path.is_file():
-        return parse_machine(_read(path), str(name_or_path))
-    name = str(name_or_path).removesuffix(".yaml")
-    if name in shipped_hardware():
+        return _read_machine(str(name_or_path), _read(path), hides_shipped=is_shipped)
+    if is_shipped:
         file = resources.files("eapc.hwmodels") / f"{name}.yaml"
-        return parse_machine(file.read_bytes(), f"{name}.yaml")
-    known = shipped_hardware()
-    near = get_close_matches(Path(name).name, known, n=2, cutoff=0.5) or known
+        return _read_machine(f"{name}.yaml", file.read_bytes(), shipped=str(file))
     problem = "is a folder" if path.is_dir() else "no such file, and no shipped machine"
     raise HardwareError(
-        f"{name_or_path}: {problem}; give the path of a YAML file or one of {', '.join(near)}"
+        f"{name_or_path}: {problem}; give the path of a YAML file or one of "
+        f"{', '.join(_nearest(path))}"
     )
+
+
+def _read_machine(
+    file: str, text: bytes, shipped: str = "", hides_shipped: bool = False
+) -> HardwareModel | MeasuredMachine:
+    """The machine in a file's bytes, with its source; `shipped` is the path if it is shipped."""
+    machine = parse_machine(text, file)
+    source = HardwareSource.of(
+        *(machine.name, shipped or file, text),
+        is_shipped=bool(shipped),
+        hides_shipped=hides_shipped,
+    )
+    return machine.read_from(source)
+
+
+def _nearest(path: Path) -> Sequence[str]:
+    """Names like one that is unknown: of shipped machines and of files in the same folder."""
+    shipped = shipped_hardware()
+    files = {str(file): file.name for file in path.parent.glob("*.yaml") if file.is_file()}
+    name = path.name.removesuffix(".yaml")
+    near = get_close_matches(name, shipped, n=2, cutoff=0.5)
+    beside = get_close_matches(path.name, files.values(), n=2, cutoff=0.6)
+    return [*near, *(file for file, own in files.items() if own in beside)] or shipped
 
 
 def parse_machine(text: bytes, file: str) -> HardwareModel | MeasuredMachine:

@@ -18,7 +18,9 @@ from eapc.report.tables import heading, totals
 def analysis_page(analysis: Analysis, warnings: Iterable[str] = ()) -> Page:
     """Everything an analysis has found."""
     report = analysis.energy
+    hardware = report.hardware
     facts = [
+        ("machine", f"{hardware.name}: {hardware.description}"),
         *totals(report),
         ("modelled", coverage(report)),
         *(("note", note) for note in analysis.notes),

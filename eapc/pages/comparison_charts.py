@@ -8,14 +8,21 @@ from typing import Any
 
 from eapc.commands.comparison import Comparison
 from eapc.energy import EnergyReport
-from eapc.pages.chart import COLOURS, LINES, NAME_AXIS, Chart, Spec, said
-from eapc.pages.energy_charts import LARGEST, Grouping, energy_bars
+from eapc.pages.chart import COLOURS, NAME_AXIS, TEXT, Chart, Spec, said
+from eapc.pages.energy_charts import Grouping, energy_bars
 from eapc.report.comparisons import figures_of
 from eapc.report.layout import count, engineering, percent
 
 _FIRST = COLOURS[6]
 _SIDES = (COLOURS[1], COLOURS[0], COLOURS[3], COLOURS[4], COLOURS[2], COLOURS[5])
 """The first network is grey, each of the others has a colour."""
+
+_MOST_BARS = 60
+_THINNEST = 0.002
+"""Of the longest bar; shorter ones cannot be seen."""
+
+_SIGN, _LETTER = 34, 7
+"""Pixels of a legend's entry: its sign with the space around, and each letter."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,10 @@ def pairs_of(reports: Sequence[EnergyReport], grouping: Grouping) -> list[Pair]:
 
 
 def beside(pairs: Sequence[Pair], labels: Sequence[str], axis: str, noun: str) -> Spec:
-    """Horizontal bars in groups, one for each label; all but the largest are one group."""
+    """Horizontal bars in groups, one for each label; the axis tells of groups left out."""
+    shown = worth_showing(pairs, _MOST_BARS // len(labels))
+    if rest := len(pairs) - len(shown):
+        axis = f"{axis} ({count(rest, f'smaller {noun}')} left out)"
     values = [
         {
             "group": said(pair.name),
@@ -53,32 +63,30 @@ def beside(pairs: Sequence[Pair], labels: Sequence[str], axis: str, noun: str) -
             "amount": amount,
             "said": f"{said(pair.name)}\n{said(label)}: {engineering(amount)}{_ratio(pair, place)}",
         }
-        for pair in _largest(pairs, noun)
+        for pair in shown
         for place, (label, amount) in enumerate(zip(labels, pair.amounts, strict=True))
     ]
     names = [said(label) for label in labels]
+    upright = {"field": "group", "type": "nominal", "sort": None, "axis": NAME_AXIS}
+    across = {"title": axis, "format": "~s"}
     return {
         "height": {"step": 11},
         "data": {"values": values},
         "mark": {"type": "bar"},
         "encoding": {
-            "y": {
-                "field": "group",
-                "type": "nominal",
-                "sort": None,
-                "axis": NAME_AXIS,
-                "scale": {"paddingInner": 0.25},
-            },
+            "y": {**upright, "scale": {"paddingInner": 0.25}},
             "yOffset": {"field": "side", "sort": names},
-            "x": {
-                "field": "amount",
-                "type": "quantitative",
-                "axis": {"title": axis, "format": "~s"},
-            },
-            "color": {"field": "side", "type": "nominal", "scale": _colours(names)},
+            "x": {"field": "amount", "type": "quantitative", "axis": across},
+            "color": _coloured(names, [_FIRST, *_SIDES]),
             "description": {"field": "said"},
         },
     }
+
+
+def worth_showing(pairs: Sequence[Pair], most: int) -> list[Pair]:
+    """The first so many pairs, without those whose bars would be thinner than a line."""
+    total = max((max(pair.amounts) for pair in pairs), default=0.0)
+    return [pair for pair in pairs[:most] if max(pair.amounts) >= _THINNEST * total]
 
 
 def ratio_chart(compared: Sequence[Comparison], labels: Sequence[str]) -> Chart:
@@ -155,7 +163,7 @@ def _spans(compared: Sequence[Comparison], labels: Sequence[str]) -> list[dict[s
 
 
 def _rule(values: list[Any], encoding: dict[str, Any], **look: Any) -> dict[str, Any]:
-    mark = {"type": "rule", "color": LINES, "aria": False, **look}
+    mark = {"type": "rule", "color": TEXT, "aria": False, **look}
     return {"data": {"values": values}, "mark": mark, "encoding": encoding}
 
 
@@ -167,23 +175,13 @@ def _across(field: str) -> dict[str, Any]:
 def _upright(names: list[str]) -> dict[str, Any]:
     upright = {"field": "label", "type": "nominal", "sort": None, "axis": NAME_AXIS}
     offset = {"yOffset": {"field": "side", "sort": names}} if len(names) > 1 else {}
-    scale = {"domain": names, "range": [_SIDES[i % len(_SIDES)] for i in range(len(names))]}
-    legend = {} if len(names) > 1 else {"legend": None}
     return {
         "y": upright,
         **offset,
         "x": _across("ratio"),
-        "color": {"field": "side", "type": "nominal", "scale": scale, **legend},
+        "color": _coloured(names, _SIDES),
         "description": {"field": "said"},
     }
-
-
-def _largest(pairs: Sequence[Pair], noun: str) -> list[Pair]:
-    rest = pairs[LARGEST:]
-    if len(rest) < 2:
-        return list(pairs)
-    sums = tuple(map(sum, zip(*(pair.amounts for pair in rest), strict=True)))
-    return [*pairs[:LARGEST], Pair(f"({count(len(rest), f'other {noun}')})", sums)]
 
 
 def _ratio(pair: Pair, place: int) -> str:
@@ -191,6 +189,10 @@ def _ratio(pair: Pair, place: int) -> str:
     return f", {percent(pair.amounts[place] / first)} of the first" if place and first else ""
 
 
-def _colours(names: list[str]) -> dict[str, Any]:
-    others = (_SIDES[i % len(_SIDES)] for i in range(len(names) - 1))
-    return {"domain": names, "range": [_FIRST, *others]}
+def _coloured(names: list[str], colours: Sequence[str]) -> dict[str, Any]:
+    """A colour for each name; the legend has as many columns as there is room for."""
+    scale = {"domain": names, "range": [colours[i % len(colours)] for i in range(len(names))]}
+    wide = _SIGN + _LETTER * max(map(len, names))
+    columns = {"expr": f"max(1, floor(letters * 19 / {wide}))"}
+    legend = {"columns": columns, "labelLimit": 330} if len(names) > 1 else None
+    return {"field": "side", "type": "nominal", "scale": scale, "legend": legend}

@@ -25,7 +25,7 @@ def memory_chart(report: EnergyReport) -> Chart:
 
 def energies(report: EnergyReport) -> Chart:
     """Energy of compute against that of all memories, a point per node."""
-    values = [
+    values: list[dict[str, Any]] = [
         {
             "x": node.by_level["mac"],
             "y": node.energy_mac_units - node.by_level["mac"],
@@ -50,7 +50,7 @@ def energies(report: EnergyReport) -> Chart:
 def roofline(report: EnergyReport) -> Chart:
     """MACs per second against MACs per byte of the outermost memory, a point per node."""
     hardware = report.hardware
-    values = []
+    values: list[dict[str, Any]] = []
     for node in _timed(report):
         rate, intensity = macs_per_second(node, hardware), macs_per_byte(node, hardware)
         text = f"{engineering(rate)} MACs/s, {intensity:.3g} MACs per byte of {outermost(hardware)}"

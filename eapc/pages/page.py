@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -112,7 +112,7 @@ class Page:
     """Everything of one result: what matters most as facts, the rest in sections."""
 
     title: str
-    facts: Sequence[tuple[str, str]]
+    facts: Iterable[tuple[str, str]]
     sections: Sequence[Section]
 
     def html(self) -> str:

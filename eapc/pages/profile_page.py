@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from eapc.commands.machine_profile import Profiled
 from eapc.hardware import MeasuredLayer, MeasuredMachine
 from eapc.pages.chart import Chart
-from eapc.pages.energy_charts import Bar, largest, stacked
+from eapc.pages.energy_charts import Bar, stacked
 from eapc.pages.page import Cell, Choice, Page, Section, Table
 from eapc.pages.staircase_chart import axes_of, costliest_first, staircase_chart
 from eapc.report.layout import count, milliseconds
@@ -58,9 +58,8 @@ def time_chart(machine: MeasuredMachine) -> Chart:
     """The latency of each layer at its largest counts."""
     bars = [Bar(layer.layer, {"time": layer.cleaned[-1][-1] / 1e3}) for layer in machine.layers]
     ranked = sorted(bars, key=lambda bar: -bar.total)
-    total = sum(bar.total for bar in bars)
     note = "Each distinct layer once, with as many channels as the network has."
-    spec = stacked(largest(ranked, "layer"), ("time",), "time, s", total)
+    spec = stacked(ranked, ("time",), "time, s", "layer")
     return Chart("time of each distinct layer", spec, note)
 
 

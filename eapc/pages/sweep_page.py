@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from eapc.commands.sweep import Swept
-from eapc.energy import EnergyReport
 from eapc.evaluation import TOP1_AGREEMENT
-from eapc.goals import Pruned, Trial, costs_of
+from eapc.goals import Pruned, costs_of
 from eapc.pages.chart import Chart
 from eapc.pages.comparison_charts import layer_chart
-from eapc.pages.page import Cell, Choice, Page, Section, Table
-from eapc.pages.tradeoff_chart import (
-    Offer,
-    Quality,
-    pareto_front,
-    tradeoff_chart,
-    trials_chart,
-)
+from eapc.pages.page import Cell, Choice, Page, Part, Section, Table
+from eapc.pages.pareto_chart import Offer, Quality, pareto_chart, pareto_front
+from eapc.pages.tradeoff_chart import costs_in, points_of, tradeoff_chart
 from eapc.report.layout import likeness_of, percent
 from eapc.report.sweeps import sweep_columns, sweep_facts
 from eapc.report.tables import heading
@@ -31,19 +25,17 @@ COST_NAMES = {
 }
 """Costs as they are called, by their key in `Trial.costs`, the most asked for first."""
 
-_FEWEST_TRIALS = 2
-_MOST_LAYERED = 5
+_MOST_LAYERED = 4
 """Results that stand beside the dense network layer by layer."""
 
 
 def sweep_page(swept: Swept, warnings: Iterable[str] = ()) -> Page:
     """Everything that a sweep has found."""
-    layered = {"dense": swept.before, **_reports(swept.rows[:_MOST_LAYERED])}
     sections = [
         *_tradeoffs(swept.rows),
         Section("Every goal", [goal_table(swept.rows)]),
         *_searches(swept.rows),
-        Section("Layer by layer", [layer_chart(layered)]),
+        Section("Layer by layer", [_layers(swept)]),
     ]
     facts = [*sweep_facts(swept), *(("warning", warning) for warning in warnings)]
     return Page(heading(swept.model.name, swept.before), facts, sections)
@@ -54,8 +46,8 @@ def sweep_chart(swept: Swept) -> Chart:
     cost = "latency" if all("latency" in costs for costs in map(_costs, swept.rows)) else "energy"
     quality = next(iter(qualities_of(swept.rows)), None)
     if quality is None:
-        return layer_chart({"dense": swept.before, **_reports(swept.rows[:_MOST_LAYERED])})
-    return tradeoff_chart(offers_of(swept.rows, quality, cost), quality, COST_NAMES[cost])
+        return _layers(swept)
+    return pareto_chart(offers_of(swept.rows, quality, cost), quality, COST_NAMES[cost])
 
 
 def qualities_of(rows: Sequence[Pruned]) -> list[Quality]:
@@ -107,21 +99,21 @@ def goal_table(rows: Sequence[Pruned]) -> Table:
     return Table("every goal", columns, cells)
 
 
-def searched(trials: Sequence[Trial]) -> dict[str, Chart]:
-    """What a search has tried, by each cost that is known of every trial."""
-    known = [key for key in COST_NAMES if all(key in trial.costs for trial in trials)]
-    return {COST_NAMES[key]: trials_chart(trials, key) for key in known}
+def one_of(label: str, options: Mapping[str, Part]) -> Part:
+    """A choice among several parts; one part is no choice."""
+    parts = list(options.values())
+    return parts[0] if len(parts) == 1 else Choice(label, options)
 
 
 def _tradeoffs(rows: Sequence[Pruned]) -> Iterator[Section]:
     """Every quality that is known against every cost."""
     keys = [key for key in COST_NAMES if all(key in _costs(row) for row in rows)]
     by_quality = {
-        quality.name: Choice(
+        quality.name: one_of(
             "against",
             {
-                COST_NAMES[key]: tradeoff_chart(
-                    offers_of(rows, quality, key), quality, COST_NAMES[key]
+                (name := COST_NAMES[key]): pareto_chart(
+                    offers_of(rows, quality, key), quality, name
                 )
                 for key in keys
             },
@@ -129,22 +121,35 @@ def _tradeoffs(rows: Sequence[Pruned]) -> Iterator[Section]:
         for quality in qualities_of(rows)
     }
     if by_quality:
-        yield Section("The trade-off", [Choice("quality", by_quality)])
+        yield Section("The trade-off", [one_of("quality", by_quality)])
 
 
 def _searches(rows: Sequence[Pruned]) -> Iterator[Section]:
-    """The trials of each goal that was searched for."""
+    """The trials of each goal that was searched for by what the outputs lose."""
     found = {
-        row.name: Choice("cost", searched(row.trials))
+        row.name: one_of(
+            "cost",
+            {
+                (name := COST_NAMES.get(cost, cost)): tradeoff_chart(
+                    points_of(row.trials, cost), name
+                )
+                for cost in costs_in(row.trials)
+            },
+        )
         for row in rows
-        if len(row.trials) >= _FEWEST_TRIALS and searched(row.trials)
+        if costs_in(row.trials)
     }
     if found:
-        yield Section("Every trial of a search", [Choice("goal", found)])
+        yield Section("Every trial of a search", [one_of("goal", found)])
 
 
-def _reports(rows: Sequence[Pruned]) -> dict[str, EnergyReport]:
-    return {row.name.removeprefix("--"): row.after for row in rows}
+def _layers(swept: Swept) -> Chart:
+    """Layer by layer, the dense network and some of the results."""
+    rows = swept.rows[:_MOST_LAYERED]
+    values = [str(row.goal.value) for row in rows]
+    names = values if len(set(values)) == len(values) else [row.name for row in rows]
+    sides = dict(zip(names, (row.after for row in rows), strict=True))
+    return layer_chart({"dense": swept.before, **sides})
 
 
 def _costs(row: Pruned) -> dict[str, float]:

@@ -10,7 +10,7 @@ from eapc.pages.blocks import blocks_of
 from eapc.pages.chart import Chart
 from eapc.pages.energy_charts import GROUPINGS, Bar, Grouping, stacked
 from eapc.pages.network_chart import drawing
-from eapc.pages.page import Cell, Choice, Drawing, Page, Section, Table
+from eapc.pages.page import Cell, Choice, Drawing, Page, Part, Section, Table
 from eapc.report.layout import milliseconds, percent
 
 OVERHEAD = "(a run by itself)"
@@ -27,7 +27,7 @@ def timing_page(timing: Timing, warnings: Iterable[str] = ()) -> Page:
         *(("note", note) for note in timing.notes),
         *(("warning", warning) for warning in warnings),
     ]
-    charts = {grouping: time_chart(timing, grouping) for grouping in GROUPINGS}
+    charts: dict[str, Part] = {grouping: time_chart(timing, grouping) for grouping in GROUPINGS}
     sections = [
         Section("Where the time goes", [Choice("grouped by", charts)]),
         Section("The network", [_drawing(timing)]),

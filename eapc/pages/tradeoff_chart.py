@@ -1,11 +1,9 @@
-"""What is saved against what is lost: networks as points, the best of them marked.
-
-A network is on the Pareto front where no other one costs less and serves better.
-"""
+"""What a search or a sweep has tried: cost against loss, a point each, the chosen one marked."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,191 +11,86 @@ from eapc.goals import Trial
 from eapc.pages.chart import CHOSEN, COLOURS, LINES, Chart, said
 from eapc.report.layout import percent
 
-_ROOM = (0.12, 0.07)
-"""Labels need this share of the axes to themselves."""
-
-_FAR = 0.95
-"""Right of this share of the breadth, a label goes left of its point."""
-
-_DENSE, _FRONT, _OTHER = "dense network", "Pareto front", "other"
-_MISSED = ", not met"
-_SEARCHED = ("chosen", "bound kept", "bound broken")
-_LOOKS = {
-    _FRONT: (CHOSEN, "circle"),
-    _OTHER: (COLOURS[1], "circle"),
-    _FRONT + _MISSED: (CHOSEN, "cross"),
-    _OTHER + _MISSED: (COLOURS[1], "cross"),
-    "chosen": (CHOSEN, "diamond"),
-    "bound kept": (COLOURS[1], "circle"),
-    "bound broken": (COLOURS[2], "cross"),
-    _DENSE: (COLOURS[6], "square"),
-}
-"""Colour and shape of each kind of point, in the order of the legend."""
+KINDS = ("chosen", "within the goal", "outside the goal")
+"""What a point may be, with a colour and a shape each."""
 
 
 @dataclass(frozen=True)
-class Offer:
-    """One network: its cost over the dense one's, and how well it serves.
-
-    `said` is what to tell of it, `name` what to write beside it, if anything.
-    """
+class Point:
+    """A network that was tried, by what it costs and loses; `name` is what to call it."""
 
     name: str
     cost: float
-    quality: float
-    said: str = ""
-    is_met: bool = True
-    is_dense: bool = False
+    loss: float
+    kind: str = KINDS[1]
 
 
-@dataclass(frozen=True)
-class Quality:
-    """What the upright axis holds: its name, whether more is better, whether it is a share."""
-
-    name: str
-    more_is_better: bool = True
-    is_share: bool = True
-
-    def is_as_good(self, one: float, other: float) -> bool:
-        """Whether one value is at least as good as the other."""
-        return one >= other if self.more_is_better else one <= other
-
-
-def pareto_front(offers: Sequence[Offer], quality: Quality) -> list[Offer]:
-    """The offers that no other one beats, the cheapest first; of equal ones the first given."""
-    front: list[Offer] = []
-    sign = -1 if quality.more_is_better else 1
-    for offer in sorted(offers, key=lambda each: (each.cost, sign * each.quality)):
-        if not front or not quality.is_as_good(front[-1].quality, offer.quality):
-            front.append(offer)
-    return front
-
-
-def tradeoff_chart(offers: Sequence[Offer], quality: Quality, cost: str = "energy") -> Chart:
-    """Every network as a point, the front as a line, the dense one beside them."""
-    front = pareto_front([offer for offer in offers if not offer.is_dense], quality)
-    points = [
-        _point(offer.cost, offer.quality, _kind(offer, front), offer.said) for offer in offers
+def points_of(trials: Sequence[Trial], cost: str) -> list[Point]:
+    """The trials of which this cost and the loss are known."""
+    return [
+        Point(f"trial {number}", trial.costs[cost], trial.loss, _kind(trial))
+        for number, trial in enumerate(trials, 1)
+        if cost in trial.costs and trial.loss is not None and math.isfinite(trial.loss)
     ]
-    across = _axis(_X, f"{cost}, share of the dense network's", ".0%")
-    up = _axis(_Y, said(quality.name), ".1%" if quality.is_share else "~r")
-    line = {"type": "line", "color": LINES, "strokeDash": [5, 4], "aria": False}
-    layers = [
-        _bare([(offer.cost, offer.quality) for offer in front], line),
-        _points(points, across, up),
-        *_labels(labelled(offers, front), quality),
+
+
+def costs_in(trials: Sequence[Trial]) -> list[str]:
+    """The costs that a chart can be drawn of, in the order of the trials."""
+    names = dict.fromkeys(name for trial in trials for name in trial.costs)
+    return [name for name in names if points_of(trials, name)]
+
+
+def tradeoff_chart(points: Sequence[Point], cost: str, loss: str = "loss") -> Chart:
+    """Points by cost, a ratio to the dense network's, and loss."""
+    values = [
+        {
+            "x": point.cost,
+            "y": point.loss,
+            "kind": point.kind,
+            "said": f"{said(point.name)}, {point.kind}\n"
+            f"{percent(point.cost)} of the {cost}, {loss} {point.loss:.4g}",
+        }
+        for point in points
     ]
-    note = "On the front no other network costs less and does better."
-    return Chart(f"{said(quality.name)} against {cost}", {"height": 320, "layer": layers}, note)
+    return Chart(f"{loss} against {cost}", _spec(values, cost, loss))
 
 
-def trials_chart(trials: Sequence[Trial], cost: str = "energy") -> Chart:
-    """Every network that a search has tried, its cost against its loss and the chosen one marked.
+def _spec(values: list[dict[str, Any]], cost: str, loss: str) -> dict[str, Any]:
+    kinds = [kind for kind in KINDS if any(value["kind"] == kind for value in values)]
+    looks = {
+        KINDS[0]: (CHOSEN, "diamond"),
+        KINDS[1]: (COLOURS[1], "circle"),
+        KINDS[2]: (LINES, "cross"),
+    }
 
-    Where nothing was asked of the outputs, its cost in the order of the trials. KeyError where
-    the cost of one is not known.
-    """
-    losses = all(trial.loss is not None for trial in trials)
-    points = []
-    for number, trial in enumerate(trials, 1):
-        lost = "" if trial.loss is None else f", loss {trial.loss:.3g}"
-        text = f"trial {number}: {cost} {percent(trial.costs[cost])}{lost}"
-        place = (trial.costs[cost], trial.loss) if losses else (number, trial.costs[cost])
-        points.append(_point(*place, _found(trial), text))
-    name = f"{cost}, share of the dense network's"
-    if losses:
-        across, up = _axis(_X, name, ".0%"), _axis(_Y, "loss of the outputs", "~r")
-    else:
-        across, up = _axis(_X, "trial", "d"), _axis(_Y, name, ".0%")
-        across["axis"]["tickMinStep"] = 1
-    spec = {"height": 280, "layer": [_points(points, across, up)]}
-    return Chart(f"{cost} of every trial", spec, "The search has kept the best of these.")
+    def by_kind(look: int) -> dict[str, Any]:
+        found = [looks[kind][look] for kind in kinds]
+        return {"field": "kind", "type": "nominal", "scale": {"domain": kinds, "range": found}}
 
-
-def labelled(offers: Sequence[Offer], front: Sequence[Offer]) -> list[Offer]:
-    """The offers whose names have room, those of the front first."""
-    wide = _extent([each.cost for each in offers])
-    high = _extent([each.quality for each in offers])
-    kept: list[Offer] = []
-    for offer in sorted(offers, key=lambda each: each not in front):
-        if offer.name and not any(
-            abs(offer.cost - other.cost) < _ROOM[0] * wide
-            and abs(offer.quality - other.quality) < _ROOM[1] * high
-            for other in kept
-        ):
-            kept.append(offer)
-    return kept
-
-
-_X, _Y = "x", "y"
-
-
-def _extent(values: Sequence[float]) -> float:
-    return max(values, default=0.0) - min(values, default=0.0) or 1.0
-
-
-def _kind(offer: Offer, front: Sequence[Offer]) -> str:
-    if offer.is_dense:
-        return _DENSE
-    return (_FRONT if offer in front else _OTHER) + _MISSED * (not offer.is_met)
-
-
-def _found(trial: Trial) -> str:
-    return _SEARCHED[0 if trial.is_chosen else 1 if trial.is_kept else 2]
-
-
-def _point(x: float, y: float, kind: str, text: str) -> dict[str, Any]:
-    return {_X: x, _Y: y, "kind": kind, "said": f"{said(text)}; {kind}"}
-
-
-def _points(
-    values: list[dict[str, Any]], across: Mapping[str, Any], up: Mapping[str, Any]
-) -> dict[str, Any]:
-    found = {value["kind"] for value in values}
-    kinds = [kind for kind in _LOOKS if kind in found]
-    legend = {"columns": {"expr": "letters < 30 ? 2 : 8"}}
-
-    def look(place: int) -> dict[str, Any]:
-        scale = {"domain": kinds, "range": [_LOOKS[kind][place] for kind in kinds]}
-        return {"field": "kind", "type": "nominal", "legend": legend, "scale": scale}
+    def axis(field: str, title: str, number: str) -> dict[str, Any]:
+        scale = {"zero": False, "padding": 16}
+        shown = {"title": title, "format": number}
+        return {"field": field, "type": "quantitative", "scale": scale, "axis": shown}
 
     return {
+        "height": 300,
         "data": {"values": values},
-        "mark": {"type": "point", "filled": True, "size": 90, "opacity": 0.9},
+        "mark": {"type": "point", "filled": True, "opacity": 1},
         "encoding": {
-            _X: across,
-            _Y: up,
-            "color": look(0),
-            "shape": look(1),
+            "x": axis("x", f"{cost}, of the dense network's", "%"),
+            "y": axis("y", loss, "~g"),
+            "color": by_kind(0),
+            "shape": by_kind(1),
+            "size": {
+                "condition": {"test": f"datum.kind === '{KINDS[0]}'", "value": 220},
+                "value": 90,
+            },
             "description": {"field": "said"},
         },
     }
 
 
-def _axis(field: str, title: str, form: str) -> dict[str, Any]:
-    scale = {"zero": False, "padding": 24}
-    axis = {"title": title, "format": form}
-    return {"field": field, "type": "quantitative", "scale": scale, "axis": axis}
-
-
-def _labels(offers: Sequence[Offer], quality: Quality) -> list[dict[str, Any]]:
-    """Names on the side of their points that the front does not pass, left of those far right."""
-    costs = [offer.cost for offer in offers]
-    far = min(costs, default=0.0) + _FAR * _extent(costs)
-    layers = []
-    for align, dx in (("left", 8), ("right", -8)):
-        named = [offer for offer in offers if (offer.cost > far) == (align == "right")]
-        is_below = quality.more_is_better == (align == "left")
-        mark = {"type": "text", "align": align, "dx": dx, "dy": 10 if is_below else -8}
-        layer = _bare([(offer.cost, offer.quality) for offer in named], {**mark, "aria": False})
-        for value, offer in zip(layer["data"]["values"], named, strict=True):
-            value["name"] = said(offer.name)
-        layer["encoding"]["text"] = {"field": "name"}
-        layers.append(layer)
-    return layers
-
-
-def _bare(places: Sequence[tuple[float, float]], mark: dict[str, Any]) -> dict[str, Any]:
-    values: list[dict[str, Any]] = [{_X: x, _Y: y} for x, y in places]
-    encoding = {axis: {"field": axis, "type": "quantitative"} for axis in (_X, _Y)}
-    return {"data": {"values": values}, "mark": mark, "encoding": encoding}
+def _kind(trial: Trial) -> str:
+    if trial.is_chosen:
+        return KINDS[0]
+    return KINDS[1] if trial.is_kept else KINDS[2]

@@ -58,30 +58,41 @@ def prune_table(pruned: Pruned, width: int) -> Group:
     before, after = pruned.before, pruned.after
     columns = (Column("", "left"), Column("before"), Column("after"), Column("", "right"))
     entries = [
-        ("goal", plain(pruned.shortfall) or "met"),
-        *class_facts(pruned),
-        *ratio_uncertainty(before, after),
-        ("uncertainty", energy_uncertainty(after.hardware)),
-        *_repaired(pruned.compilation.record.repaired),
-        *trained(pruned.compilation.record.tuned),
-        *_agreement(pruned),
-        *_decided(pruned),
-        *_floor(pruned),
-        *([("made-up inputs", plain(pruned.inputs))] if pruned.inputs else []),
-        *(("", plain(note)) for note in pruned.assumed),
+        *result_facts(pruned),
         *_skipped(pruned.skipped),
         *(coverage(after, width) if after.unmodelled else ()),
-        *_notes(pruned.compilation),
-        *_made(pruned.pipeline, pruned.output, pruned.seconds),
-        ("note", NO_COMPARISON if pruned.groups else NOT_MEASURED),
+        *made_facts(pruned),
     ]
     return page(
         title(heading(pruned.model.name, after)),
-        table(columns, list(_changes(pruned)), width),
+        table(columns, list(changes(pruned)), width),
         *_channel_table(pruned.groups, width),
         *_layer_table(pruned.layers, before, after, width),
         facts(entries),
     )
+
+
+def result_facts(pruned: Pruned) -> Iterator[tuple[str, str]]:
+    """What the goal has come to, how sure that is, and on which inputs."""
+    yield "goal", plain(pruned.shortfall) or "met"
+    yield from class_facts(pruned)
+    yield from ratio_uncertainty(pruned.before, pruned.after)
+    yield "uncertainty", energy_uncertainty(pruned.after.hardware)
+    yield from _repaired(pruned.compilation.record.repaired)
+    yield from trained(pruned.compilation.record.tuned)
+    yield from _agreement(pruned)
+    yield from _decided(pruned)
+    yield from _floor(pruned)
+    if pruned.inputs:
+        yield "made-up inputs", plain(pruned.inputs)
+    yield from (("", plain(note)) for note in pruned.assumed)
+
+
+def made_facts(pruned: Pruned) -> Iterator[tuple[str, str]]:
+    """What is to be noted of the result, what made it and where it is."""
+    yield from _notes(pruned.compilation)
+    yield from _made(pruned.pipeline, pruned.output, pruned.seconds)
+    yield "note", NO_COMPARISON if pruned.groups else NOT_MEASURED
 
 
 def _repaired(repaired: Repaired | None) -> Iterator[tuple[str, str]]:
@@ -159,7 +170,7 @@ def _expected_latency(latency: LatencyRecord | None) -> Iterator[tuple[str, str]
         yield "expected latency", f"{amounts} on {machine}, {percent(latency.ratio)}"
 
 
-def _changes(pruned: Pruned) -> Iterator[tuple[str, str, str, str]]:
+def changes(pruned: Pruned) -> Iterator[tuple[str, str, str, str]]:
     """(figure, before, after, how they compare)."""
     before, after = pruned.before, pruned.after
     amounts = engineering(before.energy_mac_units), engineering(after.energy_mac_units)

@@ -15,4 +15,4 @@ if ! command -v apt-get >/dev/null; then
 fi
 as_root=$([ "$(id -u)" = 0 ] || echo sudo)
 $as_root apt-get update -qq
-$as_root apt-get install -y -q --no-install-recommends chromium fonts-dejavu-core
+$as_root apt-get install -y -q --no-install-recommends chromium fonts-liberation
