@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from eapc.commands.compiler import Analysis
 from eapc.commands.timing import Timing
 from eapc.energy import EnergyReport, NodeEnergy, Unmodelled
+from eapc.hardware import HardwareModel, MeasuredMachine
 from eapc.pages.energy_charts import GROUPINGS, STACKS, energy_chart
 from eapc.pages.memory_chart import memory_chart
 from eapc.pages.network_chart import network_drawing
@@ -18,9 +19,8 @@ from eapc.report.tables import heading, totals
 def analysis_page(analysis: Analysis, warnings: Iterable[str] = ()) -> Page:
     """Everything an analysis has found."""
     report = analysis.energy
-    hardware = report.hardware
     facts = [
-        ("machine", f"{hardware.name}: {hardware.description}"),
+        *machine_facts(report.hardware),
         *totals(report),
         ("modelled", coverage(report)),
         *(("note", note) for note in analysis.notes),
@@ -36,6 +36,13 @@ def analysis_page(analysis: Analysis, warnings: Iterable[str] = ()) -> Page:
     return Page(
         heading(analysis.model.name, report), facts, sections if report.nodes else sections[3:]
     )
+
+
+def machine_facts(machine: HardwareModel | MeasuredMachine) -> Iterator[tuple[str, str]]:
+    """What the figures are those of, and which file says so."""
+    yield "machine", f"{machine.name}: {machine.description}"
+    if machine.source is not None:
+        yield "machine's file", f"{machine.source.path}, sha256 {machine.source.digest}"
 
 
 def energy_choice(report: EnergyReport) -> Choice:

@@ -8,7 +8,7 @@ from eapc.energy import EnergyReport
 from eapc.model import Model, Node
 from eapc.pages.network_layout import Edge, lay_out
 from eapc.pages.page import Drawing
-from eapc.report.layout import engineering, percent, shorten
+from eapc.report.layout import engineering, percent, plain, shorten
 
 _LETTERS = 20
 """Of a node's name in its box."""
@@ -51,7 +51,7 @@ def drawing(
         cost = sums.get(node.key)
         figure = reasons.get(node.key, "no figure") if cost is None else said(cost)
         depth = -1.0 if cost is None else cost / most
-        text = f"{node.key}\n{node.op_type}: {figure}"
+        text = f"{plain(node.key)}\n{plain(node.op_type)}: {plain(figure)}"
         nodes.append((x, y, depth, shorten(node.name or node.key, _LETTERS), text))
     lines = [[at for point in line for at in point] for line in layout.lines]
     return Drawing(title, _NOTE, nodes, lines)

@@ -66,8 +66,8 @@ class Table:
 class Drawing:
     """A network to move about in: boxes with their share of the energy, and lines between.
 
-    Of each node there is x, y, the share of the largest, a short name and what to say of it; of
-    each line the coordinates along it. `width` and `height` are those of all of it, in boxes.
+    Of each node there is x, y, the share of the largest, below 0 where it has none, a short name
+    and what to say of it, both printable; of each line the coordinates along it. All are in boxes.
     """
 
     title: str
@@ -80,7 +80,7 @@ class Drawing:
     def data(self) -> dict[str, Any]:
         """What the page's script draws."""
         nodes = [
-            [round(x, 2), round(y, 2), round(depth, 4), plain(name), plain(text)]
+            [round(x, 2), round(y, 2), round(depth, 4), name, text]
             for x, y, depth, name, text in self.nodes
         ]
         return {"nodes": nodes, "lines": [[round(at, 2) for at in line] for line in self.lines]}

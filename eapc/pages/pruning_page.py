@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from eapc.goals import Pruned
-from eapc.pages.analysis_page import energy_choice, unmodelled_section
+from eapc.pages.analysis_page import energy_choice, machine_facts, unmodelled_section
 from eapc.pages.network_chart import network_drawing
 from eapc.pages.page import Cell, Choice, Facts, Page, Part, Section, Table
 from eapc.pages.pruning_charts import (
@@ -27,6 +27,7 @@ def pruning_page(pruned: Pruned, warnings: Iterable[str] = ()) -> Page:
     """Everything known about a pruned network."""
     facts = [
         ("asked", pruned.name),
+        *machine_facts(pruned.after.hardware),
         *result_facts(pruned),
         *(("warning", warning) for warning in warnings),
     ]
@@ -103,7 +104,7 @@ def _channels(pruned: Pruned) -> Iterator[Section]:
 def _skipped(pruned: Pruned) -> Iterator[Section]:
     if pruned.skipped:
         rows = [[Cell(each.name), Cell(each.reason)] for each in pruned.skipped]
-        table = Table("layers left as they are", ["layer", "reason"], rows, names=2)
+        table = Table("layers left as they are", ["not pruned", "reason"], rows, names=2)
         yield Section(f"Not pruned: {count(len(rows), 'layer')}", [table])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from eapc.commands.timing import Timing
-from eapc.pages.analysis_page import coverage, unmodelled_section
+from eapc.pages.analysis_page import coverage, machine_facts, unmodelled_section
 from eapc.pages.blocks import blocks_of
 from eapc.pages.chart import Chart
 from eapc.pages.energy_charts import GROUPINGS, Bar, Grouping, stacked
@@ -21,7 +21,7 @@ def timing_page(timing: Timing, warnings: Iterable[str] = ()) -> Page:
     name, machine = timing.model.name, timing.machine.name
     facts = [
         ("time", f"{timing.latency_ms:.3g} ms, as layers were measured one by one"),
-        ("machine", machine),
+        *machine_facts(timing.machine),
         ("batch", str(timing.batch)),
         ("covered", coverage(timing)),
         *(("note", note) for note in timing.notes),
