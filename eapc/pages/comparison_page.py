@@ -35,7 +35,8 @@ def comparison_page(compared: Sequence[Comparison], warnings: Iterable[str] = ()
     ]
     said = (("warning", warning) for warning in warnings)
     facts = [*_files(compared, labels), *_facts(compared), *said]
-    names = " and ".join(_names(compared))
+    first, *others = _names(compared)
+    names = f"{first} {'and' if len(others) == 1 else 'beside'} {', '.join(others)}"
     return Page(heading(names, reports[0]), facts, sections)
 
 

@@ -71,7 +71,7 @@ def offers_of(rows: Sequence[Pruned], quality: Quality, cost: str) -> list[Offer
             _costs(row)[cost],
             (value := _value(row, quality)),
             f"{row.name}: {COST_NAMES[cost]} {percent(_costs(row)[cost])}, "
-            f"{quality.name} {_shown(quality, value)}",
+            f"{quality.name} {_shown(quality, value)}{'' if row.confirmed else '; not confirmed'}",
             row.goal_met,
         )
         for row in rows
