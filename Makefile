@@ -9,6 +9,10 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 
+$(VENV)/installed-report: $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[report]'
+	touch $@
+
 $(VENV)/installed-test: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	touch $@
@@ -17,7 +21,7 @@ $(VENV)/installed-docs-test: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs-test]'
 	touch $@
 
-demo: $(VENV)/installed          ## analyse and prune the shipped digits network
+demo: $(VENV)/installed-report   ## analyse and prune the shipped digits network
 	BIN=$(BIN) bash models/demo.sh
 
 check: $(VENV)/installed-test    ## lint and types

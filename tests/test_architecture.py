@@ -232,7 +232,7 @@ def copy_sources(target: Path) -> None:
         (target / name).write_bytes((PROJECT / name).read_bytes())
     for folder in ("eapc", "passes", "hwmodels"):
         for path in (PROJECT / folder).rglob("*"):
-            if path.suffix in (".py", ".yaml", ".typed"):
+            if path.suffix in (".py", ".yaml", ".typed") or path.parent.name == "templates":
                 copy = target / path.relative_to(PROJECT)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 copy.write_bytes(path.read_bytes())
@@ -242,7 +242,8 @@ def test_the_wheel_has_every_file(wheel: set[str]) -> None:
     moved = {"passes": "eapc/passes", "hwmodels": "eapc/hwmodels", "eapc": "eapc"}
     expected = {"eapc/py.typed"}
     for folder, home in moved.items():
-        paths = [*sources(folder), *(PROJECT / folder).rglob("*.yaml")]
+        texts = (*(PROJECT / folder).rglob("*.yaml"), *(PROJECT / folder).rglob("templates/*"))
+        paths = [*sources(folder), *texts]
         expected |= {f"{home}/{path.relative_to(PROJECT / folder).as_posix()}" for path in paths}
     assert {name for name in wheel if ".dist-info/" not in name} == expected
 

@@ -11,6 +11,7 @@ from eapc.pages import network_layout
 from eapc.pages.blocks import OTHERS, blocks_of
 from eapc.pages.network_chart import drawing, edges_of
 from eapc.pages.network_layout import lay_out, layers_of
+from eapc.pages.page import Drawing, Part, Switch
 
 DIAMOND = [(0, 1), (0, 2), (1, 3), (2, 3)]
 
@@ -45,6 +46,14 @@ def test_deep_networks_stand_in_columns() -> None:
     assert len(turns) == columns - 1  # from each foot to the next head
 
 
+def test_deep_networks_keep_to_their_columns() -> None:
+    count = 1000
+    chain = [(i, i + 1) for i in range(count - 1)]
+    layout = lay_out(count, chain + [(i, i + 5) for i in range(0, count - 5, 3)])
+    near = [abs(x - layout.nodes[place - 1][0]) for place, (x, _) in enumerate(layout.nodes)][1:]
+    assert sum(step > 1 for step in near) < 40  # but from a column's foot to the next head
+
+
 def test_lines_go_around_what_lies_between() -> None:
     layout = lay_out(4, [(0, 1), (1, 2), (2, 3), (0, 3)])
     _, *bends, _ = layout.lines[3]
@@ -74,17 +83,30 @@ def test_bodies_count_for_the_node_that_holds_them() -> None:
     inner = [node.key for node in model.nodes if node.scope]
     assert inner
     drawn = drawing("cost", model, dict.fromkeys(inner, 1.0), "{:g} units".format, {})
-    said = {text.split("\n")[0]: (depth, text) for _, _, depth, _, text in drawn.nodes}
+    assert isinstance(drawn, Switch)
+    main, body = drawn.options.values()
+    said = said_of(main)
     (holder,) = [node for node in model.view.main_nodes if node.subgraphs]
-    assert said[holder.key] == (1.0, f"{holder.key}\n{holder.op_type}: {len(inner)} units")
-    others = [depth for key, (depth, _) in said.items() if key != holder.key]
-    assert all(depth == -1 for depth in others)
+    assert said[holder.key] == (1.0, f"{holder.op_type}: {len(inner)} units")
+    assert all(depth == -1 for key, (depth, _) in said.items() if key != holder.key)
+    assert list(said_of(body)) == inner
+    assert {depth for depth, _ in said_of(body).values()} == {1.0}
+
+
+def said_of(drawn: Part) -> dict[str, tuple[float, str]]:
+    assert isinstance(drawn, Drawing)
+    found = {}
+    for _, _, depth, _, text in drawn.nodes:
+        key, said = text.split("\n")
+        found[key] = (depth, said)
+    return found
 
 
 def test_constants_are_not_drawn() -> None:
     nodes = [constant_node("c", scalar(1.0)), op("Add", "x c", "y", name="sum")]
     model = Model.from_proto(make_model(nodes, {"x": (1, 4)}, ["y"]))
     drawn = drawing("cost", model, {"sum": 2.0}, str, {})
+    assert isinstance(drawn, Drawing)
     assert [(node[2], node[3]) for node in drawn.nodes] == [(1.0, "sum")]
 
 

@@ -23,6 +23,9 @@ TRIALS = (
 )
 
 
+BITS = ["bits before", "bits after"]
+
+
 def values_of(chart: Chart) -> list[dict[str, object]]:
     values = chart.spec["data"]["values"]
     assert isinstance(values, list)
@@ -40,6 +43,8 @@ def test_each_layer_stands_before_and_after() -> None:
 def test_without_pruned_layers_nodes_with_macs_are_compared() -> None:
     pruned = a_pruned()
     bare = replace(pruned, compilation=pruned.compilation.with_record(layers={}))
+    (*_, sheet) = [data for data in seen(pruning_page(bare).html()).data if "columns" in data][:2]
+    assert sheet["columns"] == ["layer", "energy before", "energy after", "after / before", *BITS]
     names = [change.name for change in layer_changes(bare)]
     assert names == [node.key for node in pruned.before.nodes if node.macs]
 

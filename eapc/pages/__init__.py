@@ -5,17 +5,17 @@ Needs the extra `eapc[report]`; `require_extra` says so before any work starts.
 
 from eapc.pages.chart import Chart
 from eapc.pages.extra import require_extra
-from eapc.pages.page import Cell, Choice, Drawing, Facts, Page, Part, Section, Table
+from eapc.pages.page import Drawing, Entry, Facts, Page, PageSection, Part, Sheet, Switch
 
 __all__ = [
-    "Cell",
     "Chart",
-    "Choice",
     "Drawing",
+    "Entry",
     "Facts",
     "Page",
+    "PageSection",
     "Part",
-    "Section",
-    "Table",
+    "Sheet",
+    "Switch",
     "require_extra",
 ]

@@ -11,7 +11,7 @@ from eapc.hardware import HardwareModel, MeasuredMachine
 from eapc.pages.energy_charts import GROUPINGS, STACKS, energy_chart
 from eapc.pages.memory_chart import memory_chart
 from eapc.pages.network_chart import network_drawing
-from eapc.pages.page import Cell, Choice, Page, Section, Table
+from eapc.pages.page import Entry, Page, PageSection, Sheet, Switch
 from eapc.report.layout import count, engineering, joules, percent
 from eapc.report.tables import heading, totals
 
@@ -27,10 +27,10 @@ def analysis_page(analysis: Analysis, warnings: Iterable[str] = ()) -> Page:
         *(("warning", warning) for warning in warnings),
     ]
     sections = [
-        Section("Where the energy goes", [energy_choice(report)]),
-        Section("Memory against compute", [memory_chart(report)]),
-        Section("The network", [network_drawing(analysis.model, report)]),
-        Section("Every node", [node_table(report)]),
+        PageSection("Where the energy goes", [energy_choice(report)]),
+        PageSection("Memory against compute", [memory_chart(report)]),
+        PageSection("The network", [network_drawing(analysis.model, report)]),
+        PageSection("Every node", [node_table(report)]),
         *unmodelled_section(report.unmodelled),
     ]
     return Page(
@@ -45,12 +45,12 @@ def machine_facts(machine: HardwareModel | MeasuredMachine) -> Iterator[tuple[st
         yield "machine's file", f"{machine.source.path}, sha256 {machine.source.digest}"
 
 
-def energy_choice(report: EnergyReport) -> Choice:
+def energy_choice(report: EnergyReport) -> Switch:
     """The energy grouped and stacked each way."""
-    return Choice(
+    return Switch(
         "grouped by",
         {
-            grouping: Choice(
+            grouping: Switch(
                 "stacked by", {stack: energy_chart(report, grouping, stack) for stack in STACKS}
             )
             for grouping in GROUPINGS
@@ -58,34 +58,37 @@ def energy_choice(report: EnergyReport) -> Choice:
     )
 
 
-def node_table(report: EnergyReport) -> Table:
+def node_table(report: EnergyReport) -> Sheet:
     """A row per node, the costliest first."""
     total = report.energy_mac_units or 1.0
     is_timed, pj = report.latency_ms is not None, report.hardware.mac_unit_pj
     columns = ["node", "operator", "energy, MAC units", "share", *(["energy"] if pj else [])]
     columns += ["MACs", "weights not 0", "ifmap not 0", *(["at least, ms"] if is_timed else [])]
 
-    def row(node: NodeEnergy) -> list[Cell]:
+    def row(node: NodeEnergy) -> list[Entry]:
         energy, ms = node.energy_mac_units, _milliseconds(report, node)
-        cells = [Cell(node.key), Cell(f"{node.op_type}{' (fused)' if node.fused_into else ''}")]
-        cells += [Cell(engineering(energy), energy), Cell(percent(energy / total), energy)]
-        cells += [Cell(joules(energy * pj), energy)] if pj else []
-        cells += [Cell(engineering(node.macs) if node.macs else "", node.macs)]
+        cells = [
+            Entry(node.key),
+            Entry(f"{node.op_type}{' (fused)' if node.fused_into else ''}"),
+        ]
+        cells += [Entry(engineering(energy), energy), Entry(percent(energy / total), energy)]
+        cells += [Entry(joules(energy * pj), energy)] if pj else []
+        cells += [Entry(engineering(node.macs) if node.macs else "", node.macs)]
         known = (node.densities.weights, node.densities.ifmap)
-        cells += [Cell(percent(d), d) if node.macs else Cell("") for d in known]
-        return cells + ([Cell("" if ms is None else f"{ms:.3g}", ms)] if is_timed else [])
+        cells += [Entry(percent(d), d) if node.macs else Entry("") for d in known]
+        return cells + ([Entry("" if ms is None else f"{ms:.3g}", ms)] if is_timed else [])
 
     ranked = sorted(report.nodes, key=lambda node: (-node.energy_mac_units, node.key))
-    return Table("energy of every node", columns, [row(node) for node in ranked], names=2)
+    return Sheet("energy of every node", columns, [row(node) for node in ranked], names=2)
 
 
-def unmodelled_section(nodes: Sequence[Unmodelled]) -> Iterator[Section]:
+def unmodelled_section(nodes: Sequence[Unmodelled]) -> Iterator[PageSection]:
     """What has no figure and why, where anything has none."""
     if nodes:
-        rows = [[Cell(node.key), Cell(node.op_type), Cell(node.reason)] for node in nodes]
-        table = Table("nodes without a model", ["node", "operator", "reason"], rows, names=3)
+        rows = [[Entry(node.key), Entry(node.op_type), Entry(node.reason)] for node in nodes]
+        table = Sheet("nodes without a model", ["node", "operator", "reason"], rows, names=3)
         note = "The totals leave these out."
-        yield Section(f"Not modelled: {count(len(nodes), 'node')}", [table], note)
+        yield PageSection(f"Not modelled: {count(len(nodes), 'node')}", [table], note)
 
 
 def coverage(report: EnergyReport | Timing) -> str:

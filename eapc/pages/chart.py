@@ -83,6 +83,7 @@ def _config(width: int) -> dict[str, Any]:
     text = {"labelColor": TEXT, "titleColor": TEXT, "labelFontSize": 11, "titleFontSize": 11}
     return {
         "background": PAPER,
+        "padding": 8,
         "font": FONT,
         "view": {"stroke": None},
         "axis": {

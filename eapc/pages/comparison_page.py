@@ -10,7 +10,7 @@ from eapc.energy import EnergyReport, NodeEnergy
 from eapc.pages.analysis_page import unmodelled_section
 from eapc.pages.comparison_charts import layer_chart, ratio_chart
 from eapc.pages.energy_charts import GROUPINGS
-from eapc.pages.page import Cell, Choice, Page, Section, Table
+from eapc.pages.page import Entry, Page, PageSection, Sheet, Switch
 from eapc.report.comparisons import comparison_facts, comparison_rows
 from eapc.report.comparisons_of_many import many_facts, many_rows
 from eapc.report.layout import UNLIMITED, engineering, percent
@@ -28,9 +28,11 @@ def comparison_page(compared: Sequence[Comparison], warnings: Iterable[str] = ()
         for grouping in GROUPINGS
     }
     sections = [
-        Section("Figure by figure", [ratio_chart(compared, labels[1:]), _totals(compared, labels)]),
-        Section("Layer by layer", [Choice("grouped by", by_grouping)]),
-        Section("Every node", [node_table(reports, labels)]),
+        PageSection(
+            "Figure by figure", [ratio_chart(compared, labels[1:]), _totals(compared, labels)]
+        ),
+        PageSection("Layer by layer", [Switch("grouped by", by_grouping)]),
+        PageSection("Every node", [node_table(reports, labels)]),
         *_unmodelled(reports, labels),
     ]
     said = (("warning", warning) for warning in warnings)
@@ -56,7 +58,7 @@ def labels_of(compared: Sequence[Comparison]) -> list[str]:
     ]
 
 
-def node_table(reports: Sequence[EnergyReport], labels: Sequence[str]) -> Table:
+def node_table(reports: Sequence[EnergyReport], labels: Sequence[str]) -> Sheet:
     """A row per node of any network, the costliest first; of two also what has changed."""
     sides = [report.by_node for report in reports]
     operators = {key: node.op_type for side in reversed(sides) for key, node in side.items()}
@@ -70,7 +72,7 @@ def node_table(reports: Sequence[EnergyReport], labels: Sequence[str]) -> Table:
     shares = [f"{label}, share" if len(labels) > 2 else "ratio" for label in labels[1:]]
     columns = ["node", "operator", *(["what has changed"] if len(labels) == 2 else [])]
     title = f"energy of every node in MAC units, {' and '.join(labels)}"
-    return Table(title, [*columns, *labels, *shares], rows, names=len(columns))
+    return Sheet(title, [*columns, *labels, *shares], rows, names=len(columns))
 
 
 def changes(before: NodeEnergy | None, after: NodeEnergy | None) -> str:
@@ -80,24 +82,24 @@ def changes(before: NodeEnergy | None, after: NodeEnergy | None) -> str:
     return ", ".join(_changes(before, after))
 
 
-def _row(key: str, operator: str, nodes: Sequence[NodeEnergy | None]) -> list[Cell]:
+def _row(key: str, operator: str, nodes: Sequence[NodeEnergy | None]) -> list[Entry]:
     first, *others = nodes
     amounts = [
-        Cell("")
+        Entry("")
         if node is None
-        else Cell(engineering(node.energy_mac_units), node.energy_mac_units)
+        else Entry(engineering(node.energy_mac_units), node.energy_mac_units)
         for node in nodes
     ]
-    cells = [Cell(key), Cell(operator)]
-    cells += [Cell(changes(first, others[0]))] if len(others) == 1 else []
+    cells = [Entry(key), Entry(operator)]
+    cells += [Entry(changes(first, others[0]))] if len(others) == 1 else []
     return [*cells, *amounts, *(_ratio(first, other) for other in others)]
 
 
-def _ratio(before: NodeEnergy | None, after: NodeEnergy | None) -> Cell:
+def _ratio(before: NodeEnergy | None, after: NodeEnergy | None) -> Entry:
     if before is None or after is None or not before.energy_mac_units:
-        return Cell("")
+        return Entry("")
     ratio = after.energy_mac_units / before.energy_mac_units
-    return Cell(percent(ratio), ratio)
+    return Entry(percent(ratio), ratio)
 
 
 def _changes(before: NodeEnergy, after: NodeEnergy) -> Iterator[str]:
@@ -121,13 +123,13 @@ def _width(bits: int | None) -> str:
     return "the machine's word" if bits is None else f"{bits} bits"
 
 
-def _totals(compared: Sequence[Comparison], labels: Sequence[str]) -> Table:
+def _totals(compared: Sequence[Comparison], labels: Sequence[str]) -> Sheet:
     ratios = ["ratio"] if len(compared) == 1 else [f"{label}, share" for label in labels[1:]]
     rows = comparison_rows(compared[0]) if len(compared) == 1 else many_rows(compared)
     columns = ["figure", labels[0]]
     for label, ratio in zip(labels[1:], ratios, strict=True):
         columns += [label, ratio]
-    return Table("all figures", columns, [[Cell(cell) for cell in row] for row in rows])
+    return Sheet("all figures", columns, [[Entry(cell) for cell in row] for row in rows])
 
 
 def _facts(compared: Sequence[Comparison]) -> Iterator[tuple[str, str]]:
@@ -149,7 +151,7 @@ def _names(compared: Sequence[Comparison]) -> list[str]:
     return [compared[0].before.model.name, *(each.after.model.name for each in compared)]
 
 
-def _unmodelled(reports: Sequence[EnergyReport], labels: Sequence[str]) -> Iterator[Section]:
+def _unmodelled(reports: Sequence[EnergyReport], labels: Sequence[str]) -> Iterator[PageSection]:
     for label, report in zip(labels, reports, strict=True):
         for section in unmodelled_section(report.unmodelled):
             yield replace(section, title=f"{section.title}, {label}")

@@ -20,9 +20,12 @@ STACKS: tuple[Stack, ...] = ("operand", "memory level")
 LARGEST = 30
 """Bars of a chart; what the others come to stands beside the axis."""
 
+_TAIL_SHARE = 0.0005
+"""Bars below this fraction of all would not be seen."""
+
 
 @dataclass(frozen=True)
-class Bar:
+class StackedBar:
     """A bar: its name and what each part of it comes to."""
 
     name: str
@@ -47,7 +50,7 @@ def parts_of(report: EnergyReport, stack: Stack) -> tuple[str, ...]:
     return ("compute", *OPERANDS) if stack == "operand" else ("mac", *report.hardware.memories)
 
 
-def energy_bars(report: EnergyReport, grouping: Grouping, stack: Stack) -> list[Bar]:
+def energy_bars(report: EnergyReport, grouping: Grouping, stack: Stack) -> list[StackedBar]:
     """A bar for each group that costs anything, the costliest first."""
     sums: dict[str, dict[str, float]] = {}
     for name, node in zip(_groups(report.nodes, grouping), report.nodes, strict=True):
@@ -55,20 +58,22 @@ def energy_bars(report: EnergyReport, grouping: Grouping, stack: Stack) -> list[
         found = node.by_operand if stack == "operand" else node.by_level
         for part, energy in found.items():
             own[part] = own.get(part, 0.0) + energy
-    bars = (Bar(name, parts) for name, parts in sums.items())
+    bars = (StackedBar(name, parts) for name, parts in sums.items())
     return sorted((bar for bar in bars if bar.total > 0), key=lambda bar: -bar.total)
 
 
 def stacked(
-    bars: Sequence[Bar], names: tuple[str, ...], axis: str, noun: str, most: int = LARGEST
+    bars: Sequence[StackedBar], names: tuple[str, ...], axis: str, noun: str, most: int = LARGEST
 ) -> dict[str, object]:
     """Horizontal bars, each in parts of a colour of their own; the axis tells of those left out."""
     total = sum(bar.total for bar in bars) or 1.0
-    shown, rest = bars[:most], bars[most:]
+    notable = sum(bar.total >= _TAIL_SHARE * total for bar in bars[:most])
+    shown, rest = bars[:notable], bars[notable:]
+    titles = [axis]
     if rest:
         amount = sum(bar.total for bar in rest)
         others = f"{count(len(rest), f'other {noun}')}: {engineering(amount)}"
-        axis = f"{axis} ({others}, {percent(amount / total)} of all)"
+        titles.append(f"{others}, {percent(amount / total)} of all")
     return {
         "height": {"step": 20},
         "data": {"values": [value for bar in shown for value in _values(bar, names, total)]},
@@ -79,7 +84,7 @@ def stacked(
                 "field": "amount",
                 "type": "quantitative",
                 "stack": "zero",
-                "axis": {"title": axis, "format": "~s"},
+                "axis": {"title": titles, "format": "~s"},
             },
             "color": {"field": "part", "type": "nominal", "scale": colours(names)},
             "order": {"field": "at"},
@@ -88,7 +93,7 @@ def stacked(
     }
 
 
-def _values(bar: Bar, names: tuple[str, ...], total: float) -> Iterator[dict[str, object]]:
+def _values(bar: StackedBar, names: tuple[str, ...], total: float) -> Iterator[dict[str, object]]:
     """The parts of a bar that are not nothing, with what to say of each."""
     name = said(bar.name)
     whole = f"together {engineering(bar.total)} ({percent(bar.total / total)})"

@@ -51,10 +51,11 @@ def roofline(report: EnergyReport) -> Chart:
     """MACs per second against MACs per byte of the outermost memory, a point per node."""
     hardware = report.hardware
     values: list[dict[str, Any]] = []
+    total = report.energy_mac_units or 1.0
     for node in _timed(report):
         rate, intensity = macs_per_second(node, hardware), macs_per_byte(node, hardware)
         text = f"{engineering(rate)} MACs/s, {intensity:.3g} MACs per byte of {outermost(hardware)}"
-        share = percent(node.energy_mac_units / (report.energy_mac_units or 1.0))
+        share = percent(node.energy_mac_units / total)
         values.append(
             {
                 "x": intensity,
@@ -65,7 +66,7 @@ def roofline(report: EnergyReport) -> Chart:
         )
     low, high = min(v["x"] for v in values), max(v["x"] for v in values)
     roof, what = _roof(hardware, low, high, max(v["y"] for v in values))
-    points = _points(f"MACs per byte of {outermost(hardware)}", "MACs per second")
+    points = _points(f"MACs per byte of {outermost(hardware)}", "MACs per second", ".3~g")
     note = f"Times are the least that the machine's file tells; modelled, not measured. {what}"
     return Chart("roofline of the nodes with MACs", _layers(values, [_line(roof)], points), note)
 
@@ -139,17 +140,17 @@ def _layers(values: list[dict[str, Any]], lines: list[Any], points: Any) -> dict
     return {"height": 320, "layer": [*lines, {"data": {"values": values}, **points}]}
 
 
-def _points(across: str, up: str) -> dict[str, Any]:
-    def axis(field: str, title: str) -> dict[str, Any]:
+def _points(across: str, up: str, number: str = ".3~s") -> dict[str, Any]:
+    def axis(field: str, title: str, number: str) -> dict[str, Any]:
         scale = {"type": "log", "nice": False, "padding": 12}
-        axis = {"title": title, "format": "~s"}
+        axis = {"title": title, "format": number}
         return {"field": field, "type": "quantitative", "scale": scale, "axis": axis}
 
     return {
         "mark": {"type": "point", "filled": True, "size": 60, "opacity": 0.85},
         "encoding": {
-            "x": axis("x", across),
-            "y": axis("y", up),
+            "x": axis("x", across, number),
+            "y": axis("y", up, ".3~s"),
             "color": {
                 "field": "operator",
                 "type": "nominal",

@@ -25,6 +25,9 @@ _GUTTER = 0.6
 _ABOVE = 0.5
 """Boxes between columns, and from a row to where lines leave or enter its column."""
 
+_LANE = 0.25
+"""Of a line's way past a box, in boxes."""
+
 _MOST_BENDS = 200_000
 """Lines over more layers than this in total are drawn straight, and layers in file order."""
 
@@ -80,8 +83,32 @@ def _crossing_little(
 
     graph = igraph.Graph(n=count, edges=list(edges), directed=True)
     found = graph.layout_sugiyama(layers=list(layers), maxiter=_ROUNDS)
-    bends = [[(x, y) for x, y in bend] for bend in found.edge_routing]
-    return [(x, y) for x, y in found.coords], bends
+    return _side_by_side(found.coords, found.edge_routing)
+
+
+def _side_by_side(
+    nodes: Sequence[Sequence[float]], bends: Sequence[Sequence[Sequence[float]]]
+) -> tuple[list[Point], list[list[Point]]]:
+    """The same order within each layer, as close as boxes and lines allow, about one middle."""
+    rows: dict[int, list[tuple[float, int, int]]] = {}
+    for place, (x, layer) in enumerate(nodes):
+        rows.setdefault(int(layer), []).append((x, -1, place))
+    for line, bend in enumerate(bends):
+        for x, layer in bend:
+            rows.setdefault(int(layer), []).append((x, line, 0))
+    places: list[Point] = [(0.0, 0.0)] * len(nodes)
+    paths: list[list[Point]] = [[] for _ in bends]
+    for layer, row in sorted(rows.items()):
+        widths = [1.0 if line < 0 else _LANE for _, line, _ in sorted(row)]
+        left = -sum(widths) / 2
+        for (_, line, place), width in zip(sorted(row), widths, strict=True):
+            point = (left + width / 2, float(layer))
+            left += width
+            if line < 0:
+                places[place] = point
+            else:
+                paths[line].append(point)
+    return places, paths
 
 
 def _in_file_order(layers: Sequence[int]) -> list[Point]:

@@ -28,22 +28,22 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Entry:
     """What a table shows, and the number that it is sorted by; text is sorted as text."""
 
     text: str
     value: float | None = None
 
     @property
-    def entry(self) -> Any:
+    def data(self) -> Any:
         """As it stands in the page's data."""
-        text = plain(self.text)
+        text = self.text if self.text.isprintable() else plain(self.text)
         known = self.value is not None and math.isfinite(self.value)
         return [text, float(f"{self.value:.7g}")] if known else text
 
 
 @dataclass(frozen=True)
-class Table:
+class Sheet:
     """A table that can be sorted by each column, and searched where it is long.
 
     The first `names` columns hold text, the others figures.
@@ -51,14 +51,14 @@ class Table:
 
     title: str
     columns: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
+    rows: Sequence[Sequence[Entry]]
     names: int = 1
     kind: str = "table"
 
     @property
     def data(self) -> dict[str, Any]:
         """What the page's script lays out."""
-        rows = [[cell.entry for cell in row] for row in self.rows]
+        rows = [[cell.data for cell in row] for row in self.rows]
         return {"columns": list(self.columns), "names": self.names, "rows": rows}
 
 
@@ -87,7 +87,7 @@ class Drawing:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Switch:
     """Parts of which one is shown: the first, until another name is chosen.
 
     Names are buttons; more than `most_buttons` are a list that opens.
@@ -99,11 +99,11 @@ class Choice:
     most_buttons: int = 6
 
 
-Part = Chart | Choice | Drawing | Facts | Table
+Part = Chart | Switch | Drawing | Facts | Sheet
 
 
 @dataclass(frozen=True)
-class Section:
+class PageSection:
     """A heading with parts below it."""
 
     title: str
@@ -117,7 +117,7 @@ class Page:
 
     title: str
     facts: Iterable[tuple[str, str]]
-    sections: Sequence[Section]
+    sections: Sequence[PageSection]
 
     def html(self) -> str:
         """The page as one file."""

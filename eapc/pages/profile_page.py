@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from eapc.commands.machine_profile import Profiled
 from eapc.hardware import MeasuredLayer, MeasuredMachine
 from eapc.pages.chart import Chart
-from eapc.pages.energy_charts import Bar, stacked
-from eapc.pages.page import Cell, Choice, Page, Section, Table
+from eapc.pages.energy_charts import StackedBar, stacked
+from eapc.pages.page import Entry, Page, PageSection, Sheet, Switch
 from eapc.pages.staircase_chart import axes_of, costliest_first, staircase_chart
 from eapc.report.layout import count, milliseconds
 
@@ -21,8 +21,8 @@ def profile_page(profiled: Profiled, facts: Sequence[tuple[str, str]]) -> Page:
     machine = profiled.machine
     sections = [
         *staircases(machine),
-        Section("Where the time goes", [time_chart(machine)]),
-        Section("Every layer", [layer_table(machine)]),
+        PageSection("Where the time goes", [time_chart(machine)]),
+        PageSection("Every layer", [layer_table(machine)]),
         *_missing(profiled),
     ]
     return Page(f"{machine.name}: {machine.description}", facts, sections)
@@ -35,11 +35,11 @@ def profile_chart(machine: MeasuredMachine) -> Chart:
     return time_chart(machine)
 
 
-def staircases(machine: MeasuredMachine) -> Iterator[Section]:
+def staircases(machine: MeasuredMachine) -> Iterator[PageSection]:
     """The staircases of the costliest layers, one shown at a time."""
     layers = costliest_first(machine)
     shown = {
-        layer.layer: Choice(
+        layer.layer: Switch(
             "over",
             {name: staircase_chart(machine, layer, axis) for name, axis in axes_of(layer).items()},
         )
@@ -48,46 +48,48 @@ def staircases(machine: MeasuredMachine) -> Iterator[Section]:
     if shown:
         left = len(layers) - len(shown)
         note = f"{count(left, 'quicker layer')} left out; the table has all." if left else ""
-        yield Section("Staircases", [Choice("layer", shown)], note)
+        yield PageSection("Staircases", [Switch("layer", shown)], note)
     else:
         note = "No layer was timed at more than one channel count: give it more --minutes."
-        yield Section("Staircases", [], note)
+        yield PageSection("Staircases", [], note)
 
 
 def time_chart(machine: MeasuredMachine) -> Chart:
     """The latency of each layer at its largest counts."""
-    bars = [Bar(layer.layer, {"time": layer.cleaned[-1][-1] / 1e3}) for layer in machine.layers]
+    bars = [
+        StackedBar(layer.layer, {"time": layer.cleaned[-1][-1] / 1e3}) for layer in machine.layers
+    ]
     ranked = sorted(bars, key=lambda bar: -bar.total)
     note = "Each distinct layer once, with as many channels as the network has."
     spec = stacked(ranked, ("time",), "time, s", "layer")
     return Chart("time of each distinct layer", spec, note)
 
 
-def layer_table(machine: MeasuredMachine) -> Table:
+def layer_table(machine: MeasuredMachine) -> Sheet:
     """A row per layer, the slowest first, with the edges of its steps."""
     columns = ["layer", "edges, output channels", "edges, input channels", "time"]
     columns += ["output channels", "input channels", "timed at"]
     ranked = sorted(machine.layers, key=lambda layer: -layer.cleaned[-1][-1])
     rows = [_row(machine, layer) for layer in ranked]
-    return Table("every layer", columns, rows, names=3)
+    return Sheet("every layer", columns, rows, names=3)
 
 
-def _row(machine: MeasuredMachine, layer: MeasuredLayer) -> list[Cell]:
+def _row(machine: MeasuredMachine, layer: MeasuredLayer) -> list[Entry]:
     edges = [", ".join(map(str, machine.step_edges(layer.layer, axis))) for axis in ("out", "in")]
     most = layer.cleaned[-1][-1]
     ins, outs = layer.in_channels, layer.out_channels
     points = max(1, len(ins)) * len(outs)
     return [
-        *map(Cell, (layer.layer, *edges)),
-        Cell(milliseconds(most), most),
-        Cell(str(outs[-1]), outs[-1]),
-        Cell(str(ins[-1]), ins[-1]) if ins else Cell(""),
-        Cell(count(points, "count"), points),
+        *map(Entry, (layer.layer, *edges)),
+        Entry(milliseconds(most), most),
+        Entry(str(outs[-1]), outs[-1]),
+        Entry(str(ins[-1]), ins[-1]) if ins else Entry(""),
+        Entry(count(points, "count"), points),
     ]
 
 
-def _missing(profiled: Profiled) -> Iterator[Section]:
+def _missing(profiled: Profiled) -> Iterator[PageSection]:
     if profiled.missing:
-        rows = [[Cell(key), Cell(reason)] for key, reason in profiled.missing]
-        table = Table("layers that were not timed", ["node", "reason"], rows, names=2)
-        yield Section(f"Not timed: {count(len(rows), 'node')}", [table])
+        rows = [[Entry(key), Entry(reason)] for key, reason in profiled.missing]
+        table = Sheet("layers that were not timed", ["node", "reason"], rows, names=2)
+        yield PageSection(f"Not timed: {count(len(rows), 'node')}", [table])

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from eapc.goals import Pruned
 from eapc.pages.analysis_page import energy_choice, machine_facts, unmodelled_section
 from eapc.pages.network_chart import network_drawing
-from eapc.pages.page import Cell, Choice, Facts, Page, Part, Section, Table
+from eapc.pages.page import Entry, Facts, Page, PageSection, Part, Sheet, Switch
 from eapc.pages.pruning_charts import (
     LayerChange,
     energy_of_layers,
@@ -32,52 +32,54 @@ def pruning_page(pruned: Pruned, warnings: Iterable[str] = ()) -> Page:
         *(("warning", warning) for warning in warnings),
     ]
     sections = [
-        Section("Before and after", [_change_table(pruned)]),
+        PageSection("Before and after", [_change_table(pruned)]),
         *_layers(pruned),
         *_channels(pruned),
         *_skipped(pruned),
         *_trials(pruned),
-        Section("Where the energy goes now", [energy_choice(pruned.after)]),
-        Section("The network now", [network_drawing(pruned.model, pruned.after)]),
+        PageSection("Where the energy goes now", [energy_choice(pruned.after)]),
+        PageSection("The network now", [network_drawing(pruned.model, pruned.after)]),
         *unmodelled_section(pruned.after.unmodelled),
-        Section("How it was made", [Facts(list(made_facts(pruned)))]),
+        PageSection("How it was made", [Facts(list(made_facts(pruned)))]),
     ]
     return Page(f"{heading(pruned.model.name, pruned.after)}, pruned", facts, sections)
 
 
-def layer_table(pruned: Pruned) -> Table:
-    """A row per layer, in data-flow order."""
+def layer_table(pruned: Pruned) -> Sheet:
+    """A row per layer, in data-flow order; columns of which nothing is known are left out."""
     columns = ["layer", "energy before", "energy after", "after / before"]
     columns += ["weights", "zeros", "output error", "bits before", "bits after"]
     rows = [_row(change) for change in layer_changes(pruned)]
-    return Table("layers before and after", columns, rows)
+    known = [at for at in range(len(columns)) if any(row[at].text for row in rows)]
+    shown = [[row[at] for at in known] for row in rows]
+    return Sheet("layers before and after", [columns[at] for at in known], shown)
 
 
-def _row(change: LayerChange) -> list[Cell]:
+def _row(change: LayerChange) -> list[Entry]:
     one, other = change.before, change.after
     ratio = other / one if one and other is not None else None
     return [
-        Cell(change.name),
-        *(Cell("" if each is None else engineering(each), each) for each in (one, other)),
-        Cell("" if ratio is None else percent(ratio), ratio),
-        Cell("" if change.weights is None else engineering(change.weights), change.weights),
-        Cell("" if change.zeros is None else percent(change.zeros), change.zeros),
-        Cell(error_text(change.error), change.error),
+        Entry(change.name),
+        *(Entry("" if each is None else engineering(each), each) for each in (one, other)),
+        Entry("" if ratio is None else percent(ratio), ratio),
+        Entry("" if change.weights is None else engineering(change.weights), change.weights),
+        Entry("" if change.zeros is None else percent(change.zeros), change.zeros),
+        Entry(error_text(change.error), change.error),
         *(_bits(bits) for bits in (change.bits_before, change.bits_after)),
     ]
 
 
-def _bits(bits: BitWidths | None) -> Cell:
+def _bits(bits: BitWidths | None) -> Entry:
     """`w8 a8`: the widths of the weights and of what the layer reads."""
-    return Cell("") if bits is None else Cell(f"w{bits.weights} a{bits.ifmap}", bits.weights)
+    return Entry("") if bits is None else Entry(f"w{bits.weights} a{bits.ifmap}", bits.weights)
 
 
-def _change_table(pruned: Pruned) -> Table:
-    rows = [[Cell(text) for text in row] for row in changes(pruned)]
-    return Table("figures before and after", ["figure", "before", "after", "change"], rows)
+def _change_table(pruned: Pruned) -> Sheet:
+    rows = [[Entry(text) for text in row] for row in changes(pruned)]
+    return Sheet("figures before and after", ["figure", "before", "after", "change"], rows)
 
 
-def _layers(pruned: Pruned) -> Iterator[Section]:
+def _layers(pruned: Pruned) -> Iterator[PageSection]:
     found = layer_changes(pruned)
     if not found:
         return
@@ -86,47 +88,51 @@ def _layers(pruned: Pruned) -> Iterator[Section]:
         charts["zeros"] = zeros_of_layers(pruned)
     if any(change.error is not None for change in found):
         charts["output error"] = errors_of_layers(pruned)
-    yield Section("Layer by layer", [Choice("show", charts), layer_table(pruned)])
+    yield PageSection("Layer by layer", [Switch("show", charts), layer_table(pruned)])
 
 
-def _channels(pruned: Pruned) -> Iterator[Section]:
+def _channels(pruned: Pruned) -> Iterator[PageSection]:
     groups = pruned.groups
     if groups:
         rows = [
-            [Cell(each.name), *(Cell(str(n), n) for n in (each.before, each.after))]
+            [Entry(each.name), *(Entry(str(n), n) for n in (each.before, each.after))]
             for each in groups
         ]
-        table = Table("channels before and after", ["made by", "before", "after"], rows)
+        table = Sheet("channels before and after", ["made by", "before", "after"], rows)
         fewer = sum(each.after < each.before for each in groups)
-        yield Section("Channels", [table], f"{fewer} of {count(len(groups), 'group')} have fewer.")
+        yield PageSection(
+            "Channels", [table], f"{fewer} of {count(len(groups), 'group')} have fewer."
+        )
 
 
-def _skipped(pruned: Pruned) -> Iterator[Section]:
+def _skipped(pruned: Pruned) -> Iterator[PageSection]:
     if pruned.skipped:
-        rows = [[Cell(each.name), Cell(each.reason)] for each in pruned.skipped]
-        table = Table("layers left as they are", ["not pruned", "reason"], rows, names=2)
-        yield Section(f"Not pruned: {count(len(rows), 'layer')}", [table])
+        rows = [[Entry(each.name), Entry(each.reason)] for each in pruned.skipped]
+        table = Sheet("layers left as they are", ["not pruned", "reason"], rows, names=2)
+        yield PageSection(f"Not pruned: {count(len(rows), 'layer')}", [table])
 
 
-def _trials(pruned: Pruned) -> Iterator[Section]:
+def _trials(pruned: Pruned) -> Iterator[PageSection]:
     """What the search has tried, by each cost that is known, and a table of it."""
     trials = pruned.trials
     if not trials:
         return
     charts: dict[str, Part] = {
-        cost: tradeoff_chart(points_of(trials, cost), cost) for cost in costs_in(trials)
+        cost: tradeoff_chart(points_of(trials, cost), cost)
+        for cost in costs_in(trials)
+        if len(points_of(trials, cost)) > 1
     }
     names = list(dict.fromkeys(name for trial in trials for name in trial.costs))
     rows = [
         [
-            Cell(f"trial {number}"),
-            Cell("chosen" if trial.is_chosen else "kept" if trial.is_kept else "missed"),
-            *(Cell(percent(trial.costs.get(n)), trial.costs.get(n)) for n in names),
-            Cell(error_text(trial.loss), trial.loss),
+            Entry(f"trial {number}"),
+            Entry("chosen" if trial.is_chosen else "kept" if trial.is_kept else "missed"),
+            *(Entry(percent(trial.costs.get(n)), trial.costs.get(n)) for n in names),
+            Entry(error_text(trial.loss), trial.loss),
         ]
         for number, trial in enumerate(trials, 1)
     ]
-    table = Table("trials", ["trial", "goal", *names, "loss"], rows, names=2)
-    parts: list[Part] = [Choice("cost", charts)] if charts else []
+    table = Sheet("trials", ["trial", "goal", *names, "loss"], rows, names=2)
+    parts: list[Part] = [Switch("cost", charts)] if charts else []
     note = "Each network that the search has tried; costs are of the dense network's."
-    yield Section("The search", [*parts, table], note)
+    yield PageSection("The search", [*parts, table], note)

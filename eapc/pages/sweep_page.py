@@ -9,7 +9,7 @@ from eapc.evaluation import TOP1_AGREEMENT
 from eapc.goals import Pruned, costs_of
 from eapc.pages.chart import Chart
 from eapc.pages.comparison_charts import layer_chart
-from eapc.pages.page import Cell, Choice, Page, Part, Section, Table
+from eapc.pages.page import Entry, Page, PageSection, Part, Sheet, Switch
 from eapc.pages.pareto_chart import Offer, Quality, pareto_chart, pareto_front
 from eapc.pages.tradeoff_chart import costs_in, points_of, tradeoff_chart
 from eapc.report.layout import likeness_of, percent
@@ -33,9 +33,9 @@ def sweep_page(swept: Swept, warnings: Iterable[str] = ()) -> Page:
     """Everything that a sweep has found."""
     sections = [
         *_tradeoffs(swept.rows),
-        Section("Every goal", [goal_table(swept.rows)]),
+        PageSection("Every goal", [goal_table(swept.rows)]),
         *_searches(swept.rows),
-        Section("Layer by layer", [_layers(swept)]),
+        PageSection("Layer by layer", [_layers(swept)]),
     ]
     facts = [*sweep_facts(swept), *(("warning", warning) for warning in warnings)]
     return Page(heading(swept.model.name, swept.before), facts, sections)
@@ -81,7 +81,7 @@ def offers_of(rows: Sequence[Pruned], quality: Quality, cost: str) -> list[Offer
     return [*offers, Offer("", 1.0, dense, text, is_dense=True)]
 
 
-def goal_table(rows: Sequence[Pruned]) -> Table:
+def goal_table(rows: Sequence[Pruned]) -> Sheet:
     """A row per goal as the terminal has it, and whether it is on the front."""
     shown = {
         column.heading.replace("\n", " "): cells for column, cells in sweep_columns(rows).items()
@@ -93,19 +93,19 @@ def goal_table(rows: Sequence[Pruned]) -> Table:
         front = pareto_front(offers, quality)
         columns.append("on the front")
         cells = [
-            [*row, Cell("yes" if offer in front else "no")]
+            [*row, Entry("yes" if offer in front else "no")]
             for row, offer in zip(cells, offers, strict=True)
         ]
-    return Table("every goal", columns, cells)
+    return Sheet("every goal", columns, cells)
 
 
 def one_of(label: str, options: Mapping[str, Part]) -> Part:
     """A choice among several parts; one part is no choice."""
     parts = list(options.values())
-    return parts[0] if len(parts) == 1 else Choice(label, options)
+    return parts[0] if len(parts) == 1 else Switch(label, options)
 
 
-def _tradeoffs(rows: Sequence[Pruned]) -> Iterator[Section]:
+def _tradeoffs(rows: Sequence[Pruned]) -> Iterator[PageSection]:
     """Every quality that is known against every cost."""
     keys = [key for key in COST_NAMES if all(key in _costs(row) for row in rows)]
     by_quality = {
@@ -121,10 +121,10 @@ def _tradeoffs(rows: Sequence[Pruned]) -> Iterator[Section]:
         for quality in qualities_of(rows)
     }
     if by_quality:
-        yield Section("The trade-off", [one_of("quality", by_quality)])
+        yield PageSection("The trade-off", [one_of("quality", by_quality)])
 
 
-def _searches(rows: Sequence[Pruned]) -> Iterator[Section]:
+def _searches(rows: Sequence[Pruned]) -> Iterator[PageSection]:
     """The trials of each goal that was searched for by what the outputs lose."""
     found = {
         row.name: one_of(
@@ -140,7 +140,7 @@ def _searches(rows: Sequence[Pruned]) -> Iterator[Section]:
         if costs_in(row.trials)
     }
     if found:
-        yield Section("Every trial of a search", [one_of("goal", found)])
+        yield PageSection("Every trial of a search", [one_of("goal", found)])
 
 
 def _layers(swept: Swept) -> Chart:
@@ -175,10 +175,10 @@ def _shown(quality: Quality, value: float) -> str:
     return likeness_of(TOP1_AGREEMENT if quality.is_share else quality.name, value)
 
 
-def _cell(text: str) -> Cell:
+def _cell(text: str) -> Entry:
     """What begins with a number is sorted by it."""
     number = text.removesuffix("%").replace(",", "")
     try:
-        return Cell(text, float(number))
+        return Entry(text, float(number))
     except ValueError:
-        return Cell(text)
+        return Entry(text)

@@ -8,9 +8,9 @@ from eapc.commands.timing import Timing
 from eapc.pages.analysis_page import coverage, machine_facts, unmodelled_section
 from eapc.pages.blocks import blocks_of
 from eapc.pages.chart import Chart
-from eapc.pages.energy_charts import GROUPINGS, Bar, Grouping, stacked
+from eapc.pages.energy_charts import GROUPINGS, Grouping, StackedBar, stacked
 from eapc.pages.network_chart import drawing
-from eapc.pages.page import Cell, Choice, Drawing, Page, Part, Section, Table
+from eapc.pages.page import Entry, Page, PageSection, Part, Sheet, Switch
 from eapc.report.layout import milliseconds, percent
 
 OVERHEAD = "(a run by itself)"
@@ -29,9 +29,9 @@ def timing_page(timing: Timing, warnings: Iterable[str] = ()) -> Page:
     ]
     charts: dict[str, Part] = {grouping: time_chart(timing, grouping) for grouping in GROUPINGS}
     sections = [
-        Section("Where the time goes", [Choice("grouped by", charts)]),
-        Section("The network", [_drawing(timing)]),
-        Section("Every node", [_table(timing)]),
+        PageSection("Where the time goes", [Switch("grouped by", charts)]),
+        PageSection("The network", [_drawing(timing)]),
+        PageSection("Every node", [_table(timing)]),
         *unmodelled_section(timing.unmodelled),
     ]
     return Page(f"{name} on {machine}, per inference at batch {timing.batch}", facts, sections)
@@ -43,7 +43,7 @@ def time_chart(timing: Timing, grouping: Grouping = "node") -> Chart:
     return Chart(f"time by {grouping}", stacked(bars, ("time",), "time, s", grouping))
 
 
-def time_bars(timing: Timing, grouping: Grouping) -> list[Bar]:
+def time_bars(timing: Timing, grouping: Grouping) -> list[StackedBar]:
     """Seconds of each group that takes any, and of a run by itself, the most first."""
     sums = {OVERHEAD: timing.overhead_ms / 1e3}
     nodes = timing.nodes
@@ -52,11 +52,11 @@ def time_bars(timing: Timing, grouping: Grouping) -> list[Bar]:
         names = blocks_of([node.name or node.key for node in nodes])
     for name, node in zip(names, nodes, strict=True):
         sums[name] = sums.get(name, 0.0) + node.latency_ms / 1e3
-    bars = [Bar(name, {"time": amount}) for name, amount in sums.items() if amount > 0]
+    bars = [StackedBar(name, {"time": amount}) for name, amount in sums.items() if amount > 0]
     return sorted(bars, key=lambda bar: -bar.total)
 
 
-def _drawing(timing: Timing) -> Drawing:
+def _drawing(timing: Timing) -> Part:
     costs = {node.key: node.latency_ms for node in timing.nodes}
     total = timing.latency_ms or 1.0
     reasons = {node.key: node.reason for node in timing.unmodelled}
@@ -67,15 +67,15 @@ def _drawing(timing: Timing) -> Drawing:
     return drawing("time of the network", timing.model, costs, said, reasons)
 
 
-def _table(timing: Timing) -> Table:
+def _table(timing: Timing) -> Sheet:
     total = timing.latency_ms or 1.0
     rows = [
         [
-            Cell(node.key),
-            Cell(f"{node.op_type}{' (fused)' if node.fused_into else ''}"),
-            Cell(milliseconds(node.latency_ms), node.latency_ms),
-            Cell(percent(node.latency_ms / total), node.latency_ms),
+            Entry(node.key),
+            Entry(f"{node.op_type}{' (fused)' if node.fused_into else ''}"),
+            Entry(milliseconds(node.latency_ms), node.latency_ms),
+            Entry(percent(node.latency_ms / total), node.latency_ms),
         ]
         for node in sorted(timing.nodes, key=lambda node: (-node.latency_ms, node.key))
     ]
-    return Table("time of every node", ["node", "operator", "time", "share"], rows, names=2)
+    return Sheet("time of every node", ["node", "operator", "time", "share"], rows, names=2)

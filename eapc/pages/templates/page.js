@@ -63,12 +63,13 @@
   const CHUNK = 150;
   const PRINTED = 2000;
   const SEARCHED_FROM = 12;
+  const words = new Intl.Collator("en", { numeric: true });
   const textOf = (cell) => (Array.isArray(cell) ? cell[0] : cell);
   const order = (one, other) => {
     const [a, b] = [Array.isArray(one) ? one[1] : null, Array.isArray(other) ? other[1] : null];
     if (a !== null && b !== null) return a - b;
     if (a !== null || b !== null) return a === null ? -1 : 1;
-    return textOf(one).localeCompare(textOf(other), "en", { numeric: true });
+    return words.compare(textOf(one), textOf(other));
   };
 
   class Grid {
@@ -99,10 +100,10 @@
     bar(title) {
       const search = make("input", { type: "search", placeholder: "Search", "aria-label": `Search in ${title}` });
       search.addEventListener("input", () => {
-        const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+        const wanted = search.value.toLowerCase().split(/\s+/).filter(Boolean);
         this.found = this.rows.filter((row) => {
           const text = row.map(textOf).join(" ").toLowerCase();
-          return words.every((word) => text.includes(word));
+          return wanted.every((word) => text.includes(word));
         });
         this.show();
       });
@@ -171,7 +172,9 @@
       this.pointers = new Map();
       this.listen();
       new ResizeObserver(() => this.resize()).observe(this.canvas);
-      matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
+      for (const kind of ["(prefers-color-scheme: dark)", "print"]) {
+        matchMedia(kind).addEventListener("change", () => this.paint());
+      }
     }
 
     said() {
@@ -188,7 +191,7 @@
       const search = make("input", { type: "search", placeholder: "Find a node", "aria-label": "Find a node in the drawing" });
       search.addEventListener("input", () => this.find(search.value));
       search.addEventListener("keydown", (event) => { if (event.key === "Enter") this.find(search.value, this.chosen + 1); });
-      const legend = make("span", { class: "legend" }, "0", make("i"), "most energy");
+      const legend = make("span", { class: "legend" }, "0", make("i"), "most");
       return make("div", { class: "bar" },
         button("+", "Zoom in", () => this.zoom(1.4)), button("−", "Zoom out", () => this.zoom(1 / 1.4)),
         button("All", "Show everything", () => this.fit()), search, legend);
