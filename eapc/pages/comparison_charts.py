@@ -26,7 +26,7 @@ _SIGN, _LETTER = 34, 7
 
 
 @dataclass(frozen=True)
-class Pair:
+class NodeGroup:
     """A group of nodes, and what it takes in each network; 0 where it is not there."""
 
     name: str
@@ -40,18 +40,18 @@ def layer_chart(reports: Mapping[str, EnergyReport], grouping: Grouping = "node"
     return Chart(title, beside(pairs, list(reports), "energy, MAC units", grouping))
 
 
-def pairs_of(reports: Sequence[EnergyReport], grouping: Grouping) -> list[Pair]:
+def pairs_of(reports: Sequence[EnergyReport], grouping: Grouping) -> list[NodeGroup]:
     """Groups by what they take in the network where that is most."""
     sides = [
         {bar.name: bar.total for bar in energy_bars(report, grouping, "operand")}
         for report in reports
     ]
     names = dict.fromkeys(name for side in sides for name in side)
-    pairs = [Pair(name, tuple(side.get(name, 0.0) for side in sides)) for name in names]
+    pairs = [NodeGroup(name, tuple(side.get(name, 0.0) for side in sides)) for name in names]
     return sorted(pairs, key=lambda pair: -max(pair.amounts))
 
 
-def beside(pairs: Sequence[Pair], labels: Sequence[str], axis: str, noun: str) -> Spec:
+def beside(pairs: Sequence[NodeGroup], labels: Sequence[str], axis: str, noun: str) -> Spec:
     """Horizontal bars in groups, one for each label; the axis tells of groups left out."""
     shown = worth_showing(pairs, _MOST_BARS // len(labels))
     if rest := len(pairs) - len(shown):
@@ -83,7 +83,7 @@ def beside(pairs: Sequence[Pair], labels: Sequence[str], axis: str, noun: str) -
     }
 
 
-def worth_showing(pairs: Sequence[Pair], most: int) -> list[Pair]:
+def worth_showing(pairs: Sequence[NodeGroup], most: int) -> list[NodeGroup]:
     """The first so many pairs, without those whose bars would be thinner than a line."""
     total = max((max(pair.amounts) for pair in pairs), default=0.0)
     return [pair for pair in pairs[:most] if max(pair.amounts) >= _THINNEST * total]
@@ -113,7 +113,7 @@ def ratio_chart(compared: Sequence[Comparison], labels: Sequence[str]) -> Chart:
 
 
 @dataclass(frozen=True)
-class Share:
+class FigureRatio:
     """A figure of one network over the first's."""
 
     ratio: float
@@ -121,11 +121,11 @@ class Share:
     interval: tuple[float, float] | None = None
 
 
-def ratios_of(compared: Comparison) -> dict[str, Share]:
+def ratios_of(compared: Comparison) -> dict[str, FigureRatio]:
     """The known ratios by what they are of; energy in pJ is the energy in MAC units again."""
     intervals = _intervals(compared)
     return {
-        figure.label: Share(
+        figure.label: FigureRatio(
             figure.ratio,
             f"{figure.label}: {percent(figure.ratio)}, "
             f"{figure.shown(figure.before)} and {figure.shown(figure.after)}",
@@ -184,7 +184,7 @@ def _upright(names: list[str]) -> dict[str, Any]:
     }
 
 
-def _ratio(pair: Pair, place: int) -> str:
+def _ratio(pair: NodeGroup, place: int) -> str:
     first = pair.amounts[0]
     return f", {percent(pair.amounts[place] / first)} of the first" if place and first else ""
 

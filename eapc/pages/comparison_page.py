@@ -10,7 +10,7 @@ from eapc.energy import EnergyReport, NodeEnergy
 from eapc.pages.analysis_page import unmodelled_section
 from eapc.pages.comparison_charts import layer_chart, ratio_chart
 from eapc.pages.energy_charts import GROUPINGS
-from eapc.pages.page import Entry, Page, PageSection, Sheet, Switch
+from eapc.pages.page import Entry, Page, PageSection, Part, Sheet, Switch
 from eapc.report.comparisons import comparison_facts, comparison_rows
 from eapc.report.comparisons_of_many import many_facts, many_rows
 from eapc.report.layout import UNLIMITED, engineering, percent
@@ -23,7 +23,7 @@ _ALIKE = 0.0005
 def comparison_page(compared: Sequence[Comparison], warnings: Iterable[str] = ()) -> Page:
     """The first network beside each of the others."""
     labels, reports = labels_of(compared), reports_of(compared)
-    by_grouping = {
+    by_grouping: dict[str, Part] = {
         grouping: layer_chart(dict(zip(labels, reports, strict=True)), grouping)
         for grouping in GROUPINGS
     }
