@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eapc.cli import options as opt
 from eapc.cli.budget_options import RatioBudgetOptions
 from eapc.cli.image_options import LabelledImageOptions
 from eapc.cli.option_groups import Common, Inputs
+from eapc.cli.picture_options import PictureOptions
 from eapc.cli.session import progress_bar, publish, require_rows
 from eapc.cli.table_options import TableOptions
 from eapc.errors import GoalError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from eapc.commands.comparison import Comparison
 
 
 def compare(
@@ -29,6 +36,7 @@ def compare(
     energy: opt.MeasureEnergy = False,
     json: opt.Json = False,
     csv: opt.CompareCsv = None,
+    pictures: PictureOptions,
     force: opt.Force = False,
     rows: TableOptions,
     budgets: RatioBudgetOptions,
@@ -56,6 +64,7 @@ def compare(
     models = [before, after, *(more or ())]
     read = [*models, inputs.calib, evaluation, Path(inputs.hw), opt.metric_file(metric)]
     require_rows(csv, json, force, read)
+    pictures.check(force, [*read, csv])
     with progress_bar(common.quiet, "comparing", " ".join(map(str, models))):
         compared = comparison.compare_all(
             *(models, settings),
@@ -66,6 +75,7 @@ def compare(
             meter=meter,
         )
     gates = limits.check(compared)
+    _draw(pictures, compared, warnings)
     if more:
         publish(
             partial(comparisons_of_many.many_table, compared, rows=shown, gates=gates),
@@ -82,3 +92,12 @@ def compare(
         )
     if not all(gate.is_within for gate in gates):
         raise GoalError(all_exceeded([each.after.model.name for each in compared], gates))
+
+
+def _draw(pictures: PictureOptions, compared: Sequence[Comparison], warnings: list[str]) -> None:
+    if pictures.paths:
+        from eapc.pages.comparison_charts import layer_chart
+        from eapc.pages.comparison_page import comparison_page, labels_of, reports_of
+
+        sides = dict(zip(labels_of(compared), reports_of(compared), strict=True))
+        pictures.write(partial(comparison_page, compared, warnings), partial(layer_chart, sides))

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
 from eapc.cli import options as opt
+from eapc.cli.picture_options import PictureOptions
 from eapc.cli.session import begin, progress_bar, show
+
+if TYPE_CHECKING:
+    from eapc.commands.machine_profile import Profiled
 
 _PANEL = "How it is measured"
 
@@ -47,6 +52,8 @@ def profile(
     repeats: Repeats = 15,
     minutes: Minutes = 4.0,
     energy: opt.MeasureEnergy = False,
+    *,
+    pictures: PictureOptions,
     force: opt.Force = False,
     resume: opt.Resume = False,
     threads: opt.Threads = 0,
@@ -62,9 +69,10 @@ def profile(
     from eapc.commands import machine_profile
     from eapc.profiling import open_meter
     from eapc.report.csv import require_writable, write_report
-    from eapc.report.timings import profile_table
+    from eapc.report.timings import profile_facts, profile_table
 
     require_writable(output, force, [model])
+    pictures.check(force, [model, output])
     settings = machine_profile.ProfileSettings(
         batch, opt.read_input_shapes(input_shape), threads, repeats, minutes
     )
@@ -81,4 +89,13 @@ def profile(
         )
     write_report(output, machine_profile.machine_yaml(done.machine))
     seconds = time.perf_counter() - start
+    _draw(pictures, done, list(profile_facts(done, seconds, output)))
     show(lambda _: profile_table(done, seconds, output))
+
+
+def _draw(pictures: PictureOptions, done: Profiled, facts: list[tuple[str, str]]) -> None:
+    if pictures.paths:
+        from eapc.pages.profile_page import profile_chart, profile_page
+
+        page = partial(profile_page, done, facts)
+        pictures.write(page, partial(profile_chart, done.machine))

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eapc.cli import options as opt
 from eapc.cli.goal_options import SeveralGoals
 from eapc.cli.image_options import LabelledImageOptions
 from eapc.cli.option_groups import Common, Inputs, Layers
+from eapc.cli.picture_options import PictureOptions
 from eapc.cli.session import progress_bar, publish, require_rows
 from eapc.errors import GoalError, UsageError
 from eapc.progress import begin
+
+if TYPE_CHECKING:
+    from eapc.commands.sweep import Swept
 
 
 def sweep(
@@ -26,6 +31,7 @@ def sweep(
     force: opt.Force = False,
     json: opt.Json = False,
     csv: opt.SweepCsv = None,
+    pictures: PictureOptions,
     resume: opt.Resume = False,
     memory: opt.Memory = None,
     images: LabelledImageOptions,
@@ -49,6 +55,7 @@ def sweep(
         settings = inputs.settings(common, calibration, memory=memory)
         read = [model, inputs.calib, evaluation, Path(inputs.hw), opt.metric_file(metric)]
         require_rows(csv, json, force, read)
+        pictures.check(force, [*read, csv])
         swept = goal_sweep.sweep(
             *(model, settings),
             goals=goals,
@@ -60,6 +67,7 @@ def sweep(
             resume=resume,
             progress=progress,
         )
+    _draw(pictures, swept, warnings)
     publish(
         partial(sweeps.sweep_table, swept),
         partial(sweeps.sweep_document, swept, warnings),
@@ -70,3 +78,10 @@ def sweep(
     if swept.missed:
         names = ", ".join(row.name for row in swept.missed)
         raise GoalError(f"goals not met{' or not confirmed' * swept.is_unsure}: {names}")
+
+
+def _draw(pictures: PictureOptions, swept: Swept, warnings: list[str]) -> None:
+    if pictures.paths:
+        from eapc.pages.sweep_page import sweep_chart, sweep_page
+
+        pictures.write(partial(sweep_page, swept, warnings), partial(sweep_chart, swept))

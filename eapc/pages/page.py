@@ -88,11 +88,15 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Switch:
-    """Parts of which one is shown: the first, until another name is chosen."""
+    """Parts of which one is shown: the first, until another name is chosen.
+
+    Names are buttons; more than `most_buttons` are a list that opens.
+    """
 
     label: str
     options: Mapping[str, Part]
     kind: str = "choice"
+    most_buttons: int = 6
 
 
 Part = Chart | Switch | Drawing | Facts | Sheet

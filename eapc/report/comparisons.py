@@ -123,13 +123,13 @@ def comparison_table(
     columns = (Column("", "left"), Column("before"), Column("after"), Column("ratio"))
     return page(
         title(heading(models, compared.before.energy)),
-        table(columns, list(_rows(compared)), width),
+        table(columns, list(shown_figures(compared)), width),
         *changes,
-        facts([*budget_facts(gate), *_facts(compared, width)]),
+        facts([*budget_facts(gate), *comparison_facts(compared, width)]),
     )
 
 
-def _rows(compared: Comparison) -> Iterator[tuple[str, str, str, str]]:
+def shown_figures(compared: Comparison) -> Iterator[tuple[str, str, str, str]]:
     """(figure, before, after, how they compare)."""
     for figure in figures_of(compared):
         amounts = figure.shown(figure.before), figure.shown(figure.after)
@@ -153,7 +153,8 @@ def integer_facts(sides: Sequence[Side]) -> Iterator[tuple[str, str]]:
             yield "on integers", plain(f"{side.model.name}: {side.integers}")
 
 
-def _facts(compared: Comparison, width: int) -> Iterator[tuple[str, RenderableType]]:
+def comparison_facts(compared: Comparison, width: int) -> Iterator[tuple[str, RenderableType]]:
+    """How sure the figures are and what they were measured on, in `width` characters."""
     before, after = compared.before.energy, compared.after.energy
     yield from ratio_uncertainty(before, after)
     yield "uncertainty", energy_uncertainty(before.hardware)

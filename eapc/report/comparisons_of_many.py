@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rich.console import Group, RenderableType
+from rich.console import Group
 from rich.text import Text
 
 from eapc.commands.budgets import NO_GATE, Gate
@@ -60,9 +60,9 @@ def many_table(
     names = ", ".join(each.after.model.name for each in compared)
     return page(
         title(heading(f"{first.model.name} beside {names}", first.energy)),
-        table(tuple(columns), list(_rows(compared)), width),
+        table(tuple(columns), list(many_rows(compared)), width),
         *(_changes(each, rows, width) for each in compared if rows.is_given),
-        facts(_facts(compared, gates or [NO_GATE] * len(compared))),
+        facts(many_facts(compared, gates)),
     )
 
 
@@ -72,7 +72,8 @@ def _changes(each: Comparison, rows: RowChoice, width: int) -> Group:
     return Group(name, *change_table(each.before.energy, each.after.energy, rows, width))
 
 
-def _rows(compared: Sequence[Comparison]) -> Iterator[tuple[str, ...]]:
+def many_rows(compared: Sequence[Comparison]) -> Iterator[tuple[str, ...]]:
+    """A figure, the first model's, then each other's with its ratio to the first."""
     for figures in zip(*map(figures_of, compared), strict=False):
         first = figures[0]
         cells = [first.label, first.shown(first.before)]
@@ -101,9 +102,11 @@ def _rows(compared: Sequence[Comparison]) -> Iterator[tuple[str, ...]]:
         yield tuple(cells)
 
 
-def _facts(
-    compared: Sequence[Comparison], gates: Sequence[Gate]
-) -> Iterator[tuple[str, RenderableType]]:
+def many_facts(
+    compared: Sequence[Comparison], gates: Sequence[Gate] = ()
+) -> Iterator[tuple[str, str]]:
+    """How sure the figures are, what they were measured on, and the budgets they are held to."""
+    gates = gates or [NO_GATE] * len(compared)
     first = compared[0].before
     for each, gate in zip(compared, gates, strict=True):
         yield "beside", plain(each.after.model.name)

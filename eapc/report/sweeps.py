@@ -76,6 +76,15 @@ _COLUMNS = (
 
 def sweep_table(swept: Swept, width: int) -> Group:
     """Everything a sweep found, for an output of `width` characters."""
+    return page(
+        title(heading(swept.model.name, swept.before, _measured(swept))),
+        table_of(sweep_columns(swept.rows), width),
+        facts(sweep_facts(swept)),
+    )
+
+
+def sweep_facts(swept: Swept) -> list[tuple[str, str]]:
+    """Goals that were missed, files, and what the figures were measured on."""
     missed = [(row.name, plain(row.shortfall)) for row in swept.missed]
     written = [("written", plain(str(row.output))) for row in swept.rows if row.output]
     hardware = hardware_facts(swept.before.hardware, _measured(swept))
@@ -83,11 +92,7 @@ def sweep_table(swept: Swept, width: int) -> Group:
     quantized = *_widths(swept), *_shared_notes(swept.rows)
     said = (*measured_on, *quantized, *map(plain, _made_up(swept)), NOT_MEASURED)
     notes = [("note", note) for note in said]
-    return page(
-        title(heading(swept.model.name, swept.before, _measured(swept))),
-        table_of(_columns(swept.rows), width),
-        facts([*missed, *written, *hardware, ("time", seconds(swept.seconds)), *notes]),
-    )
+    return [*missed, *written, *hardware, ("time", seconds(swept.seconds)), *notes]
 
 
 def _measured(swept: Swept) -> MeasuredMachine | None:
@@ -125,7 +130,8 @@ def _made_up(swept: Swept) -> tuple[str, ...]:
     return (*([f"made-up inputs: {first.inputs}"] if first.inputs else []), *first.assumed)
 
 
-def _columns(rows: Sequence[Pruned]) -> dict[Column, list[str]]:
+def sweep_columns(rows: Sequence[Pruned]) -> dict[Column, list[str]]:
+    """What a table shows of each goal."""
     columns = {
         Column("goal", "left"): [row.name for row in rows],
         **_latency_columns(rows),

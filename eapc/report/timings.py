@@ -158,23 +158,26 @@ def timing_rows(timing: Timing) -> Rows:
 
 def profile_table(profiled: Profiled, seconds: float, written: Path) -> Group:
     """What was measured, how it adds up, and what could not be."""
+    return page(title(profiled.machine.name), facts(profile_facts(profiled, seconds, written)))
+
+
+def profile_facts(profiled: Profiled, seconds: float, written: Path) -> Iterator[tuple[str, str]]:
+    """The same as facts, for pages too."""
     machine = profiled.machine
     points = sum(len(layer.ms) * len(layer.out_channels) for layer in machine.layers)
     layers = count(len(machine.layers), "distinct layer")
-    entries: list[tuple[str, RenderableType]] = [
-        ("measured", f"{layers} at {points:,} channel counts in {seconds:.0f} s"),
-        ("conditions", plain(_conditions(machine))),
-        ("steps", f"{machine.steps['in']} input and {machine.steps['out']} output channels wide"),
-        ("sum of layers", _against_whole(profiled)),
-        *_power(machine),
-        *(("not timed", plain(f"{key}: {reason}")) for key, reason in profiled.missing),
-        *(("note", plain(note)) for note in profiled.notes),
-        ("written", plain(str(written))),
-    ]
-    return page(title(machine.name), facts(entries))
+    wide = f"{machine.steps['in']} input and {machine.steps['out']} output channels wide"
+    yield "measured", f"{layers} at {points:,} channel counts in {seconds:.0f} s"
+    yield "conditions", plain(_conditions(machine))
+    yield "steps", wide
+    yield "sum of layers", _against_whole(profiled)
+    yield from _power(machine)
+    yield from (("not timed", plain(f"{key}: {reason}")) for key, reason in profiled.missing)
+    yield from (("note", plain(note)) for note in profiled.notes)
+    yield "written", plain(str(written))
 
 
-def _power(machine: MeasuredMachine) -> Iterator[tuple[str, RenderableType]]:
+def _power(machine: MeasuredMachine) -> Iterator[tuple[str, str]]:
     if (power := machine.power) is not None:
         yield "meter", plain(f"{power.meter}; 95 % confidence in brackets")
         yield "idle power", plain(metered(power.idle_w, "W"))

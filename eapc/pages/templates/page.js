@@ -42,14 +42,20 @@
     for (const button of choice.querySelectorAll(":scope > .options > button")) {
       button.setAttribute("aria-pressed", String(button.textContent === name));
     }
+    const list = choice.querySelector(":scope > .options > select");
+    if (list) list.value = name;
   };
   for (const choice of document.querySelectorAll(".choice")) {
-    choice.querySelector(":scope > .options").addEventListener("click", (event) => {
-      const button = event.target.closest("button");
-      if (!button) return;
+    const chosen = (name) => {
       const alike = choice.closest("section").querySelectorAll(".choice");
-      for (const other of alike) if (label(other) === label(choice)) choose(other, button.textContent);
+      for (const other of alike) if (label(other) === label(choice)) choose(other, name);
+    };
+    const options = choice.querySelector(":scope > .options");
+    options.addEventListener("click", (event) => {
+      const button = event.target.closest("button");
+      if (button) chosen(button.textContent);
     });
+    options.addEventListener("change", (event) => chosen(event.target.value));
   }
 
   // --- tables -----------------------------------------------------------------------------------
