@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from goal_builders import RAW_MAPS, RECIPE, counted, ratio, reached, start, trials
 from pruning_builders import residual
 
 from eapc.errors import UsageError
 from eapc.goals import DEFAULT_GOAL, Goal, MaxDrop, MinAgreement, Sparsity, TargetEnergy, Trials
+from eapc.goals.goal import Budget
+from eapc.goals.target import next_budget
 from eapc.pipeline import Pipeline
 
 
@@ -103,3 +108,20 @@ def test_the_floor_is_told() -> None:
     assert outcome.floor == lowest.floor
     assert outcome.floor == pytest.approx(ratio(lowest), abs=0.03)
     assert reached("residual", Sparsity(0.75)).floor is None
+
+
+@pytest.mark.parametrize(("wanted", "split_like"), [(0.6, 0.7), (0.4, 0.4)])
+def test_widths_are_chosen_anew_where_all_budgets_at_them_are_tried(
+    wanted: float, split_like: float
+) -> None:
+    """At the widths for 0.7 nothing is below 0.5, which was tried."""
+
+    def predicted_ratio(budget: Budget) -> float:
+        return max(budget.ratio, 0.5 if budget.settled_by == 0.7 else 0.3)
+
+    made: Any = SimpleNamespace(
+        predicted_ratio=predicted_ratio, pruner=SimpleNamespace(can_correct=False)
+    )
+    found = next_budget(made, Budget(0.7, split_like=0.7), wanted, {0.7, 0.5})
+    assert found == Budget(wanted, split_like=split_like)
+    assert next_budget(made, Budget(0.4, split_like=0.4), 0.2, {0.7, 0.5, 0.4, 0.3}) is None

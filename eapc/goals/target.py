@@ -190,7 +190,7 @@ class Target(Goal):
             if not self.objective and before[0] != predicted:
                 slope = max((before[1] - ratio) / (before[0] - predicted), _LEAST_SLOPE)
             before = predicted, ratio
-            budget = _next(trials, budget, predicted + (aim - ratio) / slope, tried)
+            budget = next_budget(trials, budget, predicted + (aim - ratio) / slope, tried)
 
     def _first(self, ratio: float, recipe: Recipe) -> Budget:
         """The budget that is tried first; widths are chosen anew where another one follows."""
@@ -203,15 +203,22 @@ class Target(Goal):
         return (True, ratio) if ratio > limit else (False, -ratio)
 
 
-def _next(trials: Trials, last: Budget, wanted: float, tried: Collection[float]) -> Budget | None:
-    """What to try for a predicted ratio of `wanted`; None where all of it was tried."""
+def next_budget(
+    trials: Trials, last: Budget, wanted: float, tried: Collection[float]
+) -> Budget | None:
+    """What to try for a predicted ratio of `wanted`; None where all of it was tried.
+
+    Widths, or the split between channels and zeros, stay as they are as long as that will do.
+    """
     tail = round(wanted - trials.predicted_ratio(last._replace(tail=0.0)), 6)
     corrected, anew = last._replace(tail=tail), last._replace(ratio=_typed(wanted), tail=0.0)
     if trials.pruner.can_correct and abs(tail) <= _LONGEST_TAIL:
         predicted = trials.predicted_ratio(corrected)
         if predicted not in tried and abs(predicted - wanted) <= _TOLERANCE / 2:
             return corrected
-    return None if trials.predicted_ratio(anew) in tried else anew
+    settled_anew = anew._replace(split_like=anew.ratio if last.split_like else None)
+    untried = (each for each in (anew, settled_anew) if trials.predicted_ratio(each) not in tried)
+    return next(untried, None)
 
 
 def _typed(budget: float) -> float:
