@@ -17,7 +17,6 @@ from goal_builders import answered
 from pruning_builders import Net, fixed_batch, plain, residual, transformer
 
 import eapc
-from eapc.commands import results
 from eapc.commands.compiler import analyze, default_output, prune, run
 from eapc.commands.preparation import Settings
 from eapc.data import load_data
@@ -259,7 +258,7 @@ def test_nothing_is_left_when_verification_fails(
 
         return check
 
-    monkeypatch.setattr(results, "verifier", refuse)
+    monkeypatch.setattr("eapc.pipeline.compilation.verifier", refuse)
     with pytest.raises(VerificationError):
         run(DIGITS, "prune-weights{sparsity=0.5}", output=tmp_path / "out.onnx")
     assert list(tmp_path.iterdir()) == []

@@ -74,7 +74,8 @@ class Count:
         self.layers: list[str] = []
 
     def __call__(self, step: Step) -> None:
-        self.layers += [f"{step.stage} {step.layer}"] if step.layer else []
+        is_counted = step.layer and step.total is not None
+        self.layers += [f"{step.stage} {step.layer}"] if is_counted else []
 
 
 def stopped(
@@ -121,7 +122,9 @@ def test_a_resumed_run_ends_in_the_same_bytes(goal: Goal, tmp_path: Path) -> Non
         stopped(at, goal, output)
         _, again = resumed(goal, output)
         assert output.read_bytes() == expected
-        assert again == whole.layers[-len(again) :]
+        rest = iter(whole.layers)
+        assert all(layer in rest for layer in again)  # in the same order
+        assert again[-1] == whole.layers[-1]
         assert len(again) < steps or at == 1
 
 

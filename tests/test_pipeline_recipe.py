@@ -110,7 +110,7 @@ def test_inputs_are_held_out_before_all_else() -> None:
     ("options", "said"),
     [
         ({"zeros": True}, "--zeros come on top of channels"),
-        ({"objective": "size"}, "unknown objective 'size'; choose from energy, latency"),
+        ({"objective": "area"}, "unknown objective 'area'; choose from energy, latency"),
         ({"objective": "latency"}, "latency takes --structured without --zeros"),
         ({"objective": "latency", "structured": True, "zeros": True}, "without --zeros"),
         ({"structured": True, "pattern": "2:4"}, "--pattern is one of zeros"),
