@@ -19,14 +19,20 @@ PROJECT = Path(__file__).parents[1]
 
 
 def in_terminal(
-    arguments: Sequence[str], columns: int, settings: Mapping[str, str] | None = None
+    arguments: Sequence[str],
+    columns: int,
+    settings: Mapping[str, str] | None = None,
+    folder: Path = PROJECT,
 ) -> str:
-    """What `eapc` with these arguments writes to a terminal so wide, control codes included."""
+    """What `eapc` with these arguments writes to a terminal so wide, control codes included.
+
+    It runs in a folder, with more settings of the environment.
+    """
     near, far = pty.openpty()
     fcntl.ioctl(far, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     process = subprocess.Popen(
         [sys.executable, "-m", "eapc.cli", *arguments],
-        cwd=PROJECT,
+        cwd=folder,
         stdin=far,
         stdout=far,
         stderr=far,

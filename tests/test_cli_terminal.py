@@ -66,20 +66,22 @@ def test_an_analysis_on_a_terminal(columns: int, regenerate: bool) -> None:
 
 
 def test_deep_names_stay_apart_at_80_columns(tmp_path: Path, regenerate: bool) -> None:
-    model = deep_model(tmp_path)
-    found = lines_of(in_terminal(["analyze", str(model)], 80))
+    model = deep_model(tmp_path).name
+    found = lines_of(in_terminal(["analyze", model], 80, folder=tmp_path))
     compare(found, "deep.80", regenerate)
     names = [line.split()[0] for line in found if line.endswith("100.0%  100.0%")]
     assert len(set(names)) == len(names) == 6
-    whole = lines_of(in_terminal(["analyze", str(model)], 200))
+    whole = lines_of(in_terminal(["analyze", model], 200, folder=tmp_path))
     assert any(
         line.startswith("/model/encoder/layers.2/attention/self/value/Mat") for line in whole
     )
 
 
 def test_blocks_at_80_columns(tmp_path: Path, regenerate: bool) -> None:
-    model = deep_model(tmp_path)
-    found = lines_of(in_terminal(["analyze", str(model), "--by", "block", "--top", "2"], 80))
+    model = deep_model(tmp_path).name
+    found = lines_of(
+        in_terminal(["analyze", model, "--by", "block", "--top", "2"], 80, folder=tmp_path)
+    )
     compare(found, "deep.blocks.80", regenerate)
 
 
