@@ -9,8 +9,9 @@ from typing import Any
 from eapc.commands.comparison import Comparison
 from eapc.energy import EnergyReport
 from eapc.pages.chart import COLOURS, NAME_AXIS, TEXT, Chart, Spec, said
-from eapc.pages.energy_charts import Grouping, energy_bars
+from eapc.pages.energy_charts import energy_bars
 from eapc.report.comparisons import figures_of
+from eapc.report.grouping import By
 from eapc.report.layout import count, engineering, percent
 
 _FIRST = COLOURS[6]
@@ -26,32 +27,32 @@ _SIGN, _LETTER = 34, 7
 
 
 @dataclass(frozen=True)
-class NodeGroup:
+class SideBySide:
     """A group of nodes, and what it takes in each network; 0 where it is not there."""
 
     name: str
     amounts: tuple[float, ...]
 
 
-def layer_chart(reports: Mapping[str, EnergyReport], grouping: Grouping = "node") -> Chart:
+def layer_chart(reports: Mapping[str, EnergyReport], grouping: By = "node") -> Chart:
     """The energy of each group in each network, a bar beside the other, the costliest first."""
     pairs = pairs_of(list(reports.values()), grouping)
     title = f"energy by {grouping}, {' and '.join(reports)}"
     return Chart(title, beside(pairs, list(reports), "energy, MAC units", grouping))
 
 
-def pairs_of(reports: Sequence[EnergyReport], grouping: Grouping) -> list[NodeGroup]:
+def pairs_of(reports: Sequence[EnergyReport], grouping: By) -> list[SideBySide]:
     """Groups by what they take in the network where that is most."""
     sides = [
         {bar.name: bar.total for bar in energy_bars(report, grouping, "operand")}
         for report in reports
     ]
     names = dict.fromkeys(name for side in sides for name in side)
-    pairs = [NodeGroup(name, tuple(side.get(name, 0.0) for side in sides)) for name in names]
+    pairs = [SideBySide(name, tuple(side.get(name, 0.0) for side in sides)) for name in names]
     return sorted(pairs, key=lambda pair: -max(pair.amounts))
 
 
-def beside(pairs: Sequence[NodeGroup], labels: Sequence[str], axis: str, noun: str) -> Spec:
+def beside(pairs: Sequence[SideBySide], labels: Sequence[str], axis: str, noun: str) -> Spec:
     """Horizontal bars in groups, one for each label; the axis tells of groups left out."""
     shown = worth_showing(pairs, _MOST_BARS // len(labels))
     if rest := len(pairs) - len(shown):
@@ -83,7 +84,7 @@ def beside(pairs: Sequence[NodeGroup], labels: Sequence[str], axis: str, noun: s
     }
 
 
-def worth_showing(pairs: Sequence[NodeGroup], most: int) -> list[NodeGroup]:
+def worth_showing(pairs: Sequence[SideBySide], most: int) -> list[SideBySide]:
     """The first so many pairs, without those whose bars would be thinner than a line."""
     total = max((max(pair.amounts) for pair in pairs), default=0.0)
     return [pair for pair in pairs[:most] if max(pair.amounts) >= _THINNEST * total]
@@ -184,7 +185,7 @@ def _upright(names: list[str]) -> dict[str, Any]:
     }
 
 
-def _ratio(pair: NodeGroup, place: int) -> str:
+def _ratio(pair: SideBySide, place: int) -> str:
     first = pair.amounts[0]
     return f", {percent(pair.amounts[place] / first)} of the first" if place and first else ""
 

@@ -16,7 +16,7 @@ from eapc.hardware import MeasuredMachine
 from eapc.report.budgets import budget_document, budget_facts
 from eapc.report.csv import Rows, csv_text
 from eapc.report.documents import Document, model_name, path_of
-from eapc.report.grouping import ALL_ROWS, By, RowChoice, by_cost, group_table, grouped
+from eapc.report.grouping import ALL_ROWS, By, NodeGroup, RowChoice, by_cost, group_table, grouped
 from eapc.report.hardware_files import hardware_facts, hardware_file
 from eapc.report.layout import Column, count, facts, metered, page, percent, plain, title
 from eapc.report.tables import cost_table, coverage, left_out
@@ -74,15 +74,18 @@ def _rows(timing: Timing, width: int, rows: RowChoice) -> Iterator[RenderableTyp
         if rest:
             yield left_out(rest)
         return
-    groups = grouped((name, node.latency_ms, 0.0) for node, name in _named(timing, by))
-    yield from group_table(groups, total, by, width, rows.top, ("ms", "{:.4g}".format))
+    yield from group_table(
+        time_groups(timing, by), total, by, width, rows.top, ("ms", "{:.4g}".format)
+    )
 
 
-def _named(timing: Timing, by: By) -> Iterator[tuple[NodeLatency, str]]:
-    """Each node with what it is summed up in; those with channels have work of their own."""
-    blocks = blocks_of(NamedNode(n.key, n.fused_into, n.out_channels > 0) for n in timing.nodes)
-    for node in timing.nodes:
-        yield node, blocks[node.key] if by == "block" else node.op_type
+def time_groups(timing: Timing, by: By) -> list[NodeGroup]:
+    """The nodes of a timing by block or operator, with their ms; channels are work of their own."""
+    if by == "block":
+        names = blocks_of(NamedNode(n.key, n.fused_into, n.out_channels > 0) for n in timing.nodes)
+    else:
+        names = {n.key: n.op_type if by == "operator" else n.key for n in timing.nodes}
+    return grouped((names[node.key], node.latency_ms, 0.0) for node in timing.nodes)
 
 
 def _energy(timing: Timing) -> Iterator[tuple[str, RenderableType]]:
