@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,7 +18,17 @@ from eapc.report.csv import Rows, csv_text
 from eapc.report.documents import Document, model_name, path_of
 from eapc.report.grouping import ALL_ROWS, By, NodeGroup, RowChoice, by_cost, group_table, grouped
 from eapc.report.hardware_files import hardware_facts, hardware_file
-from eapc.report.layout import Column, count, facts, metered, page, percent, plain, title
+from eapc.report.layout import (
+    Column,
+    count,
+    facts,
+    metered,
+    page,
+    percent,
+    plain,
+    title,
+    written_facts,
+)
 from eapc.report.tables import cost_table, coverage, left_out
 
 _COLUMNS = (
@@ -60,7 +70,7 @@ def timing_table(
         *hardware_facts(machine),
         *coverage(timing, width, "covered"),
         *(("note", plain(note)) for note in timing.notes),
-        *(("written", plain(str(path))) for path in written),
+        *written_facts(written),
     ]
     return page(title(heading), Group(*_rows(timing, width, rows)), facts(entries))
 
@@ -159,12 +169,15 @@ def timing_rows(timing: Timing) -> Rows:
     return _CSV_COLUMNS, [*nodes, *missing]
 
 
-def profile_table(profiled: Profiled, seconds: float, written: Path) -> Group:
+def profile_table(
+    profiled: Profiled, seconds: float, output: Path, written: Iterable[Path] = ()
+) -> Group:
     """What was measured, how it adds up, and what could not be."""
-    return page(title(profiled.machine.name), facts(profile_facts(profiled, seconds, written)))
+    entries = [*profile_facts(profiled, seconds, output), *written_facts(written)]
+    return page(title(profiled.machine.name), facts(entries))
 
 
-def profile_facts(profiled: Profiled, seconds: float, written: Path) -> Iterator[tuple[str, str]]:
+def profile_facts(profiled: Profiled, seconds: float, output: Path) -> Iterator[tuple[str, str]]:
     """The same as facts, for pages too."""
     machine = profiled.machine
     points = sum(len(layer.ms) * len(layer.out_channels) for layer in machine.layers)
@@ -177,7 +190,7 @@ def profile_facts(profiled: Profiled, seconds: float, written: Path) -> Iterator
     yield from _power(machine)
     yield from (("not timed", plain(f"{key}: {reason}")) for key, reason in profiled.missing)
     yield from (("note", plain(note)) for note in profiled.notes)
-    yield "written", plain(str(written))
+    yield "written", plain(str(output))
 
 
 def _power(machine: MeasuredMachine) -> Iterator[tuple[str, str]]:
