@@ -10,7 +10,7 @@ import pytest
 from eapc.commands.comparison import Comparison, compare, compare_all
 from eapc.commands.preparation import Settings
 from eapc.hardware import HardwareModel
-from eapc.pages.comparison_charts import SideBySide, layer_chart, pairs_of, ratios_of, worth_showing
+from eapc.pages.comparison_charts import GroupCosts, layer_chart, pairs_of, ratios_of, worth_showing
 from eapc.pages.comparison_page import changes, comparison_page, labels_of, node_table
 
 
@@ -37,9 +37,9 @@ def test_pairs_hold_the_energy_of_both(same: Comparison) -> None:
 
 def test_bars_thinner_than_a_line_are_left_out() -> None:
     pairs = [
-        SideBySide("a", (1000.0, 1.0)),
-        SideBySide("b", (1.0, 2.0)),
-        SideBySide("c", (1.0, 1.9)),
+        GroupCosts("a", (1000.0, 1.0)),
+        GroupCosts("b", (1.0, 2.0)),
+        GroupCosts("c", (1.0, 1.9)),
     ]
     assert [pair.name for pair in worth_showing(pairs, 9)] == ["a", "b"]
     assert [pair.name for pair in worth_showing(pairs, 1)] == ["a"]

@@ -27,7 +27,7 @@ _SIGN, _LETTER = 34, 7
 
 
 @dataclass(frozen=True)
-class SideBySide:
+class GroupCosts:
     """A group of nodes, and what it takes in each network; 0 where it is not there."""
 
     name: str
@@ -41,18 +41,18 @@ def layer_chart(reports: Mapping[str, EnergyReport], grouping: By = "node") -> C
     return Chart(title, beside(pairs, list(reports), "energy, MAC units", grouping))
 
 
-def pairs_of(reports: Sequence[EnergyReport], grouping: By) -> list[SideBySide]:
+def pairs_of(reports: Sequence[EnergyReport], grouping: By) -> list[GroupCosts]:
     """Groups by what they take in the network where that is most."""
     sides = [
         {bar.name: bar.total for bar in energy_bars(report, grouping, "operand")}
         for report in reports
     ]
     names = dict.fromkeys(name for side in sides for name in side)
-    pairs = [SideBySide(name, tuple(side.get(name, 0.0) for side in sides)) for name in names]
+    pairs = [GroupCosts(name, tuple(side.get(name, 0.0) for side in sides)) for name in names]
     return sorted(pairs, key=lambda pair: -max(pair.amounts))
 
 
-def beside(pairs: Sequence[SideBySide], labels: Sequence[str], axis: str, noun: str) -> Spec:
+def beside(pairs: Sequence[GroupCosts], labels: Sequence[str], axis: str, noun: str) -> Spec:
     """Horizontal bars in groups, one for each label; the axis tells of groups left out."""
     shown = worth_showing(pairs, _MOST_BARS // len(labels))
     if rest := len(pairs) - len(shown):
@@ -84,7 +84,7 @@ def beside(pairs: Sequence[SideBySide], labels: Sequence[str], axis: str, noun: 
     }
 
 
-def worth_showing(pairs: Sequence[SideBySide], most: int) -> list[SideBySide]:
+def worth_showing(pairs: Sequence[GroupCosts], most: int) -> list[GroupCosts]:
     """The first so many pairs, without those whose bars would be thinner than a line."""
     total = max((max(pair.amounts) for pair in pairs), default=0.0)
     return [pair for pair in pairs[:most] if max(pair.amounts) >= _THINNEST * total]
@@ -185,7 +185,7 @@ def _upright(names: list[str]) -> dict[str, Any]:
     }
 
 
-def _ratio(pair: SideBySide, place: int) -> str:
+def _ratio(pair: GroupCosts, place: int) -> str:
     first = pair.amounts[0]
     return f", {percent(pair.amounts[place] / first)} of the first" if place and first else ""
 
