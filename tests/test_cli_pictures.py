@@ -49,7 +49,9 @@ def test_a_png_is_sharp(digits: Path, tmp_path: Path) -> None:
     assert width == 2 * 760
 
 
-def test_prune_writes_a_page(digits: Path, tmp_path: Path) -> None:
+def test_prune_writes_a_page(
+    digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     html, png = tmp_path / "p.html", tmp_path / "p.png"
     typed = ["prune", str(digits), "--sparsity", "0.5", "--samples", "64"]
     written = ["-o", str(tmp_path / "p.onnx"), "--html", str(html), "--plot", str(png)]
@@ -57,7 +59,29 @@ def test_prune_writes_a_page(digits: Path, tmp_path: Path) -> None:
     text = seen(html.read_text(encoding="utf-8")).text
     assert "--sparsity 0.5" in text
     assert "p.onnx" in text
+    said = capsys.readouterr().out
+    assert str(html) in said
+    assert str(png) in said
     assert png.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["compare", "MODEL", "MODEL", "--no-latency"],
+        ["compare", "MODEL", "MODEL", "MODEL", "--no-latency"],
+        ["sweep", "MODEL", "--sparsity", "0.3,0.5", "--samples", "16"],
+    ],
+    ids=["compare", "compare many", "sweep"],
+)
+def test_tables_name_the_pictures_that_were_written(
+    command: list[str], digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    html, svg = str(tmp_path / "page.html"), str(tmp_path / "chart.svg")
+    typed = [str(digits) if word == "MODEL" else word for word in command]
+    assert main([*typed, "--html", html, "--plot", svg, "-q"]) == 0
+    said = capsys.readouterr().out
+    assert [path for path in (html, svg) if path in said and Path(path).exists()] == [html, svg]
 
 
 @pytest.mark.parametrize("name", ["energy.pdf", "energy", "energy.svg.gz"])

@@ -68,7 +68,8 @@ def test_a_network_whose_weights_are_inputs_is_covered_and_told(tmp_path: Path) 
     (note,) = done.notes
     console = Console(width=200)
     with console.capture() as capture:
-        console.print(profile_table(done, 1.0, tmp_path / "here.yaml"))
+        console.print(profile_table(done, 1.0, tmp_path / "here.yaml", [Path("steps.svg")]))
+    assert "steps.svg" in capture.get()
     assert note in " ".join(capture.get().split())
     timing = time_nodes(given, done.machine, Settings(threads=1))
     assert timing.unmodelled == ()

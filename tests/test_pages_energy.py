@@ -77,7 +77,7 @@ def test_bars_are_the_nodes_by_energy() -> None:
 
 def test_blocks_and_operators_are_sums_of_their_nodes() -> None:
     blocks = {bar.name: bar.total for bar in energy_bars(REPORT, "block", "memory level")}
-    assert blocks == pytest.approx({"stage1": 4000, "stage2": 500, "(no block)": 500})
+    assert blocks == pytest.approx({"stage1": 4000, "stage2": 500, "last": 500})
     operators = {bar.name: bar.parts["dram"] for bar in energy_bars(REPORT, "operator", STACKS[1])}
     assert operators == pytest.approx({"Conv": 3600, "Gemm": 450, "Relu": 450})
 
@@ -204,4 +204,14 @@ def test_a_page_names_the_file_of_its_machine() -> None:
     text = seen(analysis_page(analysis).html()).text
     source = analysis.energy.hardware.source
     assert source is not None
-    assert source.digest in text
+    assert str(source) in text
+
+
+def test_a_page_tells_what_would_save_most(digits: Path) -> None:
+    settings = Settings(hardware="tpu-v1")
+    analysis = analyze(digits, settings)
+    text = seen(analysis_page(analysis, settings=settings).html()).text
+    assert "What would save most" in text
+    for saving in analysis.savings:
+        assert saving.change in text
+    assert "--hw tpu-v1" in text

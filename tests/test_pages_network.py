@@ -8,7 +8,6 @@ from builders import constant_node, make_model, op, scalar
 
 from eapc.model import Model
 from eapc.pages import network_layout
-from eapc.pages.blocks import OTHERS, blocks_of
 from eapc.pages.network_chart import drawing, edges_of
 from eapc.pages.network_layout import lay_out, layers_of
 from eapc.pages.page import Drawing, Part, Switch
@@ -108,21 +107,3 @@ def test_constants_are_not_drawn() -> None:
     drawn = drawing("cost", model, {"sum": 2.0}, str, {})
     assert isinstance(drawn, Drawing)
     assert [(node[2], node[3]) for node in drawn.nodes] == [(1.0, "sum")]
-
-
-@pytest.mark.parametrize(
-    ("names", "blocks"),
-    [
-        (["layer1.0.conv1", "layer1.1.conv1", "fc"], ["layer1.0", "layer1.1", OTHERS]),
-        (["/features/0/Conv", "/features/1/Conv"], ["features/0", "features/1"]),
-        (["a", "b"], [OTHERS, OTHERS]),
-        (["", "/"], [OTHERS, OTHERS]),
-    ],
-)
-def test_a_block_is_what_names_begin_with(names: list[str], blocks: list[str]) -> None:
-    assert blocks_of(names) == blocks
-
-
-def test_many_blocks_are_told_apart_by_fewer_parts() -> None:
-    names = [f"stage{i % 4}.{i}.conv" for i in range(100)]
-    assert set(blocks_of(names)) == {f"stage{i}" for i in range(4)}

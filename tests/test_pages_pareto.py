@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eapc.pages.pareto_chart import Offer, Quality, labelled, pareto_chart, pareto_front
+from eapc.pages.pareto_chart import Offer, Quality, front_of, labelled, pareto_chart
 
 SHARE = Quality("top-1 accuracy")
 ERROR = Quality("relative output error", more_is_better=False, is_share=False)
@@ -19,18 +19,18 @@ def names(offers: list[Offer]) -> list[str]:
 
 
 def test_the_front_has_what_no_other_network_beats() -> None:
-    assert names(pareto_front(OFFERS, SHARE)) == ["0.6", "0.7"]
+    assert names(front_of(OFFERS, SHARE)) == ["0.6", "0.7"]
 
 
 def test_of_an_error_less_is_better() -> None:
     # 0.6 costs least and 0.8 has a larger error than it; 0.9's is larger yet
     errors = [Offer("0.9", 0.9, 0.3), Offer("0.8", 0.8, 0.2), Offer("0.6", 0.6, 0.1)]
-    assert names(pareto_front(errors, ERROR)) == ["0.6"]
-    assert names(pareto_front([*errors, Offer("1", 1.0, 0.0)], ERROR)) == ["0.6", "1"]
+    assert names(front_of(errors, ERROR)) == ["0.6"]
+    assert names(front_of([*errors, Offer("1", 1.0, 0.0)], ERROR)) == ["0.6", "1"]
 
 
 def test_of_equal_networks_the_first_is_on_the_front() -> None:
-    assert names(pareto_front([Offer("a", 0.5, 0.9), Offer("b", 0.5, 0.9)], SHARE)) == ["a"]
+    assert names(front_of([Offer("a", 0.5, 0.9), Offer("b", 0.5, 0.9)], SHARE)) == ["a"]
 
 
 def test_labels_of_the_front_come_first() -> None:

@@ -18,6 +18,7 @@ from eapc.errors import GoalError, UsageError
 
 if TYPE_CHECKING:
     from eapc.commands.compiler import Analysis
+    from eapc.commands.preparation import Settings
     from eapc.commands.timing import Timing
 
 
@@ -78,7 +79,7 @@ def analyze(
             documents.analysis_document, analysis, warnings, annotate, gate, settings
         )
         values = partial(energy_rows.analysis_csv, analysis.energy)
-        draw = partial(_draw, pictures, analysis, warnings)
+        draw = partial(_draw, pictures, analysis, warnings, settings)
     else:
         if share is not None:
             raise UsageError("--share: decides about energies, and --hw holds measured latencies")
@@ -97,13 +98,15 @@ def analyze(
         raise GoalError(exceeded(loaded.name, gate))
 
 
-def _draw(pictures: PictureOptions, analysis: Analysis, warnings: list[str]) -> None:
+def _draw(
+    pictures: PictureOptions, analysis: Analysis, warnings: list[str], settings: Settings
+) -> None:
     if pictures.paths:
         from eapc.pages.analysis_page import analysis_page
         from eapc.pages.energy_charts import energy_chart
 
         chart = partial(energy_chart, analysis.energy, "node", "operand")
-        pictures.write(partial(analysis_page, analysis, warnings), chart)
+        pictures.write(partial(analysis_page, analysis, warnings, settings), chart)
 
 
 def _draw_times(pictures: PictureOptions, timing: Timing, warnings: list[str]) -> None:

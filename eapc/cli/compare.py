@@ -54,8 +54,9 @@ def compare(
     limits = budgets.limits(is_timed=latency)
     from eapc.commands import comparison
     from eapc.profiling import open_meter
-    from eapc.report import comparisons, comparisons_of_many
     from eapc.report.budgets import all_exceeded
+    from eapc.report.comparisons import comparison_csv, comparison_document, comparison_table
+    from eapc.report.comparisons_of_many import many_csv, many_document, many_table
 
     shown = rows.rows()
     meter = open_meter() if energy else None
@@ -76,20 +77,16 @@ def compare(
         )
     gates = limits.check(compared)
     _draw(pictures, compared, warnings)
+    written = [path for path in (csv, *pictures.paths) if path is not None]
     if more:
-        publish(
-            partial(comparisons_of_many.many_table, compared, rows=shown, gates=gates),
-            partial(comparisons_of_many.many_document, compared, warnings, gates),
-            *(json, csv),
-            partial(comparisons_of_many.many_csv, compared),
-        )
+        table = partial(many_table, compared, gates=gates)
+        document = partial(many_document, compared, warnings, gates)
+        values = partial(many_csv, compared)
     else:
-        publish(
-            partial(comparisons.comparison_table, compared[0], rows=shown, gate=gates[0]),
-            partial(comparisons.comparison_document, compared[0], warnings, gates[0]),
-            *(json, csv),
-            partial(comparisons.comparison_csv, compared[0]),
-        )
+        table = partial(comparison_table, compared[0], gate=gates[0])
+        document = partial(comparison_document, compared[0], warnings, gates[0])
+        values = partial(comparison_csv, compared[0])
+    publish(partial(table, rows=shown, written=written), document, json, csv, values)
     if not all(gate.is_within for gate in gates):
         raise GoalError(all_exceeded([each.after.model.name for each in compared], gates))
 

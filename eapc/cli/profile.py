@@ -90,7 +90,7 @@ def profile(
     write_report(output, machine_profile.machine_yaml(done.machine))
     seconds = time.perf_counter() - start
     _draw(pictures, done, list(profile_facts(done, seconds, output)))
-    show(lambda _: profile_table(done, seconds, output))
+    show(lambda _: profile_table(done, seconds, output, pictures.paths))
 
 
 def _draw(pictures: PictureOptions, done: Profiled, facts: list[tuple[str, str]]) -> None:

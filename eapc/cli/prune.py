@@ -84,7 +84,9 @@ def prune(
     else:
         _draw(pictures, done, warnings)
         publish(
-            partial(prune_table, done, rows=shown), partial(prune_document, done, warnings), json
+            partial(prune_table, done, rows=shown, written=pictures.paths),
+            partial(prune_document, done, warnings),
+            json,
         )
         if done.shortfall:
             raise GoalError(f"goal {done.shortfall}")

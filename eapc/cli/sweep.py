@@ -68,8 +68,9 @@ def sweep(
             progress=progress,
         )
     _draw(pictures, swept, warnings)
+    written = [path for path in (csv, *pictures.paths) if path is not None]
     publish(
-        partial(sweeps.sweep_table, swept),
+        partial(sweeps.sweep_table, swept, written=written),
         partial(sweeps.sweep_document, swept, warnings),
         json,
         csv,

@@ -15,7 +15,7 @@ from eapc.goals.goal import Budget, Goal
 from eapc.goals.joint import Joint, joined
 from eapc.goals.max_drop import MaxDrop
 from eapc.goals.min_agreement import DEFAULT_GOAL, HELD_OUT, MAX_OUTPUT_ERROR, MinAgreement
-from eapc.goals.result import Pruned, Trial, best_trials, costs_of
+from eapc.goals.result import Pruned, Trial, best_trials, costs_of, pareto_front
 from eapc.goals.sparsity import Sparsity
 from eapc.goals.target import Target
 from eapc.goals.target_energy import TargetEnergy
@@ -79,6 +79,7 @@ __all__ = [
     "joined",
     "keyword_of",
     "measured",
+    "pareto_front",
     "pruner_of",
     "refinements",
     "warning",

@@ -90,7 +90,7 @@ class Narrowed:
 
     def _settling(self, budget: Budget) -> tuple[Pass, ...]:
         """The steps that settle the widths for a budget."""
-        ratio = budget.ratio if budget.split_like is None else budget.split_like
+        ratio = budget.settled_by
         return self._recipe.settling(max(_LEAST, round(ratio - self._beside, 6)))
 
     @cached_property

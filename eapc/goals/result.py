@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from eapc.goals.holders import Held
 from eapc.showing import Shown
@@ -50,20 +50,34 @@ def costs_of(compilation: Compilation, before: EnergyReport) -> dict[str, float]
     return costs if latency is None else {**costs, "latency": latency.ratio}
 
 
-def best_trials(trials: Sequence[Trial], cost: str) -> tuple[Trial, ...]:
-    """The trials that no other beats in a cost and in loss alike (Pareto), the cheapest first.
+T = TypeVar("T")
 
-    Those of unknown cost or loss take no part; of equals the first counts.
+
+def best_trials(trials: Sequence[Trial], cost: str) -> tuple[Trial, ...]:
+    """The trials on the Pareto front of a cost and loss, the cheapest first.
+
+    Those of unknown cost or loss take no part.
     """
-    known = [(each.costs[cost], each.loss, each) for each in trials if cost in each.costs]
-    told = [(spent, lost, each) for spent, lost, each in known if lost is not None]
-    found: list[Trial] = []
+    told = [
+        ((each.costs[cost], each.loss), each)
+        for each in trials
+        if cost in each.costs and each.loss is not None
+    ]
+    return tuple(pareto_front(told))
+
+
+def pareto_front(known: Iterable[tuple[tuple[float, float], T]]) -> list[T]:
+    """Those that no other beats in cost and loss alike, the cheapest first; of equals the first.
+
+    Each stands behind its cost and its loss.
+    """
+    found: list[T] = []
     least = math.inf
-    for _, lost, each in sorted(told, key=lambda one: one[:2]):
+    for (_, lost), each in sorted(known, key=lambda one: one[0]):
         if lost < least:
             found.append(each)
             least = lost
-    return tuple(found)
+    return found
 
 
 _ALL = 0.995

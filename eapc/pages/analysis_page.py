@@ -5,44 +5,53 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from eapc.commands.compiler import Analysis
+from eapc.commands.preparation import Settings
 from eapc.commands.timing import Timing
 from eapc.energy import EnergyReport, NodeEnergy, Unmodelled
 from eapc.hardware import HardwareModel, MeasuredMachine
 from eapc.pages.energy_charts import GROUPINGS, STACKS, energy_chart
 from eapc.pages.memory_chart import memory_chart
 from eapc.pages.network_chart import network_drawing
-from eapc.pages.page import Entry, Page, PageSection, Sheet, Switch
+from eapc.pages.page import Entry, Facts, Page, PageSection, Sheet, Switch
+from eapc.report.hardware_files import hardware_facts
 from eapc.report.layout import count, engineering, joules, percent
+from eapc.report.savings import SAVINGS_NOTE, savings_facts
 from eapc.report.tables import heading, totals
 
 
-def analysis_page(analysis: Analysis, warnings: Iterable[str] = ()) -> Page:
-    """Everything an analysis has found."""
+def analysis_page(
+    analysis: Analysis, warnings: Iterable[str] = (), settings: Settings | None = None
+) -> Page:
+    """Everything an analysis has found; commands of savings repeat what `settings` were given."""
     report = analysis.energy
     facts = [
-        *machine_facts(report.hardware),
+        machine_fact(report.hardware),
+        *hardware_facts(report.hardware),
         *totals(report),
         ("modelled", coverage(report)),
         *(("note", note) for note in analysis.notes),
         *(("warning", warning) for warning in warnings),
     ]
-    sections = [
-        PageSection("Where the energy goes", [energy_choice(report)]),
-        PageSection("Memory against compute", [memory_chart(report)]),
-        PageSection("The network", [network_drawing(analysis.model, report)]),
-        PageSection("Every node", [node_table(report)]),
-        *unmodelled_section(report.unmodelled),
-    ]
-    return Page(
-        heading(analysis.model.name, report), facts, sections if report.nodes else sections[3:]
-    )
+    return Page(heading(analysis.model.name, report), facts, list(_sections(analysis, settings)))
 
 
-def machine_facts(machine: HardwareModel | MeasuredMachine) -> Iterator[tuple[str, str]]:
-    """What the figures are those of, and which file says so."""
-    yield "machine", f"{machine.name}: {machine.description}"
-    if machine.source is not None:
-        yield "machine's file", f"{machine.source.path}, sha256 {machine.source.digest}"
+def _sections(analysis: Analysis, settings: Settings | None) -> Iterator[PageSection]:
+    """Charts and tables of nodes, where there are any, and what is not modelled."""
+    report = analysis.energy
+    if report.nodes:
+        yield PageSection("Where the energy goes", [energy_choice(report)])
+        if savings := savings_facts(analysis, settings):
+            note = f"{SAVINGS_NOTE.capitalize()}."
+            yield PageSection("What would save most", [Facts(savings)], note)
+        yield PageSection("Memory against compute", [memory_chart(report)])
+        yield PageSection("The network", [network_drawing(analysis.model, report)])
+        yield PageSection("Every node", [node_table(report)])
+    yield from unmodelled_section(report.unmodelled)
+
+
+def machine_fact(machine: HardwareModel | MeasuredMachine) -> tuple[str, str]:
+    """What the figures are those of."""
+    return "machine", f"{machine.name}: {machine.description}"
 
 
 def energy_choice(report: EnergyReport) -> Switch:

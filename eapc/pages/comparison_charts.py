@@ -9,8 +9,9 @@ from typing import Any
 from eapc.commands.comparison import Comparison
 from eapc.energy import EnergyReport
 from eapc.pages.chart import COLOURS, NAME_AXIS, TEXT, Chart, Spec, said
-from eapc.pages.energy_charts import Grouping, energy_bars
+from eapc.pages.energy_charts import energy_bars
 from eapc.report.comparisons import figures_of
+from eapc.report.grouping import By
 from eapc.report.layout import count, engineering, percent
 
 _FIRST = COLOURS[6]
@@ -33,14 +34,14 @@ class GroupCosts:
     amounts: tuple[float, ...]
 
 
-def layer_chart(reports: Mapping[str, EnergyReport], grouping: Grouping = "node") -> Chart:
+def layer_chart(reports: Mapping[str, EnergyReport], grouping: By = "node") -> Chart:
     """The energy of each group in each network, a bar beside the other, the costliest first."""
     pairs = pairs_of(list(reports.values()), grouping)
     title = f"energy by {grouping}, {' and '.join(reports)}"
     return Chart(title, beside(pairs, list(reports), "energy, MAC units", grouping))
 
 
-def pairs_of(reports: Sequence[EnergyReport], grouping: Grouping) -> list[GroupCosts]:
+def pairs_of(reports: Sequence[EnergyReport], grouping: By) -> list[GroupCosts]:
     """Groups by what they take in the network where that is most."""
     sides = [
         {bar.name: bar.total for bar in energy_bars(report, grouping, "operand")}

@@ -6,15 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from eapc.energy import OPERANDS, EnergyReport, NodeEnergy
-from eapc.pages.blocks import blocks_of
+from eapc.energy import OPERANDS, EnergyReport
 from eapc.pages.chart import NAME_AXIS, Chart, colours, said
+from eapc.report.grouping import By, group_names
 from eapc.report.layout import count, engineering, percent
 
-Grouping = Literal["node", "block", "operator"]
 Stack = Literal["operand", "memory level"]
 
-GROUPINGS: tuple[Grouping, ...] = ("node", "block", "operator")
+GROUPINGS: tuple[By, ...] = ("node", "block", "operator")
 STACKS: tuple[Stack, ...] = ("operand", "memory level")
 
 LARGEST = 30
@@ -37,7 +36,7 @@ class StackedBar:
         return sum(self.parts.values())
 
 
-def energy_chart(report: EnergyReport, grouping: Grouping, stack: Stack) -> Chart:
+def energy_chart(report: EnergyReport, grouping: By, stack: Stack) -> Chart:
     """The energy of a network in MAC units, the costliest first."""
     names = parts_of(report, stack)
     bars = energy_bars(report, grouping, stack)
@@ -50,11 +49,12 @@ def parts_of(report: EnergyReport, stack: Stack) -> tuple[str, ...]:
     return ("compute", *OPERANDS) if stack == "operand" else ("mac", *report.hardware.memories)
 
 
-def energy_bars(report: EnergyReport, grouping: Grouping, stack: Stack) -> list[StackedBar]:
+def energy_bars(report: EnergyReport, grouping: By, stack: Stack) -> list[StackedBar]:
     """A bar for each group that costs anything, the costliest first."""
     sums: dict[str, dict[str, float]] = {}
-    for name, node in zip(_groups(report.nodes, grouping), report.nodes, strict=True):
-        own = sums.setdefault(name, {})
+    names = group_names(report.nodes, grouping)
+    for node in report.nodes:
+        own = sums.setdefault(names[node.key], {})
         found = node.by_operand if stack == "operand" else node.by_level
         for part, energy in found.items():
             own[part] = own.get(part, 0.0) + energy
@@ -103,11 +103,3 @@ def _values(bar: StackedBar, names: tuple[str, ...], total: float) -> Iterator[d
             own = f"{part}: {engineering(amount)} ({percent(amount / total)} of all)"
             text = f"{name}\n{own}; {whole}"
             yield {"bar": name, "part": part, "at": place, "amount": amount, "said": text}
-
-
-def _groups(nodes: Sequence[NodeEnergy], grouping: Grouping) -> list[str]:
-    if grouping == "node":
-        return [node.key for node in nodes]
-    if grouping == "operator":
-        return [node.op_type for node in nodes]
-    return blocks_of([node.name or node.key for node in nodes])

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from eapc.goals import pareto_front
 from eapc.pages.chart import CHOSEN, COLOURS, LINES, Chart, said
 
 _ROOM = (0.12, 0.07)
@@ -53,24 +54,16 @@ class Quality:
     more_is_better: bool = True
     is_share: bool = True
 
-    def is_as_good(self, one: float, other: float) -> bool:
-        """Whether one value is at least as good as the other."""
-        return one >= other if self.more_is_better else one <= other
 
-
-def pareto_front(offers: Sequence[Offer], quality: Quality) -> list[Offer]:
+def front_of(offers: Sequence[Offer], quality: Quality) -> list[Offer]:
     """The offers that no other one beats, the cheapest first; of equal ones the first given."""
-    front: list[Offer] = []
     sign = -1 if quality.more_is_better else 1
-    for offer in sorted(offers, key=lambda each: (each.cost, sign * each.quality)):
-        if not front or not quality.is_as_good(front[-1].quality, offer.quality):
-            front.append(offer)
-    return front
+    return pareto_front(((each.cost, sign * each.quality), each) for each in offers)
 
 
 def pareto_chart(offers: Sequence[Offer], quality: Quality, cost: str = "energy") -> Chart:
     """Every network as a point, the front as a line, the dense one beside them."""
-    front = pareto_front([offer for offer in offers if not offer.is_dense], quality)
+    front = front_of([offer for offer in offers if not offer.is_dense], quality)
     points = [
         _point(offer.cost, offer.quality, _kind(offer, front), offer.said) for offer in offers
     ]

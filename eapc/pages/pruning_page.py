@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from eapc.goals import Pruned
-from eapc.pages.analysis_page import energy_choice, machine_facts, unmodelled_section
+from eapc.pages.analysis_page import energy_choice, machine_fact, unmodelled_section
 from eapc.pages.network_chart import network_drawing
 from eapc.pages.page import Entry, Facts, Page, PageSection, Part, Sheet, Switch
 from eapc.pages.pruning_charts import (
@@ -27,7 +27,7 @@ def pruning_page(pruned: Pruned, warnings: Iterable[str] = ()) -> Page:
     """Everything known about a pruned network."""
     facts = [
         ("asked", pruned.name),
-        *machine_facts(pruned.after.hardware),
+        machine_fact(pruned.after.hardware),
         *result_facts(pruned),
         *(("warning", warning) for warning in warnings),
     ]

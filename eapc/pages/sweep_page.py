@@ -10,7 +10,7 @@ from eapc.goals import Pruned, costs_of
 from eapc.pages.chart import Chart
 from eapc.pages.comparison_charts import layer_chart
 from eapc.pages.page import Entry, Page, PageSection, Part, Sheet, Switch
-from eapc.pages.pareto_chart import Offer, Quality, pareto_chart, pareto_front
+from eapc.pages.pareto_chart import Offer, Quality, front_of, pareto_chart
 from eapc.pages.tradeoff_chart import costs_in, points_of, tradeoff_chart
 from eapc.report.layout import likeness_of, percent
 from eapc.report.sweeps import sweep_columns, sweep_facts
@@ -90,7 +90,7 @@ def goal_table(rows: Sequence[Pruned]) -> Sheet:
     cells = [[_cell(text) for text in row] for row in zip(*shown.values(), strict=True)]
     for quality in qualities_of(rows)[:1]:
         offers = offers_of(rows, quality, "energy")[:-1]
-        front = pareto_front(offers, quality)
+        front = front_of(offers, quality)
         columns.append("on the front")
         cells = [
             [*row, Entry("yes" if offer in front else "no")]

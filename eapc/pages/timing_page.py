@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from eapc.commands.timing import Timing
-from eapc.pages.analysis_page import coverage, machine_facts, unmodelled_section
-from eapc.pages.blocks import blocks_of
+from eapc.pages.analysis_page import coverage, machine_fact, unmodelled_section
 from eapc.pages.chart import Chart
-from eapc.pages.energy_charts import GROUPINGS, Grouping, StackedBar, stacked
+from eapc.pages.energy_charts import GROUPINGS, StackedBar, stacked
 from eapc.pages.network_chart import drawing
 from eapc.pages.page import Entry, Page, PageSection, Part, Sheet, Switch
+from eapc.report.grouping import By
+from eapc.report.hardware_files import hardware_facts
 from eapc.report.layout import milliseconds, percent
+from eapc.report.timings import time_groups
 
 OVERHEAD = "(a run by itself)"
 
@@ -21,7 +23,8 @@ def timing_page(timing: Timing, warnings: Iterable[str] = ()) -> Page:
     name, machine = timing.model.name, timing.machine.name
     facts = [
         ("time", f"{timing.latency_ms:.3g} ms, as layers were measured one by one"),
-        *machine_facts(timing.machine),
+        machine_fact(timing.machine),
+        *hardware_facts(timing.machine),
         ("batch", str(timing.batch)),
         ("covered", coverage(timing)),
         *(("note", note) for note in timing.notes),
@@ -37,22 +40,17 @@ def timing_page(timing: Timing, warnings: Iterable[str] = ()) -> Page:
     return Page(f"{name} on {machine}, per inference at batch {timing.batch}", facts, sections)
 
 
-def time_chart(timing: Timing, grouping: Grouping = "node") -> Chart:
+def time_chart(timing: Timing, grouping: By = "node") -> Chart:
     """The time of a network in seconds, the slowest first."""
     bars = time_bars(timing, grouping)
     return Chart(f"time by {grouping}", stacked(bars, ("time",), "time, s", grouping))
 
 
-def time_bars(timing: Timing, grouping: Grouping) -> list[StackedBar]:
+def time_bars(timing: Timing, grouping: By) -> list[StackedBar]:
     """Seconds of each group that takes any, and of a run by itself, the most first."""
-    sums = {OVERHEAD: timing.overhead_ms / 1e3}
-    nodes = timing.nodes
-    names = [node.key if grouping == "node" else node.op_type for node in nodes]
-    if grouping == "block":
-        names = blocks_of([node.name or node.key for node in nodes])
-    for name, node in zip(names, nodes, strict=True):
-        sums[name] = sums.get(name, 0.0) + node.latency_ms / 1e3
-    bars = [StackedBar(name, {"time": amount}) for name, amount in sums.items() if amount > 0]
+    took = [(group.key, group.cost) for group in time_groups(timing, grouping)]
+    took.append((OVERHEAD, timing.overhead_ms))
+    bars = [StackedBar(name, {"time": ms / 1e3}) for name, ms in took if ms > 0]
     return sorted(bars, key=lambda bar: -bar.total)
 
 

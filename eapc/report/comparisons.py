@@ -5,9 +5,10 @@ Energy is modelled for a machine and latency measured on this computer: each say
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 
 from rich.console import Group, RenderableType
 
@@ -36,6 +37,7 @@ from eapc.report.layout import (
     plain,
     table,
     title,
+    written_facts,
 )
 from eapc.report.tables import accuracy_row, coverage, heading
 from eapc.report.uncertainty import (
@@ -111,7 +113,11 @@ def _metered_figure(energy: RuntimeEnergy) -> Figure:
 
 
 def comparison_table(
-    compared: Comparison, width: int, rows: RowChoice = ALL_ROWS, gate: Gate = NO_GATE
+    compared: Comparison,
+    width: int,
+    rows: RowChoice = ALL_ROWS,
+    gate: Gate = NO_GATE,
+    written: Iterable[Path] = (),
 ) -> Group:
     """Everything known of two models, for an output of `width` characters.
 
@@ -125,7 +131,7 @@ def comparison_table(
         title(heading(models, compared.before.energy)),
         table(columns, list(shown_figures(compared)), width),
         *changes,
-        facts([*budget_facts(gate), *comparison_facts(compared, width)]),
+        facts([*budget_facts(gate), *comparison_facts(compared, width), *written_facts(written)]),
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from rich.console import Group
 from rich.text import Text
@@ -31,6 +32,7 @@ from eapc.report.layout import (
     plain,
     table,
     title,
+    written_facts,
 )
 from eapc.report.names import apart
 from eapc.report.tables import heading, metric_value
@@ -45,6 +47,7 @@ def many_table(
     width: int,
     rows: RowChoice = ALL_ROWS,
     gates: Sequence[Gate] = (),
+    written: Iterable[Path] = (),
 ) -> Group:
     """A column of values for each model and, but for the first, of ratios to the first's.
 
@@ -62,7 +65,7 @@ def many_table(
         title(heading(f"{first.model.name} beside {names}", first.energy)),
         table(tuple(columns), list(many_rows(compared)), width),
         *(_changes(each, rows, width) for each in compared if rows.is_given),
-        facts(many_facts(compared, gates)),
+        facts([*many_facts(compared, gates), *written_facts(written)]),
     )
 
 

@@ -6,8 +6,9 @@ Numbers are as people read them: three significant digits and an SI prefix.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -248,3 +249,8 @@ def seconds(duration: float) -> str:
         return f"{duration:.{2 if duration < 10 else 1}f} s"
     minutes, rest = divmod(round(duration), 60)
     return f"{minutes} min {rest} s"
+
+
+def written_facts(paths: Iterable[Path]) -> Iterator[tuple[str, str]]:
+    """The files that were written beside what is printed, a line each."""
+    return (("written", plain(str(path))) for path in paths)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Group, RenderableType
@@ -40,6 +40,7 @@ from eapc.report.layout import (
     table,
     table_of,
     title,
+    written_facts,
 )
 from eapc.report.tables import accuracy_row, coverage, heading, metric_value, some, totals
 from eapc.report.uncertainty import energy_uncertainty, ratio_uncertainty
@@ -56,7 +57,9 @@ _CLOSE_TO_FLOOR = 0.05
 """Above the floor by less than this fraction of the dense energy, little is left to save."""
 
 
-def prune_table(pruned: Pruned, width: int, rows: RowChoice = ALL_ROWS) -> Group:
+def prune_table(
+    pruned: Pruned, width: int, rows: RowChoice = ALL_ROWS, written: Iterable[Path] = ()
+) -> Group:
     """Everything known about a pruned model, for an output of `width` characters.
 
     In place of layers and channels there are the rows that `rows` asks for by another word.
@@ -76,6 +79,7 @@ def prune_table(pruned: Pruned, width: int, rows: RowChoice = ALL_ROWS) -> Group
         *_skipped(pruned.skipped),
         *(coverage(after, width) if after.unmodelled else ()),
         *made_facts(pruned),
+        *written_facts(written),
     ]
     return page(
         title(heading(pruned.model.name, after, measured)),

@@ -18,18 +18,24 @@ from eapc.report.layout import engineering, facts, percent, plain, shorten
 _NAME_WIDTH = 32
 
 
+SAVINGS_NOTE = "each by itself, as modelled; prune tells how answers fare"
+
+
 def savings_part(analysis: Analysis, settings: Settings) -> Iterator[Group]:
     """A line for each change and its command; nothing where no change is worth it."""
-    lines = [
+    if lines := savings_facts(analysis, settings):
+        yield Group(Text(f"what would save most, {SAVINGS_NOTE}"), facts(lines))
+
+
+def savings_facts(analysis: Analysis, settings: Settings | None) -> list[tuple[str, str]]:
+    """What each change saves, and the change with its command, for pages too."""
+    return [
         (f"-{percent(saving.saved)}", plain(_line(saving, analysis, settings)))
         for saving in analysis.savings
     ]
-    if lines:
-        said = "what would save most, each by itself, as modelled; prune tells how answers fare"
-        yield Group(Text(said), facts(lines))
 
 
-def _line(saving: Saving, analysis: Analysis, settings: Settings) -> str:
+def _line(saving: Saving, analysis: Analysis, settings: Settings | None) -> str:
     """`50% zeros in all layers, 42.0% of that in conv1 and conv2 (eapc prune ...)`."""
     said, command = saving.change, command_of(saving, analysis, settings)
     if saving.layers:

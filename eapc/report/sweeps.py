@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ from eapc.report.layout import (
     seconds,
     table_of,
     title,
+    written_facts,
 )
 from eapc.report.pruning import NOT_MEASURED
 from eapc.report.tables import heading, metric_value
@@ -74,19 +75,19 @@ _COLUMNS = (
 )
 
 
-def sweep_table(swept: Swept, width: int) -> Group:
+def sweep_table(swept: Swept, width: int, written: Iterable[Path] = ()) -> Group:
     """Everything a sweep found, for an output of `width` characters."""
     return page(
         title(heading(swept.model.name, swept.before, _measured(swept))),
         table_of(sweep_columns(swept.rows), width),
-        facts(sweep_facts(swept)),
+        facts([*sweep_facts(swept), *written_facts(written)]),
     )
 
 
 def sweep_facts(swept: Swept) -> list[tuple[str, str]]:
     """Goals that were missed, files, and what the figures were measured on."""
     missed = [(row.name, plain(row.shortfall)) for row in swept.missed]
-    written = [("written", plain(str(row.output))) for row in swept.rows if row.output]
+    written = written_facts(row.output for row in swept.rows if row.output)
     hardware = hardware_facts(swept.before.hardware, _measured(swept))
     measured_on = *_measured_on(swept.rows), *_classes(swept.rows)
     quantized = *_widths(swept), *_shared_notes(swept.rows)

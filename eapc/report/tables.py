@@ -46,6 +46,7 @@ from eapc.report.layout import (
     table,
     table_of,
     title,
+    written_facts,
 )
 from eapc.report.names import apart
 from eapc.report.savings import savings_part
@@ -90,7 +91,7 @@ def analysis_table(
         *hardware_facts(report.hardware),
         *coverage(report, width),
         *(("note", plain(note)) for note in (*analysis.notes, *_counted_once(report))),
-        *(("written", plain(str(path))) for path in written),
+        *written_facts(written),
     ]
     near = near_dead_table(analysis.near_dead, width, rows.top)
     last = savings_part(analysis, settings)

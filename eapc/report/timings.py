@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,9 +16,19 @@ from eapc.hardware import MeasuredMachine
 from eapc.report.budgets import budget_document, budget_facts
 from eapc.report.csv import Rows, csv_text
 from eapc.report.documents import Document, model_name, path_of
-from eapc.report.grouping import ALL_ROWS, By, RowChoice, by_cost, group_table, grouped
+from eapc.report.grouping import ALL_ROWS, By, NodeGroup, RowChoice, by_cost, group_table, grouped
 from eapc.report.hardware_files import hardware_facts, hardware_file
-from eapc.report.layout import Column, count, facts, metered, page, percent, plain, title
+from eapc.report.layout import (
+    Column,
+    count,
+    facts,
+    metered,
+    page,
+    percent,
+    plain,
+    title,
+    written_facts,
+)
 from eapc.report.tables import cost_table, coverage, left_out
 
 _COLUMNS = (
@@ -60,7 +70,7 @@ def timing_table(
         *hardware_facts(machine),
         *coverage(timing, width, "covered"),
         *(("note", plain(note)) for note in timing.notes),
-        *(("written", plain(str(path))) for path in written),
+        *written_facts(written),
     ]
     return page(title(heading), Group(*_rows(timing, width, rows)), facts(entries))
 
@@ -74,15 +84,18 @@ def _rows(timing: Timing, width: int, rows: RowChoice) -> Iterator[RenderableTyp
         if rest:
             yield left_out(rest)
         return
-    groups = grouped((name, node.latency_ms, 0.0) for node, name in _named(timing, by))
-    yield from group_table(groups, total, by, width, rows.top, ("ms", "{:.4g}".format))
+    yield from group_table(
+        time_groups(timing, by), total, by, width, rows.top, ("ms", "{:.4g}".format)
+    )
 
 
-def _named(timing: Timing, by: By) -> Iterator[tuple[NodeLatency, str]]:
-    """Each node with what it is summed up in; those with channels have work of their own."""
-    blocks = blocks_of(NamedNode(n.key, n.fused_into, n.out_channels > 0) for n in timing.nodes)
-    for node in timing.nodes:
-        yield node, blocks[node.key] if by == "block" else node.op_type
+def time_groups(timing: Timing, by: By) -> list[NodeGroup]:
+    """The nodes of a timing by block or operator, with their ms; channels are work of their own."""
+    if by == "block":
+        names = blocks_of(NamedNode(n.key, n.fused_into, n.out_channels > 0) for n in timing.nodes)
+    else:
+        names = {n.key: n.op_type if by == "operator" else n.key for n in timing.nodes}
+    return grouped((names[node.key], node.latency_ms, 0.0) for node in timing.nodes)
 
 
 def _energy(timing: Timing) -> Iterator[tuple[str, RenderableType]]:
@@ -156,12 +169,15 @@ def timing_rows(timing: Timing) -> Rows:
     return _CSV_COLUMNS, [*nodes, *missing]
 
 
-def profile_table(profiled: Profiled, seconds: float, written: Path) -> Group:
+def profile_table(
+    profiled: Profiled, seconds: float, output: Path, written: Iterable[Path] = ()
+) -> Group:
     """What was measured, how it adds up, and what could not be."""
-    return page(title(profiled.machine.name), facts(profile_facts(profiled, seconds, written)))
+    entries = [*profile_facts(profiled, seconds, output), *written_facts(written)]
+    return page(title(profiled.machine.name), facts(entries))
 
 
-def profile_facts(profiled: Profiled, seconds: float, written: Path) -> Iterator[tuple[str, str]]:
+def profile_facts(profiled: Profiled, seconds: float, output: Path) -> Iterator[tuple[str, str]]:
     """The same as facts, for pages too."""
     machine = profiled.machine
     points = sum(len(layer.ms) * len(layer.out_channels) for layer in machine.layers)
@@ -174,7 +190,7 @@ def profile_facts(profiled: Profiled, seconds: float, written: Path) -> Iterator
     yield from _power(machine)
     yield from (("not timed", plain(f"{key}: {reason}")) for key, reason in profiled.missing)
     yield from (("note", plain(note)) for note in profiled.notes)
-    yield "written", plain(str(written))
+    yield "written", plain(str(output))
 
 
 def _power(machine: MeasuredMachine) -> Iterator[tuple[str, str]]:
