@@ -125,3 +125,13 @@ def test_widths_are_chosen_anew_where_all_budgets_at_them_are_tried(
     found = next_budget(made, Budget(0.7, split_like=0.7), wanted, {0.7, 0.5})
     assert found == Budget(wanted, split_like=split_like)
     assert next_budget(made, Budget(0.4, split_like=0.4), 0.2, {0.7, 0.5, 0.4, 0.3}) is None
+
+
+def test_widths_are_chosen_anew_where_lower_budgets_lower_nothing() -> None:
+    made: Any = SimpleNamespace(
+        predicted_ratio=lambda budget: budget.ratio, pruner=SimpleNamespace(can_correct=True)
+    )
+    last = Budget(0.7, split_like=0.8)
+    assert next_budget(made, last, 0.6, {0.7}) == Budget(0.6, split_like=0.8)
+    assert next_budget(made, last, 0.6, {0.7}, is_stuck=True) == Budget(0.6, split_like=0.6)
+    assert next_budget(made, last, 0.699, {0.7}, is_stuck=True) == Budget(0.699, split_like=0.699)

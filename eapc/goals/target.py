@@ -39,6 +39,9 @@ _LOWEST_BUDGET = 1e-3
 _LONGEST_TAIL = 0.005
 """What the last layers may take alone: beyond it their share would be far from the best."""
 
+_LEAST_OF_ASKED = 0.5
+"""Of what a budget was lowered by, the part that the cost has to follow."""
+
 _LEAST_SLOPE = 0.1
 """What a cost is taken to fall by at least with the budget, lest a step leads anywhere."""
 
@@ -189,8 +192,10 @@ class Target(Goal):
                 return
             if not self.objective and before[0] != predicted:
                 slope = max((before[1] - ratio) / (before[0] - predicted), _LEAST_SLOPE)
+            is_stuck = len(tried) > 1 and _is_stuck(before, (predicted, ratio), limit)
             before = predicted, ratio
-            budget = next_budget(trials, budget, predicted + (aim - ratio) / slope, tried)
+            wanted = predicted + (aim - ratio) / slope
+            budget = next_budget(trials, budget, wanted, tried, is_stuck)
 
     def _first(self, ratio: float, recipe: Recipe) -> Budget:
         """The budget that is tried first; widths are chosen anew where another one follows."""
@@ -203,22 +208,33 @@ class Target(Goal):
         return (True, ratio) if ratio > limit else (False, -ratio)
 
 
+def _is_stuck(before: tuple[float, float], now: tuple[float, float], limit: float) -> bool:
+    """Whether a lower budget, (predicted, cost) as the one before, has not lowered the cost."""
+    asked, got = before[0] - now[0], before[1] - now[1]
+    return now[1] > limit and asked > 0 and got < _LEAST_OF_ASKED * asked
+
+
 def next_budget(
-    trials: Trials, last: Budget, wanted: float, tried: Collection[float]
+    trials: Trials,
+    last: Budget,
+    wanted: float,
+    tried: Collection[float],
+    is_stuck: bool = False,
 ) -> Budget | None:
     """What to try for a predicted ratio of `wanted`; None where all of it was tried.
 
-    Widths, or the split between channels and zeros, stay as they are as long as that will do.
+    Widths, or the split between channels and zeros, stay as they are as long as that will do: not
+    where the cost is stuck.
     """
     tail = round(wanted - trials.predicted_ratio(last._replace(tail=0.0)), 6)
     corrected, anew = last._replace(tail=tail), last._replace(ratio=_typed(wanted), tail=0.0)
-    if trials.pruner.can_correct and abs(tail) <= _LONGEST_TAIL:
+    if trials.pruner.can_correct and abs(tail) <= _LONGEST_TAIL and not is_stuck:
         predicted = trials.predicted_ratio(corrected)
         if predicted not in tried and abs(predicted - wanted) <= _TOLERANCE / 2:
             return corrected
     settled_anew = anew._replace(split_like=anew.ratio if last.split_like else None)
-    untried = (each for each in (anew, settled_anew) if trials.predicted_ratio(each) not in tried)
-    return next(untried, None)
+    ways = (settled_anew,) if is_stuck else (anew, settled_anew)
+    return next((each for each in ways if trials.predicted_ratio(each) not in tried), None)
 
 
 def _typed(budget: float) -> float:
