@@ -32,7 +32,10 @@ _AIM = 0.75
 _TRIALS = 4
 
 _MORE_TRIALS = 6
-"""Where budgets are of another objective than the cost, what they do to it shows on the way."""
+"""Where budgets are of another objective than the cost, or do not lower it as they should.
+
+What they do to it shows on the way.
+"""
 
 _LOWEST_BUDGET = 1e-3
 
@@ -181,7 +184,8 @@ class Target(Goal):
         first = aim if self.objective else _typed(aim * whole / before[1])
         budget: Budget | None = self._first(first, trials.recipe)
         tried: dict[float, float] = {}
-        while budget and len(tried) < (_TRIALS if self.objective else _MORE_TRIALS):
+        most = _TRIALS if self.objective else _MORE_TRIALS
+        while budget and len(tried) < most:
             predicted = trials.predicted_ratio(budget)
             result = trials.pruner.at(budget)
             found = Pruned(self, result, trials.before, trials.pipeline_at(budget))
@@ -193,6 +197,7 @@ class Target(Goal):
             if not self.objective and before[0] != predicted:
                 slope = max((before[1] - ratio) / (before[0] - predicted), _LEAST_SLOPE)
             is_stuck = len(tried) > 1 and _is_stuck(before, (predicted, ratio), limit)
+            most = _MORE_TRIALS if is_stuck else most
             before = predicted, ratio
             wanted = predicted + (aim - ratio) / slope
             budget = next_budget(trials, budget, wanted, tried, is_stuck)
