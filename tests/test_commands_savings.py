@@ -138,6 +138,14 @@ def test_a_network_without_energy_has_nothing_to_save() -> None:
     assert analyze(idle).savings == ()
 
 
+@pytest.mark.parametrize(("most", "kinds"), [(2, {"channels", "bits"}), (1, {"bits"})])
+def test_channels_of_large_networks_are_not_looked_for(
+    most: int, kinds: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eapc.commands.savings.MOST_NODES", most)
+    assert by_kind(analyze(two_layers(), Settings(hardware="cortex-m4"))).keys() == kinds
+
+
 def test_commands_repeat_what_was_asked_for(digits: Path) -> None:
     settings = Settings(hardware="tpu-v1", batch=2, input_shapes={"image": (2, 1, 16, 16)})
     found = analyze(digits, replace(settings, input_shapes={}))

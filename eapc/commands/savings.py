@@ -41,6 +41,9 @@ BATCH = 16
 CHANNELS = 0.25
 """The fraction of the channels of every group that goes."""
 
+MOST_NODES = 1000
+"""Channel groups of larger networks take longer to find than all else takes together."""
+
 _NAMED = 3
 """So many layers are named as those where zeros save most."""
 
@@ -182,6 +185,8 @@ def _spared(user: Layer, works: dict[str, NodeWork], report: EnergyReport, left:
 
 def _channels(compilation: Compilation, report: EnergyReport) -> Iterator[Saving]:
     """A quarter of the channels of every group gone, as `prune --structured --sparsity` does it."""
+    if len(report.nodes) > MOST_NODES:
+        return
     groups = groups_of(compilation).groups
     costs = energy_costs(works_of(compilation)[0], report, groups)
     counts = {group.name: max(1, round((1 - CHANNELS) * group.size)) for group in groups}
