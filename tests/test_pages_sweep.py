@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from eapc.commands.preparation import Settings
 from eapc.commands.sweep import Swept, sweep
-from eapc.goals import Sparsity
+from eapc.goals import Joint, MaxDrop, Sparsity, TargetEnergy
 from eapc.hardware import HardwareModel
 from eapc.pages.sweep_page import goal_table, offers_of, qualities_of, sweep_chart, sweep_page
 
@@ -28,6 +29,13 @@ def test_each_goal_is_a_point_and_the_dense_network_one_more(swept: Swept) -> No
     assert [offer.name for offer in offers] == ["0.3", "0.6", ""]
     assert offers[0].cost == swept.rows[0].energy_ratio
     assert (offers[2].cost, offers[2].quality, offers[2].is_dense) == (1.0, 1.0, True)
+
+
+def test_a_joint_goal_is_called_by_both_values(swept: Swept) -> None:
+    joint = Joint(TargetEnergy(0.7), MaxDrop(0.01))
+    rows = [replace(swept.rows[0], goal=joint), *swept.rows[1:]]
+    (quality,) = qualities_of(rows)
+    assert [offer.name for offer in offers_of(rows, quality, "energy")] == ["0.7 / 0.01", "0.6", ""]
 
 
 def test_the_picture_is_the_trade_off(swept: Swept) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from eapc.cli import options as opt
 from eapc.cli.budget_options import BudgetOptions
@@ -17,9 +17,17 @@ from eapc.cli.table_options import TableOptions
 from eapc.errors import GoalError, UsageError
 
 if TYPE_CHECKING:
-    from eapc.commands.compiler import Analysis
+    from collections.abc import Callable
+
+    from rich.console import RenderableType
+
+    from eapc.commands.budgets import CostLimits, Gate
     from eapc.commands.preparation import Settings
-    from eapc.commands.timing import Timing
+    from eapc.hardware import HardwareModel, MeasuredMachine
+    from eapc.model import Model
+    from eapc.pages import Chart, Page
+    from eapc.report.documents import Document
+    from eapc.report.grouping import RowChoice
 
 
 def analyze(
@@ -46,13 +54,8 @@ def analyze(
     """
     warnings = common.begin()
     limits = budgets.limits()
-    from eapc.commands.budgets import gate_of
-    from eapc.commands.compiler import analyze as analyze_energies
-    from eapc.commands.timing import time_nodes
     from eapc.hardware import HardwareModel, load_machine
     from eapc.model import Model
-    from eapc.report import csv as energy_rows
-    from eapc.report import documents, tables, timings
     from eapc.report.budgets import exceeded
 
     shown = rows.rows()
@@ -66,51 +69,112 @@ def analyze(
         loaded.require_writable(annotate, force)
     machine = load_machine(inputs.hw)
     limits.require_units(machine)
-    priced = replace(settings, hardware=machine)
     written = [path for path in (csv, annotate, *pictures.paths) if path is not None]
+    asked = Asked(settings, share, limits, warnings, annotate, written, shown)
     if isinstance(machine, HardwareModel):
-        analysis = analyze_energies(loaded, priced, share)
-        gate = gate_of(limits, loaded, analysis.energy, priced, share)
-        save = analysis.save
-        table = partial(
-            tables.analysis_table, analysis, settings, written=written, rows=shown, gate=gate
-        )
-        document = partial(
-            documents.analysis_document, analysis, warnings, annotate, gate, settings
-        )
-        values = partial(energy_rows.analysis_csv, analysis.energy)
-        draw = partial(_draw, pictures, analysis, warnings, settings)
+        found = _energies(loaded, machine, asked)
     else:
-        if share is not None:
-            raise UsageError("--share: decides about energies, and --hw holds measured latencies")
-        timing = time_nodes(loaded, machine, settings)
-        gate = gate_of(limits, loaded, timing, priced)
-        save = timing.save
-        table = partial(timings.timing_table, timing, written=written, rows=shown, gate=gate)
-        document = partial(timings.timing_document, timing, warnings, annotate, gate)
-        values = partial(timings.timing_csv, timing)
-        draw = partial(_draw_times, pictures, timing, warnings)
+        found = _times(loaded, machine, asked)
     if annotate is not None:
-        save(annotate, force)
-    draw()
-    publish(table, document, json, csv, values)
-    if not gate.is_within:
-        raise GoalError(exceeded(loaded.name, gate))
-
-
-def _draw(
-    pictures: PictureOptions, analysis: Analysis, warnings: list[str], settings: Settings
-) -> None:
+        found.save(annotate, force)
     if pictures.paths:
+        pictures.write(found.page, found.chart)
+    publish(found.table, found.document, json, csv, found.values)
+    if not found.gate.is_within:
+        raise GoalError(exceeded(loaded.name, found.gate))
+
+
+class Asked(NamedTuple):
+    """What an analysis and a timing are asked for alike."""
+
+    settings: Settings
+    share: float | None
+    limits: CostLimits
+    warnings: list[str]
+    annotate: Path | None
+    written: list[Path]
+    rows: RowChoice
+
+
+class Findings(NamedTuple):
+    """What was found, in every form that may be wanted, and whether it is within its limits."""
+
+    gate: Gate
+    save: Callable[[Path, bool], None]
+    table: Callable[[int], RenderableType]
+    document: Callable[[], Document]
+    values: Callable[[], str]
+    page: Callable[[], Page]
+    chart: Callable[[], Chart]
+
+
+def _energies(model: Model, machine: HardwareModel, asked: Asked) -> Findings:
+    """The energy of every node."""
+    from eapc.commands.budgets import gate_of
+    from eapc.commands.compiler import analyze
+    from eapc.report.csv import analysis_csv
+    from eapc.report.documents import analysis_document
+    from eapc.report.tables import analysis_table
+
+    settings, warnings = asked.settings, asked.warnings
+    priced = replace(settings, hardware=machine)
+    analysis = analyze(model, priced, asked.share)
+    gate = gate_of(asked.limits, model, analysis.energy, priced, asked.share)
+
+    def page() -> Page:
         from eapc.pages.analysis_page import analysis_page
+
+        return analysis_page(analysis, warnings, settings)
+
+    def chart() -> Chart:
         from eapc.pages.energy_charts import energy_chart
 
-        chart = partial(energy_chart, analysis.energy, "node", "operand")
-        pictures.write(partial(analysis_page, analysis, warnings, settings), chart)
+        return energy_chart(analysis.energy, "node", "operand")
+
+    return Findings(
+        gate,
+        analysis.save,
+        partial(
+            analysis_table,
+            *(analysis, settings),
+            written=asked.written,
+            rows=asked.rows,
+            gate=gate,
+        ),
+        partial(analysis_document, analysis, warnings, asked.annotate, gate, settings),
+        partial(analysis_csv, analysis.energy),
+        page,
+        chart,
+    )
 
 
-def _draw_times(pictures: PictureOptions, timing: Timing, warnings: list[str]) -> None:
-    if pictures.paths:
-        from eapc.pages.timing_page import time_chart, timing_page
+def _times(model: Model, machine: MeasuredMachine, asked: Asked) -> Findings:
+    """The time of every node, by what was measured."""
+    from eapc.commands.budgets import gate_of
+    from eapc.commands.timing import time_nodes
+    from eapc.report.timings import timing_csv, timing_document, timing_table
 
-        pictures.write(partial(timing_page, timing, warnings), partial(time_chart, timing))
+    if asked.share is not None:
+        raise UsageError("--share: decides about energies, and --hw holds measured latencies")
+    timing = time_nodes(model, machine, asked.settings)
+    gate = gate_of(asked.limits, model, timing, replace(asked.settings, hardware=machine))
+
+    def page() -> Page:
+        from eapc.pages.timing_page import timing_page
+
+        return timing_page(timing, asked.warnings)
+
+    def chart() -> Chart:
+        from eapc.pages.timing_page import time_chart
+
+        return time_chart(timing)
+
+    return Findings(
+        gate,
+        timing.save,
+        partial(timing_table, timing, written=asked.written, rows=asked.rows, gate=gate),
+        partial(timing_document, timing, asked.warnings, asked.annotate, gate),
+        partial(timing_csv, timing),
+        page,
+        chart,
+    )

@@ -16,9 +16,13 @@ from eapc.cli.table_options import TableOptions
 from eapc.errors import GoalError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from rich.console import RenderableType
+
+    from eapc.commands.budgets import Gate
     from eapc.commands.comparison import Comparison
+    from eapc.report.documents import Document
 
 
 def compare(
@@ -55,8 +59,6 @@ def compare(
     from eapc.commands import comparison
     from eapc.profiling import open_meter
     from eapc.report.budgets import all_exceeded
-    from eapc.report.comparisons import comparison_csv, comparison_document, comparison_table
-    from eapc.report.comparisons_of_many import many_csv, many_document, many_table
 
     shown = rows.rows()
     meter = open_meter() if energy else None
@@ -78,17 +80,30 @@ def compare(
     gates = limits.check(compared)
     _draw(pictures, compared, warnings)
     written = [path for path in (csv, *pictures.paths) if path is not None]
-    if more:
-        table = partial(many_table, compared, gates=gates)
-        document = partial(many_document, compared, warnings, gates)
-        values = partial(many_csv, compared)
-    else:
-        table = partial(comparison_table, compared[0], gate=gates[0])
-        document = partial(comparison_document, compared[0], warnings, gates[0])
-        values = partial(comparison_csv, compared[0])
+    table, document, values = _forms(compared, gates, warnings)
     publish(partial(table, rows=shown, written=written), document, json, csv, values)
     if not all(gate.is_within for gate in gates):
         raise GoalError(all_exceeded([each.after.model.name for each in compared], gates))
+
+
+def _forms(
+    compared: Sequence[Comparison], gates: Sequence[Gate], warnings: list[str]
+) -> tuple[Callable[..., RenderableType], Callable[[], Document], Callable[[], str]]:
+    """Table, document and rows of one comparison, or of several side by side."""
+    from eapc.report.comparisons import comparison_csv, comparison_document, comparison_table
+    from eapc.report.comparisons_of_many import many_csv, many_document, many_table
+
+    if len(compared) > 1:
+        return (
+            partial(many_table, compared, gates=gates),
+            partial(many_document, compared, warnings, gates),
+            partial(many_csv, compared),
+        )
+    return (
+        partial(comparison_table, compared[0], gate=gates[0]),
+        partial(comparison_document, compared[0], warnings, gates[0]),
+        partial(comparison_csv, compared[0]),
+    )
 
 
 def _draw(pictures: PictureOptions, compared: Sequence[Comparison], warnings: list[str]) -> None:

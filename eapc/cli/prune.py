@@ -20,9 +20,11 @@ from eapc.progress import begin
 logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
+    from eapc.commands.planning import DryRun
     from eapc.data import DataFiles
     from eapc.goals import Goal, Pruned
     from eapc.pipeline import Recipe
+    from eapc.report.grouping import RowChoice
 
 
 def prune(
@@ -74,22 +76,33 @@ def prune(
             plan = planning.plan(model, settings, **asked, progress=progress)
         else:
             done = compiler.prune(model, settings, **asked, resume=resume, progress=progress)
-    from eapc.report.documents import plan_document, prune_document
-    from eapc.report.pruning import plan_table, prune_table
-
     if dry_run:
-        if plan.note:
-            logger.warning(plan.note)
-        publish(partial(plan_table, plan), partial(plan_document, plan, warnings), json)
+        _tell_plan(plan, warnings, json)
     else:
         _draw(pictures, done, warnings)
-        publish(
-            partial(prune_table, done, rows=shown, written=pictures.paths),
-            partial(prune_document, done, warnings),
-            json,
-        )
-        if done.shortfall:
-            raise GoalError(f"goal {done.shortfall}")
+        _tell(done, warnings, json, pictures.paths, shown)
+
+
+def _tell_plan(plan: DryRun, warnings: list[str], json: bool) -> None:
+    from eapc.report.documents import plan_document
+    from eapc.report.pruning import plan_table
+
+    if plan.note:
+        logger.warning(plan.note)
+    publish(partial(plan_table, plan), partial(plan_document, plan, warnings), json)
+
+
+def _tell(
+    done: Pruned, warnings: list[str], json: bool, written: list[Path], rows: RowChoice
+) -> None:
+    """Print the result; GoalError where it is not what was asked for."""
+    from eapc.report.documents import prune_document
+    from eapc.report.pruning import prune_table
+
+    table = partial(prune_table, done, rows=rows, written=written)
+    publish(table, partial(prune_document, done, warnings), json)
+    if done.shortfall:
+        raise GoalError(f"goal {done.shortfall}")
 
 
 def _draw(pictures: PictureOptions, done: Pruned, warnings: list[str]) -> None:

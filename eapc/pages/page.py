@@ -99,6 +99,12 @@ class Switch:
     most_buttons: int = 6
 
 
+def one_of(label: str, options: Mapping[str, Part]) -> Part:
+    """A choice among several parts; one part is no choice."""
+    parts = list(options.values())
+    return parts[0] if len(parts) == 1 else Switch(label, options)
+
+
 Part = Chart | Switch | Drawing | Facts | Sheet
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-import tempfile
+from html import escape
 from pathlib import Path
 
 import vl_convert
 
 from eapc.errors import UsageError
 from eapc.pages.chart import PAPER, TEXT, Chart
+from eapc.report.csv import write_report
 
 WIDTH = 760
 """Pixels of a picture of its own."""
@@ -38,7 +39,7 @@ def svg(chart: Chart, width: int = WIDTH) -> str:
         for name in ("fill", "stroke")
     )
     style = f"<style>@media (prefers-color-scheme:dark){{{rules}}}</style>"
-    title = f"<title>{_escaped(chart.title)}</title>"
+    title = f"<title>{escape(chart.title)}</title>"
     return re.sub(r"(<svg\b[^>]*>)", lambda found: found[1] + title + style, drawn, count=1)
 
 
@@ -46,7 +47,7 @@ def inline_svg(chart: Chart, width: int) -> str:
     """The chart as SVG for a page: its text has the colour of the page's, its ground none."""
     drawn = _draw(chart, width).replace(TEXT, "currentColor")
     drawn = drawn.replace(f'fill="{PAPER}"', 'fill="none"')
-    name = f'role="img" aria-label="{_escaped(chart.title)}"'
+    name = f'role="img" aria-label="{escape(chart.title)}"'
     return re.sub(r"<svg\b", f"<svg {name}", drawn, count=1)
 
 
@@ -57,14 +58,7 @@ def png(chart: Chart, width: int = WIDTH) -> bytes:
 
 def write_plot(path: Path, chart: Chart) -> None:
     """Write a picture whole or not at all; raises UsageError where the file system refuses."""
-    picture = png(chart) if path.suffix.lower() == ".png" else svg(chart).encode()
-    try:
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-            written = Path(folder) / path.name
-            written.write_bytes(picture)
-            written.replace(path)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
+    write_report(path, png(chart) if path.suffix.lower() == ".png" else svg(chart))
 
 
 _LONG_FRACTION = re.compile(r"(\d\.\d\d)\d+")
@@ -80,9 +74,3 @@ def _draw(chart: Chart, width: int) -> str:
 
 def _shortened(attribute: re.Match[str]) -> str:
     return _LONG_FRACTION.sub(r"\1", attribute[0])
-
-
-def _escaped(text: str) -> str:
-    for mark, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;")):
-        text = text.replace(mark, entity)
-    return text

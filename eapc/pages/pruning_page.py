@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from eapc.goals import Pruned
 from eapc.pages.analysis_page import energy_choice, machine_fact, unmodelled_section
 from eapc.pages.network_chart import network_drawing
-from eapc.pages.page import Entry, Facts, Page, PageSection, Part, Sheet, Switch
+from eapc.pages.page import Entry, Facts, Page, PageSection, Part, Sheet, Switch, one_of
 from eapc.pages.pruning_charts import (
     LayerChange,
     energy_of_layers,
@@ -16,7 +16,7 @@ from eapc.pages.pruning_charts import (
     layer_changes,
     zeros_of_layers,
 )
-from eapc.pages.tradeoff_chart import costs_in, points_of, tradeoff_chart
+from eapc.pages.tradeoff_chart import COST_NAMES, trial_charts
 from eapc.report.layout import count, engineering, percent
 from eapc.report.pruning import changes, made_facts, result_facts
 from eapc.report.tables import heading
@@ -117,11 +117,7 @@ def _trials(pruned: Pruned) -> Iterator[PageSection]:
     trials = pruned.trials
     if not trials:
         return
-    charts: dict[str, Part] = {
-        cost: tradeoff_chart(points_of(trials, cost), cost)
-        for cost in costs_in(trials)
-        if len(points_of(trials, cost)) > 1
-    }
+    charts = trial_charts(trials)
     names = list(dict.fromkeys(name for trial in trials for name in trial.costs))
     rows = [
         [
@@ -132,7 +128,8 @@ def _trials(pruned: Pruned) -> Iterator[PageSection]:
         ]
         for number, trial in enumerate(trials, 1)
     ]
-    table = Sheet("trials", ["trial", "goal", *names, "loss"], rows, names=2)
-    parts: list[Part] = [Switch("cost", charts)] if charts else []
+    heads = [COST_NAMES.get(name, name) for name in names]
+    table = Sheet("trials", ["trial", "goal", *heads, "loss"], rows, names=2)
+    parts = [one_of("cost", charts)] if charts else []
     note = "Each network that the search has tried; costs are of the dense network's."
     yield PageSection("The search", [*parts, table], note)

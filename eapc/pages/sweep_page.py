@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from eapc.commands.sweep import Swept
 from eapc.evaluation import TOP1_AGREEMENT
 from eapc.goals import Pruned, costs_of
 from eapc.pages.chart import Chart
 from eapc.pages.comparison_charts import layer_chart
-from eapc.pages.page import Entry, Page, PageSection, Part, Sheet, Switch
+from eapc.pages.page import Entry, Page, PageSection, Sheet, one_of
 from eapc.pages.pareto_chart import Offer, Quality, front_of, pareto_chart
-from eapc.pages.tradeoff_chart import costs_in, points_of, tradeoff_chart
+from eapc.pages.tradeoff_chart import COST_NAMES, trial_charts
 from eapc.report.layout import likeness_of, percent
 from eapc.report.sweeps import sweep_columns, sweep_facts
 from eapc.report.tables import heading
-
-COST_NAMES = {
-    "energy": "energy",
-    "latency": "latency",
-    "size": "size on disk",
-    "weights": "non-zero weights",
-    "macs": "MACs",
-}
-"""Costs as they are called, by their key in `Trial.costs`, the most asked for first."""
 
 _MOST_LAYERED = 4
 """Results that stand beside the dense network layer by layer."""
@@ -67,7 +58,7 @@ def offers_of(rows: Sequence[Pruned], quality: Quality, cost: str) -> list[Offer
     """Each row by its cost and quality, and the dense network, which costs 1."""
     offers = [
         Offer(
-            f"{row.goal.value}",
+            _label(row),
             _costs(row)[cost],
             (value := _value(row, quality)),
             f"{row.name}: {COST_NAMES[cost]} {percent(_costs(row)[cost])}, "
@@ -99,12 +90,6 @@ def goal_table(rows: Sequence[Pruned]) -> Sheet:
     return Sheet("every goal", columns, cells)
 
 
-def one_of(label: str, options: Mapping[str, Part]) -> Part:
-    """A choice among several parts; one part is no choice."""
-    parts = list(options.values())
-    return parts[0] if len(parts) == 1 else Switch(label, options)
-
-
 def _tradeoffs(rows: Sequence[Pruned]) -> Iterator[PageSection]:
     """Every quality that is known against every cost."""
     keys = [key for key in COST_NAMES if all(key in _costs(row) for row in rows)]
@@ -127,17 +112,7 @@ def _tradeoffs(rows: Sequence[Pruned]) -> Iterator[PageSection]:
 def _searches(rows: Sequence[Pruned]) -> Iterator[PageSection]:
     """The trials of each goal that was searched for by what the outputs lose."""
     found = {
-        row.name: one_of(
-            "cost",
-            {
-                (name := COST_NAMES.get(cost, cost)): tradeoff_chart(
-                    points_of(row.trials, cost), name
-                )
-                for cost in costs_in(row.trials)
-            },
-        )
-        for row in rows
-        if costs_in(row.trials)
+        row.name: one_of("cost", charts) for row in rows if (charts := trial_charts(row.trials))
     }
     if found:
         yield PageSection("Every trial of a search", [one_of("goal", found)])
@@ -146,10 +121,15 @@ def _searches(rows: Sequence[Pruned]) -> Iterator[PageSection]:
 def _layers(swept: Swept) -> Chart:
     """Layer by layer, the dense network and some of the results."""
     rows = swept.rows[:_MOST_LAYERED]
-    values = [str(row.goal.value) for row in rows]
+    values = [_label(row) for row in rows]
     names = values if len(set(values)) == len(values) else [row.name for row in rows]
     sides = dict(zip(names, (row.after for row in rows), strict=True))
     return layer_chart({"dense": swept.before, **sides})
+
+
+def _label(row: Pruned) -> str:
+    """What was asked, in a few letters: a joint goal has two values."""
+    return " / ".join(str(part.value) for part in row.goal.parts)
 
 
 def _costs(row: Pruned) -> dict[str, float]:

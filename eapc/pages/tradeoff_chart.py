@@ -11,6 +11,15 @@ from eapc.goals import Trial
 from eapc.pages.chart import CHOSEN, COLOURS, LINES, Chart, said
 from eapc.report.layout import percent
 
+COST_NAMES = {
+    "energy": "energy",
+    "latency": "latency",
+    "size": "size on disk",
+    "weights": "non-zero weights",
+    "macs": "MACs",
+}
+"""Costs as they are called, by their key in `Trial.costs`, the most asked for first."""
+
 KINDS = ("chosen", "within the goal", "outside the goal")
 """What a point may be, with a colour and a shape each."""
 
@@ -34,10 +43,14 @@ def points_of(trials: Sequence[Trial], cost: str) -> list[Point]:
     ]
 
 
-def costs_in(trials: Sequence[Trial]) -> list[str]:
-    """The costs that a chart can be drawn of, in the order of the trials."""
-    names = dict.fromkeys(name for trial in trials for name in trial.costs)
-    return [name for name in names if points_of(trials, name)]
+def trial_charts(trials: Sequence[Trial]) -> dict[str, Chart]:
+    """A chart for each cost, by its name, that more than one trial is known of."""
+    known = {cost: points_of(trials, cost) for trial in trials for cost in trial.costs}
+    return {
+        (name := COST_NAMES.get(cost, cost)): tradeoff_chart(points, name)
+        for cost, points in known.items()
+        if len(points) > 1
+    }
 
 
 def tradeoff_chart(points: Sequence[Point], cost: str, loss: str = "loss") -> Chart:

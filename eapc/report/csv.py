@@ -114,12 +114,13 @@ def require_writable(path: Path, force: bool, taken: Iterable[Path | None] = ())
         raise UsageError(f"{path}: exists; choose another output or add --force")
 
 
-def write_report(path: Path, text: str) -> None:
+def write_report(path: Path, content: str | bytes) -> None:
     """Write a report whole or not at all; raises UsageError where the file system refuses."""
+    data = content.encode() if isinstance(content, str) else content
     try:
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
             written = Path(folder) / path.name
-            written.write_text(text, encoding="utf-8", newline="")
+            written.write_bytes(data)
             written.replace(path)
     except OSError as error:
         raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
