@@ -70,7 +70,7 @@ def analyze(
     machine = load_machine(inputs.hw)
     limits.require_units(machine)
     written = [path for path in (csv, annotate, *pictures.paths) if path is not None]
-    asked = Asked(settings, share, limits, warnings, annotate, written, shown)
+    asked = AnalysisRequest(settings, share, limits, warnings, annotate, written, shown)
     if isinstance(machine, HardwareModel):
         found = _energies(loaded, machine, asked)
     else:
@@ -84,7 +84,7 @@ def analyze(
         raise GoalError(exceeded(loaded.name, found.gate))
 
 
-class Asked(NamedTuple):
+class AnalysisRequest(NamedTuple):
     """What an analysis and a timing are asked for alike."""
 
     settings: Settings
@@ -96,7 +96,7 @@ class Asked(NamedTuple):
     rows: RowChoice
 
 
-class Findings(NamedTuple):
+class AnalysisForms(NamedTuple):
     """What was found, in every form that may be wanted, and whether it is within its limits."""
 
     gate: Gate
@@ -108,7 +108,7 @@ class Findings(NamedTuple):
     chart: Callable[[], Chart]
 
 
-def _energies(model: Model, machine: HardwareModel, asked: Asked) -> Findings:
+def _energies(model: Model, machine: HardwareModel, asked: AnalysisRequest) -> AnalysisForms:
     """The energy of every node."""
     from eapc.commands.budgets import gate_of
     from eapc.commands.compiler import analyze
@@ -131,7 +131,7 @@ def _energies(model: Model, machine: HardwareModel, asked: Asked) -> Findings:
 
         return energy_chart(analysis.energy, "node", "operand")
 
-    return Findings(
+    return AnalysisForms(
         gate,
         analysis.save,
         partial(
@@ -148,7 +148,7 @@ def _energies(model: Model, machine: HardwareModel, asked: Asked) -> Findings:
     )
 
 
-def _times(model: Model, machine: MeasuredMachine, asked: Asked) -> Findings:
+def _times(model: Model, machine: MeasuredMachine, asked: AnalysisRequest) -> AnalysisForms:
     """The time of every node, by what was measured."""
     from eapc.commands.budgets import gate_of
     from eapc.commands.timing import time_nodes
@@ -169,7 +169,7 @@ def _times(model: Model, machine: MeasuredMachine, asked: Asked) -> Findings:
 
         return time_chart(timing)
 
-    return Findings(
+    return AnalysisForms(
         gate,
         timing.save,
         partial(timing_table, timing, written=asked.written, rows=asked.rows, gate=gate),
