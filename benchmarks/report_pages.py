@@ -61,6 +61,15 @@ def print_figures(model: Path, html: Path) -> None:
     )
 
 
+def page_of(model: Path) -> Path:
+    """The page of an analysis, beside the model."""
+    from eapc.pages.analysis_page import analysis_page
+
+    html = model.with_suffix(".html")
+    html.write_text(analysis_page(analyze(model)).html(), encoding="utf-8")
+    return html
+
+
 def resnet50(folder: Path) -> Path:
     """ResNet-50 with random weights."""
     path = folder / "resnet50.onnx"

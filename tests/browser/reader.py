@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,7 @@ def launched(playwright: Any, path: str) -> Any:
 class Reader:
     """One page in one window, with what went wrong in it.
 
-    `page` is Playwright's. `seconds` is how long it took until the page was ready.
+    `page` is Playwright's.
     """
 
     def __init__(self, browser: Any, path: Path, width: int, scheme: str) -> None:
@@ -53,9 +52,7 @@ class Reader:
         self.page.on("console", self._note_console)
         self.page.on("pageerror", lambda error: self.faults.append(f"error: {error}"))
         self.page.route("**/*", self._pass_on)
-        begin = time.perf_counter()
         self.page.goto(path.resolve().as_uri(), wait_until="load")
-        self.seconds = time.perf_counter() - begin
 
     def _note_console(self, message: Any) -> None:
         if message.type in ("error", "warning"):
@@ -96,22 +93,6 @@ class Reader:
             if self.tell(wanted):
                 return True
         return False
-
-    def took_ms(self, action: str, done: str) -> float:
-        """Milliseconds from a JavaScript action until a condition holds and has been painted."""
-        return float(
-            self.tell(
-                f"""new Promise(told => {{
-                    const begin = performance.now();
-                    const look = () => ({done})
-                        ? requestAnimationFrame(() => setTimeout(
-                            () => told(performance.now() - begin)))
-                        : requestAnimationFrame(look);
-                    {action};
-                    look();
-                }})"""
-            )
-        )
 
     def pdf(self) -> bytes:
         """The page as it prints."""

@@ -63,12 +63,6 @@ def test_tab_reaches_what_can_be_reached(tmp_path: Path, opened: Opener) -> None
     assert not reader.reach("#b")
 
 
-def test_time_is_until_it_shows(tmp_path: Path, opened: Opener) -> None:
-    reader = opened(written(tmp_path, "<p>before</p>"))
-    action = "setTimeout(() => { document.body.textContent = 'after' }, 120)"
-    assert 120 <= reader.took_ms(action, "document.body.textContent === 'after'") < 2000
-
-
 def test_a_browser_is_found_by_its_name(tmp_path: Path) -> None:
     named = tmp_path / "own-browser"
     named.write_text("#!/bin/sh\n")
